@@ -1,0 +1,80 @@
+"""What every config model shares: strictness, secrets, durations."""
+
+from __future__ import annotations
+
+import os
+import re
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
+
+
+class Strict(BaseModel):
+    """Unknown keys are mistakes; a parsed model never changes."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Secret(Strict):
+    """A reference to a secret: `{env: NAME}` or `{file: /path}`. Its value is never shown.
+
+    The value is looked up once, while the config is read, so that a missing secret is a config error
+    beside all others and not a surprise in a run.
+    """
+
+    env: str | None = None
+    file: str | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _reference_only(cls, value: Any) -> Any:
+        if isinstance(value, (str, int, float)):
+            raise ValueError(
+                "a literal in a secret slot; write {env: NAME} or {file: /path} and keep the value out of YAML"
+            )
+        return value
+
+    @model_validator(mode="after")
+    def _resolvable(self) -> Self:
+        if (self.env is None) == (self.file is None):
+            raise ValueError("a secret is {env: NAME} or {file: /path}, exactly one of them")
+        if self.env is not None and self.env not in os.environ:
+            raise ValueError(f"the environment variable {self.env} is not set")
+        if self.file is not None and not os.access(self.file, os.R_OK):
+            raise ValueError(f"the secret file {self.file} does not exist or is not readable")
+        return self
+
+    def reveal(self) -> str:
+        """The secret's value. Never log it, never put it into a message."""
+        if self.env is not None:
+            return os.environ[self.env]
+        return Path(str(self.file)).read_text(encoding="utf-8").removesuffix("\n")
+
+
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+
+
+def parse_duration(value: Any) -> timedelta:
+    """`90s`, `10m`, `6h`, `1d`, `2w` as a timedelta.
+
+    Raises:
+        ValueError: another spelling, or not above zero.
+    """
+    if isinstance(value, timedelta):
+        return value
+    match = re.fullmatch(r"(\d{1,6})([smhdw])", value) if isinstance(value, str) else None
+    if match is None:
+        raise ValueError("a duration is a whole number and a unit: 90s, 10m, 6h, 1d or 2w")
+    return timedelta(**{_UNITS[match[2]]: int(match[1])})
+
+
+Duration = Annotated[
+    timedelta,
+    BeforeValidator(parse_duration),
+    WithJsonSchema({"type": "string", "pattern": r"^\d{1,6}[smhdw]$", "examples": ["60s", "10m", "6h", "1d"]}),
+]
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]{0,62}$")]
+"""A Dagster-safe and Postgres-safe name."""

@@ -1,0 +1,285 @@
+"""An import bound to what it names: connection, database, typed fields. Design 3.3 and the limits of 4."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from pydantic import ValidationError
+
+from ingest_pipelines.config.connections import FILE_TYPES, Connection
+from ingest_pipelines.config.databases import Database, Field
+from ingest_pipelines.config.imports import Column, Import, Match
+
+Problem = tuple[tuple[str | int, ...], str]
+"""Where in the import's file, and what is wrong there."""
+
+
+@dataclass(frozen=True)
+class MappedField:
+    """A source column and the database field it fills."""
+
+    column: str
+    name: str
+    field: Field
+
+
+@dataclass(frozen=True)
+class BoundImport:
+    """Everything a load needs to know about one import.
+
+    Attributes:
+        fields: mapped columns in YAML order, the key's included; types and rules resolved.
+        match: how a row finds its profile; None: by the key.
+        extra_columns: source columns that are read as text besides the mapped ones (subscription contacts and
+            statuses, the geo address, the version, a match column). In frames they are named `column:NAME`.
+    """
+
+    name: str
+    spec: Import
+    connection_name: str
+    connection: Connection
+    database_name: str
+    database: Database
+    fields: tuple[MappedField, ...]
+    match: Match | None
+    extra_columns: tuple[str, ...]
+
+    @property
+    def key(self) -> MappedField | None:
+        """The mapped field that is the database's key; None where rows match by something else."""
+        return next((mapped for mapped in self.fields if mapped.name == self.database.key), None)
+
+    @property
+    def required_columns(self) -> tuple[str, ...]:
+        """Source columns without which an item is refused."""
+        return (*(mapped.column for mapped in self.fields), *self.extra_columns)
+
+    @property
+    def reads_files(self) -> bool:
+        """Whether items are files, not queries."""
+        return self.connection.type in FILE_TYPES
+
+    @property
+    def asset_name(self) -> str:
+        """Name of the import's graph in Dagster."""
+        return f"{self.database_name}__{self.name}"
+
+
+def bind(
+    name: str,
+    spec: Import,
+    connections: Mapping[str, Connection],
+    databases: Mapping[str, Database],
+    others: Mapping[str, BoundImport],
+) -> tuple[BoundImport | None, list[Problem]]:
+    """The import with its names resolved, or the problems that keep it from being used.
+
+    Args:
+        others: imports bound before this one; a field belongs to the database, so they must agree on types.
+    """
+    problems: list[Problem] = []
+    connection = connections.get(spec.source.connection)
+    database = databases.get(spec.database)
+    if connection is None:
+        problems.append(
+            (("source", "connection"), f"source.connection: {_unknown(spec.source.connection, connections)}")
+        )
+    if database is None:
+        problems.append((("database",), f"database: {_unknown(spec.database, databases)}"))
+    if connection is None or database is None:
+        return None, problems
+    fields: list[MappedField] = []
+    for column, target in spec.columns.items():
+        mapped, problem = _map(column, target, database)
+        if problem:
+            problems.append((("columns", column), f"columns.{column}: {problem}"))
+        if mapped:
+            fields.append(mapped)
+    match = _match(spec, database)
+    bound = BoundImport(
+        name, spec, spec.source.connection, connection, spec.database, database, tuple(fields), match,
+        tuple(dict.fromkeys(_extra_columns(spec, match))),
+    )  # fmt: skip
+    problems += _source_problems(bound)
+    problems += _mapping_problems(bound, others)
+    problems += _match_problems(bound)
+    problems += _consent_problems(bound)
+    return bound, problems
+
+
+def _unknown(name: str, known: Mapping[str, object]) -> str:
+    return f"there is no '{name}'; known are: {', '.join(sorted(known)) or 'none'}"
+
+
+def _map(column: str, target: str | Column, database: Database) -> tuple[MappedField | None, str]:
+    name = target if isinstance(target, str) else target.field
+    known = database.fields.get(name)
+    if isinstance(target, str):
+        if known is None:
+            return None, f"'{name}' is not a field of the database; give its type: {{field: {name}, type: string}}"
+        return MappedField(column, name, known), ""
+    if known is None and target.type is None:
+        return None, f"'{name}' is not a field of the database; give its type: {{field: {name}, type: string}}"
+    if known is not None and target.type is not None and target.type_name != known.type_name:
+        return (
+            None,
+            f"'{name}' is {known.type_name} in databases.yaml and {target.type_name} here; a field's type can't change",
+        )
+    try:
+        layers = (target,) if known is None else (known, target)
+        return MappedField(column, name, Field.from_rules(*layers)), ""
+    except ValidationError as error:
+        return None, str(error.errors()[0]["msg"]).removeprefix("Value error, ")
+
+
+def _match(spec: Import, database: Database) -> Match | None:
+    if spec.match is None or spec.match == database.key:
+        return None
+    if isinstance(spec.match, Match):
+        by_key = spec.match.by == "field" and spec.match.field == database.key
+        return None if by_key else spec.match
+    if spec.match in {"profile_id", "push"} or spec.match.startswith(("email", "phone")):
+        return Match.model_validate({"by": spec.match})
+    return Match(by="field", field=spec.match)
+
+
+def _extra_columns(spec: Import, match: Match | None) -> Iterator[str]:
+    for subscription in spec.subscriptions:
+        yield subscription.contact
+        if subscription.status_column is not None:
+            yield subscription.status_column
+        yield from subscription.fields
+    if spec.geo is not None:
+        yield spec.geo.ip
+    if spec.version is not None:
+        yield spec.version
+    if match is not None and match.column is not None:
+        yield match.column
+
+
+def _source_problems(bound: BoundImport) -> Iterator[Problem]:
+    source, kind = bound.spec.source, bound.connection.type
+    if bound.reads_files:
+        if source.file is None and kind != "csv":
+            yield ("source",), f"source: a {kind} connection delivers files; give file: Folder/Name"
+        if source.query is not None or source.table is not None:
+            yield ("source",), f"source: a {kind} connection delivers files, not queries or tables"
+        if kind == "csv" and (bound.spec.schedule is not None or bound.spec.sensor is not None):
+            yield ("schedule",), f"schedule: uploads (csv) are one-time imports; run: ingest run {bound.name} --file F"
+    else:
+        if source.file is not None:
+            yield ("source", "file"), f"source.file: a {kind} connection takes a query or a table, not a file"
+        elif source.query is None and source.table is None:
+            yield ("source",), "source: give query: SELECT ... or table: schema.table"
+        if bound.spec.sensor is not None:
+            yield ("sensor",), "sensor: sensors watch for files; give a query import a schedule"
+
+
+def _mapping_problems(bound: BoundImport, others: Mapping[str, BoundImport]) -> Iterator[Problem]:
+    database, spec = bound.database, bound.spec
+    by_field: dict[str, str] = {}
+    for mapped in bound.fields:
+        where = ("columns", mapped.column)
+        if mapped.name in by_field:
+            yield where, f"columns.{mapped.column}: '{mapped.name}' is already filled from {by_field[mapped.name]}"
+        by_field.setdefault(mapped.name, mapped.column)
+        if mapped.name in database.reserved:
+            yield (
+                where,
+                f"columns.{mapped.column}: '{mapped.name}' is reserved in databases.yaml; choose another field name",
+            )
+        if mapped.name.lower() in {"profile_id"} or mapped.name.startswith("_"):
+            yield where, f"columns.{mapped.column}: '{mapped.name}' is a name the product keeps for itself"
+        for other in others.values():
+            known = next((field for field in other.fields if field.name == mapped.name), None)
+            same = other.database_name == bound.database_name
+            if same and known is not None and known.field.type_name != mapped.field.type_name:
+                yield (
+                    where,
+                    (
+                        f"columns.{mapped.column}: '{mapped.name}' is {known.field.type_name} in imports/{other.name}.yaml "
+                        f"and {mapped.field.type_name} here; a field's type can't change"
+                    ),
+                )
+    attributes = [mapped for mapped in bound.fields if mapped.name != database.key]
+    if len(attributes) > database.max_fields_per_import:
+        yield (
+            ("columns",),
+            (
+                f"columns: {len(attributes)} fields besides the key, and max_fields_per_import is "
+                f"{database.max_fields_per_import}; split the import by subject, or raise the limit in databases.yaml"
+            ),
+        )
+    every = {*database.fields, *by_field}
+    every |= {
+        mapped.name
+        for other in others.values()
+        if other.database_name == bound.database_name
+        for mapped in other.fields
+    }
+    if len(every) > database.max_fields:
+        yield (
+            ("columns",),
+            f"columns: with this import '{bound.database_name}' has {len(every)} fields, and max_fields is {database.max_fields}",
+        )
+    if bound.match is None and bound.key is None:
+        yield ("columns",), f"columns: one column must be mapped to the match key '{database.key}'"
+    if not attributes and bound.spec.mode == "update_only" and not spec.subscriptions and spec.geo is None:
+        yield ("columns",), "columns: update_only with nothing but the key changes nothing; map another column"
+
+
+def _match_problems(bound: BoundImport) -> Iterator[Problem]:
+    match, spec = bound.match, bound.spec
+    if match is None:
+        return
+    names = {mapped.name for mapped in bound.fields}
+    if match.by == "profile_id":
+        if spec.mode != "update_only":
+            yield ("match",), "match: profile_id finds existing profiles only; it needs mode: update_only"
+        if match.column is None:
+            yield ("match",), "match: profile_id needs the source column: {by: profile_id, column: ProfileId}"
+    if match.by == "field" and match.field not in names:
+        yield ("match",), f"match: one column must be mapped to the match field '{match.field}'"
+    if match.by in {"push", "channel"} and match.column is None:
+        yield (
+            ("match",),
+            f"match: by {match.by} needs the source column with the contact: {{by: {match.by}, column: ...}}",
+        )
+    if match.by.startswith("email") and match.column is None and "email" not in {m.field.type for m in bound.fields}:
+        yield ("match",), "match: no column is mapped to a field of type email; map one, or name it in match.column"
+    if match.by.startswith("phone") and match.column is None and "phone" not in {m.field.type for m in bound.fields}:
+        yield ("match",), "match: no column is mapped to a field of type phone; map one, or name it in match.column"
+    adds = spec.mode != "update_only"
+    if adds and bound.key is None and bound.database.key_default is None:
+        yield (
+            ("match",),
+            (
+                f"match: rows without '{bound.database.key}' can't be added; map it, use mode: update_only, or give the "
+                "database key_default: uuid"
+            ),
+        )
+
+
+def _consent_problems(bound: BoundImport) -> Iterator[Problem]:
+    for index, subscription in enumerate(bound.spec.subscriptions):
+        where = ("subscriptions", index)
+        resource = bound.database.resources.get(subscription.resource)
+        if resource is None:
+            yield where, f"subscriptions.{index}.resource: {_unknown(subscription.resource, bound.database.resources)}"
+        elif subscription.channel not in resource.channels:
+            yield (
+                where,
+                (
+                    f"subscriptions.{index}.channel: '{subscription.resource}' has no channel {subscription.channel}; "
+                    f"it has {', '.join(resource.channels)}"
+                ),
+            )
+    if bound.spec.geo is not None:
+        known = {**bound.database.fields, **{mapped.name: mapped.field for mapped in bound.fields}}
+        for key in ("country", "region", "city"):
+            name = getattr(bound.spec.geo, key)
+            if name is not None and name not in known:
+                yield ("geo", key), f"geo.{key}: '{name}' is not a field of the database"
+            elif name is not None and known[name].type != "string":
+                yield ("geo", key), f"geo.{key}: '{name}' must be of type string"

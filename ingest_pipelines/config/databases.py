@@ -1,0 +1,173 @@
+"""`databases.yaml`: profile databases and their typed fields; design 3.2 and 4.1."""
+
+from __future__ import annotations
+
+import re
+from datetime import date
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field as Key
+from pydantic import StrictBool, StrictStr, field_validator, model_validator
+from pydantic.json_schema import SkipJsonSchema
+
+from ingest_pipelines.config.base import Name, Strict
+
+FieldType = Literal[
+    "string", "int", "decimal", "float", "bool", "date", "datetime", "enum", "object", "objects", "array",
+    "email", "phone", "phones", "ip",
+]  # fmt: skip
+Channel = Literal["email", "sms", "push", "whatsapp", "viber", "telegram", "web_push"]
+
+_DECIMAL = re.compile(r"decimal\((\d{1,2}),\s*(\d{1,2})\)")
+_ONLY_FOR = {
+    "max_length": {"string", "email"},
+    "options": {"enum"},
+    "region": {"phone", "phones"},
+    "format": {"date", "datetime"},
+    "pattern": {"string", "email"},
+    "min": {"int", "decimal", "float", "date", "datetime"},
+    "max": {"int", "decimal", "float", "date", "datetime"},
+    "characters": {"string", "email", "enum", "object", "objects", "array"},
+}
+
+
+class FieldRules(Strict):
+    """What a field's values must keep. In an import's column the type may be left to the database.
+
+    Attributes:
+        type: see design 4.1. `decimal(p,s)` in YAML becomes type `decimal` with precision and scale.
+        max_length: characters; the ceiling of 8000 (Latin-1) or 4000 (any other character) holds without it.
+        format: strptime pattern of a date or datetime, read besides the ISO spellings.
+        characters: `basic` refuses emoji, characters beyond the Basic Multilingual Plane and control characters;
+            `any` refuses only NUL.
+        pii: values are masked in reports and in the Dagster UI.
+    """
+
+    type: FieldType | None = None
+    precision: SkipJsonSchema[int | None] = None
+    scale: SkipJsonSchema[int | None] = None
+    max_length: Annotated[int, Key(ge=1, le=8000)] | None = None
+    options: tuple[StrictStr, ...] | None = None
+    region: Annotated[str, Key(pattern="^[A-Z]{2}$")] | None = None
+    format: str | None = None
+    characters: Literal["basic", "any"] = "basic"
+    required: StrictBool = False
+    unique: StrictBool = False
+    min: int | float | str | None = None
+    max: int | float | str | None = None
+    pattern: str | None = None
+    one_of: tuple[StrictStr, ...] | None = None
+    pii: StrictBool = False
+    description: str = ""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _decimal(cls, value: Any) -> Any:
+        if isinstance(value, dict) and str(value.get("type", "")).startswith("decimal"):
+            match = _DECIMAL.fullmatch(str(value["type"]))
+            if match is None:
+                raise ValueError("write decimal with its digits: decimal(12,2) holds 10 before and 2 after the point")
+            precision, scale = int(match[1]), int(match[2])
+            if not (1 <= precision <= 38 and scale <= precision):
+                raise ValueError("decimal(p,s) needs 1 <= p <= 38 and s <= p")
+            return {**value, "type": "decimal", "precision": precision, "scale": scale}
+        return value
+
+    @field_validator("pattern")
+    @classmethod
+    def _compiles(cls, value: str | None) -> str | None:
+        if value is not None:
+            try:
+                re.compile(value)
+            except re.error as error:
+                raise ValueError(f"not a regular expression: {error}") from None
+        return value
+
+    @model_validator(mode="after")
+    def _fits_its_type(self) -> Self:
+        if self.type is None:
+            return self
+        for key, types in _ONLY_FOR.items():
+            if key in self.model_fields_set and getattr(self, key) is not None and self.type not in types:
+                raise ValueError(
+                    f"'{key}' does not apply to type {self.type}; it belongs to {', '.join(sorted(types))}"
+                )
+        if self.type == "enum" and not self.options:
+            raise ValueError("an enum needs options: [first, second, ...]")
+        if self.options is not None and len(set(self.options)) != len(self.options):
+            raise ValueError("options repeat a value")
+        return self
+
+    @property
+    def type_name(self) -> str:
+        """The type as YAML spells it: `decimal(12,2)`, `int` ..."""
+        return f"decimal({self.precision},{self.scale})" if self.type == "decimal" else str(self.type)
+
+
+class Field(FieldRules):
+    """A typed column of a database, with the rules its values must keep."""
+
+    type: FieldType
+
+    @classmethod
+    def from_rules(cls, *layers: FieldRules) -> Field:
+        """One field from several layers of rules; what a later layer sets wins.
+
+        Raises:
+            pydantic.ValidationError: no layer gives a type, or a rule does not fit the type.
+        """
+        given: dict[str, Any] = {}
+        for rules in layers:
+            given |= {key: getattr(rules, key) for key in rules.model_fields_set if key in cls.model_fields}
+        if given.get("type") == "decimal":
+            given["type"] = f"decimal({given.pop('precision')},{given.pop('scale')})"
+        return cls.model_validate(given)
+
+
+class Resource(Strict):
+    """Something a customer consents to, over channels."""
+
+    channels: tuple[Channel, ...] = Key(min_length=1)
+    description: str = ""
+
+
+class Database(Strict):
+    """One Postgres table of customer profiles: its key, its fields, its consent resources."""
+
+    table: Annotated[str, Key(pattern=r"^([A-Za-z_][A-Za-z0-9_]{0,62}\.)?[A-Za-z_][A-Za-z0-9_]{0,62}$")]
+    key: Name
+    key_default: Literal["uuid", "sequence"] | None = None
+    max_fields: int = Key(default=200, ge=1, le=1500)
+    max_fields_per_import: int = Key(default=10, ge=1, le=1500)
+    reserved: tuple[Name, ...] = ()
+    default_dates: tuple[date, ...] = (date(1900, 1, 1), date(1989, 1, 1))
+    geo_database: str | None = None
+    fields: dict[Name, Field]
+    resources: dict[Name, Resource] = Key(default_factory=dict)
+    description: str = ""
+
+    @model_validator(mode="after")
+    def _key_is_a_field(self) -> Self:
+        if self.key not in self.fields:
+            raise ValueError(f"the key '{self.key}' is not one of the fields")
+        if self.fields[self.key].type not in {"string", "int", "email", "phone"}:
+            raise ValueError("the key must be of type string, int, email or phone")
+        if self.key_default == "sequence" and self.fields[self.key].type not in {"string", "int"}:
+            raise ValueError("key_default: sequence needs a key of type int or string")
+        if self.key_default == "uuid" and self.fields[self.key].type != "string":
+            raise ValueError("key_default: uuid needs a key of type string")
+        if len(self.fields) > self.max_fields:
+            raise ValueError(f"{len(self.fields)} fields, and max_fields is {self.max_fields}")
+        return self
+
+    @property
+    def schema_and_table(self) -> tuple[str, str]:
+        """`("crm", "customers")`; the schema is `public` where none is given."""
+        schema, _, table = self.table.rpartition(".")
+        return (schema or "public", table)
+
+
+class Databases(Strict):
+    """The whole of `databases.yaml`."""
+
+    databases: dict[Name, Database]

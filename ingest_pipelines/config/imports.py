@@ -1,0 +1,234 @@
+"""`imports/NAME.yaml`: one configured feed; design 3.3."""
+
+from __future__ import annotations
+
+from datetime import date, datetime, timedelta
+from typing import Annotated, Literal, Self
+from zoneinfo import ZoneInfo
+
+from pydantic import AfterValidator, Field, StrictBool, model_validator
+
+from ingest_pipelines.config.base import Duration, Name, Secret, Strict
+from ingest_pipelines.config.databases import Channel, FieldRules
+from ingest_pipelines.model import Mode
+
+
+def _known_zone(value: str) -> str:
+    try:
+        ZoneInfo(value)
+    except (KeyError, ValueError, OSError):
+        raise ValueError(f"'{value}' is not an IANA time zone such as Europe/London or UTC") from None
+    return value
+
+
+TimeZone = Annotated[str, AfterValidator(_known_zone)]
+MatchMode = Literal[
+    "profile_id", "field", "email", "email_profile", "email_subscription", "phone", "phone_profile",
+    "phone_subscription", "push", "channel", "email_or_phone_profile", "email_or_phone_subscription",
+]  # fmt: skip
+SubscriptionStatus = Literal[
+    "subscribed", "unconfirmed", "suspended", "unsubscribed", "complained", "hard_bounced", "invalid"
+]
+AlertKind = Literal["failed", "rejected", "recovered", "late", "volume"]
+
+
+class Cursor(Strict):
+    """The column that orders a query's rows; `{lastItem}` is its last committed value."""
+
+    column: str
+    start: int | float | str
+    lag: int | float | str = 0
+
+
+class Window(Strict):
+    """Time-window partitions: `{windowStart}` and `{windowEnd}` are the half-open bounds."""
+
+    every: Literal["hour", "day", "week", "month"]
+    start: date | datetime
+    timezone: TimeZone = "UTC"
+    offset: Duration = timedelta(0)
+
+
+class Limits(Strict):
+    """What refuses an item before its rows are judged. Counted while the item streams."""
+
+    max_bytes: int = Field(default=50 * 2**30, ge=1)
+    max_cell_bytes: int = Field(default=1_000_000, ge=1, le=3_000_000)
+    max_columns: int = Field(default=1_000, ge=1)
+    max_expansion: int = Field(default=200, ge=1)
+
+
+class SourceOfImport(Strict):
+    """What an import reads: a file by name, a query, or a table."""
+
+    connection: str
+    file: str | None = None
+    pick: Literal["last", "all"] = "last"
+    settle: Duration | None = None
+    archive: str | None = None
+    query: str | None = None
+    table: str | None = None
+    cursor: Cursor | None = None
+    drain: StrictBool = True
+    window: Window | None = None
+    limits: Limits = Limits()
+
+    @model_validator(mode="after")
+    def _one_thing(self) -> Self:
+        given = [key for key in ("file", "query", "table") if getattr(self, key) is not None]
+        if len(given) > 1:
+            raise ValueError(f"a source is one of file, query or table; here are {' and '.join(given)}")
+        if self.cursor is not None and self.window is not None:
+            raise ValueError("a source has a cursor or a window, not both")
+        if (self.cursor is not None or self.window is not None) and self.file is not None:
+            raise ValueError("cursor and window belong to a query, not to a file")
+        if self.cursor is not None and "{lastItem}" not in (self.query or ""):
+            raise ValueError("with a cursor the query needs {lastItem}: SELECT ... WHERE id > {lastItem} ORDER BY id")
+        if self.window is not None and not (
+            "{windowStart}" in (self.query or "") and "{windowEnd}" in (self.query or "")
+        ):
+            raise ValueError("with a window the query needs {windowStart} and {windowEnd}")
+        if self.file is not None:
+            folders = self.file.strip("/").split("/")
+            if len(folders) > 3 or any(part in {"", ".", ".."} for part in folders):
+                raise ValueError("a file is at most two folders deep: Folder/Subfolder/Name, without '..'")
+        return self
+
+
+class Match(Strict):
+    """How a row finds its profile, other than by the key.
+
+    Attributes:
+        by: see design 5.4.
+        field: the database field to compare (`by: field`).
+        channel: the channel whose contacts to compare (`by: channel`).
+        column: the source column with the value, where it is not mapped to a field.
+    """
+
+    by: MatchMode
+    field: Name | None = None
+    channel: Channel | None = None
+    column: str | None = None
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        if (self.by == "field") != (self.field is not None):
+            raise ValueError("'field' goes with by: field, and only with it")
+        if (self.by == "channel") != (self.channel is not None):
+            raise ValueError("'channel' goes with by: channel, and only with it")
+        return self
+
+
+class Column(FieldRules):
+    """A mapped source column: the field it fills and, for a new field, its type and rules."""
+
+    field: Name
+
+
+class RejectLimit(Strict):
+    """How many rows may be rejected before nothing is merged. Default: none."""
+
+    max_rows: Annotated[int, Field(ge=0)] | None = None
+    max_percent: Annotated[float, Field(ge=0, le=100)] | None = None
+    unlimited: StrictBool = False
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if self.unlimited and (self.max_rows is not None or self.max_percent is not None):
+            raise ValueError("unlimited: true contradicts max_rows and max_percent")
+        return self
+
+
+class Subscription(Strict):
+    """A consent record that every row of the import upserts."""
+
+    resource: Name
+    channel: Channel
+    contact: str
+    status: SubscriptionStatus | None = None
+    status_column: str | None = None
+    update_status: StrictBool = False
+    resubscribe: StrictBool = False
+    fields: dict[str, Name] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _one_status(self) -> Self:
+        if (self.status is None) == (self.status_column is None):
+            raise ValueError("give status (fixed) or status_column (from the source), exactly one of them")
+        return self
+
+
+class Geo(Strict):
+    """Fields to fill from the row's IP address."""
+
+    ip: str
+    country: Name | None = None
+    region: Name | None = None
+    city: Name | None = None
+
+
+class Schedule(Strict):
+    """When a scheduled import runs."""
+
+    every: Duration | None = None
+    cron: str | None = None
+    start: datetime | None = None
+    until: date | None = None
+    timezone: TimeZone = "UTC"
+    run_now: StrictBool = False
+
+    @model_validator(mode="after")
+    def _one_plan(self) -> Self:
+        if (self.every is None) == (self.cron is None):
+            raise ValueError("a schedule has every or cron, exactly one of them")
+        if self.every is not None:
+            minutes, seconds = divmod(int(self.every.total_seconds()), 60)
+            if seconds or not ((minutes < 60 and 60 % minutes == 0) or (minutes % 60 == 0 and 1440 % minutes == 0)):
+                raise ValueError("every must divide an hour or a day evenly: 5m, 15m, 1h, 6h, 12h, 24h ...")
+        return self
+
+
+class Sensor(Strict):
+    """How often the source is asked for new files."""
+
+    every: Duration = timedelta(seconds=60)
+    enabled: StrictBool = True
+
+
+class Notify(Strict):
+    """Whom to tell about what. `to` is an Apprise URL, kept out of YAML."""
+
+    on: tuple[AlertKind, ...] = Field(min_length=1)
+    to: Secret
+
+
+class Shrink(Strict):
+    """Holds an item with far fewer rows than the last committed one."""
+
+    min_percent: float = Field(default=50, ge=0, le=100)
+
+
+class Import(Strict):
+    """One feed: source, mapping, mode, rules, schedule. The file's name is its name."""
+
+    description: str = ""
+    status: Literal["draft", "active", "paused"] = "active"
+    owners: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
+    database: Name
+    source: SourceOfImport
+    mode: Mode = "add_and_update"
+    match: Name | Match | None = None
+    columns: dict[str, Name | Column] = Field(min_length=1)
+    empty: Literal["clear", "keep"] = "clear"
+    duplicates: Literal["reject", "last", "first"] = "reject"
+    timezone: TimeZone = "UTC"
+    version: str | None = None
+    rejects: RejectLimit = RejectLimit()
+    shrink: Shrink = Shrink()
+    subscriptions: tuple[Subscription, ...] = ()
+    geo: Geo | None = None
+    events: StrictBool = True
+    schedule: Schedule | None = None
+    sensor: Sensor | None = None
+    notify: tuple[Notify, ...] = ()

@@ -1,0 +1,148 @@
+"""Every error that Ingest Pipelines raises, in one tree.
+
+The class says what to do about it: `retryable` errors may go away by themselves and Dagster tries
+again; the others need a person. Each carries a hint (the next step) and the exit code of the command
+line. A message names import, item, line and field. It never carries a row's value or a secret.
+
+    IngestError
+    ├── ConfigError                 a mistake in a YAML file, with file, line and key          exit 2
+    ├── UsageError                  a command that asks for something that is not there        exit 2
+    ├── Unavailable                 something outside does not answer          retryable       exit 3
+    │   ├── SourceUnavailable       a connection: network, time-out, server error
+    │   ├── TargetUnavailable       the target Postgres: gone, cut, restarting
+    │   ├── TargetBusy              a lock is held longer than `lock_timeout`, or a deadlock
+    │   └── ItemChanged             the item changed while it was read
+    ├── SourceDenied                login, host key, permission, missing folder                exit 3
+    ├── MissingDriver               an optional package is not installed                       exit 2
+    ├── LoadError                   a load that did not commit                                 exit 1
+    │   ├── ItemRefused             the item as a whole cannot be read (4.3)
+    │   ├── ItemGone                the item is no longer at its source
+    │   ├── StaleItem               older than the last committed item
+    │   ├── ShrunkItem              far fewer rows than the last committed item
+    │   ├── RejectsAboveLimit       more rejects than the import allows                        exit 4
+    │   ├── CursorStuck             a chunk whose cursor did not grow, or went backwards
+    │   ├── TargetRefused           the target cannot take the rows: full disk, permission, a user's constraint
+    │   └── CountsDisagree          read is not the sum of the outcomes: a bug, rolled back
+    └── InternalError               a promise this code made to itself is broken: a bug        exit 1
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+
+class IngestError(Exception):
+    """What happened, and where. `hint` is the next thing to do."""
+
+    retryable: ClassVar[bool] = False
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message}\n  {self.hint}" if self.hint else self.message
+
+
+class ConfigError(IngestError):
+    """All mistakes found in the project's YAML files, one line each."""
+
+    exit_code = 2
+
+    def __init__(self, mistakes: Sequence[str], *, hint: str = "") -> None:
+        super().__init__("\n".join(mistakes), hint=hint)
+        self.mistakes = tuple(mistakes)
+
+
+class UsageError(IngestError):
+    """The command names an import, item, load or file that does not exist."""
+
+    exit_code = 2
+
+
+class Unavailable(IngestError):
+    """Something outside does not answer; trying again may help."""
+
+    retryable = True
+    exit_code = 3
+
+
+class SourceUnavailable(Unavailable):
+    """A connection's server does not answer, or the answer broke off."""
+
+
+class TargetUnavailable(Unavailable):
+    """The target Postgres does not answer. Nothing was committed."""
+
+
+class TargetBusy(Unavailable):
+    """Another session holds what the merge needs. Nothing was committed."""
+
+
+class ItemChanged(Unavailable):
+    """The item's size, time, etag or bytes changed while it was read."""
+
+
+class SourceDenied(IngestError):
+    """The server answers, and says no: login, host key, permission, missing folder."""
+
+    exit_code = 3
+
+
+class MissingDriver(IngestError):
+    """An optional package is not installed; the hint is the `pip install` line."""
+
+    exit_code = 2
+
+
+class LoadError(IngestError):
+    """A load that did not commit. The target is as it was."""
+
+
+class ItemRefused(LoadError):
+    """The item as a whole cannot be read; no row was judged.
+
+    Attributes:
+        line: physical line in the file (header = 1), where one line is to blame.
+    """
+
+    def __init__(self, message: str, *, line: int | None = None, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.line = line
+
+
+class ItemGone(LoadError):
+    """The item is no longer at its source, or is no longer the same bytes."""
+
+
+class StaleItem(LoadError):
+    """The item is older than the last committed item of its import."""
+
+
+class ShrunkItem(LoadError):
+    """The item has far fewer rows than the last committed item."""
+
+
+class RejectsAboveLimit(LoadError):
+    """More rows were rejected than the import allows; nothing was merged, the rejects are kept."""
+
+    exit_code = 4
+
+
+class CursorStuck(LoadError):
+    """A chunk's cursor did not grow, holds NULLs, or lies beyond the source's maximum."""
+
+
+class TargetRefused(LoadError):
+    """The target answers, and cannot take the rows. Nothing was committed."""
+
+
+class CountsDisagree(LoadError):
+    """`read` is not the sum of the outcomes. Rolled back."""
+
+
+class InternalError(IngestError):
+    """A promise this code made to itself is broken. Nothing was committed."""

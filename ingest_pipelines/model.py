@@ -1,0 +1,215 @@
+"""What crosses the stages: frozen, picklable facts and paths, never frames.
+
+`Item` (what to read) -> land -> `Landing` (bytes on disk) -> validate -> `Validated` (accepted rows and
+rejects on disk, counts) -> merge -> `LoadReport` (what is true now).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Literal, NewType
+
+ItemKey = NewType("ItemKey", str)
+"""An item's name and its Dagster partition key: `[A-Za-z0-9._-]`, at most 200 characters."""
+
+ItemKind = Literal["file", "upload", "replay", "query", "cursor", "window"]
+ItemStatus = Literal["new", "committed", "skipped", "failed", "refused"]
+LoadStatus = Literal["running", "committed", "skipped", "failed", "refused"]
+Mode = Literal["add_and_update", "add_only", "update_only"]
+
+LINE = "_line"
+"""The column of every frame between landing and merge that holds the row's physical line."""
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    """A file as a source's listing shows it.
+
+    Attributes:
+        path: relative to the connection's root, `/` between folders, at most two folders deep.
+        size: bytes.
+        modified_at: with time zone.
+        version: etag, generation or version id where the source has one; else "".
+    """
+
+    path: str
+    size: int
+    modified_at: datetime
+    version: str = ""
+
+
+@dataclass(frozen=True)
+class Item:
+    """One unit of source data of one import: a file version, a query window, a cursor drain.
+
+    Attributes:
+        import_name: the import's name.
+        key: unique within the import; the Dagster partition.
+        uri: where it is, for people: no credentials.
+        path: what the source needs to find it again (a file's relative path; "" for queries).
+        fingerprint: sha256 of uri, size and modification (files) or of the bounds (queries).
+        size: bytes, where known before reading.
+        modified_at: a file's time, or a window's end; orders the items of an import together with `serial`.
+        serial: the number in `Name_<serial>.csv`; None for `Name.csv`.
+        version: the source's own version of the file (etag, generation), or "".
+        cursor_from: last committed cursor value as text; exclusive. None: from the start.
+        window_start, window_end: half-open bounds of a window item.
+    """
+
+    import_name: str
+    key: ItemKey
+    kind: ItemKind
+    uri: str
+    path: str = ""
+    fingerprint: str = ""
+    size: int | None = None
+    modified_at: datetime | None = None
+    serial: int | None = None
+    version: str = ""
+    cursor_from: str | None = None
+    window_start: datetime | None = None
+    window_end: datetime | None = None
+
+
+@dataclass(frozen=True)
+class Run:
+    """Who applies an item, and how.
+
+    Attributes:
+        id: Dagster's run id; with import, item and cursor_from it is a load's run key.
+        attempt: 1 for the first try of this run.
+        by: user@host, or `sensor`, `schedule`.
+        forced: apply although the item is stale, shrunk or holds nothing new; recorded in the ledger.
+        dry_run: everything but the commit.
+    """
+
+    id: str
+    attempt: int = 1
+    by: str = ""
+    forced: bool = False
+    dry_run: bool = False
+
+
+@dataclass(frozen=True)
+class Landing:
+    """An item's bytes on local disk, hashed, proven unchanged while they were read.
+
+    Attributes:
+        path: a spool file; its name is the hash of its content.
+        format: `csv`: the bytes as delivered, decompressed. `arrow`: an Arrow IPC stream of typed columns.
+        content_sha256: of the bytes as delivered (files), of the batches' content (queries).
+        bytes: size of `path`.
+        newlines, quotes: number of LF and of `"` bytes in `path` (csv only).
+        cursor_to: largest cursor value read, as text (cursor items only).
+        rows: known for queries; for files the reader counts.
+    """
+
+    item: Item
+    path: Path
+    format: Literal["csv", "arrow"]
+    content_sha256: str
+    bytes: int
+    newlines: int = 0
+    quotes: int = 0
+    cursor_to: str | None = None
+    rows: int | None = None
+
+
+@dataclass(frozen=True)
+class RejectSample:
+    """One broken rule of one row, for reports and the Dagster UI.
+
+    `value` is the offending cell's text, or None where the field is marked `pii`.
+    """
+
+    line: int
+    key: str | None
+    field: str
+    code: str
+    reason: str
+    value: str | None = None
+
+
+@dataclass(frozen=True)
+class Validated:
+    """An item's rows, judged.
+
+    Attributes:
+        accepted: Arrow IPC files of accepted rows, each sorted by the match key. Columns: `_line` (int64), then the
+            mapped fields by name, cast to their types; NULL where the source cell is empty.
+        rejects: Arrow IPC file or None. One record per broken rule. Columns: `line` int64, `key`, `field`, `code`,
+            `reason` strings (the shape of `ingest.rejects`) and `row` string: the source row's raw cells as a JSON object
+            {source column: text or null}.
+        read, accepted_rows, rejected_rows, superseded_rows: rows; read = accepted + rejected + superseded.
+        codes: rejected rows per rule code (a row counts once per code).
+        fields: rejected cells per (field, code).
+        samples: the first rejects, at most 20.
+        columns: header of the source, in order.
+        geo_misses: addresses that the geo database does not know, or all of them when it is missing.
+    """
+
+    landing: Landing
+    accepted: tuple[Path, ...]
+    rejects: Path | None
+    read: int
+    accepted_rows: int
+    rejected_rows: int
+    superseded_rows: int = 0
+    codes: Mapping[str, int] = field(default_factory=dict)
+    fields: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    samples: tuple[RejectSample, ...] = ()
+    columns: tuple[str, ...] = ()
+    geo_misses: int = 0
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Counts:
+    """The outcome of a load's rows. `read` is always their sum."""
+
+    read: int = 0
+    inserted: int = 0
+    updated: int = 0
+    unchanged: int = 0
+    unmatched: int = 0
+    skipped: int = 0
+    rejected: int = 0
+
+    @property
+    def balanced(self) -> bool:
+        """Whether read = inserted + updated + unchanged + unmatched + skipped + rejected."""
+        return self.read == (
+            self.inserted + self.updated + self.unchanged + self.unmatched + self.skipped + self.rejected
+        )
+
+
+@dataclass(frozen=True)
+class LoadReport:
+    """What one load did, as the ledger has it.
+
+    Attributes:
+        load_id: `ingest.loads.id`; None for a plan.
+        status: `committed`, `skipped` (nothing new), `failed` or `refused`.
+        reason: why it is not `committed`, else "".
+        ddl: statements that the load ran, or that the plan would run.
+        codes: rejected rows per rule code.
+        warnings: facts a person should see that did not stop the load.
+        seconds: wall time per stage: land, validate, copy, merge, commit.
+    """
+
+    import_name: str
+    item_key: ItemKey
+    load_id: int | None
+    status: LoadStatus
+    counts: Counts
+    reason: str = ""
+    ddl: tuple[str, ...] = ()
+    codes: Mapping[str, int] = field(default_factory=dict)
+    samples: tuple[RejectSample, ...] = ()
+    warnings: tuple[str, ...] = ()
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    cursor_to: str | None = None
+    dry_run: bool = False

