@@ -8,13 +8,31 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    WithJsonSchema,
+    model_validator,
+)
 
 
 class Strict(BaseModel):
     """Unknown keys are mistakes; a parsed model never changes."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def _from_home(value: str, info: ValidationInfo) -> str:
+    home = (info.context or {}).get("home")
+    return value if home is None else str(Path(home) / Path(value).expanduser())
+
+
+LocalPath = Annotated[str, Field(min_length=1), AfterValidator(_from_home)]
+"""A file or folder on this machine; a relative one starts at the project's folder."""
 
 
 class Secret(Strict):
@@ -25,12 +43,12 @@ class Secret(Strict):
     """
 
     env: str | None = None
-    file: str | None = None
+    file: LocalPath | None = None
 
     @model_validator(mode="before")
     @classmethod
     def _reference_only(cls, value: Any) -> Any:
-        if isinstance(value, (str, int, float)):
+        if value is not None and not isinstance(value, (dict, Secret)):
             raise ValueError(
                 "a literal in a secret slot; write {env: NAME} or {file: /path} and keep the value out of YAML"
             )
@@ -42,7 +60,7 @@ class Secret(Strict):
             raise ValueError("a secret is {env: NAME} or {file: /path}, exactly one of them")
         if self.env is not None and self.env not in os.environ:
             raise ValueError(f"the environment variable {self.env} is not set")
-        if self.file is not None and not os.access(self.file, os.R_OK):
+        if self.file is not None and not (os.access(self.file, os.R_OK) and os.path.isfile(self.file)):
             raise ValueError(f"the secret file {self.file} does not exist or is not readable")
         return self
 
@@ -76,5 +94,6 @@ Duration = Annotated[
     WithJsonSchema({"type": "string", "pattern": r"^\d{1,6}[smhdw]$", "examples": ["60s", "10m", "6h", "1d"]}),
 ]
 
-Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]{0,62}$")]
+NAME_PATTERN = r"^[A-Za-z][A-Za-z0-9_]{0,62}$"
+Name = Annotated[str, Field(pattern=NAME_PATTERN)]
 """A Dagster-safe and Postgres-safe name."""

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from ingest_pipelines.config.connections import FILE_TYPES, Connection
 from ingest_pipelines.config.databases import Database, Field
 from ingest_pipelines.config.imports import Column, Import, Match
+from ingest_pipelines.config.nearest import closest, nearest
 
 Problem = tuple[tuple[str | int, ...], str]
 """Where in the import's file, and what is wrong there."""
@@ -87,7 +88,7 @@ def bind(
         )
     if database is None:
         problems.append((("database",), f"database: {_unknown(spec.database, databases)}"))
-    if connection is None or database is None:
+    if database is None:
         return None, problems
     fields: list[MappedField] = []
     for column, target in spec.columns.items():
@@ -96,6 +97,8 @@ def bind(
             problems.append((("columns", column), f"columns.{column}: {problem}"))
         if mapped:
             fields.append(mapped)
+    if connection is None:
+        return None, problems
     match = _match(spec, database)
     bound = BoundImport(
         name, spec, spec.source.connection, connection, spec.database, database, tuple(fields), match,
@@ -109,7 +112,13 @@ def bind(
 
 
 def _unknown(name: str, known: Mapping[str, object]) -> str:
-    return f"there is no '{name}'; known are: {', '.join(sorted(known)) or 'none'}"
+    return f"there is no '{name}'; {nearest(name, known)}"
+
+
+def _untyped(name: str, database: Database) -> str:
+    close = closest(name, database.fields)
+    meant = f"did you mean '{close}'? A new field needs a type" if close else "give its type"
+    return f"'{name}' is not a field of the database; {meant}: {{field: {name}, type: string}}"
 
 
 def _map(column: str, target: str | Column, database: Database) -> tuple[MappedField | None, str]:
@@ -117,10 +126,10 @@ def _map(column: str, target: str | Column, database: Database) -> tuple[MappedF
     known = database.fields.get(name)
     if isinstance(target, str):
         if known is None:
-            return None, f"'{name}' is not a field of the database; give its type: {{field: {name}, type: string}}"
+            return None, _untyped(name, database)
         return MappedField(column, name, known), ""
     if known is None and target.type is None:
-        return None, f"'{name}' is not a field of the database; give its type: {{field: {name}, type: string}}"
+        return None, _untyped(name, database)
     if known is not None and target.type is not None and target.type_name != known.type_name:
         return (
             None,

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from ingest_pipelines.config.base import Secret, Strict
+from ingest_pipelines.config.base import LocalPath, Name, Secret, Strict
 
 FILE_TYPES = frozenset({"csv", "sftp", "s3", "gcs"})
 """Connection types whose imports read files; all others take a query or a table."""
@@ -23,7 +23,7 @@ class CsvConnection(_Connection):
     """A local directory of uploads, for one-time imports."""
 
     type: Literal["csv"]
-    directory: str
+    directory: LocalPath
 
 
 class SftpConnection(_Connection):
@@ -37,7 +37,7 @@ class SftpConnection(_Connection):
     private_key: Secret | None = None
     passphrase: Secret | None = None
     host_key: str | None = None
-    known_hosts: str | None = None
+    known_hosts: LocalPath | None = None
     root: str = "."
 
     @model_validator(mode="after")
@@ -175,4 +175,4 @@ Connection = Annotated[
 class Connections(Strict):
     """The whole of `connections.yaml`."""
 
-    connections: dict[str, Connection]
+    connections: dict[Name, Connection]

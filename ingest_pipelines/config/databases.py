@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from datetime import date
-from typing import Annotated, Any, Literal, Self
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import Field as Key
-from pydantic import StrictBool, StrictStr, field_validator, model_validator
+from pydantic import StrictBool, StrictStr, WithJsonSchema, field_validator, model_validator
 from pydantic.json_schema import SkipJsonSchema
 
-from ingest_pipelines.config.base import Name, Strict
+from ingest_pipelines.config.base import LocalPath, Name, Strict
 
 FieldType = Literal[
     "string", "int", "decimal", "float", "bool", "date", "datetime", "enum", "object", "objects", "array",
@@ -18,6 +19,18 @@ FieldType = Literal[
 ]  # fmt: skip
 Channel = Literal["email", "sms", "push", "whatsapp", "viber", "telegram", "web_push"]
 
+TypeName = Annotated[
+    FieldType,
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"enum": [name for name in get_args(FieldType) if name != "decimal"]},
+                {"type": "string", "pattern": r"^decimal\(\d{1,2}, ?\d{1,2}\)$"},
+            ],
+            "description": "string, int, decimal(12,2), date ... see docs/rules.md",
+        }
+    ),
+]
 _DECIMAL = re.compile(r"decimal\((\d{1,2}),\s*(\d{1,2})\)")
 _ONLY_FOR = {
     "max_length": {"string", "email"},
@@ -43,7 +56,7 @@ class FieldRules(Strict):
         pii: values are masked in reports and in the Dagster UI.
     """
 
-    type: FieldType | None = None
+    type: TypeName | None = None
     precision: SkipJsonSchema[int | None] = None
     scale: SkipJsonSchema[int | None] = None
     max_length: Annotated[int, Key(ge=1, le=8000)] | None = None
@@ -63,7 +76,11 @@ class FieldRules(Strict):
     @model_validator(mode="before")
     @classmethod
     def _decimal(cls, value: Any) -> Any:
+        if isinstance(value, dict) and ("precision" in value or "scale" in value):
+            raise ValueError("digits belong to the type: decimal(12,2) holds 10 before and 2 after the point")
         if isinstance(value, dict) and str(value.get("type", "")).startswith("decimal"):
+            if str(value["type"]).startswith("decimal(") and not str(value["type"]).endswith(")"):
+                raise ValueError('inside { } the comma of a decimal needs quotes: {type: "decimal(12,2)"}')
             match = _DECIMAL.fullmatch(str(value["type"]))
             if match is None:
                 raise ValueError("write decimal with its digits: decimal(12,2) holds 10 before and 2 after the point")
@@ -96,7 +113,27 @@ class FieldRules(Strict):
             raise ValueError("an enum needs options: [first, second, ...]")
         if self.options is not None and len(set(self.options)) != len(self.options):
             raise ValueError("options repeat a value")
+        if self.format is not None and "%" not in self.format:
+            raise ValueError("format is a strptime pattern: %d/%m/%Y reads 31/12/2026")
+        bounds = [self._bound(key, bound) for key, bound in (("min", self.min), ("max", self.max)) if bound is not None]
+        if len(bounds) == 2 and bounds[0] > bounds[1]:
+            raise ValueError("min is above max: no value could pass")
         return self
+
+    def _bound(self, key: str, bound: float | str) -> Any:
+        """The bound as something that compares; it must be a value of the field's own type."""
+        if self.type in {"date", "datetime"}:
+            try:
+                return datetime.fromisoformat(str(bound)).replace(tzinfo=None)
+            except ValueError:
+                raise ValueError(f"{key} of a {self.type} is a date such as 2026-11-22") from None
+        try:
+            number = int(str(bound)) if self.type == "int" else Decimal(str(bound))
+        except (ValueError, ArithmeticError):
+            raise ValueError(f"{key} of type {self.type} is a number") from None
+        if not Decimal(number).is_finite():
+            raise ValueError(f"{key} of type {self.type} is a number")
+        return number
 
     @property
     def type_name(self) -> str:
@@ -107,7 +144,7 @@ class FieldRules(Strict):
 class Field(FieldRules):
     """A typed column of a database, with the rules its values must keep."""
 
-    type: FieldType
+    type: TypeName
 
     @classmethod
     def from_rules(cls, *layers: FieldRules) -> Field:
@@ -141,7 +178,7 @@ class Database(Strict):
     max_fields_per_import: int = Key(default=10, ge=1, le=1500)
     reserved: tuple[Name, ...] = ()
     default_dates: tuple[date, ...] = (date(1900, 1, 1), date(1989, 1, 1))
-    geo_database: str | None = None
+    geo_database: LocalPath | None = None
     fields: dict[Name, Field]
     resources: dict[Name, Resource] = Key(default_factory=dict)
     description: str = ""

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from datetime import date, datetime, timedelta
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 from zoneinfo import ZoneInfo
 
-from pydantic import AfterValidator, Field, StrictBool, model_validator
+from pydantic import AfterValidator, Discriminator, Field, StrictBool, Tag, model_validator
 
 from ingest_pipelines.config.base import Duration, Name, Secret, Strict
 from ingest_pipelines.config.databases import Channel, FieldRules
@@ -95,6 +95,11 @@ class SourceOfImport(Strict):
         return self
 
 
+def _spelling(value: Any) -> str:
+    """Which of a name's two spellings stands there, so that only its mistakes are told."""
+    return "rules" if isinstance(value, (dict, Strict)) else "name"
+
+
 class Match(Strict):
     """How a row finds its profile, other than by the key.
 
@@ -123,6 +128,10 @@ class Column(FieldRules):
     """A mapped source column: the field it fills and, for a new field, its type and rules."""
 
     field: Name
+
+
+MatchBy = Annotated[Annotated[Name, Tag("name")] | Annotated[Match, Tag("rules")], Discriminator(_spelling)]
+Target = Annotated[Annotated[Name, Tag("name")] | Annotated[Column, Tag("rules")], Discriminator(_spelling)]
 
 
 class RejectLimit(Strict):
@@ -218,8 +227,8 @@ class Import(Strict):
     database: Name
     source: SourceOfImport
     mode: Mode = "add_and_update"
-    match: Name | Match | None = None
-    columns: dict[str, Name | Column] = Field(min_length=1)
+    match: MatchBy | None = None
+    columns: dict[str, Target] = Field(min_length=1)
     empty: Literal["clear", "keep"] = "clear"
     duplicates: Literal["reject", "last", "first"] = "reject"
     timezone: TimeZone = "UTC"

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
@@ -15,6 +14,8 @@ from ingest_pipelines.config.bound import BoundImport, MappedField, bind
 from ingest_pipelines.config.connections import Connection, Connections
 from ingest_pipelines.config.databases import Database, Databases
 from ingest_pipelines.config.imports import Import
+from ingest_pipelines.config.mistakes import mistakes_of
+from ingest_pipelines.config.nearest import nearest
 from ingest_pipelines.config.yaml_lines import Document, read_yaml
 from ingest_pipelines.errors import ConfigError, UsageError
 
@@ -29,6 +30,7 @@ class Project:
     """A read project. Broken imports do not keep the others from running.
 
     Attributes:
+        connections, databases: those without mistakes.
         imports: the imports without mistakes, bound to their connection and database.
         broken: what is wrong with each of the others, by the import's name.
         mistakes: every mistake in every file, in file order.
@@ -53,142 +55,142 @@ class Project:
         if name in self.broken:
             raise self.broken[name]
         known = sorted({*self.imports, *self.broken})
-        raise UsageError(f"there is no import '{name}' in {self.home / 'imports'}", hint=_nearest(name, known))
+        raise UsageError(f"there is no import '{name}' in {self.home / 'imports'}", hint=nearest(name, known))
+
+
+@dataclass(frozen=True)
+class _File(Generic[M]):
+    """One YAML file: its model if it has one, its mistakes, and the named entries that have mistakes.
+
+    Attributes:
+        model: the file, read without what is wrong in it; None where that leaves nothing to read.
+        damaged: names below the file's first key (`connections.NAME`) that are not in the model for their mistakes.
+    """
+
+    shown: str
+    document: Document
+    model: M | None
+    mistakes: tuple[str, ...] = ()
+    damaged: frozenset[str] = frozenset()
 
 
 def read_project(home: Path) -> Project:
-    """The project in `home`, mistakes included. Reads files, and secrets' references; touches no network."""
+    """The project in `home`, mistakes included. Reads files, and secrets' references; touches no network.
+
+    Raises:
+        ConfigError: `home` is not a folder.
+    """
     if not home.is_dir():
         raise ConfigError([f"{home}: there is no such folder"], hint="set INGEST_HOME, or run: ingest init DIR")
-    connections, connection_mistakes = _read(home / "connections.yaml", Connections, home)
-    databases, database_mistakes = _read(home / "databases.yaml", Databases, home)
-    mistakes = [*connection_mistakes, *database_mistakes]
-    known_connections = connections.connections if connections else {}
-    known_databases = databases.databases if databases else {}
+    connections = _read(home, "connections.yaml", Connections, keep="connections")
+    databases = _read(home, "databases.yaml", Databases, keep="databases")
+    known_connections = connections.model.connections if connections.model else {}
+    known_databases = databases.model.databases if databases.model else {}
+    mistakes = [*connections.mistakes, *databases.mistakes, *_shared_tables(databases)]
     imports: dict[str, BoundImport] = {}
     broken: dict[str, ConfigError] = {}
-    for path in sorted((home / "imports").glob("*.y*ml")):
-        document, model, found = _read_document(path, Import, home)
-        name = path.stem
-        if _NAME.fullmatch(name) is None:
-            found.append(f"{_shown(path, home)}:1: the file's name is the import's name: letters, digits and _ only")
-        if model is not None and not found:
-            if connections is None or databases is None:
-                found += [_first_of(connection_mistakes + database_mistakes)]
-            else:
-                bound, problems = bind(name, model, known_connections, known_databases, imports)
-                found += [f"{_shown(path, home)}:{document.line(where)}: {what}" for where, what in problems]
-                if bound is not None and not problems:
-                    imports[name] = bound
+    for path in _import_files(home):
+        file = _read(home, f"imports/{path.name}", Import)
+        found = [*_name_mistakes(path, file.shown, {*imports, *broken}), *file.mistakes]
+        if file.model is not None:
+            unusable = _unusable(file.model, connections, databases)
+            bound, problems = bind(path.stem, file.model, known_connections, known_databases, imports)
+            named = {where for where, _ in unusable}
+            problems = [*unusable, *(problem for problem in problems if problem[0] not in named)]
+            if file.mistakes:  # the rest of the file was read without them: only what stands for itself is sure
+                problems = [problem for problem in problems if _stands_alone(problem[0])]
+            located = sorted((file.document.line(where), what) for where, what in problems)
+            found += [f"{file.shown}:{line}: {what}" for line, what in located]
+            if bound is not None and not found:
+                imports[path.stem] = bound
         if found:
-            broken[name] = ConfigError(found, hint=f"then run: ingest check {name}")
-            mistakes += [line for line in found if line not in mistakes]
-    return Project(home, known_connections, known_databases, imports, broken, tuple(mistakes))
+            broken.setdefault(path.stem, ConfigError(found, hint=f"then run: ingest check {path.stem}"))
+            mistakes += found
+    return Project(home, known_connections, known_databases, imports, broken, tuple(dict.fromkeys(mistakes)))
 
 
-def _first_of(mistakes: list[str]) -> str:
-    return mistakes[0] if mistakes else "connections.yaml or databases.yaml cannot be read"
+def _import_files(home: Path) -> list[Path]:
+    folder = home / "imports"
+    return sorted(path for path in folder.glob("*") if path.suffix in {".yaml", ".yml"}) if folder.is_dir() else []
 
 
-def _shown(path: Path, home: Path) -> str:
-    return path.relative_to(home).as_posix()
+def _name_mistakes(path: Path, shown: str, taken: set[str]) -> list[str]:
+    if _NAME.fullmatch(path.stem) is None:
+        return [f"{shown}:1: the file's name is the import's name: a letter, then letters, digits and _ only"]
+    same = next((name for name in taken if name.lower() == path.stem.lower()), None)
+    if same is not None:
+        return [f"{shown}:1: another file in imports/ has this name already; names differ by more than their case"]
+    return []
 
 
-def _read(path: Path, model: type[M], home: Path) -> tuple[M | None, list[str]]:
-    _, parsed, mistakes = _read_document(path, model, home)
-    return parsed, mistakes
+def _stands_alone(where: tuple[str | int, ...]) -> bool:
+    return where in {("source", "connection"), ("database",)} or (where[:1] == ("columns",) and len(where) == 2)
 
 
-def _read_document(path: Path, model: type[M], home: Path) -> tuple[Document, M | None, list[str]]:
-    shown = _shown(path, home)
+def _unusable(
+    spec: Import, connections: _File[Connections], databases: _File[Databases]
+) -> list[tuple[tuple[str | int, ...], str]]:
+    """What the import names and cannot use, because of mistakes over there."""
+    problems: list[tuple[tuple[str | int, ...], str]] = []
+    places: tuple[tuple[_File[Any], str, tuple[str | int, ...]], ...] = (
+        (connections, spec.source.connection, ("source", "connection")),
+        (databases, spec.database, ("database",)),
+    )
+    for file, name, where in places:
+        if name in file.damaged or file.model is None:
+            problems.append((where, f"{'.'.join(map(str, where))}: '{name}' cannot be used; mend {file.shown} first"))
+    return problems
+
+
+def _shared_tables(file: _File[Databases]) -> list[str]:
+    """One table belongs to one database: two would lock, type and retire its columns without knowing of each other."""
+    owners: dict[tuple[str, str], str] = {}
+    found = []
+    for name, database in (file.model.databases if file.model else {}).items():
+        owner = owners.setdefault(database.schema_and_table, name)
+        if owner != name:
+            line = file.document.line(("databases", name, "table"))
+            found.append(f"{file.shown}:{line}: databases.{name}.table: is the table of '{owner}' already")
+    return found
+
+
+def _read(home: Path, shown: str, model: type[M], *, keep: str = "") -> _File[M]:
+    """A file parsed; with `keep`, entries below that key stand or fall one by one."""
+    path = home / shown
     try:
         text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
-        return Document(None, {}), None, [f"{shown}:1: the file is missing"]
-    except (OSError, UnicodeDecodeError) as error:
-        return Document(None, {}), None, [f"{shown}:1: cannot be read as UTF-8 text: {type(error).__name__}"]
+        return _File(shown, Document(None, {}), None, (f"{shown}:1: the file is missing",))
+    except UnicodeDecodeError as error:
+        line = path.read_bytes()[: error.start].count(b"\n") + 1
+        return _File(shown, Document(None, {}), None, (f"{shown}:{line}: not UTF-8 text; save the file as UTF-8",))
+    except OSError as error:
+        return _File(shown, Document(None, {}), None, (f"{shown}:1: cannot be read: {error.strerror}",))
     document = read_yaml(text)
     if document.mistakes:
-        return document, None, [f"{shown}:{line}: {what}" for line, what in document.mistakes]
+        return _File(shown, document, None, tuple(f"{shown}:{line}: {what}" for line, what in document.mistakes))
     if not isinstance(document.value, dict):
-        return document, None, [f"{shown}:1: expected a mapping of keys; the file is empty or holds something else"]
+        what = "the file is empty" if document.value is None else "expected a mapping of keys"
+        return _File(shown, document, None, (f"{shown}:1: {what}",))
+    context = {"home": home}
     try:
-        return document, model.model_validate(document.value), []
+        return _File(shown, document, model.model_validate(document.value, context=context))
     except ValidationError as error:
-        return document, None, list(dict.fromkeys(_explain(error, document, model, shown)))
+        found = mistakes_of(error, document, model)
+    lines = tuple(dict.fromkeys(f"{shown}:{document.line(mistake.path)}: {mistake.what}" for mistake in found))
+    paths = {mistake.path[:2] if keep else mistake.path for mistake in found}
+    damaged = frozenset(str(path[1]) for path in paths if keep and len(path) > 1 and path[0] == keep)
+    try:
+        rest = model.model_validate(_without(document.value, paths), context=context)
+        return _File(shown, document, rest, lines, damaged)
+    except ValidationError:
+        return _File(shown, document, None, lines)
 
 
-def _explain(error: ValidationError, document: Document, model: type[BaseModel], shown: str) -> Iterator[str]:
-    """One line per mistake: file:line: dotted.key: what is wrong, and what was expected."""
-    for mistake in error.errors(include_url=False):
-        path = _in_file(mistake["loc"], document)
-        dotted = ".".join(str(part) for part in path)
-        kind, context = mistake["type"], mistake.get("ctx", {})
-        if kind == "extra_forbidden":
-            siblings = sorted(_keys_at(model, mistake["loc"][:-1]))
-            what = f"unknown key; {_nearest(str(mistake['loc'][-1]), siblings)}"
-        elif kind == "missing":
-            what = "this key is required"
-        elif kind == "union_tag_invalid":
-            known = [tag.strip("' ") for tag in str(context.get("expected_tags", "")).split(",")]
-            dotted = f"{dotted}.type"
-            path = (*path, "type")
-            what = f"unknown type; {_nearest(str(context.get('tag', '')), known)}"
-        elif kind == "union_tag_not_found":
-            what = "the key 'type' is required"
-        elif kind == "literal_error":
-            what = f"expected one of {context.get('expected', '')}"
-        elif kind == "string_pattern_mismatch":
-            what = f"the name or value must match {context.get('pattern', '')}"
-        else:
-            what = str(mistake["msg"]).removeprefix("Value error, ")
-        yield f"{shown}:{document.line(path)}: {dotted + ': ' if dotted else ''}{what}"
-
-
-def _in_file(location: tuple[str | int, ...], document: Document) -> tuple[str | int, ...]:
-    """Pydantic's location without the parts that do not stand in the file (union tags, key markers)."""
-    path: tuple[str | int, ...] = ()
-    for index, part in enumerate(location):
-        last = index == len(location) - 1
-        if (*path, part) in document.lines or (last and part != "[key]" and not _is_model_tag(part)):
-            path = (*path, part)
-    return path
-
-
-def _is_model_tag(part: str | int) -> bool:
-    return isinstance(part, str) and (part[:1].isupper() or part in {"str", "constrained-str"} or "[" in part)
-
-
-def _keys_at(model: Any, location: Iterable[str | int]) -> set[str]:
-    """The keys that a mapping at `location` may have, so that the nearest can be named."""
-    models = _models_in(model)
-    for part in location:
-        following: list[type[BaseModel]] = []
-        for candidate in models:
-            named = {(info.alias or key): info for key, info in candidate.model_fields.items()}
-            if part in named:
-                following += _models_in(named[str(part)].annotation)
-            elif _tag(candidate) == part or candidate.__name__ == part:
-                following.append(candidate)
-        if following:
-            models = following
-    return {info.alias or key for candidate in models for key, info in candidate.model_fields.items()}
-
-
-def _tag(model: type[BaseModel]) -> str | None:
-    info = model.model_fields.get("type")
-    arguments = get_args(info.annotation) if info else ()
-    return str(arguments[0]) if len(arguments) == 1 else None
-
-
-def _models_in(annotation: Any) -> list[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return [annotation]
-    return [model for argument in get_args(annotation) for model in _models_in(argument)]
-
-
-def _nearest(name: str, known: list[str]) -> str:
-    close = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
-    if close:
-        return f"did you mean '{close[0]}'?"
-    return f"known are: {', '.join(known)}" if known else "none is defined yet"
+def _without(value: Any, paths: set[tuple[str | int, ...]], here: tuple[str | int, ...] = ()) -> Any:
+    """The value without the entries at `paths`, so that what is left can be looked at for more mistakes."""
+    if isinstance(value, dict):
+        return {key: _without(each, paths, (*here, key)) for key, each in value.items() if (*here, key) not in paths}
+    if isinstance(value, list):
+        return [_without(each, paths, (*here, i)) for i, each in enumerate(value) if (*here, i) not in paths]
+    return value

@@ -6,13 +6,16 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from ingest_pipelines.errors import ConfigError
+
 
 @dataclass(frozen=True)
 class Settings:
     """Where everything is.
 
     Attributes:
-        home: INGEST_HOME: the project of connections, databases and imports. Default: the packaged demo.
+        home: INGEST_HOME: the project of connections, databases and imports. Default: the working directory where
+            it is a project; else the demo that `ingest demo` made in the state folder; else the packaged demo.
         state: INGEST_STATE: embedded Postgres, spool, spill, Dagster's local files. Default: `.ingest` in the
             working directory.
         database_url: INGEST_DATABASE_URL: the target Postgres. None: the embedded one.
@@ -40,9 +43,9 @@ class Settings:
         return self.state / "spill"
 
     @property
-    def demo(self) -> bool:
-        """Whether the packaged demo project is in use."""
-        return self.home == demo_home()
+    def demo(self) -> Path:
+        """The demo project as `ingest demo` lays it out: a copy that may be edited."""
+        return self.state / "demo"
 
 
 def demo_home() -> Path:
@@ -51,14 +54,38 @@ def demo_home() -> Path:
 
 
 def read_settings() -> Settings:
-    """Settings from the environment; paths absolute."""
-    home = os.environ.get("INGEST_HOME")
-    state = os.environ.get("INGEST_STATE")
+    """Settings from the environment; paths absolute.
+
+    Raises:
+        ConfigError: a variable holds something it cannot.
+    """
+    state = Path(os.environ.get("INGEST_STATE") or ".ingest").resolve()
     return Settings(
-        home=Path(home).resolve() if home else demo_home(),
-        state=Path(state).resolve() if state else Path.cwd() / ".ingest",
+        home=_home(state),
+        state=state,
         database_url=os.environ.get("INGEST_DATABASE_URL") or None,
         dagster_url=os.environ.get("INGEST_DAGSTER_URL") or None,
         automation=os.environ.get("INGEST_AUTOMATION", "on").lower() not in {"off", "0", "false"},
-        lock_timeout_seconds=float(os.environ.get("INGEST_LOCK_TIMEOUT", "60")),
+        lock_timeout_seconds=_seconds("INGEST_LOCK_TIMEOUT", 60.0),
     )
+
+
+def _home(state: Path) -> Path:
+    given = os.environ.get("INGEST_HOME")
+    if given:
+        return Path(given).resolve()
+    for home in (Path.cwd(), state / "demo"):
+        if (home / "connections.yaml").is_file():
+            return home.resolve()
+    return demo_home()
+
+
+def _seconds(variable: str, default: float) -> float:
+    text = os.environ.get(variable) or str(default)
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < 86_400:
+        raise ConfigError([f"{variable}: expected a number of seconds above 0"], hint=f"for example: {variable}=60")
+    return seconds

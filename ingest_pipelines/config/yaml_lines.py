@@ -10,24 +10,27 @@ import yaml
 
 Path = tuple[str | int, ...]
 
+MAX_NODES = 100_000
+"""Keys, values and entries of one file, aliases unfolded: far above any project, far below a bomb of aliases."""
+
 
 class _Loader(yaml.CSafeLoader):
     """CSafeLoader with the YAML 1.2 core schema instead of YAML 1.1's surprises."""
 
-    yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}
 
+_Loader.yaml_implicit_resolvers = {}
+_TAG = "tag:yaml.org,2002:"
+_READ_TAGS = frozenset(_TAG + name for name in ("str", "int", "float", "bool", "null", "map", "seq", "merge"))
 
+_Loader.add_implicit_resolver(_TAG + "bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF"))
+_Loader.add_implicit_resolver(_TAG + "null", re.compile(r"^(?:~|null|Null|NULL|)$"), ["~", "n", "N", ""])
+_Loader.add_implicit_resolver(_TAG + "int", re.compile(r"^[-+]?(?:0|[1-9][0-9]*)$"), list("-+0123456789"))
 _Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF")
-)
-_Loader.add_implicit_resolver("tag:yaml.org,2002:null", re.compile(r"^(?:~|null|Null|NULL|)$"), ["~", "n", "N", ""])
-_Loader.add_implicit_resolver("tag:yaml.org,2002:int", re.compile(r"^[-+]?(?:0|[1-9][0-9]*)$"), list("-+0123456789"))
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
+    _TAG + "float",
     re.compile(r"^[-+]?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?$"),
     list("-+0123456789"),
 )
-_Loader.add_implicit_resolver("tag:yaml.org,2002:merge", re.compile(r"^<<$"), ["<"])
+_Loader.add_implicit_resolver(_TAG + "merge", re.compile(r"^<<$"), ["<"])
 
 
 @dataclass(frozen=True)
@@ -47,42 +50,79 @@ class Document:
 
 
 def read_yaml(text: str) -> Document:
-    """A Document; syntax errors and repeated keys are `mistakes` as (line, message)."""
+    """A Document; syntax errors, tags, and repeated keys are `mistakes` as (line, message)."""
     try:
         loader = _Loader(text)
         node = loader.get_single_node()
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark
-        return Document(None, {}, (((mark.line + 1) if mark else 1, f"not YAML: {error.problem or error}"),))
     except yaml.YAMLError as error:
-        return Document(None, {}, ((1, f"not YAML: {str(error).splitlines()[0]}"),))
+        return Document(None, {}, (_syntax(error),))
     if node is None:
         return Document(None, {})
-    lines: dict[Path, int] = {}
-    mistakes: list[tuple[int, str]] = []
-    _walk(node, (), lines, mistakes)
-    if mistakes:
-        return Document(None, lines, tuple(mistakes))
+    walk = _Walk({}, [])
     try:
-        return Document(loader.construct_document(node), lines)
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark
-        return Document(None, lines, (((mark.line + 1) if mark else 1, f"not YAML: {error.problem or error}"),))
+        walk.visit(node, ())
+    except RecursionError:
+        return Document(None, {}, ((1, "not YAML: nested too deep"),))
+    if walk.mistakes:
+        return Document(None, walk.lines, tuple(walk.mistakes))
+    try:
+        return Document(loader.construct_document(node), walk.lines)
+    except yaml.YAMLError as error:
+        return Document(None, walk.lines, (_syntax(error),))
+    except (ValueError, KeyError, OverflowError):
+        return Document(None, walk.lines, ((1, "not YAML: a tag such as !!int stands before a value it cannot hold"),))
 
 
-def _walk(node: yaml.Node, path: Path, lines: dict[Path, int], mistakes: list[tuple[int, str]]) -> None:
-    if isinstance(node, yaml.MappingNode):
-        seen: set[str] = set()
+def _syntax(error: yaml.YAMLError) -> tuple[int, str]:
+    if isinstance(error, yaml.MarkedYAMLError):
+        mark = error.problem_mark or error.context_mark
+        return (mark.line + 1 if mark else 1), f"not YAML: {error.problem or error.context}"
+    return 1, f"not YAML: {str(error).splitlines()[0]}"
+
+
+@dataclass
+class _Walk:
+    """One pass over the nodes: where every key stands, and what must not stand there."""
+
+    lines: dict[Path, int]
+    mistakes: list[tuple[int, str]]
+    nodes: int = 0
+
+    def visit(self, node: yaml.Node, path: Path, inside: frozenset[int] = frozenset()) -> None:
+        self.nodes += 1
+        if self.nodes > MAX_NODES or id(node) in inside:
+            if not any("alias" in what for _, what in self.mistakes):
+                self.mistakes.append((node.start_mark.line + 1, "an alias (*name) unfolds without end"))
+            return
+        if node.tag not in _READ_TAGS:
+            self.mistakes.append((node.start_mark.line + 1, f"{_dotted(path)}the tag {node.tag} is not read here"))
+        inside |= {id(node)}
+        if isinstance(node, yaml.MappingNode):
+            self._mapping(node, path, inside)
+        elif isinstance(node, yaml.SequenceNode):
+            for index, value in enumerate(node.value):
+                self.lines[(*path, index)] = value.start_mark.line + 1
+                self.visit(value, (*path, index), inside)
+
+    def _mapping(self, node: yaml.MappingNode, path: Path, inside: frozenset[int]) -> None:
+        seen: dict[str, int] = {}
         for key, value in node.value:
-            name = str(key.value)
-            if name in seen and name != "<<":
-                mistakes.append(
-                    (key.start_mark.line + 1, f"{'.'.join(map(str, (*path, name)))}: the key stands here twice")
+            line = key.start_mark.line + 1
+            if not isinstance(key, yaml.ScalarNode):
+                self.mistakes.append((line, f"{_dotted(path)}a key must be text"))
+                continue
+            name = key.value
+            merge = key.tag == _TAG + "merge"
+            if not merge:
+                key.tag = _TAG + "str"  # a source column may be called 2024, true or null
+            if name in seen and not merge:
+                self.mistakes.append(
+                    (line, f"{_dotted((*path, name))}the key stands here twice, first in line {seen[name]}")
                 )
-            seen.add(name)
-            lines[(*path, name)] = key.start_mark.line + 1
-            _walk(value, (*path, name), lines, mistakes)
-    elif isinstance(node, yaml.SequenceNode):
-        for index, value in enumerate(node.value):
-            lines[(*path, index)] = value.start_mark.line + 1
-            _walk(value, (*path, index), lines, mistakes)
+            seen.setdefault(name, line)
+            self.lines[(*path, name)] = line
+            self.visit(value, (*path, name), inside)
+
+
+def _dotted(path: Path) -> str:
+    return ".".join(map(str, path)) + ": " if path else ""

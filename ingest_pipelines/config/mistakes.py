@@ -1,0 +1,190 @@
+"""What pydantic found, as a person wants to read it: file:line: dotted.key: what is wrong, and what belongs there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, get_args, get_origin
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from ingest_pipelines.config.base import NAME_PATTERN
+from ingest_pipelines.config.nearest import closest, nearest
+from ingest_pipelines.config.yaml_lines import Document, Path
+
+_EXPECTED = {
+    "string_type": "text",
+    "int_type": "a whole number",
+    "int_parsing": "a whole number",
+    "int_parsing_size": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "float_parsing": "a number",
+    "bool_type": "true or false",
+    "bool_parsing": "true or false",
+    "dict_type": "a mapping of keys",
+    "model_type": "a mapping of keys",
+    "model_attributes_type": "a mapping of keys",
+    "list_type": "a list such as [a, b]",
+    "tuple_type": "a list such as [a, b]",
+    "date_type": "a date such as 2026-11-22",
+    "date_parsing": "a date such as 2026-11-22",
+    "date_from_datetime_parsing": "a date such as 2026-11-22",
+    "date_from_datetime_inexact": "a date such as 2026-11-22",
+    "datetime_type": "a time such as 2026-11-22T06:00",
+    "datetime_parsing": "a time such as 2026-11-22T06:00",
+    "datetime_from_date_parsing": "a time such as 2026-11-22T06:00",
+}
+"""What belongs there, by pydantic's name of the mistake."""
+
+FEW = 5
+"""Options that a message lists even where the meant one is clear."""
+
+_OFTEN_QUOTED = frozenset({"yes", "no", "on", "off", "y", "n", "true", "false"})
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """One mistake: where it stands in the file, and the sentence about it without file and line."""
+
+    path: Path
+    what: str
+
+
+def mistakes_of(error: ValidationError, document: Document, model: type[BaseModel]) -> list[Mistake]:
+    """Every mistake once, in the order of the file; the branches of one union are one mistake."""
+    grouped: dict[Path, list[ErrorDetails]] = {}
+    for detail in error.errors(include_url=False):
+        grouped.setdefault(_in_file(detail["loc"], document.value, detail["type"]), []).append(detail)
+    found = [
+        Mistake(where, f"{_dotted(where)}{what}")
+        for path, details in grouped.items()
+        if not (details[0]["type"] == "too_short" and any(path == longer[:-1] for longer in grouped))
+        for where, what in _sentences(path, details, model)
+    ]
+    return sorted(found, key=lambda mistake: document.line(mistake.path))
+
+
+def _dotted(path: Path) -> str:
+    return ".".join(str(part) for part in path) + ": " if path else ""
+
+
+def _in_file(location: tuple[str | int, ...], value: Any, kind: str) -> Path:
+    """Pydantic's location without the parts that do not stand in the file: union tags, key markers, model names."""
+    path: Path = ()
+    for index, part in enumerate(location):
+        here = value if isinstance(value, Mapping) else dict(enumerate(value)) if isinstance(value, list) else {}
+        if part in here:
+            value = here[part]
+        elif not (kind == "missing" and index == len(location) - 1):
+            continue
+        path = (*path, part)
+    return path
+
+
+def _sentences(path: Path, details: list[ErrorDetails], model: type[BaseModel]) -> Iterator[tuple[Path, str]]:
+    """A sentence for each thing that is wrong at `path`."""
+    expected = list(dict.fromkeys(_EXPECTED[detail["type"]] for detail in details if detail["type"] in _EXPECTED))
+    if expected:
+        yield path, f"expected {' or '.join(expected)}{_found(details[0]['input'], expected)}"
+        return
+    for detail in details:
+        yield _sentence(path, detail, model)
+
+
+def _found(value: Any, expected: list[str]) -> str:
+    """Why the value is something else, where YAML surprises people."""
+    if value is None:
+        return "; the key has no value"
+    if expected == ["text"] and isinstance(value, (bool, int, float)):
+        return "; put it in quotes, else YAML reads a number, true or false"
+    if expected == ["true or false"] and isinstance(value, str) and value.lower() in _OFTEN_QUOTED:
+        return "; YAML 1.2 knows only these two words"
+    return ""
+
+
+def _sentence(path: Path, detail: ErrorDetails, model: type[BaseModel]) -> tuple[Path, str]:
+    kind, context = detail["type"], detail.get("ctx", {})
+    match kind:
+        case "extra_forbidden":
+            known = keys_at(model, detail["loc"][:-1])
+            return path, f"unknown key; {nearest(str(detail['loc'][-1]), known)}"
+        case "missing":
+            return path, "this key is required"
+        case "union_tag_invalid":
+            known = {tag.strip("' ") for tag in str(context["expected_tags"]).split(",")}
+            return (*path, "type"), f"unknown type; {nearest(str(context['tag']), known)}"
+        case "union_tag_not_found":
+            return (*path, "type"), "this key is required"
+        case "literal_error":
+            return path, _one_of(detail["input"], str(context["expected"]))
+        case "string_pattern_mismatch" if context["pattern"] == NAME_PATTERN:
+            return path, "a name is a letter, then letters, digits and _, at most 63 characters"
+        case "string_pattern_mismatch":
+            return path, f"must look like {context['pattern']}"
+        case "greater_than_equal":
+            return path, f"must be at least {context['ge']}"
+        case "greater_than":
+            return path, f"must be above {context['gt']}"
+        case "less_than_equal":
+            return path, f"must be at most {context['le']}"
+        case "too_short":
+            return path, "needs at least one entry"
+    return path, detail["msg"].removeprefix("Value error, ")
+
+
+def _one_of(value: Any, expected: str) -> str:
+    options = [option.strip("' ") for option in expected.replace(" or ", ", ").split(",")]
+    close = closest(value, options) if isinstance(value, str) else None
+    if close is not None and len(options) > FEW:
+        return f"did you mean '{close}'?"
+    return f"expected one of {', '.join(options)}{f'; did you mean {close!r}?' if close else ''}"
+
+
+def keys_at(model: type[BaseModel], location: Iterable[str | int]) -> set[str]:
+    """The keys that a mapping at pydantic's `location` may have, so that the nearest can be named."""
+    reached: list[Any] = [model]
+    for part in location:
+        reached = [following for annotation in reached for following in _step(annotation, part)] or reached
+    models = [annotation for annotation in reached if _is_model(annotation)]
+    return {info.alias or key for found in models for key, info in found.model_fields.items() if not _hidden(info)}
+
+
+def _hidden(info: Any) -> bool:
+    return any(type(part).__name__ == "SkipJsonSchema" for part in info.metadata)
+
+
+def _step(annotation: Any, part: str | int) -> list[Any]:
+    if _is_model(annotation):
+        for key, info in annotation.model_fields.items():
+            if part == (info.alias or key):
+                return _flat(info.annotation)
+        return [annotation] if part == _tag(annotation) else []
+    arguments = get_args(annotation)
+    if get_origin(annotation) is dict:
+        return _flat(arguments[1])
+    if get_origin(annotation) in {tuple, list}:
+        return _flat(arguments[0])
+    return []
+
+
+def _flat(annotation: Any) -> list[Any]:
+    """The annotation's alternatives: unions unfolded, `Annotated` taken off."""
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return _flat(arguments[0])
+    if origin in {dict, tuple, list, Literal} or not arguments:
+        return [annotation]
+    return [found for argument in arguments for found in _flat(argument)]
+
+
+def _is_model(annotation: Any) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
+
+
+def _tag(model: type[BaseModel]) -> str | None:
+    """The value of the model's `type` that chooses it among others."""
+    info = model.model_fields.get("type")
+    arguments = get_args(info.annotation) if info else ()
+    return str(arguments[0]) if len(arguments) == 1 else None

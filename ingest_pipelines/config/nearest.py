@@ -1,0 +1,28 @@
+"""The known name that a mistyped one was meant to be."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+SHOWN = 12
+"""Known names that a message lists at most; more would bury the mistake."""
+
+
+def closest(name: str, known: Iterable[str]) -> str | None:
+    """The one of `known` that looks like `name`; None where nothing comes near."""
+    lowered = {candidate.lower(): candidate for candidate in sorted(known)}
+    found = difflib.get_close_matches(name.lower(), list(lowered), n=1, cutoff=0.6)
+    return lowered[found[0]] if found else None
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """`did you mean 'host'?`, or the list of what is known."""
+    names = sorted(known)
+    close = closest(name, names)
+    if close is not None:
+        return f"did you mean '{close}'?"
+    if not names:
+        return "none is defined yet"
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return f"known are: {', '.join(names[:SHOWN])}{more}"
