@@ -1,0 +1,5 @@
+"""A Postgres 18 of our own: `ingest demo` and `ingest up` need no other server."""
+
+from ingest_pipelines.embedded.postgres import Server, running, start, stop
+
+__all__ = ["Server", "running", "start", "stop"]

@@ -1,0 +1,50 @@
+"""Fixtures that every test may ask for. Servers start when the first test asks, once per run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ingest_pipelines_tests.servers import postgres
+from ingest_pipelines_tests.servers.fleet import Fleet
+
+_FLEET = pytest.StashKey[Fleet]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """One fleet per run: its owner assembles it, xdist's workers are told where it is."""
+    told = getattr(config, "workerinput", {}).get("fleet")
+    config.stash[_FLEET] = Fleet(Path(told)) if told else Fleet.assemble()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: object) -> None:
+    """Tells an xdist worker where the fleet is."""
+    node.workerinput["fleet"] = str(node.config.stash[_FLEET].folder)  # type: ignore[attr-defined]  # xdist has no types
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """The owner ends all servers."""
+    if not hasattr(config, "workerinput"):
+        config.stash[_FLEET].disband()
+
+
+@pytest.fixture(scope="session")
+def fleet(pytestconfig: pytest.Config) -> Fleet:
+    """The run's servers."""
+    return pytestconfig.stash[_FLEET]
+
+
+@pytest.fixture(scope="session")
+def postgres_url(fleet: Fleet) -> str:
+    """A superuser's URL of a Postgres 18 that all tests share. Take `database_url` unless you test the server."""
+    return fleet.ask("postgres", postgres.PostgresServer, postgres.launch).url
+
+
+@pytest.fixture
+def database_url(postgres_url: str) -> Iterator[str]:
+    """The URL of an empty database that only this test uses."""
+    with postgres.fresh_database(postgres_url) as url:
+        yield url
