@@ -1,0 +1,133 @@
+"""`ingest.imports` and `ingest.fields`: which mapping an import is locked to, and which types fields have."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+import psycopg
+from psycopg.rows import class_row
+from psycopg.types.json import Jsonb
+
+ImportStatus = Literal["draft", "active", "paused"]
+
+
+@dataclass(frozen=True)
+class ImportState:
+    """What the ledger remembers of an import.
+
+    Attributes:
+        fingerprint, mapping: {source column: [field, type]} of the first committed load; None: not locked.
+        status: set by `ingest activate`, `pause`, `resume`; None: as the YAML says.
+    """
+
+    name: str
+    database: str
+    fingerprint: str | None
+    mapping: Mapping[str, tuple[str, str]] | None
+    status: ImportStatus | None
+    activated_at: datetime | None
+
+
+@dataclass(frozen=True)
+class RegisteredField:
+    """A field of a database with the type it got when it was created."""
+
+    database: str
+    field: str
+    type: str
+    created_by: str
+    created_at: datetime
+
+
+def find_import(connection: psycopg.Connection, name: str) -> ImportState | None:
+    """What the ledger remembers of the import."""
+    with connection.cursor(row_factory=class_row(ImportState)) as cursor:
+        return cursor.execute(
+            "SELECT name, database, fingerprint, mapping, status, activated_at FROM ingest.imports WHERE name = %s",
+            (name,),
+        ).fetchone()
+
+
+def list_imports(connection: psycopg.Connection) -> dict[str, ImportState]:
+    """What the ledger remembers of every import, by name."""
+    with connection.cursor(row_factory=class_row(ImportState)) as cursor:
+        found = cursor.execute(
+            "SELECT name, database, fingerprint, mapping, status, activated_at FROM ingest.imports ORDER BY name"
+        ).fetchall()
+    return {state.name: state for state in found}
+
+
+def set_import_status(
+    connection: psycopg.Connection, name: str, database: str, status: ImportStatus, now: datetime
+) -> None:
+    """The import is draft, active or paused, whatever its YAML says; the first activation is remembered."""
+    connection.execute(
+        """
+        INSERT INTO ingest.imports AS i (name, database, status, activated_at)
+        VALUES (%(name)s, %(database)s, %(status)s, CASE WHEN %(status)s = 'active' THEN %(now)s END)
+        ON CONFLICT (name) DO UPDATE
+        SET status = EXCLUDED.status, database = EXCLUDED.database,
+            activated_at = COALESCE(i.activated_at, EXCLUDED.activated_at)
+        """,
+        {"name": name, "database": database, "status": status, "now": now},
+    )
+
+
+def lock_mapping(
+    connection: psycopg.Connection,
+    name: str,
+    database: str,
+    fingerprint: str,
+    mapping: Mapping[str, tuple[str, str]],
+    now: datetime,
+) -> None:
+    """The import's mapping is the one of its first committed load; a lock that exists stays."""
+    connection.execute(
+        """
+        INSERT INTO ingest.imports AS i (name, database, fingerprint, mapping, activated_at) VALUES (%s, %s, %s, %s, %s)
+        ON CONFLICT (name) DO UPDATE
+        SET fingerprint = EXCLUDED.fingerprint, mapping = EXCLUDED.mapping, database = EXCLUDED.database,
+            activated_at = COALESCE(i.activated_at, EXCLUDED.activated_at)
+        WHERE i.fingerprint IS NULL
+        """,
+        (name, database, fingerprint, Jsonb({column: list(pair) for column, pair in mapping.items()}), now),
+    )
+
+
+def unlock_mapping(connection: psycopg.Connection, name: str) -> bool:
+    """The import's next committed load locks its mapping anew; whether it was locked."""
+    return (
+        connection.execute(
+            "UPDATE ingest.imports SET fingerprint = NULL, mapping = NULL WHERE name = %s AND fingerprint IS NOT NULL",
+            (name,),
+        ).rowcount
+        == 1
+    )
+
+
+def registered_fields(connection: psycopg.Connection, database: str) -> dict[str, RegisteredField]:
+    """The database's fields by name, with the types they were created with."""
+    with connection.cursor(row_factory=class_row(RegisteredField)) as cursor:
+        found = cursor.execute(
+            "SELECT database, field, type, created_by, created_at FROM ingest.fields"
+            " WHERE database = %s ORDER BY field",
+            (database,),
+        ).fetchall()
+    return {field.field: field for field in found}
+
+
+def register_fields(
+    connection: psycopg.Connection, database: str, fields: Iterable[tuple[str, str]], import_name: str, now: datetime
+) -> None:
+    """New fields (name, type) stand in the registry; those that already do keep their type."""
+    with connection.cursor() as cursor:
+        cursor.executemany(
+            """
+            INSERT INTO ingest.fields (database, field, type, created_by, created_at) VALUES (%s, %s, %s, %s, %s)
+            ON CONFLICT (database, field) DO NOTHING
+            """,
+            [(database, field, kind, import_name, now) for field, kind in fields],
+        )

@@ -1,0 +1,108 @@
+"""`ingest.items`: what there is to load, known before the first byte is read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import psycopg
+from psycopg import sql
+from psycopg.rows import class_row
+
+from ingest_pipelines.model import Item, ItemKey, ItemStatus
+
+_COLUMNS = sql.SQL(
+    "import AS import_name, key, kind, uri, path, fingerprint, size, modified_at, serial, version,"
+    " cursor_from, window_start, window_end"
+)
+
+
+@dataclass(frozen=True)
+class ItemState:
+    """What the ledger says of an item besides what it is."""
+
+    key: ItemKey
+    status: ItemStatus
+    created_at: datetime
+
+
+def register_items(connection: psycopg.Connection, items: Sequence[Item], now: datetime) -> None:
+    """Every item stands in the ledger; those that already do are left as they are."""
+    with connection.cursor() as cursor:
+        cursor.executemany(
+            """
+            INSERT INTO ingest.items (import, key, kind, uri, path, fingerprint, size, modified_at, serial, version,
+                                      cursor_from, window_start, window_end, created_at)
+            VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+            ON CONFLICT (import, key) DO NOTHING
+            """,
+            [
+                (
+                    item.import_name, item.key, item.kind, item.uri, item.path, item.fingerprint, item.size,
+                    item.modified_at, item.serial, item.version, item.cursor_from, item.window_start,
+                    item.window_end, now,
+                )
+                for item in items
+            ],
+        )  # fmt: skip
+
+
+def find_item(connection: psycopg.Connection, import_name: str, key: str) -> Item | None:
+    """The item of that name, as it was registered."""
+    query = sql.SQL("SELECT {} FROM ingest.items WHERE import = %s AND key = %s").format(_COLUMNS)
+    with connection.cursor(row_factory=class_row(Item)) as cursor:
+        return cursor.execute(query, (import_name, key)).fetchone()
+
+
+def list_items(
+    connection: psycopg.Connection, import_name: str, *, status: ItemStatus | None = None, last: int | None = None
+) -> list[Item]:
+    """The import's items, newest first; only those of one status where it is given."""
+    query = sql.SQL(
+        "SELECT {} FROM ingest.items WHERE import = %s AND (%s::text IS NULL OR status = %s)"
+        " ORDER BY created_at DESC, key DESC LIMIT %s"
+    ).format(_COLUMNS)
+    with connection.cursor(row_factory=class_row(Item)) as cursor:
+        return cursor.execute(query, (import_name, status, status, last)).fetchall()
+
+
+def item_states(connection: psycopg.Connection, import_name: str) -> list[ItemState]:
+    """Key, status and age of every item of the import, newest first."""
+    with connection.cursor(row_factory=class_row(ItemState)) as cursor:
+        return cursor.execute(
+            "SELECT key, status, created_at FROM ingest.items WHERE import = %s ORDER BY created_at DESC, key DESC",
+            (import_name,),
+        ).fetchall()
+
+
+def find_item_state(connection: psycopg.Connection, import_name: str, key: str) -> ItemState | None:
+    """Status and age of one item."""
+    with connection.cursor(row_factory=class_row(ItemState)) as cursor:
+        return cursor.execute(
+            "SELECT key, status, created_at FROM ingest.items WHERE import = %s AND key = %s", (import_name, key)
+        ).fetchone()
+
+
+def waiting_items(connection: psycopg.Connection, before: datetime) -> list[Item]:
+    """Items registered before that time that no load has settled yet, oldest first, of all imports."""
+    query = sql.SQL(
+        "SELECT {} FROM ingest.items WHERE status = 'new' AND created_at < %s ORDER BY created_at, import, key"
+    ).format(_COLUMNS)
+    with connection.cursor(row_factory=class_row(Item)) as cursor:
+        return cursor.execute(query, (before,)).fetchall()
+
+
+def set_item_status(connection: psycopg.Connection, item: Item, status: ItemStatus) -> None:
+    """The item shows the outcome of its last load.
+
+    A committed item stays committed when a later try of it fails: its data is there. A cursor drain is many
+    loads under one item, so its last one decides.
+    """
+    connection.execute(
+        """
+        UPDATE ingest.items SET status = %s
+        WHERE import = %s AND key = %s AND (status <> 'committed' OR kind = 'cursor' OR %s = 'committed')
+        """,
+        (status, item.import_name, item.key, status),
+    )

@@ -1,0 +1,278 @@
+"""`ingest.loads`: one row per attempt to apply an item, or one chunk of a drain."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+import psycopg
+from psycopg import sql
+from psycopg.rows import class_row
+from psycopg.types.json import Jsonb
+
+from ingest_pipelines.model import Counts, Item, ItemKey, LoadReport, LoadStatus, Run
+
+_COLUMNS = sql.SQL(
+    "id, import AS import_name, item, run_id, attempt, by, forced, fingerprint, content_sha256, status, read, inserted,"
+    " updated, unchanged, unmatched, skipped, rejected, codes, ddl, warnings, seconds, cursor_from, cursor_to,"
+    " started_at, finished_at, error"
+)
+
+
+@dataclass(frozen=True)
+class Load:
+    """A row of `ingest.loads`.
+
+    Attributes:
+        item: the item's key.
+        fingerprint: of the mapping the rows were judged by.
+        codes: rejected rows per rule code.
+        error: why it is not `committed`, else "".
+    """
+
+    id: int
+    import_name: str
+    item: ItemKey
+    run_id: str
+    attempt: int
+    by: str
+    forced: bool
+    fingerprint: str
+    content_sha256: str
+    status: LoadStatus
+    read: int
+    inserted: int
+    updated: int
+    unchanged: int
+    unmatched: int
+    skipped: int
+    rejected: int
+    codes: Mapping[str, int]
+    ddl: Sequence[str]
+    warnings: Sequence[str]
+    seconds: Mapping[str, float]
+    cursor_from: str | None
+    cursor_to: str | None
+    started_at: datetime
+    finished_at: datetime | None
+    error: str
+
+    @property
+    def counts(self) -> Counts:
+        """The outcome of the load's rows."""
+        return Counts(
+            self.read, self.inserted, self.updated, self.unchanged, self.unmatched, self.skipped, self.rejected
+        )
+
+    @property
+    def report(self) -> LoadReport:
+        """What the load did, in the words of a report. Samples are not kept in the ledger's row."""
+        return LoadReport(
+            import_name=self.import_name, item_key=self.item, load_id=self.id, status=self.status, counts=self.counts,
+            reason=self.error, ddl=tuple(self.ddl), codes=self.codes, warnings=tuple(self.warnings),
+            seconds=self.seconds, cursor_to=self.cursor_to,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class NewLoad:
+    """What is known of a load when its row is written first."""
+
+    item: Item
+    run: Run
+    started_at: datetime
+    status: LoadStatus = "running"
+    content_sha256: str = ""
+    fingerprint: str = ""
+    cursor_to: str | None = None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What is known of a load when it ends."""
+
+    status: LoadStatus
+    counts: Counts
+    finished_at: datetime
+    error: str = ""
+    codes: Mapping[str, int] = field(default_factory=dict)
+    ddl: Sequence[str] = ()
+    warnings: Sequence[str] = ()
+    seconds: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class CommittedItem:
+    """A committed load and its item's place in order. Replays do not count: they bring corrections only."""
+
+    load: int
+    item: ItemKey
+    content_sha256: str
+    fingerprint: str
+    read: int
+    modified_at: datetime | None
+    serial: int | None
+    finished_at: datetime
+
+
+@dataclass(frozen=True)
+class ImportSummary:
+    """An import's last load, its last success and its unresolved rejects, for `ingest status`."""
+
+    import_name: str
+    load: int
+    item: ItemKey
+    status: LoadStatus
+    read: int
+    inserted: int
+    updated: int
+    unchanged: int
+    unmatched: int
+    skipped: int
+    rejected: int
+    started_at: datetime
+    finished_at: datetime | None
+    error: str
+    committed_at: datetime | None
+
+
+def find_load(connection: psycopg.Connection, item: Item, run_id: str) -> Load | None:
+    """The load of that run key: import, item, run and where its cursor started."""
+    query = sql.SQL(
+        "SELECT {} FROM ingest.loads WHERE import = %s AND item = %s AND run_id = %s"
+        " AND cursor_from IS NOT DISTINCT FROM %s"
+    ).format(_COLUMNS)
+    with connection.cursor(row_factory=class_row(Load)) as cursor:
+        return cursor.execute(query, (item.import_name, item.key, run_id, item.cursor_from)).fetchone()
+
+
+def get_load(connection: psycopg.Connection, load: int) -> Load | None:
+    """The load of that number."""
+    query = sql.SQL("SELECT {} FROM ingest.loads WHERE id = %s").format(_COLUMNS)
+    with connection.cursor(row_factory=class_row(Load)) as cursor:
+        return cursor.execute(query, (load,)).fetchone()
+
+
+def recent_loads(connection: psycopg.Connection, import_name: str, last: int = 10) -> list[Load]:
+    """The import's last loads, newest first."""
+    query = sql.SQL("SELECT {} FROM ingest.loads WHERE import = %s ORDER BY id DESC LIMIT %s").format(_COLUMNS)
+    with connection.cursor(row_factory=class_row(Load)) as cursor:
+        return cursor.execute(query, (import_name, last)).fetchall()
+
+
+def loads_of_run(connection: psycopg.Connection, run_id: str) -> list[Load]:
+    """Every load of one run, in order: one, or the chunks of a drain."""
+    query = sql.SQL("SELECT {} FROM ingest.loads WHERE run_id = %s ORDER BY id").format(_COLUMNS)
+    with connection.cursor(row_factory=class_row(Load)) as cursor:
+        return cursor.execute(query, (run_id,)).fetchall()
+
+
+def last_committed(connection: psycopg.Connection, import_name: str) -> CommittedItem | None:
+    """The item whose load committed last, whatever its place in order."""
+    return _committed(
+        connection,
+        sql.SQL("ORDER BY l.id DESC LIMIT 1"),
+        import_name,
+    )
+
+
+def newest_committed(connection: psycopg.Connection, import_name: str) -> CommittedItem | None:
+    """The committed item that is last in the import's order: by modified time, then serial.
+
+    A forced older item does not lower it.
+    """
+    return _committed(
+        connection,
+        sql.SQL(
+            "AND i.modified_at IS NOT NULL ORDER BY i.modified_at DESC, i.serial DESC NULLS LAST, l.id DESC LIMIT 1"
+        ),
+        import_name,
+    )
+
+
+def _committed(connection: psycopg.Connection, which: sql.SQL, import_name: str) -> CommittedItem | None:
+    query = sql.SQL(
+        """
+        SELECT l.id AS load, l.item, l.content_sha256, l.fingerprint, l.read, i.modified_at, i.serial, l.finished_at
+        FROM ingest.loads l JOIN ingest.items i ON i.import = l.import AND i.key = l.item
+        WHERE l.import = %s AND l.status = 'committed' AND i.kind <> 'replay'
+        {}
+        """
+    ).format(which)
+    with connection.cursor(row_factory=class_row(CommittedItem)) as cursor:
+        return cursor.execute(query, (import_name,)).fetchone()
+
+
+def summaries(connection: psycopg.Connection) -> dict[str, ImportSummary]:
+    """The last load of every import that ever had one, by import: one query."""
+    with connection.cursor(row_factory=class_row(ImportSummary)) as cursor:
+        found = cursor.execute(
+            """
+            SELECT n.import AS import_name, l.id AS load, l.item, l.status, l.read, l.inserted, l.updated, l.unchanged,
+                   l.unmatched, l.skipped, l.rejected, l.started_at, l.finished_at, l.error,
+                   c.finished_at AS committed_at
+            FROM (SELECT DISTINCT import FROM ingest.items) n
+            CROSS JOIN LATERAL (
+                SELECT * FROM ingest.loads WHERE import = n.import ORDER BY id DESC LIMIT 1
+            ) l
+            LEFT JOIN LATERAL (
+                SELECT finished_at FROM ingest.loads
+                WHERE import = n.import AND status = 'committed' ORDER BY id DESC LIMIT 1
+            ) c ON true
+            """
+        ).fetchall()
+    return {summary.import_name: summary for summary in found}
+
+
+def open_load(connection: psycopg.Connection, new: NewLoad) -> int | None:
+    """The number of a fresh row under the load's run key, or None where that run's load committed already.
+
+    What an earlier attempt of the same run left (failed, with rejects) is replaced, so that numbers grow in the
+    order in which loads of one target table commit.
+    """
+    item, run = new.item, new.run
+    connection.execute(
+        """
+        WITH earlier AS (
+            DELETE FROM ingest.loads
+            WHERE import = %s AND item = %s AND run_id = %s AND cursor_from IS NOT DISTINCT FROM %s
+              AND status NOT IN ('committed', 'skipped')
+            RETURNING id
+        )
+        DELETE FROM ingest.rejects WHERE load IN (SELECT id FROM earlier)
+        """,
+        (item.import_name, item.key, run.id, item.cursor_from),
+    )
+    opened = connection.execute(
+        """
+        INSERT INTO ingest.loads (import, item, run_id, attempt, by, forced, fingerprint, content_sha256, status,
+                                  cursor_from, cursor_to, started_at)
+        VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+        ON CONFLICT ON CONSTRAINT loads_run_key DO NOTHING
+        RETURNING id
+        """,
+        (
+            item.import_name, item.key, run.id, run.attempt, run.by, run.forced, new.fingerprint, new.content_sha256,
+            new.status, item.cursor_from, new.cursor_to, new.started_at,
+        ),
+    ).fetchone()  # fmt: skip
+    return int(opened[0]) if opened else None
+
+
+def close_load(connection: psycopg.Connection, load: int, outcome: Outcome) -> None:
+    """The row says how the load ended."""
+    counts = outcome.counts
+    connection.execute(
+        """
+        UPDATE ingest.loads SET status = %s, read = %s, inserted = %s, updated = %s, unchanged = %s, unmatched = %s,
+               skipped = %s, rejected = %s, codes = %s, ddl = %s, warnings = %s, seconds = %s,
+               finished_at = %s, error = %s
+        WHERE id = %s
+        """,
+        (
+            outcome.status, counts.read, counts.inserted, counts.updated, counts.unchanged, counts.unmatched,
+            counts.skipped, counts.rejected, Jsonb(dict(outcome.codes)), list(outcome.ddl), list(outcome.warnings),
+            Jsonb(dict(outcome.seconds)), outcome.finished_at, outcome.error, load,
+        ),
+    )  # fmt: skip

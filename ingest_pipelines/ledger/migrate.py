@@ -1,0 +1,59 @@
+"""The `ingest` schema brought up to date, by any number of processes at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeAlias
+
+import psycopg
+from psycopg.errors import InvalidSchemaName, UndefinedTable
+
+Connect: TypeAlias = Callable[[], psycopg.Connection]
+
+HEAD = "0001"
+"""The newest revision under `migrations/versions`."""
+
+LOCK = 7_308_604_758_122_394_672
+"""Advisory lock of migrations: one process at a time per Postgres database."""
+
+
+def migrate(connect: Connect | str) -> bool:
+    """The `ingest` schema is at HEAD; whether anything had to be done.
+
+    One query when it already is: Alembic and SQLAlchemy are imported only when it is not.
+
+    Args:
+        connect: opens a connection of its own, or a `postgresql://` URL.
+    """
+    opened = psycopg.connect(connect) if isinstance(connect, str) else connect()
+    with opened as connection:
+        if revision(connection) == HEAD:
+            return False
+    _upgrade((lambda: psycopg.connect(connect)) if isinstance(connect, str) else connect)
+    return True
+
+
+def revision(connection: psycopg.Connection) -> str | None:
+    """The revision that the database is at; None where the schema does not exist."""
+    try:
+        found = connection.execute("SELECT version_num FROM ingest.alembic_version").fetchone()
+    except (UndefinedTable, InvalidSchemaName):
+        connection.rollback()
+        return None
+    return str(found[0]) if found else None
+
+
+def _upgrade(connect: Connect) -> None:
+    import sqlalchemy
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", (Path(__file__).parent / "migrations").as_posix().replace("%", "%%"))
+    engine = sqlalchemy.create_engine("postgresql+psycopg://", creator=connect, poolclass=sqlalchemy.NullPool)
+    with engine.begin() as connection:
+        connection.execute(sqlalchemy.select(sqlalchemy.func.pg_advisory_xact_lock(LOCK)))
+        connection.execute(sqlalchemy.schema.CreateSchema("ingest", if_not_exists=True))
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")

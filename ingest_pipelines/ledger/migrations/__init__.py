@@ -1,0 +1,1 @@
+"""Alembic migrations of the `ingest` schema; `ledger.migrate` runs them."""

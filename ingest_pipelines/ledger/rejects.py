@@ -1,0 +1,118 @@
+"""`ingest.rejects`: source rows that were not applied, one record per broken rule."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import psycopg
+from psycopg.rows import class_row
+
+FETCH = 2_000
+"""Rows that the export holds in memory at a time."""
+
+
+@dataclass(frozen=True)
+class Reject:
+    """One broken rule of one row."""
+
+    load: int
+    line: int
+    key: str | None
+    field: str
+    code: str
+    reason: str
+    resolved_at: datetime | None
+
+
+@dataclass(frozen=True)
+class RejectedRow:
+    """A rejected row with everything that is wrong with it.
+
+    Attributes:
+        row: the source row's raw cells by column; None where the row was rejected by the merge.
+        codes, reasons: aligned, one per broken rule.
+    """
+
+    load: int
+    line: int
+    key: str | None
+    row: Mapping[str, str | None] | None
+    codes: Sequence[str]
+    reasons: Sequence[str]
+
+
+def list_rejects(
+    connection: psycopg.Connection,
+    import_name: str,
+    *,
+    load: int | None = None,
+    code: str | None = None,
+    limit: int | None = None,
+    unresolved: bool = False,
+) -> list[Reject]:
+    """Broken rules by line; of the import's last load that has any where `load` is not given."""
+    with connection.cursor(row_factory=class_row(Reject)) as cursor:
+        return cursor.execute(
+            """
+            SELECT r.load, r.line, r.key, r.field, r.code, r.reason, r.resolved_at
+            FROM ingest.rejects r
+            WHERE r.load = COALESCE(%(load)s, (
+                      SELECT l.id FROM ingest.loads l
+                      WHERE l.import = %(import)s AND EXISTS (SELECT FROM ingest.rejects x WHERE x.load = l.id)
+                      ORDER BY l.id DESC LIMIT 1))
+              AND EXISTS (SELECT FROM ingest.loads l WHERE l.id = r.load AND l.import = %(import)s)
+              AND (%(code)s::text IS NULL OR r.code = %(code)s)
+              AND NOT (%(unresolved)s AND r.resolved_at IS NOT NULL)
+            ORDER BY r.line, r.field, r.code
+            LIMIT %(limit)s
+            """,
+            {"import": import_name, "load": load, "code": code, "limit": limit, "unresolved": unresolved},
+        ).fetchall()
+
+
+def rejected_rows(
+    connection: psycopg.Connection, import_name: str, load: int, *, unresolved: bool = True
+) -> Iterator[RejectedRow]:
+    """The load's rejected rows in line order, streamed; the connection's transaction stays open meanwhile."""
+    with connection.cursor(name="rejected_rows", row_factory=class_row(RejectedRow)) as cursor:
+        cursor.itersize = FETCH
+        yield from cursor.execute(
+            """
+            SELECT r.load, r.line, min(r.key) AS key,
+                   (array_agg(r.row) FILTER (WHERE r.row IS NOT NULL))[1] AS row,
+                   array_agg(r.code ORDER BY r.field, r.code) AS codes,
+                   array_agg(r.reason ORDER BY r.field, r.code) AS reasons
+            FROM ingest.rejects r JOIN ingest.loads l ON l.id = r.load
+            WHERE r.load = %s AND l.import = %s AND NOT (%s AND r.resolved_at IS NOT NULL)
+            GROUP BY r.load, r.line
+            ORDER BY r.line
+            """,
+            (load, import_name, unresolved),
+        )
+
+
+def reject_codes(connection: psycopg.Connection, load: int) -> dict[str, int]:
+    """Rejected rows of a load per rule code; a row counts once per code."""
+    return dict(
+        connection.execute(
+            "SELECT code, count(DISTINCT line) FROM ingest.rejects WHERE load = %s GROUP BY code ORDER BY code",
+            (load,),
+        ).fetchall()
+    )
+
+
+def resolve_rejects(connection: psycopg.Connection, load: int, lines: Sequence[int], now: datetime) -> int:
+    """Marks rows as dealt with, such as by a replay; returns the number of records marked now."""
+    return connection.execute(
+        "UPDATE ingest.rejects SET resolved_at = %s WHERE load = %s AND line = ANY(%s) AND resolved_at IS NULL",
+        (now, load, list(lines)),
+    ).rowcount
+
+
+def purge_rejects(connection: psycopg.Connection, before: datetime) -> int:
+    """Deletes the rejects of loads that started before that time; the load's counts stay."""
+    return connection.execute(
+        "DELETE FROM ingest.rejects r USING ingest.loads l WHERE l.id = r.load AND l.started_at < %s", (before,)
+    ).rowcount

@@ -1,0 +1,53 @@
+"""The `ingest` schema comes up once, whoever asks, and costs one query afterwards."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import psycopg
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+
+from ingest_pipelines.ledger import migrate
+from ingest_pipelines.ledger.migrate import HEAD, revision
+
+TABLES = {"items", "imports", "fields", "loads", "rejects", "cursors", "events", "audit", "alembic_version"}
+
+
+def tables(url: str) -> set[str]:
+    with psycopg.connect(url) as connection:
+        found = connection.execute("SELECT table_name FROM information_schema.tables WHERE table_schema = 'ingest'")
+        return {str(row[0]) for row in found}
+
+
+def test_the_first_call_creates_every_table_and_the_second_does_nothing(database_url: str) -> None:
+    assert migrate(database_url) is True
+    assert tables(database_url) == TABLES
+    assert migrate(database_url) is False
+
+
+def test_two_processes_may_migrate_at_once(database_url: str) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        outcomes = list(pool.map(migrate, [database_url] * 4))
+    assert any(outcomes)
+    assert tables(database_url) == TABLES
+
+
+def test_head_is_the_newest_revision_in_the_package(database_url: str) -> None:
+    config = Config()
+    config.set_main_option("script_location", "ingest_pipelines:ledger/migrations")
+    assert ScriptDirectory.from_config(config).get_heads() == [HEAD]
+    migrate(database_url)
+    with psycopg.connect(database_url) as connection:
+        assert revision(connection) == HEAD
+
+
+def test_an_up_to_date_schema_needs_neither_alembic_nor_sqlalchemy(database_url: str) -> None:
+    migrate(database_url)
+    code = (
+        "import sys; from ingest_pipelines.ledger import migrate; "
+        "assert migrate(sys.argv[1]) is False; assert not {'alembic', 'sqlalchemy'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code, database_url], check=True)
