@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
-from ingest_pipelines_tests.servers import postgres
+from ingest_pipelines_tests.servers import postgres, sftp
+from ingest_pipelines_tests.servers.cut_proxy import CutProxy
 from ingest_pipelines_tests.servers.fleet import Fleet
 
 _FLEET = pytest.StashKey[Fleet]()
@@ -48,3 +51,24 @@ def database_url(postgres_url: str) -> Iterator[str]:
     """The URL of an empty database that only this test uses."""
     with postgres.fresh_database(postgres_url) as url:
         yield url
+
+
+@pytest.fixture(scope="session")
+def sftp_server(fleet: Fleet) -> sftp.SftpServer:
+    """OpenSSH's server, shared by all tests."""
+    return fleet.ask("sftp", sftp.SftpServer, sftp.launch)
+
+
+@pytest.fixture
+def sftp_folder(sftp_server: sftp.SftpServer) -> Path:
+    """A folder below the SFTP server's root that only this test uses; a connection's `root` is its absolute path."""
+    folder = Path(sftp_server.root) / uuid4().hex
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def cut_proxy() -> Iterator[Callable[[str, int], CutProxy]]:
+    """`cut_proxy(host, port)`: a proxy with faults in front of a server; it ends with the test."""
+    with ExitStack() as proxies:
+        yield lambda host, port: proxies.enter_context(CutProxy(host, port))

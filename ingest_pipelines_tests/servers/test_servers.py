@@ -2,8 +2,19 @@
 
 from __future__ import annotations
 
+import base64
+import io
+from collections.abc import Callable
+from pathlib import Path
+
+import paramiko
 import psycopg
 import pytest
+
+from ingest_pipelines_tests.servers.cut_proxy import CutProxy, Fault
+from ingest_pipelines_tests.servers.sftp import SftpServer
+
+Proxied = Callable[[str, int], CutProxy]
 
 
 def test_postgres_gives_every_test_an_empty_database(database_url: str) -> None:
@@ -17,3 +28,52 @@ def test_postgres_gives_every_test_an_empty_database(database_url: str) -> None:
 def test_postgres_refuses_a_wrong_password(database_url: str) -> None:
     with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
         psycopg.connect(database_url, password="wrong")
+
+
+def _sftp(server: SftpServer, **login: object) -> paramiko.SFTPClient:
+    client = paramiko.SSHClient()
+    kind, key = server.host_key.split()[:2]
+    known = paramiko.Ed25519Key(data=base64.b64decode(key))
+    client.get_host_keys().add(f"[{server.host}]:{server.port}", kind, known)
+    client.connect(server.host, server.port, server.username, allow_agent=False, look_for_keys=False, **login)  # type: ignore[arg-type]
+    return client.open_sftp()
+
+
+def test_sftp_serves_a_file_to_the_holder_of_the_key(sftp_server: SftpServer, sftp_folder: Path) -> None:
+    (sftp_folder / "Customers.csv").write_text("CID\n1\n")
+    key = paramiko.Ed25519Key.from_private_key(io.StringIO(sftp_server.private_key))
+    with _sftp(sftp_server, pkey=key) as client, client.open(f"{sftp_folder}/Customers.csv") as file:
+        assert file.read() == b"CID\n1\n"
+
+
+def test_sftp_takes_the_password_and_no_other(sftp_server: SftpServer) -> None:
+    if sftp_server.password is not None:  # only root can make an account that has one
+        with _sftp(sftp_server, password=sftp_server.password) as client:
+            client.listdir(sftp_server.root)
+    with pytest.raises(paramiko.AuthenticationException):
+        _sftp(sftp_server, password="wrong")
+
+
+def test_the_proxy_passes_everything_until_it_cuts(database_url: str, cut_proxy: Proxied) -> None:
+    info = psycopg.conninfo.conninfo_to_dict(database_url)
+    proxy = cut_proxy("127.0.0.1", int(str(info["port"])))
+    through = psycopg.conninfo.make_conninfo(database_url, port=str(proxy.port))
+    million = "SELECT repeat('x', 100) FROM generate_series(1, 10000)"
+    with psycopg.connect(through) as connection:
+        assert len(connection.execute(million).fetchall()) == 10000
+    proxy.break_with(Fault(cut_after_received=100_000))
+    with psycopg.connect(through) as connection, pytest.raises(psycopg.OperationalError):
+        connection.execute(million)
+    assert proxy.cuts == 1
+    proxy.break_with(Fault(refuse_first=1))
+    with pytest.raises(psycopg.OperationalError):
+        psycopg.connect(through)
+    psycopg.connect(through).close()
+    proxy.break_with(Fault(silent=True))
+    with pytest.raises(psycopg.errors.ConnectionTimeout):
+        psycopg.connect(through, connect_timeout=2)
+    proxy.mend()
+    with psycopg.connect(through) as connection:
+        proxy.cut_all()
+        with pytest.raises(psycopg.OperationalError):
+            connection.execute("SELECT 1")
