@@ -97,4 +97,4 @@ def _account(folder: Path) -> tuple[str, str | None, list[list[str]]]:
     subprocess.run(
         ["useradd", "-M", "-d", str(folder), "-s", "/usr/sbin/nologin", "-p", digest.strip(), username], check=True
     )
-    return username, password, [["userdel", username]]
+    return username, password, [["userdel", "--force", username]]

@@ -1,0 +1,61 @@
+# Everything a person does here, one word each. `make` or `make help` lists them.
+
+.DEFAULT_GOAL := help
+.PHONY: help demo up test lint bench bench-quick lock clean
+
+SHELL := /bin/bash
+VENV := .venv
+BIN := $(VENV)/bin
+# uv trusts the certificates that the system trusts, as pip and apt do; Python may cache its byte-code.
+export UV_SYSTEM_CERTS := 1
+export VIRTUAL_ENV := $(CURDIR)/$(VENV)
+unexport PYTHONDONTWRITEBYTECODE
+unexport PYTHONHOME
+unexport PYTHONPATH
+
+help: ## This list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(VENV)/.installed ## Load the demo project into an embedded Postgres, start to end
+	@$(BIN)/ingest demo
+
+up: $(VENV)/.installed ## Postgres, the Dagster UI and its daemon; Ctrl-C ends all three
+	@$(BIN)/ingest up
+
+test: $(VENV)/.installed-test ## Every test but the slow ones, on two cores, against real servers
+	@.ci/debian-packages
+	@$(BIN)/pytest -n 2 --dist worksteal -m "not slow"
+
+lint: $(VENV)/.installed-test ## Format, lint, types, who may import whom
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+bench: $(VENV)/.installed-test ## The measurements behind docs/performance.md (long)
+	@$(BIN)/python -m ingest_pipelines_tests.benchmarks
+
+bench-quick: $(VENV)/.installed-test ## The same on small files, to catch a regression
+	@$(BIN)/python -m ingest_pipelines_tests.benchmarks --quick
+
+lock: $(VENV)/.uv ## Newest versions that setup.py allows, into the two lock files
+	@$(BIN)/uv pip compile --quiet --no-header --upgrade --universal --python-version 3.11 --all-extras setup.py -o requirements-test.lock
+	@$(BIN)/uv pip compile --quiet --no-header --upgrade --universal --python-version 3.11 -c requirements-test.lock setup.py -o requirements.lock
+
+clean: ## Remove the environment and all local state
+	rm -rf $(VENV) .ingest build *.egg-info .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+
+# Marker files: the second run installs nothing.
+$(VENV)/.uv:
+	@.ci/virtual-environment $(VENV)
+	@touch $@
+
+$(VENV)/.installed: requirements.lock setup.py | $(VENV)/.uv
+	@$(BIN)/uv pip install --quiet -r requirements.lock
+	@$(BIN)/uv pip install --quiet --no-deps -e .
+	@touch $@
+
+$(VENV)/.installed-test: requirements-test.lock requirements.lock setup.py | $(VENV)/.uv
+	@$(BIN)/uv pip install --quiet -r requirements-test.lock
+	@$(BIN)/uv pip install --quiet --no-deps -e .
+	@touch $@ $(VENV)/.installed

@@ -1,0 +1,1 @@
+"""Promises about the source itself, where import-linter cannot see them."""

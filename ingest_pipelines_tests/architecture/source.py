@@ -1,0 +1,53 @@
+"""The package's own source, parsed."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+PACKAGE = Path(__file__).resolve().parents[2] / "ingest_pipelines"
+
+
+@dataclass(frozen=True)
+class Module:
+    """One file; `name` is its path below the package, with slashes."""
+
+    name: str
+    text: str
+    tree: ast.Module
+
+    def strings(self) -> Iterator[tuple[int, str]]:
+        """Every string literal that is not a docstring, with its line; of f-strings the literal parts."""
+        documentation = {
+            id(node.value) for node in ast.walk(self.tree) if isinstance(node, ast.Expr) and _is_string(node.value)
+        }
+        for node in ast.walk(self.tree):
+            if _is_string(node) and id(node) not in documentation:
+                assert isinstance(node, ast.Constant)
+                yield node.lineno, str(node.value)
+
+    def calls(self) -> Iterator[tuple[int, str]]:
+        """Every call of a method or function, by its last name, with its line."""
+        for node in ast.walk(self.tree):
+            if isinstance(node, ast.Call):
+                if isinstance(node.func, ast.Attribute):
+                    yield node.lineno, node.func.attr
+                elif isinstance(node.func, ast.Name):
+                    yield node.lineno, node.func.id
+
+
+@cache
+def modules() -> tuple[Module, ...]:
+    """All modules of the package."""
+    files = sorted(PACKAGE.rglob("*.py"))
+    return tuple(
+        Module(str(file.relative_to(PACKAGE)), text := file.read_text(encoding="utf-8"), ast.parse(text))
+        for file in files
+    )
+
+
+def _is_string(node: ast.AST) -> bool:
+    return isinstance(node, ast.Constant) and isinstance(node.value, str)

@@ -1,0 +1,78 @@
+"""Who reads the environment, who writes data, and how large a module may grow."""
+
+from __future__ import annotations
+
+import ast
+import re
+
+from ingest_pipelines_tests.architecture.source import modules
+
+WRITES = re.compile(
+    r"^\s*(INSERT\s+INTO|UPDATE\s+\S+\s+(AS\s+\S+\s+)?SET|DELETE\s+FROM|MERGE\s+INTO|TRUNCATE|COPY\s|"
+    r"ALTER\s+TABLE|DROP\s+TABLE|CREATE\s+((TEMP|TEMPORARY|UNLOGGED)\s+)?TABLE)\b",
+    re.IGNORECASE,
+)
+OWN_TABLE = re.compile(
+    r"(INSERT\s+INTO|UPDATE|DELETE\s+FROM|MERGE\s+INTO|TRUNCATE|COPY)\s+(ingest\.|pg_temp\.)", re.IGNORECASE
+)
+
+
+def test_only_config_reads_the_environment() -> None:
+    """What a run depends on is in one place, `Settings`, and tests need no environment."""
+    found = [
+        f"{module.name}:{node.lineno}"
+        for module in modules()
+        if not module.name.startswith("config/")
+        for node in ast.walk(module.tree)
+        if isinstance(node, ast.Attribute) and node.attr in {"environ", "environb", "getenv", "putenv"}
+    ]
+    assert found == []
+
+
+def test_only_the_merge_and_the_ledger_hold_statements_that_write() -> None:
+    """A second writer would be a second place where rows, rejects and cursor can part."""
+    found = [
+        f"{module.name}:{line}"
+        for module in modules()
+        if not module.name.startswith(("merge/", "ledger/"))
+        for line, text in module.strings()
+        if WRITES.match(text)
+    ]
+    assert found == []
+
+
+def test_the_ledger_writes_its_own_tables_only() -> None:
+    """The books are never the place where a profile changes."""
+    found = [
+        f"{module.name}:{line}"
+        for module in modules()
+        if module.name.startswith("ledger/")
+        for line, text in module.strings()
+        if WRITES.match(text) and not OWN_TABLE.search(text)
+    ]
+    assert found == []
+
+
+def test_only_apply_commits_target_data() -> None:
+    """Everything else in the merge is called inside the one transaction that `apply` opens."""
+    found = [
+        f"{module.name}:{line}"
+        for module in modules()
+        if module.name.startswith("merge/") and module.name != "merge/apply.py"
+        for line, name in module.calls()
+        if name in {"transaction", "commit"}
+    ]
+    assert found == []
+
+
+def test_no_module_outgrows_one_idea() -> None:
+    """Above 400 lines there is an `and` in what a module does."""
+    long = {module.name: lines for module in modules() if (lines := module.text.count("\n")) > 400}
+    assert long == {}
+
+
+def test_no_module_has_a_name_that_says_nothing() -> None:
+    """`utils` is where an idea goes that nobody named."""
+    vague = {"utils", "util", "helpers", "helper", "common", "misc", "manager", "handler", "handlers"}
+    found = [module.name for module in modules() if vague & set(re.split(r"[/_]", module.name.removesuffix(".py")))]
+    assert found == []
