@@ -147,6 +147,24 @@ class RejectLimit(Strict):
             raise ValueError("unlimited: true contradicts max_rows and max_percent")
         return self
 
+    def allows(self, rejected: int, read: int) -> bool:
+        """Whether so many rejected rows of so many read ones may be left out of a merge."""
+        if self.unlimited:
+            return True
+        if self.max_rows is None and self.max_percent is None:
+            return rejected == 0
+        return (self.max_rows is None or rejected <= self.max_rows) and (
+            self.max_percent is None or rejected * 100 <= self.max_percent * read
+        )
+
+    def __str__(self) -> str:
+        """The limit in words, for messages."""
+        if self.unlimited:
+            return "any number"
+        limits = [f"{self.max_rows} rows"] if self.max_rows is not None else []
+        limits += [f"{self.max_percent:g} %"] if self.max_percent is not None else []
+        return " and ".join(limits) or "none"
+
 
 class Subscription(Strict):
     """A consent record that every row of the import upserts."""

@@ -1,0 +1,109 @@
+"""Spill files to Postgres by binary COPY: Arrow batches are encoded in Rust, never row by row in Python."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+import pgpq
+import psycopg
+import pyarrow as pa
+from pgpq.encoders import (
+    BinaryEncoderBuilder,
+    LargeStringEncoderBuilder,
+    StringEncoderBuilder,
+    StringViewEncoderBuilder,
+)
+from pgpq.schema import Jsonb
+from psycopg import sql
+
+from ingest_pipelines.errors import InternalError
+from ingest_pipelines.merge.statements import StageColumn, copy_stage
+
+ROWS = 32_768
+"""Rows encoded at a time: a few megabytes, whatever the size of a spill file's batches."""
+
+_REJECT_COLUMNS = ("line", "key", "field", "code", "reason", "row")
+_JSONB_FROM: Mapping[pa.DataType, Callable[[pa.Field, Jsonb], BinaryEncoderBuilder]] = {
+    pa.string(): StringEncoderBuilder.new_with_output,
+    pa.large_string(): LargeStringEncoderBuilder.new_with_output,
+    pa.string_view(): StringViewEncoderBuilder.new_with_output,
+}
+
+
+def copy_accepted(
+    connection: psycopg.Connection,
+    files: Sequence[Path],
+    columns: Sequence[StageColumn],
+    jsonb: frozenset[str],
+    after_batch: Callable[[], None],
+) -> int:
+    """The accepted rows in the stage; their number as the server counted them.
+
+    Args:
+        jsonb: names of the columns that arrive as JSON text.
+        after_batch: called after each batch handed to the server.
+    """
+    frames = [column.frame for column in columns]
+    batches = (batch.select(frames) for file in files for batch in _batches(file))
+    return _copy(connection, copy_stage(columns), batches, jsonb, after_batch)
+
+
+def copy_rejects(connection: psycopg.Connection, file: Path, load: int) -> int:
+    """The rejects under the load's number in `ingest.rejects`; the number of records."""
+    names = ["load", *_REJECT_COLUMNS]
+
+    def numbered() -> Iterator[pa.RecordBatch]:
+        for batch in _batches(file):
+            number = pa.repeat(pa.scalar(load, pa.int64()), batch.num_rows)
+            yield pa.RecordBatch.from_arrays([number, *(batch.column(name) for name in _REJECT_COLUMNS)], names=names)
+
+    statement = sql.SQL("COPY ingest.rejects ({}) FROM STDIN (FORMAT binary)").format(
+        sql.SQL(", ").join(sql.Identifier(name) for name in names)
+    )
+    return _copy(connection, statement, numbered(), frozenset({"row"}), lambda: None)
+
+
+def _copy(
+    connection: psycopg.Connection,
+    statement: sql.Composed,
+    batches: Iterator[pa.RecordBatch],
+    jsonb: frozenset[str],
+    after_batch: Callable[[], None],
+) -> int:
+    encoder: pgpq.ArrowToPostgresBinaryEncoder | None = None
+    schema: pa.Schema | None = None
+    with connection.cursor() as cursor:
+        with cursor.copy(statement) as copy:
+            for batch in batches:
+                if encoder is None:
+                    schema = batch.schema
+                    encoder = _encoder(batch.schema, jsonb)
+                    copy.write(encoder.write_header())
+                elif batch.schema != schema:
+                    raise InternalError("the spill files of one item differ in their columns or types")
+                for start in range(0, batch.num_rows, ROWS):
+                    copy.write(encoder.write_batch(batch.slice(start, ROWS)))
+                    after_batch()
+            if encoder is None:
+                copy.write(_EMPTY)
+            else:
+                copy.write(encoder.finish())
+        return cursor.rowcount
+
+
+_EMPTY = b"PGCOPY\n\xff\r\n\0" + bytes(8) + b"\xff\xff"
+"""A binary COPY of no rows: signature, flags, header length, trailer."""
+
+
+def _batches(file: Path) -> Iterator[pa.RecordBatch]:
+    with pa.memory_map(str(file)) as source:
+        reader = pa.ipc.open_file(source)
+        for number in range(reader.num_record_batches):
+            yield reader.get_batch(number)
+
+
+def _encoder(schema: pa.Schema, jsonb: frozenset[str]) -> pgpq.ArrowToPostgresBinaryEncoder:
+    encoders = {field.name: pgpq.ArrowToPostgresBinaryEncoder.infer_encoder(field) for field in schema}
+    encoders |= {name: _JSONB_FROM[schema.field(name).type](schema.field(name), Jsonb()) for name in jsonb}
+    return pgpq.ArrowToPostgresBinaryEncoder.new_with_encoders(schema, encoders)

@@ -1,0 +1,86 @@
+"""A load that did not commit, in the ledger: its own transaction, after the load's was rolled back."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import psycopg
+
+from ingest_pipelines import ledger
+from ingest_pipelines.config import BoundImport
+from ingest_pipelines.errors import IngestError, ItemGone, ItemRefused, StaleItem
+from ingest_pipelines.merge.copy import copy_rejects
+from ingest_pipelines.merge.driver_errors import translate
+from ingest_pipelines.merge.order import fingerprint
+from ingest_pipelines.merge.target import Target, prepare_session
+from ingest_pipelines.model import Counts, Item, Landing, LoadReport, LoadStatus, Run, Validated
+
+_REFUSED = (ItemRefused, ItemGone, StaleItem)
+"""Errors that refuse the item; all others fail the load."""
+
+
+def record_failure(
+    error: IngestError,
+    reached: Landing | Validated | None,
+    item: Item,
+    bound: BoundImport,
+    target: Target,
+    run: Run,
+    now: datetime,
+) -> LoadReport:
+    """The load as `failed` or `refused`, with the rejects that were found, in the ledger.
+
+    Where this run's load of the item did commit (its acknowledgement was lost), that is what is reported.
+
+    Args:
+        reached: how far the load came: the landing, or the judged rows with their rejects.
+
+    Raises:
+        TargetUnavailable: the ledger is out of reach as well; nothing is recorded.
+    """
+    validated = reached if isinstance(reached, Validated) else None
+    landing = validated.landing if validated else reached if isinstance(reached, Landing) else None
+    status: LoadStatus = "refused" if isinstance(error, _REFUSED) else "failed"
+    new = ledger.NewLoad(
+        item=landing.item if landing else item, run=run, started_at=now, status=status,
+        content_sha256=landing.content_sha256 if landing else "", fingerprint=fingerprint(bound),
+        cursor_to=landing.cursor_to if landing else None,
+    )  # fmt: skip
+    with target.connect() as connection:
+        try:
+            report = _record(connection, error, validated, new, target, now)
+            connection.commit()
+        except psycopg.Error as problem:
+            raise translate(problem, f"import {bound.name}, item {item.key}") from None
+    return report
+
+
+def _record(
+    connection: psycopg.Connection,
+    error: IngestError,
+    validated: Validated | None,
+    new: ledger.NewLoad,
+    target: Target,
+    now: datetime,
+) -> LoadReport:
+    prepare_session(connection, target, new.item.import_name)
+    ledger.register_items(connection, [new.item], now)
+    load = ledger.open_load(connection, new)
+    if load is None:
+        settled = ledger.find_load(connection, new.item, new.run.id)
+        assert settled is not None
+        return settled.report
+    counts, codes = Counts(), {}
+    if validated is not None:
+        counts = Counts(read=validated.read, rejected=validated.rejected_rows)
+        codes = dict(validated.codes)
+        if validated.rejects is not None:
+            copy_rejects(connection, validated.rejects, load)
+    ledger.close_load(
+        connection, load, ledger.Outcome(new.status, counts, finished_at=now, error=str(error), codes=codes)
+    )
+    ledger.set_item_status(connection, new.item, "refused" if new.status == "refused" else "failed")
+    return LoadReport(
+        import_name=new.item.import_name, item_key=new.item.key, load_id=load, status=new.status, counts=counts,
+        reason=str(error), codes=codes, samples=validated.samples if validated else (), cursor_to=new.cursor_to,
+    )  # fmt: skip

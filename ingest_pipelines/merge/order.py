@@ -1,0 +1,88 @@
+"""Whether an item may be loaded at all: not stale, not shrunk, not what is there already."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from datetime import datetime
+
+import psycopg
+
+from ingest_pipelines import ledger
+from ingest_pipelines.config import BoundImport
+from ingest_pipelines.errors import LoadError, ShrunkItem, StaleItem
+from ingest_pipelines.model import Item, Landing, Run, Validated
+
+_WHOLE_DELIVERIES = {"file", "upload", "query"}
+"""Kinds of items that bring the data as a whole, so that "the same again" and "far less" mean something."""
+
+_DAEMONS = {"sensor", "schedule"}
+
+
+def fingerprint(bound: BoundImport) -> str:
+    """A hash of everything in the configuration that a load's result depends on."""
+    spec = bound.spec.model_dump(
+        mode="json", exclude={"description", "status", "owners", "labels", "schedule", "sensor", "notify", "rejects"}
+    )
+    fields = {mapped.name: mapped.field.model_dump(mode="json") for mapped in bound.fields}
+    text = json.dumps([spec, bound.database.table, bound.database.key, fields], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def nothing_new(connection: psycopg.Connection, landing: Landing, bound: BoundImport, run: Run) -> str:
+    """Why there is nothing to do, or "": the bytes equal the last committed item's, under the same configuration.
+
+    A person who runs an item again wants it to run; so does force.
+    """
+    if run.forced or run.by not in _DAEMONS or landing.item.kind not in _WHOLE_DELIVERIES or not landing.content_sha256:
+        return ""
+    last = ledger.last_committed(connection, bound.name)
+    if last is None or (last.content_sha256, last.fingerprint) != (landing.content_sha256, fingerprint(bound)):
+        return ""
+    return f"nothing new: the bytes equal those of {last.item}, which load {last.load} committed"
+
+
+def obstacle(connection: psycopg.Connection, validated: Validated, bound: BoundImport, run: Run) -> LoadError | None:
+    """Why the item must not be merged unless forced: it is stale, or it shrank."""
+    item = validated.landing.item
+    if run.forced:
+        return None
+    if item.kind == "cursor":
+        return _cursor_moved(connection, item)
+    if item.kind == "replay":
+        return None
+    newest = ledger.newest_committed(connection, bound.name)
+    if newest is not None and newest.item != item.key and _place(item) < _place(newest):
+        return StaleItem(
+            f"import {bound.name}, item {item.key}: stale: it is older than {newest.item}, which load {newest.load} "
+            "committed",
+            hint=f"nothing was merged; to apply it anyway: ingest run {bound.name} --item {item.key} --force",
+        )
+    last = ledger.last_committed(connection, bound.name)
+    least = bound.spec.shrink.min_percent
+    if item.kind in _WHOLE_DELIVERIES and last is not None and validated.read * 100 < last.read * least:
+        return ShrunkItem(
+            f"import {bound.name}, item {item.key}: shrunk: {validated.read} rows, and the last committed item "
+            f"{last.item} had {last.read}; below {least:g} % an item is held",
+            hint="nothing was merged; if it is right: "
+            f"ingest run {bound.name} --item {item.key} --force, or set shrink: {{min_percent: 0}}",
+        )
+    return None
+
+
+def _place(item: Item | ledger.CommittedItem) -> tuple[float, int]:
+    """The item's place in the order of its import: modified time, then serial. Without a time it is never stale."""
+    moment: datetime | None = item.modified_at
+    return (moment.timestamp() if moment else float("inf"), -1 if item.serial is None else item.serial)
+
+
+def _cursor_moved(connection: psycopg.Connection, item: Item) -> LoadError | None:
+    state = ledger.find_cursor(connection, item.import_name)
+    committed = state.value if state else None
+    if committed is None or committed == item.cursor_from:
+        return None
+    return StaleItem(
+        f"import {item.import_name}, item {item.key}: stale: it starts after cursor {item.cursor_from}, "
+        "and another load has moved the committed cursor since",
+        hint=f"nothing was merged; see: ingest cursor show {item.import_name}",
+    )
