@@ -1,1 +1,1 @@
-"""What a load costs, beside the floor that psql sets and beside other tools. `make bench` runs it; docs/performance.md reads it."""
+"""What a load costs, beside the floor that psql sets and beside other tools. `make bench` runs it."""

@@ -1,14 +1,14 @@
 """Customer files of any size, from a seed: a key and ten fields, column-wise, a million rows in about two seconds.
 
-A row is a pure function of (customer number, version): version 0 is what the table holds, version 1 is the same customer
-changed. So a file and the table it meets need only agree on numbers, and what the table must hold afterwards is known
-without loading anything: `Truth`.
+A row is a pure function of (customer number, version): version 0 is what the table holds, version 1 is the same
+customer changed. So a file and the table it meets need only agree on numbers, and what the table must hold afterwards
+is known without loading anything: `Truth`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import astuple, dataclass
 from datetime import date
 from pathlib import Path
 
@@ -25,8 +25,12 @@ COLUMNS = (
 )  # fmt: skip
 CHUNK = 500_000
 
-_FIRST = "Ada Björn Chloé Dmitri Elena Farah Grace Hugo Ines Jürgen Kai Lucía Mei Noah Olga Priya Quinn Rosa Søren Tara".split()
-_LAST = "Anders Brown Costa Dubois Eriksen Fischer García Hughes Ivanov Jensen Kowalski López Müller Nguyen Okafor".split()
+_FIRST = (
+    "Ada Björn Chloé Dmitri Elena Farah Grace Hugo Ines Jürgen Kai Lucía Mei Noah Olga Priya Quinn Rosa Søren".split()
+)
+_LAST = (
+    "Anders Brown Costa Dubois Eriksen Fischer García Hughes Ivanov Jensen Kowalski López Müller Nguyen Okafor".split()
+)
 _HOSTS = ["example.com", "mail.example.org", "post.example.net"]
 _STREETS = "High Street,Mill Lane,Rue du Bac,Hauptstraße,Via Roma,Calle Mayor,Kongens gate,Station Road".split(",")
 _CITIES = "Leeds,Paris,Berlin,Roma,Madrid,Oslo,Lisboa,Wien,Praha,Kraków".split(",")
@@ -37,13 +41,14 @@ class File:
     """What stands in a generated file.
 
     Attributes:
-        rows: customer numbers 0 .. rows - 1, in an order that has nothing to do with the key's.
-        step: 2 writes even numbers only.
+        rows: customer numbers first .. first + rows - 1, in an order that has nothing to do with the key's.
+        step: 2 writes every second number only.
         changed_percent: how many rows carry version 1; the rest repeat what the table holds.
         bad_percent: how many rows break one rule each (of six kinds).
     """
 
     rows: int
+    first: int = 0
     step: int = 1
     changed_percent: int = 0
     bad_percent: int = 0
@@ -60,11 +65,14 @@ class Truth:
     emails: int = 0
 
     def __add__(self, other: Truth) -> Truth:
-        return Truth(*(mine + theirs for mine, theirs in zip(asdict(self).values(), asdict(other).values(), strict=True)))
+        return Truth(*(mine + theirs for mine, theirs in zip(astuple(self), astuple(other), strict=True)))
+
+    def __sub__(self, other: Truth) -> Truth:
+        return Truth(*(mine - theirs for mine, theirs in zip(astuple(self), astuple(other), strict=True)))
 
 
 def write_csv(file: File, path: Path) -> None:
-    """The file, with a header, LF line ends, quotes where a cell needs them and empty cells where a value is unknown."""
+    """The file: a header, LF line ends, quotes where a cell needs them, empty cells where a value is unknown."""
     part = path.with_suffix(".part")
     with part.open("wb") as out:
         for index, frame in enumerate(_frames(file)):
@@ -72,18 +80,17 @@ def write_csv(file: File, path: Path) -> None:
     part.rename(path)
 
 
-def write_parquet(file: File, path: Path) -> None:
-    """The same rows, typed, for tools that are at their best with Parquet."""
-    import pyarrow.parquet as pq
-
+def write_parquet(csv: Path, path: Path) -> None:
+    """The rows of a written file, typed, for tools that are at their best with Parquet."""
     part = path.with_suffix(".part")
-    writer = None
-    for frame in _frames(file):
-        table = _typed(frame).to_arrow()
-        writer = writer or pq.ParquetWriter(part, table.schema)
-        writer.write_table(table)
-    if writer is not None:
-        writer.close()
+    pl.scan_csv(csv, infer_schema=False).with_columns(
+        pl.col("age", "points").cast(pl.Int64),
+        pl.col("balance").str.to_decimal(scale=2).cast(pl.Decimal(12, 2)),
+        pl.col("lifetime_value").str.to_decimal(scale=4).cast(pl.Decimal(14, 4)),
+        pl.col("birth_date").str.to_date("%Y-%m-%d"),
+        pl.col("last_purchase_at").str.to_datetime("%Y-%m-%d %H:%M:%S", time_unit="us").dt.replace_time_zone("UTC"),
+        pl.col("is_active") == "true",
+    ).sink_parquet(part)
     part.rename(path)
 
 
@@ -107,7 +114,7 @@ def truth(file: File, *, only: str = "good") -> Truth:
 
 def _plan(file: File) -> Iterator[tuple[Numbers, Numbers, NDArray[np.bool_]]]:
     """Customer numbers, their versions and whether the row is broken, chunk by chunk in file order."""
-    order = np.random.default_rng(file.seed).permutation(-(-file.rows // file.step)) * file.step
+    order = np.random.default_rng(file.seed).permutation(-(-file.rows // file.step)) * file.step + file.first
     for start in range(0, len(order), CHUNK):
         numbers = order[start : start + CHUNK].astype(np.uint64)
         changed = _mix(numbers, 101) % np.uint64(100) < file.changed_percent
@@ -138,7 +145,8 @@ def _balance(numbers: Numbers, versions: Numbers) -> Numbers:
 
 
 def _no_email(numbers: Numbers) -> NDArray[np.bool_]:
-    return _mix(numbers, 3) % np.uint64(50) == 0
+    missing: NDArray[np.bool_] = _mix(numbers, 3) % np.uint64(50) == 0
+    return missing
 
 
 def _pick(values: list[str], choice: Numbers) -> pl.Series:
@@ -210,15 +218,4 @@ def _break(frame: pl.DataFrame, numbers: Numbers, bad: NDArray[np.bool_]) -> pl.
             for number, (name, value) in enumerate(broken.items())
         )
         .drop("kind")
-    )
-
-
-def _typed(frame: pl.DataFrame) -> pl.DataFrame:
-    return frame.with_columns(
-        pl.col("age", "points").cast(pl.Int64),
-        pl.col("balance").str.to_decimal(scale=2).cast(pl.Decimal(12, 2)),
-        pl.col("lifetime_value").str.to_decimal(scale=4).cast(pl.Decimal(14, 4)),
-        pl.col("birth_date").str.to_date("%Y-%m-%d"),
-        pl.col("last_purchase_at").str.to_datetime("%Y-%m-%d %H:%M:%S", time_unit="us").dt.replace_time_zone("UTC"),
-        pl.col("is_active") == "true",
     )

