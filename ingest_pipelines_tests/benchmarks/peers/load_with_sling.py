@@ -16,6 +16,7 @@ program = str(Path(package.origin).parent / "bin" / "sling-linux-amd64")
 os.environ |= {"SLING_HOME_DIR": folder, "SLING_DISABLE_TELEMETRY": "true", "HOME": folder}
 os.execv(
     program,
-    [program, "run", "--src-options", "{empty_as_null: true}", "--src-stream", f"file://{file}", "--tgt-conn", f"{url}?sslmode=disable",
-     "--tgt-object", "crm.customers", "--mode", "incremental", "--primary-key", "customer_id"],
+    [program, "run", "--src-stream", f"file://{file}", "--src-options", "{empty_as_null: true}",
+     "--tgt-conn", f"{url}?sslmode=disable", "--tgt-object", "crm.customers", "--mode", "incremental",
+     "--primary-key", "customer_id"],
 )  # fmt: skip
