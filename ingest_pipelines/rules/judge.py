@@ -1,0 +1,179 @@
+"""Every row judged: accepted rows sorted and cast on disk, rejects with every rule they break."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from time import perf_counter
+
+import numpy as np
+import polars as pl
+
+from ingest_pipelines.errors import InternalError
+from ingest_pipelines.model import LINE, Landing, Validated
+from ingest_pipelines.rules.ahead import read_ahead
+from ingest_pipelines.rules.compile import BAD, KEY, Rules
+from ingest_pipelines.rules.keys import comparable
+from ingest_pipelines.rules.rejects import Rejects
+from ingest_pipelines.rules.repeats import Lines, Repeats, Seen, find_repeats
+from ingest_pipelines.rules.schema import prove
+from ingest_pipelines.rules.spill import Parts, Runs
+from ingest_pipelines.rules.types import Rule
+
+
+def judge(
+    landing: Landing, header: Sequence[str], frames: Iterable[pl.DataFrame], rules: Rules, spill: Path
+) -> Validated:
+    """The item's rows, judged; read = accepted + rejected + superseded.
+
+    Args:
+        header: the source's columns, in order.
+        frames: LINE (ascending over the whole item) and the source's columns: text, or Arrow types.
+        spill: a folder; the files of this call lie in a fresh one inside it. It is gone again if this raises.
+
+    Raises:
+        ItemRefused: from `frames`.
+        InternalError: an accepted row breaks the import's own schema.
+    """
+    started = perf_counter()
+    spill.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix=f"{rules.bound.name}-", dir=spill))
+    try:
+        judged = _first_pass(frames, rules, folder)
+        verdict = _second_pass(judged, rules)
+        rejects = _write_rejects(judged, verdict, header, rules, folder)
+        judged.runs.remove(verdict.out)
+        judged.parts.clear()
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    validated = Validated(
+        landing=landing,
+        accepted=tuple(judged.runs.paths),
+        rejects=rejects.path if rejects.rows else None,
+        read=judged.read,
+        accepted_rows=judged.runs.rows,
+        rejected_rows=rejects.rows,
+        superseded_rows=len(verdict.superseded),
+        codes=dict(rejects.codes),
+        fields=dict(rejects.fields),
+        samples=tuple(rejects.samples),
+        columns=tuple(header),
+        seconds=perf_counter() - started,
+    )
+    if validated.read != validated.accepted_rows + validated.rejected_rows + validated.superseded_rows:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise InternalError(
+            f"import {rules.bound.name}: {validated.read} rows were read, but {validated.accepted_rows} accepted, "
+            f"{validated.rejected_rows} rejected and {validated.superseded_rows} superseded",
+            hint="nothing was merged; this is a bug: please report it",
+        )
+    return validated
+
+
+@dataclass
+class _Judged:
+    """What the first pass leaves: sorted runs, parts, and a hash of every key and unique value."""
+
+    runs: Runs
+    parts: Parts
+    read: int = 0
+    keys: Seen = field(default_factory=Seen)
+    uniques: list[Seen] = field(default_factory=list)
+
+
+def _first_pass(frames: Iterable[pl.DataFrame], rules: Rules, folder: Path) -> _Judged:
+    """Each row by itself."""
+    may_repeat = rules.bound.spec.duplicates == "reject" or bool(rules.uniques)
+    judged = _Judged(
+        Runs(folder, rules.accepted), Parts(folder, all_rows=may_repeat), uniques=[Seen() for _ in rules.uniques]
+    )
+    with read_ahead(frames) as ordered:
+        for frame in ordered:
+            if not len(frame):
+                continue
+            rows = rules.judged(frame)
+            judged.read += len(rows)
+            judged.keys.add(rows[KEY])
+            for unique, seen in zip(rules.uniques, judged.uniques, strict=True):
+                seen.add(rows[unique.name])
+            good = rows.filter(~pl.col(BAD))
+            prove(rules.schema, good)
+            judged.runs.add(good)
+            broken = rows.filter(BAD).select(LINE, KEY, *(unique.name for unique in rules.uniques))
+            judged.parts.add(frame, broken)
+    judged.runs.finish()
+    return judged
+
+
+@dataclass(frozen=True)
+class _Verdict:
+    """What only the whole item shows: repeated values.
+
+    Attributes:
+        repeated: rules about the item and the lines that break them.
+        superseded: lines left out in favour of another row of the same key.
+    """
+
+    repeated: list[tuple[Rule, Lines]]
+    superseded: Lines
+
+    @property
+    def out(self) -> Lines:
+        """Lines that are not accepted after all."""
+        return np.concatenate([self.superseded, *(lines for _, lines in self.repeated)])
+
+
+def _second_pass(judged: _Judged, rules: Rules) -> _Verdict:
+    """Rows compared with each other: repeated keys, then values that must be unique among what is left."""
+    duplicates = rules.bound.spec.duplicates
+    keep = "first" if duplicates == "first" else "last"
+    keys = find_repeats(judged.keys.candidates(), partial(_values, judged, rules.key.value, KEY), keep)
+    repeated: list[tuple[Rule, Lines]] = []
+    superseded = np.empty(0, np.int64)
+    if duplicates == "reject":
+        repeated.append((rules.repeated_key, keys.lines))
+    else:
+        superseded = keys.spare
+    for unique, seen in zip(rules.uniques, judged.uniques, strict=True):
+        read = partial(_values, judged, comparable(unique.cell), unique.name, superseded)
+        found: Repeats = find_repeats(seen.candidates(), read)
+        repeated.append((unique.rule, found.lines))
+    return _Verdict(repeated, superseded)
+
+
+def _values(
+    judged: _Judged, value: pl.Expr, name: str, without: Lines | None = None
+) -> Iterator[tuple[pl.LazyFrame, bool]]:
+    """All rows again, as (LINE, value): accepted ones, then broken ones."""
+    left = pl.lit(True) if without is None else ~_in(without)
+    for path in judged.runs.paths:
+        yield pl.scan_ipc(path).filter(left).select(LINE, value.alias("value")), True
+    for frame in judged.parts.all_broken():
+        yield frame.select(LINE, pl.col(name).alias("value")), False
+
+
+def _write_rejects(judged: _Judged, verdict: _Verdict, header: Sequence[str], rules: Rules, folder: Path) -> Rejects:
+    """The rejects in the order of their lines: part by part, the raw rows judged once more to say why."""
+    parts = judged.parts
+    with Rejects(folder / "rejects.arrow", rules, header) as rejects:
+        for part, (first, last) in enumerate(parts.ranges):
+            repeated = [(rule, _between(lines, first, last)) for rule, lines in verdict.repeated]
+            wanted = np.concatenate([parts.broken_lines(part), *(lines for _, lines in repeated)])
+            if len(wanted):
+                raw = pl.read_ipc(parts.raw(part)).filter(_in(wanted))
+                rejects.add(raw, [(rule, raw.select(_in(lines)).to_series()) for rule, lines in repeated])
+    return rejects
+
+
+def _between(lines: Lines, first: int, last: int) -> Lines:
+    start, end = np.searchsorted(lines, [first, last + 1])
+    return lines[start:end]
+
+
+def _in(lines: Lines) -> pl.Expr:
+    return pl.col(LINE).is_in(pl.Series(lines).implode())

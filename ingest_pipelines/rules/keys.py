@@ -1,0 +1,90 @@
+"""The match key of a row, in the form in which two keys are the same key."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import polars as pl
+
+from ingest_pipelines.config import BoundImport
+from ingest_pipelines.rules.types import Cell, Rule
+
+
+@dataclass(frozen=True)
+class MatchKey:
+    """What identifies a row's profile.
+
+    Attributes:
+        cells: the cells to match by, in order of preference; one must be there.
+        value: over working frames and accepted files alike; NULL where the row has no key. `007` and `7` are the
+            same int, addresses differ in more than case.
+    """
+
+    cells: tuple[Cell, ...]
+    value: pl.Expr
+
+    @property
+    def name(self) -> str:
+        """Where a missing or repeated key is reported."""
+        return self.cells[0].name
+
+    @property
+    def missing(self) -> Rule:
+        """The rule `missing_key`."""
+        there = pl.any_horizontal([_is_there(cell) for cell in self.cells])
+        return self.cells[0].rule("missing_key", " and ".join(c.name for c in self.cells) + ": empty", there)
+
+
+def match_key(bound: BoundImport, cells: Sequence[Cell]) -> MatchKey:
+    """The match key of the import."""
+    names = _names(bound)
+    by_name = {cell.name: cell for cell in cells}
+    chosen = tuple(by_name[name] for name in names)
+    values = [comparable(cell) for cell in chosen]
+    value = values[0] if len(values) == 1 else pl.coalesce(values)
+    return MatchKey(chosen, value)
+
+
+def comparable(cell: Cell) -> pl.Expr:
+    """The value in the form in which equal values are equal; NULL where there is none."""
+    value = cell.value
+    if cell.field.type == "email":
+        return value.str.to_lowercase()
+    if cell.field.type == "string":
+        return pl.when(value.str.strip_chars() != "").then(value)
+    return value.cast(pl.String) if is_column(cell) else value
+
+
+def is_column(cell: Cell) -> bool:
+    """Whether the cell is a source column that fills no field."""
+    return cell.name.startswith("column:")
+
+
+def _is_there(cell: Cell) -> pl.Expr:
+    there = cell.raw.is_not_null()
+    if cell.field.type == "string":
+        there &= cell.value.str.strip_chars() != ""
+    return there.fill_null(False)
+
+
+def _names(bound: BoundImport) -> list[str]:
+    match = bound.match
+    if match is None:
+        assert bound.key is not None
+        return [bound.key.name]
+    if match.by == "field":
+        assert match.field is not None
+        return [match.field]
+    names = [] if match.column is None else [f"column:{match.column}"]
+    if match.by.startswith("email") and not names:
+        names += _of_type(bound, "email")
+    if match.by.startswith("phone") and not names:
+        names += _of_type(bound, "phone")
+    if match.by.startswith("email_or_phone"):
+        names += _of_type(bound, "phone")
+    return names
+
+
+def _of_type(bound: BoundImport, type_name: str) -> list[str]:
+    return [mapped.name for mapped in bound.fields if mapped.field.type == type_name][:1]

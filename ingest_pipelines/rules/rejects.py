@@ -1,0 +1,115 @@
+"""The rejects of an item: one record per broken rule, with the row's raw cells, counted."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import polars as pl
+import pyarrow as pa
+
+from ingest_pipelines.model import LINE, RejectSample
+from ingest_pipelines.rules.compile import KEY, Rules
+from ingest_pipelines.rules.source_cells import display_cell
+from ingest_pipelines.rules.types import Rule
+
+SCHEMA = pa.schema(
+    [("line", pa.int64()), *((name, pa.large_string()) for name in ("key", "field", "code", "reason", "row"))]
+)
+SAMPLES = 20
+LONGEST_SAMPLE = 200
+"""Characters of a cell in a sample; the whole cell is in the rejects."""
+
+
+@dataclass
+class Rejects:
+    """Writes the rejects file and keeps its sums. The file appears with the first reject."""
+
+    path: Path
+    rules: Rules
+    header: Sequence[str]
+    rows: int = 0
+    codes: Counter[str] = field(default_factory=Counter)
+    fields: Counter[tuple[str, str]] = field(default_factory=Counter)
+    samples: list[RejectSample] = field(default_factory=list)
+    _writer: pa.RecordBatchFileWriter | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._writer is not None:
+            self._writer.close()
+
+    def add(self, raw: pl.DataFrame, repeated: Sequence[tuple[Rule, pl.Series]]) -> None:
+        """Takes raw rows that are rejected, each for the rules that it breaks.
+
+        Args:
+            raw: LINE and the source's columns; every row breaks a rule.
+            repeated: rules about the whole item, each with a mask over `raw`.
+        """
+        if not len(raw):
+            return
+        judged = self.rules.judged(raw)
+        rules = [*self.rules.rules, *(rule for rule, _ in repeated)]
+        masks = [*(judged[mask] for mask in self.rules.masks), *(mask for _, mask in repeated)]
+        rows = judged.select(
+            pl.col(LINE).alias("line"), display_cell(pl.col(KEY), judged.schema[KEY]).alias("key")
+        ).with_columns(self._row(raw))
+        records = [
+            rows.filter(mask).with_columns(
+                pl.lit(rule.field).alias("field"), pl.lit(rule.code).alias("code"), pl.lit(rule.reason).alias("reason")
+            )
+            for rule, mask in zip(rules, masks, strict=True)
+            if mask.any()
+        ]
+        table = pl.concat(records).sort("line", maintain_order=True).select(SCHEMA.names)
+        self._write(table)
+        self.rows += len(raw)
+        self._count(rules, masks)
+        self._sample(table, raw)
+
+    def _row(self, raw: pl.DataFrame) -> pl.Series:
+        """The source's cells as a JSON object per row."""
+        cells = (display_cell(pl.col(name), raw.schema[name]).alias(name) for name in self.header)
+        return raw.select(pl.struct(cells).struct.json_encode().alias("row")).to_series()
+
+    def _write(self, records: pl.DataFrame) -> None:
+        table = records.to_arrow(compat_level=pl.CompatLevel.oldest()).cast(SCHEMA)
+        if self._writer is None:
+            self._writer = pa.ipc.new_file(self.path, SCHEMA)
+        self._writer.write_table(table)
+
+    def _count(self, rules: Sequence[Rule], masks: Sequence[pl.Series]) -> None:
+        by_code: dict[str, pl.Series] = {}
+        by_field: dict[tuple[str, str], pl.Series] = {}
+        for rule, mask in zip(rules, masks, strict=True):
+            # A row counts once per code, although several of its cells or several rules may have it.
+            by_code[rule.code] = mask | by_code.get(rule.code, mask)
+            place = (rule.field, rule.code)
+            by_field[place] = mask | by_field.get(place, mask)
+        self.codes.update({code: count for code, mask in by_code.items() if (count := int(mask.sum()))})
+        self.fields.update({place: count for place, mask in by_field.items() if (count := int(mask.sum()))})
+
+    def _sample(self, records: pl.DataFrame, raw: pl.DataFrame) -> None:
+        wanted = records.head(SAMPLES - len(self.samples))
+        key_is_private = any(cell.field.pii for cell in self.rules.key.cells)
+        for line, key, name, code, reason in wanted.select("line", "key", "field", "code", "reason").iter_rows():
+            self.samples.append(
+                RejectSample(line, None if key_is_private else key, name, code, reason, self._value(raw, line, name))
+            )
+
+    def _value(self, raw: pl.DataFrame, line: int, name: str) -> str | None:
+        column, cell = next(
+            pair for pair in zip(self.rules.columns, self.rules.cells, strict=True) if pair[1].name == name
+        )
+        if cell.field.pii:
+            return None
+        text = raw.filter(pl.col(LINE) == line).select(display_cell(pl.col(column), raw.schema[column])).item(0, 0)
+        return None if text is None else str(text)[:LONGEST_SAMPLE]

@@ -1,0 +1,107 @@
+"""Which values of a stream stand more than once: exact, at any size, in bounded memory.
+
+Every row leaves an 8-byte hash. Hashes that occur twice are candidates; only for them the real values are
+read again from the spill and compared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from ingest_pipelines.model import LINE
+
+Hashes = NDArray[np.uint64]
+Lines = NDArray[np.int64]
+
+_AT_ONCE = 4_000_000
+"""Hashes sorted together: 32 MB."""
+_CANDIDATES = 1_000_000
+"""Candidate hashes whose values are compared together."""
+
+
+@dataclass
+class Seen:
+    """Hashes of the values of a stream, 8 bytes each."""
+
+    chunks: list[Hashes] = field(default_factory=list)
+
+    def add(self, values: pl.Series) -> None:
+        """Remembers the values; NULLs are no values."""
+        self.chunks.append(values.drop_nulls().hash().to_numpy())
+
+    def candidates(self) -> Hashes:
+        """The hashes that occur more than once, sorted."""
+        total = sum(map(len, self.chunks))
+        parts = max(1, -(-total // _AT_ONCE))
+        return np.concatenate([_repeated(self._part(part, parts)) for part in range(parts)])
+
+    def _part(self, part: int, parts: int) -> Hashes:
+        if parts == 1:
+            return np.concatenate(self.chunks) if self.chunks else np.empty(0, np.uint64)
+        # The upper half of the hash, scaled to `parts`: parts hold ascending ranges.
+        chosen = [
+            chunk[((chunk >> np.uint64(32)) * np.uint64(parts)) >> np.uint64(32) == part] for chunk in self.chunks
+        ]
+        return np.concatenate(chosen)
+
+
+def _repeated(hashes: Hashes) -> Hashes:
+    hashes.sort()
+    again: Hashes = hashes[1:][hashes[1:] == hashes[:-1]]
+    return np.unique(again)
+
+
+@dataclass(frozen=True)
+class Repeats:
+    """Rows whose value stands more than once.
+
+    Attributes:
+        lines: of all of them, sorted.
+        spare: of those among them that could be accepted, all but the one to keep, sorted.
+    """
+
+    lines: Lines
+    spare: Lines
+
+
+def find_repeats(
+    candidates: Hashes, read: Callable[[], Iterator[tuple[pl.LazyFrame, bool]]], keep: str = "last"
+) -> Repeats:
+    """The exact repeats among the candidates.
+
+    Args:
+        read: all rows again, as frames of LINE and `value`, each with whether its rows could be accepted.
+        keep: `last` or `first` of the rows that could be accepted, by line.
+    """
+    lines, spare = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
+    for start in range(0, len(candidates), _CANDIDATES):
+        chosen = pl.LazyFrame({"hash": pl.Series(candidates[start : start + _CANDIDATES])})
+        found = [_of(frame, chosen, acceptable) for frame, acceptable in read()]
+        groups = (
+            pl.concat([one.group_by("value").agg(pl.len().alias("rows"), _kept(keep)) for one in found])
+            .group_by("value")
+            .agg(pl.col("rows").sum(), pl.col("kept").max() if keep == "last" else pl.col("kept").min())
+            .filter(pl.col("rows") > 1)
+            .collect()
+            .lazy()
+        )
+        for frame, acceptable in read():
+            rows = _of(frame, chosen, acceptable).join(groups, on="value").collect()
+            lines.append(rows[LINE].to_numpy())
+            spare.append(rows.filter(pl.col("acceptable") & (pl.col(LINE) != pl.col("kept")))[LINE].to_numpy())
+    return Repeats(np.sort(np.concatenate(lines)), np.sort(np.concatenate(spare)))
+
+
+def _of(frame: pl.LazyFrame, chosen: pl.LazyFrame, acceptable: bool) -> pl.LazyFrame:
+    hashed = frame.filter(pl.col("value").is_not_null()).with_columns(pl.col("value").hash().alias("hash"))
+    return hashed.join(chosen, on="hash", how="semi").with_columns(acceptable=pl.lit(acceptable))
+
+
+def _kept(keep: str) -> pl.Expr:
+    able = pl.when("acceptable").then(pl.col(LINE))
+    return (able.max() if keep == "last" else able.min()).alias("kept")

@@ -1,0 +1,77 @@
+"""The declaration of an import's rules: a Pandera schema whose checks are vectorised Polars expressions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import pandera.polars as pa
+import polars as pl
+from pandera.api.polars.types import PolarsData
+from pandera.errors import SchemaError, SchemaErrors
+
+from ingest_pipelines.errors import InternalError
+from ingest_pipelines.model import LINE
+from ingest_pipelines.rules.types import TYPES, Cell, Rule
+
+
+@dataclass(frozen=True)
+class Passes:
+    """A rule in the form Pandera calls: frame -> one Boolean column."""
+
+    rule: Rule
+
+    def __call__(self, data: PolarsData) -> pl.LazyFrame:
+        """One Boolean per row."""
+        return data.lazyframe.select(self.rule.passes.alias(self.rule.field))
+
+    def __deepcopy__(self, memo: Mapping[int, object]) -> Self:
+        # Pandera copies its columns on every validation; a frozen rule needs no copy.
+        return self
+
+
+def build_schema(name: str, cells: Sequence[Cell], rules: Sequence[Rule]) -> pa.DataFrameSchema:
+    """One column per field with its dtype and its rules, over the working frame.
+
+    Raw cells (`raw:FIELD`) stand beside the values, so that a check can tell an empty cell from one
+    that its type does not accept.
+    """
+    columns: dict[str, pa.Column] = {LINE: pa.Column(pl.Int64, nullable=False)}
+    for cell in cells:
+        checks = [
+            pa.Check(Passes(rule), name=rule.code, error=f"{rule.code}: {rule.reason}")
+            for rule in rules
+            if rule.field == cell.name
+        ]
+        dtype = TYPES[cell.field.type].dtype(cell.field)
+        columns[cell.name] = pa.Column(dtype, checks, nullable=True, description=cell.field.description or None)
+    return pa.DataFrameSchema(columns, name=name, strict=False)
+
+
+def declared_rules(schema: pa.DataFrameSchema) -> list[Rule]:
+    """The rules of the schema's own checks, in its order."""
+    functions = [check._check_fn for column in schema.columns.values() for check in column.checks]
+    return [function.rule for function in functions if isinstance(function, Passes)]
+
+
+def prove(schema: pa.DataFrameSchema, accepted: pl.DataFrame) -> None:
+    """Pandera's own word that every accepted row keeps every rule.
+
+    Raises:
+        InternalError: a row was accepted that breaks the schema. Names fields and codes, never a value.
+    """
+    try:
+        schema.validate(accepted, lazy=True)
+    except SchemaErrors as errors:
+        broken = sorted(
+            {f"{error.column_name or error.schema.name}: {_check(error)}" for error in errors.schema_errors}
+        )
+        raise InternalError(
+            f"import {schema.name}: accepted rows break the import's own schema ({'; '.join(broken)})",
+            hint="nothing was merged; this is a bug: please report it with the import's YAML file",
+        ) from None
+
+
+def _check(error: SchemaError) -> str:
+    return str(getattr(error.check, "name", None) or error.check)

@@ -1,0 +1,74 @@
+"""Raw cells out of source columns: text as it stands, Arrow types as the text that means the same."""
+
+from __future__ import annotations
+
+import polars as pl
+
+from ingest_pipelines.rules.types import FieldKind
+
+
+def raw_cell(column: pl.Expr, source: pl.DataType, kind: FieldKind) -> tuple[pl.Expr, pl.DataType]:
+    """The column as `kind` reads it, and its dtype: String, or one that the kind takes as it is.
+
+    An empty cell is NULL. Spaces around the text go where the kind trims.
+    """
+    if source != pl.String and kind.takes(source):
+        return column, source
+    text = _as_text(column, source, kind)
+    if kind.trims:
+        text = text.str.strip_chars(" ")
+    return pl.when(text != "").then(text), pl.String()
+
+
+def _as_text(column: pl.Expr, source: pl.DataType, kind: FieldKind) -> pl.Expr:
+    if source == pl.String:
+        return column
+    if source == pl.Binary:
+        return column.map_batches(_decode, return_dtype=pl.String)
+    if source.is_float():
+        # SQL systems hand over whole numbers as floats (NUMBER, aggregates): 3.0 means 3.
+        whole = (column == column.floor()) & (column.abs() < 2.0**53)
+        return (
+            pl.when(whole).then(column.cast(pl.Int64, strict=False).cast(pl.String)).otherwise(column.cast(pl.String))
+        )
+    if source.is_decimal() and kind.drops_zeros:
+        return column.cast(pl.String).str.replace(r"\.0*$", "")
+    if isinstance(source, pl.Datetime):
+        at = column.dt.convert_time_zone("UTC") if source.time_zone else column
+        return at.dt.strftime("%Y-%m-%dT%H:%M:%S%.f" + ("Z" if source.time_zone else ""))
+    if source.is_nested():
+        wrapped = pl.struct(column.alias("v")).struct.json_encode()
+        return pl.when(column.is_not_null()).then(wrapped.str.slice(5).str.strip_suffix("}"))
+    if source == pl.Duration:
+        return column.dt.to_string("iso")
+    return column.cast(pl.String)
+
+
+def _decode(cells: pl.Series) -> pl.Series:
+    """Bytes as UTF-8. Bytes that are none become a text with a NUL, which every type refuses."""
+    return pl.Series(
+        cells.name,
+        [None if cell is None else _utf8_or_nul(cell) for cell in cells.to_list()],
+        dtype=pl.String,
+    )
+
+
+def _utf8_or_nul(cell: bytes) -> str:
+    try:
+        return cell.decode()
+    except UnicodeDecodeError:
+        return f"\x00\\x{cell.hex()}"
+
+
+def display_cell(column: pl.Expr, source: pl.DataType) -> pl.Expr:
+    """The cell as text for the rejects' `row`: what a person sees, NUL shown as its picture.
+
+    No json of Postgres can hold a NUL.
+    """
+    text = column if source == pl.String else _as_text(column, source, _PLAIN)
+    return text.str.replace_all("\x00", "\u2400", literal=True)
+
+
+_PLAIN = FieldKind(
+    code="bad_string", dtype=lambda _: pl.String(), reason=lambda _: "", read=lambda cell, _: cell.raw, trims=False
+)

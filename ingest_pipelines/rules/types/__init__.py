@@ -1,0 +1,21 @@
+"""The field types of design 4.1. TYPES names them all; `read_source` turns a source column into raw cells."""
+
+from ingest_pipelines.rules.types.base import Cell, FieldKind, Rule
+from ingest_pipelines.rules.types.contacts import EMAIL
+from ingest_pipelines.rules.types.numbers import BOOL, DECIMAL, FLOAT, INT
+from ingest_pipelines.rules.types.text import ENUM, STRING
+from ingest_pipelines.rules.types.times import DATE, DATETIME
+
+TYPES: dict[str, FieldKind] = {
+    "string": STRING,
+    "int": INT,
+    "decimal": DECIMAL,
+    "float": FLOAT,
+    "bool": BOOL,
+    "date": DATE,
+    "datetime": DATETIME,
+    "enum": ENUM,
+    "email": EMAIL,
+}
+
+__all__ = ["TYPES", "Cell", "FieldKind", "Rule"]

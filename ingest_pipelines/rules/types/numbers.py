@@ -1,0 +1,104 @@
+"""int, decimal, float, bool. Numbers are exact or rejected; nothing is rounded, nothing is guessed."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import polars as pl
+
+from ingest_pipelines.config.databases import Field
+from ingest_pipelines.rules.types.base import Cell, FieldKind
+
+
+def _read_int(cell: Cell, source: pl.DataType) -> pl.Expr:
+    # Polars reads [+-]?[0-9]+ within 64 bits and nothing else; the table of the tests holds it to that.
+    return cell.raw.cast(pl.Int64, strict=False)
+
+
+INT = FieldKind(
+    code="bad_int",
+    dtype=lambda _: pl.Int64(),
+    reason=lambda _: "not a whole number: an optional sign and digits, within 64 bits",
+    read=_read_int,
+    takes=lambda source: source.is_integer(),
+    drops_zeros=True,
+)
+
+
+def _precision_and_scale(field: Field) -> tuple[int, int]:
+    assert field.precision is not None
+    assert field.scale is not None
+    return field.precision, field.scale
+
+
+def decimal_pattern(precision: int, scale: int) -> str:
+    """A regular expression for the numbers that decimal(precision, scale) holds exactly.
+
+    Zeros in front of the number and behind its last digit carry nothing, so any number of them fits.
+    """
+    before, after = precision - scale, rf"(?:\.[0-9]{{0,{scale}}}0*)?"
+    whole = rf"0*[0-9]{{1,{before}}}{after}" if before else rf"0+{after}"
+    part = rf"0*\.[0-9]{{1,{scale}}}0*" if scale else r"0*\.0+"
+    return rf"^[+-]?(?:{whole}|{part})$"
+
+
+def _read_decimal(cell: Cell, source: pl.DataType) -> pl.Expr:
+    precision, scale = _precision_and_scale(cell.field)
+    fits = cell.raw.str.contains(decimal_pattern(precision, scale))
+    return pl.when(fits).then(cell.raw).cast(pl.Decimal(precision, scale), strict=False)
+
+
+def _decimal_reason(cell: Cell) -> str:
+    precision, scale = _precision_and_scale(cell.field)
+    return f"not a decimal number of at most {precision - scale} digits before and {scale} after the point"
+
+
+DECIMAL = FieldKind(
+    code="bad_decimal",
+    dtype=lambda field: pl.Decimal(*_precision_and_scale(field)),
+    reason=_decimal_reason,
+    read=_read_decimal,
+)
+
+
+def _read_float(cell: Cell, source: pl.DataType) -> pl.Expr:
+    number = cell.raw.cast(pl.Float64, strict=False)
+    kept = number.is_finite()
+    if source == pl.String:
+        # 1e-400 would silently become 0.
+        kept &= ~pl.when(number == 0).then(cell.raw).str.contains("^[^eE]*[1-9]").fill_null(False)
+    return pl.when(kept).then(number)
+
+
+FLOAT = FieldKind(
+    code="bad_float",
+    dtype=lambda _: pl.Float64(),
+    reason=lambda _: "not a finite number such as 12.5 or 1.25e1",
+    read=_read_float,
+    takes=lambda source: source.is_float(),
+)
+
+_YES, _NO = ("true", "t", "yes", "y", "1"), ("false", "f", "no", "n", "0")
+
+
+def _spellings(words: tuple[str, ...], value: bool) -> dict[str, bool]:
+    return {"".join(letters): value for word in words for letters in product(*({c.lower(), c.upper()} for c in word))}
+
+
+_BOOLS = _spellings(_YES, True) | _spellings(_NO, False)
+
+
+def _read_bool(cell: Cell, source: pl.DataType) -> pl.Expr:
+    if source == pl.Boolean:
+        return cell.raw
+    return cell.raw.replace_strict(_BOOLS, default=None, return_dtype=pl.Boolean)
+
+
+BOOL = FieldKind(
+    code="bad_bool",
+    dtype=lambda _: pl.Boolean(),
+    reason=lambda _: "not one of true/false, t/f, yes/no, y/n, 1/0",
+    read=_read_bool,
+    takes=lambda source: source == pl.Boolean,
+    drops_zeros=True,
+)

@@ -1,0 +1,152 @@
+"""date and datetime: ISO and RFC 3339, or the field's `format`; only days and times that exist."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date
+
+import polars as pl
+
+from ingest_pipelines.rules.types.base import Cell, FieldKind, Rule
+
+_DAY = r"(?:000[1-9]|00[1-9][0-9]|0[1-9][0-9]{2}|[1-9][0-9]{3})-[0-9]{2}-[0-9]{2}"
+_CLOCK = r"[Tt ](?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](?:\.[0-9]{1,9})?"
+_OFFSET = r"(?:[Zz]|[+-](?:[01][0-9]|2[0-3]):[0-5][0-9])?"
+DATE_PATTERN = f"^{_DAY}(?:{_CLOCK}{_OFFSET})?$"
+DATETIME_PATTERN = f"^{_DAY}{_CLOCK}{_OFFSET}$"
+_CLOCK_DIRECTIVES = ("%H", "%I", "%M", "%S", "%T", "%R", "%X", "%c", "%s", "%p", "%f", "%z")
+
+
+def _parse(text: pl.Expr, form: str) -> pl.Expr:
+    """The text as a local datetime by a strptime pattern; NULL where it does not fit."""
+    if any(directive in form for directive in _CLOCK_DIRECTIVES):
+        return text.str.to_datetime(form, time_unit="us", strict=False, cache=False)
+    return text.str.to_date(form, strict=False, cache=False).cast(pl.Datetime("us"))
+
+
+def _read_date(cell: Cell, source: pl.DataType) -> pl.Expr:
+    raw = cell.raw
+    if source == pl.Date:
+        return raw
+    if isinstance(source, pl.Datetime):
+        return (raw.dt.convert_time_zone(cell.zone) if source.time_zone else raw).dt.date()
+    iso = pl.when(raw.str.contains(DATE_PATTERN)).then(raw.str.slice(0, 10))
+    day = iso.str.to_date("%Y-%m-%d", strict=False, cache=False)
+    if cell.field.format is None:
+        return day
+    other = pl.when(day.is_null()).then(raw)
+    return pl.coalesce(day, _parse(other, cell.field.format).dt.date())
+
+
+DATE = FieldKind(
+    code="bad_date",
+    dtype=lambda _: pl.Date(),
+    reason=lambda cell: "not a calendar date such as 2001-12-31" + _or_format(cell),
+    read=_read_date,
+    takes=lambda source: source in {pl.Date, pl.Datetime},
+)
+
+
+def _or_format(cell: Cell) -> str:
+    return f", nor {cell.field.format}" if cell.field.format else ""
+
+
+def _local(cell: Cell, source: pl.DataType) -> dict[str, pl.Expr]:
+    """The wall clock as the source wrote it, and what the source says about its offset, in minutes."""
+    raw = cell.raw
+    if isinstance(source, pl.Datetime):
+        at = raw.cast(pl.Datetime("us", source.time_zone))
+        local = at.dt.convert_time_zone(cell.zone).dt.replace_time_zone(None) if source.time_zone else at
+        return {cell.local_name: local}
+    iso = pl.when(raw.str.contains(DATETIME_PATTERN)).then(raw)
+    head = iso.str.slice(0, 19)
+    local = pl.coalesce(
+        head.str.to_datetime(form, time_unit="us", strict=False, cache=False)
+        for form in ("%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S", "%Y-%m-%dt%H:%M:%S")
+    )
+    tail = pl.when(iso.str.len_bytes() > 19).then(iso.str.slice(19))
+    micros = tail.str.extract(r"^\.([0-9]{1,6})", 1).str.pad_end(6, "0").cast(pl.Int64)
+    local += pl.duration(microseconds=micros.fill_null(0))
+    offset = tail.str.extract(r"([Zz]|[+-][0-9:]+)$", 1)
+    minutes = offset.str.slice(1, 2).cast(pl.Int64, strict=False) * 60 + offset.str.slice(4, 2).cast(
+        pl.Int64, strict=False
+    )
+    minutes = pl.when(offset.str.starts_with("-")).then(-minutes).otherwise(minutes)
+    minutes = pl.when(offset.str.len_bytes() == 1).then(0).otherwise(minutes)
+    if cell.field.format is not None:
+        local = pl.coalesce(local, _by_format(cell, pl.when(local.is_null()).then(raw)))
+        if "%z" in cell.field.format:
+            minutes = pl.when(iso.is_null() & raw.is_not_null()).then(0).otherwise(minutes)
+    return {cell.local_name: local, _offset_name(cell): minutes}
+
+
+def _by_format(cell: Cell, text: pl.Expr) -> pl.Expr:
+    assert cell.field.format is not None
+    parsed = _parse(text, cell.field.format)
+    # With an offset in the text Polars answers in UTC.
+    return parsed.dt.replace_time_zone(None) if "%z" in cell.field.format else parsed
+
+
+def _offset_name(cell: Cell) -> str:
+    return f"offset:{cell.name}"
+
+
+def _read_datetime(cell: Cell, source: pl.DataType) -> pl.Expr:
+    if isinstance(source, pl.Datetime) and source.time_zone:
+        return cell.raw.cast(pl.Datetime("us", source.time_zone)).dt.convert_time_zone("UTC")
+    if cell.zone == "UTC":
+        here = cell.local.dt.replace_time_zone("UTC")
+    else:
+        here = cell.local.dt.replace_time_zone(cell.zone, ambiguous="null", non_existent="null")
+        here = here.dt.convert_time_zone("UTC")
+    if isinstance(source, pl.Datetime):
+        return here
+    minutes = pl.col(_offset_name(cell))
+    there = (pl.when(minutes.is_not_null()).then(cell.local) - pl.duration(minutes=minutes)).dt.replace_time_zone("UTC")
+    return pl.when(minutes.is_null()).then(here).otherwise(there)
+
+
+def _clock_changes(cell: Cell) -> Sequence[Rule]:
+    """A local time that the import's zone skips or repeats names no point in time, or two."""
+    if cell.zone == "UTC":
+        return ()
+    unknown = pl.when(cell.value.is_null()).then(cell.local)
+    exists = unknown.dt.replace_time_zone(cell.zone, ambiguous="earliest", non_existent="null").is_not_null()
+    return (
+        cell.rule(
+            "bad_datetime",
+            f"{cell.zone} skips this local time when its clocks go forward; write the offset",
+            unknown.is_null() | exists,
+        ),
+        cell.rule(
+            "bad_datetime",
+            f"{cell.zone} has this local time twice when its clocks go back; write the offset",
+            unknown.is_null() | ~exists,
+        ),
+    )
+
+
+DATETIME = FieldKind(
+    code="bad_datetime",
+    dtype=lambda _: pl.Datetime("us", "UTC"),
+    reason=lambda cell: "not a point in time such as 2001-12-31T23:59:59Z" + _or_format(cell),
+    read=_read_datetime,
+    takes=lambda source: source == pl.Datetime,
+    before=_local,
+    accepts=lambda cell: cell.local.is_not_null() | cell.raw.is_null(),
+    rules=_clock_changes,
+)
+
+EARLIEST = date(1753, 1, 1)
+"""SQL Server's first `datetime`; vendors' systems accept none before it."""
+
+
+def date_rules(cell: Cell, default_dates: Sequence[date]) -> Sequence[Rule]:
+    """What every date and datetime must keep: none before EARLIEST, none that means "unknown"."""
+    day = cell.value if cell.field.type == "date" else cell.local.dt.date()
+    rules = [cell.rule("date_too_early", f"before {EARLIEST}", (day >= EARLIEST).fill_null(True))]
+    if default_dates:
+        named = ", ".join(map(str, default_dates))
+        known = ~day.is_in(list(default_dates)).fill_null(False)
+        rules.append(cell.rule("default_date", f"a default date ({named}): leave the cell empty instead", known))
+    return rules
