@@ -60,7 +60,7 @@ class Secret(Strict):
             raise ValueError("a secret is {env: NAME} or {file: /path}, exactly one of them")
         if self.env is not None and self.env not in os.environ:
             raise ValueError(f"the environment variable {self.env} is not set")
-        if self.file is not None and not (os.access(self.file, os.R_OK) and os.path.isfile(self.file)):
+        if self.file is not None and not (os.access(self.file, os.R_OK) and Path(self.file).is_file()):
             raise ValueError(f"the secret file {self.file} does not exist or is not readable")
         return self
 

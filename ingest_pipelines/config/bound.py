@@ -207,8 +207,8 @@ def _mapping_problems(bound: BoundImport, others: Mapping[str, BoundImport]) -> 
                 yield (
                     where,
                     (
-                        f"columns.{mapped.column}: '{mapped.name}' is {known.field.type_name} in imports/{other.name}.yaml "
-                        f"and {mapped.field.type_name} here; a field's type can't change"
+                        f"columns.{mapped.column}: '{mapped.name}' is {known.field.type_name} in "
+                        f"imports/{other.name}.yaml and {mapped.field.type_name} here; a field's type can't change"
                     ),
                 )
     attributes = [mapped for mapped in bound.fields if mapped.name != database.key]
@@ -230,7 +230,10 @@ def _mapping_problems(bound: BoundImport, others: Mapping[str, BoundImport]) -> 
     if len(every) > database.max_fields:
         yield (
             ("columns",),
-            f"columns: with this import '{bound.database_name}' has {len(every)} fields, and max_fields is {database.max_fields}",
+            (
+                f"columns: with this import '{bound.database_name}' has {len(every)} fields, "
+                f"and max_fields is {database.max_fields}"
+            ),
         )
     if bound.match is None and bound.key is None:
         yield ("columns",), f"columns: one column must be mapped to the match key '{database.key}'"
@@ -264,8 +267,8 @@ def _match_problems(bound: BoundImport) -> Iterator[Problem]:
         yield (
             ("match",),
             (
-                f"match: rows without '{bound.database.key}' can't be added; map it, use mode: update_only, or give the "
-                "database key_default: uuid"
+                f"match: rows without '{bound.database.key}' can't be added; map it, use mode: update_only, "
+                "or give the database key_default: uuid"
             ),
         )
 

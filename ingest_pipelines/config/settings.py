@@ -23,6 +23,8 @@ class Settings:
         spill: INGEST_SPILL_URI as a local folder. Default: `spill` in the state folder.
         automation: INGEST_AUTOMATION=off starts sensors and schedules switched off.
         lock_timeout_seconds: INGEST_LOCK_TIMEOUT: how long a merge waits for its target table. Default 60.
+        dagster_home: DAGSTER_HOME: the folder of Dagster's own settings. None: `dagster` in the state folder.
+        validating: `dagster definitions validate` is reading the definitions.
     """
 
     home: Path
@@ -31,6 +33,8 @@ class Settings:
     dagster_url: str | None
     automation: bool = True
     lock_timeout_seconds: float = 60.0
+    dagster_home: Path | None = None
+    validating: bool = False
 
     @property
     def spool(self) -> Path:
@@ -60,6 +64,7 @@ def read_settings() -> Settings:
         ConfigError: a variable holds something it cannot.
     """
     state = Path(os.environ.get("INGEST_STATE") or ".ingest").resolve()
+    dagster_home = os.environ.get("DAGSTER_HOME")
     return Settings(
         home=_home(state),
         state=state,
@@ -67,7 +72,19 @@ def read_settings() -> Settings:
         dagster_url=os.environ.get("INGEST_DAGSTER_URL") or None,
         automation=os.environ.get("INGEST_AUTOMATION", "on").lower() not in {"off", "0", "false"},
         lock_timeout_seconds=_seconds("INGEST_LOCK_TIMEOUT", 60.0),
+        dagster_home=Path(dagster_home).resolve() if dagster_home else None,
+        validating=os.environ.get("DAGSTER_IS_DEFS_VALIDATION_CLI") == "1",
     )
+
+
+def child_environment(settings: Settings, dagster_home: Path) -> dict[str, str]:
+    """The environment for processes that work for this one: ours, with every folder spelled out."""
+    return {
+        **os.environ,
+        "INGEST_HOME": str(settings.home),
+        "INGEST_STATE": str(settings.state),
+        "DAGSTER_HOME": str(dagster_home),
+    }
 
 
 def _home(state: Path) -> Path:

@@ -1,0 +1,40 @@
+"""Where errors become words: what happened, where, what is safe, what to type next. Never a traceback for them."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+from ingest_pipelines.cli import screen
+from ingest_pipelines.errors import IngestError
+
+INTERRUPTED = 130
+"""The exit code of a command that Ctrl-C ended, as shells count it."""
+
+
+class Commands(TyperGroup):
+    """Commands in the order in which they are declared, with one place for all their errors."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """In order of declaration: the order in which a newcomer needs them."""
+        return list(self.commands)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Runs the command; an expected error ends it with the error's own exit code."""
+        try:
+            return super().invoke(ctx)
+        except IngestError as error:
+            if ctx.params.get("debug"):
+                traceback.print_exception(error)
+            screen.complain(error)
+            raise typer.Exit(error.exit_code) from None
+        except KeyboardInterrupt:
+            screen.note("\nstopped; a load that had not committed changed nothing, and running it again is safe")
+            raise typer.Exit(INTERRUPTED) from None
+        except BrokenPipeError:
+            sys.stdout = None  # the reader, such as `head`, has what it wanted; there is nobody to flush to
+            raise typer.Exit(0) from None

@@ -1,0 +1,182 @@
+"""`ingest check` and `ingest schema`: is the project right, before anything runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from ingest_pipelines.cli import screen
+from ingest_pipelines.cli.naming import Json, import_names
+from ingest_pipelines.errors import ConfigError, SourceUnavailable
+
+if TYPE_CHECKING:
+    from ingest_pipelines.config import BoundImport, Project
+
+SchemaName = Literal["connections", "databases", "import"]
+
+
+def check(
+    name: Annotated[
+        str | None,
+        typer.Argument(metavar="[NAME]", help="Only this import; else everything.", autocompletion=import_names),
+    ] = None,
+    connect: Annotated[
+        bool, typer.Option("--connect", help="Also test every connection, step by step: network, login, listing.")
+    ] = False,
+    rules: Annotated[bool, typer.Option("--rules", help="Print every rule that the rows are judged by.")] = False,
+    json: Json = False,
+) -> None:
+    """Are the YAML files right? All mistakes in one go, each with its file, line and key."""
+    from ingest_pipelines.config import read_project, read_settings
+
+    project = read_project(read_settings().home)
+    if name is not None:
+        chosen = [project.require(name)]
+    elif project.mistakes:
+        raise _all_mistakes(project)
+    else:
+        chosen = list(project.imports.values())
+    tests = _test_connections(chosen) if connect else []
+    if json:
+        screen.as_json(
+            {
+                "home": project.home,
+                "imports": [_described(bound) for bound in chosen],
+                **({"rules": {bound.name: _rules(bound) for bound in chosen}} if rules else {}),
+                **({"connections": tests} if connect else {}),
+            }
+        )
+    else:
+        _print_summary(project, chosen)
+        for bound in chosen if rules else []:
+            _print_rules(bound)
+        for test in tests:
+            _print_test(test)
+    failed = [test["connection"] for test in tests if not test["ok"]]
+    if failed:
+        raise SourceUnavailable(f"{', '.join(failed)}: the connection test failed at the step shown above")
+
+
+def schema(
+    name: Annotated[
+        SchemaName | None, typer.Argument(metavar="[connections|databases|import]", help="One of them; else all three.")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="DIR", help="Write NAME.json files there instead.")
+    ] = None,
+) -> None:
+    """The JSON Schema of the YAML files: editors complete and check from it."""
+    schemas = json_schemas()
+    if name is not None:
+        schemas = {name: schemas[name]}
+    if output is None:
+        screen.as_json(schemas[name] if name is not None else schemas)
+        return
+    import json
+
+    output.mkdir(parents=True, exist_ok=True)
+    for each, content in schemas.items():
+        (output / f"{each}.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        screen.say(f"wrote {output / each}.json")
+
+
+def json_schemas() -> dict[SchemaName, dict[str, Any]]:
+    """The JSON Schema of each kind of YAML file."""
+    from ingest_pipelines.config.connections import Connections
+    from ingest_pipelines.config.databases import Databases
+    from ingest_pipelines.config.imports import Import
+
+    models: dict[SchemaName, Any] = {"connections": Connections, "databases": Databases, "import": Import}
+    return {
+        name: {"$schema": "https://json-schema.org/draft/2020-12/schema", **model.model_json_schema(by_alias=True)}
+        for name, model in models.items()
+    }
+
+
+def _all_mistakes(project: Project) -> ConfigError:
+    count = screen.plural(len(project.mistakes), "mistake")
+    running = f"; {screen.plural(len(project.imports), 'import')} without mistakes can run" if project.imports else ""
+    return ConfigError(
+        [f"{count} in {project.home}", *(f"  {each}" for each in project.mistakes)], hint=f"\nnothing ran{running}"
+    )
+
+
+def _described(bound: BoundImport) -> dict[str, Any]:
+    source = bound.spec.source
+    return {
+        "import": bound.name,
+        "source": source.file or source.table or ("query" if source.query else "uploads"),
+        "connection": bound.connection_name,
+        "type": bound.connection.type,
+        "mode": bound.spec.mode,
+        "database": bound.database_name,
+        "columns": len(bound.fields),
+        "status": bound.spec.status,
+    }
+
+
+def _print_summary(project: Project, chosen: list[BoundImport]) -> None:
+    counts = (
+        screen.plural(len(chosen), "import"),
+        screen.plural(len(project.connections), "connection"),
+        screen.plural(len(project.databases), "database"),
+    )
+    screen.say(f"{screen.painted('ok', 'good')}: {', '.join(counts)} in {project.home}")
+    screen.say()
+    header = ("import", "from", "to", "columns", "mode")
+    rows = [
+        (
+            each["import"], f"{each['connection']}: {each['source']}", each["database"], str(each["columns"]),
+            f"{each['mode']}{'' if each['status'] == 'active' else ', ' + each['status']}",
+        )
+        for each in map(_described, chosen)
+    ]  # fmt: skip
+    for line in screen.columns(header, rows, right=[3]):
+        screen.say(line)
+
+
+def _rules(bound: BoundImport) -> list[dict[str, str]]:
+    """The import's rules as its Pandera schema holds them."""
+    from ingest_pipelines.rules import compile_rules
+
+    return [dict(rule) for rule in compile_rules(bound).described()]
+
+
+def _print_rules(bound: BoundImport) -> None:
+    screen.say()
+    screen.say(f"rules of {screen.painted(bound.name, 'strong')}")
+    screen.say()
+    rows = [(rule["field"], rule["code"], rule["rule"]) for rule in _rules(bound)]
+    for line in screen.columns(("field", "code", "a row is rejected if"), rows):
+        screen.say(line)
+
+
+def _test_connections(chosen: list[BoundImport]) -> list[dict[str, Any]]:
+    return list(_tests(chosen))
+
+
+def _tests(chosen: list[BoundImport]) -> Iterator[dict[str, Any]]:
+    from ingest_pipelines.sources import open_files
+
+    for name, connection in {bound.connection_name: bound.connection for bound in chosen}.items():
+        with screen.progress(f"testing {name}"):
+            steps = list(open_files(connection).probe())
+        yield {
+            "connection": name,
+            "type": connection.type,
+            "ok": all(step.ok for step in steps),
+            "steps": [{"step": step.name, "ok": step.ok, "detail": step.detail, "hint": step.hint} for step in steps],
+        }
+
+
+def _print_test(test: dict[str, Any]) -> None:
+    screen.say()
+    screen.say(f"{screen.painted(test['connection'], 'strong')} ({test['type']})")
+    for step in test["steps"]:
+        mark = screen.painted("ok    ", "good") if step["ok"] else screen.painted("failed", "bad")
+        screen.say(f"  {mark}  {step['step']:<10}  {screen.wrapped(step['detail'], 22)}".rstrip())
+        if step["hint"]:
+            screen.say(f"{'':22}{screen.wrapped(step['hint'], 22)}")

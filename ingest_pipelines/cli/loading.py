@@ -1,0 +1,147 @@
+"""`ingest run`: one import, one run through Dagster, one report."""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+import logging
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ingest_pipelines.cli import screen
+from ingest_pipelines.cli.naming import ImportName, Json
+from ingest_pipelines.cli.reports import COUNTS, item_name, load_json
+from ingest_pipelines.errors import UsageError
+
+if TYPE_CHECKING:
+    from ingest_pipelines.config import BoundImport, Settings
+    from ingest_pipelines.ledger import Load
+    from ingest_pipelines.model import RejectSample
+    from ingest_pipelines.orchestration.launch import Outcome
+
+SAMPLES = 5
+"""Rejects that a report shows; `ingest rejects list` shows them all."""
+
+
+def run(
+    name: ImportName,
+    item: Annotated[
+        str | None, typer.Option("--item", metavar="ITEM", help="Apply this known item again, such as a failed one.")
+    ] = None,
+    file: Annotated[Path | None, typer.Option("--file", metavar="F", help="Load this local file.")] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Apply it although it is older, far smaller, or nothing new; recorded.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Load an import's newest file, or the one you name, and report every row."""
+    if item is not None and file is not None:
+        raise UsageError("--item and --file each name what to load", hint="give one of them")
+    from ingest_pipelines import ledger
+    from ingest_pipelines.config import read_project, read_settings
+
+    settings = read_settings()
+    project = read_project(settings.home)
+    bound = project.require(name)
+    with launcher(settings, project) as launch, screen.progress(name) as show:
+        outcome = launch(name, item_key=item, file=file, forced=force, on_stage=show)
+        with launch.site.target.session() as connection:
+            loads = ledger.loads_of_run(connection, outcome.run_id)
+    if json:
+        screen.as_json([load_json(load) for load in loads])
+    else:
+        for load in loads:
+            print_load(load, outcome.report.samples if outcome.report else (), bound)
+    if outcome.error is not None:
+        raise outcome.error
+
+
+class Launcher:
+    """Runs imports one after the other in this process, under one Dagster instance."""
+
+    def __init__(self, site: Any, instance: Any) -> None:
+        self.site = site
+        self._instance = instance
+
+    def __call__(self, name: str, **choice: Any) -> Outcome:
+        """The import applied by a run of its own; see `orchestration.launch.run_import`."""
+        from ingest_pipelines.orchestration.launch import run_import
+
+        return run_import(self.site, self._instance, name, by=user(), **choice)
+
+
+@contextmanager
+def launcher(settings: Settings, project: Any) -> Iterator[Launcher]:
+    """A launcher for the project; Dagster's own log stays in its run storage and off the terminal."""
+    logging.getLogger("dagster").setLevel(logging.CRITICAL)
+    from ingest_pipelines.ledger import migrate
+    from ingest_pipelines.orchestration.instance import open_instance
+    from ingest_pipelines.orchestration.site import Site
+
+    site = Site(settings, project)
+    migrate(site.target.connect)
+    with contextlib.closing(_Disposable(open_instance(settings))) as held:
+        yield Launcher(site, held.instance)
+
+
+class _Disposable:
+    def __init__(self, instance: Any) -> None:
+        self.instance = instance
+        self.close: Callable[[], None] = instance.dispose
+
+
+def user() -> str:
+    """Who types, for the ledger: `ann@laptop`."""
+    try:
+        name = getpass.getuser()
+    except (KeyError, OSError):
+        name = "unknown"
+    return f"{name}@{socket.gethostname()}"
+
+
+def print_load(load: Load, samples: tuple[RejectSample, ...], bound: BoundImport) -> None:
+    """One load, whole: how it ended, every count, why rows were rejected, what to type next."""
+    state = screen.painted(load.status, screen.STATUS_STYLES.get(load.status))
+    screen.say(f"{state}: import {load.import_name}, item {item_name(load.item)}, load {load.id}")
+    for line in load.error.splitlines():
+        screen.say(f"  {screen.wrapped(line, 2)}")
+    if load.read:
+        screen.say()
+        for count in COUNTS:
+            screen.say(f"  {count:<10} {screen.number(getattr(load, count)):>12}{_meaning(count, load)}")
+    if load.codes:
+        screen.say()
+        print_codes(load.codes, samples)
+    for statement in load.ddl:
+        screen.say(f"  ddl: {screen.wrapped(statement, 7)}")
+    for warning in load.warnings:
+        screen.say(f"  {screen.painted('warning', 'warn')}: {screen.wrapped(warning, 11)}")
+    if load.rejected:
+        screen.say()
+        screen.say(f"  ingest rejects list {bound.name}      each with its line and reason")
+        screen.say(f"  ingest rejects export {bound.name}    as CSV, to correct and replay")
+
+
+def _meaning(count: str, load: Load) -> str:
+    """Why rows of that count did not move, where it is not plain."""
+    why = {"unmatched": "no such customer; update_only registers nobody", "skipped": "the profile exists already"}
+    return f"   {screen.painted(why[count], 'dim')}" if count in why and getattr(load, count) else ""
+
+
+def print_codes(codes: Any, samples: Any) -> None:
+    """Rejected rows per rule, most first, each with an example."""
+    examples: dict[str, Any] = {}
+    for sample in samples:
+        examples.setdefault(sample.code, sample)
+    rows = []
+    for code, count in sorted(codes.items(), key=lambda pair: (-pair[1], pair[0])):
+        example = examples.get(code)
+        text = f"line {example.line}, {example.field}: {example.reason}" if example else ""
+        rows.append((screen.number(count), code, text))
+    for line in screen.columns(("rows", "rejected for", "for example"), rows, right=[0]):
+        screen.say(line)

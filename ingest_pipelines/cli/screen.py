@@ -1,0 +1,151 @@
+"""How the command line speaks: aligned text at 80 columns, colour only on a terminal, JSON where asked."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import textwrap
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import fields, is_dataclass
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, Literal
+
+import typer
+
+from ingest_pipelines.errors import IngestError
+
+Style = Literal["good", "warn", "bad", "dim", "strong"]
+
+_STYLES: Mapping[Style, Mapping[str, Any]] = {
+    "good": {"fg": "green"},
+    "warn": {"fg": "yellow"},
+    "bad": {"fg": "red"},
+    "dim": {"dim": True},
+    "strong": {"bold": True},
+}
+STATUS_STYLES: Mapping[str, Style] = {
+    "committed": "good", "completed": "good", "skipped": "dim", "failed": "bad", "refused": "bad", "running": "strong",
+    "completed_with_rejects": "warn", "scheduled": "good", "draft": "dim", "paused": "dim", "ended": "dim",
+    "invalid": "bad",
+}  # fmt: skip
+
+
+def width() -> int:
+    """Columns of the terminal; 80 where there is none."""
+    return max(40, shutil.get_terminal_size((80, 24)).columns)
+
+
+def say(text: str = "") -> None:
+    """A line of the answer, on stdout. Colours are taken off where no terminal reads them."""
+    typer.echo(text)
+
+
+def note(text: str) -> None:
+    """A remark beside the answer, on stderr, so that `ingest ... | jq` reads the answer alone."""
+    typer.echo(text, err=True)
+
+
+def complain(error: IngestError) -> None:
+    """An error, and what to do about it, on stderr."""
+    note(painted("error: ", "bad") + error.message)
+    for line in error.hint.splitlines():
+        note(f"  {line}")
+
+
+def painted(text: str, style: Style | None) -> str:
+    """The text in a style."""
+    return typer.style(text, **_STYLES[style]) if style else text
+
+
+def number(value: int) -> str:
+    """`20,000`."""
+    return f"{value:,}"
+
+
+def plural(count: int, one: str, many: str = "") -> str:
+    """`1 row`, `2,000 rows`."""
+    return f"{count:,} {one if count == 1 else many or one + 's'}"
+
+
+def moment(when: datetime | None) -> str:
+    """`24 Nov 23:12` in local time; the year where it is another one."""
+    if when is None:
+        return "-"
+    local = when.astimezone()
+    same_year = local.year == datetime.now().astimezone().year
+    return f"{local.day} {local:%b %H:%M}" if same_year else f"{local.day} {local:%b %Y %H:%M}"
+
+
+def ago(when: datetime, now: datetime) -> str:
+    """`3 h ago`: the largest unit that fits."""
+    gone = now - when
+    for unit, size in (("d", timedelta(days=1)), ("h", timedelta(hours=1)), ("min", timedelta(minutes=1))):
+        if gone >= size:
+            return f"{gone // size} {unit} ago"
+    return "just now"
+
+
+def wrapped(text: str, indent: int) -> str:
+    """The text in lines that fit beside `indent` columns, the first of which is already written."""
+    lines = textwrap.wrap(text, max(20, width() - indent), break_on_hyphens=False) or [""]
+    return ("\n" + " " * indent).join(lines)
+
+
+def columns(
+    header: Sequence[str], rows: Iterable[Sequence[str]], *, right: Iterable[int] = (), styles: Mapping[int, str] = {}
+) -> Iterator[str]:
+    """Lines of a table as wide as its cells; the last column wraps at the terminal's edge.
+
+    Args:
+        right: positions of columns of numbers.
+        styles: position of a column -> whose cell's text names a status, for its colour.
+    """
+    table = [list(row) for row in rows]
+    numeric = set(right)
+    widths = [max([len(name), *(len(row[at]) for row in table)]) for at, name in enumerate(header)]
+    indent = sum(widths[:-1]) + 2 * len(widths)
+
+    def line(cells: Sequence[str]) -> Iterator[str]:
+        for at, cell in enumerate(cells[:-1]):
+            padded = cell.rjust(widths[at]) if at in numeric else cell.ljust(widths[at])
+            yield painted(padded, STATUS_STYLES.get(cell) if at in styles else None)
+        last = cells[-1]
+        yield last.rjust(widths[-1]) if len(cells) - 1 in numeric else wrapped(last, indent)
+
+    yield painted("  " + "  ".join(line(list(header))).rstrip(), "dim")
+    for row in table:
+        yield "  " + "  ".join(line(row)).rstrip()
+
+
+def as_json(value: object) -> None:
+    """The answer as JSON, on stdout: snake_case keys, ISO times, exact decimals as text."""
+    typer.echo(json.dumps(value, default=_plain, ensure_ascii=False, indent=2))
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, (datetime, date)):
+        return value.isoformat()
+    if isinstance(value, (Path, Decimal)):
+        return str(value)
+    if is_dataclass(value) and not isinstance(value, type):
+        return {field.name: getattr(value, field.name) for field in fields(value)}
+    if isinstance(value, Mapping):
+        return dict(value)
+    raise TypeError(f"no JSON for {type(value).__name__}")
+
+
+@contextmanager
+def progress(what: str) -> Iterator[Any]:
+    """A moving line on a terminal's stderr: call the block's value with the name of the stage. Silent elsewhere."""
+    if not sys.stderr.isatty():
+        yield lambda stage: None
+        return
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    with console.status(what, spinner="dots") as status:
+        yield lambda stage: status.update(f"{what}: {stage}")
