@@ -18,6 +18,7 @@ from ingest_pipelines.rules.keys import MatchKey, comparable, is_column, match_k
 from ingest_pipelines.rules.schema import build_schema, declared_rules
 from ingest_pipelines.rules.source_cells import raw_cell
 from ingest_pipelines.rules.types import TYPES, Cell, Rule
+from ingest_pipelines.rules.types.documents import document_text
 from ingest_pipelines.rules.types.text import character_rule, length_rules
 from ingest_pipelines.rules.types.times import date_rules
 
@@ -142,6 +143,8 @@ def _cell_rules(bound: BoundImport, cell: Cell) -> Iterator[Rule]:
         yield from date_rules(cell, bound.database.default_dates)
     if cell.field.type in {"string", "email", "enum"}:
         yield character_rule(cell, cell.raw)
+    if cell.field.type in {"object", "objects", "array"}:
+        yield character_rule(cell, document_text(cell))
     if not is_column(cell):
         yield from length_rules(cell)
     yield from field_rules(bound, cell)

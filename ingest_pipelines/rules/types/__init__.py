@@ -1,7 +1,8 @@
-"""The field types of design 4.1. TYPES names them all; `read_source` turns a source column into raw cells."""
+"""The field types of design 4.1; TYPES names them all."""
 
 from ingest_pipelines.rules.types.base import Cell, FieldKind, Rule
-from ingest_pipelines.rules.types.contacts import EMAIL
+from ingest_pipelines.rules.types.contacts import EMAIL, IP, PHONE, PHONES
+from ingest_pipelines.rules.types.documents import ARRAY, OBJECT, OBJECTS
 from ingest_pipelines.rules.types.numbers import BOOL, DECIMAL, FLOAT, INT
 from ingest_pipelines.rules.types.text import ENUM, STRING
 from ingest_pipelines.rules.types.times import DATE, DATETIME
@@ -15,7 +16,13 @@ TYPES: dict[str, FieldKind] = {
     "date": DATE,
     "datetime": DATETIME,
     "enum": ENUM,
+    "object": OBJECT,
+    "objects": OBJECTS,
+    "array": ARRAY,
     "email": EMAIL,
+    "phone": PHONE,
+    "phones": PHONES,
+    "ip": IP,
 }
 
 __all__ = ["TYPES", "Cell", "FieldKind", "Rule"]
