@@ -1,0 +1,253 @@
+"""A landed CSV file as text frames with physical line numbers. Exactly RFC 4180, in bounded memory."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv as arrow_csv
+
+from ingest_pipelines.config.imports import Limits
+from ingest_pipelines.errors import ItemRefused, shown
+from ingest_pipelines.landing.header import Header, read_header
+from ingest_pipelines.landing.survey import Survey, survey
+from ingest_pipelines.model import LINE, Landing
+
+BATCH_ROWS = 250_000
+"""Rows of a frame: the run that validation sorts at a time."""
+
+BATCH_BYTES = 256 << 20
+"""A frame of very wide rows ends earlier."""
+
+BLOCK = 4 << 20
+
+NAMED_LINES = 20
+"""How many lines of the wrong width a refusal names; the others it counts."""
+
+MAX_WRONG_LINES = 100_000
+"""Where counting them stops."""
+
+Numbers = npt.NDArray[np.int64]
+
+
+def read_csv(
+    landing: Landing, required_columns: Sequence[str], limits: Limits, *, batch_rows: int = BATCH_ROWS
+) -> tuple[tuple[str, ...], Iterator[pl.DataFrame]]:
+    """The header, and the rows as frames of about `batch_rows`.
+
+    Columns of a frame: `_line` (Int64: the physical line on which the row starts; the header's is 1), then every
+    source column under its name as String; NULL: empty, "": quoted empty. A blank line is no row.
+
+    Header, encoding and quotes are checked before the first frame; the width of rows and the size of cells while
+    they are read.
+
+    Raises:
+        ItemRefused: everything of design 4.3 that concerns a file's content, with the line.
+    """
+    header = read_header(landing, required_columns, limits)
+    return header.columns, _frames(landing, header, survey(landing, header, limits), limits, batch_rows)
+
+
+def _frames(landing: Landing, header: Header, found: Survey, limits: Limits, batch_rows: int) -> Iterator[pl.DataFrame]:
+    if landing.path.stat().st_size <= header.offset:
+        return
+    rows = _Rows(landing, header, found, limits)
+    pending: list[pa.RecordBatch] = []
+    lines: list[Numbers] = []
+    held = held_bytes = 0
+    for batch in _batches(landing, header, rows, limits):
+        numbers = rows.number(batch)
+        if rows.wrong:
+            pending.clear()  # the item is refused; read on only to name the other lines
+            continue
+        pending.append(batch)
+        lines.append(numbers)
+        held += batch.num_rows
+        held_bytes += batch.nbytes
+        if held >= batch_rows or held_bytes >= BATCH_BYTES:
+            yield _frame(header, pending, lines)
+            pending, lines, held, held_bytes = [], [], 0, 0
+    if rows.wrong:
+        raise rows.refusal()
+    if held:
+        yield _frame(header, pending, lines)
+
+
+def _batches(landing: Landing, header: Header, rows: _Rows, limits: Limits) -> Iterator[pa.RecordBatch]:
+    """The parser's batches, one per block; rows of the wrong width go to `rows` instead."""
+    names = [f"c{index}" for index in range(len(header.columns))]
+    block = max(BLOCK, 4 * limits.max_cell_bytes)
+    try:
+        with pa.OSFile(str(landing.path)) as file:
+            file.seek(header.offset)
+            with arrow_csv.open_csv(
+                file,
+                read_options=arrow_csv.ReadOptions(block_size=block, use_threads=False, column_names=names),
+                parse_options=arrow_csv.ParseOptions(
+                    newlines_in_values=rows.survey.quoted, invalid_row_handler=rows.wrong_width
+                ),
+                convert_options=arrow_csv.ConvertOptions(
+                    check_utf8=False,  # the survey has checked it
+                    column_types=dict.fromkeys(names, pa.string()),
+                    strings_can_be_null=True,
+                    quoted_strings_can_be_null=False,
+                    null_values=[""],
+                ),
+            ) as reader:
+                for batch in reader:
+                    if batch.num_rows:
+                        yield batch
+    except pa.ArrowInvalid:
+        # Arrow's own message would show the row.
+        if rows.wrong:
+            raise rows.refusal() from None
+        line = rows.next_line()
+        raise ItemRefused(
+            f"{landing.item.uri}, line {line}: the row that starts here is larger than {block} bytes",
+            line=line,
+            hint="raise source.limits.max_cell_bytes; a row may be four times as large",
+        ) from None
+
+
+def _frame(header: Header, batches: list[pa.RecordBatch], lines: list[Numbers]) -> pl.DataFrame:
+    table = pa.Table.from_batches(batches).rename_columns(list(header.columns))
+    frame = pl.DataFrame(pl.from_arrow(table))
+    return frame.insert_column(0, pl.Series(LINE, np.concatenate(lines), dtype=pl.Int64))
+
+
+class _Rows:
+    """Which physical line every row starts on, and which rows are refused.
+
+    Arrow numbers rows as it parses them, those of the wrong width included and blank lines left out. A row's line
+    is that number, plus the line breaks inside the cells before it, plus the blank lines before it.
+    """
+
+    def __init__(self, landing: Landing, header: Header, found: Survey, limits: Limits) -> None:
+        self.survey = found
+        self._landing = landing
+        self._header = header
+        self._limits = limits
+        self._next_row = 1
+        self._inner_breaks = 0
+        self._wrong_rows = array("q")
+        self._wrong_cells = array("q")
+        self._wrong_breaks = array("q")
+        self._wrong_lines: list[int] = []
+        # a blank line's number less the blank lines before it: comparable with numbers that don't count them
+        self._blank = found.blank - np.arange(len(found.blank))
+
+    @property
+    def wrong(self) -> bool:
+        """Whether a row's width differs from the header's."""
+        return len(self._wrong_rows) > 0
+
+    def wrong_width(self, row: arrow_csv.InvalidRow) -> str:
+        """Arrow's call for a row of the wrong width; its text is looked at and not kept."""
+        self._wrong_rows.append(row.number)
+        self._wrong_cells.append(row.actual_columns)
+        self._wrong_breaks.append(_breaks_in(row.text))
+        return "skip" if len(self._wrong_rows) < MAX_WRONG_LINES else "error"
+
+    def number(self, batch: pa.RecordBatch) -> Numbers:
+        """The physical line of each of the batch's rows.
+
+        Raises:
+            ItemRefused: a cell is larger than `max_cell_bytes`.
+        """
+        inner = _inner_breaks(batch) if self.survey.quoted else None
+        lines = self._advance(batch.num_rows, inner)
+        self._check_cells(batch, lines)
+        return lines
+
+    def next_line(self) -> int:
+        """The physical line of the row that was not reached."""
+        return int(self._physical(np.array([self._next_row + self._inner_breaks + self._header.lines]))[0])
+
+    def refusal(self) -> ItemRefused:
+        """Every row of the wrong width, by line."""
+        self._advance(0, None)
+        count, width = len(self._wrong_rows), len(self._header.columns)
+        named = [
+            f"line {line}: {cells} {'cell' if cells == 1 else 'cells'}"
+            for line, cells in zip(self._wrong_lines[:NAMED_LINES], self._wrong_cells, strict=False)
+        ]
+        more = f"and {'at least ' if count >= MAX_WRONG_LINES else ''}{count - len(named)} more"
+        rows = "row has" if count == 1 else "rows have"
+        return ItemRefused(
+            f"{self._landing.item.uri}: {count} {rows} more or fewer cells than the header's {width}\n  "
+            + "\n  ".join([*named, more] if count > len(named) else named),
+            line=self._wrong_lines[0],
+            hint="quote cells that hold a comma or a line break, and fill or remove the others",
+        )
+
+    def _advance(self, count: int, inner: Numbers | None) -> Numbers:
+        """The lines of the next `count` rows of the right width, past the wrong ones among and (0) behind them."""
+        taken = len(self._wrong_lines)
+        wrong = np.frombuffer(self._wrong_rows, np.int64)[taken:].copy() if self.wrong else np.empty(0, np.int64)
+        rows = np.arange(self._next_row, self._next_row + count + len(wrong), dtype=np.int64)
+        right = ~np.isin(rows, wrong, assume_unique=True)
+        if count:
+            rows = rows[: np.flatnonzero(right)[count - 1] + 1]
+            right = right[: len(rows)]
+        breaks = np.zeros(len(rows), np.int64)
+        if inner is not None:
+            breaks[right] = inner
+        passed = len(rows) - count
+        breaks[~right] = np.array(self._wrong_breaks[taken : taken + passed], np.int64)
+        before = np.concatenate([np.zeros(1, np.int64), np.cumsum(breaks)])
+        lines = self._physical(rows + before[:-1] + (self._header.lines + self._inner_breaks))
+        self._wrong_lines += lines[~right].tolist()
+        self._next_row += len(rows)
+        self._inner_breaks += int(before[-1])
+        return lines[right]
+
+    def _physical(self, lines: Numbers) -> Numbers:
+        """Line numbers that leave out blank lines, as line numbers of the file."""
+        if len(self._blank) == 0:
+            return lines
+        return lines + np.searchsorted(self._blank, lines, side="right")
+
+    def _check_cells(self, batch: pa.RecordBatch, lines: Numbers) -> None:
+        cap = self._limits.max_cell_bytes
+        for name, column in zip(self._header.columns, batch.columns, strict=True):
+            if _data(column).size <= cap:
+                continue
+            lengths = pc.fill_null(pc.binary_length(column), 0).to_numpy()
+            if lengths.max() > cap:
+                line = int(lines[int((lengths > cap).argmax())])
+                raise ItemRefused(
+                    f"{self._landing.item.uri}, line {line}: the cell in '{shown(name)}' is larger than {cap} bytes",
+                    line=line,
+                    hint="a quote that closes too late makes such cells; else raise source.limits.max_cell_bytes",
+                )
+
+
+def _data(column: pa.Array) -> pa.Buffer:
+    return column.buffers()[2]
+
+
+def _inner_breaks(batch: pa.RecordBatch) -> Numbers | None:
+    """Line breaks inside each row's cells; None where the batch has none, which costs next to nothing to see."""
+    total: Numbers | None = None
+    for column in batch.columns:
+        data = _data(column).to_pybytes()
+        if b"\n" in data or b"\r" in data:
+            found = _count(column, "\n")
+            if b"\r" in data:
+                found = found + _count(column, "\r") - _count(column, "\r\n")
+            total = found if total is None else total + found
+    return total
+
+
+def _count(column: pa.Array, text: str) -> Numbers:
+    counts: Numbers = pc.fill_null(pc.count_substring(column, text), 0).to_numpy().astype(np.int64)
+    return counts
+
+
+def _breaks_in(text: str) -> int:
+    return text.count("\n") + text.count("\r") - text.count("\r\n")

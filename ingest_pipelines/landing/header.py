@@ -1,0 +1,170 @@
+"""The header of a CSV file, or why the file is refused for it."""
+
+from __future__ import annotations
+
+import csv
+import difflib
+import io
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from ingest_pipelines.config.imports import Limits
+from ingest_pipelines.errors import ItemRefused, shown
+from ingest_pipelines.model import LINE, Landing
+
+BOM = b"\xef\xbb\xbf"
+
+MAX_HEADER_BYTES = 8 << 20
+"""Where the header must have ended."""
+
+_WIDE_MARKS = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
+_PACKED_MARKS = {b"\x1f\x8b": (".gz", ".csv.gz"), b"PK\x03\x04": (".zip", ".csv.zip")}
+_OTHER_DELIMITERS = {";": "semicolon", "\t": "tab", "|": "vertical bar"}
+
+
+@dataclass(frozen=True)
+class Header:
+    """Where a file's rows begin.
+
+    Attributes:
+        columns: the header's cells.
+        offset: bytes before the first row.
+        lines: physical lines before the first row.
+    """
+
+    columns: tuple[str, ...]
+    offset: int
+    lines: int
+
+
+def read_header(landing: Landing, required: Sequence[str], limits: Limits) -> Header:
+    """The first line that is not blank, parsed as RFC 4180.
+
+    Raises:
+        ItemRefused: empty file, not UTF-8, another delimiter, duplicate names, a required column is missing, too
+            many columns.
+    """
+    with landing.path.open("rb") as file:
+        head = file.read(MAX_HEADER_BYTES)
+    _refuse_other_content(landing, head)
+    start = len(BOM) if head.startswith(BOM) else 0
+    lines = _Lines(head, start)
+    line = 1
+    try:
+        cells: list[str] = []
+        for cells in csv.reader(lines, strict=True):
+            if cells:
+                break
+            line = lines.count + 1
+        if not cells:
+            raise ItemRefused(
+                f"{landing.item.uri}: the file is empty", line=1, hint="upload a file with a header and rows"
+            )
+        columns = tuple(cell.encode("latin-1").decode("utf-8") for cell in cells)
+    except csv.Error:
+        raise ItemRefused(
+            f"{landing.item.uri}, line {line}: the header can't be read: a quote in it never closes, or is not doubled",
+            line=line,
+        ) from None
+    except UnicodeDecodeError:
+        raise not_utf8(landing, line, head[: lines.offset]) from None
+    _refuse_columns(landing, columns, line, required, limits)
+    return Header(columns, lines.offset, lines.count)
+
+
+class _Lines:
+    """The physical lines of the file's head as text, one character per byte, and how far they were taken."""
+
+    def __init__(self, head: bytes, start: int) -> None:
+        self.offset = start
+        self.count = 0
+        self._text = io.StringIO(head[start:].decode("latin-1"), newline="")
+
+    def __iter__(self) -> Iterator[str]:
+        for text in self._text:
+            self.offset += len(text)
+            self.count += 1
+            yield text
+
+
+def _refuse_other_content(landing: Landing, head: bytes) -> None:
+    for mark, name in _WIDE_MARKS.items():
+        if head.startswith(mark):
+            raise ItemRefused(
+                f"{landing.item.uri}, line 1: the file is {name}, not UTF-8",
+                line=1,
+                hint="save it as UTF-8 (CSV UTF-8)",
+            )
+    for mark, (name, ending) in _PACKED_MARKS.items():
+        if head.startswith(mark):
+            raise ItemRefused(
+                f"{landing.item.uri}: the file holds {name} data, not CSV text",
+                line=1,
+                hint=f"let its name end in {ending}",
+            )
+
+
+def not_utf8(landing: Landing, line: int, around: bytes) -> ItemRefused:
+    """The refusal of bytes that are not UTF-8, with a guess at what they are."""
+    if around.count(b"\0") * 4 > len(around):
+        guess, hint = "it looks like UTF-16", "save the file as UTF-8 (CSV UTF-8)"
+    elif around and not any(0x80 <= byte <= 0x9F and byte in {0x81, 0x8D, 0x8F, 0x90, 0x9D} for byte in around):
+        guess = "it looks like Windows-1252 (or Latin-1)"
+        hint = "save the file as UTF-8, or convert it: iconv -f WINDOWS-1252 -t UTF-8"
+    else:
+        guess, hint = "its encoding is unknown", "save the file as UTF-8 (CSV UTF-8)"
+    return ItemRefused(f"{landing.item.uri}, line {line}: not valid UTF-8; {guess}", line=line, hint=hint)
+
+
+def _refuse_columns(
+    landing: Landing, columns: tuple[str, ...], line: int, required: Sequence[str], limits: Limits
+) -> None:
+    where = f"{landing.item.uri}, line {line}"
+    if any("\0" in column for column in columns):
+        raise ItemRefused(
+            f"{where}: the header holds NUL; it looks like UTF-16", line=line, hint="save the file as UTF-8"
+        )
+    missing = [column for column in required if column not in columns]
+    for delimiter, name in _OTHER_DELIMITERS.items():
+        if missing and set(required) <= set(_split(columns, delimiter)):
+            raise ItemRefused(
+                f"{where}: the delimiter is a {name}; it must be a comma", line=line, hint="export the file with commas"
+            )
+    if len(columns) > limits.max_columns:
+        raise ItemRefused(
+            f"{where}: {len(columns)} columns, and at most {limits.max_columns} are allowed",
+            line=line,
+            hint="raise source.limits.max_columns, or remove columns",
+        )
+    repeated = [column for column, times in Counter(columns).items() if times > 1]
+    if repeated:
+        places = [f"'{shown(column)}' in columns {_places(columns, column)}" for column in repeated[:10]]
+        raise ItemRefused(
+            f"{where}: the header repeats {'; '.join(places)}", line=line, hint="give each column its own name"
+        )
+    if LINE in columns:
+        raise ItemRefused(
+            f"{where}: the column name '{LINE}' is kept for line numbers", line=line, hint="rename the column"
+        )
+    if missing:
+        raise ItemRefused(
+            f"{where}: the header lacks {'; '.join(_lacking(column, columns) for column in missing)}",
+            line=line,
+            hint="correct the file's header, or the import's columns",
+        )
+
+
+def _split(columns: Sequence[str], delimiter: str) -> list[str]:
+    """The header's cells as they would be with the other delimiter."""
+    return next(csv.reader([",".join(columns)], delimiter=delimiter), [])
+
+
+def _places(columns: Sequence[str], column: str) -> str:
+    return ", ".join(str(index) for index, name in enumerate(columns, 1) if name == column)
+
+
+def _lacking(column: str, columns: Sequence[str]) -> str:
+    folded = {name.strip().casefold(): name for name in columns}
+    near = folded.get(column.strip().casefold()) or next(iter(difflib.get_close_matches(column, columns, n=1)), None)
+    return f"'{shown(column)}' (there is '{shown(near)}')" if near else f"'{shown(column)}'"

@@ -1,0 +1,186 @@
+"""An item's bytes on local disk, hashed, proven unchanged while they were read."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from ingest_pipelines.config.imports import Limits
+from ingest_pipelines.errors import ItemChanged, ItemGone, ItemRefused, SourceUnavailable, Unavailable, shown
+from ingest_pipelines.landing.unpack import Gunzip, unzip
+from ingest_pipelines.model import Item, Landing, SourceFile
+
+RESUMES = 5
+"""How often a read that broke off goes on from where it stopped; each time must bring new bytes."""
+
+FREE_EXPANSION = 1 << 20
+"""Compressed data may always expand to this many bytes; beyond, `max_expansion` holds."""
+
+
+class Readable(Protocol):
+    """The part of a file source that landing needs."""
+
+    def stat(self, path: str) -> SourceFile:
+        """The file as it is now."""
+        ...
+
+    def read(self, path: str, offset: int = 0, version: str = "") -> Iterator[bytes]:
+        """The file's bytes from `offset`."""
+        ...
+
+
+def land_file(item: Item, source: Readable, spool: Path, limits: Limits) -> Landing:
+    """The item's bytes in `spool`, under the name of their hash.
+
+    `content_sha256` is of the bytes as delivered, so that `sha256sum` of the vendor's file finds the load; the
+    spool file holds them decompressed. A byte order mark stays in it; the reader leaves it out.
+
+    Raises:
+        ItemChanged (retryable): size, time or version differ after the read.
+        ItemGone: the file is missing, or no longer the one that the item names.
+        ItemRefused: above `max_bytes` or `max_expansion`, or compressed data that is damaged.
+        SourceUnavailable (retryable): the source broke off, and resuming did not help.
+    """
+    before = source.stat(item.path)
+    _same_as_listed(item, before)
+    if before.size > limits.max_bytes:
+        raise _too_large(item, limits)
+    spool.mkdir(parents=True, exist_ok=True)
+    temporary: list[Path] = []
+    try:
+        return _land(item, before, source, spool, limits, temporary)
+    except OSError as error:
+        if error.errno not in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
+            raise
+        raise Unavailable(f"{item.uri}: no space left in {spool}", hint="free disk space and run again") from None
+    finally:
+        for path in temporary:
+            path.unlink(missing_ok=True)
+
+
+def _land(
+    item: Item, before: SourceFile, source: Readable, spool: Path, limits: Limits, temporary: list[Path]
+) -> Landing:
+    ending = Path(item.path.lower()).suffix
+    gunzip = Gunzip(item.uri) if ending == ".gz" else None
+    digest = hashlib.sha256()
+    received = 0
+    with _Spooled(item, spool, limits, temporary) as spooled:
+        for chunk in _resumed(item, before, source):
+            digest.update(chunk)
+            received += len(chunk)
+            for piece in gunzip.feed(chunk) if gunzip else (chunk,):
+                spooled.write(piece, received if gunzip else 0)
+        if gunzip:
+            gunzip.finish()
+    after = source.stat(item.path)
+    if (after.size, after.modified_at, after.version) != (before.size, before.modified_at, before.version):
+        raise _changed(item)
+    if ending == ".zip":
+        archive = spooled
+        with _Spooled(item, spool, limits, temporary) as spooled:
+            for piece in unzip(archive.path, item.uri):
+                spooled.write(piece, received)
+    path = spool / f"{digest.hexdigest()}.csv"
+    spooled.path.replace(path)
+    return Landing(
+        item=item,
+        path=path,
+        format="csv",
+        content_sha256=digest.hexdigest(),
+        bytes=spooled.bytes,
+        newlines=spooled.newlines,
+        quotes=spooled.quotes,
+    )
+
+
+class _Spooled:
+    """A temporary file in the spool, counted while it is written, never above the caps."""
+
+    def __init__(self, item: Item, spool: Path, limits: Limits, temporary: list[Path]) -> None:
+        handle, name = tempfile.mkstemp(prefix=".landing-", dir=spool)
+        self.path = Path(name)
+        temporary.append(self.path)
+        self._file = os.fdopen(handle, "wb", buffering=0)
+        self._item = item
+        self._limits = limits
+        self.bytes = self.newlines = self.quotes = 0
+
+    def __enter__(self) -> _Spooled:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._file.close()
+
+    def write(self, piece: bytes, compressed: int) -> None:
+        """Adds the piece; `compressed` is the size of what it came from, 0 where nothing is compressed."""
+        self.bytes += len(piece)
+        if self.bytes > self._limits.max_bytes:
+            raise _too_large(self._item, self._limits)
+        if compressed and self.bytes > max(FREE_EXPANSION, compressed * self._limits.max_expansion):
+            raise ItemRefused(
+                f"{self._item.uri}: it expands to more than {self._limits.max_expansion} times its compressed size",
+                hint="if the file is genuine, raise source.limits.max_expansion",
+            )
+        data = np.frombuffer(piece, np.uint8)
+        self.newlines += int(np.count_nonzero(data == ord("\n")))
+        self.quotes += int(np.count_nonzero(data == ord('"')))
+        view = memoryview(piece)
+        while view:
+            view = view[self._file.write(view) :]
+
+
+def _resumed(item: Item, before: SourceFile, source: Readable) -> Iterator[bytes]:
+    """The file's bytes, each once, however often the source breaks off."""
+    received, resumes = 0, 0
+    while True:
+        start = received
+        try:
+            for chunk in source.read(item.path, received, before.version):
+                received += len(chunk)
+                if received > before.size:
+                    raise _changed(item)
+                yield chunk
+            if received == before.size:
+                return
+            raise SourceUnavailable(f"{item.uri}: the source ended after {received} of {before.size} bytes")
+        except SourceUnavailable:
+            resumes += 1
+            if received == start or resumes > RESUMES:
+                raise
+        with contextlib.suppress(SourceUnavailable):
+            now = source.stat(item.path)
+            if (now.size, now.modified_at, now.version) != (before.size, before.modified_at, before.version):
+                raise _changed(item)
+
+
+def _same_as_listed(item: Item, now: SourceFile) -> None:
+    known = (item.size, item.modified_at, item.version or None)
+    found = (now.size, now.modified_at, now.version or None)
+    if any(was is not None and was != is_now for was, is_now in zip(known, found, strict=True)):
+        raise ItemGone(
+            f"{item.uri}: the file was replaced since it was listed as {item.key}",
+            hint=f"its new version is an item of its own: ingest run {item.import_name}",
+        )
+
+
+def _changed(item: Item) -> ItemChanged:
+    return ItemChanged(
+        f"{item.uri}: the file changed while it was read; nothing was loaded",
+        hint=f"when the upload is over, run: ingest run {shown(item.import_name)}; or raise source.settle",
+    )
+
+
+def _too_large(item: Item, limits: Limits) -> ItemRefused:
+    return ItemRefused(
+        f"{item.uri}: the file is larger than {limits.max_bytes} bytes",
+        hint="split the file, or raise source.limits.max_bytes",
+    )

@@ -1,0 +1,242 @@
+"""One look at a CSV file's bytes before they are parsed: encoding, quotes, blank lines.
+
+The parser is fast and lenient; this pass is what makes the reading exact. It finds the first byte that is not
+UTF-8, the quote that never closes, text after a closing quote, and the lines that are blank, each with its
+physical line. A line ends with LF, CRLF or CR.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from io import FileIO
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from ingest_pipelines.config.imports import Limits
+from ingest_pipelines.errors import ItemRefused
+from ingest_pipelines.landing.header import Header, not_utf8
+from ingest_pipelines.model import Landing
+
+PIECE = 4 << 20
+"""Bytes looked at in one step; more than a cell may have."""
+
+MAX_BLANK_LINES = 1_000_000
+"""Above this a file is refused: it is not a table."""
+
+_QUOTE, _LF, _CR = b'"\n\r'
+_EDGE = np.isin(np.arange(256), list(b',"\n\r'))
+"""Which bytes may stand outside a cell's quotes: comma, line ends, and the other half of a doubled quote."""
+
+Positions = npt.NDArray[np.int64]
+Bytes = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What the parser must know.
+
+    Attributes:
+        blank: physical line numbers of blank lines after the header, ascending.
+        quoted: whether the body holds quotes, so that cells may hold line breaks.
+    """
+
+    blank: Positions
+    quoted: bool
+
+
+def survey(landing: Landing, header: Header, limits: Limits) -> Survey:
+    """The file's body, proven to be UTF-8 with RFC 4180 quoting.
+
+    A quote inside an unquoted cell is taken as it stands, as every reader does.
+
+    Raises:
+        ItemRefused: with the line.
+    """
+    with landing.path.open("rb", buffering=0) as file, landing.path.open("rb", buffering=0) as again:
+        walk = _Walk(landing, header, again, limits)
+        file.seek(header.offset)
+        for piece, data in _pieces(file):
+            walk.look_at(piece, data)
+        walk.finish()
+    return Survey(np.concatenate([np.empty(0, np.int64), *walk.blank]), walk.quoted)
+
+
+def _pieces(file: FileIO) -> Iterator[tuple[memoryview, Bytes]]:
+    """The rest of the file in pieces that split no character, no CRLF and no pair of quotes; one buffer for all."""
+    buffer = bytearray(PIECE)
+    view = memoryview(buffer)
+    array = np.frombuffer(buffer, np.uint8)
+    held = 0
+    while (got := file.readinto(view[held:])) or held:
+        held += got or 0
+        cut = held if not got else buffer.rfind(b"\n", 0, held) + 1 or _cut(array, held)
+        yield view[:cut], array[:cut]
+        rest = held - cut
+        buffer[:rest] = buffer[cut:held]
+        held = rest
+
+
+def _cut(data: Bytes, held: int) -> int:
+    """Where to end a piece that holds no line feed."""
+    if held < PIECE:
+        return 0
+    for cut in range(held - 1, 1, -1):
+        if data[cut - 1] not in (_CR, _QUOTE) and not 0x80 <= data[cut] <= 0xBF:
+            return cut
+    return held
+
+
+class _Walk:
+    def __init__(self, landing: Landing, header: Header, again: FileIO, limits: Limits) -> None:
+        self._landing = landing
+        self._lines = _LineCount(again, header)
+        self._limits = limits
+        self._offset = header.offset
+        """Where the piece starts in the file."""
+        self._inside = False
+        self._opened = 0
+        self._previous = _LF
+        self._blanks = 0
+        self.blank: list[Positions] = []
+        self.quoted = False
+
+    def look_at(self, piece: memoryview, data: Bytes) -> None:
+        """Advances over the piece; `data` are the same bytes."""
+        self._check_utf8(piece)
+        inside = self._inside
+        toggles = np.empty(0, np.int64)
+        if self._landing.quotes:
+            quotes = np.flatnonzero(data == _QUOTE)
+            if len(quotes):
+                self.quoted = True
+                toggles = self._check_quotes(data, quotes)
+        if self._may_hold_blank_lines(data):
+            self._find_blank_lines(data, toggles, inside)
+        self._offset += len(data)
+        self._previous = int(data[-1])
+
+    def finish(self) -> None:
+        """Raises ItemRefused if the last quote never closed."""
+        if self._inside:
+            line = self._lines.at(self._opened)
+            raise ItemRefused(
+                f"{self._landing.item.uri}, line {line}: the quote that opens here never closes",
+                line=line,
+                hint="close the quote; a quote inside a quoted cell is written twice",
+            )
+
+    def _check_utf8(self, piece: memoryview) -> None:
+        ends = pa.py_buffer(np.array([0, len(piece)], np.int64))
+        whole = pa.Array.from_buffers(pa.large_binary(), 1, [None, ends, pa.py_buffer(piece)])
+        try:
+            whole.cast(pa.large_string())
+        except pa.ArrowInvalid:
+            text = bytes(piece)
+            try:
+                text.decode("utf-8")
+            except UnicodeDecodeError as error:
+                around = text[max(0, error.start - 512) : error.start + 512]
+                raise not_utf8(self._landing, self._lines.at(self._offset + error.start), around) from None
+
+    def _check_quotes(self, data: Bytes, quotes: Positions) -> Positions:
+        """Where cells' quotes open and close in turn; refuses text after a closing quote."""
+        first = int(self._inside)
+        before, after = self._before(data, quotes[first::2]), _after(data, quotes[1 - first :: 2])
+        if not (_EDGE[before].all() and _EDGE[after].all()):
+            quotes = self._check_quotes_slowly(data, quotes)
+            before = self._before(data, quotes[first::2])
+        begins = quotes[first::2][before != _QUOTE]
+        if len(begins):
+            self._opened = self._offset + int(begins[-1])
+        self._inside = (len(quotes) % 2 == 1) != self._inside
+        return quotes
+
+    def _before(self, data: Bytes, positions: Positions) -> Bytes:
+        before = data[positions - 1]
+        if len(positions) and positions[0] == 0:
+            before[0] = self._previous
+        return before
+
+    def _check_quotes_slowly(self, data: Bytes, quotes: Positions) -> Positions:
+        """The same, one quote at a time, for a piece in which some quote is not at the edge of its cell."""
+        inside, closed, opened = self._inside, -1, self._opened
+        at_edge_before = _EDGE[self._before(data, quotes)].tolist()
+        at_edge_after = _EDGE[_after(data, quotes)].tolist()
+        follows_quote = (self._before(data, quotes) == _QUOTE).tolist()
+        taken: list[int] = []
+        for index, position in enumerate(quotes.tolist()):
+            if inside:
+                if not at_edge_after[index]:
+                    line, closing = self._lines.at(opened), self._lines.at(self._offset + position)
+                    uri = self._landing.item.uri
+                    where = "here" if closing == line else f"on line {closing}"
+                    raise ItemRefused(
+                        f"{uri}, line {line}: the quote that opens here closes {where} with text after it",
+                        line=line,
+                        hint='a quote inside a quoted cell is written twice: "a 5"" disk"',
+                    )
+                inside, closed = False, position
+            elif closed >= 0 and position == closed + 1:
+                inside = True
+            elif at_edge_before[index] and not follows_quote[index]:
+                inside, opened = True, self._offset + position
+            else:
+                continue
+            taken.append(position)
+        return np.array(taken, np.int64)
+
+    def _may_hold_blank_lines(self, data: Bytes) -> bool:
+        if self._previous in (_LF, _CR) and data[0] in (_LF, _CR):
+            return True
+        pairs = [data[start : len(data) - (len(data) - start) % 2].view("<u2") for start in (0, 1)]
+        found = any((each == 0x0A0A).any() for each in pairs)
+        if not found and (data == _CR).any():
+            found = any(((each == 0x0D0A) | (each == 0x0D0D)).any() for each in pairs)
+        return found
+
+    def _find_blank_lines(self, data: Bytes, toggles: Positions, inside: bool) -> None:
+        breaks = np.flatnonzero((data == _LF) | (data == _CR))
+        second = (data[breaks] == _LF) & (self._before(data, breaks) == _CR)
+        ends_line = ~np.append(second[1:], False)  # the CR of a CRLF ends nothing by itself
+        starts = (breaks - second)[ends_line]
+        before = self._before(data, starts)
+        outside = (np.searchsorted(toggles, starts) % 2 == 1) == inside
+        blank = np.flatnonzero(((before == _LF) | (before == _CR)) & outside) + self._lines.at(self._offset)
+        self._blanks += len(blank)
+        if self._blanks > MAX_BLANK_LINES:
+            line = int(blank[-1])
+            raise ItemRefused(f"{self._landing.item.uri}, line {line}: over {MAX_BLANK_LINES} blank lines", line=line)
+        self.blank.append(blank.astype(np.int64))
+
+
+class _LineCount:
+    """Physical line numbers of byte offsets, counted only when asked for; offsets mostly ascend."""
+
+    def __init__(self, file: FileIO, header: Header) -> None:
+        self._file = file
+        self._start = (header.offset, header.lines + 1)
+        self._known = self._start
+
+    def at(self, offset: int) -> int:
+        """The line on which the byte at `offset` stands."""
+        position, line = self._known if self._known[0] <= offset else self._start
+        self._file.seek(position)
+        while position < offset:
+            text = self._file.read(min(PIECE, offset - position))
+            if text.endswith(b"\r") and position + len(text) < offset:
+                text += self._file.read(1)
+            line += text.count(b"\n") + text.count(b"\r") - text.count(b"\r\n")
+            position += len(text)
+        self._known = (position, line)
+        return line
+
+
+def _after(data: Bytes, positions: Positions) -> Bytes:
+    following = positions + 1
+    after = data[np.minimum(following, len(data) - 1)]
+    if len(following) and following[-1] == len(data):
+        after[-1] = _LF
+    return after

@@ -1,0 +1,42 @@
+"""Where data comes from: one file per connection type, opened by name so that a client is imported only when used."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+from typing import cast
+
+from ingest_pipelines.config.connections import Connection
+from ingest_pipelines.errors import UsageError
+from ingest_pipelines.model import Item
+from ingest_pipelines.sources.base import FileSource
+
+SOURCES: dict[str, str] = {
+    "csv": "ingest_pipelines.sources.csv_directory:CsvDirectory",
+    "sftp": "ingest_pipelines.sources.sftp:Sftp",
+}
+"""Connection type -> `module:Class` of its source."""
+
+
+def open_files(connection: Connection) -> FileSource:
+    """The connection's files; enter it to connect.
+
+    Raises:
+        UsageError: connections of this type have tables and queries, not files.
+    """
+    if connection.type not in SOURCES:
+        raise UsageError(f"a {connection.type} connection has no files; its imports take a query or a table")
+    module, name = SOURCES[connection.type].split(":")
+    return cast(FileSource, getattr(import_module(module), name)(connection))
+
+
+def open_upload(path: Path) -> FileSource:
+    """One local file that a person names, such as `ingest run NAME --file F`, or a file of corrected rejects."""
+    from ingest_pipelines.sources.csv_directory import Upload
+
+    return Upload(path)
+
+
+def open_item(item: Item, connection: Connection) -> FileSource:
+    """Where the item's bytes are: the local file of an upload or a replay, else the import's connection."""
+    return open_upload(Path(item.path)) if item.kind in {"upload", "replay"} else open_files(connection)

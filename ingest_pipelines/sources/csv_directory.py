@@ -1,0 +1,196 @@
+"""Uploads: CSV files in a local directory, or one file that a person names."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import stat as modes
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Self
+
+from ingest_pipelines.config.connections import CsvConnection
+from ingest_pipelines.errors import IngestError, ItemChanged, ItemGone, SourceDenied, SourceUnavailable, shown
+from ingest_pipelines.model import SourceFile
+from ingest_pipelines.sources.base import CHUNK, Listing, Step
+from ingest_pipelines.sources.files import MAX_FOLDERS, address, segments, visible
+
+
+class CsvDirectory:
+    """The files of a local directory. Symbolic links are not followed: an upload never reaches outside."""
+
+    def __init__(self, connection: CsvConnection) -> None:
+        self._root = Path(connection.directory).absolute()
+
+    def __enter__(self) -> Self:
+        try:
+            with os.scandir(self._root):
+                return self
+        except OSError as error:
+            raise _explained(error, self._root, folder=True) from None
+
+    def __exit__(self, *exception: object) -> None:
+        return None
+
+    def uri(self, path: str) -> str:
+        """`file:///directory/path`."""
+        return address("file", "", f"{self._root.as_posix()}/{path}")
+
+    def listing(self, folder: str = "") -> Listing:
+        """The visible files under `folder`; sub-folders that can't be read are an error, not an empty folder."""
+        parts = segments(folder.strip("/")) if folder.strip("/") else ()
+        files: list[SourceFile] = []
+        try:
+            too_deep = self._collect(self._root.joinpath(*parts), parts, files)
+        except OSError as error:
+            raise _explained(error, self._root.joinpath(*parts), folder=True) from None
+        return Listing(tuple(sorted(files, key=lambda file: file.path)), too_deep)
+
+    def _collect(self, folder: Path, parts: tuple[str, ...], files: list[SourceFile]) -> int:
+        too_deep = 0
+        with os.scandir(folder) as found:
+            entries = [entry for entry in found if visible(entry.name) and not entry.is_symlink()]
+        for entry in entries:
+            below = (*parts, entry.name)
+            with contextlib.suppress(FileNotFoundError):  # deleted since the folder was read
+                if entry.is_dir(follow_symlinks=False):
+                    too_deep += self._collect(Path(entry.path), below, files)
+                elif entry.is_file(follow_symlinks=False) and len(parts) > MAX_FOLDERS:
+                    too_deep += 1
+                elif entry.is_file(follow_symlinks=False):
+                    files.append(_facts("/".join(below), entry.stat(follow_symlinks=False)))
+        return too_deep
+
+    def stat(self, path: str) -> SourceFile:
+        """The file as it is now."""
+        local = self._local(path)
+        try:
+            found = local.lstat()
+        except OSError as error:
+            raise _explained(error, local) from None
+        if not modes.S_ISREG(found.st_mode):
+            raise ItemGone(f"{self.uri(path)} is not a regular file")
+        return _facts(path, found)
+
+    def read(self, path: str, offset: int = 0, version: str = "") -> Iterator[bytes]:
+        """The file's bytes from `offset`."""
+        return _chunks(self._local(path), offset, os.O_NOFOLLOW)
+
+    def _local(self, path: str) -> Path:
+        local = self._root.joinpath(*segments(path))
+        if not local.parent.resolve().is_relative_to(self._root.resolve()):
+            raise ItemGone(f"{self.uri(path)} lies outside the directory", hint="symbolic links are not followed")
+        return local
+
+    def move(self, path: str, folder: str, expected: SourceFile | None = None) -> None:
+        """Moves the file into `folder`. A name that is taken there gets the file's time before its ending."""
+        local, target = self._local(path), self._root.joinpath(*segments(folder.strip("/")))
+        name = local.name
+        try:
+            target.mkdir(parents=True, exist_ok=True)
+            if not local.exists() and (target / name).exists():
+                return
+            found = self.stat(path)
+            if expected is not None and (found.size, found.modified_at) != (expected.size, expected.modified_at):
+                raise ItemChanged(f"{self.uri(path)} was replaced after it was loaded; it stays where it is")
+            for candidate in (name, f"{found.modified_at:%Y-%m-%dT%H-%M-%S-%f}Z_{name}"):
+                if not (target / candidate).exists():
+                    local.rename(target / candidate)
+                    return
+            raise ItemChanged(f"{self.uri(path)}: its name is taken in {shown(folder)}; it stays where it is")
+        except OSError as error:
+            raise _explained(error, local) from None
+
+    def probe(self) -> Iterator[Step]:
+        """`folder`, then `listing`."""
+        shown_root = shown(str(self._root))
+        try:
+            with self:
+                yield Step("folder", True, shown_root)
+        except IngestError as error:
+            yield Step("folder", False, error.message, error.hint)
+            return
+        try:
+            found = self.listing()
+        except IngestError as error:
+            yield Step("listing", False, error.message, error.hint)
+            return
+        yield Step("listing", True, f"{len(found.files)} files, {found.too_deep} more are too deep")
+
+
+class Upload:
+    """One local file that a person names; its path is the whole path, wherever it is."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path.absolute()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        return None
+
+    def uri(self, path: str = "") -> str:
+        """`file:///path`."""
+        return address("file", "", self._path.as_posix())
+
+    def listing(self, folder: str = "") -> Listing:
+        """The file alone."""
+        return Listing((self.stat(),))
+
+    def stat(self, path: str = "") -> SourceFile:
+        """The file as it is now."""
+        try:
+            found = self._path.stat()
+        except OSError as error:
+            raise _explained(error, self._path) from None
+        if not modes.S_ISREG(found.st_mode):
+            raise ItemGone(f"{shown(str(self._path))} is not a regular file")
+        return _facts(str(self._path), found)
+
+    def read(self, path: str = "", offset: int = 0, version: str = "") -> Iterator[bytes]:
+        """The file's bytes from `offset`."""
+        return _chunks(self._path, offset, 0)
+
+    def move(self, path: str, folder: str, expected: SourceFile | None = None) -> None:
+        """Nothing: a person's own file stays where it is."""
+
+    def probe(self) -> Iterator[Step]:
+        """`file`: whether it is there."""
+        try:
+            yield Step("file", True, f"{self.stat().size} bytes")
+        except IngestError as error:
+            yield Step("file", False, error.message, error.hint)
+
+
+def _facts(path: str, found: os.stat_result) -> SourceFile:
+    seconds, nanoseconds = divmod(found.st_mtime_ns, 1_000_000_000)
+    modified = datetime.fromtimestamp(seconds, UTC).replace(microsecond=nanoseconds // 1000)
+    return SourceFile(path, found.st_size, modified)
+
+
+def _chunks(path: Path, offset: int, flags: int) -> Iterator[bytes]:
+    try:
+        with os.fdopen(os.open(path, os.O_RDONLY | os.O_CLOEXEC | flags), "rb", buffering=0) as file:
+            file.seek(offset)
+            while chunk := file.read(CHUNK):
+                yield chunk
+    except OSError as error:
+        raise _explained(error, path) from None
+
+
+def _explained(error: OSError, path: Path, *, folder: bool = False) -> IngestError:
+    where = shown(str(path))
+    if isinstance(error, (FileNotFoundError, NotADirectoryError)) and folder:
+        return SourceDenied(f"the folder {where} does not exist", hint="create it, or correct the configured path")
+    if isinstance(error, (FileNotFoundError, NotADirectoryError)):
+        return ItemGone(f"{where} does not exist")
+    if isinstance(error, PermissionError):
+        return SourceDenied(f"no permission to read {where}", hint=f"check its owner and mode: ls -ld '{where}'")
+    if error.errno == errno.ELOOP:
+        return ItemGone(f"{where} is a symbolic link", hint="symbolic links are not followed")
+    if error.errno == errno.ENAMETOOLONG:
+        return ItemGone(f"there is no file {where}: the name is too long")
+    return SourceUnavailable(f"{where} cannot be read: {os.strerror(error.errno or 0)}")

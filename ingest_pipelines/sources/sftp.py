@@ -1,0 +1,388 @@
+"""Files on an SFTP server whose host key is known."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import io
+import posixpath
+import socket
+import stat as modes
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+from ingest_pipelines.config.connections import SftpConnection
+from ingest_pipelines.errors import (
+    IngestError,
+    InternalError,
+    ItemChanged,
+    ItemGone,
+    SourceDenied,
+    SourceUnavailable,
+    shown,
+)
+from ingest_pipelines.model import SourceFile
+from ingest_pipelines.sources.base import Listing, Step
+from ingest_pipelines.sources.files import MAX_FOLDERS, address, segments, visible
+
+if TYPE_CHECKING:
+    import paramiko
+
+KEEP_ALIVE_SECONDS = 15
+
+_CIPHERS = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com", "aes128-ctr", "aes192-ctr", "aes256-ctr")
+"""Fastest first: GCM needs no second pass for the checksum."""
+
+
+class Sftp:
+    """An SFTP connection. Connects on entry, and again by itself when the connection was cut."""
+
+    def __init__(self, connection: SftpConnection, pause: Callable[[float], None] = time.sleep) -> None:
+        self._connection = connection
+        self._pause = pause
+        self._place = f"{connection.host}:{connection.port}"
+        self._socket: socket.socket | None = None
+        self._transport: paramiko.Transport | None = None
+        self._client: paramiko.SFTPClient | None = None
+
+    def __enter__(self) -> Self:
+        self._connect()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._close()
+
+    def uri(self, path: str) -> str:
+        """`sftp://host:port/root/path`."""
+        return address("sftp", self._place, posixpath.normpath(posixpath.join("/", self._connection.root, path)))
+
+    def listing(self, folder: str = "") -> Listing:
+        """The visible files under `folder`. Links are not followed."""
+        parts = segments(folder.strip("/")) if folder.strip("/") else ()
+        files: list[SourceFile] = []
+        too_deep = self._collect(parts, files)
+        return Listing(tuple(sorted(files, key=lambda file: file.path)), too_deep)
+
+    def _collect(self, parts: tuple[str, ...], files: list[SourceFile]) -> int:
+        too_deep = 0
+        from ingest_pipelines.sources import sftp_protocol
+
+        with self._answering("/".join(parts), folder=True):
+            entries = sftp_protocol.entries(self._connected(), self._remote("/".join(parts)))
+        for name, found in entries:
+            mode = found.st_mode or 0
+            if not visible(name):
+                continue
+            if modes.S_ISDIR(mode):
+                too_deep += self._collect((*parts, name), files)
+            elif modes.S_ISREG(mode) and len(parts) > MAX_FOLDERS:
+                too_deep += 1
+            elif modes.S_ISREG(mode):
+                files.append(_facts("/".join((*parts, name)), found))
+        return too_deep
+
+    def stat(self, path: str) -> SourceFile:
+        """The file as it is now."""
+        remote = self._remote(path, file=True)
+        with self._answering(path):
+            found = self._connected().lstat(remote)
+        if not modes.S_ISREG(found.st_mode or 0):
+            raise ItemGone(f"{self.uri(path)} is not a regular file", hint="links and folders are not read")
+        return _facts(path, found)
+
+    def read(self, path: str, offset: int = 0, version: str = "") -> Iterator[bytes]:
+        """The file's bytes from `offset`, with many requests under way so that latency does not matter."""
+        from ingest_pipelines.sources import sftp_protocol
+
+        remote = self._remote(path, file=True)
+        with self._answering(path):
+            yield from sftp_protocol.read(self._connected(), remote, offset)
+
+    def move(self, path: str, folder: str, expected: SourceFile | None = None) -> None:
+        """Renames the file into `folder`. A name that is taken there gets the file's time in front."""
+        remote, target = self._remote(path, file=True), self._remote("/".join(segments(folder.strip("/"))))
+        name = posixpath.basename(remote)
+        with self._answering(path):
+            self._make_folder(target)
+            if not self._exists(remote) and self._exists(posixpath.join(target, name)):
+                return
+        found = self.stat(path)
+        if expected is not None and (found.size, found.modified_at) != (expected.size, expected.modified_at):
+            raise ItemChanged(f"{self.uri(path)} was replaced after it was loaded; it stays where it is")
+        with self._answering(path):
+            for candidate in (name, f"{found.modified_at:%Y-%m-%dT%H-%M-%SZ}_{name}"):
+                if not self._exists(posixpath.join(target, candidate)):
+                    self._connected().rename(remote, posixpath.join(target, candidate))
+                    return
+        raise ItemChanged(f"{self.uri(path)}: its name is taken in {shown(folder)}; it stays where it is")
+
+    def _make_folder(self, target: str) -> None:
+        parts = target.split("/")
+        for depth in range(1, len(parts) + 1):
+            folder = "/".join(parts[:depth]) or "/"
+            if not self._exists(folder):
+                self._connected().mkdir(folder)
+
+    def _exists(self, remote: str) -> bool:
+        try:
+            self._connected().lstat(remote)
+        except FileNotFoundError:
+            return False
+        return True
+
+    def probe(self) -> Iterator[Step]:
+        """`resolve`, `connect`, `host key`, `login`, `folder`, `listing`."""
+        steps: list[tuple[str, Callable[[], str]]] = [*self._stages(), ("listing", self._list_root)]
+        try:
+            for name, stage in steps:
+                try:
+                    detail = stage()
+                except IngestError as error:
+                    yield Step(name, False, error.message, error.hint)
+                    return
+                yield Step(name, True, detail)
+        finally:
+            self._close()
+
+    def _list_root(self) -> str:
+        found = self.listing()
+        return f"{len(found.files)} files, {found.too_deep} more are too deep"
+
+    def _remote(self, path: str, *, file: bool = False) -> str:
+        parts = segments(path) if path or file else ()
+        return posixpath.join(self._connection.root or ".", *parts)
+
+    def _connect(self) -> None:
+        for attempt in range(self._connection.retries + 1):
+            try:
+                for _, stage in self._stages():
+                    stage()
+                return
+            except SourceUnavailable:
+                self._close()
+                if attempt == self._connection.retries:
+                    raise
+                self._pause(min(0.5 * 2**attempt, 10.0))
+            except IngestError:
+                self._close()
+                raise
+
+    def _close(self) -> None:
+        with contextlib.suppress(Exception):
+            if self._transport is not None:
+                self._transport.close()
+        with contextlib.suppress(OSError):
+            if self._socket is not None:
+                self._socket.close()
+        self._socket = self._transport = self._client = None
+
+    def _connected(self) -> paramiko.SFTPClient:
+        if self._client is None or self._transport is None or not self._transport.is_active():
+            self._close()
+            self._connect()
+        if self._client is None:
+            raise InternalError("an SFTP connection without a client")
+        return self._client
+
+    def _stages(self) -> list[tuple[str, Callable[[], str]]]:
+        return [
+            ("resolve", self._resolve),
+            ("connect", self._dial),
+            ("host key", self._check_host_key),
+            ("login", self._log_in),
+            ("folder", self._open_folder),
+        ]
+
+    def _resolve(self) -> str:
+        host, port = self._connection.host, self._connection.port
+        try:
+            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except (OSError, UnicodeError):
+            raise SourceUnavailable(
+                f"the host name {shown(host)} can't be resolved", hint="check `host` in connections.yaml, and the DNS"
+            ) from None
+        return ", ".join(dict.fromkeys(str(each[4][0]) for each in found))
+
+    def _dial(self) -> str:
+        try:
+            self._socket = socket.create_connection(
+                (self._connection.host, self._connection.port), self._connection.timeout_seconds
+            )
+        except OSError as error:
+            what = "does not answer in time" if isinstance(error, TimeoutError) else "refuses the connection"
+            raise SourceUnavailable(
+                f"{self._place} {what}", hint="is the server up, the port right and the firewall open?"
+            ) from None
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return self._place
+
+    def _check_host_key(self) -> str:
+        import paramiko
+
+        known = self._known_keys()
+        if self._socket is None:
+            raise InternalError("a host key without a connection")
+        transport = paramiko.Transport(self._socket, default_window_size=16 << 20)
+        self._transport = transport
+        limit = self._connection.timeout_seconds
+        transport.banner_timeout = transport.handshake_timeout = transport.auth_timeout = limit
+        transport.channel_timeout = limit
+        options = transport.get_security_options()
+        options.ciphers = tuple(name for name in _CIPHERS if name in options.ciphers)
+        wanted = {kind for key in known for kind in _signatures(key.get_name())}
+        options.key_types = tuple(kind for kind in options.key_types if kind in wanted) or options.key_types
+        try:
+            transport.start_client(timeout=limit)
+        except paramiko.ssh_exception.IncompatiblePeer:
+            raise SourceDenied(
+                f"{self._place} has no host key of the known kind ({', '.join(sorted(wanted))}), or no common cipher",
+                hint=self._scan_hint,
+            ) from None
+        except (paramiko.SSHException, EOFError, OSError):
+            raise SourceUnavailable(
+                f"{self._place} answers, but not with SSH, or not in time", hint="is this the SFTP port?"
+            ) from None
+        given = transport.get_remote_server_key()
+        if given not in known:
+            raise SourceDenied(
+                f"the host key of {self._place} is not the known one; it is {given.get_name()} {given.fingerprint}",
+                hint=f"ask the server's owner whether the key changed. {self._scan_hint}",
+            )
+        return f"{given.get_name()} {given.fingerprint}"
+
+    @property
+    def _scan_hint(self) -> str:
+        return f"the server's keys: ssh-keyscan -p {self._connection.port} {shown(self._connection.host)}"
+
+    def _known_keys(self) -> list[paramiko.PKey]:
+        import paramiko
+
+        host, port = self._connection.host, self._connection.port
+        if self._connection.known_hosts is not None:
+            path = Path(self._connection.known_hosts).expanduser()
+            try:
+                found = paramiko.HostKeys(str(path)).lookup(host if port == 22 else f"[{host}]:{port}")
+            except (OSError, UnicodeDecodeError):
+                raise SourceDenied(f"known_hosts: {shown(str(path))} can't be read") from None
+            keys = list(found.values()) if found else []
+            if not keys:
+                raise SourceDenied(f"{shown(str(path))} knows no key of {self._place}", hint=self._scan_hint)
+            return keys
+        words = (self._connection.host_key or "").split()
+        start = next((index for index, word in enumerate(words) if word.startswith(("ssh-", "ecdsa-"))), 0)
+        line = " ".join(["host", *words[start : start + 2]])
+        try:
+            entry = paramiko.hostkeys.HostKeyEntry.from_line(line)
+        except (paramiko.SSHException, ValueError):
+            entry = None
+        if entry is None or entry.key is None:
+            raise SourceDenied(
+                "host_key in connections.yaml is not a public key such as 'ssh-ed25519 AAAA...'", hint=self._scan_hint
+            )
+        return [entry.key]
+
+    def _log_in(self) -> str:
+        import paramiko
+
+        transport, given = self._transport, self._connection
+        if transport is None:
+            raise InternalError("a login without a transport")
+        try:
+            if given.private_key is not None:
+                transport.auth_publickey(given.username, self._private_key())
+            elif given.password is not None:
+                transport.auth_password(given.username, given.password.reveal())
+        except paramiko.AuthenticationException as error:
+            allowed = getattr(error, "allowed_types", None)
+            wants = f"; the server takes {', '.join(map(shown, allowed))}" if allowed else ""
+            what = "private key" if given.private_key is not None else "password"
+            raise SourceDenied(
+                f"{self._place} refuses the login of {shown(given.username)} by {what}{wants}",
+                hint="check `username` and the secret in connections.yaml",
+            ) from None
+        except (paramiko.SSHException, EOFError, OSError):
+            raise SourceUnavailable(f"{self._place} broke off during the login") from None
+        transport.set_keepalive(KEEP_ALIVE_SECONDS)
+        return given.username
+
+    def _private_key(self) -> paramiko.PKey:
+        import paramiko
+
+        secret, phrase = self._connection.private_key, self._connection.passphrase
+        text = secret.reveal() if secret else ""
+        passphrase = phrase.reveal() if phrase else None
+        for kind in (paramiko.Ed25519Key, paramiko.ECDSAKey, paramiko.RSAKey):
+            try:
+                return kind.from_private_key(io.StringIO(text if text.endswith("\n") else text + "\n"), passphrase)
+            except paramiko.PasswordRequiredException:
+                raise SourceDenied(
+                    "the private key is encrypted", hint="add `passphrase` in connections.yaml"
+                ) from None
+            except Exception:  # noqa: S112 (each class fails in its own way on another's key; the last word is below)
+                continue
+        raise SourceDenied(
+            "the private key can't be read: not an Ed25519, ECDSA or RSA key, or the passphrase is wrong",
+            hint="check it with: ssh-keygen -y -f KEYFILE",
+        )
+
+    def _open_folder(self) -> str:
+        import paramiko
+
+        if self._transport is None:
+            raise InternalError("a folder without a transport")
+        try:
+            client = paramiko.SFTPClient.from_transport(self._transport)
+        except (paramiko.SSHException, EOFError, OSError):
+            raise SourceDenied(f"{self._place} allows the login, but not SFTP", hint="ask for SFTP access") from None
+        if client is None:
+            raise SourceDenied(f"{self._place} allows the login, but not SFTP", hint="ask for SFTP access")
+        channel = client.get_channel()
+        if channel is not None:
+            channel.settimeout(self._connection.timeout_seconds)
+        self._client = client
+        with self._answering("", folder=True):
+            found = client.stat(self._remote(""))
+        if not modes.S_ISDIR(found.st_mode or 0):
+            raise SourceDenied(f"{self.uri('')} is not a folder", hint="check `root` in connections.yaml")
+        return self.uri("")
+
+    @contextlib.contextmanager
+    def _answering(self, path: str, *, folder: bool = False) -> Iterator[None]:
+        """Turns what the network and the server do into our errors, without their text."""
+        import paramiko
+
+        uri = self.uri(path)
+        try:
+            yield
+        except FileNotFoundError:
+            if folder:
+                raise SourceDenied(f"the folder {uri} does not exist", hint="check `root` and `source.file`") from None
+            raise ItemGone(f"{uri} does not exist") from None
+        except PermissionError:
+            raise SourceDenied(
+                f"no permission for {uri}",
+                hint=f"the server's owner must let {shown(self._connection.username)} read it",
+            ) from None
+        except TimeoutError:
+            self._close()
+            raise SourceUnavailable(
+                f"{self._place} did not answer for {self._connection.timeout_seconds:g} seconds",
+                hint="raise timeout_seconds if the server is just slow",
+            ) from None
+        except (paramiko.SSHException, EOFError, OSError) as error:
+            if isinstance(error, OSError) and error.errno in {errno.ENAMETOOLONG, errno.ELOOP}:
+                raise ItemGone(f"{uri} does not exist") from None
+            self._close()
+            raise SourceUnavailable(f"{self._place} broke off the connection, or reports a failure on {uri}") from None
+
+
+def _signatures(kind: str) -> tuple[str, ...]:
+    """The names under which a host key's kind is negotiated."""
+    return ("rsa-sha2-512", "rsa-sha2-256", "ssh-rsa") if kind == "ssh-rsa" else (kind,)
+
+
+def _facts(path: str, found: paramiko.SFTPAttributes) -> SourceFile:
+    return SourceFile(path, found.st_size or 0, datetime.fromtimestamp(found.st_mtime or 0, UTC))
