@@ -9,7 +9,7 @@ from uuid import uuid4
 
 import pytest
 
-from ingest_pipelines_tests.servers import postgres, sftp
+from ingest_pipelines_tests.servers import gcs, mysql, postgres, postgres_debian, s3, sftp
 from ingest_pipelines_tests.servers.cut_proxy import CutProxy
 from ingest_pipelines_tests.servers.fleet import Fleet
 
@@ -54,6 +54,19 @@ def database_url(postgres_url: str) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
+def postgres_15_url(fleet: Fleet) -> str:
+    """A superuser's URL of a PostgreSQL 15 that all tests share."""
+    return fleet.ask("postgres-15", postgres.PostgresServer, postgres_debian.launch).url
+
+
+@pytest.fixture
+def database_15_url(postgres_15_url: str) -> Iterator[str]:
+    """The URL of an empty database of PostgreSQL 15 that only this test uses."""
+    with postgres.fresh_database(postgres_15_url) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
 def sftp_server(fleet: Fleet) -> sftp.SftpServer:
     """OpenSSH's server, shared by all tests."""
     return fleet.ask("sftp", sftp.SftpServer, sftp.launch)
@@ -72,3 +85,42 @@ def cut_proxy() -> Iterator[Callable[[str, int], CutProxy]]:
     """`cut_proxy(host, port)`: a proxy with faults in front of a server; it ends with the test."""
     with ExitStack() as proxies:
         yield lambda host, port: proxies.enter_context(CutProxy(host, port))
+
+
+@pytest.fixture(scope="session")
+def s3_server(fleet: Fleet) -> s3.S3Server:
+    """An S3 server, shared by all tests."""
+    return fleet.ask("s3", s3.S3Server, s3.launch)
+
+
+@pytest.fixture
+def s3_bucket(s3_server: s3.S3Server) -> Iterator[s3.Bucket]:
+    """An empty S3 bucket that only this test uses."""
+    with s3.fresh_bucket(s3_server) as bucket:
+        yield bucket
+
+
+@pytest.fixture(scope="session")
+def gcs_server(fleet: Fleet) -> gcs.GcsServer:
+    """A Google Cloud Storage server, shared by all tests."""
+    return fleet.ask("gcs", gcs.GcsServer, gcs.launch)
+
+
+@pytest.fixture
+def gcs_bucket(gcs_server: gcs.GcsServer) -> Iterator[gcs.Bucket]:
+    """An empty Google Cloud Storage bucket that only this test uses."""
+    with gcs.fresh_bucket(gcs_server) as bucket:
+        yield bucket
+
+
+@pytest.fixture(scope="session")
+def mysql_server(fleet: Fleet) -> mysql.MysqlServer:
+    """A MariaDB, shared by all tests."""
+    return fleet.ask("mysql", mysql.MysqlServer, mysql.launch)
+
+
+@pytest.fixture
+def mysql_database(mysql_server: mysql.MysqlServer) -> Iterator[mysql.MysqlDatabase]:
+    """An empty MariaDB database that only this test uses."""
+    with mysql.fresh_database(mysql_server) as database:
+        yield database

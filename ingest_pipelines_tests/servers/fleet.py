@@ -20,10 +20,14 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeVar
+
+import psutil
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -33,7 +37,7 @@ else:
     Facts = TypeVar("Facts")
 
 _PATIENCE = 60.0
-"""Seconds until a server that does not accept connections fails its tests."""
+"""Seconds until a server that is not ready fails its tests."""
 
 
 class ServerDown(Exception):
@@ -113,9 +117,13 @@ class Fleet:
                 return port
 
     def spawn(
-        self, command: Sequence[str | Path], folder: Path, port: int, env: Mapping[str, str] | None = None
+        self,
+        command: Sequence[str | Path],
+        folder: Path,
+        ready: Callable[[], bool],
+        env: Mapping[str, str] | None = None,
     ) -> subprocess.Popen[bytes]:
-        """The command, running in a process group of its own until it accepts connections on `port`.
+        """The command, running in a process group of its own, once it is `ready`.
 
         Its temporary files and its log, `server.log`, are in `folder`.
         """
@@ -131,12 +139,12 @@ class Fleet:
             )  # fmt: skip
         _processes.append(process)
         deadline = time.monotonic() + _PATIENCE
-        while not accepts(port):
+        while not ready():
             if process.poll() is not None or time.monotonic() > deadline:
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(process.pid, signal.SIGKILL)
                 said = "\n".join(log.read_text(errors="replace").splitlines()[-20:])
-                raise ServerDown(f"{command[0]} does not accept connections on port {port}; it said:\n{said}")
+                raise ServerDown(f"{command[0]} does not get ready; it said:\n{said}")
             time.sleep(0.02)
         return process
 
@@ -149,6 +157,8 @@ class Fleet:
         deadline = time.monotonic() + 10
         while any(_lives(record) for record in running) and time.monotonic() < deadline:
             time.sleep(0.02)
+        for process in _processes:
+            process.poll()
         for record in running:
             _signal(record, signal.SIGKILL)
             for command in record["afterwards"]:
@@ -201,16 +211,25 @@ def accepts(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
+def answers(url: str) -> bool:
+    """Whether an HTTP server there answers, whatever it says."""
+    try:
+        urllib.request.urlopen(url, timeout=5).close()
+    except urllib.error.HTTPError:
+        return True
+    except OSError:
+        return False
+    return True
+
+
 def _signal(record: Mapping[str, Any], number: int) -> None:
     with contextlib.suppress(ProcessLookupError):
         (os.killpg if record["group"] else os.kill)(record["pid"], number)
 
 
 def _lives(record: Mapping[str, Any]) -> bool:
-    for process in _processes:
-        process.poll()
+    """Whether the process does anything; one that nobody waited for does not."""
     try:
-        os.kill(record["pid"], 0)
-    except ProcessLookupError:
+        return bool(psutil.Process(record["pid"]).status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
         return False
-    return True

@@ -40,3 +40,12 @@ def fresh_database(admin_url: str) -> Iterator[str]:
             yield urlsplit(admin_url)._replace(path=f"/{name}").geturl()
         finally:
             admin.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+def accepts_login(url: str) -> bool:
+    """Whether the server behind the URL is there and lets us in."""
+    try:
+        psycopg.connect(url, connect_timeout=5).close()
+    except psycopg.OperationalError:
+        return False
+    return True

@@ -10,7 +10,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from ingest_pipelines_tests.servers.fleet import Fleet, Launched, ServerDown
+from ingest_pipelines_tests.servers.fleet import Fleet, Launched, ServerDown, accepts
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def launch(fleet: Fleet, folder: Path) -> Launched:
         Subsystem sftp internal-sftp
         """
     )
-    process = fleet.spawn([sshd, "-D", "-e", "-f", config], folder, port)
+    process = fleet.spawn([sshd, "-D", "-e", "-f", config], folder, lambda: accepts(port))
     facts = SftpServer(
         host="127.0.0.1", port=port, host_key=host_key, username=username,
         private_key=(folder / "client_key").read_text(), protected_key=(folder / "protected_key").read_text(),

@@ -23,12 +23,14 @@ class WebServer:
 
 def launch(fleet: Fleet, folder: Path) -> Launched:
     port = fleet.free_port()
-    process = fleet.spawn([sys.executable, "-m", "http.server", "--bind", "127.0.0.1", str(port)], folder, port)
+    process = fleet.spawn(
+        [sys.executable, "-m", "http.server", "--bind", "127.0.0.1", str(port)], folder, lambda: accepts(port)
+    )
     return Launched(WebServer(port, process.pid), process.pid)
 
 
 def launch_nothing(fleet: Fleet, folder: Path) -> Launched:
-    process = fleet.spawn([sys.executable, "-c", "print('no such luck')"], folder, fleet.free_port())
+    process = fleet.spawn([sys.executable, "-c", "print('no such luck')"], folder, lambda: False)
     return Launched(WebServer(0, process.pid), process.pid)
 
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import io
 from collections.abc import Callable
 from pathlib import Path
 
 import paramiko
 import psycopg
+import pymysql
 import pytest
 
+from ingest_pipelines_tests.servers import gcs, mysql, s3
 from ingest_pipelines_tests.servers.cut_proxy import CutProxy, Fault
 from ingest_pipelines_tests.servers.sftp import SftpServer
 
@@ -77,3 +80,42 @@ def test_the_proxy_passes_everything_until_it_cuts(database_url: str, cut_proxy:
         proxy.cut_all()
         with pytest.raises(psycopg.OperationalError):
             connection.execute("SELECT 1")
+
+
+def test_postgres_15_is_what_it_says(database_15_url: str) -> None:
+    with psycopg.connect(database_15_url) as connection:
+        assert connection.info.server_version // 10000 == 15
+
+
+def test_s3_serves_its_owner_and_refuses_outsiders(s3_bucket: s3.Bucket) -> None:
+    s3_bucket.put("loyalty/Customers.csv", b"CID\n1\n")
+    client, server = s3_bucket.server.client(), s3_bucket.server
+    assert client.get_object(Bucket=s3_bucket.name, Key="loyalty/Customers.csv")["Body"].read() == b"CID\n1\n"
+    forged = dataclasses.replace(server, secret_access_key="wrong")
+    outsider = dataclasses.replace(
+        server,
+        access_key_id=server.outsider_access_key_id,
+        secret_access_key=server.outsider_secret_access_key,
+    )
+    for stranger, code in ((forged, "SignatureDoesNotMatch"), (outsider, "AccessDenied")):
+        with pytest.raises(client.exceptions.ClientError) as refusal:
+            stranger.client().list_objects_v2(Bucket=s3_bucket.name)
+        assert refusal.value.response["Error"]["Code"] == code
+
+
+def test_gcs_serves_a_file_of_the_generation_asked_for(gcs_bucket: gcs.Bucket) -> None:
+    gcs_bucket.put("loyalty/Customers.csv", b"CID\n1\n")
+    bucket = gcs_bucket.server.client().bucket(gcs_bucket.name)
+    blob = bucket.get_blob("loyalty/Customers.csv")
+    assert blob.download_as_bytes(if_generation_match=blob.generation) == b"CID\n1\n"
+    assert bucket.get_blob("nothing") is None
+
+
+def test_mysql_answers_its_owner_and_refuses_others(mysql_database: mysql.MysqlDatabase) -> None:
+    mysql_database.execute("CREATE TABLE customers (id bigint unsigned)", "INSERT INTO customers VALUES (1)")
+    server = mysql_database.server
+    for user, password in ((server.username, "wrong"), (server.reader_username, server.reader_password)):
+        with pytest.raises(pymysql.OperationalError, match="Access denied"):
+            pymysql.connect(
+                host=server.host, port=server.port, user=user, password=password, database=mysql_database.name
+            )
