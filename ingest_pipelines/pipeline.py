@@ -13,11 +13,12 @@ from datetime import datetime
 from pathlib import Path
 
 from ingest_pipelines.config import BoundImport
+from ingest_pipelines.errors import RejectsAboveLimit
 from ingest_pipelines.landing import land_file, read_csv
 from ingest_pipelines.merge import Target, apply, record_failure
 from ingest_pipelines.model import Item, Landing, LoadReport, Run, Validated
 from ingest_pipelines.rules import compile_rules, judge
-from ingest_pipelines.sources import open_files
+from ingest_pipelines.sources import open_item
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ def land(item: Item, bound: BoundImport, workspace: Workspace) -> Landing:
     Raises:
         SourceUnavailable, ItemChanged (retryable), SourceDenied, ItemGone, ItemRefused.
     """
-    with open_files(bound.connection) as source:
+    with open_item(item, bound.connection) as source:
         return land_file(item, source, workspace.spool, bound.spec.source.limits)
 
 
@@ -49,6 +50,20 @@ def validate(landing: Landing, bound: BoundImport, workspace: Workspace) -> Vali
     return judge(landing, header, frames, compile_rules(bound), workspace.spill)
 
 
+def check_rejects(validated: Validated, bound: BoundImport) -> None:
+    """The item's rejects are within the import's limit.
+
+    Raises:
+        RejectsAboveLimit: nothing is to be merged. `load` would say the same, later.
+    """
+    if not bound.spec.rejects.allows(validated.rejected_rows, validated.read):
+        raise RejectsAboveLimit(
+            f"{validated.rejected_rows} of {validated.read} rows were rejected, and the import allows "
+            f"{bound.spec.rejects}",
+            hint=f"nothing was merged; see them with: ingest rejects list {bound.name}",
+        )
+
+
 def load(validated: Validated, bound: BoundImport, target: Target, run: Run, now: datetime) -> LoadReport:
     """The accepted rows merged, with rejects, load record, cursor and events, in one transaction.
 
@@ -58,4 +73,4 @@ def load(validated: Validated, bound: BoundImport, target: Target, run: Run, now
     return apply(validated, bound, target, run, now)
 
 
-__all__ = ["Workspace", "land", "load", "record_failure", "validate"]
+__all__ = ["Workspace", "check_rejects", "land", "load", "record_failure", "validate"]

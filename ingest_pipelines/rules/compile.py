@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import get_args
+from typing import TYPE_CHECKING, get_args
 
-import pandera.polars as pa
 import polars as pl
 
 from ingest_pipelines.config import BoundImport
@@ -21,6 +20,9 @@ from ingest_pipelines.rules.types import TYPES, Cell, Rule
 from ingest_pipelines.rules.types.documents import document_text
 from ingest_pipelines.rules.types.text import character_rule, length_rules
 from ingest_pipelines.rules.types.times import date_rules
+
+if TYPE_CHECKING:
+    import pandera.polars as pa
 
 KEY, BAD = "_key", "_bad"
 """Columns of a judged frame: the match key in its comparable form; whether the row breaks a rule."""

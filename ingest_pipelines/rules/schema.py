@@ -1,19 +1,24 @@
-"""The declaration of an import's rules: a Pandera schema whose checks are vectorised Polars expressions."""
+"""The declaration of an import's rules: a Pandera schema whose checks are vectorised Polars expressions.
+
+Pandera brings all of pandas with it, which costs a second or more: only what judges rows imports it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
-import pandera.polars as pa
 import polars as pl
-from pandera.api.polars.types import PolarsData
-from pandera.errors import SchemaError, SchemaErrors
 
 from ingest_pipelines.errors import InternalError
 from ingest_pipelines.model import LINE
 from ingest_pipelines.rules.types import TYPES, Cell, Rule
+
+if TYPE_CHECKING:
+    import pandera.polars as pa
+    from pandera.api.polars.types import PolarsData
+    from pandera.errors import SchemaError
 
 
 @dataclass(frozen=True)
@@ -37,6 +42,8 @@ def build_schema(name: str, cells: Sequence[Cell], rules: Sequence[Rule]) -> pa.
     Raw cells (`raw:FIELD`) stand beside the values, so that a check can tell an empty cell from one
     that its type does not accept.
     """
+    import pandera.polars as pa
+
     columns: dict[str, pa.Column] = {LINE: pa.Column(pl.Int64, nullable=False)}
     for cell in cells:
         checks = [
@@ -61,6 +68,8 @@ def prove(schema: pa.DataFrameSchema, accepted: pl.DataFrame) -> None:
     Raises:
         InternalError: a row was accepted that breaks the schema. Names fields and codes, never a value.
     """
+    from pandera.errors import SchemaErrors
+
     try:
         schema.validate(accepted, lazy=True)
     except SchemaErrors as errors:

@@ -1,0 +1,141 @@
+"""Every import as an asset: shared ops in a graph of its own, whose output the target IO manager merges.
+
+Ops are shared by all imports; a step finds its import by the graph it stands in. One op per rule family and one
+merge op per target table, because pools hang on ops. (No `from __future__ import annotations` here: Dagster reads
+the annotations of ops.)
+"""
+
+import functools
+import re
+from typing import Any
+
+from dagster import Any as Anything
+from dagster import (
+    AssetCheckEvaluation,
+    AssetCheckResult,
+    AssetsDefinition,
+    AssetSpec,
+    OpDefinition,
+    OpExecutionContext,
+    Out,
+    graph_asset,
+    op,
+)
+
+from ingest_pipelines import pipeline
+from ingest_pipelines.config import BoundImport
+from ingest_pipelines.errors import ConfigError, RejectsAboveLimit
+from ingest_pipelines.model import Landing, LoadReport, Validated
+from ingest_pipelines.orchestration.checks import check_name, families_of, specs_of, verdict
+from ingest_pipelines.orchestration.failures import failures_told, search_told
+from ingest_pipelines.orchestration.partitions import asset_key, partitions_of
+from ingest_pipelines.orchestration.site import Site
+from ingest_pipelines.orchestration.work import Work, find_work
+from ingest_pipelines.rules.codes import Family
+
+INVALID = "invalid"
+"""Kind and group of the placeholder of an import whose YAML has mistakes."""
+
+
+@op(out=Out(io_manager_key="handles"), required_resource_keys={"site"})
+def land(context: OpExecutionContext) -> Landing:
+    """The item's bytes on local disk, hashed, proven unchanged while they were read."""
+    work = _work(context)
+    work.site.watch("land")
+    with failures_told(work, context.log):
+        landing = pipeline.land(work.item, work.bound, work.workspace)
+    context.add_output_metadata({"bytes": landing.bytes, "sha256": landing.content_sha256, "uri": work.item.uri})
+    return landing
+
+
+@op(out=Out(io_manager_key="handles"), required_resource_keys={"site"})
+def validate(context: OpExecutionContext, landing: Landing) -> Validated:
+    """Every row judged. More rejects than the import allows fail the run here, before anything is merged."""
+    work = _work(context)
+    work.site.watch("validate")
+    with failures_told(work, context.log, landing):
+        validated = pipeline.validate(landing, work.bound, work.workspace)
+    context.add_output_metadata(
+        {"read": validated.read, "accepted": validated.accepted_rows, "rejected": validated.rejected_rows}
+    )
+    with failures_told(work, context.log, validated):
+        try:
+            pipeline.check_rejects(validated, work.bound)
+        except RejectsAboveLimit:
+            _record_verdicts(context, work, validated)
+            raise
+    return validated
+
+
+@functools.cache
+def merge_op(schema: str, table: str) -> OpDefinition:
+    """The step whose output the target IO manager merges into the table; one at a time per table."""
+
+    @op(name=f"merge_{schema}_{table}", pool=f"target_{schema}_{table}", out=Out(io_manager_key="target"))
+    def merge(validated: Validated) -> Validated:
+        """The accepted rows, handed to the IO manager, which merges them in one transaction."""
+        return validated
+
+    return merge
+
+
+@functools.cache
+def check_op(family: Family) -> OpDefinition:
+    """The step that says how the item did on one family of rules."""
+
+    # The output's type stays open: Dagster takes an AssetCheckResult out of the value before it checks the type.
+    @op(name=f"check_{check_name(family)}", out=Out(Anything))
+    def check(report: LoadReport) -> AssetCheckResult:
+        """How the item did on one family of rules."""
+        return verdict(family, report.codes, failed=False)
+
+    return check
+
+
+def import_asset(bound: BoundImport) -> AssetsDefinition:
+    """The import as a partitioned asset made of ops."""
+    key = asset_key(bound)
+    merge = merge_op(*bound.database.schema_and_table)
+
+    def compose() -> dict[str, Any]:
+        report = merge(validate(land()))
+        checks = {f"{bound.asset_name}_{check_name(family)}": check_op(family)(report) for family in families_of(bound)}
+        return {"result": report, **checks}
+
+    return graph_asset(
+        key=key,
+        description=bound.spec.description or None,
+        partitions_def=partitions_of(bound),
+        group_name=bound.database_name,
+        kinds={bound.connection.type, "postgres"},
+        owners=list(bound.spec.owners),
+        tags={re.sub(r"[^A-Za-z0-9_.-]+", "_", label)[:63]: "" for label in bound.spec.labels},
+        check_specs=specs_of(bound, key),
+    )(compose)
+
+
+def broken_asset(name: str, error: ConfigError) -> AssetSpec:
+    """A placeholder that shows what is wrong with an import's YAML."""
+    return AssetSpec(key=[INVALID, name], group_name=INVALID, kinds={INVALID}, description=f"```\n{error}\n```")
+
+
+def _work(context: OpExecutionContext) -> Work:
+    site: Site = context.resources.site
+    attempt = context.retry_number + 1
+    with search_told(attempt, context.log):
+        return find_work(site, str(context.op_handle), context.partition_key, context.run_id, attempt, context.run.tags)
+
+
+def _record_verdicts(context: OpExecutionContext, work: Work, validated: Validated) -> None:
+    """The families' checks as failed evaluations: their own steps will not run."""
+    for family in families_of(work.bound):
+        result = verdict(family, validated.codes, failed=True)
+        evaluation = AssetCheckEvaluation(
+            asset_key=asset_key(work.bound),
+            check_name=check_name(family),
+            passed=result.passed,
+            severity=result.severity,
+            description=result.description,
+            metadata=dict(result.metadata),
+        )
+        context.log_event(evaluation)  # type: ignore[arg-type]  # stored and shown; Dagster's annotation is too narrow

@@ -1,0 +1,61 @@
+"""A project as Dagster definitions. One import that cannot be built never takes the others down."""
+
+from __future__ import annotations
+
+from dagster import (
+    AssetsDefinition,
+    AssetSpec,
+    DagsterInvalidDefinitionError,
+    Definitions,
+    ScheduleDefinition,
+    SensorDefinition,
+    in_process_executor,
+)
+
+from ingest_pipelines.errors import ConfigError
+from ingest_pipelines.orchestration.arrivals import Listings
+from ingest_pipelines.orchestration.assets import broken_asset, import_asset
+from ingest_pipelines.orchestration.handles import HandleIOManager
+from ingest_pipelines.orchestration.io_manager import TargetIOManager
+from ingest_pipelines.orchestration.schedules import import_schedule
+from ingest_pipelines.orchestration.sensors import file_sensor, housekeeping_sensor, watches_files
+from ingest_pipelines.orchestration.site import Site
+
+
+def build(site: Site) -> Definitions:
+    """Everything that Dagster shows and runs for a project.
+
+    Raises:
+        ConfigError: a mistake, where Dagster was asked to validate the definitions; else mistakes become
+            placeholder assets that show them.
+    """
+    listings = Listings()
+    assets: list[AssetsDefinition | AssetSpec] = []
+    sensors: list[SensorDefinition] = [housekeeping_sensor(site)] if site.project.imports else []
+    schedules: list[ScheduleDefinition] = []
+    broken = dict(site.project.broken)
+    for name, bound in site.project.imports.items():
+        try:
+            assets.append(import_asset(bound))
+            if watches_files(bound):
+                sensors.append(file_sensor(site, bound, listings))
+            if bound.spec.schedule is not None:
+                schedules.append(import_schedule(site, bound, listings))
+        except DagsterInvalidDefinitionError as error:
+            broken[name] = ConfigError([f"imports/{name}.yaml:1: {error}"], hint=f"then run: ingest check {name}")
+    if broken and site.settings.validating:
+        raise ConfigError(
+            [mistake for error in broken.values() for mistake in error.mistakes], hint="run: ingest check"
+        )
+    assets += [broken_asset(name, error) for name, error in broken.items()]
+    return Definitions(
+        assets=assets,
+        sensors=sensors,
+        schedules=schedules,
+        resources={
+            "site": site,
+            "handles": HandleIOManager(site.settings.spill),
+            "target": TargetIOManager(site),
+        },
+        executor=in_process_executor,
+    )

@@ -1,0 +1,122 @@
+"""One run of one import, in this process, seen in the Dagster UI like every other run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from pathlib import Path
+
+from dagster import DagsterInstance, DagsterRun, Failure
+from dagster._core.definitions.job_base import InMemoryJob
+from dagster._core.execution.api import execute_run
+from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
+
+from ingest_pipelines import ledger
+from ingest_pipelines.config import BoundImport
+from ingest_pipelines.errors import IngestError, InternalError, UsageError
+from ingest_pipelines.model import Item, LoadReport
+from ingest_pipelines.orchestration.arrivals import Listings, look
+from ingest_pipelines.orchestration.build import build
+from ingest_pipelines.orchestration.handles import read_report
+from ingest_pipelines.orchestration.instance import LOCATION
+from ingest_pipelines.orchestration.partitions import asset_key, partitions_name
+from ingest_pipelines.orchestration.site import Site, Stage
+from ingest_pipelines.orchestration.work import run_tags
+from ingest_pipelines.sources import open_upload
+from ingest_pipelines.sources.files import item_of
+
+_REPOSITORY = "__repository__"
+"""Dagster's name for the definitions of a module."""
+
+_QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+"""Dagster's log belongs to the run's page; the terminal belongs to the command's own report."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended.
+
+    Attributes:
+        report: what its load did; None where it failed before the ledger could say.
+        error: what stopped it.
+    """
+
+    run_id: str
+    item: Item
+    report: LoadReport | None
+    error: IngestError | None
+
+
+def run_import(
+    site: Site,
+    instance: DagsterInstance,
+    name: str,
+    *,
+    item_key: str | None = None,
+    file: Path | None = None,
+    forced: bool = False,
+    by: str = "",
+    on_stage: Callable[[Stage], None] | None = None,
+) -> Outcome:
+    """The item applied by a run of its own; the last file at the source where none is named.
+
+    Args:
+        file: a local file to load in place of one at the source.
+        by: who asks, as user@host.
+        on_stage: told of each stage as it begins.
+
+    Raises:
+        UsageError: no such import, item or file.
+        SourceUnavailable, SourceDenied, TargetUnavailable: before there was anything to run.
+    """
+    bound = site.project.require(name)
+    item = _choose(site, bound, item_key, file)
+    project = replace(site.project, imports={name: bound}, broken={})
+    site = replace(site, project=project, watch=on_stage or site.watch, _by_graph={})
+    job = build(site).resolve_implicit_global_asset_job_def()
+    key = str(item.key)
+    instance.add_dynamic_partitions(partitions_name(bound), [key])
+    run: DagsterRun = instance.create_run_for_job(
+        job.get_subset(asset_selection={asset_key(bound)}),
+        tags={"dagster/partition": key, **run_tags(bound, by, forced=forced)},
+        run_config=_QUIET,
+        asset_selection={asset_key(bound)},
+        remote_job_origin=RemoteJobOrigin(
+            RemoteRepositoryOrigin(RegisteredCodeLocationOrigin(LOCATION), _REPOSITORY), job.name
+        ),
+    )
+    error: IngestError | None = None
+    try:
+        execute_run(InMemoryJob(job), run, instance, raise_on_error=True)
+    except Failure as failure:
+        if not isinstance(failure.__cause__, IngestError):
+            raise
+        error = failure.__cause__
+    report = read_report(site.settings.spill, run.run_id)
+    if report is None and error is None:
+        raise InternalError(f"run {run.run_id} of import {name} ended without a report")
+    return Outcome(run.run_id, item, report, error)
+
+
+def _choose(site: Site, bound: BoundImport, item_key: str | None, file: Path | None) -> Item:
+    if file is not None:
+        with open_upload(file) as source:
+            item = item_of(bound.name, source.stat(str(file.absolute())), source.uri(str(file)), kind="upload")
+        with site.target.session() as connection:
+            ledger.register_items(connection, [item], site.clock())
+        return item
+    if item_key is not None:
+        with site.target.session() as connection:
+            known = ledger.find_item(connection, bound.name, item_key)
+        if known is None:
+            raise UsageError(
+                f"import {bound.name}: there is no item {item_key}", hint=f"list its items: ingest report {bound.name}"
+            )
+        return known
+    if bound.spec.source.file is None:
+        raise UsageError(f"import {bound.name} takes uploads", hint=f"run: ingest run {bound.name} --file F")
+    arrivals = look(site, bound, Listings(), settle=timedelta(0))  # a person says it is whole
+    if not arrivals.items:
+        raise UsageError(f"import {bound.name}: {arrivals.why_nothing(bound)}")
+    return arrivals.items[-1]

@@ -1,0 +1,90 @@
+"""What a load's page shows in the Dagster UI: counts as plottable numbers, rejects as a table, the next command."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+
+from dagster import MetadataValue, TableColumn, TableColumnConstraints, TableRecord, TableSchema
+
+from ingest_pipelines.config import BoundImport
+from ingest_pipelines.merge import column_type
+from ingest_pipelines.model import LoadReport, RejectSample
+
+SAMPLES = 20
+"""Rejects shown; all of them are in `ingest.rejects`."""
+
+
+def report_metadata(report: LoadReport, bound: BoundImport) -> dict[str, MetadataValue]:
+    """A load's outcome."""
+    shown: dict[str, MetadataValue] = {"status": MetadataValue.text(report.status)}
+    if report.reason:
+        shown["reason"] = MetadataValue.text(report.reason)
+    shown |= {name: MetadataValue.int(rows) for name, rows in asdict(report.counts).items()}
+    shown |= {f"seconds/{stage}": MetadataValue.float(round(seconds, 3)) for stage, seconds in report.seconds.items()}
+    if report.load_id is not None:
+        shown["load"] = MetadataValue.int(report.load_id)
+    if report.cursor_to is not None:
+        shown["cursor_to"] = MetadataValue.text(report.cursor_to)
+    if report.ddl:
+        shown["ddl"] = MetadataValue.md("```sql\n" + ";\n".join(report.ddl) + "\n```")
+    if report.warnings:
+        shown["warnings"] = MetadataValue.md("\n".join(f"- {warning}" for warning in report.warnings))
+    if report.samples:
+        shown["rejects"] = _reject_table(report.samples)
+    if report.counts.rejected:
+        shown["next"] = MetadataValue.md(
+            f"`ingest rejects export {bound.name}` lists every rejected row with its reasons"
+        )
+    return shown
+
+
+def table_metadata(report: LoadReport, bound: BoundImport, uri: str) -> dict[str, MetadataValue]:
+    """What the asset is: the table, its columns, where the item came from."""
+    return {
+        "dagster/table_name": MetadataValue.text(".".join(bound.database.schema_and_table)),
+        "dagster/column_schema": MetadataValue.table_schema(column_schema(bound)),
+        "dagster/partition_row_count": MetadataValue.int(
+            report.counts.inserted + report.counts.updated + report.counts.unchanged
+        ),
+        "uri": MetadataValue.text(uri),
+    }
+
+
+def column_schema(bound: BoundImport) -> TableSchema:
+    """The table's columns that this import fills, and from which source column."""
+    return TableSchema(
+        [
+            TableColumn(
+                mapped.name,
+                type=column_type(mapped.field),
+                description=" ".join(filter(None, (mapped.field.description, f"from {mapped.column}"))),
+                constraints=TableColumnConstraints(
+                    nullable=mapped.name != bound.database.key,
+                    unique=mapped.name == bound.database.key,
+                    other=list(_rules(mapped.field.model_dump(exclude_defaults=True))),
+                ),
+            )
+            for mapped in bound.fields
+        ]
+    )
+
+
+def _rules(given: Mapping[str, object]) -> Iterable[str]:
+    for rule in ("required", "unique", "min", "max", "pattern", "one_of", "options", "max_length", "region", "pii"):
+        if rule in given:
+            yield rule if given[rule] is True else f"{rule}: {given[rule]}"
+
+
+def _reject_table(samples: Iterable[RejectSample]) -> MetadataValue:
+    columns = ("line", "key", "field", "code", "reason", "value")
+    records = [
+        TableRecord({column: _cell(getattr(sample, column)) for column in columns})
+        for sample in list(samples)[:SAMPLES]
+    ]
+    schema = TableSchema([TableColumn(column, type="int" if column == "line" else "string") for column in columns])
+    return MetadataValue.table(records, schema)
+
+
+def _cell(value: str | int | None) -> str | int:
+    return "" if value is None else value

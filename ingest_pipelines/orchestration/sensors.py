@@ -1,0 +1,164 @@
+"""Sensors: one per file import, and one that finds work which a crash left without a run.
+
+A tick writes items to the ledger first, then Dagster adds their partitions and launches their runs. A daemon killed
+in between leaves items that wait, and the next tick asks for the same runs: `run_key` is the item's key, so none
+starts twice.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
+
+from dagster import (
+    DagsterInstance,
+    DefaultSensorStatus,
+    RunRequest,
+    RunsFilter,
+    SensorDefinition,
+    SensorEvaluationContext,
+    SensorResult,
+    SkipReason,
+    sensor,
+)
+
+from ingest_pipelines import ledger
+from ingest_pipelines.config import BoundImport
+from ingest_pipelines.model import Item
+from ingest_pipelines.orchestration.arrivals import Listings, look
+from ingest_pipelines.orchestration.handles import purge_runs
+from ingest_pipelines.orchestration.partitions import asset_key, partitions_name, partitions_of
+from ingest_pipelines.orchestration.site import Site
+from ingest_pipelines.orchestration.work import IMPORT_TAG, run_tags
+
+RUNS_PER_TICK = 50
+"""Launching takes a tenth of a second each, and a tick has sixty seconds."""
+
+LOST_AFTER = timedelta(minutes=5)
+"""An item that waits this long without a run was forgotten by a crash."""
+
+
+def watches_files(bound: BoundImport) -> bool:
+    """Whether the import has a sensor: files that come by themselves, and not only on a schedule."""
+    wanted = bound.spec.sensor is None or bound.spec.sensor.enabled
+    return bound.reads_files and bound.connection.type != "csv" and wanted
+
+
+def file_sensor(site: Site, bound: BoundImport, listings: Listings) -> SensorDefinition:
+    """The sensor that launches a run for each file that came for the import."""
+    every = bound.spec.sensor.every if bound.spec.sensor is not None else timedelta(seconds=60)
+
+    @sensor(
+        name=f"{bound.asset_name}__files",
+        description=f"New files {bound.spec.source.file} at {bound.connection_name}",
+        asset_selection=[asset_key(bound)],
+        minimum_interval_seconds=int(every.total_seconds()),
+        default_status=DefaultSensorStatus.RUNNING if starts_running(site, bound) else DefaultSensorStatus.STOPPED,
+    )
+    def files(context: SensorEvaluationContext) -> SensorResult | SkipReason:
+        stopped = why_stopped(site, bound)
+        if stopped:
+            return SkipReason(stopped)
+        arrivals = look(site, bound, listings, first_seen=_read_cursor(context.cursor))
+        waiting = [item for item in arrivals.waiting if not has_run(item, context.instance)][:RUNS_PER_TICK]
+        cursor = _write_cursor(arrivals.growing)
+        if not waiting:
+            return SensorResult(skip_reason=arrivals.why_nothing(bound), cursor=cursor)
+        return request_runs(bound, waiting, context.instance, cursor=cursor)
+
+    return files
+
+
+def request_runs(
+    bound: BoundImport,
+    items: Iterable[Item],
+    instance: DagsterInstance,
+    *,
+    by: str = "sensor",
+    cursor: str | None = None,
+) -> SensorResult:
+    """Partitions and runs for items that stand in the ledger."""
+    keys = [str(item.key) for item in items]
+    known = set(instance.get_dynamic_partitions(partitions_name(bound)))
+    added = [key for key in keys if key not in known]
+    return SensorResult(
+        run_requests=[
+            RunRequest(run_key=key, partition_key=key, asset_selection=[asset_key(bound)], tags=run_tags(bound, by))
+            for key in keys
+        ],
+        dynamic_partitions_requests=[partitions_of(bound).build_add_request(added)] if added else [],
+        cursor=cursor,
+    )
+
+
+def housekeeping_sensor(site: Site) -> SensorDefinition:
+    """The sensor that launches what was forgotten and removes files that nobody will ask for."""
+
+    @sensor(
+        name="housekeeping",
+        description="Launches items that a crash left without a run; removes the files of old runs.",
+        asset_selection=[asset_key(bound) for bound in site.project.imports.values()],
+        minimum_interval_seconds=120,
+        default_status=DefaultSensorStatus.RUNNING if site.settings.automation else DefaultSensorStatus.STOPPED,
+    )
+    def housekeeping(context: SensorEvaluationContext) -> SensorResult | SkipReason:
+        now = site.clock()
+        purge_runs((site.settings.spool, site.settings.spill), now)
+        with site.target.session() as connection:
+            waiting = ledger.waiting_items(connection, now - LOST_AFTER)
+        lost = [item for item in waiting if _is_lost(item, site, context.instance)][:RUNS_PER_TICK]
+        if not lost:
+            return SkipReason(f"{len(waiting)} items wait for their run to end; none was forgotten")
+        results = [
+            request_runs(site.project.imports[item.import_name], [item], context.instance, by="housekeeping")
+            for item in lost
+        ]
+        return SensorResult(
+            run_requests=[run for result in results for run in result.run_requests or ()],
+            dynamic_partitions_requests=[add for result in results for add in result.dynamic_partitions_requests or ()],
+        )
+
+    return housekeeping
+
+
+def starts_running(site: Site, bound: BoundImport) -> bool:
+    """Whether a sensor or schedule of the import is switched on until a person says otherwise."""
+    return site.settings.automation and bound.spec.status == "active"
+
+
+def why_stopped(site: Site, bound: BoundImport) -> str:
+    """Why nothing is to run by itself: a draft, or paused. Empty where it is active."""
+    with site.target.session() as connection:
+        state = ledger.find_import(connection, bound.name)
+    status = state.status if state is not None and state.status is not None else bound.spec.status
+    if status == "draft":
+        return f"a draft runs only by hand; run: ingest activate {bound.name}"
+    if status == "paused":
+        return f"paused; run: ingest resume {bound.name}"
+    return ""
+
+
+def has_run(item: Item, instance: DagsterInstance) -> bool:
+    """Whether a run for the item was requested before, by whatever sensor or schedule."""
+    tags = {"dagster/partition": str(item.key), IMPORT_TAG: item.import_name}
+    return bool(instance.get_run_records(RunsFilter(tags=tags), limit=1))
+
+
+def _is_lost(item: Item, site: Site, instance: DagsterInstance) -> bool:
+    bound = site.project.imports.get(item.import_name)
+    if bound is None or why_stopped(site, bound):
+        return False
+    return not has_run(item, instance)
+
+
+def _read_cursor(cursor: str | None) -> dict[str, datetime]:
+    """Files that were still growing at the last tick: all that a tick remembers. The ledger knows the rest."""
+    try:
+        return {key: datetime.fromisoformat(seen) for key, seen in json.loads(cursor or "{}").items()}
+    except (ValueError, AttributeError, TypeError):
+        return {}  # a person edited it in the UI
+
+
+def _write_cursor(growing: Mapping[str, datetime]) -> str:
+    return json.dumps({key: seen.isoformat() for key, seen in growing.items()})

@@ -1,0 +1,91 @@
+"""Where a process works: its settings, its project, its target. Ops, sensors, schedules and commands share one."""
+
+from __future__ import annotations
+
+import atexit
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ingest_pipelines import embedded
+from ingest_pipelines.config import BoundImport, Project, Settings
+from ingest_pipelines.ledger import migrate
+from ingest_pipelines.merge import Target
+
+if TYPE_CHECKING:
+    from ingest_pipelines.pipeline import Workspace
+
+TARGET_DATABASE = "ingest"
+DAGSTER_DATABASE = "dagster"
+"""Databases of the embedded Postgres."""
+
+Stage = str
+"""`land`, `validate` or `merge`."""
+
+_servers = ExitStack()
+atexit.register(_servers.close)
+
+
+def _silent(stage: Stage) -> None:
+    """Nobody watches."""
+
+
+def _clock() -> datetime:
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True)
+class Site:
+    """What every step needs to find its work.
+
+    Attributes:
+        watch: told the name of each stage as it begins.
+        clock: the time, with zone.
+    """
+
+    settings: Settings
+    project: Project
+    watch: Callable[[Stage], None] = _silent
+    clock: Callable[[], datetime] = _clock
+    _by_graph: dict[str, BoundImport] = field(default_factory=dict, compare=False, repr=False)
+
+    def bound(self, graph: str) -> BoundImport:
+        """The import whose asset's graph has that name."""
+        if not self._by_graph:
+            self._by_graph.update({bound.asset_name: bound for bound in self.project.imports.values()})
+        return self._by_graph[graph]
+
+    @cached_property
+    def target(self) -> Target:
+        """The target Postgres with an up-to-date ledger; the embedded one if no other is named."""
+        target = Target(target_url(self.settings), self.settings.lock_timeout_seconds)
+        migrate(target.connect)
+        return target
+
+    def workspace(self, run_id: str) -> Workspace:
+        """Folders for one run's files."""
+        from ingest_pipelines.pipeline import Workspace  # with all of Polars: commands that only read do without
+
+        return Workspace(spool=_made(self.settings.spool / run_id), spill=_made(self.settings.spill / run_id))
+
+
+def target_url(settings: Settings) -> str:
+    """The URL of the target Postgres, password included: not for messages or logs.
+
+    The embedded server is kept running until this process ends.
+    """
+    return settings.database_url or embedded_server(settings).ensure_database(TARGET_DATABASE)
+
+
+def embedded_server(settings: Settings) -> embedded.Server:
+    """The embedded server, kept running until this process ends."""
+    return _servers.enter_context(embedded.running(settings.state))
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder

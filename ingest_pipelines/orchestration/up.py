@@ -1,0 +1,170 @@
+"""`ingest up`: the embedded Postgres, the webserver and the daemon, for as long as a person wants them."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from types import FrameType
+
+from ingest_pipelines import embedded
+from ingest_pipelines.config import Settings
+from ingest_pipelines.config.settings import child_environment
+from ingest_pipelines.errors import IngestError, UsageError
+from ingest_pipelines.orchestration.instance import HERE, dagster_home, open_instance
+from ingest_pipelines.orchestration.site import TARGET_DATABASE
+
+HOST = "127.0.0.1"
+"""The webserver has no login: it is for this machine. docs/ shows how to put a login in front of it."""
+
+PORTS = range(3000, 3100)
+START_SECONDS = 120.0
+STOP_SECONDS = 15.0
+"""A run that is merging gets this long to roll back."""
+
+
+class _Stop(Exception):
+    """A signal asked us to stop."""
+
+
+@dataclass(frozen=True)
+class _Child:
+    name: str
+    process: subprocess.Popen[bytes]
+
+
+def up(settings: Settings, *, port: int | None = None, ready: Callable[[str], None]) -> int:
+    """Serves until Ctrl-C or SIGTERM; every process it started is gone when it returns.
+
+    Args:
+        port: of the webserver; the first free one from 3000 where none is given.
+        ready: told the URL once it answers.
+
+    Returns:
+        0 after a signal.
+
+    Raises:
+        UsageError: the port is taken.
+        IngestError: a process did not start, or ended by itself.
+    """
+    with _signals_stop(), contextlib.ExitStack() as stack:
+        try:
+            if settings.database_url is None or settings.dagster_url is None:
+                server = stack.enter_context(embedded.running(settings.state))
+                server.ensure_database(TARGET_DATABASE)
+            open_instance(settings).dispose()  # creates the tables once, before two processes try to at the same time
+            chosen = _free_port(port)
+            children: list[_Child] = []
+            stack.callback(_stop, children)
+            _start(settings, chosen, children)
+            _wait_until_it_answers(chosen, children)
+            ready(f"http://{HOST}:{chosen}")
+            _watch(children)
+        except _Stop:
+            return 0
+    return 0
+
+
+def _start(settings: Settings, port: int, children: list[_Child]) -> None:
+    home = dagster_home(settings)
+    environment = child_environment(settings, home)
+    workspace = ["-w", str(HERE / "workspace.yaml")]
+    for name, words in (
+        ("dagster-webserver", ["-m", "dagster_webserver", "-h", HOST, "-p", str(port), *workspace]),
+        ("dagster-daemon", ["-m", "dagster._daemon", "run", *workspace]),
+    ):
+        with (home / f"{name}.log").open("ab") as log:
+            process = subprocess.Popen(
+                [sys.executable, *words],
+                env=environment, cwd=home, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+            )  # fmt: skip
+        children.append(_Child(name, process))
+
+
+def _answers(port: int) -> bool:
+    connection = http.client.HTTPConnection(HOST, port, timeout=5)
+    try:
+        connection.request("GET", "/server_info")
+        return connection.getresponse().status == 200
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+def _wait_until_it_answers(port: int, children: Sequence[_Child]) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline:
+        _complain_about_dead(children)
+        if _answers(port):
+            return
+        time.sleep(0.1)
+    raise IngestError(f"the webserver did not answer on port {port} within {START_SECONDS:.0f} s")
+
+
+def _watch(children: Sequence[_Child]) -> None:
+    while True:
+        _complain_about_dead(children)
+        time.sleep(0.5)
+
+
+def _complain_about_dead(children: Sequence[_Child]) -> None:
+    for child in children:
+        if child.process.poll() is not None:
+            raise IngestError(
+                f"{child.name} ended by itself with exit code {child.process.returncode}",
+                hint=f"its log is {child.name}.log in the folder that DAGSTER_HOME names, else in .ingest/dagster",
+            )
+
+
+def _stop(children: Sequence[_Child]) -> None:
+    """Every child is gone, with all processes that it started."""
+    deadline = time.monotonic() + STOP_SECONDS
+    for request in (signal.SIGINT, signal.SIGTERM):
+        for child in children:
+            _signal_group(child, request)
+        while time.monotonic() < deadline and any(child.process.poll() is None for child in children):
+            time.sleep(0.05)
+    for child in children:
+        _signal_group(child, signal.SIGKILL)
+        child.process.wait()
+
+
+def _signal_group(child: _Child, request: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(child.process.pid, request)
+
+
+def _free_port(wanted: int | None) -> int:
+    for port in PORTS if wanted is None else (wanted,):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((HOST, port))
+            except OSError:
+                continue
+            return port
+    taken = f"port {wanted} is" if wanted is not None else f"all ports from {PORTS.start} to {PORTS.stop - 1} are"
+    raise UsageError(f"{taken} taken", hint="choose another: ingest up --port 8080")
+
+
+@contextlib.contextmanager
+def _signals_stop() -> Iterator[None]:
+    """SIGINT and SIGTERM end the block instead of the process."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise _Stop
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

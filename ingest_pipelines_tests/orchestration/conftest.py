@@ -1,0 +1,159 @@
+"""A small project: one database, one import of tills' points, its files in a local folder or on a real SFTP server."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+import yaml
+from dagster import (
+    AssetCheckEvaluation,
+    AssetKey,
+    DagsterEventType,
+    DagsterInstance,
+    Definitions,
+    ExecuteInProcessResult,
+)
+
+from ingest_pipelines.config import BoundImport, Settings, read_project
+from ingest_pipelines.model import Item
+from ingest_pipelines.orchestration.arrivals import Listings, look
+from ingest_pipelines.orchestration.build import build
+from ingest_pipelines.orchestration.partitions import partitions_name
+from ingest_pipelines.orchestration.site import Site
+
+NOW = datetime(2026, 11, 22, 9, 15, tzinfo=UTC)
+
+DATABASES = {
+    "databases": {
+        "customers": {
+            "table": "crm.customers",
+            "key": "customer_id",
+            "fields": {
+                "customer_id": {"type": "string", "max_length": 64},
+                "tier": {"type": "string", "max_length": 20},
+                "email": {"type": "email", "pii": True},
+            },
+        }
+    }
+}
+IMPORT = {
+    "description": "Points and tier from the tills",
+    "owners": ["team:crm"],
+    "labels": ["tills"],
+    "database": "customers",
+    "source": {"connection": "uploads", "file": "points/Points", "settle": "1s"},
+    "columns": {
+        "CID": "customer_id",
+        "Tier": "tier",
+        "Points": {"field": "points", "type": "int"},
+        "Joined": {"field": "joined_on", "type": "date"},
+    },
+}
+HEADER = "CID,Tier,Points,Joined"
+GOOD = f"{HEADER}\nC1,Gold,10,2024-05-01\nC2,Silver,20,2024-06-01\n"
+ONE_BAD = f"{HEADER}\nC1,Gold,10,2024-05-01\nC2,Silver,many,2024-06-01\n"
+
+
+@dataclass
+class Shop:
+    """The project on disk, its target, and the files that its vendor delivers."""
+
+    home: Path
+    state: Path
+    files: Path
+    database_url: str
+    now: datetime = NOW
+    stages: list[str] = field(default_factory=list)
+
+    def site(self, *, watch: Callable[[str], None] | None = None, **settings: Any) -> Site:
+        return Site(
+            Settings(
+                home=self.home, state=self.state, database_url=self.database_url, dagster_url=None, **settings
+            ),
+            read_project(self.home),
+            watch=watch or self.stages.append,
+            clock=lambda: self.now,
+        )  # fmt: skip
+
+    def write_import(self, name: str = "points", **changes: Any) -> None:
+        text = yaml.safe_dump({**IMPORT, **changes}, sort_keys=False)
+        (self.home / "imports" / f"{name}.yaml").write_text(text, encoding="utf-8")
+
+    def deliver(self, name: str, text: str, age: timedelta = timedelta(hours=1)) -> Path:
+        path = self.files / "points" / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+        when = (self.now - age).timestamp()
+        os.utime(path, (when, when))
+        return path
+
+    def bound(self, name: str = "points") -> BoundImport:
+        return self.site().project.require(name)
+
+    def definitions(self, **changes: Any) -> Definitions:
+        return build(self.site(**changes))
+
+    def arrive(self, instance: DagsterInstance, name: str = "points") -> Item:
+        """The last file as a partition, as a sensor would add it."""
+        site = self.site()
+        bound = site.project.require(name)
+        item = look(site, bound, Listings()).items[-1]
+        instance.add_dynamic_partitions(partitions_name(bound), [str(item.key)])
+        return item
+
+    def run(
+        self, instance: DagsterInstance, item: Item, *, defs: Definitions | None = None, **tags: str
+    ) -> ExecuteInProcessResult:
+        job = (defs or self.definitions()).resolve_implicit_global_asset_job_def()
+        return job.execute_in_process(
+            asset_selection=[AssetKey(["customers", item.import_name])],
+            partition_key=str(item.key),
+            instance=instance,
+            raise_on_error=False,
+            tags=tags,
+        )
+
+    def rows(self, query: str) -> list[tuple[Any, ...]]:
+        with psycopg.connect(self.database_url) as connection:
+            return connection.execute(query.encode()).fetchall()
+
+
+@pytest.fixture
+def shop(tmp_path: Path, database_url: str) -> Shop:
+    home, files = tmp_path / "project", tmp_path / "uploads"
+    (home / "imports").mkdir(parents=True)
+    files.mkdir()
+    connections = {"connections": {"uploads": {"type": "csv", "directory": str(files)}}}
+    (home / "connections.yaml").write_text(yaml.safe_dump(connections), encoding="utf-8")
+    (home / "databases.yaml").write_text(yaml.safe_dump(DATABASES), encoding="utf-8")
+    shop = Shop(home, tmp_path / "state", files, database_url)
+    shop.write_import()
+    return shop
+
+
+@pytest.fixture
+def instance() -> Iterator[DagsterInstance]:
+    """A Dagster instance in memory, of this test's own."""
+    with DagsterInstance.ephemeral() as instance:
+        yield instance
+
+
+@pytest.fixture
+def kept_instance() -> Iterator[DagsterInstance]:
+    """A Dagster instance on disk: a schedule's tick opens its own from a reference."""
+    with DagsterInstance.local_temp() as instance:
+        yield instance
+
+
+def verdicts(instance: DagsterInstance, run_id: str) -> dict[str, AssetCheckEvaluation]:
+    """The run's asset checks by name, whether a step of their own judged them or the step that failed."""
+    records = instance.all_logs(run_id, of_type=DagsterEventType.ASSET_CHECK_EVALUATION)
+    found = [record.dagster_event.asset_check_evaluation_data for record in records if record.dagster_event]
+    return {verdict.check_name: verdict for verdict in found}

@@ -1,0 +1,155 @@
+"""What a run of an import does, and what the Dagster UI shows of it."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import psycopg
+import pytest
+from dagster import AssetCheckSeverity, AssetKey, DagsterEventType, DagsterInstance
+
+from ingest_pipelines.orchestration import failures
+from ingest_pipelines_tests.orchestration.conftest import GOOD, HEADER, ONE_BAD, Shop, verdicts
+
+KEY = AssetKey(["customers", "points"])
+_MINUTE = timedelta(minutes=1)
+
+
+def test_a_run_merges_the_item_and_its_materialization_says_how(shop: Shop, instance: DagsterInstance) -> None:
+    shop.deliver("Points_1.csv", GOOD)
+    item = shop.arrive(instance)
+    assert shop.run(instance, item).success
+    assert shop.rows("SELECT customer_id, tier, points FROM crm.customers ORDER BY 1") == [
+        ("C1", "Gold", 10),
+        ("C2", "Silver", 20),
+    ]
+    shown = _shown(instance)
+    assert (shown["status"], shown["read"], shown["inserted"], shown["rejected"]) == ("committed", 2, 2, 0)
+    assert shown["dagster/table_name"] == "crm.customers"
+    assert shown["dagster/partition_row_count"] == 2
+    assert shown["uri"] == item.uri
+    assert [(column.name, column.type) for column in shown["dagster/column_schema"].columns] == [
+        ("customer_id", "character varying(64)"),
+        ("tier", "character varying(20)"),
+        ("points", "bigint"),
+        ("joined_on", "date"),
+    ]
+    assert shop.stages == ["land", "validate", "merge"]
+
+
+def test_rejects_above_the_limit_fail_the_run_before_anything_is_merged(shop: Shop, instance: DagsterInstance) -> None:
+    shop.deliver("Points_1.csv", ONE_BAD)
+    item = shop.arrive(instance)
+    result = shop.run(instance, item)
+    assert not result.success
+    [failed] = result.filter_events(lambda event: event.event_type == DagsterEventType.STEP_FAILURE)
+    assert failed.step_key == "customers__points.validate"
+    told = failed.step_failure_data.user_failure_data
+    assert told is not None
+    assert told.description is not None
+    assert f"import points, item {item.key}" in told.description
+    assert "ingest rejects list points" in told.description
+    assert "many" not in told.description
+    assert instance.get_latest_materialization_event(KEY) is None
+    assert shop.rows("SELECT to_regclass('crm.customers')") == [(None,)]
+    assert shop.rows("SELECT status, read, rejected FROM ingest.loads") == [("failed", 2, 1)]
+    assert shop.rows("SELECT line, field, code FROM ingest.rejects") == [(3, "points", "bad_int")]
+
+
+def test_the_checks_of_a_failed_run_name_the_broken_family(shop: Shop, instance: DagsterInstance) -> None:
+    shop.deliver("Points_1.csv", ONE_BAD)
+    result = shop.run(instance, shop.arrive(instance))
+    passed = {name: verdict.passed for name, verdict in verdicts(instance, result.run_id).items()}
+    assert passed == {"keys": True, "types": False, "dates": True, "text": True}
+
+
+def test_rejects_within_the_limit_warn_and_the_good_rows_are_merged(shop: Shop, instance: DagsterInstance) -> None:
+    shop.write_import(rejects={"max_rows": 1})
+    shop.deliver("Points_1.csv", ONE_BAD)
+    result = shop.run(instance, shop.arrive(instance))
+    assert result.success
+    assert shop.rows("SELECT customer_id FROM crm.customers") == [("C1",)]
+    checks = verdicts(instance, result.run_id)
+    assert (checks["types"].passed, checks["types"].severity) == (False, AssetCheckSeverity.WARN)
+    assert checks["keys"].passed
+    [record] = _shown(instance)["rejects"]
+    assert record.data == {
+        "line": 3, "key": "C2", "field": "points", "code": "bad_int", "reason": record.data["reason"], "value": "many",
+    }  # fmt: skip
+
+
+def test_the_ui_never_shows_a_personal_value(shop: Shop, instance: DagsterInstance) -> None:
+    shop.write_import(
+        rejects={"unlimited": True},
+        columns={"CID": "customer_id", "Tier": "email", "Points": {"field": "points", "type": "int"}},
+    )
+    shop.deliver("Points_1.csv", f"{HEADER}\nC1,private.address,1,2024-05-01\n")
+    result = shop.run(instance, shop.arrive(instance))
+    assert result.success
+    assert "private.address" not in "\n".join(str(event) for event in instance.all_logs(result.run_id))
+
+
+def test_a_refused_item_says_which_line_and_is_not_tried_again(shop: Shop, instance: DagsterInstance) -> None:
+    shop.deliver("Points_1.csv", f'{HEADER}\nC1,"Gold,10,2024-05-01\n')
+    result = shop.run(instance, shop.arrive(instance))
+    [failed] = result.filter_events(lambda event: event.event_type == DagsterEventType.STEP_FAILURE)
+    assert "line 2" in str(failed.step_failure_data.user_failure_data)
+    assert not result.filter_events(lambda event: event.event_type == DagsterEventType.STEP_UP_FOR_RETRY)
+    assert shop.rows("SELECT status FROM ingest.loads") == [("refused",)]
+
+
+def test_a_busy_target_is_tried_again_until_it_is_free(
+    shop: Shop, instance: DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(failures, "FIRST_PAUSE_SECONDS", 0.01)
+    shop.deliver("Points_1.csv", GOOD)
+    shop.run(instance, shop.arrive(instance))
+    shop.deliver("Points_2.csv", GOOD.replace("Gold", "Bronze"), age=_MINUTE)
+    item = shop.arrive(instance)
+    with psycopg.connect(shop.database_url) as holder:
+        holder.execute("LOCK TABLE crm.customers IN ACCESS EXCLUSIVE MODE")
+
+        def free_at_second_try(stage: str) -> None:
+            tries.append(stage)
+            if tries.count("merge") == 2:
+                holder.rollback()
+
+        tries: list[str] = []
+        result = shop.run(instance, item, defs=shop.definitions(watch=free_at_second_try, lock_timeout_seconds=0.1))
+    assert result.success
+    assert tries == ["land", "validate", "merge", "merge"]
+    assert shop.rows("SELECT tier FROM crm.customers WHERE customer_id = 'C1'") == [("Bronze",)]
+
+
+def test_files_of_a_committed_load_are_removed_and_those_of_a_failed_one_wait(
+    shop: Shop, instance: DagsterInstance
+) -> None:
+    shop.deliver("Points_1.csv", GOOD)
+    done = shop.run(instance, shop.arrive(instance))
+    assert not list((shop.state / "spool").glob(f"{done.run_id}/*"))
+    assert {path.suffix for path in (shop.state / "spill" / done.run_id).iterdir()} == {".handle"}
+    shop.deliver("Points_2.csv", ONE_BAD, age=_MINUTE)
+    failed = shop.run(instance, shop.arrive(instance))
+    assert list((shop.state / "spool").glob(f"{failed.run_id}/*"))
+
+
+def test_a_partition_added_by_hand_is_explained(shop: Shop, instance: DagsterInstance) -> None:
+    shop.deliver("Points_1.csv", GOOD)
+    item = shop.arrive(instance)
+    shop.rows("SELECT 1")
+    with psycopg.connect(shop.database_url) as connection:
+        connection.execute("DELETE FROM ingest.items")
+    result = shop.run(instance, item)
+    [failed] = result.filter_events(lambda event: event.event_type == DagsterEventType.STEP_FAILURE)
+    assert "the ledger knows no item" in str(failed.step_failure_data.user_failure_data)
+
+
+def _shown(instance: DagsterInstance) -> dict[str, Any]:
+    event = instance.get_latest_materialization_event(KEY)
+    assert event is not None
+    assert event.asset_materialization is not None
+    return {
+        name: getattr(value, "records", None) or getattr(value, "schema", None) or value.value
+        for name, value in event.asset_materialization.metadata.items()
+    }

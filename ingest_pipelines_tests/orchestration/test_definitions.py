@@ -1,0 +1,154 @@
+"""The code location: what it holds, what it costs to load, and that one bad YAML file never takes it down."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from dagster import AssetKey, Definitions
+
+from ingest_pipelines.errors import ConfigError
+from ingest_pipelines.orchestration.build import build
+from ingest_pipelines_tests.orchestration.conftest import IMPORT, Shop
+
+SFTP = {
+    "type": "sftp", "host": "sftp.example.com", "username": "shop", "password": {"env": "HOME"},
+    "host_key": "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIA", "root": "/",
+}  # fmt: skip
+POINTS = {
+    "group": "customers",
+    "owners": ["team:crm"],
+    "tags": ["tills"],
+    "checks": ["dates", "keys", "text", "types"],
+    "ops": ["check_dates", "check_keys", "check_text", "check_types", "land", "merge_crm_customers", "validate"],
+    "pools": ["target_crm_customers"],
+}
+HEAVY = (
+    "dagster_aws", "dagster_gcp", "dagster_snowflake", "pandas", "pandera", "snowflake.connector", "boto3",
+    "google.cloud.storage", "paramiko",
+)  # fmt: skip
+
+
+def test_everything_that_dagster_shows_of_a_project(shop: Shop) -> None:
+    _add_vendor(shop)
+    shop.write_import("tills", source={"connection": "vendor", "file": "tills/Points"}, status="paused")
+    shop.write_import(
+        "loyalty",
+        source={"connection": "vendor", "file": "loyalty/Customers"},
+        schedule={"every": "6h", "start": "2026-11-22T06:30", "timezone": "Europe/London"},
+        sensor={"every": "5m"},
+    )
+    assert _snapshot(shop.definitions()) == {
+        "assets": {
+            "customers/loyalty": {"kinds": ["postgres", "sftp"], "partitions": "customers/loyalty", **POINTS},
+            "customers/points": {"kinds": ["csv", "postgres"], "partitions": "customers/points", **POINTS},
+            "customers/tills": {"kinds": ["postgres", "sftp"], "partitions": "customers/tills", **POINTS},
+        },
+        "sensors": {
+            "customers__loyalty__files": [300, "RUNNING"],
+            "customers__tills__files": [60, "STOPPED"],
+            "housekeeping": [120, "RUNNING"],
+        },
+        "schedules": {"customers__loyalty__schedule": ["30 0,6,12,18 * * *", "Europe/London", "RUNNING"]},
+        "resources": ["handles", "site", "target"],
+    }  # fmt: skip
+
+
+def test_automation_off_starts_nothing_by_itself(shop: Shop) -> None:
+    _add_vendor(shop)
+    shop.write_import(source={"connection": "vendor", "file": "tills/Points"}, schedule={"every": "1h"})
+    shown = _snapshot(shop.definitions(automation=False))
+    assert {status for _, status in shown["sensors"].values()} == {"STOPPED"}
+    assert {status for _, _, status in shown["schedules"].values()} == {"STOPPED"}
+
+
+def test_a_bad_yaml_file_is_a_placeholder_that_shows_its_mistakes(shop: Shop) -> None:
+    (shop.home / "imports" / "loyalty.yaml").write_text(yaml.safe_dump({**IMPORT, "modus": "add_only"}))
+    graph = shop.definitions().resolve_asset_graph()
+    broken = graph.get(AssetKey(["invalid", "loyalty"]))
+    assert "imports/loyalty.yaml" in str(broken.description)
+    assert "did you mean 'mode'" in str(broken.description)
+    assert broken.kinds == {"invalid"}
+    assert graph.has(AssetKey(["customers", "points"]))
+
+
+def test_an_import_that_only_dagster_cannot_take_is_a_placeholder_too(shop: Shop) -> None:
+    shop.write_import("loyalty", owners=["nobody in particular"])
+    graph = shop.definitions().resolve_asset_graph()
+    assert "nobody in particular" in str(graph.get(AssetKey(["invalid", "loyalty"])).description)
+    assert graph.has(AssetKey(["customers", "points"]))
+
+
+def test_validation_fails_on_the_mistakes_that_the_location_survives(shop: Shop) -> None:
+    (shop.home / "imports" / "loyalty.yaml").write_text("database: customers\n")
+    site = shop.site()
+    with pytest.raises(ConfigError, match=r"imports/loyalty\.yaml"):
+        build(replace(site, settings=replace(site.settings, validating=True)))
+
+
+def test_loading_the_code_location_imports_no_connector(shop: Shop) -> None:
+    _add_vendor(shop)
+    shop.write_import(source={"connection": "vendor", "file": "tills/Points"})
+    code = "import json, sys, ingest_pipelines.definitions; print(json.dumps(sorted(sys.modules)))"
+    found = subprocess.run(
+        [sys.executable, "-c", code],
+        env={"PATH": "/usr/bin:/bin", "HOME": "/", "INGEST_HOME": str(shop.home)},
+        cwd=shop.home,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    loaded = json.loads(found.stdout)
+    assert "ingest_pipelines.orchestration.build" in loaded
+    assert [name for name in loaded if name in HEAVY] == []
+
+
+def test_the_repositorys_dagster_yaml_is_the_packaged_one() -> None:
+    root = Path(__file__).parents[2]
+    packaged = root / "ingest_pipelines" / "orchestration" / "dagster.yaml"
+    assert (root / "dagster.yaml").read_text() == packaged.read_text()
+
+
+def _add_vendor(shop: Shop) -> None:
+    path = shop.home / "connections.yaml"
+    connections = yaml.safe_load(path.read_text())
+    connections["connections"]["vendor"] = SFTP
+    path.write_text(yaml.safe_dump(connections))
+
+
+def _snapshot(defs: Definitions) -> dict[str, Any]:
+    repository = defs.get_repository_def()
+    graph = defs.resolve_asset_graph()
+    assets: dict[str, object] = {}
+    for key in sorted(graph.materializable_asset_keys):
+        node = graph.get(key)
+        definition = node.assets_def.node_def
+        ops = {op.name: op for op in definition.iterate_op_defs()}
+        assets[key.to_user_string()] = {
+            "group": node.group_name,
+            "kinds": sorted(node.kinds),
+            "owners": sorted(node.owners),
+            "tags": sorted(tag for tag in node.tags if not tag.startswith("dagster/")),
+            "partitions": getattr(node.partitions_def, "name", None),
+            "checks": sorted(check.name for check in node.check_keys),
+            "ops": sorted(ops),
+            "pools": sorted(op.pool for op in ops.values() if op.pool),
+        }
+    return {
+        "assets": assets,
+        "sensors": {
+            sensor.name: [sensor.minimum_interval_seconds, sensor.default_status.value]
+            for sensor in repository.sensor_defs
+        },
+        "schedules": {
+            schedule.name: [schedule.cron_schedule, schedule.execution_timezone, schedule.default_status.value]
+            for schedule in repository.schedule_defs
+        },
+        "resources": sorted(repository.get_top_level_resources()),
+    }

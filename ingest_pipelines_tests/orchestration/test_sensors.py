@@ -1,0 +1,187 @@
+"""What sensors launch, when, and what they never forget or do twice."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+
+import pytest
+from dagster import DagsterInstance, SensorResult, SkipReason, build_sensor_context
+
+from ingest_pipelines.errors import SourceDenied
+from ingest_pipelines.ledger import set_import_status
+from ingest_pipelines.orchestration.arrivals import SHARED_FOR, Listings
+from ingest_pipelines.orchestration.sensors import LOST_AFTER, file_sensor, housekeeping_sensor
+from ingest_pipelines_tests.orchestration.conftest import GOOD, ONE_BAD, Shop
+
+MINUTE = timedelta(minutes=1)
+
+
+def test_a_new_file_gets_a_ledger_row_a_partition_and_a_run(shop: Shop, instance: DagsterInstance) -> None:
+    shop.deliver("Points_1767225600.csv", GOOD)
+    result = _tick(shop, instance)
+    assert result.run_requests is not None
+    [request] = result.run_requests
+    assert request.run_key == request.partition_key
+    assert request.tags["ingest/import"] == "points"
+    assert request.tags["ingest/connection"] == "uploads"
+    assert [add.partition_keys for add in result.dynamic_partitions_requests or ()] == [[request.partition_key]]
+    assert shop.rows("SELECT key, status, serial FROM ingest.items") == [(request.partition_key, "new", 1767225600)]
+
+
+def test_a_tick_that_died_before_dagster_heard_of_it_is_repeated_word_for_word(
+    shop: Shop, instance: DagsterInstance
+) -> None:
+    shop.deliver("Points_1.csv", GOOD)
+    died = _tick(shop, instance)
+    again = _tick(shop, instance)
+    assert died.run_requests == again.run_requests
+    assert again.run_requests
+
+
+def test_a_file_that_is_being_loaded_is_not_requested_again(shop: Shop, instance: DagsterInstance) -> None:
+    shop.deliver("Points_1.csv", GOOD)
+    item = shop.arrive(instance)
+    instance.create_run_for_job(
+        shop.definitions().resolve_implicit_global_asset_job_def(),
+        tags={"dagster/partition": str(item.key), "ingest/import": "points"},
+    )
+    assert "has its run already" in _why_nothing(_tick(shop, instance))
+
+
+def test_a_loaded_file_is_left_alone_and_a_changed_one_is_new(shop: Shop, instance: DagsterInstance) -> None:
+    shop.deliver("Points_1.csv", GOOD)
+    shop.run(instance, shop.arrive(instance))
+    assert "is known and committed" in _why_nothing(_tick(shop, instance))
+    shop.now += SHARED_FOR
+    shop.deliver("Points_1.csv", GOOD.replace("Gold", "Bronze"), age=MINUTE)
+    assert _tick(shop, instance).run_requests
+
+
+def test_a_failed_file_is_not_tried_again_by_itself_and_the_tick_says_how(
+    shop: Shop, instance: DagsterInstance
+) -> None:
+    shop.deliver("Points_1.csv", ONE_BAD)
+    item = shop.arrive(instance)
+    shop.run(instance, item)
+    why = _why_nothing(_tick(shop, instance))
+    assert "failed" in why
+    assert str(item.key) in why
+
+
+def test_a_file_that_is_still_growing_is_waited_for_by_our_own_clock(shop: Shop, instance: DagsterInstance) -> None:
+    shop.write_import(source={"connection": "uploads", "file": "points/Points", "settle": "30s"})
+    shop.deliver("Points_1.csv", GOOD, age=timedelta(hours=-1))  # the server's clock is ahead
+    first = _tick(shop, instance)
+    assert "hold still" in _why_nothing(first)
+    shop.now += timedelta(seconds=31)
+    second = _tick(shop, instance, cursor=first.cursor)
+    assert second.run_requests
+    assert second.cursor == "{}"
+
+
+def test_a_source_that_is_down_fails_the_tick_and_nothing_is_forgotten(shop: Shop, instance: DagsterInstance) -> None:
+    shop.deliver("Points_1.csv", GOOD)
+    away = shop.files.rename(shop.files.with_name("away"))
+    with pytest.raises(SourceDenied):
+        _tick(shop, instance)
+    away.rename(shop.files)
+    assert _tick(shop, instance).run_requests
+
+
+@pytest.mark.parametrize(
+    ("status", "command"), [("paused", "ingest resume points"), ("draft", "ingest activate points")]
+)
+def test_a_paused_or_draft_import_is_not_even_looked_for(
+    shop: Shop, instance: DagsterInstance, status: str, command: str
+) -> None:
+    shop.write_import(status=status)
+    shop.deliver("Points_1.csv", GOOD)
+    assert command in _why_nothing(_tick(shop, instance))
+    assert shop.rows("SELECT * FROM ingest.items") == []
+
+
+def test_the_ledgers_status_wins_over_the_yaml(shop: Shop, instance: DagsterInstance) -> None:
+    shop.deliver("Points_1.csv", GOOD)
+    with shop.site().target.connect() as connection:
+        set_import_status(connection, "points", "customers", "paused", shop.now)
+    assert "ingest resume points" in _why_nothing(_tick(shop, instance))
+
+
+def test_imports_of_one_folder_share_a_listing_for_a_moment_only(shop: Shop, instance: DagsterInstance) -> None:
+    listings = Listings()
+    shop.deliver("Points_1.csv", GOOD)
+    assert _tick(shop, instance, listings=listings).run_requests
+    shop.deliver("Points_2.csv", GOOD, age=MINUTE)
+    shop.now += SHARED_FOR / 2
+    [old] = _tick(shop, instance, listings=listings).run_requests or ()
+    shop.now += SHARED_FOR
+    [new] = _tick(shop, instance, listings=listings).run_requests or ()
+    assert "Points_1" in str(old.partition_key)
+    assert "Points_2" in str(new.partition_key)
+
+
+def test_what_a_crash_left_without_a_run_is_launched_by_housekeeping(shop: Shop, instance: DagsterInstance) -> None:
+    shop.deliver("Points_1.csv", GOOD)
+    _tick(shop, instance)
+    assert "none was forgotten" in _why_nothing(_keep_house(shop, instance))
+    shop.now += LOST_AFTER + MINUTE
+    [request] = _keep_house(shop, instance).run_requests or ()
+    assert "Points_1" in str(request.partition_key)
+    assert request.tags["ingest/by"] == "housekeeping"
+
+
+def test_housekeeping_leaves_paused_imports_and_those_that_no_longer_exist_alone(
+    shop: Shop, instance: DagsterInstance
+) -> None:
+    shop.deliver("Points_1.csv", GOOD)
+    _tick(shop, instance)
+    shop.now += LOST_AFTER + MINUTE
+    shop.write_import(status="paused")
+    assert not _keep_house(shop, instance).run_requests
+    (shop.home / "imports" / "points.yaml").rename(shop.home / "imports" / "tills.yaml")
+    assert not _keep_house(shop, instance).run_requests
+
+
+def test_files_of_old_runs_are_purged_by_housekeeping(shop: Shop, instance: DagsterInstance) -> None:
+    shop.deliver("Points_1.csv", ONE_BAD)
+    failed = shop.run(instance, shop.arrive(instance))
+    waiting = shop.state / "spill" / failed.run_id
+    _keep_house(shop, instance)
+    assert waiting.exists()
+    with _later(shop, timedelta(days=400)):
+        _keep_house(shop, instance)
+    assert not waiting.exists()
+
+
+@contextmanager
+def _later(shop: Shop, much: timedelta) -> Iterator[None]:
+    shop.now += much
+    yield
+    shop.now -= much
+
+
+def _tick(
+    shop: Shop, instance: DagsterInstance, *, cursor: str | None = None, listings: Listings | None = None
+) -> SensorResult:
+    site = shop.site()
+    sensor = file_sensor(site, site.project.require("points"), listings or Listings())
+    return _result(sensor(build_sensor_context(instance=instance, cursor=cursor)))
+
+
+def _keep_house(shop: Shop, instance: DagsterInstance) -> SensorResult:
+    return _result(housekeeping_sensor(shop.site())(build_sensor_context(instance=instance)))
+
+
+def _result(answer: object) -> SensorResult:
+    if isinstance(answer, SkipReason):
+        return SensorResult(skip_reason=answer)
+    assert isinstance(answer, SensorResult)
+    return answer
+
+
+def _why_nothing(result: SensorResult) -> str:
+    assert not result.run_requests
+    reason = result.skip_reason
+    return str(reason.skip_message if isinstance(reason, SkipReason) else reason)
