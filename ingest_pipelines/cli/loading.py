@@ -141,7 +141,7 @@ def print_codes(codes: Any, samples: Any) -> None:
     rows = []
     for code, count in sorted(codes.items(), key=lambda pair: (-pair[1], pair[0])):
         example = examples.get(code)
-        text = f"line {example.line}, {example.field}: {example.reason}" if example else ""
+        text = f"line {example.line}, {screen.why(example.field, example.reason)}" if example else ""
         rows.append((screen.number(count), code, text))
     for line in screen.columns(("rows", "rejected for", "for example"), rows, right=[0]):
         screen.say(line)

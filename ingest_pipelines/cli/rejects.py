@@ -180,7 +180,11 @@ def _print_rejects(bound: BoundImport, load: Load, found: Sequence[Reject], *, c
     )
     screen.say()
     rows = [
-        (str(reject.line), reject.code, f"{reject.field}: {reject.reason}{' (resolved)' if reject.resolved_at else ''}")
+        (
+            str(reject.line),
+            reject.code,
+            screen.why(reject.field, reject.reason) + (" (resolved)" if reject.resolved_at else ""),
+        )
         for reject in found
     ]
     for line in screen.columns(("line", "code", "why"), rows, right=[0]):

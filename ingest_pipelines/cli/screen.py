@@ -89,6 +89,11 @@ def ago(when: datetime, now: datetime) -> str:
     return "just now"
 
 
+def why(field: str, reason: str) -> str:
+    """`points: not a whole number`; a reason that names its fields itself stays as it is."""
+    return reason if not field or reason.startswith(f"{field}:") else f"{field}: {reason}"
+
+
 def wrapped(text: str, indent: int) -> str:
     """The text in lines that fit beside `indent` columns, the first of which is already written."""
     lines = textwrap.wrap(text, max(20, width() - indent), break_on_hyphens=False) or [""]

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ingest_pipelines.cli import screen
 from ingest_pipelines.cli.naming import Json
@@ -14,7 +15,10 @@ from ingest_pipelines.cli.reports import item_name, load_json
 from ingest_pipelines.errors import ConfigError
 
 if TYPE_CHECKING:
+    import psycopg
+
     from ingest_pipelines.cli.loading import Launcher
+    from ingest_pipelines.config import Project, Settings
     from ingest_pipelines.demo.generate import Delivery
     from ingest_pipelines.ledger import Load, Reject
 
@@ -23,10 +27,10 @@ COUNTS = ("read", "inserted", "updated", "unchanged", "unmatched", "rejected")
 
 @dataclass(frozen=True)
 class Shown:
-    """A delivery, its last load, and one reject for every rule that its rows broke.
+    """A delivery, the load that brought it in, and one reject for every rule that its rows broke.
 
     Attributes:
-        again: this delivery was loaded by an earlier `ingest demo`; `load` is that load.
+        again: an earlier `ingest demo` loaded it.
     """
 
     delivery: Delivery
@@ -38,7 +42,7 @@ class Shown:
 def demo(json: Json = False) -> None:
     """Load the demo: a shop's customers, three feeds, two deliveries with planted defects, one report.
 
-    Run again it delivers the same files, and nothing moves: re-running anything is safe.
+    Run again it shows the same loads and moves nothing. To start over, delete the state folder (.ingest).
     """
     from ingest_pipelines.config import read_project, read_settings
 
@@ -48,15 +52,8 @@ def demo(json: Json = False) -> None:
     project = read_project(settings.home)
     if project.mistakes:
         raise ConfigError(project.mistakes, hint=f"mend them in {settings.home}, or delete that folder and try again")
-    from ingest_pipelines.cli.loading import launcher
-    from ingest_pipelines.demo.generate import deliveries
-
     with screen.progress("the demo") as show:
-        show("making 113,000 rows with known defects")
-        made = list(deliveries())
-        show("starting Postgres")
-        with launcher(settings, project) as launch:
-            shown = list(_deliver(launch, settings.home / "deliveries", made, show))
+        shown = list(_deliver(settings, project, show))
     if json:
         screen.as_json([load_json(each.load) for each in shown])
         return
@@ -74,33 +71,45 @@ def lay_out_demo(home: Path) -> None:
             shutil.copyfile(source, target)
 
 
-def _deliver(launch: Launcher, folder: Path, made: Sequence[Delivery], show: Any) -> Iterator[Shown]:
-    """Every delivery in the order in which it arrives, loaded unless a newer one of its feed is loaded already."""
+def _deliver(settings: Settings, project: Project, show: Callable[[str], None]) -> Iterator[Shown]:
+    """Every delivery in the order in which it arrives, loaded unless the ledger knows it or a newer one of its feed."""
+    from ingest_pipelines import ledger
+    from ingest_pipelines.cli.loading import launcher
+    from ingest_pipelines.cli.target import ledger_of
+    from ingest_pipelines.demo.generate import deliveries
+
+    show("113,000 rows with known defects are made")
+    made = list(deliveries())
+    show("Postgres starts")
+    with ExitStack() as stack:
+        connection = stack.enter_context(ledger_of(settings))
+        launch: Launcher | None = None
+        for delivery in made:
+            name = delivery.feed.name
+            newest = ledger.newest_committed(connection, name)
+            connection.commit()
+            delivery.write(settings.home / "deliveries")
+            again = newest is not None and (newest.serial or 0) >= delivery.serial
+            if not again:
+                launch = launch or stack.enter_context(launcher(settings, project))
+                outcome = launch(name, on_stage=lambda stage, what=delivery.path: show(f"{what}: {stage}"))
+                if outcome.error is not None:
+                    raise outcome.error
+            yield _shown(connection, delivery, again=again)
+
+
+def _shown(connection: psycopg.Connection, delivery: Delivery, *, again: bool) -> Shown:
     from ingest_pipelines import ledger
 
-    for delivery in made:
-        name = delivery.feed.name
-        with launch.site.target.session() as connection:
-            newest = ledger.newest_committed(connection, name)
-        again = newest is not None and (newest.serial or 0) >= delivery.serial
-        delivery.write(folder)
-        if newest is None or (newest.serial or 0) <= delivery.serial:
-            show(f"{name}, {delivery.path}")
-            outcome = launch(name, on_stage=lambda stage, what=f"{name}, {delivery.path}": show(f"{what}: {stage}"))
-            if outcome.error is not None:
-                raise outcome.error
-        with launch.site.target.session() as connection:
-            load = next(
-                load
-                for load in ledger.recent_loads(connection, name, 1_000)
-                if item_name(load.item) == Path(delivery.path).name and load.status == "committed"
-            )
-            examples = [
-                reject
-                for code in load.codes
-                for reject in ledger.list_rejects(connection, name, load=load.id, code=code, limit=1)
-            ]
-        yield Shown(delivery, load, examples, again)
+    name, file = delivery.feed.name, Path(delivery.path).name
+    loads = ledger.recent_loads(connection, name, 1_000)
+    first = [load for load in loads if load.status == "committed" and item_name(load.item) == file][-1]
+    examples = [
+        reject
+        for code in first.codes
+        for reject in ledger.list_rejects(connection, name, load=first.id, code=code, limit=1)
+    ]
+    return Shown(delivery, first, examples, again)
 
 
 def _print(shown: Sequence[Shown], home: Path) -> None:
@@ -137,7 +146,7 @@ def _print_rejects(shown: Sequence[Shown]) -> None:
         for code, count in each.load.codes.items():
             rows[code] = rows.get(code, 0) + count
         for reject in each.examples:
-            text = f"{each.load.import_name} line {reject.line}, {reject.field}: {reject.reason}"
+            text = f"{each.load.import_name} line {reject.line}, {screen.why(reject.field, reject.reason)}"
             examples.setdefault(reject.code, text)
     table = [
         (screen.number(count), code, examples.get(code, ""))
@@ -159,4 +168,4 @@ def _print_verdict(shown: Sequence[Shown]) -> None:
     else:
         screen.say(f"{screen.painted('not as planted', 'warn')}: the counts differ from what the generator expects")
     if all(each.again for each in shown):
-        screen.say("nothing new: these deliveries were loaded before, so this run changed nothing")
+        screen.say("nothing new: these deliveries were loaded before, and nothing was touched now")

@@ -170,10 +170,13 @@ def _extra_columns(spec: Import, match: Match | None) -> Iterator[str]:
 def _source_problems(bound: BoundImport) -> Iterator[Problem]:
     source, kind = bound.spec.source, bound.connection.type
     if bound.reads_files:
-        if source.file is None and kind != "csv":
-            yield ("source",), f"source: a {kind} connection delivers files; give file: Folder/Name"
         if source.query is not None or source.table is not None:
-            yield ("source",), f"source: a {kind} connection delivers files, not queries or tables"
+            yield (
+                ("source",),
+                f"source: a {kind} connection delivers files, not queries or tables; give file: Folder/Name",
+            )
+        elif source.file is None and kind != "csv":
+            yield ("source",), f"source: a {kind} connection delivers files; give file: Folder/Name"
         if kind == "csv" and (bound.spec.schedule is not None or bound.spec.sensor is not None):
             yield ("schedule",), f"schedule: uploads (csv) are one-time imports; run: ingest run {bound.name} --file F"
     else:

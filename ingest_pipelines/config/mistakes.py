@@ -124,11 +124,11 @@ def _sentence(path: Path, detail: ErrorDetails, model: type[BaseModel]) -> tuple
         case "string_pattern_mismatch":
             return path, f"must look like {context['pattern']}"
         case "greater_than_equal":
-            return path, f"must be at least {context['ge']}"
+            return path, f"must be at least {context['ge']:g}"
         case "greater_than":
-            return path, f"must be above {context['gt']}"
+            return path, f"must be above {context['gt']:g}"
         case "less_than_equal":
-            return path, f"must be at most {context['le']}"
+            return path, f"must be at most {context['le']:g}"
         case "too_short":
             return path, "needs at least one entry"
     return path, detail["msg"].removeprefix("Value error, ")
@@ -136,6 +136,7 @@ def _sentence(path: Path, detail: ErrorDetails, model: type[BaseModel]) -> tuple
 
 def _one_of(value: Any, expected: str) -> str:
     options = [option.strip("' ") for option in expected.replace(" or ", ", ").split(",")]
+    options = ["decimal(p,s)" if option == "decimal" else option for option in options]
     close = closest(value, options) if isinstance(value, str) else None
     if close is not None and len(options) > FEW:
         return f"did you mean '{close}'?"

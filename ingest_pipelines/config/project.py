@@ -17,7 +17,7 @@ from ingest_pipelines.config.imports import Import
 from ingest_pipelines.config.mistakes import mistakes_of
 from ingest_pipelines.config.nearest import nearest
 from ingest_pipelines.config.yaml_lines import Document, read_yaml
-from ingest_pipelines.errors import ConfigError, UsageError
+from ingest_pipelines.errors import ConfigError, UsageError, shown
 
 __all__ = ["BoundImport", "MappedField", "Project", "read_project"]
 
@@ -67,7 +67,7 @@ class _File(Generic[M]):
         damaged: names below the file's first key (`connections.NAME`) that are not in the model for their mistakes.
     """
 
-    shown: str
+    name: str
     document: Document
     model: M | None
     mistakes: tuple[str, ...] = ()
@@ -91,7 +91,7 @@ def read_project(home: Path) -> Project:
     broken: dict[str, ConfigError] = {}
     for path in _import_files(home):
         file = _read(home, f"imports/{path.name}", Import)
-        found = [*_name_mistakes(path, file.shown, {*imports, *broken}), *file.mistakes]
+        found = [*_name_mistakes(path, file.name, {*imports, *broken}), *file.mistakes]
         if file.model is not None:
             unusable = _unusable(file.model, connections, databases)
             bound, problems = bind(path.stem, file.model, known_connections, known_databases, imports)
@@ -99,8 +99,8 @@ def read_project(home: Path) -> Project:
             problems = [*unusable, *(problem for problem in problems if problem[0] not in named)]
             if file.mistakes:  # the rest of the file was read without them: only what stands for itself is sure
                 problems = [problem for problem in problems if _stands_alone(problem[0])]
-            located = sorted((file.document.line(where), what) for where, what in problems)
-            found += [f"{file.shown}:{line}: {what}" for line, what in located]
+            located = sorted(((file.document.line(where), what) for where, what in problems), key=lambda pair: pair[0])
+            found += [_line(file.name, line, what) for line, what in located]
             if bound is not None and not found:
                 imports[path.stem] = bound
         if found:
@@ -109,17 +109,22 @@ def read_project(home: Path) -> Project:
     return Project(home, known_connections, known_databases, imports, broken, tuple(dict.fromkeys(mistakes)))
 
 
+def _line(file: str, line: int, what: str) -> str:
+    """One mistake as one line, whatever stands in the file."""
+    return f"{file}:{line}: {shown(what, limit=400)}"
+
+
 def _import_files(home: Path) -> list[Path]:
     folder = home / "imports"
     return sorted(path for path in folder.glob("*") if path.suffix in {".yaml", ".yml"}) if folder.is_dir() else []
 
 
-def _name_mistakes(path: Path, shown: str, taken: set[str]) -> list[str]:
+def _name_mistakes(path: Path, name: str, taken: set[str]) -> list[str]:
     if _NAME.fullmatch(path.stem) is None:
-        return [f"{shown}:1: the file's name is the import's name: a letter, then letters, digits and _ only"]
+        return [f"{name}:1: the file's name is the import's name: a letter, then letters, digits and _ only"]
     same = next((name for name in taken if name.lower() == path.stem.lower()), None)
     if same is not None:
-        return [f"{shown}:1: another file in imports/ has this name already; names differ by more than their case"]
+        return [f"{name}:1: another file in imports/ has this name already; names differ by more than their case"]
     return []
 
 
@@ -138,7 +143,7 @@ def _unusable(
     )
     for file, name, where in places:
         if name in file.damaged or file.model is None:
-            problems.append((where, f"{'.'.join(map(str, where))}: '{name}' cannot be used; mend {file.shown} first"))
+            problems.append((where, f"{'.'.join(map(str, where))}: '{name}' cannot be used; mend {file.name} first"))
     return problems
 
 
@@ -150,41 +155,41 @@ def _shared_tables(file: _File[Databases]) -> list[str]:
         owner = owners.setdefault(database.schema_and_table, name)
         if owner != name:
             line = file.document.line(("databases", name, "table"))
-            found.append(f"{file.shown}:{line}: databases.{name}.table: is the table of '{owner}' already")
+            found.append(f"{file.name}:{line}: databases.{name}.table: is the table of '{owner}' already")
     return found
 
 
-def _read(home: Path, shown: str, model: type[M], *, keep: str = "") -> _File[M]:
+def _read(home: Path, name: str, model: type[M], *, keep: str = "") -> _File[M]:
     """A file parsed; with `keep`, entries below that key stand or fall one by one."""
-    path = home / shown
+    path = home / name
     try:
         text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
-        return _File(shown, Document(None, {}), None, (f"{shown}:1: the file is missing",))
+        return _File(name, Document(None, {}), None, (f"{name}:1: the file is missing",))
     except UnicodeDecodeError as error:
         line = path.read_bytes()[: error.start].count(b"\n") + 1
-        return _File(shown, Document(None, {}), None, (f"{shown}:{line}: not UTF-8 text; save the file as UTF-8",))
+        return _File(name, Document(None, {}), None, (f"{name}:{line}: not UTF-8 text; save the file as UTF-8",))
     except OSError as error:
-        return _File(shown, Document(None, {}), None, (f"{shown}:1: cannot be read: {error.strerror}",))
+        return _File(name, Document(None, {}), None, (f"{name}:1: cannot be read: {error.strerror}",))
     document = read_yaml(text)
     if document.mistakes:
-        return _File(shown, document, None, tuple(f"{shown}:{line}: {what}" for line, what in document.mistakes))
+        return _File(name, document, None, tuple(_line(name, line, what) for line, what in document.mistakes))
     if not isinstance(document.value, dict):
         what = "the file is empty" if document.value is None else "expected a mapping of keys"
-        return _File(shown, document, None, (f"{shown}:1: {what}",))
+        return _File(name, document, None, (f"{name}:1: {what}",))
     context = {"home": home}
     try:
-        return _File(shown, document, model.model_validate(document.value, context=context))
+        return _File(name, document, model.model_validate(document.value, context=context))
     except ValidationError as error:
         found = mistakes_of(error, document, model)
-    lines = tuple(dict.fromkeys(f"{shown}:{document.line(mistake.path)}: {mistake.what}" for mistake in found))
+    lines = tuple(dict.fromkeys(_line(name, document.line(mistake.path), mistake.what) for mistake in found))
     paths = {mistake.path[:2] if keep else mistake.path for mistake in found}
     damaged = frozenset(str(path[1]) for path in paths if keep and len(path) > 1 and path[0] == keep)
     try:
         rest = model.model_validate(_without(document.value, paths), context=context)
-        return _File(shown, document, rest, lines, damaged)
+        return _File(name, document, rest, lines, damaged)
     except ValidationError:
-        return _File(shown, document, None, lines)
+        return _File(name, document, None, lines)
 
 
 def _without(value: Any, paths: set[tuple[str | int, ...]], here: tuple[str | int, ...] = ()) -> Any:

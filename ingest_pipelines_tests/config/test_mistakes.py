@@ -1,0 +1,385 @@
+"""Every mistake in a YAML file is one line: file, line, key, what is wrong, what belongs there."""
+
+# ruff: noqa: E501  expected messages stand whole, as a person reads them
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ingest_pipelines.config import read_project
+from ingest_pipelines_tests.config.projects import CONNECTIONS, DATABASES, IMPORT, RIGHT, with_line, write_project
+
+
+@pytest.fixture(autouse=True)
+def _vendor_password(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VENDOR_PW", "not in any message")
+    monkeypatch.delenv("MISSING_PW", raising=False)
+
+
+def mistakes(home: Path, **changed: str | bytes | None) -> list[str]:
+    names = {"connections": "connections.yaml", "databases": "databases.yaml", "loyalty": "imports/loyalty.yaml"}
+    files: dict[str, str | bytes | None] = {**RIGHT}
+    files |= {names.get(name, f"imports/{name}.yaml"): text for name, text in changed.items()}
+    return list(read_project(write_project(home, files)).mistakes)
+
+
+def test_a_right_project_has_no_mistakes(tmp_path: Path) -> None:
+    assert mistakes(tmp_path) == []
+
+
+CONNECTION_CASES = [
+    ("    host: sftp.vendor.example", "    hots: sftp.vendor.example", [
+        "connections.yaml:5: connections.vendor.host: this key is required",
+        "connections.yaml:7: connections.vendor.hots: unknown key; did you mean 'host'?",
+    ]),
+    ("    type: sftp", "    type: stfp", ["connections.yaml:6: connections.vendor.type: unknown type; did you mean 'sftp'?"]),
+    ("    type: sftp", "    type: ftp", ["connections.yaml:6: connections.vendor.type: unknown type; did you mean 'sftp'?"]),
+    ("    type: sftp", "    type: 5", [
+        "connections.yaml:6: connections.vendor.type: unknown type; known are: clickhouse, csv, gcs, hive, mssql, "
+        "mysql, oracle, postgresql, s3, sftp, snowflake",
+    ]),
+    ("    type: csv", "    # no type", ["connections.yaml:2: connections.uploads.type: this key is required"]),
+    ("    host_key: ssh-ed25519 AAAA", "    port: 99999", ["connections.yaml:10: connections.vendor.port: must be at most 65535"]),
+    ("    host_key: ssh-ed25519 AAAA", "    timeout_seconds: 0", [
+        "connections.yaml:10: connections.vendor.timeout_seconds: must be above 0",
+    ]),
+    ("    host_key: ssh-ed25519 AAAA", "    retries: many", [
+        "connections.yaml:10: connections.vendor.retries: expected a whole number",
+    ]),
+    ("    host_key: ssh-ed25519 AAAA", "    root: /", [
+        "connections.yaml:5: connections.vendor: give host_key ('ssh-ed25519 AAAA...') or known_hosts (a file): unknown "
+        "hosts are refused. `ssh-keyscan -p 22 sftp.vendor.example` prints the server's keys",
+    ]),
+    ("    username: shop", "    username: 0042", []),
+    ("    username: shop", "    username: 42", [
+        "connections.yaml:8: connections.vendor.username: expected text; put it in quotes, else YAML reads a number, true or false",
+    ]),
+    ("    username: shop", "    username:", [
+        "connections.yaml:8: connections.vendor.username: expected text; the key has no value",
+    ]),
+    ("    directory: uploads", "    directory: [a, b]", ["connections.yaml:4: connections.uploads.directory: expected text"]),
+    ("  uploads:", "  my-uploads:", [
+        "connections.yaml:2: connections.my-uploads: a name is a letter, then letters, digits and _, at most 63 characters",
+    ]),
+    ("connections:", "conections:", [
+        "connections.yaml:1: connections: this key is required",
+        "connections.yaml:1: conections: unknown key; did you mean 'connections'?",
+        "imports/loyalty.yaml:3: source.connection: 'vendor' cannot be used; mend connections.yaml first",
+    ]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("old", "new", "expected"), CONNECTION_CASES)
+def test_a_mistake_in_connections_names_line_key_and_the_nearest(
+    tmp_path: Path, old: str, new: str, expected: list[str]
+) -> None:
+    found = mistakes(tmp_path, connections=with_line(CONNECTIONS, old, new))
+    dependent = "imports/loyalty.yaml:3: source.connection: 'vendor' cannot be used; mend connections.yaml first"
+    broken = [line for line in found if line != dependent or line in expected]
+    assert broken == expected
+
+
+LITERAL = "a literal in a secret slot; write {env: NAME} or {file: /path} and keep the value out of YAML"
+SECRET_CASES = [
+    ("    password: hunter2", f"password: {LITERAL}"),
+    ("    password: 12345", f"password: {LITERAL}"),
+    ("    password: true", f"password: {LITERAL}"),
+    ("    password: [hunter2]", f"password: {LITERAL}"),
+    ("    password: {env: MISSING_PW}", "password: the environment variable MISSING_PW is not set"),
+    ("    password: {file: secrets/none}", "password: the secret file HOME/secrets/none does not exist or is not readable"),
+    ("    password: {}", "password: a secret is {env: NAME} or {file: /path}, exactly one of them"),
+    ("    password: {env: VENDOR_PW, file: x}", "password: a secret is {env: NAME} or {file: /path}, exactly one of them"),
+    ("    password: {enw: VENDOR_PW}", "password.enw: unknown key; did you mean 'env'?"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("line", "expected"), SECRET_CASES)
+def test_a_secret_is_a_reference_that_resolves_and_is_never_shown(tmp_path: Path, line: str, expected: str) -> None:
+    text = CONNECTIONS.replace("    password: {env: VENDOR_PW}\n    host_key", f"{line}\n    host_key")
+    found = mistakes(tmp_path, connections=text)
+    assert found[0] == f"connections.yaml:9: connections.vendor.{expected.replace('HOME', str(tmp_path))}"
+    assert not any("hunter2" in each or "12345" in each or "not in any message" in each for each in found)
+
+
+DATABASE_CASES = [
+    ("      points: {type: int}", "      points: {type: integer}", "11: databases.customers.fields.points.type: did you mean 'int'?"),
+    ("      points: {type: int}", "      points: {type: varchar}", (
+        "11: databases.customers.fields.points.type: expected one of string, int, decimal(p,s), float, bool, date, datetime, "
+        "enum, object, objects, array, email, phone, phones, ip"
+    )),
+    ("      points: {type: int}", "      points: {type: int, max_lenght: 5}", (
+        "11: databases.customers.fields.points.max_lenght: unknown key; did you mean 'max_length'?"
+    )),
+    ("      points: {type: int}", "      points: {type: int, max_length: 5}", (
+        "11: databases.customers.fields.points: 'max_length' does not apply to type int; it belongs to email, string"
+    )),
+    ("      points: {type: int}", "      points: {type: decimal}", (
+        "11: databases.customers.fields.points: write decimal with its digits: decimal(12,2) holds 10 before and 2 after "
+        "the point"
+    )),
+    ("      points: {type: int}", "      points: {type: decimal(12,2)}", (
+        "11: databases.customers.fields.points: inside { } the comma of a decimal needs quotes: {type: \"decimal(12,2)\"}"
+    )),
+    ("      points: {type: int}", '      points: {type: "decimal(2,5)"}', (
+        "11: databases.customers.fields.points: decimal(p,s) needs 1 <= p <= 38 and s <= p"
+    )),
+    ("      points: {type: int}", '      points: {type: "decimal(5,2)", precision: 4}', (
+        "11: databases.customers.fields.points: digits belong to the type: decimal(12,2) holds 10 before and 2 after the point"
+    )),
+    ("      points: {type: int}", "      points: {type: int, min: low}", (
+        "11: databases.customers.fields.points: min of type int is a number"
+    )),
+    ("      points: {type: int}", "      points: {type: int, min: 5, max: 3}", (
+        "11: databases.customers.fields.points: min is above max: no value could pass"
+    )),
+    ("      points: {type: int}", "      points: {type: date, min: tomorrow}", (
+        "11: databases.customers.fields.points: min of a date is a date such as 2026-11-22"
+    )),
+    ("      points: {type: int}", "      points: {type: date, format: DD/MM/YYYY}", (
+        "11: databases.customers.fields.points: format is a strptime pattern: %d/%m/%Y reads 31/12/2026"
+    )),
+    ("      points: {type: int}", "      points: {type: string, pattern: '['}", (
+        "11: databases.customers.fields.points.pattern: not a regular expression: unterminated character set at position 0"
+    )),
+    ("      points: {type: int}", "      points: int", (
+        "11: databases.customers.fields.points: expected a mapping of keys"
+    )),
+    ("      points: {type: int}", "      points:", (
+        "11: databases.customers.fields.points: expected a mapping of keys; the key has no value"
+    )),
+    ("      points: {type: int}", "      points: {required: yes, type: int}", (
+        "11: databases.customers.fields.points.required: expected true or false; YAML 1.2 knows only these two words"
+    )),
+    ("      tier: {type: enum, options: [Bronze, Silver]}", "      tier: {type: enum}", (
+        "10: databases.customers.fields.tier: an enum needs options: [first, second, ...]"
+    )),
+    ("      tier: {type: enum, options: [Bronze, Silver]}", "      tier: {type: enum, options: [A, A]}", (
+        "10: databases.customers.fields.tier: options repeat a value"
+    )),
+    ("      tier: {type: enum, options: [Bronze, Silver]}", "      tier: {type: enum, options: [1, two]}", (
+        "10: databases.customers.fields.tier.options.0: expected text; put it in quotes, else YAML reads a number, true or false"
+    )),
+    ("    key: customer_id", "    key: custmer_id", "2: databases.customers: the key 'custmer_id' is not one of the fields"),
+    ("    table: crm.customers", "    table: a.b.c", (
+        r"3: databases.customers.table: must look like ^([A-Za-z_][A-Za-z0-9_]{0,62}\.)?[A-Za-z_][A-Za-z0-9_]{0,62}$"
+    )),
+    ("      newsletter: {channels: [email]}", "      newsletter: {channels: []}", (
+        "13: databases.customers.resources.newsletter.channels: needs at least one entry"
+    )),
+    ("      newsletter: {channels: [email]}", "      newsletter: {channels: [emial]}", (
+        "13: databases.customers.resources.newsletter.channels.0: did you mean 'email'?"
+    )),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("old", "new", "expected"), DATABASE_CASES)
+def test_a_mistake_in_databases_names_line_key_and_what_belongs_there(
+    tmp_path: Path, old: str, new: str, expected: str
+) -> None:
+    found = mistakes(tmp_path, databases=with_line(DATABASES, old, new))
+    assert found[0] == f"databases.yaml:{expected}"
+    assert found[1:] == ["imports/loyalty.yaml:1: database: 'customers' cannot be used; mend databases.yaml first"]
+
+
+IMPORT_CASES = [
+    ("database: customers", "database: custmers", ["1: database: there is no 'custmers'; did you mean 'customers'?"]),
+    ("  connection: vendor", "  connection: vendr", ["3: source.connection: there is no 'vendr'; did you mean 'vendor'?"]),
+    ("  connection: vendor", "  connection: nobody", [
+        "3: source.connection: there is no 'nobody'; known are: shop_db, uploads, vendor",
+    ]),
+    ("  connection: vendor", "  connection: shop_db", [
+        "4: source.file: a postgresql connection takes a query or a table, not a file",
+    ]),
+    ("  file: loyalty/Customers", "  file: a/b/c/Customers", [
+        "2: source: a file is at most two folders deep: Folder/Subfolder/Name, without '..'",
+    ]),
+    ("  file: loyalty/Customers", "  file: ../Customers", [
+        "2: source: a file is at most two folders deep: Folder/Subfolder/Name, without '..'",
+    ]),
+    ("  file: loyalty/Customers", "  query: SELECT 1", [
+        "2: source: a sftp connection delivers files, not queries or tables; give file: Folder/Name",
+    ]),
+    ("  CID: customer_id", "  CID: tier", [
+        "5: columns: one column must be mapped to the match key 'customer_id'",
+        "7: columns.Tier: 'tier' is already filled from CID",
+    ]),
+    ("  Tier: tier", "  Tier: teir", [
+        "7: columns.Tier: 'teir' is not a field of the database; did you mean 'tier'? A new field needs a type: "
+        "{field: teir, type: string}",
+    ]),
+    ("  Tier: tier", "  Tier: loyalty_class", [
+        "7: columns.Tier: 'loyalty_class' is not a field of the database; give its type: {field: loyalty_class, type: string}",
+    ]),
+    ("  Tier: tier", "  Tier: {field: segment, type: string}", [
+        "7: columns.Tier: 'segment' is reserved in databases.yaml; choose another field name",
+    ]),
+    ("  Tier: tier", "  Tier: {field: points, type: string}", [
+        "7: columns.Tier: 'points' is int in databases.yaml and string here; a field's type can't change",
+    ]),
+    ("  Tier: tier", "  Tier: {feild: tier}", [
+        "7: columns.Tier.field: this key is required",
+        "7: columns.Tier.feild: unknown key; did you mean 'field'?",
+    ]),
+    ("  Tier: tier", "  Tier: [tier]", ["7: columns.Tier: expected text"]),
+    ("  Tier: tier", "  Tier: 007", [
+        "7: columns.Tier: a name is a letter, then letters, digits and _, at most 63 characters",
+    ]),
+    ("  Tier: tier", "  Tier: tier\n  A: points\n  B: email\n  C: {field: c, type: int}", [
+        "5: columns: 5 fields besides the key, and max_fields_per_import is 3; split the import by subject, or raise the "
+        "limit in databases.yaml",
+    ]),
+    ("rejects: {max_rows: 10}", "rejects: {max_rows: ten}", ["9: rejects.max_rows: expected a whole number"]),
+    ("rejects: {max_rows: 10}", "rejects: {max_percent: 101}", ["9: rejects.max_percent: must be at most 100"]),
+    ("rejects: {max_rows: 10}", "rejects: {unlimited: true, max_rows: 1}", [
+        "9: rejects: unlimited: true contradicts max_rows and max_percent",
+    ]),
+    ("rejects: {max_rows: 10}", "mode: addonly", [
+        "9: mode: expected one of add_and_update, add_only, update_only; did you mean 'add_only'?",
+    ]),
+    ("rejects: {max_rows: 10}", "mod: add_only", ["9: mod: unknown key; did you mean 'mode'?"]),
+    ("rejects: {max_rows: 10}", "match: {by: fild}", ["9: match.by: did you mean 'field'?"]),
+    ("rejects: {max_rows: 10}", "match: email_profile", [
+        "9: match: no column is mapped to a field of type email; map one, or name it in match.column",
+    ]),
+    ("rejects: {max_rows: 10}", "schedule: {every: 7m}", [
+        "9: schedule: every must divide an hour or a day evenly: 5m, 15m, 1h, 6h, 12h, 24h ...",
+    ]),
+    ("rejects: {max_rows: 10}", "schedule: {every: 6 hours}", [
+        "9: schedule.every: a duration is a whole number and a unit: 90s, 10m, 6h, 1d or 2w",
+    ]),
+    ("rejects: {max_rows: 10}", "schedule: {every: 6h, start: 6 o'clock}", [
+        "9: schedule.start: expected a time such as 2026-11-22T06:00",
+    ]),
+    ("rejects: {max_rows: 10}", "schedule: {every: 6h, timezone: Europe/Lndon}", [
+        "9: schedule.timezone: 'Europe/Lndon' is not an IANA time zone such as Europe/London or UTC",
+    ]),
+    ("rejects: {max_rows: 10}", "schedule: daily", ["9: schedule: expected a mapping of keys"]),
+    ("rejects: {max_rows: 10}", "owners: ann@example.com", ["9: owners: expected a list such as [a, b]"]),
+    ("rejects: {max_rows: 10}", "notify: [{on: [fail], to: mailto://ops@example.com}]", [
+        "9: notify.0.on.0: expected one of failed, rejected, recovered, late, volume; did you mean 'failed'?",
+        f"9: notify.0.to: {LITERAL}",
+    ]),
+    ("rejects: {max_rows: 10}", "subscriptions: [{resource: newsleter, channel: email, contact: E, status: subscribed}]", [
+        "9: subscriptions.0.resource: there is no 'newsleter'; did you mean 'newsletter'?",
+    ]),
+    ("rejects: {max_rows: 10}", "subscriptions: [{resource: newsletter, channel: sms, contact: E, status: subscribed}]", [
+        "9: subscriptions.0.channel: 'newsletter' has no channel sms; it has email",
+    ]),
+    ("rejects: {max_rows: 10}", "geo: {ip: IP, country: land}", ["9: geo.country: 'land' is not a field of the database"]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("old", "new", "expected"), IMPORT_CASES)
+def test_a_mistake_in_an_import_names_line_key_and_what_belongs_there(
+    tmp_path: Path, old: str, new: str, expected: list[str]
+) -> None:
+    found = mistakes(tmp_path, loyalty=with_line(IMPORT, old, new))
+    assert found == [f"imports/loyalty.yaml:{line}" for line in expected]
+
+
+FILE_CASES: list[tuple[str, str | bytes | None, str]] = [
+    ("connections", None, "connections.yaml:1: the file is missing"),
+    ("databases", None, "databases.yaml:1: the file is missing"),
+    ("connections", "", "connections.yaml:1: the file is empty"),
+    ("databases", "# nothing\n", "databases.yaml:1: the file is empty"),
+    ("loyalty", "- a\n- b\n", "imports/loyalty.yaml:1: expected a mapping of keys"),
+    ("loyalty", b"database: customers\n# caf\xe9\n", "imports/loyalty.yaml:2: not UTF-8 text; save the file as UTF-8"),
+    ("loyalty", "database: customers\ncolumns: {a: b\n", "imports/loyalty.yaml:3: not YAML: did not find expected ',' or '}'"),
+    ("loyalty", "a: 1\n\tb: 2\n", "imports/loyalty.yaml:2: not YAML: found a tab character that violates indentation"),
+    ("loyalty", "a: 1\n---\nb: 2\n", "imports/loyalty.yaml:2: not YAML: but found another document"),
+    ("loyalty", "a: *b\n", "imports/loyalty.yaml:1: not YAML: found undefined alias"),
+    ("loyalty", "a: &a [*a]\n", "imports/loyalty.yaml:1: an alias (*name) unfolds without end"),
+    ("loyalty", "a: !!python/object:os.system {}\n", (
+        "imports/loyalty.yaml:1: a: the tag tag:yaml.org,2002:python/object:os.system is not read here"
+    )),
+    ("loyalty", "a: !!int x\n", "imports/loyalty.yaml:1: not YAML: a tag such as !!int stands before a value it cannot hold"),
+    ("loyalty", "? [a]\n: b\n", "imports/loyalty.yaml:1: a key must be text"),
+    ("loyalty", IMPORT.replace("  Tier: tier\n", "  Tier: tier\n  Tier: points\n"), (
+        "imports/loyalty.yaml:8: columns.Tier: the key stands here twice, first in line 7"
+    )),
+    ("loyalty", "a: " + "[" * 2_000 + "]" * 2_000, "imports/loyalty.yaml:1: not YAML: exceeded maximum nesting depth"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "content", "expected"), FILE_CASES)
+def test_a_file_that_cannot_be_read_is_one_mistake_with_its_line(
+    tmp_path: Path, name: str, content: str | bytes | None, expected: str
+) -> None:
+    assert mistakes(tmp_path, **{name: content})[0] == expected
+
+
+def test_a_bomb_of_aliases_is_refused_at_once(tmp_path: Path) -> None:
+    rows = ["a0: &a0 [x, x, x, x, x, x, x, x, x]"]
+    rows += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 9)]
+    found = mistakes(tmp_path, loyalty="\n".join(rows))
+    assert len(found) == 1
+    assert found[0].endswith("an alias (*name) unfolds without end")
+
+
+def test_all_mistakes_of_all_files_come_at_once(tmp_path: Path) -> None:
+    found = mistakes(
+        tmp_path,
+        connections=CONNECTIONS.replace("directory: uploads", "directry: uploads"),
+        databases=DATABASES.replace("{type: int}", "{type: integer}"),
+        loyalty=IMPORT.replace("rejects: {max_rows: 10}", "mod: add_only\nevents: 3"),
+        second=IMPORT.replace("vendor", "vendr"),
+    )
+    assert found == [
+        "connections.yaml:2: connections.uploads.directory: this key is required",
+        "connections.yaml:4: connections.uploads.directry: unknown key; did you mean 'directory'?",
+        "databases.yaml:11: databases.customers.fields.points.type: did you mean 'int'?",
+        "imports/loyalty.yaml:9: mod: unknown key; did you mean 'mode'?",
+        "imports/loyalty.yaml:10: events: expected true or false",
+        "imports/loyalty.yaml:1: database: 'customers' cannot be used; mend databases.yaml first",
+        "imports/second.yaml:1: database: 'customers' cannot be used; mend databases.yaml first",
+        "imports/second.yaml:3: source.connection: there is no 'vendr'; did you mean 'vendor'?",
+    ]
+
+
+def test_a_mistake_in_one_entry_breaks_only_what_uses_it(tmp_path: Path) -> None:
+    files = {
+        **RIGHT,
+        "connections.yaml": CONNECTIONS.replace("{env: VENDOR_PW}\n    host_key", "{env: MISSING_PW}\n    host_key"),
+        "imports/uploads.yaml": IMPORT.replace("vendor", "uploads").replace("loyalty/Customers", "Customers"),
+    }
+    project = read_project(write_project(tmp_path, files))
+    assert set(project.imports) == {"uploads"}
+    assert set(project.broken) == {"loyalty"}
+    assert set(project.connections) == {"uploads", "shop_db"}
+
+
+def test_two_imports_that_disagree_on_a_fields_type_are_told(tmp_path: Path) -> None:
+    assert mistakes(tmp_path, second=IMPORT.replace('"decimal(12,2)"', "int")) == [
+        "imports/second.yaml:8: columns.Spent: 'spent' is decimal(12,2) in imports/loyalty.yaml and int here; "
+        "a field's type can't change"
+    ]
+
+
+def test_two_databases_cannot_share_a_table(tmp_path: Path) -> None:
+    second = DATABASES.split("\n", 1)[1].replace("customers:", "copies:").replace("crm.customers", "crm.customers")
+    assert mistakes(tmp_path, databases=DATABASES + second) == [
+        "databases.yaml:15: databases.copies.table: is the table of 'customers' already"
+    ]
+
+
+def test_a_database_holds_at_most_its_number_of_fields(tmp_path: Path) -> None:
+    text = DATABASES.replace("    reserved: [segment]", "    reserved: [segment]\n    max_fields: 4")
+    assert mistakes(tmp_path, databases=text) == [
+        "imports/loyalty.yaml:5: columns: with this import 'customers' has 5 fields, and max_fields is 4"
+    ]
+
+
+@pytest.mark.parametrize("name", ["9lives", "my-feed", "caf\u00e9", "a" * 64])
+def test_an_imports_file_name_is_a_name(tmp_path: Path, name: str) -> None:
+    assert mistakes(tmp_path, **{name: IMPORT}) == [
+        f"imports/{name}.yaml:1: the file's name is the import's name: a letter, then letters, digits and _ only"
+    ]
+
+
+def test_two_files_cannot_have_the_same_name(tmp_path: Path) -> None:
+    write_project(tmp_path, {"imports/loyalty.yml": IMPORT})
+    assert mistakes(tmp_path) == [
+        "imports/loyalty.yml:1: another file in imports/ has this name already; names differ by more than their case"
+    ]
