@@ -5,13 +5,29 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import pytest
 
-from ingest_pipelines_tests.servers import gcs, mysql, postgres, postgres_debian, s3, sftp
+from ingest_pipelines_tests.servers import (
+    browser,
+    clickhouse,
+    gcs,
+    hive,
+    mysql,
+    postgres,
+    postgres_debian,
+    s3,
+    sftp,
+    smtp,
+    snowflake,
+)
 from ingest_pipelines_tests.servers.cut_proxy import CutProxy
 from ingest_pipelines_tests.servers.fleet import Fleet
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
 
 _FLEET = pytest.StashKey[Fleet]()
 
@@ -124,3 +140,63 @@ def mysql_database(mysql_server: mysql.MysqlServer) -> Iterator[mysql.MysqlDatab
     """An empty MariaDB database that only this test uses."""
     with mysql.fresh_database(mysql_server) as database:
         yield database
+
+
+@pytest.fixture(scope="session")
+def clickhouse_server(fleet: Fleet) -> clickhouse.ClickhouseServer:
+    """A ClickHouse, shared by all tests."""
+    return fleet.ask("clickhouse", clickhouse.ClickhouseServer, clickhouse.launch)
+
+
+@pytest.fixture
+def clickhouse_database(clickhouse_server: clickhouse.ClickhouseServer) -> Iterator[clickhouse.ClickhouseDatabase]:
+    """An empty ClickHouse database that only this test uses."""
+    with clickhouse.fresh_database(clickhouse_server) as database:
+        yield database
+
+
+@pytest.fixture(scope="session")
+def hive_server(fleet: Fleet) -> hive.HiveServer:
+    """A HiveServer2, shared by all tests."""
+    return fleet.ask("hive", hive.HiveServer, hive.launch)
+
+
+@pytest.fixture
+def hive_database(hive_server: hive.HiveServer) -> Iterator[hive.HiveDatabase]:
+    """An empty Hive database that only this test uses."""
+    with hive.fresh_database(hive_server) as database:
+        yield database
+
+
+@pytest.fixture(scope="session")
+def snowflake_server(fleet: Fleet) -> snowflake.SnowflakeServer:
+    """Something that speaks Snowflake's protocol, shared by all tests."""
+    return fleet.ask("snowflake", snowflake.SnowflakeServer, snowflake.launch)
+
+
+@pytest.fixture
+def snowflake_database(snowflake_server: snowflake.SnowflakeServer) -> snowflake.SnowflakeDatabase:
+    """An empty Snowflake database that only this test uses."""
+    return snowflake.fresh_database(snowflake_server)
+
+
+@pytest.fixture
+def smtp_server(fleet: Fleet, tmp_path: Path) -> Iterator[smtp.SmtpServer]:
+    """A mail server of this test alone; what was sent is in `letters`."""
+    with smtp.running(tmp_path, fleet.free_port()) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Browser]:
+    """A headless browser, one per worker."""
+    with browser.running() as started:
+        yield started
+
+
+@pytest.fixture
+def page(chromium: Browser) -> Iterator[Page]:
+    """An empty page with its own cookies, large enough for a screenshot."""
+    context = chromium.new_context(viewport={"width": 1440, "height": 900})
+    yield context.new_page()
+    context.close()

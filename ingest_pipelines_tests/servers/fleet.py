@@ -36,7 +36,10 @@ if TYPE_CHECKING:
 else:
     Facts = TypeVar("Facts")
 
-_PATIENCE = 60.0
+_ROOT = Path(__file__).resolve().parents[2]
+"""Servers of our own are modules below it."""
+
+_PATIENCE = 120.0
 """Seconds until a server that is not ready fails its tests."""
 
 
@@ -130,7 +133,7 @@ class Fleet:
         log = folder / "server.log"
         temporary = folder / "tmp"
         temporary.mkdir(exist_ok=True)
-        environment = {**os.environ, "TMPDIR": str(temporary), **(env or {})}
+        environment = {**os.environ, "TMPDIR": str(temporary), "PYTHONPATH": str(_ROOT), **(env or {})}
         environment.pop("PYTHONDONTWRITEBYTECODE", None)
         with log.open("wb") as output:
             process = subprocess.Popen(
@@ -188,7 +191,7 @@ class Fleet:
                 _processes.append(
                     subprocess.Popen(
                         [sys.executable, "-m", "ingest_pipelines_tests.servers.guard", str(self.folder)],
-                        start_new_session=True, stdin=subprocess.DEVNULL,
+                        cwd=_ROOT, start_new_session=True, stdin=subprocess.DEVNULL,
                         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
                     )
                 )  # fmt: skip

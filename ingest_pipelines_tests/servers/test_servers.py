@@ -5,17 +5,24 @@ from __future__ import annotations
 import base64
 import dataclasses
 import io
+import smtplib
+import ssl
 from collections.abc import Callable
+from email.message import EmailMessage
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import paramiko
 import psycopg
 import pymysql
 import pytest
 
-from ingest_pipelines_tests.servers import gcs, mysql, s3
+from ingest_pipelines_tests.servers import clickhouse, gcs, hive, mysql, s3, smtp, snowflake
 from ingest_pipelines_tests.servers.cut_proxy import CutProxy, Fault
 from ingest_pipelines_tests.servers.sftp import SftpServer
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
 
 Proxied = Callable[[str, int], CutProxy]
 
@@ -119,3 +126,76 @@ def test_mysql_answers_its_owner_and_refuses_others(mysql_database: mysql.MysqlD
             pymysql.connect(
                 host=server.host, port=server.port, user=user, password=password, database=mysql_database.name
             )
+
+
+def test_clickhouse_streams_arrow_and_refuses_a_wrong_password(
+    clickhouse_database: clickhouse.ClickhouseDatabase,
+) -> None:
+    from clickhouse_connect.driver.exceptions import DatabaseError
+
+    clickhouse_database.execute(
+        "CREATE TABLE customers (id UInt64, name Nullable(String)) ENGINE = MergeTree ORDER BY id",
+        "INSERT INTO customers SELECT number, if(number % 2 = 0, NULL, 'Zoë') FROM numbers(200000)",
+    )
+    client = clickhouse_database.server.client(clickhouse_database.name)
+    client.insert("customers", [[1_000_000, "Ann"]], column_names=["id", "name"])
+    with client.query_arrow_stream("SELECT * FROM customers WHERE id > {least:UInt64}", {"least": 9}) as batches:
+        assert sum(batch.num_rows for batch in batches) == 199_991
+    with pytest.raises(DatabaseError, match=r"(?i)code: 60\b"):
+        client.query("SELECT * FROM nothing")
+    with pytest.raises(DatabaseError, match="516"):
+        dataclasses.replace(clickhouse_database.server, password="wrong").client()
+
+
+def test_snowflake_hands_out_arrow_and_refuses_a_wrong_password(
+    snowflake_database: snowflake.SnowflakeDatabase,
+) -> None:
+    from snowflake.connector.errors import DatabaseError
+
+    snowflake_database.execute(
+        "CREATE TABLE customers (id NUMBER(38, 0), spent NUMBER(12, 2))", "INSERT INTO customers VALUES (1, 2.50)"
+    )
+    with snowflake_database.connect() as connection:
+        cursor = connection.cursor()
+        cursor.execute("SELECT * FROM customers")
+        table = cursor.fetch_arrow_all(force_return_table=True)
+    assert str(table["SPENT"].type) == "decimal128(12, 2)"
+    forged = dataclasses.replace(snowflake_database.server, password="wrong")
+    with pytest.raises(DatabaseError, match="Incorrect username or password"):
+        snowflake.SnowflakeDatabase(forged, snowflake_database.name).connect()
+
+
+def test_hive_speaks_its_protocol(hive_database: hive.HiveDatabase) -> None:
+    from pyhive import hive as client
+
+    hive_database.execute("CREATE TABLE customers (id bigint, name string)", "INSERT INTO customers VALUES (1, 'Zoë')")
+    server = hive_database.server
+    connection = client.connect(server.host, server.port, server.username, database=hive_database.name)
+    cursor = connection.cursor()
+    cursor.execute("SELECT * FROM customers")
+    assert cursor.fetchall() == [(1, "Zoë")]
+    connection.close()
+
+
+def test_smtp_takes_letters_from_those_who_log_in(smtp_server: smtp.SmtpServer) -> None:
+    letter = EmailMessage()
+    letter["From"], letter["To"], letter["Subject"] = "ingest@example.com", "crm@example.com", "Überfällig"
+    letter.set_content("late")
+    smtp_server.refuse["gone@example.com"] = "550 no such user"
+    with smtplib.SMTP(smtp_server.host, smtp_server.port) as client:
+        with pytest.raises(smtplib.SMTPException):
+            client.send_message(letter)
+        client.starttls(context=ssl.create_default_context(cafile=str(smtp_server.ca_file)))
+        with pytest.raises(smtplib.SMTPAuthenticationError):
+            client.login(smtp_server.username, "wrong")
+        client.login(smtp_server.username, smtp_server.password)
+        client.send_message(letter)
+        with pytest.raises(smtplib.SMTPRecipientsRefused):
+            client.sendmail("ingest@example.com", ["gone@example.com"], "late")
+    assert [received["Subject"] for received in smtp_server.letters] == ["Überfällig"]
+
+
+def test_the_browser_runs_a_page(page: Page) -> None:
+    page.set_content("<h1>?</h1><script>document.querySelector('h1').textContent = 1 + 1</script>")
+    assert page.inner_text("h1") == "2"
+    assert page.screenshot().startswith(b"\x89PNG")
