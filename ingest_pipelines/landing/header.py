@@ -166,5 +166,5 @@ def _places(columns: Sequence[str], column: str) -> str:
 
 def _lacking(column: str, columns: Sequence[str]) -> str:
     folded = {name.strip().casefold(): name for name in columns}
-    near = folded.get(column.strip().casefold()) or next(iter(difflib.get_close_matches(column, columns, n=1)), None)
-    return f"'{shown(column)}' (there is '{shown(near)}')" if near else f"'{shown(column)}'"
+    close = difflib.get_close_matches(column.strip().casefold(), folded, n=1)
+    return f"'{shown(column)}' (there is '{shown(folded[close[0]])}')" if close else f"'{shown(column)}'"

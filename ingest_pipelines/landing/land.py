@@ -19,7 +19,7 @@ from ingest_pipelines.landing.unpack import Gunzip, unzip
 from ingest_pipelines.model import Item, Landing, SourceFile
 
 RESUMES = 5
-"""How often a read that broke off goes on from where it stopped; each time must bring new bytes."""
+"""How often a read that broke off goes on from where it stopped. Two in a row without new bytes end it."""
 
 FREE_EXPANSION = 1 << 20
 """Compressed data may always expand to this many bytes; beyond, `max_expansion` holds."""
@@ -140,7 +140,7 @@ class _Spooled:
 
 def _resumed(item: Item, before: SourceFile, source: Readable) -> Iterator[bytes]:
     """The file's bytes, each once, however often the source breaks off."""
-    received, resumes = 0, 0
+    received, resumes, idle = 0, 0, 0
     while True:
         start = received
         try:
@@ -154,7 +154,8 @@ def _resumed(item: Item, before: SourceFile, source: Readable) -> Iterator[bytes
             raise SourceUnavailable(f"{item.uri}: the source ended after {received} of {before.size} bytes")
         except SourceUnavailable:
             resumes += 1
-            if received == start or resumes > RESUMES:
+            idle = idle + 1 if received == start else 0
+            if idle > 1 or resumes > RESUMES:
                 raise
         with contextlib.suppress(SourceUnavailable):
             now = source.stat(item.path)

@@ -73,7 +73,8 @@ def _pieces(file: FileIO) -> Iterator[tuple[memoryview, Bytes]]:
     while (got := file.readinto(view[held:])) or held:
         held += got or 0
         cut = held if not got else buffer.rfind(b"\n", 0, held) + 1 or _cut(array, held)
-        yield view[:cut], array[:cut]
+        if cut:
+            yield view[:cut], array[:cut]
         rest = held - cut
         buffer[:rest] = buffer[cut:held]
         held = rest
@@ -176,7 +177,7 @@ class _Walk:
                     raise ItemRefused(
                         f"{uri}, line {line}: the quote that opens here closes {where} with text after it",
                         line=line,
-                        hint='a quote inside a quoted cell is written twice: "a 5"" disk"',
+                        hint='a quote inside a quoted cell is written twice: "a ""b"" c"',
                     )
                 inside, closed = False, position
             elif closed >= 0 and position == closed + 1:

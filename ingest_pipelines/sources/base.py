@@ -65,8 +65,12 @@ class FileSource(Protocol):
         """Chunks of at most CHUNK bytes. `version` pins a version where the source keeps several."""
         ...
 
-    def move(self, path: str, folder: str) -> None:
-        """Moves the file into `folder` (made if missing): copy, verify, delete; done twice is safe."""
+    def move(self, path: str, folder: str, expected: SourceFile | None = None) -> None:
+        """Moves the file into `folder` (made if missing), overwriting nothing there; done twice is safe.
+
+        Args:
+            expected: the file as it was loaded. Raises ItemChanged, and moves nothing, if it is another by now.
+        """
         ...
 
     def probe(self) -> Iterator[Step]:

@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 
 KEEP_ALIVE_SECONDS = 15
 
+MAX_NAME_BYTES = 255
+"""Longest name in every common file system. SFTP has no error of its own for a longer one."""
+
 _CIPHERS = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com", "aes128-ctr", "aes192-ctr", "aes256-ctr")
 """Fastest first: GCM needs no second pass for the checksum."""
 
@@ -153,6 +156,8 @@ class Sftp:
 
     def _remote(self, path: str, *, file: bool = False) -> str:
         parts = segments(path) if path or file else ()
+        if any(len(part.encode("utf-8", "surrogatepass")) > MAX_NAME_BYTES for part in parts):
+            raise ItemGone(f"there is no file '{shown(path)}': the name is too long")
         return posixpath.join(self._connection.root or ".", *parts)
 
     def _connect(self) -> None:

@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from typing import Protocol, cast
 
 import paramiko
-from paramiko.common import int64  # type: ignore[attr-defined]  # not in the stubs
 from paramiko.sftp import (
     CMD_CLOSE,
     CMD_DATA,
@@ -22,6 +21,7 @@ from paramiko.sftp import (
     CMD_READDIR,
     CMD_STATUS,
     SFTP_FLAG_READ,
+    int64,
 )
 
 from ingest_pipelines.sources.base import CHUNK

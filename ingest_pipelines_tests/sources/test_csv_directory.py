@@ -1,0 +1,97 @@
+"""Local uploads: the contract, and what only a local directory can do wrong."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from ingest_pipelines.config.connections import CsvConnection
+from ingest_pipelines.config.imports import Limits
+from ingest_pipelines.errors import ItemGone, SourceDenied
+from ingest_pipelines.landing import land_file
+from ingest_pipelines.model import Item, ItemKey
+from ingest_pipelines.sources import open_files, open_item, open_upload
+from ingest_pipelines.sources.base import FileSource
+from ingest_pipelines_tests.sources.contract import SourceContract
+
+
+class LocalPlace:
+    """A directory."""
+
+    secrets = ()
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def source(self) -> FileSource:
+        return open_files(CsvConnection(type="csv", directory=str(self.folder)))
+
+    def put(self, path: str, content: bytes) -> None:
+        (self.folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (self.folder / path).write_bytes(content)
+
+    def get(self, path: str) -> bytes | None:
+        return (self.folder / path).read_bytes() if (self.folder / path).exists() else None
+
+
+@pytest.fixture
+def place(tmp_path_factory: pytest.TempPathFactory) -> LocalPlace:
+    return LocalPlace(tmp_path_factory.mktemp("uploads"))
+
+
+class TestCsvDirectory(SourceContract):
+    """The contract."""
+
+
+def test_symbolic_links_are_not_followed(place: LocalPlace, tmp_path: Path) -> None:
+    (tmp_path / "outside.csv").write_text("secret")
+    (place.folder / "link.csv").symlink_to(tmp_path / "outside.csv")
+    (place.folder / "folder").symlink_to(tmp_path)
+    (place.folder / "loop").symlink_to(place.folder)
+    with place.source() as source:
+        assert source.listing().files == ()
+        for path in ("link.csv", "folder/outside.csv"):
+            with pytest.raises(ItemGone):
+                source.stat(path)
+            with pytest.raises(ItemGone):
+                list(source.read(path))
+
+
+def test_a_name_that_is_not_utf8_does_not_hide_the_others(place: LocalPlace) -> None:
+    place.put("a.csv", b"1")
+    os.close(os.open(os.fsencode(place.folder) + b"/caf\xe9.csv", os.O_CREAT | os.O_WRONLY))
+    with place.source() as source:
+        assert [file.path for file in source.listing().files] == ["a.csv"]
+
+
+def test_a_missing_directory_is_named_with_what_to_do(tmp_path: Path) -> None:
+    source = open_files(CsvConnection(type="csv", directory=str(tmp_path / "no")))
+    with pytest.raises(SourceDenied, match="no does not exist"), source:
+        pass
+    (step,) = source.probe()
+    assert (step.name, step.ok) == ("folder", False)
+    assert step.hint
+
+
+def test_a_missing_folder_of_an_import_is_an_error_and_not_an_empty_listing(place: LocalPlace) -> None:
+    with place.source() as source, pytest.raises(SourceDenied, match="loyalty does not exist"):
+        source.listing("loyalty")
+
+
+def test_a_file_that_a_person_names_lands_from_wherever_it_is(place: LocalPlace, tmp_path: Path) -> None:
+    path = tmp_path / "fixed rejects.csv"
+    path.write_bytes(b"id\n1\n")
+    item = Item("loyalty", ItemKey("k"), "replay", uri=open_upload(path).uri(""), path=str(path))
+    assert item.uri == f"file://{path}"
+    with open_item(item, CsvConnection(type="csv", directory=str(place.folder))) as source:
+        assert land_file(item, source, tmp_path / "spool", Limits()).path.read_bytes() == b"id\n1\n"
+        (step,) = source.probe()
+        assert step.ok
+        source.move(str(path), "archive")
+    assert path.exists()
+    path.unlink()
+    with pytest.raises(ItemGone):
+        open_upload(path).stat("")
+    assert not next(iter(open_upload(path).probe())).ok

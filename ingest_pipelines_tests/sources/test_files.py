@@ -1,0 +1,231 @@
+"""Which files an import takes, in which order, under which keys."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Literal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ingest_pipelines.errors import ItemGone, UsageError
+from ingest_pipelines.model import SourceFile
+from ingest_pipelines.sources import SOURCES, open_files
+from ingest_pipelines.sources.base import Listing
+from ingest_pipelines.sources.files import (
+    Picked,
+    fingerprint_of,
+    item_of,
+    listing_of,
+    pick_files,
+    safe_name,
+    segments,
+    serial_of,
+    visible,
+)
+
+NOW = datetime(2026, 11, 22, 12, 0, 0, tzinfo=UTC)
+MINUTE = timedelta(minutes=1)
+
+
+def listed(*ages: tuple[str, float]) -> Listing:
+    """Files by path and age in seconds."""
+    return Listing(tuple(SourceFile(path, 10, NOW - timedelta(seconds=age)) for path, age in ages))
+
+
+def picked(
+    listing: Listing, pick: Literal["last", "all"] = "last", settle: int = 30, file: str = "drop/Customers"
+) -> Picked:
+    return pick_files(listing, file, pick, NOW, timedelta(seconds=settle))
+
+
+def paths(files: tuple[SourceFile, ...]) -> list[str]:
+    return [file.path for file in files]
+
+
+SERIALS: list[tuple[str, int | Literal[False] | None]] = [
+    ("drop/Customers.csv", None),
+    ("drop/Customers.CSV", None),
+    ("drop/Customers.csv.gz", None),
+    ("drop/Customers_1767225600.csv", 1767225600),
+    ("drop/Customers_0007.csv.zip", 7),
+    ("drop/Customers_.csv", False),
+    ("drop/Customers_12a.csv", False),
+    ("drop/Customers_-1.csv", False),
+    ("drop/Customers_1_2.csv", False),
+    ("drop/Customers_١.csv", False),
+    ("drop/Customers_1234567890123456789.csv", False),
+    ("drop/customers.csv", False),
+    ("drop/CustomersNew.csv", False),
+    ("drop/Customers.txt", False),
+    ("drop/Customers.csv.bak", False),
+    ("drop/Customers.csv\n", False),
+    ("drop/.csv", False),
+    ("Customers.csv", False),
+    ("other/Customers.csv", False),
+    ("drop/deep/Customers.csv", False),
+]
+
+
+@pytest.mark.parametrize(("path", "serial"), SERIALS)
+def test_a_name_belongs_to_the_import_or_does_not(path: str, serial: int | Literal[False] | None) -> None:
+    found = serial_of(path, "drop/Customers")
+    assert found == serial
+    assert type(found) is type(serial)
+    assert serial_of(path, "/drop/Customers.csv") == serial
+
+
+def test_a_name_typed_in_another_unicode_form_is_the_same_name() -> None:
+    assert serial_of("Mu\u0308ller_3.csv", "M\u00fcller") == 3
+
+
+def test_a_tick_takes_the_last_modified_file_whatever_its_serial() -> None:
+    found = picked(listed(("drop/Customers_9.csv", 500), ("drop/Customers_1.csv", 100), ("drop/Customers.csv", 900)))
+    assert paths(found.files) == ["drop/Customers_1.csv"]
+    assert found.matching == 3
+
+
+def test_all_takes_every_file_in_the_order_of_time_then_serial() -> None:
+    found = picked(
+        listed(
+            ("drop/Customers_10.csv", 100),
+            ("drop/Customers_9.csv", 100),
+            ("drop/Customers.csv", 100),
+            ("drop/Customers_1.csv", 90),
+            ("drop/Customers_99.csv", 101),
+            ("drop/Other.csv", 10_000),
+        ),
+        "all",
+    )
+    assert paths(found.files) == [
+        "drop/Customers_99.csv",
+        "drop/Customers.csv",
+        "drop/Customers_9.csv",
+        "drop/Customers_10.csv",
+        "drop/Customers_1.csv",
+    ]
+
+
+def test_a_file_that_may_still_be_growing_is_waited_for_and_no_older_one_taken() -> None:
+    listing = listed(("drop/Customers_1.csv", 500), ("drop/Customers_2.csv", 29))
+    found = picked(listing)
+    assert (paths(found.files), paths(found.unsettled)) == ([], ["drop/Customers_2.csv"])
+    found = picked(listing, "all")
+    assert (paths(found.files), paths(found.unsettled)) == (["drop/Customers_1.csv"], ["drop/Customers_2.csv"])
+    assert paths(picked(listing, settle=29).files) == ["drop/Customers_2.csv"]
+    assert paths(picked(listing, settle=0).files) == ["drop/Customers_2.csv"]
+
+
+def test_a_file_from_a_server_whose_clock_is_ahead_settles_by_our_clock() -> None:
+    listing = listed(("drop/Customers.csv", -7200))
+    assert picked(listing).files == ()
+    key = fingerprint_of(listing.files[0])
+    settle = timedelta(seconds=30)
+    waiting = pick_files(listing, "drop/Customers", "last", NOW, settle, {key: NOW - timedelta(seconds=29)})
+    assert waiting.files == ()
+    settled = pick_files(listing, "drop/Customers", "last", NOW, settle, {key: NOW - settle})
+    assert settled.files == listing.files
+    assert picked(listing, settle=0).files == listing.files
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from([path for path, _ in SERIALS]), st.integers(-100, 1000)), max_size=12),
+    st.sampled_from(["last", "all"]),
+)
+def test_picking_never_invents_loses_or_doubles_a_file(
+    files: list[tuple[str, int]], pick: Literal["last", "all"]
+) -> None:
+    listing = listed(*dict(files).items())
+    found = picked(listing, pick)
+    mine = [file for file in listing.files if serial_of(file.path, "drop/Customers") is not False]
+    assert found.matching == len(mine)
+    assert len({*found.files, *found.unsettled}) == len(found.files) + len(found.unsettled)
+    assert {*found.files, *found.unsettled} <= set(mine)
+    if pick == "all":
+        assert {*found.files, *found.unsettled} == set(mine)
+    elif mine:
+        (only,) = (*found.files, *found.unsettled)
+        assert only.modified_at == max(file.modified_at for file in mine)
+
+
+def test_an_item_carries_what_finds_and_orders_it() -> None:
+    file = SourceFile("drop/Customers_1767225600.csv", 1234, datetime(2026, 11, 22, 9, 15, tzinfo=UTC), "etag")
+    item = item_of("loyalty", file, "sftp://h:22/drop/Customers_1767225600.csv", source="drop/Customers")
+    assert re.fullmatch(r"2026-11-22T09-15-00Z_Customers_1767225600\.csv_[0-9a-f]{8}", item.key)
+    assert (item.kind, item.path, item.size, item.serial, item.version) == ("file", file.path, 1234, 1767225600, "etag")
+    assert item.modified_at == file.modified_at
+    assert item.fingerprint.startswith(item.key[-8:])
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        SourceFile("drop/a.csv", 11, NOW),
+        SourceFile("drop/a.csv", 10, NOW + timedelta(microseconds=1)),
+        SourceFile("drop/a.csv", 10, NOW, "v2"),
+        SourceFile("drop/b.csv", 10, NOW),
+    ],
+)
+def test_another_size_time_version_or_name_is_another_item(other: SourceFile) -> None:
+    first = SourceFile("drop/a.csv", 10, NOW)
+    assert fingerprint_of(first) != fingerprint_of(other)
+    assert item_of("x", first, f"f:{first.path}").key != item_of("x", other, f"f:{other.path}").key
+
+
+def test_the_same_moment_in_another_zone_is_the_same_item() -> None:
+    there = NOW.astimezone().replace(tzinfo=NOW.astimezone().tzinfo)
+    assert fingerprint_of(SourceFile("a.csv", 1, NOW)) == fingerprint_of(SourceFile("a.csv", 1, there))
+
+
+@given(st.text(max_size=300))
+def test_every_name_becomes_a_key_that_dagster_takes(name: str) -> None:
+    item = item_of("x", SourceFile(name or "a", 1, NOW), "uri")
+    assert re.fullmatch(r"[A-Za-z0-9._-]{1,200}", item.key)
+    assert not safe_name(name).startswith(".")
+
+
+@pytest.mark.parametrize("path", ["a.csv", "a/b.csv", "a/b/c.csv", "..a/b..csv", "a b/c\n.csv"])
+def test_a_path_below_the_root_is_its_segments(path: str) -> None:
+    assert "/".join(segments(path)) == path
+
+
+@pytest.mark.parametrize("path", ["", "/a", "a/", "a//b", ".", "..", "a/../b", "a/.", "../a", "a\0b"])
+def test_a_path_that_may_leave_the_root_is_no_file(path: str) -> None:
+    with pytest.raises(ItemGone):
+        segments(path)
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.part.csv", "~a.csv", "a", "tmp", "Größe.csv", "a.csv "])
+def test_ordinary_names_are_visible(name: str) -> None:
+    assert visible(name)
+
+
+@pytest.mark.parametrize(
+    "name", ["", ".", "..", ".a.csv", "a.part", "a.TMP", "a.filepart", "a~", "a/b", "a\0", "\udce9"]
+)
+def test_hidden_partial_and_impossible_names_are_invisible(name: str) -> None:
+    assert not visible(name)
+
+
+def test_a_flat_store_is_seen_as_folders() -> None:
+    flat = [SourceFile(path, 1, NOW) for path in ("b", "a/b/c/d", "a/b/c", ".x/y", "a/.x", "a//b", "/a", "a/../b")]
+    found = listing_of(flat)
+    assert paths(found.files) == ["a/b/c", "b"]
+    assert found.too_deep == 1
+
+
+def test_every_registered_source_is_there() -> None:
+    from importlib import import_module
+
+    for place in SOURCES.values():
+        module, name = place.split(":")
+        assert isinstance(getattr(import_module(module), name), type)
+
+
+def test_a_connection_of_queries_has_no_files() -> None:
+    from ingest_pipelines.config.connections import MysqlConnection
+
+    with pytest.raises(UsageError, match="a mysql connection has no files"):
+        open_files(MysqlConnection(type="mysql", host="h", database="d", username="u"))
