@@ -18,12 +18,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
+import lz4.frame
 from chdb.session import Session
-
-if sys.version_info >= (3, 14):
-    from compression import zstd
-else:
-    from backports import zstd
 
 CHUNK = 1 << 20
 
@@ -41,7 +37,11 @@ FORMAT = re.compile(r"\bFORMAT\s+(\w+)\s*;?\s*$", re.IGNORECASE)
 INSERT_WITH_DATA = re.compile(rb"\s*INSERT\b[^\n]*?\bFORMAT\s+\w+[ \t]*\n", re.IGNORECASE)
 READS = re.compile(r"\s*(/\*.*?\*/\s*)*(SELECT|WITH|SHOW|DESC|DESCRIBE|EXISTS|EXPLAIN)\b", re.IGNORECASE | re.DOTALL)
 
-DECODERS: dict[str | None, Callable[[bytes], bytes]] = {None: bytes, "gzip": gzip.decompress, "zstd": zstd.decompress}
+DECODERS: dict[str | None, Callable[[bytes], bytes]] = {
+    None: bytes,
+    "gzip": gzip.decompress,
+    "lz4": lz4.frame.decompress,
+}
 
 
 class Refused(Exception):
