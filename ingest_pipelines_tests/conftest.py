@@ -15,6 +15,7 @@ from ingest_pipelines_tests.servers import (
     clickhouse,
     gcs,
     hive,
+    mssql,
     mysql,
     postgres,
     postgres_debian,
@@ -165,6 +166,19 @@ def hive_server(fleet: Fleet) -> hive.HiveServer:
 def hive_database(hive_server: hive.HiveServer) -> Iterator[hive.HiveDatabase]:
     """An empty Hive database that only this test uses."""
     with hive.fresh_database(hive_server) as database:
+        yield database
+
+
+@pytest.fixture(scope="session")
+def mssql_server(fleet: Fleet) -> mssql.MssqlServer:
+    """A stand-in for SQL Server, shared by all tests."""
+    return fleet.ask("mssql", mssql.MssqlServer, mssql.launch)
+
+
+@pytest.fixture
+def mssql_database(mssql_server: mssql.MssqlServer) -> Iterator[mssql.MssqlDatabase]:
+    """An empty database of the SQL Server stand-in that only this test uses."""
+    with mssql.fresh_database(mssql_server) as database:
         yield database
 
 

@@ -8,6 +8,9 @@ import io
 import smtplib
 import ssl
 from collections.abc import Callable
+from contextlib import closing
+from datetime import date, datetime
+from decimal import Decimal
 from email.message import EmailMessage
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,7 +20,7 @@ import psycopg
 import pymysql
 import pytest
 
-from ingest_pipelines_tests.servers import clickhouse, gcs, hive, mysql, s3, smtp, snowflake
+from ingest_pipelines_tests.servers import clickhouse, gcs, hive, mssql, mysql, s3, smtp, snowflake
 from ingest_pipelines_tests.servers.cut_proxy import CutProxy, Fault
 from ingest_pipelines_tests.servers.sftp import SftpServer
 
@@ -175,6 +178,30 @@ def test_hive_speaks_its_protocol(hive_database: hive.HiveDatabase) -> None:
     cursor.execute("SELECT * FROM customers")
     assert cursor.fetchall() == [(1, "Zoë")]
     connection.close()
+
+
+def test_the_sql_server_stand_in_convinces_microsofts_driver(mssql_database: mssql.MssqlDatabase) -> None:
+    import mssql_python
+
+    mssql_database.execute(
+        "CREATE TABLE customers (id bigint, name nvarchar(50), spent decimal(12, 2), born date, seen datetime2, "
+        "vip bit)",
+        "INSERT INTO customers SELECT i, concat('Zoë ', i), i * 0.25, '2001-12-31', '2026-01-01 01:02:03.123456', 1 "
+        "FROM generate_series(1, 20000) AS g(i)",
+        "INSERT INTO customers (id) VALUES (0)",
+    )
+    with closing(mssql_database.connect()) as connection:
+        cursor = connection.execute("SELECT TOP 2 * FROM customers WHERE id >= ? ORDER BY id", 0)
+        assert tuple(cursor.fetchall()[1]) == (
+            1, "Zoë 1", Decimal("0.25"), date(2001, 12, 31), datetime(2026, 1, 1, 1, 2, 3, 123456), True,
+        )  # fmt: skip
+        assert connection.execute("SELECT * FROM customers").arrow().num_rows == 20_001
+        with pytest.raises(mssql_python.Error, match="Invalid object name"):
+            connection.execute("SELECT * FROM nothing")
+    with pytest.raises(mssql_python.Error, match="Login failed"):
+        mssql.MssqlDatabase(dataclasses.replace(mssql_database.server, password="x"), "master").connect()
+    with pytest.raises(mssql_python.Error, match="Cannot open database"):
+        mssql.MssqlDatabase(mssql_database.server, "nowhere").connect()
 
 
 def test_smtp_takes_letters_from_those_who_log_in(smtp_server: smtp.SmtpServer) -> None:
