@@ -8,6 +8,7 @@ from typing import Any, Self
 
 from dagster._serdes import ConfigurableClassData
 from dagster_postgres import DagsterPostgresStorage
+from sqlalchemy import create_engine
 
 from ingest_pipelines.config import Settings, read_settings
 from ingest_pipelines.orchestration.site import DAGSTER_DATABASE, embedded_server
@@ -23,8 +24,19 @@ class RunStorage(DagsterPostgresStorage):
 
     @classmethod
     def from_config_value(cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, Any]) -> Self:
-        """The storage that the environment names."""
-        return cls(postgres_url=storage_url(read_settings()), inst_data=inst_data)
+        """The storage that the environment names, all of it over one connection that is kept open.
+
+        Dagster by itself connects anew for every event, some 150 times in a run of ten rows. Here a connection is
+        asked whether it still lives before it is used, and given up after a minute: a firewall may have dropped it.
+        """
+        url = storage_url(read_settings())
+        storage = cls(postgres_url=url, inst_data=inst_data)
+        engine = create_engine(
+            url, isolation_level="AUTOCOMMIT", pool_size=1, max_overflow=20, pool_pre_ping=True, pool_recycle=60
+        )
+        for part in (storage._run_storage, storage._event_log_storage, storage._schedule_storage):
+            part._engine = engine
+        return storage
 
 
 def storage_url(settings: Settings) -> str:
