@@ -17,6 +17,7 @@ from ingest_pipelines_tests.servers import (
     hive,
     mssql,
     mysql,
+    oracle,
     postgres,
     postgres_debian,
     s3,
@@ -180,6 +181,19 @@ def mssql_database(mssql_server: mssql.MssqlServer) -> Iterator[mssql.MssqlDatab
     """An empty database of the SQL Server stand-in that only this test uses."""
     with mssql.fresh_database(mssql_server) as database:
         yield database
+
+
+@pytest.fixture(scope="session")
+def oracle_server(fleet: Fleet) -> oracle.OracleServer:
+    """A stand-in for Oracle, shared by all tests."""
+    return fleet.ask("oracle", oracle.OracleServer, oracle.launch)
+
+
+@pytest.fixture
+def oracle_schema(oracle_server: oracle.OracleServer) -> Iterator[oracle.OracleSchema]:
+    """A user of the Oracle stand-in, with an empty schema, that only this test uses."""
+    with oracle.fresh_schema(oracle_server) as schema:
+        yield schema
 
 
 @pytest.fixture(scope="session")

@@ -7,8 +7,9 @@ bind, fetch and fail as they do in production. What they do not prove: the real 
 from __future__ import annotations
 
 import socketserver
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import duckdb
@@ -34,33 +35,51 @@ class Result:
         return self.cursor.fetchmany(count)
 
 
-def translate(sql: str, dialect: str, named: Mapping[str, Any], positional: Sequence[Any] = ()) -> Iterator[exp.Expr]:
-    """Each statement of `sql`, with the values of its parameters in place of `@name`, `:name` and `:1`."""
-    values = iter(positional)
-    seen: dict[str, Any] = {}
-    for statement in sqlglot.parse(sql, read=dialect):
-        if statement is None:
+@dataclass(frozen=True)
+class Statement:
+    """A statement in DuckDB's SQL.
+
+    Attributes:
+        parameters: their names, in small letters.
+        reads: whether it returns rows.
+    """
+
+    sql: str
+    parameters: tuple[str, ...]
+    reads: bool
+
+
+@lru_cache(maxsize=1000)
+def translate(sql: str, dialect: str, adapt: Callable[[exp.Expr], None]) -> tuple[Statement, ...]:
+    """Each statement of `sql`; `@name` and `:name` are parameters.
+
+    Args:
+        adapt: changes a parsed statement where the dialects differ and sqlglot does not know it.
+    """
+    statements = []
+    for parsed in sqlglot.parse(sql, read=dialect):
+        if parsed is None:
             continue
-        for node in list(statement.find_all(exp.Parameter, exp.Placeholder)):
-            name = node.this.name if isinstance(node, exp.Parameter) else str(node.this)
-            if name.lower() in named:
-                node.replace(exp.convert(named[name.lower()]))
-            elif positional:
-                if name not in seen:
-                    seen[name] = next(values)
-                node.replace(exp.convert(seen[name]))
-        yield statement
+        adapt(parsed)
+        names = []
+        for node in list(parsed.find_all(exp.Parameter, exp.Placeholder)):
+            name = (node.this.name if isinstance(node, exp.Parameter) else str(node.this)).lower()
+            node.replace(exp.Placeholder(this=name))
+            names.append(name)
+        reads = isinstance(parsed, exp.Query | exp.Describe | exp.Show)
+        statements.append(Statement(parsed.sql(dialect="duckdb"), tuple(names), reads))
+    return tuple(statements)
 
 
-def run(cursor: duckdb.DuckDBPyConnection, statement: exp.Expr) -> Result:
+def run(cursor: duckdb.DuckDBPyConnection, statement: Statement, values: Mapping[str, Any]) -> Result:
     """The statement's result on DuckDB.
 
     Raises:
         duckdb.Error: as DuckDB says it; the fronts give it their own numbers.
     """
-    cursor.execute(statement.sql(dialect="duckdb"))
+    cursor.execute(statement.sql, {name: values[name] for name in statement.parameters})
     described = tuple((str(column[0]), str(column[1])) for column in cursor.description or ())
-    if isinstance(statement, exp.Query | exp.Describe | exp.Show):
+    if statement.reads:
         return Result(described, 0, cursor)
     written = cursor.fetchone() if [name for name, _ in described] == ["Count"] else None
     return Result((), int(written[0]) if written else 0, cursor)

@@ -20,7 +20,7 @@ import psycopg
 import pymysql
 import pytest
 
-from ingest_pipelines_tests.servers import clickhouse, gcs, hive, mssql, mysql, s3, smtp, snowflake
+from ingest_pipelines_tests.servers import clickhouse, gcs, hive, mssql, mysql, oracle, s3, smtp, snowflake
 from ingest_pipelines_tests.servers.cut_proxy import CutProxy, Fault
 from ingest_pipelines_tests.servers.sftp import SftpServer
 
@@ -202,6 +202,40 @@ def test_the_sql_server_stand_in_convinces_microsofts_driver(mssql_database: mss
         mssql.MssqlDatabase(dataclasses.replace(mssql_database.server, password="x"), "master").connect()
     with pytest.raises(mssql_python.Error, match="Cannot open database"):
         mssql.MssqlDatabase(mssql_database.server, "nowhere").connect()
+
+
+def test_the_oracle_stand_in_convinces_the_thin_driver(oracle_schema: oracle.OracleSchema) -> None:
+    import oracledb
+    import pyarrow
+
+    with closing(oracle_schema.connect()) as connection, connection.cursor() as cursor:
+        cursor.execute(
+            "CREATE TABLE customers (id NUMBER(18), name VARCHAR2(60), spent NUMBER(12, 2), born DATE, seen TIMESTAMP, "
+            "score BINARY_DOUBLE)"
+        )
+        seen = "TIMESTAMP '2026-01-02 03:04:05.678901'"
+        row = (1, "Zoë", Decimal("-12.34"), datetime(2001, 12, 31), 1.5)
+        cursor.execute(f"INSERT INTO customers VALUES (:1, :2, :3, :4, {seen}, :5)", row)
+        assert cursor.rowcount == 1
+        cursor.executemany("INSERT INTO customers (id, spent) VALUES (:1, :2)", [(i, i * 0.25) for i in range(2, 101)])
+        cursor.execute("INSERT INTO customers (id, spent) SELECT i, i / 4 FROM range(101, 3001) t(i)")
+        cursor.execute("SELECT * FROM customers WHERE id = :id", id=1)
+        assert cursor.fetchall() == [
+            (1, "Zoë", -12.34, datetime(2001, 12, 31), datetime(2026, 1, 2, 3, 4, 5, 678901), 1.5)
+        ]
+        assert len(cursor.execute("SELECT * FROM customers ORDER BY id").fetchall()) == 3000
+        table = pyarrow.table(connection.fetch_df_all("SELECT id, spent FROM customers", fetch_decimals=True))
+        assert table.num_rows == 3000
+        assert str(table["SPENT"].type) == "decimal128(12, 2)"
+        cursor.execute("SELECT table_name FROM all_tables WHERE owner = :1", [oracle_schema.username])
+        assert cursor.fetchall() == [("CUSTOMERS",)]
+        with pytest.raises(oracledb.DatabaseError, match="ORA-00942"):
+            cursor.execute("SELECT * FROM nothing")
+    with pytest.raises(oracledb.DatabaseError, match="ORA-01017"):
+        dataclasses.replace(oracle_schema, password="wrong").connect()
+    elsewhere = dataclasses.replace(oracle_schema.server, service="NOWHERE")
+    with pytest.raises(oracledb.OperationalError, match=r"DPY-6001|ORA-12514"):
+        dataclasses.replace(oracle_schema, server=elsewhere).connect()
 
 
 def test_smtp_takes_letters_from_those_who_log_in(smtp_server: smtp.SmtpServer) -> None:

@@ -220,10 +220,10 @@ class Front(socketserver.BaseRequestHandler):
         else:
             for pattern, value in SERVER_VALUES.items():
                 sql = re.sub(pattern, value, sql, flags=re.IGNORECASE)
-            *before, last = map(_with_booleans, translate(sql, "tsql", named))
+            *before, last = translate(sql, "tsql", _use_booleans)
             for statement in before:
-                run(self._cursor, statement)
-            return run(self._cursor, last)
+                run(self._cursor, statement, named)
+            return run(self._cursor, last, named)
         return None
 
     def _send_rows(self, result: Result) -> tuple[bytes, int]:
@@ -299,12 +299,11 @@ def _named(declared: str | None, values: list[Any]) -> dict[str, Any]:
     return {name.lower(): value for name, value in zip(names, values, strict=False)}
 
 
-def _with_booleans(statement: exp.Expr) -> exp.Expr:
+def _use_booleans(statement: exp.Expr) -> None:
     """T-SQL's `bit` is a truth value, DuckDB's a string of bits."""
     for kind in statement.find_all(exp.DataType):
         if kind.this == exp.DataType.Type.BIT:
             kind.set("this", exp.DataType.Type.BOOLEAN)
-    return statement
 
 
 def _refusal(error: Exception) -> Refused:
