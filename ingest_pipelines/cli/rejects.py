@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
 
-from ingest_pipelines.cli import screen
+from ingest_pipelines.cli import replay, screen
 from ingest_pipelines.cli.naming import ImportName, Json
 from ingest_pipelines.errors import UsageError
 
@@ -21,9 +21,6 @@ if TYPE_CHECKING:
 
     from ingest_pipelines.config import BoundImport
     from ingest_pipelines.ledger import Load, Reject, RejectedRow
-
-ADDED = ("line", "codes", "reasons")
-"""Columns of an export after the file's own."""
 
 SHOWN = 50
 """Rejects that `list` prints where nobody says how many; JSON is never cut."""
@@ -101,6 +98,9 @@ def export(
         screen.note(f"  correct them there, then run: ingest rejects replay {name} {output}")
 
 
+group.command()(replay.replay)
+
+
 def load_with_rejects(connection: psycopg.Connection, bound: BoundImport, load: int | None) -> int:
     """The load's number; the import's last one with unresolved rejects where none is named.
 
@@ -144,7 +144,7 @@ def _write_csv(file: TextIO, rows: Iterable[RejectedRow]) -> int:
         cells = row.row or {}
         if header is None:
             header = list(cells)
-            writer.writerow([*map(neutral, header), *ADDED])
+            writer.writerow([*map(neutral, header), *replay.ADDED])
         codes, reasons = " ".join(dict.fromkeys(row.codes)), "; ".join(row.reasons)
         writer.writerow([*(neutral(cells.get(column) or "") for column in header), row.line, codes, neutral(reasons)])
         written += 1
@@ -174,10 +174,8 @@ def _print_rejects(bound: BoundImport, load: Load, found: Sequence[Reject], *, c
     from ingest_pipelines.cli.reports import item_name
 
     merged = "the others are merged" if load.status == "committed" else "nothing was merged"
-    screen.say(
-        f"{screen.painted(bound.name, 'strong')}, load {load.id}, {item_name(load.item)}: "
-        f"{screen.plural(load.rejected, 'row')} rejected of {screen.number(load.read)}; {merged}"
-    )
+    screen.say(f"{screen.painted(bound.name, 'strong')}, load {load.id}, {item_name(load.item)}")
+    screen.say(f"{screen.plural(load.rejected, 'row')} rejected of {screen.number(load.read)}; {merged}")
     screen.say()
     rows = [
         (

@@ -52,7 +52,10 @@ def list_rejects(
     limit: int | None = None,
     unresolved: bool = False,
 ) -> list[Reject]:
-    """Broken rules by line; of the import's last load that has any where `load` is not given."""
+    """Broken rules by line; of the import's last load that has any where `load` is not given.
+
+    Rows without a profile (`unmatched`) are no rejects: they are listed only where `code` asks for them.
+    """
     with connection.cursor(row_factory=class_row(Reject)) as cursor:
         return cursor.execute(
             """
@@ -60,10 +63,13 @@ def list_rejects(
             FROM ingest.rejects r
             WHERE r.load = COALESCE(%(load)s, (
                       SELECT l.id FROM ingest.loads l
-                      WHERE l.import = %(import)s AND EXISTS (SELECT FROM ingest.rejects x WHERE x.load = l.id)
+                      WHERE l.import = %(import)s AND EXISTS (
+                          SELECT FROM ingest.rejects x
+                          WHERE x.load = l.id AND NOT (%(unresolved)s AND x.resolved_at IS NOT NULL)
+                            AND (x.code = 'unmatched') = (%(code)s::text IS NOT DISTINCT FROM 'unmatched'))
                       ORDER BY l.id DESC LIMIT 1))
               AND EXISTS (SELECT FROM ingest.loads l WHERE l.id = r.load AND l.import = %(import)s)
-              AND (%(code)s::text IS NULL OR r.code = %(code)s)
+              AND CASE WHEN %(code)s::text IS NULL THEN r.code <> 'unmatched' ELSE r.code = %(code)s END
               AND NOT (%(unresolved)s AND r.resolved_at IS NOT NULL)
             ORDER BY r.line, r.field, r.code
             LIMIT %(limit)s
@@ -85,7 +91,7 @@ def rejected_rows(
                    array_agg(r.code ORDER BY r.field, r.code) AS codes,
                    array_agg(r.reason ORDER BY r.field, r.code) AS reasons
             FROM ingest.rejects r JOIN ingest.loads l ON l.id = r.load
-            WHERE r.load = %s AND l.import = %s AND NOT (%s AND r.resolved_at IS NOT NULL)
+            WHERE r.load = %s AND l.import = %s AND r.code <> 'unmatched' AND NOT (%s AND r.resolved_at IS NOT NULL)
             GROUP BY r.load, r.line
             ORDER BY r.line
             """,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pgpq
@@ -24,11 +24,7 @@ ROWS = 32_768
 """Rows encoded at a time: a few megabytes, whatever the size of a spill file's batches."""
 
 _REJECT_COLUMNS = ("line", "key", "field", "code", "reason", "row")
-_JSONB_FROM: Mapping[pa.DataType, Callable[[pa.Field, Jsonb], BinaryEncoderBuilder]] = {
-    pa.string(): StringEncoderBuilder.new_with_output,
-    pa.large_string(): LargeStringEncoderBuilder.new_with_output,
-    pa.string_view(): StringViewEncoderBuilder.new_with_output,
-}
+
 
 
 def copy_accepted(
@@ -61,7 +57,7 @@ def copy_rejects(connection: psycopg.Connection, file: Path, load: int) -> int:
     statement = sql.SQL("COPY ingest.rejects ({}) FROM STDIN (FORMAT binary)").format(
         sql.SQL(", ").join(sql.Identifier(name) for name in names)
     )
-    return _copy(connection, statement, numbered(), frozenset({"row"}), lambda: None)
+    return _copy(connection, statement, numbered(), frozenset(), lambda: None)
 
 
 def _copy(
@@ -105,5 +101,14 @@ def _batches(file: Path) -> Iterator[pa.RecordBatch]:
 
 def _encoder(schema: pa.Schema, jsonb: frozenset[str]) -> pgpq.ArrowToPostgresBinaryEncoder:
     encoders = {field.name: pgpq.ArrowToPostgresBinaryEncoder.infer_encoder(field) for field in schema}
-    encoders |= {name: _JSONB_FROM[schema.field(name).type](schema.field(name), Jsonb()) for name in jsonb}
+    encoders |= {name: _jsonb_encoder(schema.field(name)) for name in jsonb}
     return pgpq.ArrowToPostgresBinaryEncoder.new_with_encoders(schema, encoders)
+
+
+def _jsonb_encoder(text: pa.Field) -> BinaryEncoderBuilder:
+    """JSON text as jsonb: the same bytes behind a version number."""
+    if text.type == pa.string_view():
+        return StringViewEncoderBuilder.new_with_output(text, Jsonb())
+    if text.type == pa.large_string():
+        return LargeStringEncoderBuilder.new_with_output(text, Jsonb())
+    return StringEncoderBuilder.new_with_output(text, Jsonb())

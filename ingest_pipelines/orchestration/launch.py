@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 
-from dagster import DagsterInstance, DagsterRun, Failure
+from dagster import DagsterExecutionInterruptedError, DagsterInstance, DagsterRun, Failure
 from dagster._core.definitions.job_base import InMemoryJob
 from dagster._core.execution.api import execute_run
 from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
@@ -15,7 +15,7 @@ from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteJobO
 from ingest_pipelines import ledger
 from ingest_pipelines.config import BoundImport
 from ingest_pipelines.errors import IngestError, InternalError, UsageError
-from ingest_pipelines.model import Item, LoadReport
+from ingest_pipelines.model import Item, ItemKind, LoadReport
 from ingest_pipelines.orchestration.arrivals import Listings, look
 from ingest_pipelines.orchestration.build import build
 from ingest_pipelines.orchestration.handles import read_report
@@ -55,6 +55,7 @@ def run_import(
     *,
     item_key: str | None = None,
     file: Path | None = None,
+    kind: ItemKind = "upload",
     forced: bool = False,
     by: str = "",
     on_stage: Callable[[Stage], None] | None = None,
@@ -63,6 +64,7 @@ def run_import(
 
     Args:
         file: a local file to load in place of one at the source.
+        kind: what the file is: an `upload`, or the `replay` of corrected rejects.
         by: who asks, as user@host.
         on_stage: told of each stage as it begins.
 
@@ -71,7 +73,7 @@ def run_import(
         SourceUnavailable, SourceDenied, TargetUnavailable: before there was anything to run.
     """
     bound = site.project.require(name)
-    item = _choose(site, bound, item_key, file)
+    item = _choose(site, bound, item_key, file, kind)
     project = replace(site.project, imports={name: bound}, broken={})
     site = replace(site, project=project, watch=on_stage or site.watch, _by_graph={})
     job = build(site).resolve_implicit_global_asset_job_def()
@@ -93,16 +95,18 @@ def run_import(
         if not isinstance(failure.__cause__, IngestError):
             raise
         error = failure.__cause__
+    except DagsterExecutionInterruptedError:
+        raise KeyboardInterrupt from None
     report = read_report(site.settings.spill, run.run_id)
     if report is None and error is None:
         raise InternalError(f"run {run.run_id} of import {name} ended without a report")
     return Outcome(run.run_id, item, report, error)
 
 
-def _choose(site: Site, bound: BoundImport, item_key: str | None, file: Path | None) -> Item:
+def _choose(site: Site, bound: BoundImport, item_key: str | None, file: Path | None, kind: ItemKind) -> Item:
     if file is not None:
         with open_upload(file) as source:
-            item = item_of(bound.name, source.stat(str(file.absolute())), source.uri(str(file)), kind="upload")
+            item = item_of(bound.name, source.stat(str(file.absolute())), source.uri(str(file)), kind=kind)
         with site.target.session() as connection:
             ledger.register_items(connection, [item], site.clock())
         return item

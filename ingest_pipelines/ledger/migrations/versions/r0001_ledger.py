@@ -97,7 +97,7 @@ def upgrade() -> None:
         sa.Column("field", sa.Text, nullable=False),
         sa.Column("code", sa.Text, nullable=False),
         sa.Column("reason", sa.Text, nullable=False),
-        sa.Column("row", JSONB),
+        sa.Column("row", sa.JSON),  # not jsonb: keeps the columns' order, and takes the NUL that a row was rejected for
         sa.Column("resolved_at", TIME),
         schema="ingest",
     )

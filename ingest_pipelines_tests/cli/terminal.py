@@ -1,0 +1,65 @@
+"""`ingest` as a person uses it: words in, text and an exit code out."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a command printed, and its exit code."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        """Stdout as JSON."""
+        return json.loads(self.out)
+
+
+@dataclass(frozen=True)
+class Terminal:
+    """A working directory and an environment to type `ingest` in."""
+
+    folder: Path
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+    def ingest(self, *words: object, **environment: str) -> Answer:
+        """The command's answer, from this process: fast."""
+        from ingest_pipelines.cli.app import app
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.chdir(self.folder)
+            for name in [name for name in os.environ if name not in self._environment(environment)]:
+                patch.delenv(name)
+            for name, value in self._environment(environment).items():
+                patch.setenv(name, value)
+            result = CliRunner().invoke(app, [str(word) for word in words], prog_name="ingest")
+        if result.exception is not None and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        return Answer(result.exit_code, result.stdout, result.stderr)
+
+    def process(self, *words: object, **environment: str) -> subprocess.Popen[str]:
+        """The command as a process of its own, with pipes."""
+        return subprocess.Popen(
+            [sys.executable, "-c", "from ingest_pipelines.cli import main; main()", *map(str, words)],
+            cwd=self.folder, env=self._environment(environment), text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )  # fmt: skip
+
+    def _environment(self, more: Mapping[str, str]) -> dict[str, str]:
+        """The environment without anything that would lead a command elsewhere."""
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("INGEST_", "DAGSTER_", "PG"))}
+        return {**kept, "COLUMNS": "80", "NO_COLOR": "1", "TERM": "dumb", **self.environment, **more}

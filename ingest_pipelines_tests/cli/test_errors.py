@@ -1,0 +1,168 @@
+"""Every expected error is words, a next step and an exit code; never a traceback, never a secret."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import psycopg
+import pytest
+
+from ingest_pipelines_tests.cli.terminal import Answer, Terminal
+from ingest_pipelines_tests.config.projects import RIGHT, with_line, write_project
+
+Demo = tuple[Terminal, Answer]
+
+
+def test_a_mistyped_import_is_exit_2_and_names_the_nearest(terminal: Terminal) -> None:
+    write_project(terminal.folder, RIGHT)
+    for words in (["run", "loyalti"], ["report", "loyalti"], ["rejects", "list", "loyalti"], ["check", "loyalti"]):
+        answer = terminal.ingest(*words, VENDOR_PW="x")
+        assert answer.code == 2
+        assert answer.out == ""
+        assert "there is no import 'loyalti'" in answer.err
+        assert answer.err.endswith("did you mean 'loyalty'?\n")
+
+
+def test_a_mistyped_command_is_exit_2_and_names_the_nearest(terminal: Terminal) -> None:
+    answer = terminal.ingest("chekc")
+    assert answer.code == 2
+    assert "Did you mean 'check'?" in answer.err
+
+
+def test_a_target_that_does_not_answer_is_exit_3_and_never_shows_its_password(terminal: Terminal) -> None:
+    write_project(terminal.folder, RIGHT)
+    for words in (["status"], ["report", "loyalty"], ["run", "loyalty"], ["rejects", "list", "loyalty"]):
+        answer = terminal.ingest(*words, VENDOR_PW="x", INGEST_DAGSTER_URL=terminal.environment["INGEST_DATABASE_URL"])
+        assert answer.code == 3, answer
+        assert answer.err.startswith("error: ")
+        assert "Traceback" not in answer.err
+        assert "secret-of-the-target" not in answer.out + answer.err
+
+
+def test_debug_shows_where_in_the_code_an_error_came_from(terminal: Terminal) -> None:
+    answer = terminal.ingest("--debug", "report", "loyalty", INGEST_HOME="nowhere")
+    assert answer.code == 2
+    assert "Traceback" in answer.err
+    assert "read_project" in answer.err
+
+
+def test_all_config_mistakes_come_in_one_go_with_exit_2(terminal: Terminal) -> None:
+    loyalty = with_line(RIGHT["imports/loyalty.yaml"], "  Tier: tier", "  Tier: teir")
+    write_project(terminal.folder, {**RIGHT, "imports/loyalty.yaml": loyalty, "imports/other.yaml": "a: 1\n"})
+    answer = terminal.ingest("check", VENDOR_PW="x")
+    assert answer.code == 2
+    assert answer.out == ""
+    assert answer.err.splitlines()[0] == f"error: 5 mistakes in {terminal.folder}"
+    assert "imports/loyalty.yaml:7: columns.Tier: 'teir' is not a field" in answer.err
+    assert "imports/other.yaml:1: a: unknown key" in answer.err
+
+
+def test_a_good_import_runs_beside_a_broken_one(terminal: Terminal) -> None:
+    write_project(terminal.folder, {**RIGHT, "imports/broken.yaml": "a: 1\n"})
+    answer = terminal.ingest("check", "loyalty", VENDOR_PW="x")
+    assert answer.code == 0
+    assert terminal.ingest("check", "broken", VENDOR_PW="x").code == 2
+
+
+def test_two_ways_to_say_what_to_load_is_one_too_many(terminal: Terminal) -> None:
+    answer = terminal.ingest("run", "loyalty", "--item", "a", "--file", "b")
+    assert answer.code == 2
+    assert "--item and --file each name what to load" in answer.err
+
+
+def test_a_file_or_item_that_is_not_there_is_named(demo: Demo) -> None:
+    missing = demo[0].ingest("run", "customers", "--file", "nowhere.csv")
+    assert missing.code in {1, 2}
+    assert "nowhere.csv does not exist" in missing.err
+    unknown = demo[0].ingest("run", "customers", "--item", "no-such-item")
+    assert unknown.code == 2
+    assert "import customers: there is no item no-such-item" in unknown.err
+
+
+def test_ctrl_c_in_a_load_is_exit_130_and_changes_nothing(starter: Terminal) -> None:
+    url = starter.environment["INGEST_DATABASE_URL"]
+    assert starter.ingest("run", "loyalty").code == 0
+    with psycopg.connect(url) as holder, psycopg.connect(url, autocommit=True) as witness:
+        before = holder.execute("SELECT count(*) FROM crm.customers").fetchone()
+        holder.execute("LOCK TABLE crm.customers IN ACCESS EXCLUSIVE MODE")
+        (starter.folder / "more.csv").write_text("CID,Email,Tier,Points,Joined\n" + "7,g@example.com,Gold,1,\n" * 1)
+        process = starter.process("run", "loyalty", "--file", "more.csv", "--force")
+        until(lambda: witness.execute("SELECT 1 FROM pg_locks WHERE NOT granted AND relation IS NOT NULL").fetchone())
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+        assert process.returncode == 130
+        assert "Traceback" not in err
+        assert "running it again is safe" in err
+        holder.rollback()
+        assert holder.execute("SELECT count(*) FROM crm.customers").fetchone() == before
+
+
+def test_ctrl_c_while_the_target_says_nothing_is_exit_130(terminal: Terminal) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"postgresql://nobody@127.0.0.1:{silent.getsockname()[1]}/none"
+        process = terminal.process("status", INGEST_DATABASE_URL=url)
+        connection, _ = silent.accept()
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+        connection.close()
+    assert process.returncode == 130
+    assert "Traceback" not in err
+
+
+def test_ctrl_c_ends_everything_that_up_started(starter: Terminal) -> None:
+    process = starter.process("up")
+    assert process.stdout is not None
+    assert process.stdout.readline().startswith("ready: http://127.0.0.1:")
+    children = psutil.Process(process.pid).children(recursive=True)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert "Traceback" not in err
+    assert children
+    assert not any(child.is_running() and child.status() != psutil.STATUS_ZOMBIE for child in children)
+
+
+def until(condition: Callable[[], object], seconds: float = 60.0) -> None:
+    """Returns once the condition holds."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it never became true"
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize("words", [["schema"], ["--help"], ["check"]])
+def test_a_reader_that_has_seen_enough_is_no_error(terminal: Terminal, words: list[str]) -> None:
+    write_project(terminal.folder, RIGHT)
+    process = terminal.process(*words, VENDOR_PW="x")
+    assert process.stdout is not None
+    process.stdout.close()
+    assert process.stderr is not None
+    err = process.stderr.read()
+    process.wait(timeout=60)
+    process.stderr.close()
+    assert "Traceback" not in err
+    assert process.returncode in {0, 1}
+
+
+def test_help_is_instant_and_loads_nothing_heavy(tmp_path: Path) -> None:
+    probe = """
+import sys, time
+start = time.process_time()
+import ingest_pipelines.cli.app
+spent = time.process_time() - start
+heavy = {"polars", "dagster", "pyarrow", "sqlalchemy", "pandera", "psycopg", "pandas", "paramiko", "boto3"}
+print(spent, sorted(heavy & set(sys.modules)))
+"""
+    best = min(
+        subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True).stdout.split(" ", 1)
+        for _ in range(3)
+    )
+    assert best[1] == "[]\n"
+    assert float(best[0]) < 0.3
