@@ -1,6 +1,6 @@
 """The declaration of an import's rules: a Pandera schema whose checks are vectorised Polars expressions.
 
-Pandera brings all of pandas with it, which costs a second or more: only what judges rows imports it.
+Pandera takes a moment to import: only what judges rows does it.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def build_schema(name: str, cells: Sequence[Cell], rules: Sequence[Rule]) -> pa.
     Raw cells (`raw:FIELD`) stand beside the values, so that a check can tell an empty cell from one
     that its type does not accept.
     """
-    import pandera.polars as pa
+    from ingest_pipelines.rules.pandera_polars import pa
 
     columns: dict[str, pa.Column] = {LINE: pa.Column(pl.Int64, nullable=False)}
     for cell in cells:
