@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.abc import MetaPathFinder
 
+import polars as pl
+
 _NOT_NEEDED = frozenset({"pandas", "pyspark", "dask", "modin", "geopandas", "hypothesis"})
 
 
@@ -36,5 +38,8 @@ def _without_the_others() -> Iterator[None]:
 
 with _without_the_others():
     import pandera.polars as pa
+
+    # The first validation imports the rest.
+    pa.DataFrameSchema({"a": pa.Column(pl.Int64, pa.Check.ge(0))}).validate(pl.DataFrame({"a": [0]}), lazy=True)
 
 __all__ = ["pa"]
