@@ -6,14 +6,15 @@ from importlib import import_module
 from pathlib import Path
 from typing import cast
 
-from ingest_pipelines.config.connections import Connection
+from ingest_pipelines.config.connections import FILE_TYPES, Connection
 from ingest_pipelines.errors import UsageError
 from ingest_pipelines.model import Item
-from ingest_pipelines.sources.base import FileSource
+from ingest_pipelines.sources.base import FileSource, QuerySource
 
 SOURCES: dict[str, str] = {
     "csv": "ingest_pipelines.sources.csv_directory:CsvDirectory",
     "sftp": "ingest_pipelines.sources.sftp:Sftp",
+    "postgresql": "ingest_pipelines.sources.postgresql:Postgresql",
 }
 """Connection type -> `module:Class` of its source."""
 
@@ -24,10 +25,21 @@ def open_files(connection: Connection) -> FileSource:
     Raises:
         UsageError: connections of this type have tables and queries, not files.
     """
-    if connection.type not in SOURCES:
+    if connection.type not in FILE_TYPES:
         raise UsageError(f"a {connection.type} connection has no files; its imports take a query or a table")
-    module, name = SOURCES[connection.type].split(":")
-    return cast(FileSource, getattr(import_module(module), name)(connection))
+    return cast(FileSource, _open(connection))
+
+
+def open_query(connection: Connection) -> QuerySource:
+    """The connection's tables and queries; enter it to connect.
+
+    Raises:
+        UsageError: connections of this type have files.
+        MissingDriver: an optional package is not installed.
+    """
+    if connection.type in FILE_TYPES:
+        raise UsageError(f"a {connection.type} connection has files, not tables and queries")
+    return cast(QuerySource, _open(connection))
 
 
 def open_upload(path: Path) -> FileSource:
@@ -40,3 +52,8 @@ def open_upload(path: Path) -> FileSource:
 def open_item(item: Item, connection: Connection) -> FileSource:
     """Where the item's bytes are: the local file of an upload or a replay, else the import's connection."""
     return open_upload(Path(item.path)) if item.kind in {"upload", "replay"} else open_files(connection)
+
+
+def _open(connection: Connection) -> object:
+    module, name = SOURCES[connection.type].split(":")
+    return getattr(import_module(module), name)(connection)

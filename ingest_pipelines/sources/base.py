@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, Self
 
 import pyarrow as pa
 
+from ingest_pipelines.config.cursor_values import CursorValue
 from ingest_pipelines.model import SourceFile
 
 CHUNK = 1 << 20
@@ -78,20 +79,19 @@ class FileSource(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class QueryColumn:
-    """A column of a query's result."""
-
-    name: str
-    type: str
-
-
 class QuerySource(Protocol):
     """Rows by query. A context manager like FileSource.
 
     Obligations:
       * One statement, read-only; values are bound, never pasted into the text.
-      * `batches` streams: memory does not grow with the result. Values keep their type and precision.
+      * `batches` streams: memory does not grow with the result. Values keep their type and precision; what Arrow has no
+        exact type for is text. The first batch has the result's columns, also where there are no rows.
+      * Every session's time zone is UTC: timestamps with a zone come in UTC, those without as they are.
+      * Every wait is bounded: by `timeout_seconds` for network and login, by `query_timeout_seconds` for rows. A
+        dropped connection is tried again until the first batch is handed over, never after.
+      * Who stops reading, or is interrupted, leaves no query running on the server.
+      * Errors are SourceUnavailable (retryable), SourceDenied, ConfigError (the query is none) or MissingDriver; no
+        secret and no row's value in any message.
     """
 
     dialect: str
@@ -104,13 +104,31 @@ class QuerySource(Protocol):
         ...
 
     def tables(self) -> Iterator[str]:
-        """Qualified names of readable tables and views."""
+        """Qualified names of readable tables and views, sorted; the server's own left out."""
+        ...
+
+    def select(self, table: str, columns: Sequence[str]) -> str:
+        """A query for those of the columns that the table has, however they are capitalised; for all if it has none."""
         ...
 
     def batches(
-        self, query: str, parameters: dict[str, object], *, batch_rows: int = 50_000, limit: int | None = None
+        self,
+        query: str,
+        parameters: Mapping[str, CursorValue],
+        *,
+        batch_rows: int = 50_000,
+        limit: int | None = None,
     ) -> Iterator[pa.RecordBatch]:
-        """The result. `{lastItem}`, `{windowStart}`, `{windowEnd}` in the query are bound from `parameters`."""
+        """The result, at least one batch. Close the iterator if you stop early.
+
+        Args:
+            parameters: values of the query's `{lastItem}`, `{windowStart}` and `{windowEnd}`.
+            limit: a sample of so many rows; the query itself gets the limit.
+        """
+        ...
+
+    def behind(self, query: str, column: str, start: CursorValue, cursor: CursorValue) -> bool:
+        """Whether there are rows from the start on, and all their cursor values lie below the cursor."""
         ...
 
     def probe(self) -> Iterator[Step]:

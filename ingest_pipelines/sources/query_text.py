@@ -176,7 +176,7 @@ def cursor_mistakes(query: Query, column: str, *, is_text: bool) -> Iterator[str
     if query.ordered:
         first = query.statement.args["order"].expressions[0]
         if isinstance(first, exp.Ordered) and first.args.get("desc"):
-            yield f"query: ORDER BY ... DESC reads the last rows first, and the cursor skips the others; use {column} ASC"
+            yield "query: ORDER BY ... DESC reads the last rows first, and the cursor skips the others: use ASC"
     elif query.limit is not None or is_text:
         why = "only the database knows the order of texts" if is_text else "with a LIMIT any rows could come first"
         yield f"query: ORDER BY {column} is missing: {why}, and the cursor would skip the others"

@@ -14,6 +14,8 @@ import paramiko
 from paramiko.sftp import (
     CMD_CLOSE,
     CMD_DATA,
+    CMD_EXTENDED,
+    CMD_EXTENDED_REPLY,
     CMD_FSTAT,
     CMD_OPEN,
     CMD_OPENDIR,
@@ -27,10 +29,13 @@ from paramiko.sftp import (
 from ingest_pipelines.sources.base import CHUNK
 
 REQUEST = 32 << 10
-"""Bytes that every server answers in one reply."""
+"""Bytes that every server gives in one answer."""
 
-WINDOW = 128
-"""Read requests under way at a time: 4 MB, enough for a 100 MB/s line with 40 ms latency."""
+MAX_REQUEST = 255 << 10
+"""Most that is asked for in one request, where the server says that it gives so much."""
+
+WINDOW = 4 << 20
+"""Bytes asked for and not yet handed on: enough for a 100 MB/s line with 40 ms latency."""
 
 
 class _Wire(Protocol):
@@ -66,10 +71,11 @@ def entries(client: paramiko.SFTPClient, folder: str) -> list[tuple[str, paramik
 
 
 def read(client: paramiko.SFTPClient, path: str, offset: int) -> Iterator[bytes]:
-    """The file's bytes from `offset` in chunks of CHUNK, with WINDOW requests under way."""
+    """The file's bytes from `offset` in chunks of CHUNK, with many requests under way."""
     wire = cast(_Wire, client)
+    request = _largest_answer(wire)
     _, message = wire._request(CMD_OPEN, path.encode(), SFTP_FLAG_READ, paramiko.SFTPAttributes())
-    answers = _Answers(wire, message.get_binary(), offset)
+    answers = _Answers(wire, message.get_binary(), offset, request)
     chunk = bytearray()
     try:
         for piece in answers.pieces():
@@ -83,11 +89,24 @@ def read(client: paramiko.SFTPClient, path: str, offset: int) -> Iterator[bytes]
         answers.close()
 
 
+def _largest_answer(wire: _Wire) -> int:
+    """How many bytes the server gives in one answer: OpenSSH's servers say it, of others 32 KB are safe."""
+    try:
+        kind, message = wire._request(CMD_EXTENDED, b"limits@openssh.com")
+    except OSError:
+        return REQUEST
+    if kind != CMD_EXTENDED_REPLY:
+        return REQUEST
+    _packet, read = message.get_int64(), message.get_int64()
+    return max(REQUEST, min(MAX_REQUEST, read))
+
+
 class _Answers:
     """Requests under way for one open file, and the answers that arrived before their turn."""
 
-    def __init__(self, wire: _Wire, handle: bytes, offset: int) -> None:
+    def __init__(self, wire: _Wire, handle: bytes, offset: int, request: int) -> None:
         self._wire = wire
+        self._request = request
         self._handle = handle
         self._asked = self._given = offset
         self._pending: dict[int, tuple[int, int]] = {}
@@ -100,9 +119,10 @@ class _Answers:
         _, message = self._wire._request(CMD_FSTAT, self._handle)
         size = _ATTRIBUTES._from_msg(message).st_size or 0
         while self._given < size and self._failure is None:
-            while self._asked < size and len(self._pending) + len(self._arrived) < WINDOW:
-                self._ask(self._asked, min(REQUEST, size - self._asked))
-                self._asked += self._pending[max(self._pending)][1]
+            while self._asked < min(size, self._given + WINDOW):
+                length = min(self._request, size - self._asked)
+                self._ask(self._asked, length)
+                self._asked += length
             try:
                 self._wire._read_response()
             except Exception:
