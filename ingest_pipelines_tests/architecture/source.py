@@ -19,24 +19,28 @@ class Module:
     text: str
     tree: ast.Module
 
-    def strings(self) -> Iterator[tuple[int, str]]:
+    def strings(self, within: ast.AST | None = None) -> Iterator[tuple[int, str]]:
         """Every string literal that is not a docstring, with its line; of f-strings the literal parts."""
         documentation = {
             id(node.value) for node in ast.walk(self.tree) if isinstance(node, ast.Expr) and _is_string(node.value)
         }
-        for node in ast.walk(self.tree):
+        for node in ast.walk(within or self.tree):
             if _is_string(node) and id(node) not in documentation:
                 assert isinstance(node, ast.Constant)
                 yield node.lineno, str(node.value)
 
-    def calls(self) -> Iterator[tuple[int, str]]:
-        """Every call of a method or function, by its last name, with its line."""
+    def imports(self) -> Iterator[tuple[int, str]]:
+        """Every name or module that the module imports, in full, with its line."""
         for node in ast.walk(self.tree):
-            if isinstance(node, ast.Call):
-                if isinstance(node.func, ast.Attribute):
-                    yield node.lineno, node.func.attr
-                elif isinstance(node.func, ast.Name):
-                    yield node.lineno, node.func.id
+            if isinstance(node, ast.ImportFrom):
+                yield from ((node.lineno, f"{node.module}.{alias.name}") for alias in node.names)
+            elif isinstance(node, ast.Import):
+                yield from ((node.lineno, alias.name) for alias in node.names)
+
+    @property
+    def dotted(self) -> str:
+        """The module's name in an import."""
+        return "ingest_pipelines." + self.name.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
 
 
 @cache
