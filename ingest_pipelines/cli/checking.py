@@ -145,15 +145,15 @@ def _print_summary(project: Project, chosen: list[BoundImport]) -> None:
     )
     screen.say(f"{screen.painted('ok', 'good')}: {', '.join(counts)} in {project.home}")
     screen.say()
-    header = ("import", "from", "to", "columns", "mode")
+    header = ("import", "mode", "columns", "to", "from")
     rows = [
         (
-            each["import"], f"{each['connection']}: {each['source']}", each["database"], str(each["columns"]),
-            f"{each['mode']}{'' if each['status'] == 'active' else ', ' + each['status']}",
+            each["import"], each["mode"], str(each["columns"]), each["database"],
+            f"{each['connection']}: {each['source']}{'' if each['status'] == 'active' else ', ' + each['status']}",
         )
         for each in map(_described, chosen)
     ]  # fmt: skip
-    for line in screen.columns(header, rows, right=[3]):
+    for line in screen.columns(header, rows, right=[2]):
         screen.say(line)
 
 

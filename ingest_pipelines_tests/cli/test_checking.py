@@ -1,0 +1,96 @@
+"""`ingest check`, `schema`, `init`: a project is right before anything runs, and a new one is right from the start."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from ingest_pipelines_tests.cli.terminal import Answer, Terminal
+from ingest_pipelines_tests.config.projects import RIGHT, write_project
+
+Demo = tuple[Terminal, Answer]
+
+
+def test_check_of_a_right_project_sums_it_up(terminal: Terminal) -> None:
+    write_project(terminal.folder, RIGHT)
+    answer = terminal.ingest("check", VENDOR_PW="x")
+    assert answer.code == 0
+    assert answer.out.splitlines()[0] == f"ok: 1 import, 3 connections, 1 database in {terminal.folder}"
+    assert "  loyalty  add_and_update        3  customers  vendor: loyalty/Customers" in answer.out.splitlines()
+
+
+def test_check_as_json(terminal: Terminal) -> None:
+    write_project(terminal.folder, RIGHT)
+    answer = terminal.ingest("check", "loyalty", "--json", "--rules", VENDOR_PW="x").json
+    assert answer["imports"] == [
+        {
+            "import": "loyalty", "source": "loyalty/Customers", "connection": "vendor", "type": "sftp",
+            "mode": "add_and_update", "database": "customers", "columns": 3, "status": "active",
+        }
+    ]  # fmt: skip
+    assert {"field": "customer_id", "code": "too_long", "rule": "over 12 characters"} in answer["rules"]["loyalty"]
+
+
+def test_check_rules_prints_every_rule_of_the_imports_schema(demo: Demo) -> None:
+    answer = demo[0].ingest("check", "customers", "--rules")
+    assert answer.code == 0
+    assert all(len(line) <= 80 for line in answer.out.splitlines()[1:])
+    for code in ("missing_key", "duplicate_key", "bad_email", "too_long", "date_too_early", "default_date"):
+        assert f"  {code}  " in answer.out
+
+
+def test_check_finds_a_pattern_that_the_rules_cannot_read(terminal: Terminal) -> None:
+    text = RIGHT["databases.yaml"].replace("{type: int}", r'{type: string, pattern: "(?<=a)b"}')
+    write_project(terminal.folder, {**RIGHT, "databases.yaml": text})
+    loyalty = terminal.folder / "imports" / "loyalty.yaml"
+    loyalty.write_text(RIGHT["imports/loyalty.yaml"].replace("  Tier: tier", "  Points: points"))
+    answer = terminal.ingest("check", VENDOR_PW="x")
+    assert answer.code == 2
+    assert "imports/loyalty.yaml:" in answer.err
+    assert "pattern" in answer.err
+
+
+def test_check_connect_tests_each_connection_once_step_by_step(demo: Demo) -> None:
+    answer = demo[0].ingest("check", "--connect")
+    assert answer.code == 0
+    assert answer.out.count("head_office (csv)") == 1
+    tested = demo[0].ingest("check", "--connect", "--json").json["connections"]
+    assert [step["step"] for step in tested[0]["steps"]] == ["folder", "listing"]
+
+
+def test_check_connect_names_the_step_that_failed_and_is_exit_3(terminal: Terminal) -> None:
+    write_project(
+        terminal.folder, {**RIGHT, "imports/loyalty.yaml": RIGHT["imports/loyalty.yaml"].replace("vendor", "uploads")}
+    )
+    answer = terminal.ingest("check", "--connect", VENDOR_PW="x")
+    assert answer.code == 3
+    assert "failed  folder" in answer.out
+    assert answer.err == "error: uploads: the connection test failed at the step shown above\n"
+
+
+def test_schema_prints_one_or_all_and_writes_files(terminal: Terminal) -> None:
+    assert set(terminal.ingest("schema").json) == {"connections", "databases", "import"}
+    one = terminal.ingest("schema", "import").json
+    assert "columns" in one["properties"]
+    answer = terminal.ingest("schema", "--output", "schemas")
+    assert answer.code == 0
+    assert json.loads((terminal.folder / "schemas" / "import.json").read_text()) == one
+
+
+def test_init_lays_out_a_project_that_checks_and_loads(starter: Terminal) -> None:
+    assert starter.ingest("check").code == 0
+    loads = starter.ingest("run", "loyalty", "--json").json
+    assert [(load["read"], load["inserted"], load["rejected"]) for load in loads] == [(5, 4, 1)]
+    assert (starter.folder / ".gitignore").read_text().startswith(".ingest/")
+    for name in ("connections", "databases"):
+        modeline = (starter.folder / f"{name}.yaml").read_text().splitlines()[0]
+        assert (starter.folder / modeline.split("$schema=")[1]).is_file()
+
+
+def test_init_never_writes_into_a_folder_with_something_in_it(terminal: Terminal, tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "file").write_text("")
+    answer = terminal.ingest("init", "mine")
+    assert answer.code == 2
+    assert answer.err == "error: mine is not empty; nothing was written\n  name a new folder\n"
+    assert [path.name for path in (tmp_path / "mine").iterdir()] == ["file"]
