@@ -12,39 +12,37 @@ Thing = TypeVar("Thing")
 
 
 @contextmanager
-def read_ahead(things: Iterable[Thing], depth: int = 1) -> Iterator[Iterator[Thing]]:
-    """The things in order, at most `depth` of them waiting. Leaving the block stops the reader.
+def read_ahead(things: Iterable[Thing]) -> Iterator[Iterator[Thing]]:
+    """The things in order; never more than one is being read or waits. Leaving the block stops the reader.
 
     What reading raises is raised here, at the place in the order where it happened.
     """
-    waiting: queue.Queue[tuple[Thing | None, BaseException | None]] = queue.Queue(depth)
+    ready: queue.SimpleQueue[tuple[Thing | None, BaseException | None]] = queue.SimpleQueue()
+    wanted = threading.Semaphore(1)
     stop = threading.Event()
-
-    def put(thing: Thing | None, error: BaseException | None = None) -> bool:
-        while not stop.is_set():
-            try:
-                waiting.put((thing, error), timeout=0.1)
-            except queue.Full:
-                continue
-            return True
-        return False
 
     def read() -> None:
         try:
-            for thing in things:
-                if not put(thing):
+            source = iter(things)
+            while True:
+                wanted.acquire()
+                if stop.is_set():
                     return
-            put(None)
+                thing = next(source, None)
+                ready.put((thing, None))
+                if thing is None:
+                    return
         except BaseException as error:  # raised again in the thread that asked
-            put(None, error)
+            ready.put((None, error))
 
     def ordered() -> Iterator[Thing]:
         while True:
-            thing, error = waiting.get()
+            thing, error = ready.get()
             if error is not None:
                 raise error
             if thing is None:
                 return
+            wanted.release()
             yield thing
 
     reader = threading.Thread(target=read, name="read ahead", daemon=True)
@@ -53,4 +51,5 @@ def read_ahead(things: Iterable[Thing], depth: int = 1) -> Iterator[Iterator[Thi
         yield ordered()
     finally:
         stop.set()
+        wanted.release()
         reader.join()

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING
 
 import polars as pl
 
 from ingest_pipelines.config import BoundImport
-from ingest_pipelines.config.databases import Field
-from ingest_pipelines.config.imports import SubscriptionStatus
 from ingest_pipelines.model import LINE
+from ingest_pipelines.rules.cells import SourceCell, geo_fields, source_cells
 from ingest_pipelines.rules.field_rules import field_rules
 from ingest_pipelines.rules.keys import MatchKey, comparable, is_column, match_key
+from ingest_pipelines.rules.places import Places
+from ingest_pipelines.rules.raw_cells import raw_cell
 from ingest_pipelines.rules.schema import build_schema, declared_rules
-from ingest_pipelines.rules.source_cells import raw_cell
 from ingest_pipelines.rules.types import TYPES, Cell, Rule
 from ingest_pipelines.rules.types.documents import document_text
 from ingest_pipelines.rules.types.text import character_rule, length_rules
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
 
 KEY, BAD = "_key", "_bad"
 """Columns of a judged frame: the match key in its comparable form; whether the row breaks a rule."""
-
-_CONTACTS = {"email": "email", "sms": "phone", "whatsapp": "phone", "viber": "phone"}
 
 
 @dataclass(frozen=True)
@@ -49,53 +48,71 @@ class Rules:
 
     Attributes:
         schema: the declaration; its checks are the rules.
-        columns: the source column of each cell, in the same order.
-        cells: mapped fields, then `column:NAME` for the source columns that fill none.
-        rules: the schema's own, in its order; the masks of a judged frame are `broken:0`, `broken:1` ...
+        sources: the cells and where they come from, in the order of an accepted file's columns.
+        rules: the schema's own, in its order.
         key: what identifies a row's profile.
         uniques: what else may not repeat within the item.
+        places: fills fields from an address; None where the import has no `geo`.
     """
 
     bound: BoundImport
     schema: pa.DataFrameSchema
-    columns: tuple[str, ...]
-    cells: tuple[Cell, ...]
+    sources: tuple[SourceCell, ...]
     rules: tuple[Rule, ...]
     key: MatchKey
     uniques: tuple[Unique, ...]
-
-    @property
-    def masks(self) -> list[str]:
-        """Names of the masks of a judged frame, one per rule."""
-        return [f"broken:{index}" for index in range(len(self.rules))]
+    places: Places | None
 
     @property
     def accepted(self) -> list[pl.Expr]:
         """The columns of an accepted file."""
-        return [pl.col(LINE), *(cell.value.cast(pl.String) if is_column(cell) else cell.value for cell in self.cells)]
+        cells = (source.cell for source in self.sources)
+        return [pl.col(LINE), *(cell.value.cast(pl.String) if is_column(cell) else cell.value for cell in cells)]
 
     def judged(self, frame: pl.DataFrame) -> pl.DataFrame:
-        """The frame cast and judged in one pass: values, raw cells, KEY, uniques, masks and BAD."""
-        raw, before, values = [pl.col(LINE)], [], []
-        for cell, column in zip(self.cells, self.columns, strict=True):
-            kind = TYPES[cell.field.type]
-            expression, dtype = raw_cell(pl.col(column), frame.schema[column], kind)
-            raw.append(expression.alias(f"raw:{cell.name}"))
-            before += [one.alias(name) for name, one in kind.before(cell, dtype).items()]
-            values.append(kind.read(cell, dtype).alias(cell.name))
-        masks = self.masks
-        return (
-            frame.lazy()
-            .select(raw)
-            .with_columns(before)
-            .with_columns(values)
-            .with_columns(
-                self.key.value.alias(KEY),
-                *(comparable(unique.cell).alias(unique.name) for unique in self.uniques),
-                *((~rule.passes).alias(mask) for rule, mask in zip(self.rules, masks, strict=True)),
-            )
-            .with_columns(pl.any_horizontal(masks).alias(BAD))
-            .collect()
+        """The frame cast and judged in one pass: values, what rules look at, KEY, uniques and BAD."""
+        good = pl.all_horizontal(rule.passes for rule in self.rules)
+        return self._cast(frame).with_columns((~good).alias(BAD)).select(self._kept).collect()
+
+    def explained(self, frame: pl.DataFrame) -> tuple[pl.DataFrame, list[pl.Series]]:
+        """LINE and KEY of every row, and a mask per rule: which rows break it."""
+        masks = [(~rule.passes).alias(f"broken:{index}") for index, rule in enumerate(self.rules)]
+        answer = self._cast(frame).select(LINE, KEY, *masks).collect()
+        return answer.select(LINE, KEY), answer.get_columns()[2:]
+
+    @property
+    def _kept(self) -> list[str]:
+        """The columns of a judged frame."""
+        names = [LINE, KEY, BAD, *(unique.name for unique in self.uniques)]
+        for source in self.sources:
+            cell = source.cell
+            names += [cell.name, cell.given_name]
+            names += [cell.local_name] if cell.field.type == "datetime" else []
+            names += [cell.raw_name] if TYPES[cell.field.type].keeps_raw else []
+        names += [self.places.miss_name] if self.places else []
+        return list(dict.fromkeys(names))
+
+    def _cast(self, frame: pl.DataFrame) -> pl.LazyFrame:
+        """The working frame: LINE, raw cells, values, KEY and the columns of `uniques`."""
+        raw, values = [pl.col(LINE)], [pl.col(LINE)]
+        stages: defaultdict[int, dict[str, pl.Expr]] = defaultdict(dict)
+        for source in self.sources:
+            cell, kind = source.cell, TYPES[source.cell.field.type]
+            expression, dtype = _raw(source, frame)
+            raw.append(expression.alias(cell.raw_name))
+            for number, stage in enumerate(kind.before(cell, dtype)):
+                stages[number].update(stage)
+            values.append(cell.raw.is_not_null().alias(cell.given_name))
+            if cell.raw_name != cell.name:
+                values.append(kind.read(cell, dtype).alias(cell.name))
+        working = frame.lazy().select(raw)
+        for stage in stages.values():
+            working = working.with_columns(**stage)
+        working = working.with_columns(values)
+        if self.places:
+            working = self.places.fill(working)
+        return working.with_columns(
+            self.key.value.alias(KEY), *(comparable(unique.cell).alias(unique.name) for unique in self.uniques)
         )
 
     @property
@@ -110,10 +127,15 @@ class Rules:
 
     def table(self) -> list[tuple[str, str, str]]:
         """(field, code, rule in words) of every rule, in the order of the import's columns."""
-        rows = [(rule.field, rule.code, rule.reason) for rule in self.rules]
-        where = {name: index for index, name in enumerate(cell.name for cell in self.cells)}
-        rows += [(rule.field, rule.code, rule.reason) for rule in (self.repeated_key, *(u.rule for u in self.uniques))]
-        return sorted(rows, key=lambda row: where[row[0]])
+        every = (*self.rules, self.repeated_key, *(unique.rule for unique in self.uniques))
+        where = {source.cell.name: index for index, source in enumerate(self.sources)}
+        return [(r.field, r.code, r.reason) for r in sorted(every, key=lambda rule: where[rule.field])]
+
+
+def _raw(source: SourceCell, frame: pl.DataFrame) -> tuple[pl.Expr, pl.DataType]:
+    if source.column is None:
+        return pl.lit(None, dtype=pl.String), pl.String()
+    return raw_cell(pl.col(source.column), frame.schema[source.column], TYPES[source.cell.field.type])
 
 
 def compile_rules(bound: BoundImport) -> Rules:
@@ -122,21 +144,19 @@ def compile_rules(bound: BoundImport) -> Rules:
     Raises:
         ConfigError: a bound, a format or a pattern that its field's type cannot use.
     """
-    fields = [(mapped.column, Cell(mapped.name, mapped.field, bound.spec.timezone)) for mapped in bound.fields]
-    extras = [
-        (column, Cell(f"column:{column}", _extra_field(bound, column), bound.spec.timezone))
-        for column in bound.extra_columns
-    ]
-    columns, cells = zip(*fields, *extras, strict=True)
+    sources = tuple(source_cells(bound))
+    cells = [source.cell for source in sources]
     key = match_key(bound, cells)
     rules = [key.missing]
     for cell in cells:
-        rules += _cell_rules(bound, cell)
+        rules += cell_rules(bound, cell)
     schema = build_schema(bound.name, cells, rules)
-    return Rules(bound, schema, columns, cells, tuple(declared_rules(schema)), key, tuple(_uniques(bound, cells)))
+    uniques = tuple(_uniques(bound, cells))
+    return Rules(bound, schema, sources, tuple(declared_rules(schema)), key, uniques, _places(bound, cells))
 
 
-def _cell_rules(bound: BoundImport, cell: Cell) -> Iterator[Rule]:
+def cell_rules(bound: BoundImport, cell: Cell) -> Iterator[Rule]:
+    """All rules of one cell that a row can break by itself."""
     kind = TYPES[cell.field.type]
     if cell.field.type != "string":
         yield kind.accepted(cell)
@@ -165,26 +185,10 @@ def _uniques(bound: BoundImport, cells: Sequence[Cell]) -> Iterator[Unique]:
             yield Unique(cell, item_rule(cell, "not_unique", "the value stands more than once in the item"))
 
 
-def _extra_field(bound: BoundImport, column: str) -> Field:
-    """How a source column that fills no field is read: as text, as a contact, as a profile id."""
-    match = bound.match
-    region = next((m.field.region for m in bound.fields if m.column == column), None)
-    wanted = "string"
-    if match is not None and match.column == column:
-        if match.by == "profile_id":
-            wanted = "int"
-        elif match.by == "channel":
-            wanted = _CONTACTS.get(match.channel or "", "string")
-        elif match.by.startswith(("email", "phone")) and not match.by.startswith("email_or_phone"):
-            wanted = match.by.split("_")[0]
-    else:
-        contacts = {s.channel for s in bound.spec.subscriptions if s.contact == column}
-        wanted = next((_CONTACTS[channel] for channel in sorted(contacts) if channel in _CONTACTS), "string")
-    rules: dict[str, object] = {"type": wanted}
-    if wanted == "string":
-        rules["characters"] = "any"
-        if any(s.status_column == column for s in bound.spec.subscriptions):
-            rules["one_of"] = get_args(SubscriptionStatus)
-    if wanted == "phone":
-        rules["region"] = region
-    return Field.model_validate(rules)
+def _places(bound: BoundImport, cells: Sequence[Cell]) -> Places | None:
+    if bound.spec.geo is None:
+        return None
+    by_name = {cell.name: cell for cell in cells}
+    filled = {part: by_name[name] for part, name in geo_fields(bound).items()}
+    rules = {part: tuple(cell_rules(bound, cell)) for part, cell in filled.items()}
+    return Places(by_name[f"column:{bound.spec.geo.ip}"], filled, rules)

@@ -22,7 +22,7 @@ def field_rules(bound: BoundImport, cell: Cell) -> Iterator[Rule]:
     _check_format(bound, cell)
     if field.required:
         # A value that its type does not accept is there, and has its own code. An enum's 0 is "not selected".
-        there = cell.raw.is_not_null()
+        there = cell.given
         if field.type == "enum":
             there &= cell.value.is_not_null() | ~TYPES["enum"].accepted(cell).passes
         yield cell.rule("required", "empty, and the field is required", there)
@@ -45,10 +45,11 @@ def _mistake(bound: BoundImport, cell: Cell, key: str, what: str) -> ConfigError
 def _constants(cell: Cell, texts: tuple[str, ...]) -> pl.Series:
     """The texts as values of the cell's type, read as a source's cells are; NULL where not accepted."""
     kind = TYPES[cell.field.type]
-    frame = pl.DataFrame({f"raw:{cell.name}": list(texts)}, schema={f"raw:{cell.name}": pl.String})
+    frame = pl.DataFrame({cell.raw_name: list(texts)}, schema={cell.raw_name: pl.String})
     text = pl.String()
-    before = [one.alias(name) for name, one in kind.before(cell, text).items()]
-    return frame.with_columns(before).select(kind.read(cell, text).alias(cell.name)).to_series()
+    for stage in kind.before(cell, text):
+        frame = frame.with_columns(**stage)
+    return frame.select(kind.read(cell, text).alias(cell.name)).to_series()
 
 
 def _constant(bound: BoundImport, cell: Cell, key: str, text: str) -> pl.Expr:

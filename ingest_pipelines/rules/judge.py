@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -20,9 +21,11 @@ from ingest_pipelines.rules.compile import BAD, KEY, Rules
 from ingest_pipelines.rules.keys import comparable
 from ingest_pipelines.rules.rejects import Rejects
 from ingest_pipelines.rules.repeats import Lines, Repeats, Seen, find_repeats
-from ingest_pipelines.rules.schema import prove
 from ingest_pipelines.rules.spill import Parts, Runs
 from ingest_pipelines.rules.types import Rule
+
+SLICE_ROWS = 65_536
+"""Rows cast at a time: the columns in between stay in the processor's cache."""
 
 
 def judge(
@@ -32,7 +35,9 @@ def judge(
 
     Args:
         header: the source's columns, in order.
-        frames: LINE (ascending over the whole item) and the source's columns: text, or Arrow types.
+        frames: LINE (ascending over the whole item) and the source's columns: text, or Arrow types. If they can be
+            iterated again, they are where a value that must be unique repeats; an iterator's rows are all spilled
+            for that case.
         spill: a folder; the files of this call lie in a fresh one inside it. It is gone again if this raises.
 
     Raises:
@@ -43,9 +48,10 @@ def judge(
     spill.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix=f"{rules.bound.name}-", dir=spill))
     try:
-        judged = _first_pass(frames, rules, folder)
-        verdict = _second_pass(judged, rules)
-        rejects = _write_rejects(judged, verdict, header, rules, folder)
+        with rules.places.open(rules.bound.database.geo_database) if rules.places else nullcontext():
+            judged = _first_pass(frames, rules, folder)
+            verdict = _second_pass(judged, rules)
+            rejects = _write_rejects(frames, judged, verdict, header, rules, folder)
         judged.runs.remove(verdict.out)
         judged.parts.clear()
     except BaseException:
@@ -63,6 +69,7 @@ def judge(
         fields=dict(rejects.fields),
         samples=tuple(rejects.samples),
         columns=tuple(header),
+        geo_misses=judged.geo_misses,
         seconds=perf_counter() - started,
     )
     if validated.read != validated.accepted_rows + validated.rejected_rows + validated.superseded_rows:
@@ -82,6 +89,7 @@ class _Judged:
     runs: Runs
     parts: Parts
     read: int = 0
+    geo_misses: int = 0
     keys: Seen = field(default_factory=Seen)
     uniques: list[Seen] = field(default_factory=list)
 
@@ -89,23 +97,26 @@ class _Judged:
 def _first_pass(frames: Iterable[pl.DataFrame], rules: Rules, folder: Path) -> _Judged:
     """Each row by itself."""
     may_repeat = rules.bound.spec.duplicates == "reject" or bool(rules.uniques)
+    once = iter(frames) is frames
     judged = _Judged(
-        Runs(folder, rules.accepted), Parts(folder, all_rows=may_repeat), uniques=[Seen() for _ in rules.uniques]
+        Runs(folder, rules), Parts(folder, all_rows=may_repeat and once), uniques=[Seen() for _ in rules.uniques]
     )
     with read_ahead(frames) as ordered:
         for frame in ordered:
-            if not len(frame):
-                continue
-            rows = rules.judged(frame)
-            judged.read += len(rows)
-            judged.keys.add(rows[KEY])
-            for unique, seen in zip(rules.uniques, judged.uniques, strict=True):
-                seen.add(rows[unique.name])
-            good = rows.filter(~pl.col(BAD))
-            prove(rules.schema, good)
-            judged.runs.add(good)
-            broken = rows.filter(BAD).select(LINE, KEY, *(unique.name for unique in rules.uniques))
-            judged.parts.add(frame, broken)
+            broken = []
+            for piece in frame.iter_slices(SLICE_ROWS):
+                rows = rules.judged(piece)
+                judged.keys.add(rows[KEY])
+                for unique, seen in zip(rules.uniques, judged.uniques, strict=True):
+                    seen.add(rows[unique.name])
+                good = rows.filter(~pl.col(BAD))
+                judged.runs.add(good)
+                if rules.places:
+                    judged.geo_misses += int(good[rules.places.miss_name].sum())
+                broken.append(rows.filter(BAD).select(LINE, KEY, *(unique.name for unique in rules.uniques)))
+            if broken:
+                judged.read += len(frame)
+                judged.parts.add(frame, pl.concat(broken))
     judged.runs.finish()
     return judged
 
@@ -157,17 +168,35 @@ def _values(
         yield frame.select(LINE, pl.col(name).alias("value")), False
 
 
-def _write_rejects(judged: _Judged, verdict: _Verdict, header: Sequence[str], rules: Rules, folder: Path) -> Rejects:
-    """The rejects in the order of their lines: part by part, the raw rows judged once more to say why."""
-    parts = judged.parts
+def _write_rejects(
+    frames: Iterable[pl.DataFrame],
+    judged: _Judged,
+    verdict: _Verdict,
+    header: Sequence[str],
+    rules: Rules,
+    folder: Path,
+) -> Rejects:
+    """The rejects in the order of their lines: the raw rows judged once more to say why."""
     with Rejects(folder / "rejects.arrow", rules, header) as rejects:
-        for part, (first, last) in enumerate(parts.ranges):
-            repeated = [(rule, _between(lines, first, last)) for rule, lines in verdict.repeated]
-            wanted = np.concatenate([parts.broken_lines(part), *(lines for _, lines in repeated)])
-            if len(wanted):
-                raw = pl.read_ipc(parts.raw(part)).filter(_in(wanted))
-                rejects.add(raw, [(rule, raw.select(_in(lines)).to_series()) for rule, lines in repeated])
+        for raw in _raw_rejects(frames, judged.parts, verdict):
+            rejects.add(raw, [(rule, raw.select(_in(lines)).to_series()) for rule, lines in verdict.repeated])
     return rejects
+
+
+def _raw_rejects(frames: Iterable[pl.DataFrame], parts: Parts, verdict: _Verdict) -> Iterator[pl.DataFrame]:
+    """The raw rows to reject, part by part: from the spill, or from the source once more if they are not there."""
+    repeated = np.concatenate([np.empty(0, np.int64), *(lines for _, lines in verdict.repeated)])
+    repeated.sort()
+    if len(repeated) and not parts.all_rows:
+        with read_ahead(frames) as ordered:
+            for part, frame in enumerate(frame for frame in ordered if len(frame)):
+                wanted = np.concatenate([parts.broken_lines(part), _between(repeated, *parts.ranges[part])])
+                yield frame.filter(_in(wanted))
+        return
+    for part, (first, last) in enumerate(parts.ranges):
+        wanted = np.concatenate([parts.broken_lines(part), _between(repeated, first, last)])
+        if len(wanted):
+            yield pl.read_ipc(parts.raw(part)).filter(_in(wanted))
 
 
 def _between(lines: Lines, first: int, last: int) -> Lines:

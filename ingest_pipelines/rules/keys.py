@@ -33,7 +33,8 @@ class MatchKey:
     def missing(self) -> Rule:
         """The rule `missing_key`."""
         there = pl.any_horizontal([_is_there(cell) for cell in self.cells])
-        return self.cells[0].rule("missing_key", " and ".join(c.name for c in self.cells) + ": empty", there)
+        names = " and ".join(cell.name for cell in self.cells)
+        return self.cells[0].rule("missing_key", f"empty, and rows are matched by {names}", there)
 
 
 def match_key(bound: BoundImport, cells: Sequence[Cell]) -> MatchKey:
@@ -62,10 +63,9 @@ def is_column(cell: Cell) -> bool:
 
 
 def _is_there(cell: Cell) -> pl.Expr:
-    there = cell.raw.is_not_null()
     if cell.field.type == "string":
-        there &= cell.value.str.strip_chars() != ""
-    return there.fill_null(False)
+        return (cell.value.str.strip_chars() != "").fill_null(False)
+    return cell.given
 
 
 def _names(bound: BoundImport) -> list[str]:

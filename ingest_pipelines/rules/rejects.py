@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from ingest_pipelines.model import LINE, RejectSample
 from ingest_pipelines.rules.compile import KEY, Rules
-from ingest_pipelines.rules.source_cells import display_cell
+from ingest_pipelines.rules.raw_cells import display_cell
 from ingest_pipelines.rules.types import Rule
 
 SCHEMA = pa.schema(
@@ -56,9 +56,9 @@ class Rejects:
         """
         if not len(raw):
             return
-        judged = self.rules.judged(raw)
+        judged, broken = self.rules.explained(raw)
         rules = [*self.rules.rules, *(rule for rule, _ in repeated)]
-        masks = [*(judged[mask] for mask in self.rules.masks), *(mask for _, mask in repeated)]
+        masks = [*broken, *(mask for _, mask in repeated)]
         rows = judged.select(
             pl.col(LINE).alias("line"), display_cell(pl.col(KEY), judged.schema[KEY]).alias("key")
         ).with_columns(self._row(raw))
@@ -106,10 +106,9 @@ class Rejects:
             )
 
     def _value(self, raw: pl.DataFrame, line: int, name: str) -> str | None:
-        column, cell = next(
-            pair for pair in zip(self.rules.columns, self.rules.cells, strict=True) if pair[1].name == name
-        )
-        if cell.field.pii:
+        source = next(source for source in self.rules.sources if source.cell.name == name)
+        if source.cell.field.pii or source.column is None:
             return None
-        text = raw.filter(pl.col(LINE) == line).select(display_cell(pl.col(column), raw.schema[column])).item(0, 0)
+        cell = display_cell(pl.col(source.column), raw.schema[source.column])
+        text = raw.filter(pl.col(LINE) == line).select(cell).item(0, 0)
         return None if text is None else str(text)[:LONGEST_SAMPLE]

@@ -9,11 +9,14 @@ import numpy as np
 import polars as pl
 
 from ingest_pipelines.model import LINE
-from ingest_pipelines.rules.compile import KEY
+from ingest_pipelines.rules.compile import KEY, Rules
 from ingest_pipelines.rules.repeats import Lines
+from ingest_pipelines.rules.schema import prove
 
 RUN_ROWS = 250_000
 """Rows sorted together. The merge is as fast as with a full sort; see performance.md."""
+ENOUGH_ROWS = 200_000
+"""A run may be shorter: a frame of RUN_ROWS less its rejects need not wait for the next."""
 
 
 @dataclass
@@ -26,28 +29,28 @@ class Runs:
     """
 
     folder: Path
-    columns: list[pl.Expr]
+    rules: Rules
     paths: list[Path] = field(default_factory=list)
     rows: int = 0
     _waiting: list[pl.DataFrame] = field(default_factory=list)
 
     def add(self, judged: pl.DataFrame) -> None:
-        """Takes accepted rows of a judged frame."""
-        self._waiting.append(judged.select(*self.columns, KEY))
-        while sum(map(len, self._waiting)) >= RUN_ROWS:
-            together = pl.concat(self._waiting)
-            self._write(together[:RUN_ROWS])
-            self._waiting = [together[RUN_ROWS:]]
+        """Takes rows of a judged frame that break no rule."""
+        self._waiting.append(judged)
+        if sum(map(len, self._waiting)) >= ENOUGH_ROWS:
+            self.finish()
 
     def finish(self) -> None:
         """Writes what is left."""
-        if any(map(len, self._waiting)):
-            self._write(pl.concat(self._waiting))
+        for rows in pl.concat(self._waiting).iter_slices(RUN_ROWS) if self._waiting else ():
+            self._write(rows)
         self._waiting = []
 
     def _write(self, rows: pl.DataFrame) -> None:
+        prove(self.rules.schema, rows)
         path = self.folder / f"accepted-{len(self.paths):05}.arrow"
-        write(rows.sort(sort_order(rows[KEY])).drop(KEY), path)
+        order = rows.select(sort_order(rows[KEY])).to_series().arg_sort()
+        write(rows.select(self.rules.accepted)[order], path)
         self.paths.append(path)
         self.rows += len(rows)
 

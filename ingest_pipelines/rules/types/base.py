@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import polars as pl
@@ -41,9 +41,24 @@ class Cell:
     zone: str = "UTC"
 
     @property
+    def raw_name(self) -> str:
+        """Name of the column `raw`. A string's cell is its value: one column for both."""
+        return self.name if self.field.type == "string" else f"raw:{self.name}"
+
+    @property
     def raw(self) -> pl.Expr:
         """The source's cell: text or Arrow-typed; NULL where it is empty."""
-        return pl.col(f"raw:{self.name}")
+        return pl.col(self.raw_name)
+
+    @property
+    def given_name(self) -> str:
+        """Name of the column `given`."""
+        return f"given:{self.name}"
+
+    @property
+    def given(self) -> pl.Expr:
+        """Whether the source's cell holds anything."""
+        return pl.col(self.given_name)
 
     @property
     def value(self) -> pl.Expr:
@@ -65,8 +80,12 @@ class Cell:
         return Rule(self.name, code, reason, passes)
 
 
-def _nothing(cell: Cell, source: pl.DataType) -> dict[str, pl.Expr]:
-    return {}
+Stages = Sequence[Mapping[str, pl.Expr]]
+"""Columns by name, stage by stage: an expression may read what an earlier stage made."""
+
+
+def _nothing(cell: Cell, source: pl.DataType) -> Stages:
+    return ()
 
 
 def _no_rules(cell: Cell) -> Sequence[Rule]:
@@ -88,8 +107,11 @@ class FieldKind:
         read: (cell, dtype of `cell.raw`) -> the value, NULL where not accepted. The dtype is String, or one
             for which `takes` is true.
         takes: Arrow types that `read` casts without the detour over text.
-        before: columns that `read` and the rules need, computed before it.
+        before: columns that `read` and the rules need, computed before it. Polars shares a repeated expression on one
+            level only; what several expressions need is a column of its own.
         accepts: cell -> Boolean expression: the cell is empty or accepted. Default: its value is there.
+        keeps_raw: whether rules look at the raw text once more. Else a judged frame drops it: moving it about would
+            cost as much as the values.
         rules: further rules that belong to the type.
         trims: whether spaces around the text are no part of the value. Only for strings they are.
         drops_zeros: whether `3.00` of a typed source means 3. Text is taken as it stands.
@@ -100,13 +122,14 @@ class FieldKind:
     reason: Callable[[Cell], str]
     read: Callable[[Cell, pl.DataType], pl.Expr]
     takes: Callable[[pl.DataType], bool] = _text_only
-    before: Callable[[Cell, pl.DataType], dict[str, pl.Expr]] = _nothing
+    before: Callable[[Cell, pl.DataType], Stages] = _nothing
     accepts: Callable[[Cell], pl.Expr] | None = None
     rules: Callable[[Cell], Sequence[Rule]] = _no_rules
+    keeps_raw: bool = False
     trims: bool = True
     drops_zeros: bool = False
 
     def accepted(self, cell: Cell) -> Rule:
         """The rule that the type itself is: `bad_int`, `bad_date` ..."""
-        passes = self.accepts(cell) if self.accepts else cell.value.is_not_null() | cell.raw.is_null()
+        passes = self.accepts(cell) if self.accepts else cell.value.is_not_null() | ~cell.given
         return cell.rule(self.code, self.reason(cell), passes)

@@ -36,6 +36,7 @@ EMAIL = FieldKind(
     dtype=lambda _: pl.String(),
     reason=lambda _: "not one email address such as ann@example.com",
     read=_read_email,
+    keeps_raw=True,
 )
 
 _E164 = r"\+[1-9][0-9]{6,14}"

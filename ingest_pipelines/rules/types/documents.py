@@ -94,6 +94,7 @@ def _document(type_name: str) -> FieldKind:
         dtype=lambda _: pl.String(),
         reason=lambda _: f"not {words}",
         read=lambda cell, _: by_distinct_value(cell.raw, partial(read_json, shape=shape), pl.String()),
+        keeps_raw=True,
     )
 
 

@@ -62,6 +62,7 @@ STRING = FieldKind(
     dtype=lambda _: pl.String(),
     reason=lambda _: "not text",
     read=lambda cell, _: cell.raw,
+    keeps_raw=True,
     trims=False,
 )
 
@@ -79,7 +80,7 @@ def _read_enum(cell: Cell, source: pl.DataType) -> pl.Expr:
 
 
 def _accepts_enum(cell: Cell) -> pl.Expr:
-    return cell.value.is_not_null() | cell.raw.is_null() | cell.raw.str.contains("^0+$")
+    return cell.value.is_not_null() | ~cell.given | cell.raw.str.contains("^0+$").fill_null(False)
 
 
 ENUM = FieldKind(
@@ -88,5 +89,6 @@ ENUM = FieldKind(
     reason=lambda cell: f"neither an option nor an index from 0 to {len(cell.field.options or ())}",
     read=_read_enum,
     accepts=_accepts_enum,
+    keeps_raw=True,
     drops_zeros=True,
 )

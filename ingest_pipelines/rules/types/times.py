@@ -7,7 +7,7 @@ from datetime import date
 
 import polars as pl
 
-from ingest_pipelines.rules.types.base import Cell, FieldKind, Rule
+from ingest_pipelines.rules.types.base import Cell, FieldKind, Rule, Stages
 
 _DAY = r"(?:000[1-9]|00[1-9][0-9]|0[1-9][0-9]{2}|[1-9][0-9]{3})-[0-9]{2}-[0-9]{2}"
 _CLOCK = r"[Tt ](?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](?:\.[0-9]{1,9})?"
@@ -51,33 +51,57 @@ def _or_format(cell: Cell) -> str:
     return f", nor {cell.field.format}" if cell.field.format else ""
 
 
-def _local(cell: Cell, source: pl.DataType) -> dict[str, pl.Expr]:
-    """The wall clock as the source wrote it, and what the source says about its offset, in minutes."""
+def _local(cell: Cell, source: pl.DataType) -> Stages:
+    """The wall clock as the source wrote it, and its offset in minutes where the source says one."""
     raw = cell.raw
     if isinstance(source, pl.Datetime):
         at = raw.cast(pl.Datetime("us", source.time_zone))
         local = at.dt.convert_time_zone(cell.zone).dt.replace_time_zone(None) if source.time_zone else at
-        return {cell.local_name: local}
-    iso = pl.when(raw.str.contains(DATETIME_PATTERN)).then(raw)
-    head = iso.str.slice(0, 19)
-    local = pl.coalesce(
-        head.str.to_datetime(form, time_unit="us", strict=False, cache=False)
-        for form in ("%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S", "%Y-%m-%dt%H:%M:%S")
+        return ({cell.local_name: local},)
+    iso, tail, offset, spaced, joined, minutes = (
+        _part(cell, part) for part in ("iso", "tail", "offset", "spaced", "joined", "minutes")
     )
-    tail = pl.when(iso.str.len_bytes() > 19).then(iso.str.slice(19))
     micros = tail.str.extract(r"^\.([0-9]{1,6})", 1).str.pad_end(6, "0").cast(pl.Int64)
-    local += pl.duration(microseconds=micros.fill_null(0))
-    offset = tail.str.extract(r"([Zz]|[+-][0-9:]+)$", 1)
-    minutes = offset.str.slice(1, 2).cast(pl.Int64, strict=False) * 60 + offset.str.slice(4, 2).cast(
+    hours_and_minutes = offset.str.slice(1, 2).cast(pl.Int64, strict=False) * 60 + offset.str.slice(4, 2).cast(
         pl.Int64, strict=False
     )
-    minutes = pl.when(offset.str.starts_with("-")).then(-minutes).otherwise(minutes)
-    minutes = pl.when(offset.str.len_bytes() == 1).then(0).otherwise(minutes)
+    # A format that does not fit costs four times one that does: each sees only what the last one left.
+    stages: list[dict[str, pl.Expr]] = [
+        {"iso": pl.when(raw.str.contains(DATETIME_PATTERN)).then(raw)},
+        {
+            "spaced": _clock(pl.when(iso.str.contains(" ", literal=True)).then(iso), " "),
+            "tail": pl.when(iso.str.len_bytes() > 19).then(iso.str.slice(19)),
+        },
+        {
+            "joined": _clock(pl.when(spaced.is_null()).then(iso), "T"),
+            "offset": tail.str.extract(r"([Zz]|[+-][0-9:]+)$", 1),
+        },
+        {
+            "minutes": pl.when(offset.str.len_bytes() == 1)
+            .then(0)
+            .when(offset.str.starts_with("-"))
+            .then(-hours_and_minutes)
+            .otherwise(hours_and_minutes),
+            "local": pl.coalesce(spaced, joined, _clock(pl.when(spaced.is_null() & joined.is_null()).then(iso), "t"))
+            + pl.duration(microseconds=micros.fill_null(0)),
+        },
+    ]
     if cell.field.format is not None:
-        local = pl.coalesce(local, _by_format(cell, pl.when(local.is_null()).then(raw)))
+        other = pl.when(cell.local.is_null()).then(raw)
+        last = {"local": pl.coalesce(cell.local, _by_format(cell, other))}
         if "%z" in cell.field.format:
-            minutes = pl.when(iso.is_null() & raw.is_not_null()).then(0).otherwise(minutes)
-    return {cell.local_name: local, _offset_name(cell): minutes}
+            last["minutes"] = pl.when(iso.is_null() & raw.is_not_null()).then(0).otherwise(minutes)
+        stages.append(last)
+    return [{f"{part}:{cell.name}": column for part, column in stage.items()} for stage in stages]
+
+
+def _part(cell: Cell, part: str) -> pl.Expr:
+    return pl.col(f"{part}:{cell.name}")
+
+
+def _clock(iso: pl.Expr, separator: str) -> pl.Expr:
+    """Day, hour, minute and second of an ISO text."""
+    return iso.str.head(19).str.to_datetime(f"%Y-%m-%d{separator}%H:%M:%S", time_unit="us", strict=False, cache=False)
 
 
 def _by_format(cell: Cell, text: pl.Expr) -> pl.Expr:
@@ -85,10 +109,6 @@ def _by_format(cell: Cell, text: pl.Expr) -> pl.Expr:
     parsed = _parse(text, cell.field.format)
     # With an offset in the text Polars answers in UTC.
     return parsed.dt.replace_time_zone(None) if "%z" in cell.field.format else parsed
-
-
-def _offset_name(cell: Cell) -> str:
-    return f"offset:{cell.name}"
 
 
 def _read_datetime(cell: Cell, source: pl.DataType) -> pl.Expr:
@@ -101,7 +121,7 @@ def _read_datetime(cell: Cell, source: pl.DataType) -> pl.Expr:
         here = here.dt.convert_time_zone("UTC")
     if isinstance(source, pl.Datetime):
         return here
-    minutes = pl.col(_offset_name(cell))
+    minutes = _part(cell, "minutes")
     there = (pl.when(minutes.is_not_null()).then(cell.local) - pl.duration(minutes=minutes)).dt.replace_time_zone("UTC")
     return pl.when(minutes.is_null()).then(here).otherwise(there)
 
@@ -133,7 +153,7 @@ DATETIME = FieldKind(
     read=_read_datetime,
     takes=lambda source: source == pl.Datetime,
     before=_local,
-    accepts=lambda cell: cell.local.is_not_null() | cell.raw.is_null(),
+    accepts=lambda cell: cell.local.is_not_null() | ~cell.given,
     rules=_clock_changes,
 )
 
