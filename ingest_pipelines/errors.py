@@ -33,7 +33,12 @@ from typing import ClassVar
 
 
 class IngestError(Exception):
-    """What happened, and where. `hint` is the next thing to do."""
+    """What happened, and where. `hint` is the next thing to do.
+
+    Attributes:
+        reached: how far the load came, set where a drain fails in one of its chunks: the chunk's Item, Landing or
+            Validated, for `record_failure`.
+    """
 
     retryable: ClassVar[bool] = False
     exit_code: ClassVar[int] = 1
@@ -42,6 +47,7 @@ class IngestError(Exception):
         super().__init__(message)
         self.message = message
         self.hint = hint
+        self.reached: object = None
 
     def __str__(self) -> str:
         return f"{self.message}\n  {self.hint}" if self.hint else self.message

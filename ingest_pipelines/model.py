@@ -55,7 +55,9 @@ class Item:
         modified_at: a file's time, or a window's end; orders the items of an import together with `serial`.
         serial: the number in `Name_<serial>.csv`; None for `Name.csv`.
         version: the source's own version of the file (etag, generation), or "".
-        cursor_from: last committed cursor value as text; exclusive. None: from the start.
+        cursor_from: the cursor value after which the item's rows start, as text; exclusive. None: from the start.
+        cursor_committed: what the ledger's cursor was when the chunk was opened; within a `lag` it is ahead of
+            cursor_from. Chunks only: it is not kept in the ledger.
         window_start, window_end: half-open bounds of a window item.
     """
 
@@ -72,6 +74,7 @@ class Item:
     cursor_from: str | None = None
     window_start: datetime | None = None
     window_end: datetime | None = None
+    cursor_committed: str | None = None
 
 
 @dataclass(frozen=True)
@@ -103,7 +106,8 @@ class Landing:
         content_sha256: of the bytes as delivered (files), of the batches' content (queries).
         bytes: size of `path`.
         newlines, quotes: number of LF and of `"` bytes in `path` (csv only).
-        cursor_to: largest cursor value read, as text (cursor items only).
+        cursor_to: largest cursor value read, as text (cursor items only); None: no row, or none before now.
+        cursor_commit: what the ledger's cursor becomes with this chunk; never before what it was.
         rows: known for queries; for files the reader counts.
     """
 
@@ -116,6 +120,7 @@ class Landing:
     quotes: int = 0
     cursor_to: str | None = None
     rows: int | None = None
+    cursor_commit: str | None = None
 
 
 @dataclass(frozen=True)

@@ -2,23 +2,33 @@
 
     Item -> land -> Landing -> validate -> Validated -> load -> LoadReport
 
-Dagster's ops, its IO manager and `ingest plan` call these functions. Each can be repeated at any time:
-only `load` changes the target, in one transaction, and it asks the ledger first.
+A cursor's item is a drain of several chunks: each goes that way by itself, until one is empty. Dagster's ops, its IO
+manager and `ingest plan` call these functions. Each can be repeated at any time: only `load` changes the target, in
+one transaction, and it asks the ledger first.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
+from ingest_pipelines import ledger
 from ingest_pipelines.config import BoundImport
-from ingest_pipelines.errors import RejectsAboveLimit
-from ingest_pipelines.landing import land_file, read_csv
+from ingest_pipelines.config.cursor_values import before, cursor_text, parse_cursor
+from ingest_pipelines.errors import CursorStuck, IngestError, RejectsAboveLimit
+from ingest_pipelines.landing import Chunk, land_file, land_query, read_arrow, read_csv
 from ingest_pipelines.merge import Target, apply, record_failure
 from ingest_pipelines.model import Item, Landing, LoadReport, Run, Validated
 from ingest_pipelines.rules import compile_rules, judge
-from ingest_pipelines.sources import open_item
+from ingest_pipelines.sources import open_item, open_query
+from ingest_pipelines.sources.request import cursor_after, cursor_start, request_of
+
+BY_QUERY = {"query", "cursor", "window"}
+"""Kinds of items whose rows a query brings; the others are files."""
 
 
 @dataclass(frozen=True)
@@ -29,14 +39,42 @@ class Workspace:
     spill: Path
 
 
-def land(item: Item, bound: BoundImport, workspace: Workspace) -> Landing:
-    """The item's bytes on local disk, hashed, proven unchanged while they were read.
+def land(item: Item, bound: BoundImport, workspace: Workspace, now: datetime | None = None) -> Landing:
+    """The item's bytes on local disk, hashed, proven unchanged while they were read; a query's rows likewise.
+
+    Args:
+        now: what a cursor must not overtake; the time of the call if it is not given.
 
     Raises:
-        SourceUnavailable, ItemChanged (retryable), SourceDenied, ItemGone, ItemRefused.
+        SourceUnavailable, ItemChanged (retryable), SourceDenied, ItemGone, ItemRefused, CursorStuck, ConfigError.
     """
+    if item.kind in BY_QUERY:
+        return _land_rows(item, bound, workspace, now or datetime.now(UTC))
     with open_item(item, bound.connection) as source:
         return land_file(item, source, workspace.spool, bound.spec.source.limits)
+
+
+def _land_rows(item: Item, bound: BoundImport, workspace: Workspace, now: datetime) -> Landing:
+    cursor, limits = bound.spec.source.cursor, bound.spec.source.limits
+    with open_query(bound.connection) as source:
+        asked = request_of(item, bound, source)
+        chunk = None
+        if cursor is not None:
+            chunk = Chunk(
+                cursor.column, cursor.kind, cursor_after(item, bound), asked.limit, asked.may_cut, now,
+                ZoneInfo(bound.spec.timezone),
+            )  # fmt: skip
+        with closing(source.batches(asked.query, asked.parameters)) as batches:
+            landing = land_query(item, batches, bound.required_columns, workspace.spool, limits, chunk)
+        if chunk is None or landing.rows or item.cursor_from is None:
+            return landing
+        if source.behind(asked.query, chunk.column, cursor_start(bound), chunk.after):
+            raise CursorStuck(
+                f"import {bound.name}, item {item.key}: every '{chunk.column}' in the source lies before the cursor: "
+                "was it restored from a backup?",
+                hint=f"nothing was loaded; if the source is right: ingest cursor set {bound.name} VALUE",
+            )
+    return landing
 
 
 def validate(landing: Landing, bound: BoundImport, workspace: Workspace) -> Validated:
@@ -46,7 +84,10 @@ def validate(landing: Landing, bound: BoundImport, workspace: Workspace) -> Vali
         ItemRefused: the item as a whole cannot be read.
         InternalError: an accepted row breaks the import's own schema.
     """
-    header, frames = read_csv(landing, bound.required_columns, bound.spec.source.limits)
+    if landing.format == "arrow":
+        header, frames = read_arrow(landing, bound.required_columns)
+    else:
+        header, frames = read_csv(landing, bound.required_columns, bound.spec.source.limits)
     return judge(landing, header, frames, compile_rules(bound), workspace.spill)
 
 
@@ -73,4 +114,73 @@ def load(validated: Validated, bound: BoundImport, target: Target, run: Run, now
     return apply(validated, bound, target, run, now)
 
 
-__all__ = ["Workspace", "check_rejects", "land", "load", "record_failure", "validate"]
+def next_chunk(item: Item, bound: BoundImport, target: Target, run: Run) -> Item:
+    """The drain's next chunk, as the ledger has it: after this run's last one, or the committed cursor less the lag."""
+    cursor = bound.spec.source.cursor
+    assert cursor is not None
+    with target.session() as connection:
+        state = ledger.find_cursor(connection, bound.name)
+        done = [
+            load.cursor_to
+            for load in ledger.loads_of_run(connection, run.id)
+            if load.item == item.key and load.status == "committed" and load.cursor_to is not None
+        ]
+    committed = state.value if state else None
+    start = committed
+    if done:
+        start = done[-1]
+    elif committed is not None:
+        start = cursor_text(before(parse_cursor(committed, cursor.kind), cursor.lag_amount))
+    return replace(item, cursor_from=start, cursor_committed=committed)
+
+
+def drain(
+    item: Item,
+    bound: BoundImport,
+    workspace: Workspace,
+    target: Target,
+    run: Run,
+    now: datetime,
+    *,
+    started: bool = False,
+) -> Iterator[LoadReport]:
+    """Every chunk of a cursor's item landed, judged and merged in a transaction of its own, until one is empty.
+
+    Goes on from what is committed, so called again after a crash it does the rest. An empty first chunk is loaded too,
+    so that the ledger shows that somebody looked. With `drain: false`, and in a dry run, there is one chunk.
+
+    Args:
+        started: the first chunk was loaded step by step: next_chunk, land, validate, load. Only the rest is done here.
+
+    Raises:
+        What land, validate, check_rejects and load raise, `reached` set; the chunks before are committed.
+    """
+    if started and (run.dry_run or not bound.spec.source.drain):
+        return
+    while True:
+        reached: Item | Landing | Validated = item
+        try:
+            reached = chunk = next_chunk(item, bound, target, run)
+            reached = landing = land(chunk, bound, workspace, now)
+            if not landing.rows and started:
+                landing.path.unlink(missing_ok=True)
+                return
+            reached = validated = validate(landing, bound, workspace)
+            check_rejects(validated, bound)
+            yield load(validated, bound, target, run, now)
+        except IngestError as error:
+            error.reached = reached
+            raise
+        _forget(validated)
+        if landing.cursor_to is None or not bound.spec.source.drain or run.dry_run:
+            return
+        started = True
+
+
+def _forget(validated: Validated) -> None:
+    """The files of a chunk that is loaded are gone; a drain's disk does not grow with its chunks."""
+    for path in (validated.landing.path, *validated.accepted, *((validated.rejects,) if validated.rejects else ())):
+        path.unlink(missing_ok=True)
+
+
+__all__ = ["Workspace", "check_rejects", "drain", "land", "load", "next_chunk", "record_failure", "validate"]

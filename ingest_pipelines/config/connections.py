@@ -84,7 +84,13 @@ class GcsConnection(_Connection):
     endpoint_url: str | None = None
 
 
-class SnowflakeConnection(_Connection):
+class _QueryConnection(_Connection):
+    """What is queried. A query that is silent for `query_timeout_seconds`, before or between rows, is given up."""
+
+    query_timeout_seconds: float = Field(default=600.0, gt=0, le=86_400)
+
+
+class SnowflakeConnection(_QueryConnection):
     """A Snowflake account."""
 
     type: Literal["snowflake"]
@@ -106,7 +112,7 @@ class SnowflakeConnection(_Connection):
         return self
 
 
-class _SqlConnection(_Connection):
+class _SqlConnection(_QueryConnection):
     host: str
     database: str
     username: str
@@ -155,6 +161,11 @@ class ClickhouseConnection(_SqlConnection):
     type: Literal["clickhouse"]
     port: Port = 8123
 
+
+SqlConnection = (
+    PostgresqlConnection | MysqlConnection | MssqlConnection | OracleConnection | HiveConnection | ClickhouseConnection
+)
+"""Databases with a host, a port and a user."""
 
 Connection = Annotated[
     CsvConnection

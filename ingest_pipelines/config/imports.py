@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from datetime import date, datetime, timedelta
+from decimal import Decimal
 from typing import Annotated, Any, Literal, Self
 from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, Discriminator, Field, StrictBool, Tag, model_validator
 
-from ingest_pipelines.config.base import Duration, Name, Secret, Strict
+from ingest_pipelines.config.base import Duration, Name, Secret, Strict, parse_duration
+from ingest_pipelines.config.cursor_values import CursorKind, cursor_kind
 from ingest_pipelines.config.databases import Channel, FieldRules
 from ingest_pipelines.model import Mode
 
@@ -33,20 +35,57 @@ AlertKind = Literal["failed", "rejected", "recovered", "late", "volume"]
 
 
 class Cursor(Strict):
-    """The column that orders a query's rows; `{lastItem}` is its last committed value."""
+    """The column that orders a query's rows; `{lastItem}` is its last committed value.
+
+    Attributes:
+        start: where the first chunk starts, exclusive. It says what the column holds: a number, an ISO date or
+            timestamp, or text.
+        lag: how far behind the last committed value a drain starts, for rows that become visible late: a duration
+            (`10m`) for dates and timestamps, a number for numbers.
+    """
 
     column: str
     start: int | float | str
     lag: int | float | str = 0
 
+    @property
+    def kind(self) -> CursorKind:
+        """What the column holds, by `start`."""
+        return cursor_kind(self.start)
+
+    @property
+    def lag_amount(self) -> timedelta | Decimal:
+        """The lag as something that can be taken off a cursor's value."""
+        return parse_duration(self.lag) if self.kind == "moment" and self.lag != 0 else Decimal(str(self.lag))
+
+    @model_validator(mode="after")
+    def _lag_fits(self) -> Self:
+        if self.lag == 0:
+            return self
+        if self.kind == "text":
+            raise ValueError("lag: text has no distance; a lag goes with numbers, dates and timestamps")
+        if self.kind == "number" and (isinstance(self.lag, str) or self.lag < 0):
+            raise ValueError("lag: the cursor holds numbers, so the lag is a number above zero, such as 1000")
+        if self.kind == "moment":
+            parse_duration(self.lag)
+        return self
+
 
 class Window(Strict):
-    """Time-window partitions: `{windowStart}` and `{windowEnd}` are the half-open bounds."""
+    """Time-window partitions: `{windowStart}` and `{windowEnd}` are the half-open bounds.
+
+    Attributes:
+        start: the first window's day, or hour.
+        offset: how much later than midnight, or the full hour, a window starts.
+        wall_clock: bind the bounds as local times of `timezone`, for columns that hold local time without a zone;
+            else they are points in time, and a column without a zone is taken for UTC.
+    """
 
     every: Literal["hour", "day", "week", "month"]
     start: date | datetime
     timezone: TimeZone = "UTC"
     offset: Duration = timedelta(0)
+    wall_clock: StrictBool = False
 
 
 class Limits(Strict):

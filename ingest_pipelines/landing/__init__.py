@@ -1,6 +1,9 @@
 """An item's bytes on local disk, and its rows as text frames with line numbers."""
 
+from ingest_pipelines.landing.arrow_reader import read_arrow
 from ingest_pipelines.landing.csv_reader import read_csv
+from ingest_pipelines.landing.cursor import Chunk
 from ingest_pipelines.landing.land import land_file
+from ingest_pipelines.landing.query_lander import land_query
 
-__all__ = ["land_file", "read_csv"]
+__all__ = ["Chunk", "land_file", "land_query", "read_arrow", "read_csv"]

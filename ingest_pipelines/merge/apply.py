@@ -301,9 +301,9 @@ def _close(connection: psycopg.Connection, work: _Work, counts: Counts) -> LoadR
         )  # fmt: skip
     ledger.lock_mapping(connection, bound.name, bound.database_name, fingerprint(bound), mapping_of(bound), work.now)
     if item.kind == "cursor":
-        ledger.set_cursor(
-            connection, bound.name, validated.landing.cursor_to or item.cursor_from, work.now, load=work.load
-        )
+        landing = validated.landing
+        reached = landing.cursor_commit or landing.cursor_to or item.cursor_from
+        ledger.set_cursor(connection, bound.name, reached, work.now, load=work.load)
     ledger.set_item_status(connection, item, "committed")
     ledger.close_load(
         connection,

@@ -21,7 +21,7 @@ _REFUSED = (ItemRefused, ItemGone, StaleItem)
 
 def record_failure(
     error: IngestError,
-    reached: Landing | Validated | None,
+    reached: Item | Landing | Validated | None,
     item: Item,
     bound: BoundImport,
     target: Target,
@@ -33,16 +33,18 @@ def record_failure(
     Where this run's load of the item did commit (its acknowledgement was lost), that is what is reported.
 
     Args:
-        reached: how far the load came: the landing, or the judged rows with their rejects.
+        reached: how far the load came: the landing, or the judged rows with their rejects; of a drain at least the
+            Item of the chunk that failed, so that it is not taken for one that committed.
 
     Raises:
         TargetUnavailable: the ledger is out of reach as well; nothing is recorded.
     """
     validated = reached if isinstance(reached, Validated) else None
     landing = validated.landing if validated else reached if isinstance(reached, Landing) else None
+    item = reached if isinstance(reached, Item) else landing.item if landing else item
     status: LoadStatus = "refused" if isinstance(error, _REFUSED) else "failed"
     new = ledger.NewLoad(
-        item=landing.item if landing else item, run=run, started_at=now, status=status,
+        item=item, run=run, started_at=now, status=status,
         content_sha256=landing.content_sha256 if landing else "", fingerprint=fingerprint(bound),
         cursor_to=landing.cursor_to if landing else None,
     )  # fmt: skip

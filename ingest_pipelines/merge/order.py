@@ -79,10 +79,11 @@ def _place(item: Item | ledger.CommittedItem) -> tuple[float, int]:
 def _cursor_moved(connection: psycopg.Connection, item: Item) -> LoadError | None:
     state = ledger.find_cursor(connection, item.import_name)
     committed = state.value if state else None
-    if committed is None or committed == item.cursor_from:
+    opened_at = item.cursor_from if item.cursor_committed is None else item.cursor_committed
+    if committed is None or committed == opened_at:
         return None
     return StaleItem(
-        f"import {item.import_name}, item {item.key}: stale: it starts after cursor {item.cursor_from}, "
+        f"import {item.import_name}, item {item.key}: stale: it was opened at cursor {opened_at}, "
         "and another load has moved the committed cursor since",
         hint=f"nothing was merged; see: ingest cursor show {item.import_name}",
     )

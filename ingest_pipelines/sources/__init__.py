@@ -14,6 +14,8 @@ from ingest_pipelines.sources.base import FileSource, QuerySource
 SOURCES: dict[str, str] = {
     "csv": "ingest_pipelines.sources.csv_directory:CsvDirectory",
     "sftp": "ingest_pipelines.sources.sftp:Sftp",
+    "s3": "ingest_pipelines.sources.s3:S3",
+    "gcs": "ingest_pipelines.sources.gcs:Gcs",
     "postgresql": "ingest_pipelines.sources.postgresql:Postgresql",
 }
 """Connection type -> `module:Class` of its source."""

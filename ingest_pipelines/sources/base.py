@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, Self
 
@@ -54,16 +54,16 @@ class FileSource(Protocol):
         """The file's address for people: no credentials, control characters escaped."""
         ...
 
-    def listing(self, folder: str = "") -> Listing:
-        """The visible files under `folder`."""
+    def listing(self, folder: str = "", *, nested: bool = True) -> Listing:
+        """The visible files under `folder`; not `nested`: in that folder only, which costs less."""
         ...
 
-    def stat(self, path: str) -> SourceFile:
-        """The file as it is now. Raises ItemGone."""
+    def stat(self, path: str, version: str = "") -> SourceFile:
+        """The file as it is now, or as it was in `version` where the source still has that. Raises ItemGone."""
         ...
 
     def read(self, path: str, offset: int = 0, version: str = "") -> Iterator[bytes]:
-        """Chunks of at most CHUNK bytes. `version` pins a version where the source keeps several."""
+        """Chunks of at most CHUNK bytes. With a `version`, of that one or none: raises ItemChanged."""
         ...
 
     def move(self, path: str, folder: str, expected: SourceFile | None = None) -> None:
@@ -118,7 +118,7 @@ class QuerySource(Protocol):
         *,
         batch_rows: int = 50_000,
         limit: int | None = None,
-    ) -> Iterator[pa.RecordBatch]:
+    ) -> Generator[pa.RecordBatch, None, None]:
         """The result, at least one batch. Close the iterator if you stop early.
 
         Args:

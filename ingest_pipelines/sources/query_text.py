@@ -18,6 +18,12 @@ if TYPE_CHECKING:
     from sqlglot import exp
     from sqlglot.tokenizer_core import Token
 
+DIALECTS = {
+    "postgresql": "postgres", "mysql": "mysql", "mssql": "tsql", "oracle": "oracle", "hive": "hive",
+    "clickhouse": "clickhouse", "snowflake": "snowflake",
+}  # fmt: skip
+"""Connection type -> sqlglot's name of its SQL."""
+
 PLACEHOLDERS = ("lastItem", "windowStart", "windowEnd")
 
 _MARK = "ingest_bound_"

@@ -1,0 +1,58 @@
+"""A landed Arrow stream as typed frames with row numbers, in bounded memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import polars as pl
+import pyarrow as pa
+
+from ingest_pipelines.errors import ItemRefused
+from ingest_pipelines.landing.csv_reader import BATCH_BYTES, BATCH_ROWS
+from ingest_pipelines.model import LINE, Landing
+
+
+def read_arrow(
+    landing: Landing, required_columns: Sequence[str], *, batch_rows: int = BATCH_ROWS
+) -> tuple[tuple[str, ...], Iterator[pl.DataFrame]]:
+    """The result's columns, and its rows as frames of about `batch_rows`.
+
+    Columns of a frame: `_line` (Int64: the row's number, from 1), then every column of the result under its name and
+    with its type. NULL is NULL; an empty text stays one.
+
+    Raises:
+        ItemRefused: a required column is missing: the mapping changed after the item landed.
+    """
+    with pa.OSFile(str(landing.path)) as file, pa.ipc.open_stream(file) as stream:
+        columns = tuple(stream.schema.names)
+    missing = [name for name in required_columns if name not in columns]
+    if missing:
+        raise ItemRefused(
+            f"import {landing.item.import_name}, item {landing.item.key}: it was read without {', '.join(missing)}",
+            hint="the mapping has changed since; run the import again",
+        )
+    return columns, _frames(landing, batch_rows)
+
+
+def _frames(landing: Landing, batch_rows: int) -> Iterator[pl.DataFrame]:
+    line = 1
+    held: list[pa.RecordBatch] = []
+    rows = size = 0
+    # Not memory-mapped: the pages of a large result would count as this process's memory.
+    with pa.OSFile(str(landing.path)) as file, pa.ipc.open_stream(file) as stream:
+        for batch in stream:
+            held.append(batch)
+            rows += batch.num_rows
+            size += batch.nbytes
+            if rows >= batch_rows or size >= BATCH_BYTES:
+                yield _frame(held, line)
+                line += rows
+                held, rows, size = [], 0, 0
+        if rows:
+            yield _frame(held, line)
+
+
+def _frame(batches: list[pa.RecordBatch], line: int) -> pl.DataFrame:
+    frame = pl.from_arrow(pa.Table.from_batches(batches))
+    assert isinstance(frame, pl.DataFrame)
+    return frame.select(pl.int_range(line, line + len(frame), dtype=pl.Int64).alias(LINE), pl.all())

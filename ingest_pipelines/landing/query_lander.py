@@ -1,0 +1,210 @@
+"""A query's rows on local disk: an Arrow stream under the name of its content's hash, in bounded memory."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import IO
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ingest_pipelines.config.cursor_values import not_after, parse_cursor
+from ingest_pipelines.config.imports import Limits
+from ingest_pipelines.errors import ItemRefused, Unavailable, shown
+from ingest_pipelines.landing.arrow_types import plain_batch, plain_schema
+from ingest_pipelines.landing.cursor import Chunk, CursorTrack
+from ingest_pipelines.model import LINE, Item, Landing
+
+ROWS = 50_000
+"""Rows of a landed batch. Fixed, so that the hash does not depend on how the network cut the result."""
+
+
+def land_query(
+    item: Item,
+    batches: Iterable[pa.RecordBatch],
+    required_columns: Sequence[str],
+    spool: Path,
+    limits: Limits,
+    chunk: Chunk | None = None,
+) -> Landing:
+    """The rows in `spool`, under the name of their hash; `content_sha256` is of the types and values alone.
+
+    Columns of the result that the mapping spells in other capitals get the mapping's spelling.
+
+    Args:
+        batches: at least one, all of one schema. Nothing is written before its columns are checked.
+        chunk: for cursor items. What lies beyond the chunk's end is left for the next one.
+
+    Raises:
+        ItemRefused: a column is missing or doubled, or a cap is exceeded.
+        CursorStuck: the chunk's cursor has no values, or does not grow.
+    """
+    where = f"import {shown(item.import_name)}, item {item.key}"
+    spool.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=".landing-", dir=spool)
+    temporary = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            return _land(item, iter(batches), required_columns, _Sink(file, limits, where), temporary, chunk, where)
+    except OSError as error:
+        if error.errno not in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
+            raise
+        raise Unavailable(f"{where}: no space left in {spool}", hint="free disk space and run again") from None
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _land(
+    item: Item,
+    batches: Iterator[pa.RecordBatch],
+    required_columns: Sequence[str],
+    sink: _Sink,
+    temporary: Path,
+    chunk: Chunk | None,
+    where: str,
+) -> Landing:
+    first = next(batches)
+    wanted = (*required_columns, *([chunk.column] if chunk else []))
+    schema = _named(plain_schema(first.schema), wanted, sink.limits, where)
+    track = CursorTrack(chunk, where) if chunk else None
+    rows = 0
+    with pa.ipc.new_stream(pa.PythonFile(sink, mode="w"), schema) as writer:
+        for batch in _even(_checked(_chain(first, batches), schema, track, sink.limits, where), schema):
+            writer.write_batch(batch)
+            rows += batch.num_rows
+    reached = track.reached() if track else None
+    path = temporary.parent / f"{sink.digest.hexdigest()}.arrow"
+    sink.file.flush()
+    temporary.replace(path)
+    return Landing(
+        item=item,
+        path=path,
+        format="arrow",
+        content_sha256=sink.digest.hexdigest(),
+        bytes=sink.bytes,
+        cursor_to=reached,
+        rows=rows,
+        cursor_commit=_later(item.cursor_committed, reached, chunk) if chunk else None,
+    )
+
+
+class _Sink:
+    """A file that is hashed and counted while it is written, never above the cap."""
+
+    closed = False
+
+    def __init__(self, file: IO[bytes], limits: Limits, where: str) -> None:
+        self.file = file
+        self.limits = limits
+        self._where = where
+        self.digest = hashlib.sha256()
+        self.bytes = 0
+
+    def write(self, data: bytes) -> int:
+        """Adds the bytes."""
+        self.bytes += len(data)
+        if self.bytes > self.limits.max_bytes:
+            raise ItemRefused(
+                f"{self._where}: the result is larger than {self.limits.max_bytes} bytes",
+                hint="read it in chunks (cursor, window), select fewer columns, or raise source.limits.max_bytes",
+            )
+        self.digest.update(data)
+        self.file.write(data)
+        return len(data)
+
+    def flush(self) -> None:
+        """Nothing is held back here."""
+
+    def close(self) -> None:
+        """Whoever opened the file closes it."""
+
+
+def _named(schema: pa.Schema, wanted: Sequence[str], limits: Limits, where: str) -> pa.Schema:
+    """The schema with the mapping's spelling of its columns' names."""
+    names = list(schema.names)
+    if len(names) > limits.max_columns:
+        raise ItemRefused(
+            f"{where}: the result has {len(names)} columns, and source.limits.max_columns is {limits.max_columns}",
+            hint="select the columns that are mapped",
+        )
+    for name in wanted:
+        alike = [number for number, found in enumerate(names) if found.lower() == name.lower()]
+        if name not in names and len(alike) == 1:
+            names[alike[0]] = name
+    doubled = sorted({name for name in names if names.count(name) > 1})
+    if doubled:
+        raise ItemRefused(
+            f"{where}: the result has several columns named {', '.join(map(shown, doubled))}",
+            hint="give each its own name in the query: SELECT a.id AS id, b.id AS other_id",
+        )
+    missing = [name for name in dict.fromkeys(wanted) if name not in names]
+    if missing or LINE in names:
+        raise ItemRefused(
+            f"{where}: the result has no column {', '.join(map(shown, missing))}; it has {', '.join(map(shown, names))}"
+            if missing
+            else f"{where}: the result has a column '{LINE}', which is a name the product keeps for itself",
+            hint="name the columns in the query as the mapping does: SELECT ... AS name",
+        )
+    return pa.schema([field.with_name(name) for field, name in zip(schema, names, strict=True)])
+
+
+def _chain(first: pa.RecordBatch, others: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    yield first
+    yield from others
+
+
+def _checked(
+    batches: Iterator[pa.RecordBatch], schema: pa.Schema, track: CursorTrack | None, limits: Limits, where: str
+) -> Iterator[pa.RecordBatch]:
+    row = 0
+    for batch in batches:
+        plain = plain_batch(batch, schema)
+        for name, column in zip(schema.names, plain.columns, strict=True):
+            if pa.types.is_string(column.type) or pa.types.is_binary(column.type):
+                _no_huge_cell(column, name, row, limits, where)
+        row += len(plain)
+        if track is None:
+            yield plain
+        else:
+            yield from track.take(plain)
+    if track is not None:
+        yield from track.rest()
+
+
+def _no_huge_cell(column: pa.Array, name: str, row: int, limits: Limits, where: str) -> None:
+    longest = pc.max(pc.binary_length(column)).as_py() or 0
+    if longest > limits.max_cell_bytes:
+        place = pc.index(pc.binary_length(column), pa.scalar(longest, pa.int32())).as_py()
+        raise ItemRefused(
+            f"{where}: row {row + place + 1} has {longest} bytes in '{shown(name)}', and the cap is "
+            f"{limits.max_cell_bytes}",
+            line=row + place + 1,
+            hint="shorten the column in the query, or raise source.limits.max_cell_bytes",
+        )
+
+
+def _even(batches: Iterator[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+    """The same rows in batches of ROWS, each in buffers of its own."""
+    held: list[pa.RecordBatch] = []
+    count = 0
+    for batch in batches:
+        held.append(batch)
+        count += batch.num_rows
+        while count >= ROWS:
+            whole = pa.Table.from_batches(held, schema)
+            yield from whole.slice(0, ROWS).combine_chunks().to_batches()
+            held, count = whole.slice(ROWS).to_batches(), count - ROWS
+    yield from pa.Table.from_batches(held, schema).combine_chunks().to_batches()
+
+
+def _later(committed: str | None, reached: str | None, chunk: Chunk) -> str | None:
+    """Where the cursor stands with this chunk: a lag re-reads what is behind it, and never takes it back."""
+    if committed is None or reached is None:
+        return reached or committed
+    behind = chunk.kind != "text" and not_after(parse_cursor(reached, chunk.kind), parse_cursor(committed, chunk.kind))
+    return committed if behind else reached

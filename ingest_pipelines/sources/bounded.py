@@ -1,0 +1,74 @@
+"""A driver's blocking calls on a thread of their own: each wait is bounded, and a signal interrupts it.
+
+Drivers in C or Rust, and sockets that a peer keeps open in silence, can't be interrupted from inside. The caller waits
+here instead; what it gives up on stays behind on a daemon thread, which ends with the process at the latest.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+from ingest_pipelines.errors import SourceUnavailable
+
+T = TypeVar("T")
+
+
+class Pending(Generic[T]):
+    """The outcome of a call that may still be under way."""
+
+    def __init__(self, work: Callable[[], T]) -> None:
+        self._work = work
+        self._done = threading.Event()
+        self._value: T
+        self._error: BaseException | None = None
+
+    def run(self) -> None:
+        """Makes the call, on the thread that this is called on."""
+        try:
+            self._value = self._work()
+        except BaseException as error:  # handed to whoever waits, on the other thread
+            self._error = error
+        finally:
+            del self._work
+            self._done.set()
+
+    def wait(self, seconds: float, what: str) -> T:
+        """The call's value.
+
+        Raises:
+            SourceUnavailable: no outcome in that time. `what` starts the message.
+        """
+        if not self._done.wait(seconds):
+            raise SourceUnavailable(f"{what}: no answer within {seconds:g} s")
+        if self._error is not None:
+            raise self._error
+        return self._value
+
+
+class Worker:
+    """One thread that makes calls one after the other; drivers' connections like to stay on one thread."""
+
+    def __init__(self, name: str) -> None:
+        self._calls: queue.SimpleQueue[Pending[object] | None] = queue.SimpleQueue()
+        threading.Thread(target=self._serve, name=name, daemon=True).start()
+
+    def submit(self, work: Callable[[], T]) -> Pending[T]:
+        """The call is made as soon as those before it are done."""
+        pending = Pending(work)
+        self._calls.put(pending)  # type: ignore[arg-type]  # who submitted it knows the type
+        return pending
+
+    def call(self, work: Callable[[], T], seconds: float, what: str) -> T:
+        """The call's value; see `Pending.wait`."""
+        return self.submit(work).wait(seconds, what)
+
+    def stop(self) -> None:
+        """The thread ends after the calls that were submitted."""
+        self._calls.put(None)
+
+    def _serve(self) -> None:
+        while (pending := self._calls.get()) is not None:
+            pending.run()

@@ -1,0 +1,93 @@
+"""What an item asks its source for: the query, and the values that are bound in it. Pure, but for a table's columns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from zoneinfo import ZoneInfo
+
+from ingest_pipelines.config import BoundImport
+from ingest_pipelines.config.cursor_values import CursorValue, Moment, parse_cursor
+from ingest_pipelines.errors import ConfigError, UsageError
+from ingest_pipelines.model import Item
+from ingest_pipelines.sources.base import QuerySource
+from ingest_pipelines.sources.query_text import DIALECTS, cursor_mistakes, read_query
+
+
+@dataclass(frozen=True)
+class Request:
+    """One query with its values.
+
+    Attributes:
+        limit: the query's own LIMIT, where it is a plain number.
+        may_cut: whether the query may leave rows behind that a later chunk must read.
+    """
+
+    query: str
+    parameters: dict[str, CursorValue]
+    limit: int | None = None
+    may_cut: bool = False
+
+
+def request_of(item: Item, bound: BoundImport, source: QuerySource) -> Request:
+    """What to ask the source for the item's rows.
+
+    Raises:
+        ConfigError: the query is no SELECT, or its chunks could lose rows.
+        UsageError: a cursor value in the ledger is none of the column's kind.
+    """
+    spec = bound.spec.source
+    if spec.query is None:
+        assert spec.table is not None
+        return Request(source.select(spec.table, bound.required_columns), {})
+    query = read_query(spec.query, source.dialect)
+    if spec.cursor is not None:
+        mistakes = [*cursor_mistakes(query, spec.cursor.column, is_text=spec.cursor.kind == "text")]
+        if mistakes:
+            raise ConfigError([f"imports/{bound.name}.yaml: source.{mistake}" for mistake in mistakes])
+        return Request(spec.query, {"lastItem": cursor_after(item, bound)}, query.limit, query.may_cut)
+    if spec.window is not None:
+        assert item.window_start is not None
+        assert item.window_end is not None
+        zone = ZoneInfo(spec.window.timezone)
+        bounds = [moment.astimezone(zone) for moment in (item.window_start, item.window_end)]
+        if spec.window.wall_clock:
+            bounds = [moment.replace(tzinfo=None) for moment in bounds]
+        return Request(spec.query, {"windowStart": Moment.of(bounds[0]), "windowEnd": Moment.of(bounds[1])})
+    return Request(spec.query, {})
+
+
+def cursor_start(bound: BoundImport) -> CursorValue:
+    """The value before the import's first row."""
+    cursor = bound.spec.source.cursor
+    assert cursor is not None
+    return parse_cursor(str(cursor.start), cursor.kind)
+
+
+def cursor_after(item: Item, bound: BoundImport) -> CursorValue:
+    """Where the item's rows start, exclusive."""
+    cursor = bound.spec.source.cursor
+    assert cursor is not None
+    if item.cursor_from is None:
+        return cursor_start(bound)
+    try:
+        return parse_cursor(item.cursor_from, cursor.kind)
+    except ValueError as error:
+        raise UsageError(
+            f"import {bound.name}: the cursor in the ledger does not fit cursor.start: {error}",
+            hint=f"ingest cursor set {bound.name} VALUE",
+        ) from None
+
+
+def query_mistakes(bound: BoundImport) -> list[str]:
+    """What `ingest check` can say of a query import without asking its database."""
+    spec = bound.spec.source
+    try:
+        if spec.query is None:
+            return []
+        query = read_query(spec.query, DIALECTS[bound.connection.type])
+    except ConfigError as error:
+        return [f"source.{mistake}" for mistake in error.mistakes]
+    if spec.cursor is None:
+        return []
+    is_text = spec.cursor.kind == "text"
+    return [f"source.{mistake}" for mistake in cursor_mistakes(query, spec.cursor.column, is_text=is_text)]

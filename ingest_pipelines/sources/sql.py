@@ -1,0 +1,242 @@
+"""What all query sources share: one bounded session, reconnecting before the first batch, cancelling after it."""
+
+from __future__ import annotations
+
+import socket
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import suppress
+from importlib import import_module
+from itertools import count
+from types import ModuleType
+from typing import ClassVar, Generic, Self, TypeVar
+
+import pyarrow as pa
+
+from ingest_pipelines.config.connections import SnowflakeConnection, SqlConnection
+from ingest_pipelines.config.cursor_values import CursorValue
+from ingest_pipelines.errors import IngestError, MissingDriver, SourceUnavailable
+from ingest_pipelines.sources.base import Step
+from ingest_pipelines.sources.bounded import Pending, Worker
+from ingest_pipelines.sources.query_text import Query, behind_query, read_query, table_query
+
+BATCH_ROWS = 50_000
+
+CANCEL_SECONDS = 5.0
+"""How long a server may take to cancel a query, before it is left alone."""
+
+LONGEST_PAUSE = 10.0
+"""Seconds between two attempts, at most; the first pause is a sixteenth of a second."""
+
+
+T = TypeVar("T")
+C = TypeVar("C", bound=SqlConnection | SnowflakeConnection)
+
+
+class Session(ABC):
+    """One login. All calls but `cancel` come from one thread. Errors are translated here, free of values."""
+
+    @abstractmethod
+    def run(self, query: Query, parameters: Mapping[str, CursorValue], batch_rows: int) -> Iterator[pa.RecordBatch]:
+        """The result, at least one batch."""
+
+    @abstractmethod
+    def tables(self) -> Iterator[str]:
+        """Qualified names of readable tables and views, sorted."""
+
+    @abstractmethod
+    def cancel(self) -> None:
+        """Stops the running query on the server. Called from another thread than the one that waits for it."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """The login ends, whatever state it is in."""
+
+
+class SqlSource(ABC, Generic[C]):
+    """A QuerySource on top of a driver's sessions."""
+
+    dialect: ClassVar[str]
+    probe_query: ClassVar[str] = "SELECT 1 AS one"
+
+    def __init__(self, connection: C) -> None:
+        self._connection = connection
+        self._session: Session | None = None
+        self._worker: Worker | None = None
+
+    @abstractmethod
+    def connect(self) -> Session:
+        """A new login with a read-only session where the database has one."""
+
+    @abstractmethod
+    def address(self) -> tuple[str, int]:
+        """Host and port, for the first steps of `probe`."""
+
+    def uri(self) -> str:
+        """`postgresql://host:5432/database`."""
+        host, port = self.address()
+        return f"{self._connection.type}://{host}:{port}/{self._connection.database or ''}"
+
+    def __enter__(self) -> Self:
+        self._attempt(lambda session: None)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._drop()
+
+    def tables(self) -> Iterator[str]:
+        """Qualified names of readable tables and views."""
+        seconds = self._connection.query_timeout_seconds
+        yield from self._attempt(lambda session: self._call(lambda: list(session.tables()), seconds))
+
+    def select(self, table: str, columns: Sequence[str]) -> str:
+        """A query for the wanted columns of a table."""
+        described = list(self.batches(table_query(table, (), self.dialect), {}, limit=0))
+        found = described[0].schema.names
+        exact, folded = set(found), {name.lower(): name for name in reversed(found)}
+        wanted = [name if name in exact else folded.get(name.lower(), "") for name in columns]
+        return table_query(table, list(dict.fromkeys(filter(None, wanted))), self.dialect)
+
+    def batches(
+        self,
+        query: str,
+        parameters: Mapping[str, CursorValue],
+        *,
+        batch_rows: int = BATCH_ROWS,
+        limit: int | None = None,
+    ) -> Generator[pa.RecordBatch, None, None]:
+        """The result's batches; see QuerySource."""
+        checked = read_query(query, self.dialect)
+        if limit is None:
+            return self._batches(checked, parameters, batch_rows)
+        return _first_rows(self._batches(checked.sample(limit), parameters, max(1, min(limit, batch_rows))), limit)
+
+    def behind(self, query: str, column: str, start: CursorValue, cursor: CursorValue) -> bool:
+        """Whether all cursor values in the source lie below the cursor."""
+        asked = behind_query(read_query(query, self.dialect), column)
+        rows = pa.Table.from_batches(self._batches(asked, {"lastItem": start, "cursor": cursor}, BATCH_ROWS))
+        answer = rows.column(0)[0].as_py()
+        return answer is not None and int(answer) == 1
+
+    def probe(self) -> Iterator[Step]:
+        """Resolve, connect, login, query."""
+        host, port = self.address()
+        steps: tuple[tuple[str, Callable[[], object], str], ...] = (
+            ("resolve", lambda: _resolve(host, port), "check the connection's host"),
+            ("connect", lambda: self._reach(host, port), "check host, port, firewalls and allow lists"),
+            ("login", self._open, "check username, password and database"),
+            ("query", lambda: list(self.batches(self.probe_query, {})), "check the user's permissions"),
+        )
+        try:
+            for name, take, hint in steps:
+                try:
+                    take()
+                except IngestError as error:
+                    yield Step(name, ok=False, detail=error.message, hint=error.hint or hint)
+                    return
+                except OSError as error:
+                    yield Step(name, ok=False, detail=str(error.strerror or error), hint=hint)
+                    return
+                yield Step(name, ok=True)
+        finally:
+            self._drop()
+
+    def _batches(
+        self, query: Query, parameters: Mapping[str, CursorValue], batch_rows: int
+    ) -> Generator[pa.RecordBatch, None, None]:
+        seconds = self._connection.query_timeout_seconds
+        stream, batch = self._attempt(lambda session: self._begin(session, query, parameters, batch_rows))
+        whole = False
+        try:
+            while batch is not None:
+                following = self._submit(lambda: next(stream, None))
+                yield batch
+                batch = following.wait(seconds, self.uri())
+            whole = True
+        finally:
+            if not whole:
+                self._drop(cancel=True)
+
+    def _begin(
+        self, session: Session, query: Query, parameters: Mapping[str, CursorValue], batch_rows: int
+    ) -> tuple[Iterator[pa.RecordBatch], pa.RecordBatch | None]:
+        def begin() -> tuple[Iterator[pa.RecordBatch], pa.RecordBatch | None]:
+            stream = session.run(query, parameters, batch_rows)
+            return stream, next(stream, None)
+
+        try:
+            return self._call(begin, self._connection.query_timeout_seconds)
+        except BaseException as error:
+            self._drop(cancel=not isinstance(error, IngestError) or isinstance(error, SourceUnavailable))
+            raise
+
+    def _attempt(self, work: Callable[[Session], T]) -> T:
+        """The work, with a new session each time that the source does not answer, as often as `retries` says."""
+        for attempt in count():
+            try:
+                return work(self._session or self._open())
+            except SourceUnavailable:
+                self._drop()
+                if attempt >= self._connection.retries:
+                    raise
+                time.sleep(min(2.0 ** (attempt - 4), LONGEST_PAUSE))
+        raise AssertionError
+
+    def _open(self) -> Session:
+        self._drop()
+        self._worker = Worker(self._connection.type)
+        self._session = self._call(self.connect, self._connection.timeout_seconds)
+        return self._session
+
+    def _call(self, work: Callable[[], T], seconds: float) -> T:
+        return self._submit(work).wait(seconds, self.uri())
+
+    def _submit(self, work: Callable[[], T]) -> Pending[T]:
+        assert self._worker is not None
+        return self._worker.submit(work)
+
+    def _drop(self, *, cancel: bool = False) -> None:
+        """No session; its query is cancelled on the server. Waits no longer than CANCEL_SECONDS for either."""
+        session, worker = self._session, self._worker
+        self._session = self._worker = None
+        if session is not None and cancel:
+            helper = Worker("cancel")
+            with suppress(Exception):
+                helper.call(session.cancel, CANCEL_SECONDS, "cancel")
+            helper.stop()
+        if worker is not None:
+            if session is not None:
+                with suppress(Exception):
+                    worker.call(session.close, CANCEL_SECONDS, "close")
+            worker.stop()
+
+    def _reach(self, host: str, port: int) -> None:
+        socket.create_connection((host, port), timeout=self._connection.timeout_seconds).close()
+
+
+def driver(module: str, extra: str) -> ModuleType:
+    """The driver's module.
+
+    Raises:
+        MissingDriver: it is not installed.
+    """
+    try:
+        return import_module(module)
+    except ImportError as error:
+        raise MissingDriver(
+            f"the driver for {extra} connections is not installed ({error.name or module})",
+            hint=f"pip install 'ingest-pipelines[{extra}]'",
+        ) from None
+
+
+def _resolve(host: str, port: int) -> None:
+    socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+
+
+def _first_rows(batches: Iterator[pa.RecordBatch], limit: int) -> Generator[pa.RecordBatch, None, None]:
+    left = limit
+    for number, batch in enumerate(batches):
+        if left or not number:
+            yield batch.slice(0, left)
+        left -= min(left, batch.num_rows)
