@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
 
-from ingest_pipelines.cli import checking, loading, rejects, reports, scaffold, serving, showing
+from ingest_pipelines.cli import (
+    browsing,
+    checking,
+    loading,
+    planning,
+    purging,
+    rejects,
+    reports,
+    scaffold,
+    serving,
+    showing,
+    steering,
+)
 from ingest_pipelines.cli.boundary import Commands
 
-SEE = "Look"
 SET_UP = "Set up"
 LOAD = "Load"
+SEE = "Look"
+MEND = "Mend"
 
 app = typer.Typer(
     name="ingest",
@@ -45,12 +59,14 @@ def options(
     """
 
 
-app.command(rich_help_panel=SET_UP)(showing.demo)
-app.command(rich_help_panel=SET_UP)(scaffold.init)
-app.command(rich_help_panel=SET_UP)(checking.check)
-app.command(rich_help_panel=SET_UP)(checking.schema)
-app.command(rich_help_panel=LOAD)(loading.run)
-app.command(rich_help_panel=LOAD)(serving.up)
-app.command(rich_help_panel=SEE)(reports.status)
-app.command(rich_help_panel=SEE)(reports.report)
-app.add_typer(rejects.group, name="rejects", rich_help_panel=SEE)
+_COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
+    SET_UP: (showing.demo, scaffold.init, browsing.browse, checking.check, checking.schema),
+    LOAD: (planning.plan, loading.run, serving.up, steering.activate, steering.pause, steering.resume),
+    SEE: (reports.status, reports.report),
+    MEND: (steering.unlock, purging.purge),
+}
+for panel, commands in _COMMANDS.items():
+    for command in commands:
+        app.command(rich_help_panel=panel)(command)
+app.add_typer(rejects.group, name="rejects", rich_help_panel=MEND)
+app.add_typer(steering.cursor_group, name="cursor", rich_help_panel=MEND)

@@ -21,7 +21,7 @@ from ingest_pipelines.errors import UsageError
 if TYPE_CHECKING:
     from ingest_pipelines.config import BoundImport, Settings
     from ingest_pipelines.ledger import Load
-    from ingest_pipelines.model import RejectSample
+    from ingest_pipelines.model import Counts, RejectSample
     from ingest_pipelines.orchestration.launch import Outcome
 
 SAMPLES = 5
@@ -79,12 +79,10 @@ class Launcher:
 def launcher(settings: Settings, project: Any) -> Iterator[Launcher]:
     """A launcher for the project; Dagster's own log stays in its run storage and off the terminal."""
     logging.getLogger("dagster").setLevel(logging.CRITICAL)
-    from ingest_pipelines.ledger import migrate
     from ingest_pipelines.orchestration.instance import open_instance
     from ingest_pipelines.orchestration.site import Site
 
     site = Site(settings, project)
-    migrate(site.target.connect)
     with contextlib.closing(_Disposable(open_instance(settings))) as held:
         yield Launcher(site, held.instance)
 
@@ -112,8 +110,7 @@ def print_load(load: Load, samples: tuple[RejectSample, ...], bound: BoundImport
         screen.say(f"  {screen.wrapped(line, 2)}")
     if load.read:
         screen.say()
-        for count in COUNTS:
-            screen.say(f"  {count:<10} {screen.number(getattr(load, count)):>12}{_meaning(count, load)}")
+        print_counts(load.counts)
     if load.codes:
         screen.say()
         print_codes(load.codes, samples)
@@ -127,10 +124,13 @@ def print_load(load: Load, samples: tuple[RejectSample, ...], bound: BoundImport
         screen.say(f"  ingest rejects export {bound.name}    as CSV, to correct and replay")
 
 
-def _meaning(count: str, load: Load) -> str:
-    """Why rows of that count did not move, where it is not plain."""
-    why = {"unmatched": "no such customer; update_only registers nobody", "skipped": "the profile exists already"}
-    return f"   {screen.painted(why[count], 'dim')}" if count in why and getattr(load, count) else ""
+def print_counts(counts: Counts) -> None:
+    """Every count of a load, and why rows of it did not move where that is not plain."""
+    why = {"unmatched": "update_only registers nobody", "skipped": "they exist already, or are older"}
+    for name in COUNTS:
+        rows = getattr(counts, name)
+        meaning = f"   {screen.painted(why[name], 'dim')}" if rows and name in why else ""
+        screen.say(f"  {name:<10} {screen.number(rows):>12}{meaning}")
 
 
 def print_codes(codes: Any, samples: Any) -> None:

@@ -6,7 +6,7 @@ import json
 import shutil
 import sys
 import textwrap
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
 from datetime import date, datetime, timedelta
@@ -143,14 +143,22 @@ def _plain(value: object) -> object:
     raise TypeError(f"no JSON for {type(value).__name__}")
 
 
+Show = Callable[[str], None]
+"""Takes the name of the stage that begins."""
+
+
 @contextmanager
-def progress(what: str) -> Iterator[Any]:
+def progress(what: str) -> Iterator[Show]:
     """A moving line on a terminal's stderr: call the block's value with the name of the stage. Silent elsewhere."""
     if not sys.stderr.isatty():
-        yield lambda stage: None
+        yield lambda _: None
         return
     from rich.console import Console
 
     console = Console(stderr=True)
     with console.status(what, spinner="dots") as status:
-        yield lambda stage: status.update(f"{what}: {stage}")
+
+        def show(stage: str) -> None:
+            status.update(f"{what}: {stage}")
+
+        yield show

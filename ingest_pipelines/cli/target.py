@@ -22,13 +22,10 @@ def ledger_of(settings: Settings) -> Iterator[psycopg.Connection]:
     Raises:
         TargetUnavailable, TargetRefused: no answer, or no permission.
     """
-    from ingest_pipelines.ledger import migrate
-    from ingest_pipelines.merge.target import Target
-    from ingest_pipelines.orchestration.site import target_url
+    from ingest_pipelines.config import Project
+    from ingest_pipelines.orchestration.site import Site
 
-    target = Target(target_url(settings), settings.lock_timeout_seconds)
-    migrate(target.connect)
-    with target.session() as connection:
+    with Site(settings, Project(settings.home)).target.session() as connection:
         yield connection
 
 

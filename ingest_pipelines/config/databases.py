@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Annotated, Any, Literal, Self, get_args
 
@@ -11,7 +11,7 @@ from pydantic import Field as Key
 from pydantic import StrictBool, StrictStr, WithJsonSchema, field_validator, model_validator
 from pydantic.json_schema import SkipJsonSchema
 
-from ingest_pipelines.config.base import LocalPath, Name, Strict
+from ingest_pipelines.config.base import Duration, LocalPath, Name, Strict
 
 FieldType = Literal[
     "string", "int", "decimal", "float", "bool", "date", "datetime", "enum", "object", "objects", "array",
@@ -168,6 +168,13 @@ class Resource(Strict):
     description: str = ""
 
 
+class Retention(Strict):
+    """How long the ledger keeps what it knows of rows; `ingest purge` deletes what is older. Loads' counts stay."""
+
+    rejects: Duration = timedelta(days=90)
+    events: Duration = timedelta(days=30)
+
+
 class Database(Strict):
     """One Postgres table of customer profiles: its key, its fields, its consent resources."""
 
@@ -181,6 +188,7 @@ class Database(Strict):
     geo_database: LocalPath | None = None
     fields: dict[Name, Field]
     resources: dict[Name, Resource] = Key(default_factory=dict)
+    retention: Retention = Retention()
     description: str = ""
 
     @model_validator(mode="after")

@@ -2,6 +2,7 @@
 
 from ingest_pipelines.ledger.audit import AuditEntry, list_audit, record_audit
 from ingest_pipelines.ledger.cursors import CursorState, find_cursor, set_cursor
+from ingest_pipelines.ledger.events import Event, last_event, list_events, purge_events
 from ingest_pipelines.ledger.imports import (
     ImportState,
     RegisteredField,
@@ -54,6 +55,7 @@ __all__ = [
     "AuditEntry",
     "CommittedItem",
     "CursorState",
+    "Event",
     "ImportState",
     "ImportSummary",
     "ItemState",
@@ -72,7 +74,9 @@ __all__ = [
     "get_load",
     "item_states",
     "last_committed",
+    "last_event",
     "list_audit",
+    "list_events",
     "list_imports",
     "list_items",
     "list_rejects",
@@ -81,6 +85,7 @@ __all__ = [
     "migrate",
     "newest_committed",
     "open_load",
+    "purge_events",
     "purge_rejects",
     "recent_loads",
     "record_audit",

@@ -117,8 +117,13 @@ def resolve_rejects(connection: psycopg.Connection, load: int, lines: Sequence[i
     ).rowcount
 
 
-def purge_rejects(connection: psycopg.Connection, before: datetime) -> int:
-    """Deletes the rejects of loads that started before that time; the load's counts stay."""
+def purge_rejects(connection: psycopg.Connection, before: datetime, imports: Sequence[str] | None = None) -> int:
+    """Deletes the rejects of loads that started before that time, of these imports or all; the loads' counts stay."""
     return connection.execute(
-        "DELETE FROM ingest.rejects r USING ingest.loads l WHERE l.id = r.load AND l.started_at < %s", (before,)
+        """
+        DELETE FROM ingest.rejects r USING ingest.loads l
+        WHERE l.id = r.load AND l.started_at < %(before)s
+          AND (%(imports)s::text[] IS NULL OR l.import = ANY(%(imports)s))
+        """,
+        {"before": before, "imports": None if imports is None else list(imports)},
     ).rowcount

@@ -110,7 +110,7 @@ def test_replaying_twice_changes_nothing(project: Terminal) -> None:
         (f"{HEADER}\n1,a@example.com,Gold,1,2020-01-01\n", "has no columns 'line' and 'codes'"),
         (f"{HEADER},line,codes\n1,a@example.com,Gold,1,2020-01-01,99,bad_int\n", "are no rejects of any of the last"),
         (f"{HEADER},line,codes\n1,a@example.com,Gold,1,2020-01-01,3,bad_date\n", "are no rejects of any of the last"),
-        (f"{HEADER},line,codes\n1,a@example.com,Gold,1,2020-01-01,x,bad_int\n", "the column 'line' holds no line number"),
+        (f"{HEADER},line,codes\n1,a@example.com,Gold,1,,x,bad_int\n", "the column 'line' holds no line number"),
         (f"{HEADER},line,codes\n1,a@example.com\n", "line 2: 2 cells, and the header has 7"),
         ('a,line,codes\n"b', "is not a comma-separated file"),
         ("", "has no columns 'line' and 'codes'"),

@@ -1,0 +1,137 @@
+"""`ingest plan`: the real load, rolled back."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ingest_pipelines.cli import screen
+from ingest_pipelines.cli.naming import ImportName, Json
+from ingest_pipelines.errors import IngestError, LoadError, RejectsAboveLimit, UsageError
+
+if TYPE_CHECKING:
+    import psycopg
+
+    from ingest_pipelines.config import BoundImport
+    from ingest_pipelines.model import Item, LoadReport
+    from ingest_pipelines.orchestration.site import Site
+
+
+def plan(
+    name: ImportName,
+    item: Annotated[str, typer.Argument(metavar="[ITEM]", help="A known item; else the newest file.")] = "",
+    file: Annotated[Path | None, typer.Option("--file", metavar="F", help="Plan the load of this local file.")] = None,
+    json: Json = False,
+) -> None:
+    """What a load would do: every count, the rejects, the DDL. It is the real load, rolled back at its end."""
+    if item and file is not None:
+        raise UsageError("ITEM and --file each name what to load", hint="give one of them")
+    from ingest_pipelines.config import read_project, read_settings
+    from ingest_pipelines.orchestration.site import Site
+
+    settings = read_settings()
+    project = read_project(settings.home)
+    bound = project.require(name)
+    site = Site(settings, project)
+    with site.target.session() as connection:
+        chosen = _choose(connection, site, bound, item, file)
+    with screen.progress(name) as show:
+        report = _rehearse(site, bound, chosen, show)
+    if json:
+        screen.as_json(_report_json(report))
+    else:
+        _print(report, bound)
+    if report.status != "committed":
+        allowed = bound.spec.rejects.allows(report.counts.rejected, report.counts.read)
+        problem: type[IngestError] = LoadError if allowed else RejectsAboveLimit
+        raise problem(f"this load would not commit: {report.reason.splitlines()[0]}")
+
+
+def _choose(connection: psycopg.Connection, site: Site, bound: BoundImport, key: str, file: Path | None) -> Item:
+    """The item to rehearse; a new one is not written down, so that no daemon takes it for work.
+
+    Raises:
+        UsageError: there is none.
+    """
+    from ingest_pipelines import ledger
+    from ingest_pipelines.sources import open_files, open_upload
+    from ingest_pipelines.sources.files import item_of, pick_files
+
+    if file is not None:
+        with open_upload(file) as upload:
+            return item_of(bound.name, upload.stat(str(file.absolute())), upload.uri(str(file)), kind="upload")
+    if key:
+        known = ledger.find_item(connection, bound.name, key)
+        if known is None:
+            raise UsageError(f"import {bound.name}: there is no item {key}", hint=f"ingest report {bound.name}")
+        return known
+    wanted = bound.spec.source.file
+    if wanted is None:
+        raise UsageError(
+            f"import {bound.name} has no file to look for",
+            hint=f"name what to plan: ingest plan {bound.name} --file F, or an ITEM of: ingest report {bound.name}",
+        )
+    with open_files(bound.connection) as source:
+        listing = source.listing(wanted.strip("/").rpartition("/")[0], nested=False)
+        picked = pick_files(listing, wanted, "last", site.clock(), timedelta(0)).files
+        if not picked:
+            raise UsageError(f"import {bound.name}: there is no file {wanted} at {bound.connection_name} yet")
+        return item_of(bound.name, picked[-1], source.uri(picked[-1].path), source=wanted)
+
+
+def _rehearse(site: Site, bound: BoundImport, item: Item, show: screen.Show) -> LoadReport:
+    """The load up to its commit, with files that are gone afterwards."""
+    from ingest_pipelines import pipeline
+    from ingest_pipelines.cli.loading import user
+    from ingest_pipelines.model import Run
+
+    run = Run(id=f"plan-{os.getpid()}-{site.clock():%Y%m%dT%H%M%S%f}", by=user(), dry_run=True)
+    workspace = site.workspace(run.id)
+    try:
+        show("land")
+        landing = pipeline.land(item, bound, workspace)
+        show("validate")
+        validated = pipeline.validate(landing, bound, workspace)
+        show("merge")
+        return pipeline.load(validated, bound, site.target, run, site.clock())
+    finally:
+        shutil.rmtree(workspace.spool, ignore_errors=True)
+        shutil.rmtree(workspace.spill, ignore_errors=True)
+
+
+def _report_json(report: LoadReport) -> dict[str, object]:
+    counts = report.counts
+    return {
+        "import": report.import_name, "item": report.item_key, "status": report.status, "read": counts.read,
+        "inserted": counts.inserted, "updated": counts.updated, "unchanged": counts.unchanged,
+        "unmatched": counts.unmatched, "skipped": counts.skipped, "rejected": counts.rejected,
+        "codes": dict(report.codes), "ddl": list(report.ddl), "warnings": list(report.warnings),
+        "seconds": dict(report.seconds), "error": report.reason, "dry_run": True,
+    }  # fmt: skip
+
+
+def _print(report: LoadReport, bound: BoundImport) -> None:
+    from ingest_pipelines.cli.loading import print_codes, print_counts
+    from ingest_pipelines.cli.reports import item_name
+
+    screen.say(f"{screen.painted('plan', 'strong')}: import {bound.name}, item {item_name(report.item_key)}")
+    screen.say("  this is what a load would do now; everything was rolled back")
+    screen.say()
+    print_counts(report.counts)
+    if report.codes:
+        screen.say()
+        print_codes(report.codes, report.samples)
+    screen.say()
+    for statement in report.ddl:
+        screen.say(f"  ddl: {screen.wrapped(statement, 7)}")
+    for warning in report.warnings:
+        screen.say(f"  {screen.painted('warning', 'warn')}: {screen.wrapped(warning, 11)}")
+    waited = report.seconds.get("lock", 0.0)
+    if waited >= 1:
+        screen.say(f"  waited {waited:.1f} s for another load of {bound.database.table}")
+    screen.say(f"  ingest run {bound.name}    applies it")

@@ -1,0 +1,46 @@
+"""`ingest purge`: what the retention of each database no longer keeps."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from ingest_pipelines.cli import screen
+from ingest_pipelines.cli.naming import Json
+
+
+def purge(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
+    json: Json = False,
+) -> None:
+    """Delete rejects and events older than their database's `retention`. Loads and their counts stay."""
+    from ingest_pipelines import ledger
+    from ingest_pipelines.cli.loading import user
+    from ingest_pipelines.cli.target import ledger_of, now
+    from ingest_pipelines.config import read_project, read_settings
+
+    settings = read_settings()
+    project = read_project(settings.home)
+    gone: list[dict[str, object]] = []
+    with ledger_of(settings) as connection:
+        for name, database in project.databases.items():
+            imports = [bound.name for bound in project.imports.values() if bound.database_name == name]
+            rejects = ledger.purge_rejects(connection, now() - database.retention.rejects, imports)
+            events = ledger.purge_events(connection, now() - database.retention.events, imports)
+            gone.append({"database": name, "rejects": rejects, "events": events})
+        if dry_run:
+            connection.rollback()
+        elif any(each["rejects"] or each["events"] for each in gone):
+            ledger.record_audit(connection, user(), "purged", now(), detail={"databases": gone})
+    if json:
+        screen.as_json(gone)
+        return
+    verb = "would go" if dry_run else "gone"
+    for each in gone:
+        retention = project.databases[str(each["database"])].retention
+        screen.say(
+            f"{each['database']}: {screen.plural(int(str(each['rejects'])), 'reject')} older than "
+            f"{retention.rejects.days} days and {screen.plural(int(str(each['events'])), 'event')} older than "
+            f"{retention.events.days} days {verb}"
+        )

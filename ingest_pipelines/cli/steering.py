@@ -1,0 +1,217 @@
+"""Commands that decide what runs by itself, and from where: activate, pause, resume, unlock, cursor."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from ingest_pipelines.cli import screen
+from ingest_pipelines.cli.naming import ImportName, Json
+from ingest_pipelines.errors import UsageError
+
+if TYPE_CHECKING:
+    from ingest_pipelines.config import BoundImport, Project, Settings
+    from ingest_pipelines.ledger import ImportState
+
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+
+cursor_group = typer.Typer(help="Where the next chunk of a query import starts: show, set.", no_args_is_help=True)
+
+
+def activate(name: ImportName, yes: Yes = False) -> None:
+    """Let a draft run by itself: shows what it will do, asks, then watches and schedules. Honours `run_now`."""
+    from ingest_pipelines import ledger
+    from ingest_pipelines.cli.loading import launcher, print_load
+    from ingest_pipelines.cli.target import ledger_of
+
+    settings, project, bound = _read(name)
+    with ledger_of(settings) as connection:
+        _refuse_same(bound, ledger.find_import(connection, name), "active")
+    _print_summary(bound)
+    if not yes and not typer.confirm("\nactivate it?", default=False, err=True):
+        screen.note("nothing was changed")
+        raise typer.Exit(1)
+    _set_status(settings, bound, "active", "activated")
+    screen.say(f"{screen.painted('active', 'good')}: import {name}{_by_itself(bound)}")
+    if bound.spec.schedule is None or not bound.spec.schedule.run_now:
+        return
+    with launcher(settings, project) as launch, screen.progress(name) as show:
+        outcome = launch(name, on_stage=show)
+        with launch.site.target.session() as connection:
+            loads = ledger.loads_of_run(connection, outcome.run_id)
+    for load in loads:
+        print_load(load, outcome.report.samples if outcome.report else (), bound)
+    if outcome.error is not None:
+        raise outcome.error
+
+
+def pause(name: ImportName) -> None:
+    """Stop an import's schedule and sensor. What came meanwhile is loaded after `resume`; `run` still works."""
+    settings, _, bound = _read(name)
+    _set_status(settings, bound, "paused", "paused")
+    screen.say(f"{screen.painted('paused', 'dim')}: import {name} runs only by hand until: ingest resume {name}")
+
+
+def resume(name: ImportName) -> None:
+    """Let a paused import run by itself again."""
+    settings, _, bound = _read(name)
+    _set_status(settings, bound, "active", "resumed")
+    screen.say(f"{screen.painted('active', 'good')}: import {name}{_by_itself(bound)}")
+
+
+def unlock(name: ImportName, yes: Yes = False) -> None:
+    """Let an import's mapping change: the next committed load locks it anew. Columns in the target stay."""
+    from ingest_pipelines import ledger
+    from ingest_pipelines.cli.loading import user
+    from ingest_pipelines.cli.target import ledger_of, now
+    from ingest_pipelines.merge import mapping_changes
+
+    settings, _, bound = _read(name)
+    with ledger_of(settings) as connection:
+        state = ledger.find_import(connection, name)
+        if state is None or state.mapping is None:
+            screen.say(f"import {name} is not locked: it has no committed load since it was made or unlocked")
+            return
+        changes = mapping_changes(state.mapping, bound)
+        screen.say(f"import {name} is locked to {screen.plural(len(state.mapping), 'column')}")
+        for change in changes or ["the YAML says the same"]:
+            screen.say(f"  {screen.wrapped(change, 2)}")
+        if not yes and not typer.confirm("\nunlock it?", default=False, err=True):
+            screen.note("nothing was changed")
+            raise typer.Exit(1)
+        ledger.unlock_mapping(connection, name)
+        ledger.record_audit(connection, user(), "unlocked", now(), import_name=name, detail={"changes": changes})
+    screen.say(f"{screen.painted('unlocked', 'good')}: the next committed load of {name} locks what the YAML says then")
+
+
+@cursor_group.command("show")
+def cursor_show(name: ImportName, json: Json = False) -> None:
+    """The last committed value of a query import's cursor column."""
+    from ingest_pipelines import ledger
+    from ingest_pipelines.cli.target import ledger_of
+
+    settings, _, bound = _read(name)
+    _needs_cursor(bound)
+    with ledger_of(settings) as connection:
+        state = ledger.find_cursor(connection, name)
+    cursor = bound.spec.source.cursor
+    assert cursor is not None
+    if json:
+        screen.as_json(
+            {
+                "import": name, "column": cursor.column, "value": state.value if state else None,
+                "start": cursor.start, "load": state.load if state else None,
+                "updated_at": state.updated_at if state else None,
+            }
+        )  # fmt: skip
+    elif state is None:
+        screen.say(f"{name}: no chunk was committed yet; the first one starts after {cursor.column} = {cursor.start}")
+    else:
+        by = f"load {state.load}" if state.load is not None else "set by hand"
+        screen.say(f"{name}: the next chunk starts after {cursor.column} = {state.value}")
+        screen.say(f"  {by}, {screen.moment(state.updated_at)}")
+
+
+@cursor_group.command("set")
+def cursor_set(
+    name: ImportName,
+    value: Annotated[str, typer.Argument(metavar="VALUE", help="The next chunk starts after this value.")],
+    yes: Yes = False,
+) -> None:
+    """Start the next chunk after VALUE. Going back re-reads rows, which is safe; going forward leaves rows out."""
+    from ingest_pipelines import ledger
+    from ingest_pipelines.cli.loading import user
+    from ingest_pipelines.cli.target import ledger_of, now
+    from ingest_pipelines.config.cursor_values import cursor_text, parse_cursor
+
+    settings, _, bound = _read(name)
+    _needs_cursor(bound)
+    cursor = bound.spec.source.cursor
+    assert cursor is not None
+    try:
+        text = cursor_text(parse_cursor(value, cursor.kind))
+    except ValueError as error:
+        raise UsageError(f"import {name}: {error}", hint=f"its first chunk started after {cursor.start}") from None
+    with ledger_of(settings) as connection:
+        before = ledger.find_cursor(connection, name)
+        screen.say(f"import {name}: {cursor.column} = {before.value if before else cursor.start}, to become {text}")
+        if not yes and not typer.confirm("\nset it?", default=False, err=True):
+            screen.note("nothing was changed")
+            raise typer.Exit(1)
+        ledger.set_cursor(connection, name, text, now())
+        detail = {"from": before.value if before else None, "to": text}
+        ledger.record_audit(connection, user(), "cursor set", now(), import_name=name, detail=detail)
+    screen.say(f"{screen.painted('set', 'good')}: the next chunk of {name} starts after {text}")
+
+
+def _read(name: str) -> tuple[Settings, Project, BoundImport]:
+    from ingest_pipelines.config import read_project, read_settings
+
+    settings = read_settings()
+    project = read_project(settings.home)
+    return settings, project, project.require(name)
+
+
+def _set_status(settings: Settings, bound: BoundImport, status: Literal["active", "paused"], deed: str) -> None:
+    """The import's status in the ledger; there it wins over the YAML's.
+
+    Raises:
+        UsageError: it has that status already.
+    """
+    from ingest_pipelines import ledger
+    from ingest_pipelines.cli.loading import user
+    from ingest_pipelines.cli.target import ledger_of, now
+
+    with ledger_of(settings) as connection:
+        _refuse_same(bound, ledger.find_import(connection, bound.name), status)
+        ledger.set_import_status(connection, bound.name, bound.database_name, status, now())
+        ledger.record_audit(connection, user(), deed, now(), import_name=bound.name)
+
+
+def _refuse_same(bound: BoundImport, state: ImportState | None, status: str) -> None:
+    current = state.status if state is not None and state.status is not None else bound.spec.status
+    if current == status:
+        raise UsageError(f"import {bound.name} is {status} already; nothing was changed", hint="ingest status")
+
+
+def _needs_cursor(bound: BoundImport) -> None:
+    if bound.spec.source.cursor is None:
+        raise UsageError(
+            f"import {bound.name} has no cursor", hint="cursors belong to queries: source: {query, cursor: {column}}"
+        )
+
+
+def _by_itself(bound: BoundImport) -> str:
+    """What happens without anybody typing anything, while `ingest up` or a daemon of your own runs."""
+    plan, source = bound.spec.schedule, bound.spec.source
+    if plan is not None:
+        return f" runs {'every ' + _duration(plan.every.total_seconds()) if plan.every else f'by cron {plan.cron}'}"
+    if bound.reads_files and bound.connection.type != "csv":
+        return f" loads each {source.file} that comes"
+    return f" has no schedule; run: ingest run {bound.name}"
+
+
+def _duration(seconds: float) -> str:
+    for unit, size in (("d", 86_400), ("h", 3_600), ("m", 60)):
+        if seconds % size == 0:
+            return f"{int(seconds // size)}{unit}"
+    return f"{int(seconds)}s"
+
+
+def _print_summary(bound: BoundImport) -> None:
+    """What the import will do, before it does."""
+    spec = bound.spec
+    source = spec.source.file or spec.source.table or spec.source.query or "uploads"
+    screen.say(f"{screen.painted(bound.name, 'strong')}  {spec.description}".rstrip())
+    facts = [
+        ("from", f"{bound.connection_name} ({bound.connection.type}): {source}"),
+        ("to", f"{bound.database.table}, {spec.mode.replace('_', ' ')}"),
+        ("matched by", bound.match.by if bound.match else bound.database.key),
+        ("columns", ", ".join(f"{each.column} -> {each.name}" for each in bound.fields)),
+        ("an empty cell", "clears the field" if spec.empty == "clear" else "leaves the field alone"),
+        ("rejects", f"the import allows {spec.rejects}"),
+        ("by itself", _by_itself(bound).removeprefix(" ")),
+    ]
+    for label, text in facts:
+        screen.say(f"  {label:<14}{screen.wrapped(text, 16)}")
