@@ -1,0 +1,309 @@
+"""What every query source keeps; one class of tests, run against every real server and stand-in.
+
+A source's test module subclasses `QueryContract` and gives it a `warehouse`.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from datetime import date, datetime
+from decimal import Decimal
+from typing import ClassVar, Protocol
+
+import pyarrow as pa
+import pytest
+
+from ingest_pipelines.config.connections import Connection
+from ingest_pipelines.config.cursor_values import CursorValue, Moment
+from ingest_pipelines.errors import ConfigError, IngestError, SourceDenied, SourceUnavailable
+from ingest_pipelines.sources import open_query
+from ingest_pipelines_tests.servers.cut_proxy import CutProxy, Fault
+
+ROWS = 60_000
+"""Rows of the contract's table `contract_rows`: id 1..ROWS, name 'name <id>'."""
+
+HOSTILE = [
+    "'; DROP TABLE contract_rows; --", "' OR '1'='1", "\\", "\\'", "a\\", "%s %(x)s {lastItem} ? :x $1 @p1", '"', "``",
+    "]]", "$$", "/* */ --", "Zoë 日本 \N{GRINNING FACE}", "new\nline\ttab", "  padded  ", "null", "N'x'", "{}", "%",
+]  # fmt: skip
+
+
+class Warehouse(Protocol):
+    """A database that only this test uses, with the table `contract_rows` in it, and how to reach it."""
+
+    secrets: tuple[str, ...]
+    address: tuple[str, int]
+    one_row: str
+
+    def connection(self, **changes: object) -> Connection:
+        """The connection, with keys of its YAML changed."""
+        ...
+
+    def running(self, mark: str) -> int:
+        """How many queries whose text contains the mark the server is running now."""
+        ...
+
+
+class QueryContract:
+    """Tests that a source of any database passes.
+
+    Attributes:
+        password_checked: whether the server looks at the password at all.
+        slow_query: a SELECT of the marked column that runs for minutes unless somebody stops it; "" where the server
+            has none.
+        unreadable: a SELECT that fails while it runs because of the value `hunter2`.
+    """
+
+    password_checked: ClassVar[bool] = True
+    slow_query: ClassVar[str] = ""
+    unreadable: ClassVar[str] = ""
+    cut_after: ClassVar[int] = 400_000
+
+    def test_all_rows_come_in_batches_that_add_up(self, warehouse: Warehouse) -> None:
+        with open_query(warehouse.connection()) as source:
+            batches = list(source.batches("SELECT id, name FROM contract_rows ORDER BY id", {}, batch_rows=10_000))
+        rows = pa.Table.from_batches(batches)
+        assert len(batches) > 1
+        assert [int(n) for n in rows.column(0).to_pylist()] == list(range(1, ROWS + 1))
+        assert rows.column(1)[-1].as_py() == f"name {ROWS}"
+
+    def test_a_result_without_rows_still_has_its_columns(self, warehouse: Warehouse) -> None:
+        with open_query(warehouse.connection()) as source:
+            batches = list(source.batches("SELECT id, name FROM contract_rows WHERE id < 0", {}))
+        assert [name.lower() for name in batches[0].schema.names] == ["id", "name"]
+        assert sum(batch.num_rows for batch in batches) == 0
+
+    def test_one_session_serves_one_query_after_the_other(self, warehouse: Warehouse) -> None:
+        with open_query(warehouse.connection()) as source:
+            counts = [self._count(source.batches("SELECT id FROM contract_rows WHERE id <= 3", {})) for _ in range(3)]
+        assert counts == [3, 3, 3]
+
+    @pytest.mark.parametrize("value", HOSTILE)
+    def test_hostile_values_are_values(self, warehouse: Warehouse, value: str) -> None:
+        query = f"SELECT {{lastItem}} AS v, '%{{x}}?' AS w {warehouse.one_row}"
+        with open_query(warehouse.connection()) as source:
+            rows = pa.Table.from_batches(list(source.batches(query, {"lastItem": value})))
+        assert [row[name] for row in rows.to_pylist() for name in rows.column_names] == [value, "%{x}?"]
+
+    @pytest.mark.parametrize(
+        ("value", "ids"),
+        [
+            (ROWS - 2, [ROWS - 1, ROWS]),
+            (-1, [1, 2, 3]),
+            (2**53 + 1, []),
+            (-(2**62), [1, 2, 3]),
+            (Decimal("2.5"), [3, 4, 5]),
+        ],
+    )
+    def test_numbers_are_bound_as_numbers(self, warehouse: Warehouse, value: CursorValue, ids: list[int]) -> None:
+        query = "SELECT id FROM contract_rows WHERE id > {lastItem} ORDER BY id"
+        with open_query(warehouse.connection()) as source:
+            found = pa.Table.from_batches(list(source.batches(query, {"lastItem": value}, limit=3)))
+        assert [int(n) for n in found.column(0).to_pylist()] == ids
+
+    def test_moments_are_bound_to_the_microsecond(self, warehouse: Warehouse) -> None:
+        query = "SELECT id FROM contract_moments WHERE at > {lastItem} AND at <= {windowEnd} ORDER BY id"
+        bounds: list[tuple[CursorValue, CursorValue]] = [(_moment(1), _moment(3)), (date(2026, 3, 29), _moment(2))]
+        with open_query(warehouse.connection()) as source:
+            found = [
+                [
+                    int(n)
+                    for batch in source.batches(query, {"lastItem": after, "windowEnd": end})
+                    for n in batch.column(0).to_pylist()
+                ]
+                for after, end in bounds
+            ]
+        assert found == [[2, 3], [1, 2]]
+
+    def test_a_sample_is_short(self, warehouse: Warehouse) -> None:
+        with open_query(warehouse.connection()) as source:
+            assert self._count(source.batches("SELECT * FROM contract_rows", {}, limit=7)) == 7
+            assert self._count(source.batches("SELECT * FROM contract_rows WHERE id < 3", {}, limit=7)) == 2
+
+    def test_a_table_is_read_by_its_mapped_columns_alone(self, warehouse: Warehouse) -> None:
+        with open_query(warehouse.connection()) as source:
+            (table,) = [name for name in source.tables() if "contract_rows" in name.lower()]
+            query = source.select(table, ["NAME", "id", "no_such_column"])
+            (batch,) = list(source.batches(query, {}, limit=1))
+        assert [name.lower() for name in batch.schema.names] == ["name", "id"]
+
+    def test_what_is_no_select_never_reaches_the_server(self, warehouse: Warehouse) -> None:
+        with open_query(warehouse.connection()) as source:
+            for query in (
+                "DELETE FROM contract_rows",
+                "SELECT 1; SELECT 2",
+                "DROP TABLE contract_rows",
+                "SELECT (",
+                "",
+            ):
+                with pytest.raises(ConfigError):
+                    list(source.batches(query, {}))
+            assert self._count(source.batches("SELECT id FROM contract_rows WHERE id = 1", {})) == 1
+
+    def test_a_missing_table_is_named(self, warehouse: Warehouse) -> None:
+        with open_query(warehouse.connection()) as source, pytest.raises(SourceDenied, match=r"(?i)no_such_table"):
+            list(source.batches("SELECT * FROM no_such_table", {}))
+
+    def test_no_value_stands_in_an_error(self, warehouse: Warehouse) -> None:
+        if not self.unreadable:
+            return
+        with open_query(warehouse.connection()) as source, pytest.raises(IngestError) as caught:
+            list(source.batches(self.unreadable, {}))
+        assert "hunter2" not in f"{caught.value}{caught.value.__cause__}"
+
+    def test_whether_all_rows_lie_before_the_cursor(self, warehouse: Warehouse) -> None:
+        query = "SELECT id FROM contract_rows WHERE id > {lastItem} ORDER BY id"
+        with open_query(warehouse.connection()) as source:
+            assert not source.behind(query, "id", 0, ROWS)
+            assert source.behind(query, "id", 0, ROWS + 1)
+            assert not source.behind(query, "id", ROWS, ROWS + 1)
+
+    def test_a_wrong_password_is_denied_at_once(self, warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch) -> None:
+        if not self.password_checked:
+            return
+        monkeypatch.setenv("WRONG_PW", "wrong-secret")
+        began = time.monotonic()
+        with pytest.raises(SourceDenied) as caught, open_query(warehouse.connection(password={"env": "WRONG_PW"})):
+            pass
+        assert time.monotonic() - began < 10
+        assert "wrong-secret" not in str(caught.value)
+
+    def test_no_secret_in_any_output(
+        self, warehouse: Warehouse, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+    ) -> None:
+        caplog.set_level(logging.DEBUG)
+        with open_query(warehouse.connection()) as source:
+            said = [source.uri(), repr(source)]
+            with pytest.raises(SourceDenied) as caught:
+                list(source.batches("SELECT nope FROM contract_rows", {}))
+            said.append(str(caught.value))
+        output = capfd.readouterr()
+        for secret in warehouse.secrets:
+            assert all(secret not in text for text in (*said, caplog.text, output.out, output.err))
+
+    def test_the_test_of_a_connection_goes_step_by_step(self, warehouse: Warehouse) -> None:
+        steps = list(open_query(warehouse.connection()).probe())
+        assert [(step.name, step.ok) for step in steps] == [
+            ("resolve", True), ("connect", True), ("login", True), ("query", True)
+        ]  # fmt: skip
+
+    def test_the_test_of_a_connection_names_the_step_that_fails(self, warehouse: Warehouse) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            steps = list(open_query(warehouse.connection(**self._at("127.0.0.1", free.getsockname()[1]))).probe())
+        assert [(step.name, step.ok) for step in steps] == [("resolve", True), ("connect", False)]
+        assert steps[-1].hint
+
+    def test_a_listener_that_says_nothing_is_left_in_time(self, warehouse: Warehouse) -> None:
+        with silent_listener() as port:
+            began = time.monotonic()
+            connection = warehouse.connection(**self._at("127.0.0.1", port), timeout_seconds=1, retries=0)
+            with pytest.raises(SourceUnavailable), open_query(connection):
+                pass
+        assert time.monotonic() - began < 8
+
+    def test_a_refused_connection_is_tried_again(self, warehouse: Warehouse) -> None:
+        with CutProxy(*warehouse.address) as proxy:
+            proxy.break_with(Fault(refuse_first=2))
+            connection = warehouse.connection(**self._at(proxy.host, proxy.port), retries=3)
+            with open_query(connection) as source:
+                assert self._count(source.batches("SELECT id FROM contract_rows WHERE id = 1", {})) == 1
+            assert proxy.connections >= 3
+
+    def test_a_connection_that_dropped_between_queries_is_made_again(self, warehouse: Warehouse) -> None:
+        with CutProxy(*warehouse.address) as proxy:
+            connection = warehouse.connection(**self._at(proxy.host, proxy.port), retries=2)
+            with open_query(connection) as source:
+                assert self._count(source.batches("SELECT id FROM contract_rows WHERE id = 1", {})) == 1
+                proxy.cut_all()
+                assert self._count(source.batches("SELECT id FROM contract_rows WHERE id = 1", {})) == 1
+
+    def test_a_result_that_breaks_off_is_an_error_and_never_a_short_result(self, warehouse: Warehouse) -> None:
+        with CutProxy(*warehouse.address) as proxy:
+            connection = warehouse.connection(**self._at(proxy.host, proxy.port), retries=0)
+            with open_query(connection) as source:
+                self._count(source.batches("SELECT id FROM contract_rows WHERE id = 1", {}))
+                proxy.cut_all()
+                proxy.break_with(Fault(cut_after_received=self.cut_after))
+                for _ in range(2):  # once because of the cut before, once within the result
+                    with pytest.raises(SourceUnavailable):
+                        self._count(source.batches("SELECT id, name FROM contract_rows", {}, batch_rows=1_000))
+
+    def test_a_result_that_stalls_is_left_in_time(self, warehouse: Warehouse) -> None:
+        with CutProxy(*warehouse.address) as proxy:
+            connection = warehouse.connection(
+                **self._at(proxy.host, proxy.port), retries=0, query_timeout_seconds=1, timeout_seconds=5
+            )
+            with open_query(connection) as source:
+                self._count(source.batches("SELECT id FROM contract_rows WHERE id = 1", {}))
+                proxy.break_with(Fault(silent=True))
+                began = time.monotonic()
+                with pytest.raises(SourceUnavailable):
+                    self._count(source.batches("SELECT id, name FROM contract_rows", {}))
+            assert time.monotonic() - began < 20
+
+    def test_who_stops_waiting_leaves_no_query_running(self, warehouse: Warehouse) -> None:
+        if not self.slow_query:
+            return
+        mark = "marked_by_contract"
+        with open_query(warehouse.connection(query_timeout_seconds=1, retries=0)) as source:
+            with pytest.raises(SourceUnavailable, match="no answer within 1 s"):
+                list(source.batches(self.slow_query.replace("MARK", mark), {}))
+            until(lambda: warehouse.running(mark) == 0)
+
+    def test_an_interrupted_reader_leaves_no_query_running(self, warehouse: Warehouse) -> None:
+        with open_query(warehouse.connection()) as source:
+            query = "SELECT a.id AS left_by_contract, b.name FROM contract_rows a CROSS JOIN contract_rows b"
+            with closing(source.batches(query, {}, batch_rows=1_000)) as batches:
+                assert next(batches).num_rows
+            until(lambda: warehouse.running("left_by_contract") == 0)
+            assert self._count(source.batches("SELECT id FROM contract_rows WHERE id = 1", {})) == 1
+
+    @staticmethod
+    def _count(batches: Iterator[pa.RecordBatch]) -> int:
+        return sum(batch.num_rows for batch in batches)
+
+    def _at(self, host: str, port: int) -> dict[str, object]:
+        """What is to be changed in the connection so that it leads there."""
+        return {"host": host, "port": port}
+
+
+def _moment(microsecond: int) -> Moment:
+    return Moment.of(datetime(2026, 3, 29, 1, 30, 0, microsecond))
+
+
+@contextmanager
+def silent_listener() -> Iterator[int]:
+    """A port that accepts connections and says nothing."""
+    held: list[socket.socket] = []
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+
+        def accept() -> None:
+            try:
+                while True:
+                    held.append(listener.accept()[0])
+            except OSError:
+                return
+
+        thread = threading.Thread(target=accept, daemon=True)
+        thread.start()
+        yield listener.getsockname()[1]
+        listener.shutdown(socket.SHUT_RDWR)
+        thread.join()
+    for client in held:
+        client.close()
+
+
+def until(true: Callable[[], bool], seconds: float = 10) -> None:
+    """Waits for the condition; fails when it does not come true."""
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline, "it did not come true"
+        time.sleep(0.02)
