@@ -19,6 +19,7 @@ from ingest_pipelines.cli import (
     serving,
     showing,
     steering,
+    wizard,
 )
 from ingest_pipelines.cli.boundary import Commands
 
@@ -60,7 +61,7 @@ def options(
 
 
 _COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
-    SET_UP: (showing.demo, scaffold.init, browsing.browse, checking.check, checking.schema),
+    SET_UP: (showing.demo, scaffold.init, wizard.new, browsing.browse, checking.check, checking.schema),
     LOAD: (planning.plan, loading.run, serving.up, steering.activate, steering.pause, steering.resume),
     SEE: (reports.status, reports.report),
     MEND: (steering.unlock, purging.purge),

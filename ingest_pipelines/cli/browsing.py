@@ -64,11 +64,14 @@ def browse(
         raise UsageError("--columns looks into one file or table", hint=f"ingest browse {connection} PATH --columns")
     if columns:
         samples = sample_columns(chosen, path)
-        _print_columns(path, samples, as_json=json)
+        if json:
+            screen.as_json([{"column": s.column, "first": s.first, "suggested": s.suggested} for s in samples])
+        else:
+            print_columns(path, samples)
     elif chosen.type in FILE_TYPES:
-        _print_files(connection, _listing(chosen, path), as_json=json)
+        _print_files(connection, list_files(chosen, path), as_json=json)
     else:
-        _print_tables(connection, _tables(chosen, path), as_json=json)
+        _print_tables(connection, list_tables(chosen, path), as_json=json)
 
 
 def sample_columns(connection: Connection, path: str) -> list[ColumnSample]:
@@ -228,14 +231,16 @@ def _table_head(connection: Connection, table: str) -> tuple[list[str], list[lis
     return list(first.schema.names), rows
 
 
-def _listing(connection: Connection, folder: str) -> Listing:
+def list_files(connection: Connection, folder: str = "") -> Listing:
+    """The files below the folder, two folders deep."""
     from ingest_pipelines.sources import open_files
 
     with open_files(connection) as source:
         return source.listing(folder.strip("/"))
 
 
-def _tables(connection: Connection, part: str) -> list[str]:
+def list_tables(connection: Connection, part: str = "") -> list[str]:
+    """The tables and views whose name has that part."""
     from ingest_pipelines.sources import open_query
 
     with open_query(connection) as source:
@@ -286,10 +291,8 @@ def _print_tables(connection: str, tables: list[str], *, as_json: bool) -> None:
         screen.say(f"  ingest browse {connection} '{shown(tables[0])}' --columns")
 
 
-def _print_columns(path: str, samples: list[ColumnSample], *, as_json: bool) -> None:
-    if as_json:
-        screen.as_json([{"column": s.column, "first": s.first, "suggested": s.suggested} for s in samples])
-        return
+def print_columns(path: str, samples: list[ColumnSample]) -> None:
+    """Each column with its suggested type and its first value."""
     screen.say(f"{screen.painted(shown(path), 'strong')}: {screen.plural(len(samples), 'column')}")
     screen.say()
     rows = [(shown(sample.column), sample.suggested, shown(sample.first, 60)) for sample in samples]

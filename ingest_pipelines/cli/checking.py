@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -14,6 +13,7 @@ from ingest_pipelines.errors import ConfigError, SourceUnavailable
 
 if TYPE_CHECKING:
     from ingest_pipelines.config import BoundImport, Project
+    from ingest_pipelines.config.connections import Connection
 
 SchemaName = Literal["connections", "databases", "import"]
 
@@ -40,7 +40,8 @@ def check(
     else:
         chosen = list(project.imports.values())
     _compile_own_rules(chosen)
-    tests = _test_connections(chosen) if connect else []
+    used = {bound.connection_name: bound.connection for bound in chosen} if connect else {}
+    tests = [test_connection(each, connection) for each, connection in used.items()]
     if json:
         screen.as_json(
             {
@@ -55,7 +56,7 @@ def check(
         for bound in chosen if rules else []:
             _print_rules(bound)
         for test in tests:
-            _print_test(test)
+            print_test(test)
     failed = [test["connection"] for test in tests if not test["ok"]]
     if failed:
         raise SourceUnavailable(f"{', '.join(failed)}: the connection test failed at the step shown above")
@@ -173,25 +174,24 @@ def _print_rules(bound: BoundImport) -> None:
         screen.say(line)
 
 
-def _test_connections(chosen: list[BoundImport]) -> list[dict[str, Any]]:
-    return list(_tests(chosen))
+def test_connection(name: str, connection: Connection) -> dict[str, Any]:
+    """What each step of the connection's test found, up to the first that failed."""
+    from ingest_pipelines.config.connections import FILE_TYPES
+    from ingest_pipelines.sources import open_files, open_query
+
+    source = open_files(connection) if connection.type in FILE_TYPES else open_query(connection)
+    with screen.progress(f"testing {name}"):
+        steps = list(source.probe())
+    return {
+        "connection": name,
+        "type": connection.type,
+        "ok": all(step.ok for step in steps),
+        "steps": [{"step": step.name, "ok": step.ok, "detail": step.detail, "hint": step.hint} for step in steps],
+    }
 
 
-def _tests(chosen: list[BoundImport]) -> Iterator[dict[str, Any]]:
-    from ingest_pipelines.sources import open_files
-
-    for name, connection in {bound.connection_name: bound.connection for bound in chosen}.items():
-        with screen.progress(f"testing {name}"):
-            steps = list(open_files(connection).probe())
-        yield {
-            "connection": name,
-            "type": connection.type,
-            "ok": all(step.ok for step in steps),
-            "steps": [{"step": step.name, "ok": step.ok, "detail": step.detail, "hint": step.hint} for step in steps],
-        }
-
-
-def _print_test(test: dict[str, Any]) -> None:
+def print_test(test: dict[str, Any]) -> None:
+    """The steps of a connection's test."""
     screen.say()
     screen.say(f"{screen.painted(test['connection'], 'strong')} ({test['type']})")
     for step in test["steps"]:
