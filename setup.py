@@ -40,7 +40,8 @@ EXTRAS = {
     "clickhouse": ["clickhouse-connect>=0.8"],  # Arrow stream over HTTP
     "postgresql": ["adbc-driver-postgresql>=1.6", "adbc-driver-manager>=1.6"],  # Arrow over COPY
     "k8s": [f"dagster-k8s=={DAGSTER_LIBRARIES}"],  # one run per pod
-    "celery": [f"dagster-celery=={DAGSTER_LIBRARIES}"],  # wide fan-out over workers
+    "docker": [f"dagster-docker=={DAGSTER_LIBRARIES}"],  # one run per container
+    "celery": [f"dagster-celery=={DAGSTER_LIBRARIES}", "celery[redis]"],  # wide fan-out over workers; their broker
 }
 EXTRAS["all"] = sorted({requirement for group in EXTRAS.values() for requirement in group})
 EXTRAS["test"] = [
@@ -69,6 +70,8 @@ EXTRAS["test"] = [
     "netaddr",  # networks in them
     "py-spy>=0.4",  # profiles behind docs/performance.md
     "jsonschema>=4",  # deploy files against their schemas
+    "check-jsonschema>=0.30",  # carries the schema of Compose files
+    "kubernetes-validate>=1.31",  # carries the schemas of Kubernetes
 ]
 
 setup(
