@@ -9,7 +9,7 @@ one transaction, and it asks the ledger first.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -143,7 +143,7 @@ def drain(
     now: datetime,
     *,
     started: bool = False,
-) -> Iterator[LoadReport]:
+) -> Generator[LoadReport, None, None]:
     """Every chunk of a cursor's item landed, judged and merged in a transaction of its own, until one is empty.
 
     Goes on from what is committed, so called again after a crash it does the rest. An empty first chunk is loaded too,

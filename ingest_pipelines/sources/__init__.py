@@ -17,6 +17,7 @@ SOURCES: dict[str, str] = {
     "s3": "ingest_pipelines.sources.s3:S3",
     "gcs": "ingest_pipelines.sources.gcs:Gcs",
     "postgresql": "ingest_pipelines.sources.postgresql:Postgresql",
+    "mysql": "ingest_pipelines.sources.mysql:Mysql",
 }
 """Connection type -> `module:Class` of its source."""
 

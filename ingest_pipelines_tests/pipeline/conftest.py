@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -82,7 +82,7 @@ class Shop:
 
     def drain(
         self, bound: BoundImport, run_id: str = "run-1", *, item: Item | None = None, now: datetime = NOW
-    ) -> Iterator[LoadReport]:
+    ) -> Generator[LoadReport, None, None]:
         """The chunks of one run of the import's drain."""
         item = item or Item("tills", ItemKey(f"drain-{run_id}"), "cursor", uri="postgresql://shop")
         return pipeline.drain(item, bound, self.workspace, self.target, Run(run_id), now)
