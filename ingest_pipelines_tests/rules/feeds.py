@@ -49,7 +49,7 @@ def bound_import(
     return bound
 
 
-def frame(columns: Mapping[str, Sequence[Any]], first_line: int = 2) -> pl.DataFrame:
+def frame(columns: Mapping[str, Sequence[Any] | pl.Series], first_line: int = 2) -> pl.DataFrame:
     """A source's frame: text columns unless a Series says otherwise."""
     made = pl.DataFrame(
         {
@@ -93,3 +93,26 @@ def codes(validated: Validated) -> dict[int, list[str]]:
     for record in rejects(validated):
         found.setdefault(record["line"], []).append(record["code"])
     return found
+
+
+def outcomes(field: Mapping[str, Any], cells: Sequence[Any] | pl.Series, **spec: Any) -> list[tuple[Any, list[str]]]:
+    """(value, broken codes) of each cell of one field, without spilling anything."""
+    rules = compile_rules(bound_import({"f": field}, **spec))
+    keys = [f"C{number}" for number in range(len(cells))]
+    rows = frame({"id": keys, "f": cells})
+    values = rules.judged(rows)["f"].to_list()
+    _, masks = rules.explained(rows)
+    return [
+        (value, [rule.code for rule, mask in zip(rules.rules, masks, strict=True) if mask[row]])
+        for row, value in enumerate(values)
+    ]
+
+
+def values(field: Mapping[str, Any], cells: Sequence[Any] | pl.Series, **spec: Any) -> dict[Any, Any]:
+    """Cell -> its value; a list of codes in its place where the cell is rejected."""
+    return {cell: codes or value for cell, (value, codes) in zip(cells, outcomes(field, cells, **spec), strict=True)}
+
+
+def broken(field: Mapping[str, Any], cells: Sequence[Any] | pl.Series, **spec: Any) -> dict[Any, list[str]]:
+    """Cell -> the codes of the rules it breaks."""
+    return {cell: codes for cell, (_, codes) in zip(cells, outcomes(field, cells, **spec), strict=True)}

@@ -47,12 +47,12 @@ def length_rules(cell: Cell) -> Sequence[Rule]:
     if cell.field.type == "string" and (cell.field.max_length or LATIN_1_CEILING) > UNICODE_CEILING:
         long = pl.when((length > UNICODE_CEILING) & (length <= LATIN_1_CEILING)).then(cell.value)
         latin = ~long.str.contains(r"[^\x00-\xff]").fill_null(False)
-        rules.append(
-            cell.rule(
-                "too_long",
-                f"over {LATIN_1_CEILING} characters, or over {UNICODE_CEILING} with one outside Latin-1",
-                (length <= LATIN_1_CEILING).fill_null(True) & latin,
+        if cell.field.max_length is None:
+            rules.append(
+                cell.rule("too_long", f"over {LATIN_1_CEILING} characters", (length <= LATIN_1_CEILING).fill_null(True))
             )
+        rules.append(
+            cell.rule("too_long", f"over {UNICODE_CEILING} characters, and one of them is outside Latin-1", latin)
         )
     return rules
 

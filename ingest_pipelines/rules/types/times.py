@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import date
+from datetime import date, datetime
 
 import polars as pl
 
@@ -27,9 +27,10 @@ def _parse(text: pl.Expr, form: str) -> pl.Expr:
 def _read_date(cell: Cell, source: pl.DataType) -> pl.Expr:
     raw = cell.raw
     if source == pl.Date:
-        return raw
+        return _in_calendar(raw, raw.cast(pl.Datetime("us")))
     if isinstance(source, pl.Datetime):
-        return (raw.dt.convert_time_zone(cell.zone) if source.time_zone else raw).dt.date()
+        local = _wall_clock(raw, source, cell.zone)
+        return _in_calendar(local.dt.date(), local)
     iso = pl.when(raw.str.contains(DATE_PATTERN)).then(raw.str.slice(0, 10))
     day = iso.str.to_date("%Y-%m-%d", strict=False, cache=False)
     if cell.field.format is None:
@@ -43,7 +44,7 @@ DATE = FieldKind(
     dtype=lambda _: pl.Date(),
     reason=lambda cell: "not a calendar date such as 2001-12-31" + _or_format(cell),
     read=_read_date,
-    takes=lambda source: source in {pl.Date, pl.Datetime},
+    takes=lambda source: source == pl.Date or isinstance(source, pl.Datetime),
 )
 
 
@@ -55,9 +56,8 @@ def _local(cell: Cell, source: pl.DataType) -> Stages:
     """The wall clock as the source wrote it, and its offset in minutes where the source says one."""
     raw = cell.raw
     if isinstance(source, pl.Datetime):
-        at = raw.cast(pl.Datetime("us", source.time_zone))
-        local = at.dt.convert_time_zone(cell.zone).dt.replace_time_zone(None) if source.time_zone else at
-        return ({cell.local_name: local},)
+        local = _wall_clock(raw, source, cell.zone)
+        return ({cell.local_name: _in_calendar(local, local)},)
     iso, tail, offset, spaced, joined, minutes = (
         _part(cell, part) for part in ("iso", "tail", "offset", "spaced", "joined", "minutes")
     )
@@ -92,7 +92,20 @@ def _local(cell: Cell, source: pl.DataType) -> Stages:
         if "%z" in cell.field.format:
             last["minutes"] = pl.when(iso.is_null() & raw.is_not_null()).then(0).otherwise(minutes)
         stages.append(last)
+    utc = cell.local - pl.duration(minutes=minutes.fill_null(0))
+    stages.append({"local": _in_calendar(cell.local, utc)})
     return [{f"{part}:{cell.name}": column for part, column in stage.items()} for stage in stages]
+
+
+def _wall_clock(column: pl.Expr, source: pl.Datetime, zone: str) -> pl.Expr:
+    """What a clock in `zone` shows; a column without a zone of its own is taken to be that already."""
+    at = column.cast(pl.Datetime("us", source.time_zone))
+    return at.dt.convert_time_zone(zone).dt.replace_time_zone(None) if source.time_zone else at
+
+
+def _in_calendar(kept: pl.Expr, at: pl.Expr) -> pl.Expr:
+    """NULL where `at` is in no year from 1 to 9999: Python's calendar, within Postgres's."""
+    return pl.when(at.is_between(datetime.min, datetime.max)).then(kept)
 
 
 def _part(cell: Cell, part: str) -> pl.Expr:
@@ -151,7 +164,7 @@ DATETIME = FieldKind(
     dtype=lambda _: pl.Datetime("us", "UTC"),
     reason=lambda cell: "not a point in time such as 2001-12-31T23:59:59Z" + _or_format(cell),
     read=_read_datetime,
-    takes=lambda source: source == pl.Datetime,
+    takes=lambda source: isinstance(source, pl.Datetime),
     before=_local,
     accepts=lambda cell: cell.local.is_not_null() | ~cell.given,
     rules=_clock_changes,
