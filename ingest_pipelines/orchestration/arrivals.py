@@ -17,7 +17,10 @@ from ingest_pipelines.sources.base import Listing
 from ingest_pipelines.sources.files import SETTLE, fingerprint_of, item_of, pick_files
 
 SHARED_FOR = timedelta(seconds=20)
-"""Sensors of one connection tick together: one listing serves them all, and none is older than this."""
+"""Sensors of one connection tick together: one listing serves them all, and none is older than this, nor than a
+third of the sensor's own period."""
+
+DEFAULT_PERIOD = timedelta(seconds=60)
 
 
 @dataclass(frozen=True)
@@ -90,6 +93,11 @@ def _growing(files: Iterable[SourceFile], seen: Mapping[str, datetime], now: dat
     return {fingerprint: seen.get(fingerprint, now) for fingerprint in map(fingerprint_of, files)}
 
 
+def period_of(bound: BoundImport) -> timedelta:
+    """How often the import's sensor looks."""
+    return bound.spec.sensor.every if bound.spec.sensor is not None else DEFAULT_PERIOD
+
+
 @dataclass
 class Listings:
     """Listings of file sources, shared for a moment by the imports of a connection."""
@@ -100,13 +108,14 @@ class Listings:
 
     def of(self, bound: BoundImport, now: datetime) -> tuple[Listing, dict[str, str]]:
         """The files in the import's folder, and their addresses for people by path."""
+        shared_for = min(SHARED_FOR, period_of(bound) / 3)
         folder = str(bound.spec.source.file).strip("/").rpartition("/")[0]
         place = (bound.connection_name, folder)
         with self._guard:
             lock = self._locks.setdefault(place, threading.Lock())
         with lock:
             kept = self._kept.get(place)
-            if kept is None or not timedelta(0) <= now - kept[0] < SHARED_FOR:
+            if kept is None or not timedelta(0) <= now - kept[0] < shared_for:
                 with open_files(bound.connection) as source:
                     found = source.listing(folder)
                     kept = (now, found, {file.path: source.uri(file.path) for file in found.files})

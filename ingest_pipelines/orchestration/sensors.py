@@ -26,7 +26,7 @@ from dagster import (
 from ingest_pipelines import ledger
 from ingest_pipelines.config import BoundImport
 from ingest_pipelines.model import Item
-from ingest_pipelines.orchestration.arrivals import Listings, look
+from ingest_pipelines.orchestration.arrivals import Listings, look, period_of
 from ingest_pipelines.orchestration.handles import purge_runs
 from ingest_pipelines.orchestration.partitions import asset_key, partitions_name, partitions_of
 from ingest_pipelines.orchestration.site import Site
@@ -47,13 +47,12 @@ def watches_files(bound: BoundImport) -> bool:
 
 def file_sensor(site: Site, bound: BoundImport, listings: Listings) -> SensorDefinition:
     """The sensor that launches a run for each file that came for the import."""
-    every = bound.spec.sensor.every if bound.spec.sensor is not None else timedelta(seconds=60)
 
     @sensor(
         name=f"{bound.asset_name}__files",
         description=f"New files {bound.spec.source.file} at {bound.connection_name}",
         asset_selection=[asset_key(bound)],
-        minimum_interval_seconds=int(every.total_seconds()),
+        minimum_interval_seconds=int(period_of(bound).total_seconds()),
         default_status=DefaultSensorStatus.RUNNING if starts_running(site, bound) else DefaultSensorStatus.STOPPED,
     )
     def files(context: SensorEvaluationContext) -> SensorResult | SkipReason:

@@ -157,10 +157,14 @@ def _free_port(wanted: int | None) -> int:
 
 @contextlib.contextmanager
 def _signals_stop() -> Iterator[None]:
-    """SIGINT and SIGTERM end the block instead of the process."""
+    """SIGINT and SIGTERM end the block instead of the process. A second one does not disturb the cleaning up."""
+    asked = False
 
     def stop(number: int, frame: FrameType | None) -> None:
-        raise _Stop
+        nonlocal asked
+        if not asked:
+            asked = True
+            raise _Stop
 
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

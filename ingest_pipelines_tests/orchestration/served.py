@@ -1,0 +1,136 @@
+"""`ingest up` as a person runs it: real webserver, real daemon, in a process of its own, asked through GraphQL."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from http.client import HTTPConnection
+from pathlib import Path
+from typing import Any, TypeVar
+
+import psutil
+
+T = TypeVar("T")
+
+PATIENCE = 240.0
+"""Seconds for anything that a daemon does; on a busy machine it takes a while."""
+
+
+@dataclass
+class Served:
+    """A running `ingest up`."""
+
+    process: subprocess.Popen[str]
+    url: str
+
+    @property
+    def port(self) -> int:
+        return int(self.url.rsplit(":", 1)[1])
+
+    def ask(self, query: str, **variables: Any) -> dict[str, Any]:
+        """The answer to a GraphQL query."""
+        connection = HTTPConnection("127.0.0.1", self.port, timeout=60)
+        body = json.dumps({"query": query, "variables": variables})
+        connection.request("POST", "/graphql", body, {"Content-Type": "application/json"})
+        answer: dict[str, Any] = json.load(connection.getresponse())
+        connection.close()
+        assert "errors" not in answer, answer["errors"]
+        data: dict[str, Any] = answer["data"]
+        return data
+
+    def runs(self, key: str) -> list[dict[str, Any]]:
+        """The runs of a partition, newest first, as `{runId, status}`."""
+        query = """query($tags: [ExecutionTag!]) { runsOrError(filter: {tags: $tags}) {
+            ... on Runs { results { runId status stepStats { stepKey status } } } } }"""
+        found: list[dict[str, Any]] = self.ask(query, tags=[{"key": "dagster/partition", "value": key}])["runsOrError"][
+            "results"
+        ]
+        return found
+
+    def materialize(self, asset: tuple[str, str], key: str) -> str:
+        """A run of one partition, launched as the UI does it; its id."""
+        query = """mutation($p: ExecutionParams!) { launchRun(executionParams: $p) {
+            __typename ... on LaunchRunSuccess { run { runId } } ... on PythonError { message } } }"""
+        selector = {
+            "repositoryLocationName": "ingest_pipelines",
+            "repositoryName": "__repository__",
+            "jobName": "__ASSET_JOB",
+            "assetSelection": [{"path": list(asset)}],
+        }
+        parameters = {
+            "selector": selector,
+            "mode": "default",
+            "runConfigData": {},
+            "executionMetadata": {"tags": [{"key": "dagster/partition", "value": key}]},
+        }
+        answer = self.ask(query, p=parameters)["launchRun"]
+        assert answer["__typename"] == "LaunchRunSuccess", answer
+        return str(answer["run"]["runId"])
+
+    def go_on_from_failure(self, run_id: str) -> str:
+        """A re-execution of the failed run from its failed step; its id."""
+        query = """mutation($p: ReexecutionParams!) { launchRunReexecution(reexecutionParams: $p) {
+            __typename ... on LaunchRunSuccess { run { runId } } ... on PythonError { message } } }"""
+        answer = self.ask(query, p={"parentRunId": run_id, "strategy": "FROM_FAILURE"})["launchRunReexecution"]
+        assert answer["__typename"] == "LaunchRunSuccess", answer
+        return str(answer["run"]["runId"])
+
+    def run(self, run_id: str) -> dict[str, Any]:
+        """A run as `{status, steps}`."""
+        query = """query($id: ID!) { runOrError(runId: $id) {
+            ... on Run { status stepStats { stepKey status } } } }"""
+        found = self.ask(query, id=run_id)["runOrError"]
+        return {
+            "status": found["status"],
+            "steps": {step["stepKey"].split(".")[1]: step["status"] for step in found["stepStats"]},
+        }
+
+    def wait_for_run(self, run_id: str) -> dict[str, Any]:
+        """The run once it is over."""
+        return wait_for(lambda: found if (found := self.run(run_id))["status"] in _OVER else None)
+
+
+_OVER = {"SUCCESS", "FAILURE", "CANCELED"}
+
+
+@contextmanager
+def serve(environment: Mapping[str, str], folder: Path) -> Iterator[Served]:
+    """`ingest up` for the length of the block; proves that nothing of it is left after Ctrl-C."""
+    with (folder / "up.log").open("w") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-u", "-c", "from ingest_pipelines.cli import main; main()", "up"],
+            env={**os.environ, **environment}, cwd=folder, stdout=subprocess.PIPE, stderr=log, text=True,
+            start_new_session=True,
+        )  # fmt: skip
+    family: list[psutil.Process] = []
+    try:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        assert "http://" in line, (line, (folder / "up.log").read_text())
+        yield Served(process, next(word for word in line.split() if word.startswith("http://")))
+    finally:
+        if process.poll() is None:
+            family = psutil.Process(process.pid).children(recursive=True)
+            process.send_signal(signal.SIGINT)
+        code = process.wait(timeout=60)
+    _, alive = psutil.wait_procs(family, timeout=10)
+    assert code == 0
+    assert alive == []
+
+
+def wait_for(found: Callable[[], T | None], what: str = "") -> T:
+    """What `found` returns, once it returns something."""
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        answer = found()
+        if answer:
+            return answer
+        time.sleep(0.1)
+    raise AssertionError(f"nothing within {PATIENCE:.0f} s: {what}")
