@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from dagster import DagsterInstance
+from dagster._core.instance.ref import InstanceRef
+from dagster._core.storage.noop_compute_log_manager import NoOpComputeLogManager
 
 from ingest_pipelines.config import Settings
 
@@ -29,5 +31,12 @@ def dagster_home(settings: Settings) -> Path:
 
 
 def open_instance(settings: Settings) -> DagsterInstance:
-    """The instance; its storage is up to date."""
-    return DagsterInstance.from_config(str(dagster_home(settings)))
+    """The instance as a command uses it; its storage is up to date.
+
+    What a run prints stays on the command's own terminal: to copy it into a file besides, Dagster would start four
+    more processes.
+    """
+    terminal = {"module": NoOpComputeLogManager.__module__, "class": NoOpComputeLogManager.__name__}
+    return DagsterInstance.from_ref(
+        InstanceRef.from_dir(str(dagster_home(settings)), overrides={"compute_logs": terminal})
+    )
