@@ -144,7 +144,7 @@ class _Session(Session):
                 break
             buffer = buffer[packets.used :]
         if not some:
-            yield pa.RecordBatch.from_arrays(arrays(b"", [], columns), schema=schema)
+            yield pa.RecordBatch.from_pylist([], schema)
 
     def _more(self, held: bytes) -> bytes:
         """What is held and what the server sends, until it is a block or the server pauses."""

@@ -183,7 +183,7 @@ def _batches(columns: Sequence[psycopg.Column], blocks: Iterator[bytes]) -> Iter
         yield pa.RecordBatch.from_arrays(arrays, schema=schema)
         empty = False
     if empty:
-        yield pa.RecordBatch.from_arrays([pa.array([], kind) for kind in types], schema=schema)
+        yield pa.RecordBatch.from_pylist([], schema)
 
 
 def _bound(value: CursorValue) -> object:

@@ -153,10 +153,10 @@ def table_query(table: str, columns: Sequence[str], dialect: str) -> str:
 
 
 def behind_query(query: Query, column: str) -> Query:
-    """Asks whether the largest value of the column, of all rows from the start on, is below the cursor.
+    """Asks whether there are rows from the start on, and the largest value of the column lies below the cursor.
 
-    The answer has one row: 1 where it is, 0 where it is not, NULL where there are no rows. `{lastItem}` stands twice in
-    it: the first is where the rows begin, the second, named `cursor`, what the largest is compared with.
+    The answer is one row: 1 where it is so, else 0. The database compares, in its own order. `{lastItem}` is where the
+    rows begin; what the largest is compared with is a placeholder `cursor`.
     """
     from sqlglot import exp
 
@@ -164,10 +164,11 @@ def behind_query(query: Query, column: str) -> Query:
     for part in ("limit", "offset", "order"):
         whole.set(part, None)
     of = exp.column(exp.to_identifier(column, quoted=_needs_quotes(column, query.dialect)), table="rows_read")
-    largest, cursor = exp.Max(this=of), exp.column(f"{_MARK}cursor")
-    below = exp.case().when(exp.LT(this=largest, expression=cursor), "1").when(largest.copy().is_(exp.null()), "NULL")
-    asked = exp.select(exp.alias_(below.else_("0"), "behind")).from_(whole.subquery("rows_read"))
-    return query.rebuilt(asked)
+    # MAX of no rows is NULL in most databases, and 0 in ClickHouse.
+    some = exp.GT(this=exp.Count(this=exp.Star()), expression=exp.Literal.number(0))
+    below = exp.LT(this=exp.Max(this=of), expression=exp.column(f"{_MARK}cursor"))
+    answer = exp.case().when(exp.and_(some, below), exp.Literal.number(1)).else_(exp.Literal.number(0))
+    return query.rebuilt(exp.select(exp.alias_(answer, "behind")).from_(whole.subquery("rows_read")))
 
 
 def cursor_mistakes(query: Query, column: str, *, is_text: bool) -> Iterator[str]:

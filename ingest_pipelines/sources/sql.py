@@ -116,8 +116,7 @@ class SqlSource(ABC, Generic[C]):
         """Whether all cursor values in the source lie below the cursor."""
         asked = behind_query(read_query(query, self.dialect), column)
         rows = pa.Table.from_batches(self._batches(asked, {"lastItem": start, "cursor": cursor}, BATCH_ROWS))
-        answer = rows.column(0)[0].as_py()
-        return answer is not None and int(answer) == 1
+        return int(rows.column(0)[0].as_py()) == 1
 
     def probe(self) -> Iterator[Step]:
         """Resolve, connect, login, query."""

@@ -36,6 +36,7 @@ NOT_SETTINGS = frozenset(
 FORMAT = re.compile(r"\bFORMAT\s+(\w+)\s*;?\s*$", re.IGNORECASE)
 INSERT_WITH_DATA = re.compile(rb"\s*INSERT\b[^\n]*?\bFORMAT\s+\w+[ \t]*\n", re.IGNORECASE)
 READS = re.compile(r"\s*(/\*.*?\*/\s*)*(SELECT|WITH|SHOW|DESC|DESCRIBE|EXISTS|EXPLAIN)\b", re.IGNORECASE | re.DOTALL)
+TAKES_SETTINGS = re.compile(r"\s*(/\*.*?\*/\s*)*(SELECT|WITH|DESC|DESCRIBE)\b", re.IGNORECASE | re.DOTALL)
 
 DECODERS: dict[str | None, Callable[[bytes], bytes]] = {
     None: bytes,
@@ -73,14 +74,20 @@ class Engine:
             try:
                 if request.get("database"):
                     self._session.query(f"USE `{request['database']}`")
-                for name, value in request.items():
-                    if name not in NOT_SETTINGS and not name.startswith("param_"):
-                        self._session.query(f"SET {name} = {value!r}")
+                settings = [
+                    f"{name} = {value!r}"
+                    for name, value in request.items()
+                    if name not in NOT_SETTINGS and not name.startswith("param_")
+                ]
+                if settings and not TAKES_SETTINGS.match(sql):
+                    self._session.query(f"SET {', '.join(settings)}")
                 if data:
                     self._insert(sql[: found.start()] if found else sql, form, data)
                     return b"", form
                 if READS.match(sql) and found:
                     sql = sql[: found.start()]
+                if settings and TAKES_SETTINGS.match(sql):  # for this query alone, as the server does
+                    sql = f"{sql}\nSETTINGS {', '.join(settings)}"
                 return bytes(self._session.query(sql, form, params=parameters or None).bytes() or b""), form
             except RuntimeError as error:
                 raise _refusal(str(error)) from error

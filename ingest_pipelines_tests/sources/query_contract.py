@@ -57,12 +57,15 @@ class QueryContract:
         slow_query: a SELECT of the marked column that runs for minutes unless somebody stops it; "" where the server
             has none.
         unreadable: a SELECT that fails while it runs because of the value `hunter2`.
+        cut_after: bytes of a session, log in included, that are far less than the contract's table.
+        runs_to_the_end: whether the server of the tests can't stop a query, so that a large one would fill its memory.
     """
 
     password_checked: ClassVar[bool] = True
     slow_query: ClassVar[str] = ""
     unreadable: ClassVar[str] = ""
     cut_after: ClassVar[int] = 400_000
+    runs_to_the_end: ClassVar[bool] = False
 
     def test_all_rows_come_in_batches_that_add_up(self, warehouse: Warehouse) -> None:
         with open_query(warehouse.connection()) as source:
@@ -126,8 +129,11 @@ class QueryContract:
             assert self._count(source.batches("SELECT * FROM contract_rows WHERE id < 3", {}, limit=7)) == 2
 
     def test_a_table_is_read_by_its_mapped_columns_alone(self, warehouse: Warehouse) -> None:
-        with open_query(warehouse.connection()) as source:
-            (table,) = [name for name in source.tables() if "contract_rows" in name.lower()]
+        connection = warehouse.connection()
+        with open_query(connection) as source:
+            found = [name for name in source.tables() if "contract_rows" in name.lower()]
+            # Some servers list the tables of other tests' databases too.
+            (table,) = [name for name in found if str(getattr(connection, "database", "")) in name] or found
             query = source.select(table, ["NAME", "id", "no_such_column"])
             (batch,) = list(source.batches(query, {}, limit=1))
         assert [name.lower() for name in batch.schema.names] == ["name", "id"]
@@ -257,6 +263,8 @@ class QueryContract:
             until(lambda: warehouse.running(mark) == 0)
 
     def test_an_interrupted_reader_leaves_no_query_running(self, warehouse: Warehouse) -> None:
+        if self.runs_to_the_end:
+            return
         with open_query(warehouse.connection()) as source:
             query = "SELECT a.id AS left_by_contract, b.name FROM contract_rows a CROSS JOIN contract_rows b"
             with closing(source.batches(query, {}, batch_rows=1_000)) as batches:

@@ -1,0 +1,227 @@
+"""ClickHouse over HTTP: Arrow as the server writes it; types that Arrow would garble come as the server's own text."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Set
+from contextlib import closing, suppress
+from datetime import date
+from decimal import Decimal
+from typing import IO, Any, ClassVar
+from uuid import uuid4
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ingest_pipelines.config.connections import ClickhouseConnection
+from ingest_pipelines.config.cursor_values import CursorValue, Moment
+from ingest_pipelines.errors import IngestError, SourceDenied, SourceUnavailable
+from ingest_pipelines.sources.query_text import Query
+from ingest_pipelines.sources.sql import Session, SqlSource, driver
+
+_EXACT = re.compile(
+    r"U?Int(8|16|32|64)|Float(32|64)|Bool|String|Decimal\((\d|[12]\d|3[0-8]), \d+\)|Date|Date32|DateTime64\(.*\)"
+)
+"""Types that Arrow holds as they are."""
+
+_WRAPPED = re.compile(r"(?:Nullable|LowCardinality)\((.*)\)")
+_LIST = re.compile(r"Array\((.*)\)")
+_NESTED = ("Array(", "Tuple(", "Map(", "Nested(")
+
+_SPEAKS_OF_NAMES = {36, 42, 43, 46, 47, 60, 81, 164, 179, 192, 193, 194, 195, 291, 497, 516}
+"""Errors whose message names tables, columns, functions and users, but no value."""
+
+_DENIED = {164, 192, 193, 194, 195, 291, 497, 516}
+
+_GONE = {3, 24, 32, 159, 160, 198, 202, 203, 209, 210, 241, 243, 279, 319, 394, 425, 439, 999}
+"""Errors that may go away by themselves: network, time, memory, too much at once, cancelled."""
+
+_TABLES = """
+    SELECT if(match(database, '^[A-Za-z_][A-Za-z0-9_]*$'), database, concat('`', database, '`'))
+           || '.' || if(match(name, '^[A-Za-z_][A-Za-z0-9_]*$'), name, concat('`', name, '`')) AS name
+    FROM system.tables
+    WHERE NOT is_temporary AND database NOT IN ('system', 'information_schema', 'INFORMATION_SCHEMA') ORDER BY name
+"""
+
+
+class Clickhouse(SqlSource[ClickhouseConnection]):
+    """A ClickHouse server to query."""
+
+    dialect: ClassVar[str] = "clickhouse"
+
+    def address(self) -> tuple[str, int]:
+        """Host and port."""
+        return self._connection.host, self._connection.port
+
+    def connect(self) -> Session:
+        """A client whose queries are read-only."""
+        return _Session(self._connection, self.uri())
+
+
+class _Session(Session):
+    def __init__(self, settings: ClickhouseConnection, uri: str) -> None:
+        module = driver("clickhouse_connect", "clickhouse")
+        self._errors: Any = module.driver.exceptions
+        self._http = driver("urllib3", "clickhouse").exceptions.HTTPError
+        self._uri = uri
+        self._query_id = ""
+        arguments: dict[str, Any] = {
+            "connect_timeout": max(1, round(settings.timeout_seconds)), "query_retries": 0, "compress": False,
+            "send_receive_timeout": max(1, round(settings.query_timeout_seconds)), "autogenerate_session_id": False,
+            "client_name": "ingest pipelines", **settings.options,
+        }  # fmt: skip
+        try:
+            self._client: Any = module.get_client(
+                host=settings.host, port=settings.port, username=settings.username, database=settings.database,
+                password=settings.password.reveal() if settings.password else "", **arguments,
+            )  # fmt: skip
+        except self._errors.ClickHouseError as error:
+            raise _translate(error, uri) from None
+        readonly = self._client.server_settings.get("readonly")
+        self._settings: dict[str, object] = {"cancel_http_readonly_queries_on_client_close": 1}
+        if readonly is None or readonly.value == "0":
+            self._settings["readonly"] = 2  # reads and settings only
+
+    def run(self, query: Query, parameters: Mapping[str, CursorValue], batch_rows: int) -> Iterator[pa.RecordBatch]:
+        """The server's own blocks, of at most `batch_rows`."""
+        text = query.with_markers(lambda name: _marker(name, parameters[name]))
+        bound = {name: _bound(value) for name, value in parameters.items()} or None
+        settings = {**self._settings, "max_block_size": batch_rows}
+        try:
+            described = self._client.query(f"DESCRIBE TABLE (\n{text}\n)", parameters=bound, settings=self._settings)
+            kinds = {name: kind for name, kind, *_ in described.result_rows}
+            spelled = {name: way for name, kind in kinds.items() if (way := _way(kind))}
+            if spelled:
+                replaced = ", ".join(f"{way}({_quoted(name)}) AS {_quoted(name)}" for name, way in spelled.items())
+                text = "".join(("SELECT * REPLACE (", replaced, ") FROM (\n", text, "\n)"))
+                # The order of the rows means something to the import, even if no outer query asks for it.
+                settings["query_plan_remove_redundant_sorting"] = 0
+            self._query_id = str(uuid4())
+            body = self._client.raw_stream(
+                text, parameters=bound, settings=settings, fmt="ArrowStream",
+                transport_settings={"query_id": self._query_id},
+            )  # fmt: skip
+            with closing(body):
+                yield from self._batches(body, kinds)
+        except self._errors.ClickHouseError as error:
+            raise _translate(error, self._uri) from None
+        except (OSError, self._http) as error:
+            raise SourceUnavailable(f"{self._uri}: the connection broke ({type(error).__name__})") from None
+        finally:
+            self._query_id = ""
+
+    def _batches(self, body: IO[bytes], kinds: Mapping[str, str]) -> Iterator[pa.RecordBatch]:
+        bare = {name: _bare(kind) for name, kind in kinds.items()}
+        seconds = {name for name, kind in bare.items() if kind == "DateTime" or kind.startswith("DateTime(")}
+        with pa.ipc.open_stream(body) as stream:
+            empty = True
+            for batch in stream:
+                yield _exact(batch, seconds, self._uri)
+                empty = False
+            if empty:
+                yield _exact(pa.RecordBatch.from_pylist([], stream.schema), seconds, self._uri)
+
+    def tables(self) -> Iterator[str]:
+        """Tables and views that the user may see."""
+        try:
+            yield from (name for (name,) in self._client.query(_TABLES, settings=self._settings).result_rows)
+        except self._errors.ClickHouseError as error:
+            raise _translate(error, self._uri) from None
+
+    def cancel(self) -> None:
+        """Asks the server to kill the query; closing the connection does the same where it is set up so."""
+        if self._query_id:
+            with suppress(self._errors.ClickHouseError):
+                self._client.command("KILL QUERY WHERE query_id = {id:String} ASYNC", parameters={"id": self._query_id})
+
+    def close(self) -> None:
+        """Connections to the server are closed."""
+        self._client.close()
+
+
+def _bare(kind: str) -> str:
+    """The type without Nullable and LowCardinality around it."""
+    while match := _WRAPPED.fullmatch(kind):
+        kind = match[1]
+    return kind
+
+
+def _way(kind: str) -> str:
+    """The function that spells values of the type as text, or "" where Arrow holds them exactly."""
+    bare = _bare(kind)
+    if bare.startswith("DateTime(") or bare == "DateTime" or _EXACT.fullmatch(bare):
+        return ""
+    inner = bare
+    while match := _LIST.fullmatch(inner):
+        inner = _bare(match[1])
+    if inner != bare and _EXACT.fullmatch(inner):
+        return ""
+    return "toJSONString" if bare.startswith(_NESTED) else "toString"
+
+
+def _exact(batch: pa.RecordBatch, seconds: Set[str], uri: str) -> pa.RecordBatch:
+    """The batch with DateTime as moments: the server writes them as numbers. Text is proven to be text."""
+    arrays = []
+    for name, array in zip(batch.schema.names, batch.columns, strict=True):
+        if name in seconds and pa.types.is_integer(array.type):
+            array = pc.cast(pc.cast(array, pa.int64()), pa.timestamp("s", "UTC"))  # noqa: PLW2901  # that column
+        elif pa.types.is_string(array.type):
+            try:
+                array.validate(full=True)
+            except pa.ArrowInvalid:
+                raise SourceDenied(
+                    f"{uri}: the column '{name}' holds bytes that are no text",
+                    hint=f"convert it in the query: toValidUTF8({name}), or hex({name})",
+                ) from None
+        arrays.append(array)
+    return pa.RecordBatch.from_arrays(arrays, names=batch.schema.names)
+
+
+def _marker(name: str, value: CursorValue) -> str:
+    if isinstance(value, str):
+        kind = "String"
+    elif isinstance(value, int):
+        kind = "Int64" if -(2**63) <= value < 2**63 else "Int256"
+    elif isinstance(value, Decimal):
+        exponent = value.as_tuple().exponent
+        assert isinstance(exponent, int)
+        kind = f"Decimal(76, {max(0, -exponent)})"
+    elif isinstance(value, Moment):
+        kind = "DateTime64(9, 'UTC')" if value.nanoseconds % 1_000 else "DateTime64(6, 'UTC')"
+    else:
+        kind = "Date32"
+    return f"{{{name}:{kind}}}"
+
+
+def _bound(value: CursorValue) -> str:
+    """What the client sends beside the query; the marker says its type."""
+    if isinstance(value, Moment):
+        return value.naive().text(" ")
+    if isinstance(value, Decimal):
+        return format(value, "f")
+    return value.isoformat() if isinstance(value, date) else str(value)
+
+
+def _quoted(name: str) -> str:
+    return "`" + name.replace("\\", "\\\\").replace("`", "\\`") + "`"
+
+
+def _translate(error: Exception, uri: str) -> IngestError:
+    said = str(error)
+    found = re.search(r"Code: (\d+)", said) or re.search(r"error code (\d+)", said)
+    code = int(found[1]) if found else 0
+    if code == 0 or code in _GONE:
+        broke = "the server is overloaded or the query took too long" if code else "the server does not answer"
+        return SourceUnavailable(f"{uri}: {broke}" + (f" (code {code})" if code else ""))
+    name = re.search(r"\(([A-Z_]{4,})\)", said)
+    words = name[1].lower().replace("_", " ") if name else "error"
+    if code in _SPEAKS_OF_NAMES and (
+        message := re.search(r"DB::Exception: (.*?)(?:\. ?\(|\(version|$)", said, re.DOTALL)
+    ):
+        words = " ".join(message[1].split())
+    return SourceDenied(
+        f"{uri}: {words} (code {code})",
+        hint="check the connection's username, password and database, and the user's grants"
+        if code in _DENIED
+        else "run the query in the database's own console to see more",
+    )

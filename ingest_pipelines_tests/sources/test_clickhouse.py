@@ -1,0 +1,139 @@
+"""ClickHouse's engine behind an HTTP front: the contract, and every type without loss.
+
+What the front does not prove: the native protocol, TLS, cancelling on the server, errors within a result, clusters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, date, datetime
+from decimal import Decimal
+
+import pytest
+from pydantic import TypeAdapter
+
+from ingest_pipelines.config.connections import Connection
+from ingest_pipelines.config.cursor_values import parse_cursor
+from ingest_pipelines.errors import SourceDenied
+from ingest_pipelines.sources import open_query
+from ingest_pipelines_tests.servers import clickhouse
+from ingest_pipelines_tests.sources.landed import Landed
+from ingest_pipelines_tests.sources.query_contract import ROWS, QueryContract
+
+LONG = "9999999999999999999999999999.9999999999"
+
+CONTRACT = (
+    "CREATE TABLE contract_rows (id Int64, name String) ENGINE = MergeTree ORDER BY id",
+    f"INSERT INTO contract_rows SELECT number + 1, concat('name ', toString(number + 1)) FROM numbers({ROWS})",
+    "CREATE TABLE contract_moments (id Int32, at DateTime64(6, 'UTC')) ENGINE = MergeTree ORDER BY id",
+    "INSERT INTO contract_moments SELECT number, addMicroseconds(toDateTime64('2026-03-29 01:30:00', 6, 'UTC'), number)"
+    " FROM numbers(1, 4)",
+)
+
+
+class ClickhouseWarehouse:
+    one_row = ""
+
+    def __init__(self, database: clickhouse.ClickhouseDatabase) -> None:
+        server = database.server
+        self.database = database
+        self.secrets = (server.password,)
+        self.address = (server.host, server.port)
+        self._keys = {
+            "type": "clickhouse", "host": server.host, "port": server.port, "database": database.name,
+            "username": server.username, "password": {"env": "WAREHOUSE_PW"}, "timeout_seconds": 10,
+        }  # fmt: skip
+
+    def connection(self, **changes: object) -> Connection:
+        return TypeAdapter[Connection](Connection).validate_python({**self._keys, **changes})
+
+    def running(self, mark: str) -> int:
+        raise NotImplementedError("the front runs one query at a time, to its end")
+
+
+@pytest.fixture(scope="module")
+def filled(clickhouse_server: clickhouse.ClickhouseServer) -> Iterator[ClickhouseWarehouse]:
+    with clickhouse.fresh_database(clickhouse_server) as database:
+        database.execute(*CONTRACT)
+        yield ClickhouseWarehouse(database)
+
+
+@pytest.fixture
+def warehouse(filled: ClickhouseWarehouse, monkeypatch: pytest.MonkeyPatch) -> ClickhouseWarehouse:
+    monkeypatch.setenv("WAREHOUSE_PW", filled.secrets[0])
+    return filled
+
+
+class TestClickhouse(QueryContract):
+    unreadable = "SELECT toInt32(concat('hunter2', toString(id))) AS v FROM contract_rows"
+    runs_to_the_end = True
+
+
+@pytest.mark.parametrize(
+    ("kind", "values"),
+    [
+        ("Int8", {"-128": -128}),
+        ("UInt64", {"18446744073709551615": 2**64 - 1}),
+        ("Int128", {"-170141183460469231731687303715884105728": "-170141183460469231731687303715884105728"}),
+        ("UInt256", {"1": "1"}),
+        ("Float64", {"0.1": 0.1, "inf": float("inf"), "1.7976931348623157e308": 1.7976931348623157e308}),
+        ("Decimal(38, 10)", {f"'{LONG}'": Decimal(LONG)}),
+        ("Decimal(76, 40)", {"'-1.5'": "-1.5"}),
+        ("Bool", {"true": True, "false": False}),
+        ("String", {"''": "", "'Zoë 日本 \U0001f600'": "Zoë 日本 \U0001f600", "'\\\\N'": "\\N"}),
+        ("LowCardinality(String)", {"'x'": "x"}),
+        ("UUID", {"'550e8400-e29b-41d4-a716-446655440000'": "550e8400-e29b-41d4-a716-446655440000"}),
+        ("IPv4", {"'192.0.2.1'": "192.0.2.1"}),
+        ("IPv6", {"'2001:db8::1'": "2001:db8::1"}),
+        ("Enum8('bronze' = 5, 'gold' = 9)", {"'gold'": "gold"}),
+        ("Date", {"'2026-01-02'": date(2026, 1, 2), "'1970-01-01'": date(1970, 1, 1)}),
+        ("Date32", {"'1900-01-02'": date(1900, 1, 2)}),
+        ("DateTime", {"'2106-02-07 06:28:15'": datetime(2106, 2, 7, 6, 28, 15, tzinfo=UTC)}),
+        ("DateTime('Europe/London')", {"'2026-07-01 12:00:00'": datetime(2026, 7, 1, 11, tzinfo=UTC)}),
+        ("DateTime64(3, 'UTC')", {"'2026-01-02 03:04:05.678'": datetime(2026, 1, 2, 3, 4, 5, 678000, UTC)}),
+    ],
+)  # fmt: skip
+def test_every_value_arrives_without_loss(
+    landed: Landed, warehouse: ClickhouseWarehouse, kind: str, values: dict[str, object]
+) -> None:
+    nullable = kind if kind.startswith("Low") else f"Nullable({kind})"
+    filler = "" if kind.startswith("Low") else ", (99, NULL)"
+    warehouse.database.execute(
+        "DROP TABLE IF EXISTS one",
+        f"CREATE TABLE one (n Int32, v {nullable}) ENGINE = MergeTree ORDER BY n",
+        "INSERT INTO one VALUES "
+        + ", ".join(f"({number}, {literal})" for number, literal in enumerate(values))
+        + filler,
+    )
+    frame = landed(warehouse.connection(), "SELECT v FROM one ORDER BY n", ["v"])
+    assert frame["v"].to_list() == [*values.values(), *([None] if filler else [])]
+
+
+def test_nested_values_are_json_or_lists(landed: Landed, warehouse: ClickhouseWarehouse) -> None:
+    query = (
+        "SELECT [1, 2] AS plain, map('k', 1) AS pairs, tuple(1, 'a') AS both,"
+        " [toUUID('550e8400-e29b-41d4-a716-446655440000')] AS ids"
+    )
+    frame = landed(warehouse.connection(), query, [])
+    assert frame.drop("_line").to_dicts() == [
+        {"plain": [1, 2], "pairs": '{"k":1}', "both": '[1,"a"]', "ids": '["550e8400-e29b-41d4-a716-446655440000"]'}
+    ]
+
+
+def test_nanoseconds_are_kept_and_bound(warehouse: ClickhouseWarehouse) -> None:
+    query = "SELECT toDateTime64('2026-01-01 00:00:00.123456789', 9, 'UTC') AS at WHERE at > {lastItem}"
+    with open_query(warehouse.connection()) as source:
+        for digits, rows in (("123456788", 1), ("123456789", 0)):
+            after = parse_cursor(f"2026-01-01T00:00:00.{digits}+00:00", "moment")
+            assert sum(batch.num_rows for batch in source.batches(query, {"lastItem": after})) == rows
+
+
+def test_bytes_that_are_no_text_are_refused_with_what_to_do(warehouse: ClickhouseWarehouse) -> None:
+    with open_query(warehouse.connection()) as source, pytest.raises(SourceDenied, match="toValidUTF8"):
+        list(source.batches("SELECT unhex('ff') AS v", {}))
+
+
+def test_the_session_can_not_write(warehouse: ClickhouseWarehouse) -> None:
+    with open_query(warehouse.connection()) as source:
+        (batch,) = list(source.batches("SELECT getSetting('readonly') AS v", {}))
+    assert batch.column(0).to_pylist() == [2]
