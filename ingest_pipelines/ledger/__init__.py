@@ -42,8 +42,10 @@ from ingest_pipelines.ledger.loads import (
 )
 from ingest_pipelines.ledger.migrate import migrate
 from ingest_pipelines.ledger.rejects import (
+    NewReject,
     Reject,
     RejectedRow,
+    add_rejects,
     list_rejects,
     purge_rejects,
     reject_codes,
@@ -61,10 +63,12 @@ __all__ = [
     "ItemState",
     "Load",
     "NewLoad",
+    "NewReject",
     "Outcome",
     "RegisteredField",
     "Reject",
     "RejectedRow",
+    "add_rejects",
     "close_load",
     "find_cursor",
     "find_import",

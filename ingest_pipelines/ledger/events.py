@@ -9,15 +9,19 @@ from datetime import datetime
 import psycopg
 from psycopg.rows import class_row
 
+BATCH = 10_000
+"""Events that share a row at most; the factor between the number of a batch and those of its events."""
+
 
 @dataclass(frozen=True)
 class Event:
     """A profile that a load created or changed.
 
     Attributes:
-        id: grows; a reader remembers the last one it has seen.
+        id: grows in the order of commits; a reader remembers the last one it has seen.
+        key: the profile's key, as text.
         kind: `profile.created` or `profile.updated`.
-        fields: names of the fields that changed; never their values.
+        fields: names of the fields that changed, `subscription:RESOURCE.CHANNEL` for a consent record; never values.
         at: when its load ended.
     """
 
@@ -25,6 +29,7 @@ class Event:
     load: int
     import_name: str
     profile_id: int
+    key: str
     kind: str
     fields: Sequence[str]
     at: datetime | None
@@ -37,28 +42,41 @@ def list_events(
     with connection.cursor(row_factory=class_row(Event)) as cursor:
         return cursor.execute(
             """
-            SELECT e.id, e.load, l.import AS import_name, e.profile_id, e.kind, e.fields, l.finished_at AS at
-            FROM ingest.events e JOIN ingest.loads l ON l.id = e.load
-            WHERE e.id > %(after)s AND (%(import)s::text IS NULL OR l.import = %(import)s)
-            ORDER BY e.id LIMIT %(limit)s
+            SELECT b.id * %(batch)s + e.position - 1 AS id, b.load, l.import AS import_name, e.profile_id, e.key,
+                   b.kind, b.fields, l.finished_at AS at
+            FROM ingest.event_batches b JOIN ingest.loads l ON l.id = b.load
+            CROSS JOIN LATERAL unnest(b.profiles, b.keys) WITH ORDINALITY AS e (profile_id, key, position)
+            WHERE b.id >= %(after)s / %(batch)s AND b.id * %(batch)s + e.position - 1 > %(after)s
+              AND (%(import)s::text IS NULL OR l.import = %(import)s)
+            ORDER BY b.id, e.position LIMIT %(limit)s
             """,
-            {"after": after, "import": import_name, "limit": limit},
+            {"after": after, "batch": BATCH, "import": import_name, "limit": limit},
         ).fetchall()
 
 
 def last_event(connection: psycopg.Connection) -> int:
     """The number of the newest event; 0 where there is none."""
-    found = connection.execute("SELECT COALESCE(max(id), 0) FROM ingest.events").fetchone()
-    return int(found[0]) if found else 0
+    found = connection.execute(
+        "SELECT id, cardinality(profiles) FROM ingest.event_batches ORDER BY id DESC LIMIT 1"
+    ).fetchone()
+    return int(found[0]) * BATCH + int(found[1]) - 1 if found else 0
 
 
 def purge_events(connection: psycopg.Connection, before: datetime, imports: Sequence[str] | None = None) -> int:
-    """Deletes the events of loads that started before that time, of these imports or all; the loads stay."""
-    return connection.execute(
+    """Deletes the events of loads that started before that time, of these imports or all; the loads stay.
+
+    Returns:
+        How many events were deleted.
+    """
+    gone = connection.execute(
         """
-        DELETE FROM ingest.events e USING ingest.loads l
-        WHERE l.id = e.load AND l.started_at < %(before)s
-          AND (%(imports)s::text[] IS NULL OR l.import = ANY(%(imports)s))
+        WITH gone AS (
+            DELETE FROM ingest.event_batches b USING ingest.loads l
+            WHERE l.id = b.load AND l.started_at < %(before)s
+              AND (%(imports)s::text[] IS NULL OR l.import = ANY(%(imports)s))
+            RETURNING cardinality(b.profiles) AS events
+        ) SELECT COALESCE(sum(events), 0) FROM gone
         """,
         {"before": before, "imports": None if imports is None else list(imports)},
-    ).rowcount
+    ).fetchone()
+    return int(gone[0]) if gone else 0

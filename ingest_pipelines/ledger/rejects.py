@@ -8,6 +8,7 @@ from datetime import datetime
 
 import psycopg
 from psycopg.rows import class_row
+from psycopg.types.json import Json
 
 FETCH = 2_000
 """Rows that the export holds in memory at a time."""
@@ -41,6 +42,43 @@ class RejectedRow:
     row: Mapping[str, str | None] | None
     codes: Sequence[str]
     reasons: Sequence[str]
+
+
+@dataclass(frozen=True)
+class NewReject:
+    """One broken rule of one row, on its way into the ledger.
+
+    Attributes:
+        row: the source row's cells by column.
+    """
+
+    line: int
+    key: str | None
+    field: str
+    code: str
+    reason: str
+    row: Mapping[str, str | None] | None
+
+
+def add_rejects(connection: psycopg.Connection, load: int, rejects: Sequence[NewReject]) -> None:
+    """The records stand under the load's number."""
+    with connection.cursor() as cursor:
+        cursor.executemany(
+            "INSERT INTO ingest.rejects (load, line, key, field, code, reason, row)"
+            " VALUES (%s, %s, %s, %s, %s, %s, %s)",
+            [
+                (
+                    load,
+                    each.line,
+                    each.key,
+                    each.field,
+                    each.code,
+                    each.reason,
+                    None if each.row is None else Json(each.row),
+                )
+                for each in rejects
+            ],
+        )
 
 
 def list_rejects(

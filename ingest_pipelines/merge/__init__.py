@@ -1,7 +1,7 @@
 """Accepted rows into the target, whole or not at all."""
 
 from ingest_pipelines.merge.apply import FAULT_POINTS, apply
-from ingest_pipelines.merge.ddl import column_type
+from ingest_pipelines.merge.column_types import column_type
 from ingest_pipelines.merge.failures import record_failure
 from ingest_pipelines.merge.mapping import mapping_changes
 from ingest_pipelines.merge.order import nothing_new

@@ -9,7 +9,6 @@ import pgpq
 import psycopg
 import pyarrow as pa
 from pgpq.encoders import (
-    BinaryEncoderBuilder,
     LargeStringEncoderBuilder,
     StringEncoderBuilder,
     StringViewEncoderBuilder,
@@ -18,7 +17,7 @@ from pgpq.schema import Jsonb
 from psycopg import sql
 
 from ingest_pipelines.errors import InternalError
-from ingest_pipelines.merge.statements import StageColumn, copy_stage
+from ingest_pipelines.merge.stage import Stage
 
 ROWS = 32_768
 """Rows encoded at a time: a few megabytes, whatever the size of a spill file's batches."""
@@ -26,23 +25,21 @@ ROWS = 32_768
 _REJECT_COLUMNS = ("line", "key", "field", "code", "reason", "row")
 
 
-
 def copy_accepted(
     connection: psycopg.Connection,
     files: Sequence[Path],
-    columns: Sequence[StageColumn],
-    jsonb: frozenset[str],
+    stage: Stage,
     after_batch: Callable[[], None],
 ) -> int:
     """The accepted rows in the stage; their number as the server counted them.
 
     Args:
-        jsonb: names of the columns that arrive as JSON text.
         after_batch: called after each batch handed to the server.
     """
-    frames = [column.frame for column in columns]
+    frames = [column.frame for column in stage.copied]
+    jsonb = frozenset(column.frame for column in stage.copied if column.json)
     batches = (batch.select(frames) for file in files for batch in _batches(file))
-    return _copy(connection, copy_stage(columns), batches, jsonb, after_batch)
+    return _copy(connection, stage.copy(), batches, jsonb, after_batch)
 
 
 def copy_rejects(connection: psycopg.Connection, file: Path, load: int) -> int:
@@ -100,15 +97,16 @@ def _batches(file: Path) -> Iterator[pa.RecordBatch]:
 
 
 def _encoder(schema: pa.Schema, jsonb: frozenset[str]) -> pgpq.ArrowToPostgresBinaryEncoder:
+    """The encoder of the batches; JSON text becomes jsonb, which is the same bytes behind a version number."""
     encoders = {field.name: pgpq.ArrowToPostgresBinaryEncoder.infer_encoder(field) for field in schema}
-    encoders |= {name: _jsonb_encoder(schema.field(name)) for name in jsonb}
+    for name in jsonb:
+        encoders[name] = _text_builder(schema.field(name).type).new_with_output(schema.field(name), Jsonb())
     return pgpq.ArrowToPostgresBinaryEncoder.new_with_encoders(schema, encoders)
 
 
-def _jsonb_encoder(text: pa.Field) -> BinaryEncoderBuilder:
-    """JSON text as jsonb: the same bytes behind a version number."""
-    if text.type == pa.string_view():
-        return StringViewEncoderBuilder.new_with_output(text, Jsonb())
-    if text.type == pa.large_string():
-        return LargeStringEncoderBuilder.new_with_output(text, Jsonb())
-    return StringEncoderBuilder.new_with_output(text, Jsonb())
+def _text_builder(
+    kind: pa.DataType,
+) -> type[StringEncoderBuilder] | type[LargeStringEncoderBuilder] | type[StringViewEncoderBuilder]:
+    if kind == pa.string_view():
+        return StringViewEncoderBuilder
+    return LargeStringEncoderBuilder if kind == pa.large_string() else StringEncoderBuilder

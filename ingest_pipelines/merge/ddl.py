@@ -1,11 +1,10 @@
-"""The target table as it must be, and the statements that make it so. Pure: nothing here talks to Postgres.
+"""The target as it must be, and the statements that make it so. Pure: nothing here talks to Postgres.
 
-A table only grows: schemas, tables, columns and indexes are added, never dropped and never retyped.
+A target only grows: schemas, tables, columns and indexes are added, never dropped and never retyped.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from dataclasses import field as default
@@ -13,51 +12,33 @@ from dataclasses import field as default
 from psycopg import sql
 
 from ingest_pipelines.config import BoundImport
-from ingest_pipelines.config.databases import Database, Field
+from ingest_pipelines.config.databases import Field
 from ingest_pipelines.errors import LoadError
-
-PROFILE_ID = "profile_id"
-"""The number every profile has besides its key."""
-
-_PLAIN: Mapping[str, sql.SQL] = {
-    "int": sql.SQL("bigint"),
-    "float": sql.SQL("double precision"),
-    "bool": sql.SQL("boolean"),
-    "date": sql.SQL("date"),
-    "datetime": sql.SQL("timestamp with time zone"),
-    "enum": sql.SQL("text"),
-    "email": sql.SQL("text"),
-    "phone": sql.SQL("text"),
-    "phones": sql.SQL("text[]"),
-    "ip": sql.SQL("inet"),
-    "object": sql.SQL("jsonb"),
-    "objects": sql.SQL("jsonb"),
-    "array": sql.SQL("jsonb"),
-}
-_TEXTS = frozenset({"text", "character varying", "citext"})
-_HOLDS: Mapping[str, frozenset[str]] = {
-    "string": _TEXTS,
-    "enum": _TEXTS,
-    "email": _TEXTS,
-    "phone": _TEXTS,
-    "int": frozenset({"bigint", "integer", "smallint", "numeric"}),
-    "decimal": frozenset({"numeric"}),
-    "float": frozenset({"double precision"}),
-    "phones": frozenset({"text[]", "character varying[]"}),
-}
-"""Which existing columns may hold a field, without their length; else exactly the type it would be created with."""
+from ingest_pipelines.merge.column_types import can_hold, column_type, type_of
+from ingest_pipelines.merge.names import (
+    KEY_SEQUENCE,
+    PROFILE_ID,
+    SUBSCRIPTIONS,
+    key_sequence,
+    name_beside,
+    subscriptions_name,
+    table_name,
+)
+from ingest_pipelines.merge.routes import routes
+from ingest_pipelines.merge.stage import Stage
 
 
 @dataclass(frozen=True)
 class TableShape:
-    """What a table looks like now.
+    """What a target table looks like now.
 
     Attributes:
         oid: None where the table does not exist.
         columns: name -> type, as `format_type` spells it.
         unique: columns that alone are unique, by a valid, whole index.
-        indexed: columns that an index starts with.
-        rows: the planner's estimate.
+        indexed: columns that such an index, unique or not, starts with.
+        rows: how many there are, about.
+        relations: names of tables, sequences and indexes in its schema that start with the table's name.
     """
 
     schema_exists: bool = False
@@ -66,22 +47,7 @@ class TableShape:
     unique: frozenset[str] = frozenset()
     indexed: frozenset[str] = frozenset()
     rows: float = 0.0
-
-
-def type_of(field: Field) -> sql.Composable:
-    """The Postgres type of a field's column."""
-    if field.type == "decimal":
-        return sql.SQL("numeric({},{})").format(sql.Literal(field.precision), sql.Literal(field.scale))
-    if field.type == "string":
-        if field.max_length is None:
-            return sql.SQL("text")
-        return sql.SQL("character varying({})").format(sql.Literal(field.max_length))
-    return _PLAIN[field.type]
-
-
-def column_type(field: Field) -> str:
-    """The Postgres type of a field's column, as text."""
-    return type_of(field).as_string()
+    relations: frozenset[str] = frozenset()
 
 
 def fields_of(bound: BoundImport) -> dict[str, Field]:
@@ -89,87 +55,103 @@ def fields_of(bound: BoundImport) -> dict[str, Field]:
     return {**{mapped.name: mapped.field for mapped in bound.fields}, **bound.database.fields}
 
 
-def table_name(database: Database) -> sql.Identifier:
-    """The target table, qualified."""
-    return sql.Identifier(*database.schema_and_table)
-
-
-def additions(bound: BoundImport, shape: TableShape) -> Iterator[sql.Composed]:
-    """The statements that make the table fit the import, in order; none where it does.
+def additions(stage: Stage, shape: TableShape) -> Iterator[sql.Composed]:
+    """The statements that make the target fit the import, in order; none where it does.
 
     Raises:
         LoadError: the table exists and cannot hold a field, or its key is not unique.
     """
-    database, table = bound.database, table_name(bound.database)
-    fields = fields_of(bound)
     if not shape.schema_exists:
-        yield sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(database.schema_and_table[0]))
-    if shape.oid is None:
-        if database.key_default == "sequence":
-            yield sql.SQL("CREATE SEQUENCE {}").format(key_sequence(database))
-        columns = [sql.SQL("{} bigint GENERATED BY DEFAULT AS IDENTITY").format(sql.Identifier(PROFILE_ID))]
-        columns += [
-            sql.SQL("{} {}{}").format(sql.Identifier(name), type_of(field), _key_clause(database, name))
-            for name, field in sorted(fields.items(), key=lambda pair: pair[0] != database.key)
-        ]
-        yield sql.SQL("CREATE TABLE {} ({})").format(table, sql.SQL(", ").join(columns))
-        return
+        schema = stage.bound.database.schema_and_table[0]
+        yield sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(schema))
+    yield from _new_table(stage) if shape.oid is None else _new_columns(stage, shape)
+    yield from _sequence(stage, shape)
+    yield from _subscriptions(stage, shape)
+    yield from _indexes(stage, shape)
+
+
+def _new_table(stage: Stage) -> Iterator[sql.Composed]:
+    database = stage.bound.database
+    columns = [sql.SQL("{} bigint GENERATED BY DEFAULT AS IDENTITY").format(sql.Identifier(PROFILE_ID))]
+    for name, field in sorted(fields_of(stage.bound).items(), key=lambda pair: pair[0] != database.key):
+        key = sql.SQL(" PRIMARY KEY" if name == database.key else "")
+        columns.append(sql.SQL("{} {}{}").format(sql.Identifier(name), type_of(field), key))
+    if stage.version is not None:
+        columns.append(sql.SQL("{} text").format(sql.Identifier(stage.version.into)))
+    yield sql.SQL("CREATE TABLE {} ({})").format(table_name(database), sql.SQL(", ").join(columns))
+
+
+def _new_columns(stage: Stage, shape: TableShape) -> Iterator[sql.Composed]:
+    bound, database = stage.bound, stage.bound.database
     if database.key not in shape.columns or database.key not in shape.unique:
         raise LoadError(
             f"import {bound.name}: the table {database.table} exists, and its column '{database.key}' is not unique",
             hint=f"nothing was merged; make it so: ALTER TABLE {database.table} ADD PRIMARY KEY ({database.key})",
         )
+    missing: list[tuple[str, sql.Composable]] = []
     if PROFILE_ID not in shape.columns:
-        yield sql.SQL("ALTER TABLE {} ADD COLUMN {} bigint GENERATED BY DEFAULT AS IDENTITY").format(
-            table, sql.Identifier(PROFILE_ID)
-        )
-    for name, field in fields.items():
+        missing.append((PROFILE_ID, sql.SQL("bigint GENERATED BY DEFAULT AS IDENTITY")))
+    for name, field in fields_of(bound).items():
         if name not in shape.columns:
-            yield sql.SQL("ALTER TABLE {} ADD COLUMN {} {}").format(table, sql.Identifier(name), type_of(field))
-        else:
-            _must_hold(bound, name, field, shape.columns[name])
+            missing.append((name, type_of(field)))
+        elif not can_hold(shape.columns[name], field):
+            raise _cannot_hold(bound, name, field, shape.columns[name])
+    if stage.version is not None and stage.version.into not in shape.columns:
+        missing.append((stage.version.into, sql.SQL("text")))
+    for name, kind in missing:
+        yield sql.SQL("ALTER TABLE {} ADD COLUMN {} {}").format(table_name(database), sql.Identifier(name), kind)
 
 
-def key_sequence(database: Database) -> sql.Identifier:
-    """The sequence behind `key_default: sequence`, beside the table."""
-    schema, table = database.schema_and_table
-    return sql.Identifier(schema, f"{table}_key_seq"[-63:])
+def _sequence(stage: Stage, shape: TableShape) -> Iterator[sql.Composed]:
+    """Keys of new profiles, where the source brings none; above those that are there when it is made."""
+    database = stage.bound.database
+    if database.key_default != "sequence" or name_beside(database, KEY_SEQUENCE) in shape.relations:
+        return
+    sequence = key_sequence(database)
+    yield sql.SQL("CREATE SEQUENCE {}").format(sequence)
+    if shape.oid is not None:
+        key = sql.SQL("{}::text").format(sql.Identifier(database.key))
+        yield sql.SQL(
+            "SELECT setval({}, max({}::bigint)) FROM {} WHERE {} ~ '^[1-9][0-9]{{0,17}}$' HAVING count(*) > 0"
+        ).format(sql.Literal(sequence.as_string()), key, table_name(database), key)
 
 
-def _key_clause(database: Database, name: str) -> sql.Composable:
-    if name != database.key:
-        return sql.SQL("")
-    default: sql.Composable = sql.SQL("")
-    cast = sql.SQL("::text") if database.fields[database.key].type == "string" else sql.SQL("")
-    if database.key_default == "uuid":
-        default = sql.SQL(" DEFAULT gen_random_uuid()::text")
-    elif database.key_default == "sequence":
-        sequence = sql.Literal(key_sequence(database).as_string())
-        default = sql.SQL(" DEFAULT nextval({}){}").format(sequence, cast)
-    return sql.SQL("{} PRIMARY KEY").format(default)
+def _subscriptions(stage: Stage, shape: TableShape) -> Iterator[sql.Composed]:
+    wanted = stage.bound.spec.subscriptions or any(route.channels for route in routes(stage))
+    if wanted and name_beside(stage.bound.database, SUBSCRIPTIONS) not in shape.relations:
+        yield sql.SQL(
+            "CREATE TABLE {} (profile_id bigint, resource text, channel text, contact text, status text NOT NULL,"
+            " fields jsonb NOT NULL DEFAULT '{{}}', updated_at timestamp with time zone NOT NULL,"
+            " PRIMARY KEY (profile_id, resource, channel, contact))"
+        ).format(subscriptions_name(stage.bound.database))
 
 
-_TYPE = re.compile(r"^(?P<base>[^(]*?)(?:\((?P<length>\d+)(?:,(?P<scale>\d+))?\))?(?P<rest>[^()]*)$")
+def _indexes(stage: Stage, shape: TableShape) -> Iterator[sql.Composed]:
+    """What a match needs, so that a small file does not read the whole table. The key has its index already."""
+    database = stage.bound.database
+    wanted: dict[str, tuple[sql.Identifier, sql.Composable]] = {}
+    for route in routes(stage):
+        for field in route.fields:
+            if route.folded:
+                wanted[name_beside(database, field, "folded")] = (table_name(database), route.indexed(field))
+            elif field not in shape.indexed:
+                wanted[name_beside(database, field, "match")] = (table_name(database), route.indexed(field))
+        if route.channels:
+            contacts = sql.SQL("contact, channel")
+            wanted[name_beside(database, SUBSCRIPTIONS, "contact")] = (subscriptions_name(database), contacts)
+            if PROFILE_ID not in shape.indexed:
+                name = name_beside(database, PROFILE_ID, "match")
+                wanted[name] = (table_name(database), sql.Identifier(PROFILE_ID))
+    for name, (table, columns) in wanted.items():
+        if name not in shape.relations:
+            yield sql.SQL("CREATE INDEX {} ON {} ({})").format(sql.Identifier(name), table, columns)
 
 
-def _must_hold(bound: BoundImport, name: str, field: Field, found: str) -> None:
-    wanted = column_type(field)
-    match = _TYPE.match(found)
-    assert match is not None
-    base = f"{match['base']}{match['rest']}".strip()
-    length, scale = (int(match[part]) if match[part] else None for part in ("length", "scale"))
-    fits = base in _HOLDS.get(field.type, frozenset({wanted}))
-    if fits and field.type == "decimal" and length is not None:
-        assert field.precision is not None
-        assert field.scale is not None
-        fits = (scale or 0) >= field.scale and length - (scale or 0) >= field.precision - field.scale
-    if fits and field.type == "string" and length is not None:
-        fits = field.max_length is not None and field.max_length <= length
-    if not fits:
-        table = bound.database.table
-        raise LoadError(
-            f"import {bound.name}: the column '{name}' of {table} is {found}; the field is {field.type_name} and needs "
-            f"{wanted}",
-            hint=f"nothing was merged; change databases.yaml, or the table: ALTER TABLE {table} ALTER COLUMN {name} "
-            f"TYPE {wanted}",
-        )
+def _cannot_hold(bound: BoundImport, name: str, field: Field, found: str) -> LoadError:
+    table, wanted = bound.database.table, column_type(field)
+    return LoadError(
+        f"import {bound.name}: the column '{name}' of {table} is {found}; the field is {field.type_name} and needs "
+        f"{wanted}",
+        hint=f"nothing was merged; change databases.yaml, or the table: ALTER TABLE {table} ALTER COLUMN {name} "
+        f"TYPE {wanted}",
+    )

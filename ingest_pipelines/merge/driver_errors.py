@@ -15,7 +15,7 @@ _SPEAKS_OF_NAMES = ("23", "25", "28", "3D", "3F", "40", "42", "53", "55", "57")
 _LOGIN_FAILED = ("authentication failed", "no password supplied", "no pg_hba.conf entry", "does not exist")
 _BUSY = {"55P03": "a lock was not granted in time", "40P01": "a deadlock", "40001": "a serialization failure"}
 _GONE = {"53300", "57P01", "57P02", "57P03", "57P05", "25P03", "25P04", "25006"}
-_OUR_BUGS = ("21000", "42601", "42703", "42P01", "42P02", "42804", "42883", "26000")
+_DENIED = "42501"
 
 
 def translate(error: Error, where: str, *, holder: str = "") -> IngestError:
@@ -46,7 +46,7 @@ def translate(error: Error, where: str, *, holder: str = "") -> IngestError:
             f"{where}: the target's disk is full: {_message(error)}",
             hint="nothing was committed; free space there, then run it again",
         )
-    if state in _OUR_BUGS and not _of_a_trigger(error):
+    if (state == "21000" or state.startswith("42")) and state != _DENIED and not _of_a_trigger(error):
         return InternalError(
             f"{where}: the target did not understand a statement: {_said(error)}",
             hint="nothing was committed; this is a bug, or the ledger needs: ingest up",

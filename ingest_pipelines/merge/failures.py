@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 
 import psycopg
@@ -11,9 +12,10 @@ from ingest_pipelines.config import BoundImport
 from ingest_pipelines.errors import IngestError, ItemGone, ItemRefused, StaleItem
 from ingest_pipelines.merge.copy import copy_rejects
 from ingest_pipelines.merge.driver_errors import translate
+from ingest_pipelines.merge.match import SAMPLES, RejectedByMatch
 from ingest_pipelines.merge.order import fingerprint
 from ingest_pipelines.merge.target import Target, prepare_session
-from ingest_pipelines.model import Counts, Item, Landing, LoadReport, LoadStatus, Run, Validated
+from ingest_pipelines.model import Counts, Item, Landing, LoadReport, LoadStatus, RejectSample, Run, Validated
 
 _REFUSED = (ItemRefused, ItemGone, StaleItem)
 """Errors that refuse the item; all others fail the load."""
@@ -72,17 +74,23 @@ def _record(
         settled = ledger.find_load(connection, new.item, new.run.id)
         assert settled is not None
         return settled.report
-    counts, codes = Counts(), {}
+    counts, codes, samples = Counts(), dict[str, int](), tuple[RejectSample, ...]()
     if validated is not None:
         counts = Counts(read=validated.read, rejected=validated.rejected_rows)
-        codes = dict(validated.codes)
+        codes, samples = dict(validated.codes), validated.samples
         if validated.rejects is not None:
             copy_rejects(connection, validated.rejects, load)
+        if isinstance(error, RejectedByMatch):
+            matched = error.matched
+            counts = replace(counts, rejected=counts.rejected + matched.rejected)
+            codes |= {code: rows + codes.get(code, 0) for code, rows in matched.codes.items()}
+            samples = (*samples, *matched.samples)[:SAMPLES]
+            ledger.add_rejects(connection, load, error.records)
     ledger.close_load(
         connection, load, ledger.Outcome(new.status, counts, finished_at=now, error=str(error), codes=codes)
     )
     ledger.set_item_status(connection, new.item, "refused" if new.status == "refused" else "failed")
     return LoadReport(
         import_name=new.item.import_name, item_key=new.item.key, load_id=load, status=new.status, counts=counts,
-        reason=str(error), codes=codes, samples=validated.samples if validated else (), cursor_to=new.cursor_to,
+        reason=str(error), codes=codes, samples=samples, cursor_to=new.cursor_to,
     )  # fmt: skip

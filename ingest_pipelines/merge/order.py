@@ -52,7 +52,8 @@ def obstacle(connection: psycopg.Connection, validated: Validated, bound: BoundI
     if item.kind == "replay":
         return None
     newest = ledger.newest_committed(connection, bound.name)
-    if newest is not None and newest.item != item.key and _place(item) < _place(newest):
+    ordered_by_row = bound.spec.version is not None
+    if newest is not None and not ordered_by_row and newest.item != item.key and _place(item) < _place(newest):
         return StaleItem(
             f"import {bound.name}, item {item.key}: stale: it is older than {newest.item}, which load {newest.load} "
             "committed",

@@ -1,154 +1,117 @@
-"""The statements of a load. Pure: they are built here and run in `apply`.
-
-`t` is the target, `s` the stage. Every identifier is quoted by psycopg; values never stand in a statement.
-"""
+"""The statements that write profiles. Pure: they are built here and run in `apply`."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from psycopg import sql
 
-from ingest_pipelines.config import BoundImport
-from ingest_pipelines.merge.ddl import table_name, type_of
-from ingest_pipelines.model import LINE, Mode
-
-STAGE = sql.Identifier("pg_temp", "ingest_stage")
-"""The run's own temporary table: no other session sees it, and the commit drops it."""
-
-_INSERT_MODES = {"add_and_update", "add_only"}
-_UPDATE_MODES = {"add_and_update", "update_only"}
+from ingest_pipelines.merge.changes import Changes
+from ingest_pipelines.merge.names import PROFILE_ID, comma
+from ingest_pipelines.merge.routes import shown_key
+from ingest_pipelines.model import LINE
 
 
 @dataclass(frozen=True)
-class StageColumn:
-    """A column on its way from a spill file into the target.
+class Merge(Changes):
+    """What one load does to the profiles."""
 
-    Attributes:
-        frame: its name in the spill file.
-        name: its name in the stage.
-        type: its type in the stage, chosen so that binary COPY can carry it.
-        cast: its type in the target where that differs: binary COPY knows no inet.
-    """
-
-    frame: str
-    name: str
-    type: sql.Composable
-    cast: sql.Composable | None = None
-
-    @property
-    def value(self) -> sql.Composable:
-        """The column in an expression over the stage `s`, in the target's type."""
-        column = sql.SQL("s.{}").format(sql.Identifier(self.name))
-        return column if self.cast is None else sql.SQL("{}::{}").format(column, self.cast)
-
-
-def stage_columns(bound: BoundImport) -> tuple[StageColumn, ...]:
-    """Line, mapped fields, then the import's extra columns as `_x0`, `_x1` ... (their names may be any text)."""
-    columns = [StageColumn(LINE, LINE, sql.SQL("bigint"))]
-    for mapped in bound.fields:
-        inet = mapped.field.type == "ip"
-        columns.append(
-            StageColumn(
-                mapped.name,
-                mapped.name,
-                sql.SQL("text") if inet else type_of(mapped.field),
-                sql.SQL("inet") if inet else None,
-            )
-        )
-    for position, name in enumerate(bound.extra_columns):
-        columns.append(StageColumn(f"column:{name}", f"_x{position}", sql.SQL("text")))
-    return tuple(columns)
-
-
-def create_stage(columns: Sequence[StageColumn]) -> sql.Composed:
-    """The run-private stage; it ends with the transaction."""
-    listed = sql.SQL(", ").join(sql.SQL("{} {}").format(sql.Identifier(c.name), c.type) for c in columns)
-    return sql.SQL("CREATE TEMPORARY TABLE ingest_stage ({}) ON COMMIT DROP").format(listed)
-
-
-def copy_stage(columns: Sequence[StageColumn]) -> sql.Composed:
-    """Binary COPY into the stage."""
-    return sql.SQL("COPY {} ({}) FROM STDIN (FORMAT binary)").format(STAGE, _names([c.name for c in columns]))
-
-
-def analyze_stage(key: str) -> sql.Composed:
-    """Tells the planner how many rows there are and how their keys are spread."""
-    return sql.SQL("ANALYZE {} ({})").format(STAGE, sql.Identifier(key))
-
-
-@dataclass(frozen=True)
-class Merge:
-    """What the MERGE of one load does.
-
-    Attributes:
-        fields: stage columns that reach the target, the key's included where it is mapped.
-    """
-
-    bound: BoundImport
-    fields: tuple[StageColumn, ...]
-    mode: Mode
-
-    @property
-    def updates(self) -> tuple[StageColumn, ...]:
-        """What changes in a profile that exists: everything but the key."""
-        return tuple(column for column in self.fields if column.name != self.bound.database.key)
-
-    def on_key(self) -> sql.Composed:
-        """Whether profile and row are the same customer."""
-        key = sql.Identifier(self.bound.database.key)
-        return sql.SQL("t.{} = s.{}").format(key, key)
-
-    def new_value(self, column: StageColumn) -> sql.Composable:
-        """The value after the load: the row's, or with `empty: keep` the profile's where the row has none."""
-        if self.bound.spec.empty == "keep":
-            return sql.SQL("COALESCE({}, t.{})").format(column.value, sql.Identifier(column.name))
-        return column.value
-
-    def changes(self) -> sql.Composable:
-        """Whether the row would change the profile. Rows that would not are not written: no WAL, no event."""
-        if not self.updates:
-            return sql.SQL("false")
-        old = sql.SQL(", ").join(sql.SQL("t.{}").format(sql.Identifier(c.name)) for c in self.updates)
-        new = sql.SQL(", ").join(self.new_value(c) for c in self.updates)
-        return sql.SQL("ROW({}) IS DISTINCT FROM ROW({})").format(old, new)
-
-    def statement(self) -> sql.Composed:
-        """MERGE of the stage into the target: whole rows in, changed fields over, nothing else."""
+    def statement(self, returning: sql.Composable | None = None) -> sql.Composed:
+        """MERGE of the stage into the target."""
         parts: list[sql.Composable] = [
-            sql.SQL("MERGE INTO {} AS t USING {} AS s ON {}").format(
-                table_name(self.bound.database), STAGE, self.on_key()
-            )
+            sql.SQL("MERGE INTO {} USING ingest_stage AS s ON {}").format(self.target, self.on_key)
         ]
-        if self.mode in _UPDATE_MODES and self.updates:
+        if self.updates:
             assignments = sql.SQL(", ").join(
-                sql.SQL("{} = {}").format(sql.Identifier(c.name), self.new_value(c)) for c in self.updates
+                sql.SQL("{} = {}").format(sql.Identifier(column.into), self.after(column)) for column in self.written
             )
-            parts.append(sql.SQL("WHEN MATCHED AND {} THEN UPDATE SET {}").format(self.changes(), assignments))
-        if self.mode in _INSERT_MODES:
+            parts.append(sql.SQL("WHEN MATCHED AND {} THEN UPDATE SET {}").format(self.differs, assignments))
+        if self.adds:
+            columns = [self.stage.bound.database.key, *(column.into for column in self.written)]
+            values = [self.stage.key, *(column.value for column in self.written)]
             parts.append(
                 sql.SQL("WHEN NOT MATCHED THEN INSERT ({}) VALUES ({})").format(
-                    _names([c.name for c in self.fields]), sql.SQL(", ").join(c.value for c in self.fields)
+                    comma(columns), sql.SQL(", ").join(values)
                 )
             )
+        if len(parts) == 1:
+            parts.append(sql.SQL("WHEN MATCHED THEN DO NOTHING"))
+        if returning is not None:
+            parts.append(sql.SQL("RETURNING {}").format(returning))
         return sql.SQL(" ").join(parts)
 
-    def unmatched(self) -> sql.Composed:
-        """Lines and keys of rows without a profile, in line order; the caller limits."""
-        return sql.SQL(
-            "SELECT s.{}, s.{}::text FROM {} AS s WHERE NOT EXISTS (SELECT FROM {} AS t WHERE {}) ORDER BY 1 LIMIT %s"
+    def keep_written(self, *, returns_old: bool) -> sql.Composed:
+        """`ingest_written`: number, key, whether new, and which fields change, of every profile that is written.
+
+        Args:
+            returns_old: the MERGE itself tells, as Postgres 18 can; else what it is about to do is worked out before
+                it, and `number_created` completes that afterwards.
+        """
+        database = self.stage.bound.database
+        head = sql.SQL("CREATE TEMPORARY TABLE ingest_written ON COMMIT DROP AS ")
+        if returns_old:
+            returning = sql.SQL("merge_action() = 'INSERT' AS created, new.{} AS profile_id, new.{} AS key, {}").format(
+                sql.Identifier(PROFILE_ID),
+                sql.Identifier(database.key),
+                self.mask_columns(
+                    sql.SQL("merge_action() = 'INSERT'"),
+                    lambda column: sql.Identifier("old", column.into),
+                    lambda column: sql.Identifier("new", column.into),
+                ),
+            )
+            merge = self.statement(returning)
+            return head + sql.SQL("WITH merged AS ({}) SELECT * FROM merged").format(merge)
+        new = sql.SQL("t.{} IS NULL").format(sql.Identifier(database.key))
+        conditions: list[sql.Composable] = [new] if self.adds else []
+        if self.updates:
+            conditions.append(sql.SQL("NOT {} AND {}").format(new, self.differs))
+        return head + sql.SQL(
+            "SELECT {} AS created, t.{} AS profile_id, {} AS key, {} "
+            "FROM ingest_stage AS s LEFT JOIN {} ON {} WHERE {}"
         ).format(
-            sql.Identifier(LINE), sql.Identifier(self.bound.database.key), STAGE,
-            table_name(self.bound.database), self.on_key(),
+            new, sql.Identifier(PROFILE_ID), self.stage.key,
+            self.mask_columns(new, lambda column: sql.Identifier("t", column.into), self.after),
+            self.target, self.on_key,
+            sql.SQL(" OR ").join(sql.SQL("({})").format(each) for each in conditions or [sql.SQL("false")]),
         )  # fmt: skip
+
+    def number_created(self) -> sql.Composed:
+        """The numbers of the profiles that the MERGE added."""
+        return sql.SQL(
+            "UPDATE ingest_written AS w SET profile_id = t.{} FROM {} WHERE w.created AND t.{} = w.key"
+        ).format(sql.Identifier(PROFILE_ID), self.target, sql.Identifier(self.stage.bound.database.key))
+
+    def drop_stale(self) -> sql.Composed | None:
+        """Takes rows out of the stage that are older than the profile they match; None without a version."""
+        wanted = self.stage.bound.spec.version
+        if wanted is None:
+            return None
+        field = next((mapped.name for mapped in self.stage.bound.fields if mapped.column == wanted), None)
+        column = next((each for each in self.fields if each.name == field), self.stage.version)
+        if column is None:  # the version is the key: never older than itself
+            return None
+        old, new = sql.Identifier("t", column.into), column.value
+        older = sql.SQL("{} > {}").format(old, new)
+        if column is self.stage.version:  # text: numbers as numbers, all else byte by byte, which sorts ISO dates
+            number = sql.Literal(r"^-?[0-9]+(\.[0-9]+)?$")
+            older = sql.SQL(
+                "CASE WHEN {old} ~ {number} AND {new} ~ {number} THEN {old}::numeric > {new}::numeric"
+                ' ELSE {old} COLLATE "C" > {new} COLLATE "C" END'
+            ).format(old=old, new=new, number=number)
+        return sql.SQL(
+            "DELETE FROM ingest_stage AS s USING {} WHERE {} AND {} IS NOT NULL AND ({} IS NULL OR {})"
+        ).format(self.target, self.on_key, old, new, older)
+
+    def list_unmatched(self) -> sql.Composed:
+        """Rows without a profile into the ledger: parameters are load, field and how many of them."""
+        return sql.SQL(
+            "INSERT INTO ingest.rejects (load, line, key, field, code, reason) "
+            "SELECT %s, s.{}, {}, %s, 'unmatched', 'there is no profile for this row' "
+            "FROM ingest_stage AS s WHERE NOT EXISTS (SELECT FROM {} WHERE {}) ORDER BY s.{} LIMIT %s"
+        ).format(sql.Identifier(LINE), shown_key(self.stage), self.target, self.on_key, sql.Identifier(LINE))
 
     def count_unmatched(self) -> sql.Composed:
         """How many rows have no profile."""
-        return sql.SQL("SELECT count(*) FROM {} AS s WHERE NOT EXISTS (SELECT FROM {} AS t WHERE {})").format(
-            STAGE, table_name(self.bound.database), self.on_key()
+        return sql.SQL("SELECT count(*) FROM ingest_stage AS s WHERE NOT EXISTS (SELECT FROM {} WHERE {})").format(
+            self.target, self.on_key
         )
-
-
-def _names(names: Sequence[str]) -> sql.Composed:
-    return sql.SQL(", ").join(sql.Identifier(name) for name in names)

@@ -13,7 +13,7 @@ WRITES = re.compile(
     re.IGNORECASE,
 )
 OWN_TABLE = re.compile(
-    r"(INSERT\s+INTO|UPDATE|DELETE\s+FROM|MERGE\s+INTO|TRUNCATE|COPY|TABLE)\s+(ingest\.|ingest_stage\b)",
+    r"(INSERT\s+INTO|UPDATE|DELETE\s+FROM|MERGE\s+INTO|TRUNCATE|COPY|TABLE)\s+(ingest\.|ingest_(stage|matches|written|consents)\b)",
     re.IGNORECASE,
 )
 

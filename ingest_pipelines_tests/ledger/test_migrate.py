@@ -13,7 +13,18 @@ from alembic.script import ScriptDirectory
 from ingest_pipelines.ledger import migrate
 from ingest_pipelines.ledger.migrate import HEAD, revision
 
-TABLES = {"items", "imports", "fields", "loads", "rejects", "cursors", "events", "audit", "alembic_version"}
+TABLES = {
+    "items",
+    "imports",
+    "fields",
+    "loads",
+    "rejects",
+    "cursors",
+    "event_batches",
+    "events",
+    "audit",
+    "alembic_version",
+}
 
 
 def tables(url: str) -> set[str]:

@@ -28,7 +28,7 @@ def query(database_url: str) -> Rows:
 
     def run(statement: str, *parameters: Any) -> list[tuple[Any, ...]]:
         with psycopg.connect(database_url) as connection:
-            cursor = connection.execute(sql.SQL(statement), parameters)  # type: ignore[arg-type]  # tests' own text
+            cursor = connection.execute(sql.SQL(statement), parameters)
             return cursor.fetchall() if cursor.description else []
 
     return run

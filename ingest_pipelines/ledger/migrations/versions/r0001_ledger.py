@@ -13,6 +13,14 @@ NOW = sa.text("now()")
 TIME = sa.DateTime(timezone=True)
 COUNT_COLUMNS = ("read", "inserted", "updated", "unchanged", "unmatched", "skipped", "rejected")
 
+EVENTS = """
+CREATE VIEW ingest.events AS
+SELECT b.id * 10000 + e.position - 1 AS id, b.load, b.kind, e.profile_id, e.key, b.fields
+FROM ingest.event_batches b
+CROSS JOIN LATERAL unnest(b.profiles, b.keys) WITH ORDINALITY AS e (profile_id, key, position)
+"""
+"""One event per profile. Profiles that changed alike share a batch of at most 10,000; see `merge.events`."""
+
 
 def upgrade() -> None:
     """Creates every table. No foreign keys: rejects and events are written a million at a time."""
@@ -111,15 +119,17 @@ def upgrade() -> None:
         schema="ingest",
     )
     op.create_table(
-        "events",
-        sa.Column("id", sa.BigInteger, sa.Identity(always=False), nullable=False),
+        "event_batches",
+        sa.Column("id", sa.BigInteger, sa.Identity(always=False), primary_key=True),
         sa.Column("load", sa.BigInteger, nullable=False),
-        sa.Column("profile_id", sa.BigInteger, nullable=False),
         sa.Column("kind", sa.Text, nullable=False),
         sa.Column("fields", ARRAY(sa.Text), nullable=False),
+        sa.Column("profiles", ARRAY(sa.BigInteger), nullable=False),
+        sa.Column("keys", ARRAY(sa.Text), nullable=False),
         schema="ingest",
     )
-    op.create_index("events_by_id", "events", ["id"], schema="ingest")
+    op.create_index("event_batches_by_load", "event_batches", ["load"], schema="ingest")
+    op.execute(EVENTS)
     op.create_table(
         "audit",
         sa.Column("id", sa.BigInteger, sa.Identity(always=False), primary_key=True),
@@ -135,5 +145,6 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     """Drops every table of the ledger."""
-    for table in ("audit", "events", "cursors", "rejects", "loads", "fields", "imports", "items"):
+    op.execute("DROP VIEW ingest.events")
+    for table in ("audit", "event_batches", "cursors", "rejects", "loads", "fields", "imports", "items"):
         op.drop_table(table, schema="ingest")

@@ -1,0 +1,112 @@
+"""What a load changes in the profiles: whole rows in, changed fields over, nothing else. Pure.
+
+`t` is the target, `s` the stage. Every identifier is quoted by psycopg; values never stand in a statement.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TypeAlias
+
+from psycopg import sql
+
+from ingest_pipelines.merge.names import table_name
+from ingest_pipelines.merge.stage import Stage, StageColumn
+
+BITS = 62
+"""Fields whose changes one bigint remembers."""
+
+Side: TypeAlias = Callable[[StageColumn], sql.Composable]
+"""A column before or after the load, as an expression."""
+
+_INSERT_MODES = {"add_and_update", "add_only"}
+_UPDATE_MODES = {"add_and_update", "update_only"}
+
+
+@dataclass(frozen=True)
+class Changes:
+    """What the rows in the stage change, as expressions over `t` and `s`."""
+
+    stage: Stage
+
+    @cached_property
+    def fields(self) -> tuple[StageColumn, ...]:
+        """What changes in a profile that exists: every field but the key."""
+        key = self.stage.bound.database.key
+        return tuple(column for column in self.stage.fields if column.name != key)
+
+    @cached_property
+    def written(self) -> tuple[StageColumn, ...]:
+        """The fields, and the version where the product keeps it."""
+        return (*self.fields, *([self.stage.version] if self.stage.version else []))
+
+    @property
+    def adds(self) -> bool:
+        """Whether rows without a profile become profiles."""
+        return self.stage.bound.spec.mode in _INSERT_MODES
+
+    @property
+    def updates(self) -> bool:
+        """Whether rows change profiles that exist."""
+        return self.stage.bound.spec.mode in _UPDATE_MODES and bool(self.written)
+
+    @property
+    def target(self) -> sql.Composed:
+        """The target as `t`."""
+        return sql.SQL("{} AS t").format(table_name(self.stage.bound.database))
+
+    @property
+    def on_key(self) -> sql.Composed:
+        """Whether profile and row are the same customer."""
+        return sql.SQL("t.{} = {}").format(sql.Identifier(self.stage.bound.database.key), self.stage.key)
+
+    @property
+    def differs(self) -> sql.Composed:
+        """Whether the row would change the profile. Rows that would not are not written: no WAL, no event."""
+        old = sql.SQL(", ").join(sql.SQL("t.{}").format(sql.Identifier(column.into)) for column in self.written)
+        new = sql.SQL(", ").join(self.after(column) for column in self.written)
+        return sql.SQL("ROW({}) IS DISTINCT FROM ROW({})").format(old, new)
+
+    @property
+    def masks(self) -> Sequence[str]:
+        """The columns of `ingest_written` that remember which fields change, BITS in each."""
+        return tuple(f"changed_{number}" for number in range(-(-len(self.fields) // BITS)))
+
+    def changed(self) -> sql.Composable:
+        """Names of the changed fields, from the masks."""
+        if not self.fields:
+            return sql.SQL("'{}'::text[]")
+        names = [
+            sql.SQL("CASE WHEN {} & {} <> 0 THEN {} END").format(
+                sql.Identifier(self.masks[position // BITS]),
+                sql.Literal(1 << position % BITS),
+                sql.Literal(column.into),
+            )
+            for position, column in enumerate(self.fields)
+        ]
+        return sql.SQL("array_remove(ARRAY[{}]::text[], NULL)").format(sql.SQL(", ").join(names))
+
+    def mask_columns(self, created: sql.Composable, old: Side, new: Side) -> sql.Composable:
+        """The columns `masks`; a created profile has no changes."""
+        masks = []
+        for number, name in enumerate(self.masks):
+            bits = [
+                sql.SQL("(({} IS DISTINCT FROM {})::int::bigint << {})").format(
+                    old(column), new(column), sql.Literal(position)
+                )
+                for position, column in enumerate(self.fields[number * BITS : (number + 1) * BITS])
+            ]
+            masks.append(
+                sql.SQL("CASE WHEN {} THEN 0 ELSE {} END AS {}").format(
+                    created, sql.SQL(" | ").join(bits), sql.Identifier(name)
+                )
+            )
+        return sql.SQL(", ").join(masks) if masks else sql.SQL("NULL AS unchanged")
+
+    def after(self, column: StageColumn) -> sql.Composable:
+        """The value after the load: the row's, or where an empty one is to be kept, the profile's."""
+        if self.stage.bound.spec.empty == "keep" or column.keep:
+            return sql.SQL("COALESCE({}, t.{})").format(column.value, sql.Identifier(column.into))
+        return column.value

@@ -1,0 +1,53 @@
+"""The outbox: which profiles a load created and updated, for whoever acts on that. Pure builders, run in `apply`.
+
+A million events as a million rows would cost half of the merge again. Profiles that changed in the same fields share
+a row of `ingest.event_batches`; the view `ingest.events` shows one event per profile.
+"""
+
+from __future__ import annotations
+
+from psycopg import sql
+
+from ingest_pipelines.ledger.events import BATCH
+from ingest_pipelines.merge.changes import Changes
+
+CHANNEL = "ingest_events"
+"""Postgres channel that a committed load with events notifies: {"load", "import", "database", "created", "updated"}."""
+
+OUTBOX_LOCK = 6_148_914_691_236_517_205
+"""Advisory lock from the first event to the commit: events are numbered in the order of commits, whatever their tables,
+so that a reader who remembers the last number misses none."""
+
+_TOGETHER = sql.Literal(BATCH)
+
+
+def write_events(changes: Changes) -> sql.Composed:
+    """Events of profiles that were written; parameter `load`. A write that only moved a version is no event."""
+    changed = sql.SQL(" OR ").join(sql.SQL("{} <> 0").format(sql.Identifier(mask)) for mask in changes.masks)
+    masks = sql.SQL("").join(sql.SQL(", {}").format(sql.Identifier(mask)) for mask in changes.masks)
+    return sql.SQL(
+        """
+        INSERT INTO ingest.event_batches (load, kind, fields, profiles, keys)
+        SELECT %(load)s, CASE WHEN created THEN 'profile.created' ELSE 'profile.updated' END,
+               CASE WHEN created THEN '{{}}' ELSE {fields} END, array_agg(profile_id), array_agg(key::text)
+        FROM ingest_written WHERE created{changed}
+        GROUP BY created, profile_id / {together}{masks}
+        """
+    ).format(
+        fields=changes.changed(), together=_TOGETHER, masks=masks,
+        changed=sql.SQL(" OR {}").format(changed) if changes.masks else sql.SQL(""),
+    )  # fmt: skip
+
+
+WRITE_CONSENT_EVENTS = sql.SQL(
+    """
+    INSERT INTO ingest.event_batches (load, kind, fields, profiles, keys)
+    SELECT %(load)s, 'profile.updated', fields, array_agg(profile_id), array_agg(key)
+    FROM (SELECT profile_id, key, array_agg(DISTINCT 'subscription:' || subscription) AS fields
+          FROM ingest_consents c WHERE NOT EXISTS (
+              SELECT FROM ingest_written w WHERE w.created AND w.profile_id = c.profile_id)
+          GROUP BY profile_id, key) changed
+    GROUP BY fields, profile_id / {}
+    """
+).format(_TOGETHER)
+"""Events of profiles whose subscriptions changed; parameter `load`. Those of a new profile are part of its creation."""

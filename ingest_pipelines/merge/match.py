@@ -1,0 +1,220 @@
+"""Which profile each row belongs to, worked out in the stage for all rows at once.
+
+A row that matches several profiles is rejected as `ambiguous_match`, rows that share one as `duplicate_match` (or all
+but one are superseded, as the import's `duplicates` says). Every row that is left knows the key of its profile, or the
+key it gets as a new one. Nothing here writes profiles: only the stage and the ledger's rejects.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import psycopg
+from psycopg import sql
+from psycopg.rows import class_row
+
+from ingest_pipelines.errors import RejectsAboveLimit
+from ingest_pipelines.ledger import NewReject
+from ingest_pipelines.merge.names import PROFILE_ID, key_sequence, table_name
+from ingest_pipelines.merge.routes import Route, key_label, routes, shown_key
+from ingest_pipelines.merge.stage import Stage
+from ingest_pipelines.model import RejectSample
+
+SAMPLES = 20
+_NAMED = sql.Literal(5)
+"""How many profiles or lines a reason names."""
+
+KEPT = 10_000
+"""How many rejects of the look-up outlive a load that is rolled back; all of them are counted."""
+
+
+class RejectedByMatch(RejectsAboveLimit):
+    """The look-up of profiles rejected more rows than the import allows.
+
+    Attributes:
+        matched: how many, and why.
+        records: the rejects themselves, at most KEPT of them: the load that found them is rolled back.
+    """
+
+    def __init__(self, problem: RejectsAboveLimit, matched: Matched, records: Sequence[NewReject]) -> None:
+        super().__init__(problem.message, hint=problem.hint)
+        self.matched = matched
+        self.records = records
+
+
+@dataclass
+class Matched:
+    """What became of rows while their profiles were looked up.
+
+    Attributes:
+        rejected, superseded: rows taken out of the stage.
+        codes: rejected rows per code.
+    """
+
+    rejected: int = 0
+    superseded: int = 0
+    codes: dict[str, int] = field(default_factory=dict)
+    samples: list[RejectSample] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Matching:
+    """The look-up of one load's profiles.
+
+    Attributes:
+        load: the number under which rejects are kept.
+    """
+
+    connection: psycopg.Connection
+    stage: Stage
+    load: int
+    matched: Matched = field(default_factory=Matched)
+
+    def run(self) -> Matched:
+        """Looks every row's profile up."""
+        execute, found = self.connection.execute, routes(self.stage)
+        execute(self._candidates(found))
+        execute("ANALYZE ingest_matches")
+        self._reject("ambiguous_match", _AMBIGUOUS)
+        execute("DELETE FROM ingest_matches m WHERE NOT EXISTS (SELECT FROM ingest_stage s WHERE s._line = m._line)")
+        self._only_one_each(sql.SQL("SELECT _line, profile_id::text AS value FROM ingest_matches"), "match profile ")
+        execute(
+            "UPDATE ingest_stage AS s SET _key = m.key, _profile = m.profile_id FROM ingest_matches m"
+            " WHERE m._line = s._line"
+        )
+        if self.stage.bound.spec.mode != "update_only":
+            self._prepare_new(found)
+        execute("DROP TABLE ingest_matches")
+        execute(self.stage.analyze())
+        return self.matched
+
+    def _candidates(self, found: tuple[Route, ...]) -> sql.Composed:
+        """`ingest_matches`: every profile that a row matches, by whatever route, once."""
+        queries = [query for route in found for query in route.profiles(self.stage)]
+        return sql.SQL("CREATE TEMPORARY TABLE ingest_matches (_line, profile_id, key) ON COMMIT DROP AS {}").format(
+            sql.SQL(" UNION ").join(queries)
+        )
+
+    def _prepare_new(self, found: tuple[Route, ...]) -> None:
+        """Rows that match nothing are distinct customers, each with a key that nobody has."""
+        values = sql.SQL(", ").join(route.value for route in found)
+        nothing = sql.SQL(
+            "SELECT s._line, 'there is nothing to match by' AS reason FROM ingest_stage AS s"
+            " WHERE s._profile IS NULL AND num_nonnulls({}) = 0"
+        ).format(values)
+        self._reject("missing_key", nothing)
+        for route in found:
+            fresh = sql.SQL("SELECT s._line, {}::text AS value FROM ingest_stage AS s WHERE s._profile IS NULL")
+            self._only_one_each(fresh.format(route.value), f"match no profile and have the same {route.label}")
+        self._give_keys()
+
+    def _give_keys(self) -> None:
+        database = self.stage.bound.database
+        key = sql.Identifier(database.key)
+        if self.stage.maps_key:
+            taken = sql.SQL(
+                "SELECT s._line, 'matches no profile, and profile ' || t.{} || ' has its key' AS reason"
+                " FROM ingest_stage AS s JOIN {} AS t ON t.{} = s.{} WHERE s._profile IS NULL"
+            ).format(sql.Identifier(PROFILE_ID), table_name(database), key, key)
+            self._reject("ambiguous_match", taken)
+            self.connection.execute(sql.SQL("UPDATE ingest_stage SET _key = {} WHERE _profile IS NULL").format(key))
+        if database.key_default is not None:
+            made: sql.Composable = sql.SQL("gen_random_uuid()")
+            if database.key_default == "sequence":
+                made = sql.SQL("nextval({})").format(sql.Literal(key_sequence(database).as_string()))
+            kind = sql.SQL("bigint" if database.fields[database.key].type == "int" else "text")
+            self.connection.execute(
+                sql.SQL("UPDATE ingest_stage SET _key = {}::{} WHERE _key IS NULL").format(made, kind)
+            )
+            return
+        keyless = sql.SQL("SELECT _line, 'a new profile needs its key' AS reason FROM ingest_stage WHERE _key IS NULL")
+        self._reject("missing_key", keyless)
+
+    def _only_one_each(self, valued: sql.Composable, same: str) -> None:
+        """No two rows share a value: all that do are rejected, or all but the one to keep are superseded.
+
+        Args:
+            valued: query of (line, value) rows; NULL is no value.
+            same: what such rows have in common. After a blank at its end, the value is named.
+        """
+        duplicates = self.stage.bound.spec.duplicates
+        groups = sql.SQL(
+            "WITH valued AS ({}), shared AS (SELECT value, array_agg(_line ORDER BY _line) AS lines FROM valued"
+            " WHERE value IS NOT NULL GROUP BY value HAVING count(*) > 1)"
+        ).format(valued)
+        if duplicates != "reject":
+            kept = sql.SQL("g.lines[1]" if duplicates == "first" else "g.lines[cardinality(g.lines)]")
+            self.matched.superseded += self.connection.execute(
+                groups
+                + sql.SQL(
+                    " DELETE FROM ingest_stage AS s USING valued v JOIN shared g USING (value)"
+                    " WHERE s._line = v._line AND s._line <> {}"
+                ).format(kept)
+            ).rowcount
+            return
+        value = sql.SQL(" || value" if same.endswith(" ") else "")
+        reason = sql.SQL(
+            " SELECT _line, 'lines ' || array_to_string(g.lines[1:{}], ', ')"
+            " || CASE WHEN cardinality(g.lines) > {} THEN ' ... ' ELSE ' ' END || {}{} AS reason"
+            " FROM valued JOIN shared g USING (value)"
+        ).format(_NAMED, _NAMED, sql.Literal(same), value)
+        self._reject("duplicate_match", groups + reason)
+
+    def _reject(self, code: str, bad: sql.Composable) -> None:
+        """Moves rows from the stage into the ledger's rejects.
+
+        Args:
+            bad: query of (line, reason).
+        """
+        found = self.connection.execute(
+            sql.SQL(
+                "WITH bad AS ({}), gone AS (DELETE FROM ingest_stage AS s USING bad WHERE s._line = bad._line"
+                " RETURNING s._line, {} AS key, bad.reason, {} AS row),"
+                " told AS (INSERT INTO ingest.rejects (load, line, key, field, code, reason, row)"
+                " SELECT %(load)s, _line, key, %(field)s, %(code)s, reason, row FROM gone RETURNING line, key, reason)"
+                " SELECT line, key, reason, count(*) OVER () FROM told ORDER BY line LIMIT %(samples)s"
+            ).format(bad, shown_key(self.stage), self._row()),
+            {"load": self.load, "field": key_label(self.stage), "code": code, "samples": SAMPLES},
+        ).fetchall()
+        if not found:
+            return
+        rows = int(found[0][3])
+        self.matched.rejected += rows
+        self.matched.codes[code] = self.matched.codes.get(code, 0) + rows
+        private = any(mapped.field.pii for mapped in self.stage.bound.fields)
+        self.matched.samples += [
+            RejectSample(line, None if private else key, key_label(self.stage), code, reason)
+            for line, key, reason, _ in found
+        ]
+
+    def records(self) -> list[NewReject]:
+        """What was rejected here, to be kept where the load is rolled back; at most KEPT of them."""
+        with self.connection.cursor(row_factory=class_row(NewReject)) as cursor:
+            return cursor.execute(
+                "SELECT line, key, field, code, reason, row FROM ingest.rejects WHERE load = %s ORDER BY line LIMIT %s",
+                (self.load, KEPT),
+            ).fetchall()
+
+    def _row(self) -> sql.Composable:
+        """The source's row as JSON, from its typed cells: what a person corrects and replays."""
+        bound = self.stage.bound
+        by_name = {column.name: column for column in self.stage.fields}
+        cells = {mapped.column: by_name[mapped.name] for mapped in bound.fields}
+        cells |= {name: self.stage.unmapped(name) for name in bound.extra_columns if name not in cells}
+        lists = {mapped.column for mapped in bound.fields if mapped.field.type == "phones"}
+        pairs = [
+            sql.SQL("{}, array_to_string({}, ';')" if name in lists else "{}, to_jsonb({}) #>> '{{}}'").format(
+                sql.Literal(name), column.value
+            )
+            for name, column in cells.items()
+        ]
+        return sql.SQL("json_object(ARRAY[{}]::text[])").format(sql.SQL(", ").join(pairs))
+
+
+_AMBIGUOUS = sql.SQL(
+    "SELECT _line, 'matches several profiles: '"
+    " || array_to_string((array_agg(profile_id ORDER BY profile_id))[1:{}], ', ')"
+    " || CASE WHEN count(*) > {} THEN ' ...' ELSE '' END AS reason"
+    " FROM ingest_matches GROUP BY _line HAVING count(*) > 1"
+).format(_NAMED, _NAMED)

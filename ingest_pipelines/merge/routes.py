@@ -1,0 +1,224 @@
+"""How rows find their profiles: each match mode is one or two routes from a stage column to profiles. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+from psycopg import sql
+
+from ingest_pipelines.config.imports import MatchMode
+from ingest_pipelines.merge.names import PROFILE_ID, subscriptions_name, table_name
+from ingest_pipelines.merge.stage import Stage, StageColumn
+from ingest_pipelines.model import LINE
+
+PHONE_CHANNELS = ("sms", "whatsapp", "viber")
+"""Channels whose contact is a phone number."""
+
+PUSH_CHANNELS = ("push", "web_push")
+"""Channels whose contact is a device's token."""
+
+
+@dataclass(frozen=True)
+class Route:
+    """From a value in the stage to the profiles that have it.
+
+    Attributes:
+        label: what the value is, for people and for the `field` of a reject.
+        value: over the stage `s`; NULL where the row has none.
+        fields: profile fields that may hold the value ...
+        channels: ... or subscription channels whose contact it may be.
+        folded: compared without regard to case, as addresses are.
+    """
+
+    label: str
+    value: sql.Composable
+    fields: tuple[str, ...] = ()
+    channels: tuple[str, ...] = ()
+    folded: bool = False
+
+    def profiles(self, stage: Stage) -> Iterator[sql.Composed]:
+        """Queries of (line, profile_id, key) of every profile that has the value."""
+        database = stage.bound.database
+        start = sql.SQL("SELECT s.{}, t.{}, t.{} FROM ingest_stage AS s ").format(
+            sql.Identifier(LINE), sql.Identifier(PROFILE_ID), sql.Identifier(database.key)
+        )
+        for name in self.fields:
+            yield start + sql.SQL("JOIN {} AS t ON {} = {}").format(
+                table_name(database), self._folded(sql.SQL("t.{}").format(sql.Identifier(name))), self.value
+            )
+        if self.channels:
+            yield start + sql.SQL(
+                "JOIN {} AS u ON u.channel = ANY({}) AND u.contact = {} JOIN {} AS t ON t.{} = u.{}"
+            ).format(
+                subscriptions_name(database), sql.Literal(list(self.channels)), self.value, table_name(database),
+                sql.Identifier(PROFILE_ID), sql.Identifier(PROFILE_ID),
+            )  # fmt: skip
+
+    def indexed(self, name: str) -> sql.Composable:
+        """What an index on that field must hold for this route to be fast."""
+        return self._folded(sql.Identifier(name))
+
+    def _folded(self, value: sql.Composable) -> sql.Composable:
+        return sql.SQL("lower({})").format(value) if self.folded else value
+
+
+def routes(stage: Stage) -> tuple[Route, ...]:
+    """The routes of the import's match; none where rows match by the plain key."""
+    match = stage.bound.match
+    if match is not None:
+        return tuple(_MODES[match.by](stage))
+    key = stage.bound.database.key
+    return tuple(_field(stage, key)) if stage.matches else ()
+
+
+def key_label(stage: Stage) -> str:
+    """What identifies a row, for the `field` of a reject: the key's name, or the value that is matched by."""
+    found = routes(stage)
+    return found[0].label if found else stage.bound.database.key
+
+
+def shown_key(stage: Stage) -> sql.Composable:
+    """What identifies a row, for people: text, over the stage `s`."""
+    values = [sql.SQL("{}::text").format(route.value) for route in routes(stage)]
+    if stage.maps_key:
+        key = sql.Identifier("s", stage.bound.database.key)
+        values.insert(0, sql.SQL("{}::text").format(key))
+    return sql.SQL("COALESCE({})").format(sql.SQL(", ").join(values))
+
+
+def _profile_id(stage: Stage) -> Iterator[Route]:
+    column = _named(stage)
+    yield Route(PROFILE_ID, sql.SQL("{}::bigint").format(column.value), fields=(PROFILE_ID,))
+
+
+def _field(stage: Stage, name: str | None = None) -> Iterator[Route]:
+    match = stage.bound.match
+    wanted = name or (match.field if match else None)
+    column = next(each for each in stage.fields if each.name == wanted)
+    folded = next(mapped.field.type == "email" for mapped in stage.bound.fields if mapped.name == wanted)
+    yield Route(column.name, _fold(column.value) if folded else column.value, fields=(column.name,), folded=folded)
+
+
+def _email_profile(stage: Stage) -> Iterator[Route]:
+    label, value = _contact(stage, "email")
+    yield Route(label, value, fields=_holders(stage, "email"), folded=True)
+
+
+def _email_subscription(stage: Stage) -> Iterator[Route]:
+    label, value = _contact(stage, "email")
+    yield Route(label, value, channels=("email",))
+
+
+def _phone_profile(stage: Stage) -> Iterator[Route]:
+    label, value = _contact(stage, "phone")
+    yield Route(label, value, fields=_holders(stage, "phone"))
+
+
+def _phone_subscription(stage: Stage) -> Iterator[Route]:
+    label, value = _contact(stage, "phone")
+    yield Route(label, value, channels=PHONE_CHANNELS)
+
+
+def _email(stage: Stage) -> Iterator[Route]:
+    label, value = _contact(stage, "email")
+    yield Route(label, value, fields=_holders(stage, "email"), channels=("email",), folded=True)
+
+
+def _phone(stage: Stage) -> Iterator[Route]:
+    label, value = _contact(stage, "phone")
+    yield Route(label, value, fields=_holders(stage, "phone"), channels=PHONE_CHANNELS)
+
+
+def _push(stage: Stage) -> Iterator[Route]:
+    column = _named(stage)
+    yield Route(_label(column), _value(column), channels=PUSH_CHANNELS)
+
+
+def _channel(stage: Stage) -> Iterator[Route]:
+    match = stage.bound.match
+    assert match is not None
+    assert match.channel is not None
+    column = _named(stage)
+    value = _fold(column.value) if match.channel == "email" else _value(column)
+    yield Route(_label(column), value, channels=(match.channel,))
+
+
+def _email_or_phone_profile(stage: Stage) -> Iterator[Route]:
+    yield from _email_profile(stage)
+    if _has_field(stage, "phone"):
+        yield from _phone_profile_by_field(stage)
+
+
+def _email_or_phone_subscription(stage: Stage) -> Iterator[Route]:
+    yield from _email_subscription(stage)
+    if _has_field(stage, "phone"):
+        column = _mapped(stage, "phone")
+        yield Route(column.name, column.value, channels=PHONE_CHANNELS)
+
+
+def _phone_profile_by_field(stage: Stage) -> Iterator[Route]:
+    column = _mapped(stage, "phone")
+    yield Route(column.name, column.value, fields=_holders(stage, "phone"))
+
+
+_MODES: Mapping[MatchMode, Callable[[Stage], Iterator[Route]]] = {
+    "profile_id": _profile_id,
+    "field": _field,
+    "email": _email,
+    "email_profile": _email_profile,
+    "email_subscription": _email_subscription,
+    "phone": _phone,
+    "phone_profile": _phone_profile,
+    "phone_subscription": _phone_subscription,
+    "push": _push,
+    "channel": _channel,
+    "email_or_phone_profile": _email_or_phone_profile,
+    "email_or_phone_subscription": _email_or_phone_subscription,
+}
+
+
+def _named(stage: Stage) -> StageColumn:
+    """The source column that the match names."""
+    match = stage.bound.match
+    assert match is not None
+    assert match.column is not None
+    return stage.unmapped(match.column)
+
+
+def _contact(stage: Stage, kind: str) -> tuple[str, sql.Composable]:
+    """An address or a number: from the column that the match names, else from the field of that type."""
+    match = stage.bound.match
+    assert match is not None
+    column = _named(stage) if match.column is not None else _mapped(stage, kind)
+    return _label(column), _fold(column.value) if kind == "email" else _value(column)
+
+
+def _has_field(stage: Stage, kind: str) -> bool:
+    return any(mapped.field.type == kind for mapped in stage.bound.fields)
+
+
+def _mapped(stage: Stage, kind: str) -> StageColumn:
+    name = next(mapped.name for mapped in stage.bound.fields if mapped.field.type == kind)
+    return next(column for column in stage.fields if column.name == name)
+
+
+def _holders(stage: Stage, kind: str) -> tuple[str, ...]:
+    """The profile fields to compare with: the one that is filled by the value, else all of that type."""
+    match = stage.bound.match
+    if match is None or match.column is None:
+        return (_mapped(stage, kind).name,)
+    return tuple(name for name, field in stage.bound.database.fields.items() if field.type == kind)
+
+
+def _label(column: StageColumn) -> str:
+    return column.frame.removeprefix("column:")
+
+
+def _value(column: StageColumn) -> sql.Composable:
+    """Text without blanks around it; an empty one is none."""
+    return sql.SQL("NULLIF(btrim({}), '')").format(column.value)
+
+
+def _fold(value: sql.Composable) -> sql.Composable:
+    return sql.SQL("NULLIF(lower(btrim({})), '')").format(value)

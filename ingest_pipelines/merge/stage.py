@@ -1,0 +1,145 @@
+"""The run's private stage: which columns an item's accepted rows have on their way into the target. Pure.
+
+`s` is the stage. Binary COPY carries a column in the type it has in the target, except inet, which pgpq does not know.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+from psycopg import sql
+
+from ingest_pipelines.config import BoundImport
+from ingest_pipelines.config.databases import Field
+from ingest_pipelines.merge.column_types import type_of
+from ingest_pipelines.merge.names import comma, version_column
+from ingest_pipelines.model import LINE
+
+KEY = "_key"
+"""Stage column with the key of a row's profile, where rows match by something else than the key."""
+
+PROFILE = "_profile"
+"""Stage column with the number of the profile that such a row matched; NULL where it matched none."""
+
+_DOCUMENTS = {"object", "objects", "array"}
+
+
+@dataclass(frozen=True)
+class StageColumn:
+    """A column on its way from a spill file into the target.
+
+    Attributes:
+        frame: its name in the spill file.
+        name: its name in the stage.
+        type: its type in the stage.
+        cast: its type in the target where that differs.
+        into: its name in the target.
+        json: it arrives as JSON text.
+        keep: an empty value leaves the profile's alone, whatever the import says.
+    """
+
+    frame: str
+    name: str
+    type: sql.Composable
+    cast: sql.Composable | None = None
+    into: str = ""
+    json: bool = False
+    keep: bool = False
+
+    @property
+    def value(self) -> sql.Composable:
+        """The column in an expression over the stage `s`, in the target's type."""
+        column = sql.SQL("s.{}").format(sql.Identifier(self.name))
+        return column if self.cast is None else sql.SQL("{}::{}").format(column, self.cast)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """The stage of one import."""
+
+    bound: BoundImport
+
+    @cached_property
+    def fields(self) -> tuple[StageColumn, ...]:
+        """The columns that fill fields: the mapped ones, then those that only the geo database fills.
+
+        An address that the geo database does not know is no reason to forget where a customer lives: such a column
+        never clears.
+        """
+        mapped = [_column(each.name, each.field) for each in self.bound.fields]
+        names = {column.name for column in mapped}
+        geo = self.bound.spec.geo
+        places = [] if geo is None else [name for name in (geo.country, geo.region, geo.city) if name is not None]
+        fields = self.bound.database.fields
+        return (*mapped, *(_column(name, fields[name], keep=True) for name in places if name not in names))
+
+    @cached_property
+    def extras(self) -> tuple[StageColumn, ...]:
+        """Columns that fill no field, as `_x0`, `_x1` ...: their names in the source may be any text."""
+        text = sql.SQL("text")
+        return tuple(
+            StageColumn(f"column:{name}", f"_x{position}", text)
+            for position, name in enumerate(self.bound.extra_columns)
+        )
+
+    @property
+    def copied(self) -> tuple[StageColumn, ...]:
+        """What is copied from the spill files, in order."""
+        return (StageColumn(LINE, LINE, sql.SQL("bigint")), *self.fields, *self.extras)
+
+    @cached_property
+    def version(self) -> StageColumn | None:
+        """The version that the product keeps beside the fields, for an import whose version fills no field."""
+        column = self.bound.spec.version
+        if column is None or any(mapped.column == column for mapped in self.bound.fields):
+            return None
+        return replace(self.unmapped(column), into=version_column(self.bound.name), keep=True)
+
+    def unmapped(self, column: str) -> StageColumn:
+        """The stage column of a source column that fills no field."""
+        return self.extras[self.bound.extra_columns.index(column)]
+
+    @property
+    def matches(self) -> bool:
+        """Whether a row's profile has to be found by something else than the plain key."""
+        return self.bound.match is not None or self.bound.database.fields[self.bound.database.key].type == "email"
+
+    @property
+    def key(self) -> sql.Identifier:
+        """The stage column with the key of a row's profile."""
+        return sql.Identifier("s", KEY if self.matches else self.bound.database.key)
+
+    @property
+    def maps_key(self) -> bool:
+        """Whether the source brings the database's key."""
+        return self.bound.key is not None
+
+    def create(self) -> sql.Composed:
+        """The stage itself; it ends with the transaction."""
+        columns = [sql.SQL("{} {}").format(sql.Identifier(each.name), each.type) for each in self.copied]
+        if self.matches:
+            key = self.bound.database.fields[self.bound.database.key]
+            columns.append(sql.SQL("{} {}").format(sql.Identifier(KEY), type_of(key)))
+            columns.append(sql.SQL("{} bigint").format(sql.Identifier(PROFILE)))
+        return sql.SQL("CREATE TEMPORARY TABLE ingest_stage ({}) ON COMMIT DROP").format(sql.SQL(", ").join(columns))
+
+    def copy(self) -> sql.Composed:
+        """Binary COPY into the stage."""
+        return sql.SQL("COPY ingest_stage ({}) FROM STDIN (FORMAT binary)").format(
+            comma(each.name for each in self.copied)
+        )
+
+    def analyze(self) -> sql.Composed:
+        """Tells the planner how many rows there are and how their keys are spread."""
+        return sql.SQL("ANALYZE ingest_stage ({})").format(
+            sql.Identifier(KEY if self.matches else self.bound.database.key)
+        )
+
+
+def _column(name: str, field: Field, *, keep: bool = False) -> StageColumn:
+    kind = type_of(field)
+    json = field.type in _DOCUMENTS
+    if field.type == "ip":
+        return StageColumn(name, name, sql.SQL("text"), cast=kind, into=name, keep=keep)
+    return StageColumn(name, name, kind, into=name, json=json, keep=keep)

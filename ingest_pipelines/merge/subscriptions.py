@@ -1,0 +1,113 @@
+"""Consent records: what a row's subscriptions do to those of its profile. Pure builders, run in `apply`.
+
+An opt-out stays one: from `unsubscribed`, `complained` or `hard_bounced` a status changes among these three only,
+unless the import says `resubscribe: true`. (A detour over `unconfirmed` or `invalid` would be a way back as well.)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from psycopg import sql
+
+from ingest_pipelines.config.imports import Subscription
+from ingest_pipelines.merge.changes import Changes
+from ingest_pipelines.merge.names import PROFILE_ID, subscriptions_name
+from ingest_pipelines.merge.stage import Stage
+
+OPTED_OUT = ("unsubscribed", "complained", "hard_bounced")
+
+CREATE_CONSENTS = sql.SQL(
+    "CREATE TEMPORARY TABLE ingest_consents (profile_id bigint, key text, subscription text) ON COMMIT DROP"
+)
+"""Which profiles' subscriptions changed, and which of them: for the counts and the events."""
+
+COUNT_CONSENTED = sql.SQL(
+    "SELECT count(DISTINCT profile_id) FROM ingest_consents c"
+    " WHERE NOT EXISTS (SELECT FROM ingest_written w WHERE w.profile_id = c.profile_id)"
+)
+"""Profiles that did not change themselves, and whose subscriptions did: they count as updated."""
+
+
+@dataclass(frozen=True)
+class Consent:
+    """One of an import's subscriptions, over all its rows."""
+
+    changes: Changes
+    subscription: Subscription
+
+    @property
+    def stage(self) -> Stage:
+        """The rows."""
+        return self.changes.stage
+
+    def upsert(self) -> sql.Composed:
+        """Records added and changed, noted in `ingest_consents`; parameter `now`.
+
+        A row without a contact, or without a status, says nothing about consent. With `add_only` only the profiles
+        that this load adds are spoken of.
+        """
+        database, given = self.stage.bound.database, self.subscription
+        only_new: sql.Composable = sql.SQL("")
+        if self.stage.bound.spec.mode == "add_only":
+            only_new = sql.SQL(" AND EXISTS (SELECT FROM ingest_written w WHERE w.created AND w.key = {})").format(
+                self.stage.key
+            )
+        return sql.SQL(
+            """
+            WITH told AS (
+                SELECT t.{profile}, t.{key}::text AS key, {contact} AS contact, {status} AS status, {fields} AS fields
+                FROM ingest_stage AS s JOIN {target} ON {on_key}
+                WHERE {contact} IS NOT NULL AND {status} IS NOT NULL{only_new}
+            ), upserted AS (
+                INSERT INTO {table} AS u (profile_id, resource, channel, contact, status, fields, updated_at)
+                SELECT {profile}, {resource}, {channel}, contact, status, jsonb_strip_nulls(fields), %(now)s FROM told
+                ON CONFLICT (profile_id, resource, channel, contact) DO UPDATE
+                SET status = {new_status}, fields = {new_fields}, updated_at = EXCLUDED.updated_at
+                WHERE ROW(u.status, u.fields) IS DISTINCT FROM ROW({new_status}, {new_fields})
+                RETURNING profile_id
+            )
+            INSERT INTO ingest_consents
+            SELECT upserted.profile_id, told.key, {name} FROM upserted JOIN told ON told.{profile} = upserted.profile_id
+            """
+        ).format(
+            profile=sql.Identifier(PROFILE_ID), key=sql.Identifier(database.key), target=self.changes.target,
+            on_key=self.changes.on_key, contact=self._contact(), status=self._status(), fields=self._fields(),
+            only_new=only_new, table=subscriptions_name(database), resource=sql.Literal(given.resource),
+            channel=sql.Literal(given.channel), new_status=self._new_status(), new_fields=self._new_fields(),
+            name=sql.Literal(f"{given.resource}.{given.channel}"),
+        )  # fmt: skip
+
+    def _contact(self) -> sql.Composable:
+        value = self.stage.unmapped(self.subscription.contact).value
+        folded = sql.SQL("lower({})").format(value) if self.subscription.channel == "email" else value
+        return sql.SQL("NULLIF(btrim({}), '')").format(folded)
+
+    def _status(self) -> sql.Composable:
+        if self.subscription.status_column is None:
+            return sql.Literal(self.subscription.status)
+        return sql.SQL("NULLIF(btrim({}), '')").format(self.stage.unmapped(self.subscription.status_column).value)
+
+    def _fields(self) -> sql.Composable:
+        pairs = [
+            sql.SQL("{}, {}").format(sql.Literal(name), self.stage.unmapped(column).value)
+            for column, name in self.subscription.fields.items()
+        ]
+        return sql.SQL("jsonb_build_object({})").format(sql.SQL(", ").join(pairs))
+
+    def _new_fields(self) -> sql.Composable:
+        """What the row says over what was there; an empty value clears, or with `empty: keep` does not."""
+        names = list(self.subscription.fields.values())
+        if self.stage.bound.spec.empty == "keep" or not names:
+            return sql.SQL("u.fields || EXCLUDED.fields")
+        return sql.SQL("(u.fields - {}::text[]) || EXCLUDED.fields").format(sql.Literal(names))
+
+    def _new_status(self) -> sql.Composable:
+        if not self.subscription.update_status:
+            return sql.SQL("u.status")
+        if self.subscription.resubscribe:
+            return sql.SQL("EXCLUDED.status")
+        out = sql.SQL("({})").format(sql.SQL(", ").join(sql.Literal(status) for status in OPTED_OUT))
+        return sql.SQL(
+            "CASE WHEN u.status IN {} AND EXCLUDED.status NOT IN {} THEN u.status ELSE EXCLUDED.status END"
+        ).format(out, out)

@@ -1,0 +1,158 @@
+"""What one load knows and has found out so far: the thread through the steps of `apply`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from functools import cached_property
+from time import perf_counter
+
+from ingest_pipelines import ledger
+from ingest_pipelines.config import BoundImport
+from ingest_pipelines.errors import CountsDisagree, LoadError, RejectsAboveLimit
+from ingest_pipelines.merge.match import SAMPLES, Matched
+from ingest_pipelines.merge.order import fingerprint
+from ingest_pipelines.merge.stage import Stage
+from ingest_pipelines.model import Counts, LoadReport, LoadStatus, Run, Validated
+
+
+@dataclass
+class Work:
+    """One load under way.
+
+    Attributes:
+        problem: why a dry run's item would not be merged; any other load stops there.
+        matched: what the look-up of profiles took out of the stage.
+        stale: rows taken out of the stage because they are older than their profile.
+        consented: profiles of which only subscriptions changed.
+    """
+
+    validated: Validated
+    bound: BoundImport
+    run: Run
+    now: datetime
+    load: int = 0
+    problem: LoadError | None = None
+    ddl: tuple[str, ...] = ()
+    matched: Matched = field(default_factory=Matched)
+    stale: int = 0
+    inserted: int = 0
+    updated: int = 0
+    unmatched: int = 0
+    consented: int = 0
+    seconds: dict[str, float] = field(default_factory=dict)
+    began: float = field(default_factory=perf_counter)
+
+    @cached_property
+    def stage(self) -> Stage:
+        """Where the accepted rows wait."""
+        return Stage(self.bound)
+
+    @property
+    def where(self) -> str:
+        """The start of every message."""
+        return f"import {self.bound.name}, item {self.validated.landing.item.key}"
+
+    @property
+    def keeps_written(self) -> bool:
+        """Whether somebody asks afterwards which profiles were written."""
+        return self.bound.spec.events or bool(self.bound.spec.subscriptions)
+
+    @contextmanager
+    def timed(self, step: str) -> Iterator[None]:
+        """Adds to the step's seconds."""
+        start = perf_counter()
+        yield
+        self.seconds[step] = round(self.seconds.get(step, 0.0) + perf_counter() - start, 3)
+
+    def refuse(self, problem: LoadError | None) -> None:
+        """Stops the load; a dry run goes on, to show what else there is."""
+        if problem is not None and not self.run.dry_run:
+            raise problem
+        self.problem = self.problem or problem
+
+    def above_limit(self) -> RejectsAboveLimit | None:
+        """What to say where more rows are rejected than the import allows."""
+        limit, read = self.bound.spec.rejects, self.validated.read
+        rejected = self.validated.rejected_rows + self.matched.rejected
+        if limit.allows(rejected, read):
+            return None
+        return RejectsAboveLimit(
+            f"{self.where}: {rejected} of {read} rows were rejected, and the import allows {limit}",
+            hint=f"nothing was merged; see them with: ingest rejects list {self.bound.name}",
+        )
+
+    @property
+    def staged(self) -> int:
+        """Rows that reach the MERGE."""
+        return self.validated.accepted_rows - self.matched.rejected - self.matched.superseded - self.stale
+
+    def counts(self) -> Counts:
+        """The outcome of every row.
+
+        Raises:
+            CountsDisagree: they do not add up.
+        """
+        left = self.staged - self.inserted - self.updated - self.unmatched - self.consented
+        adds_only = self.bound.spec.mode == "add_only"
+        counts = Counts(
+            read=self.validated.read, inserted=self.inserted, updated=self.updated + self.consented,
+            unchanged=0 if adds_only else left, unmatched=self.unmatched,
+            skipped=self.validated.superseded_rows + self.matched.superseded + self.stale + (left if adds_only else 0),
+            rejected=self.validated.rejected_rows + self.matched.rejected,
+        )  # fmt: skip
+        if left < 0 or not counts.balanced:
+            raise CountsDisagree(f"{self.where}: {counts} do not add up", hint="nothing was committed; this is a bug")
+        return counts
+
+    @property
+    def codes(self) -> dict[str, int]:
+        """Rejected rows per code: by the rules, and by the look-up of profiles."""
+        codes = dict(self.validated.codes)
+        for code, rows in self.matched.codes.items():
+            codes[code] = codes.get(code, 0) + rows
+        return codes
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What a person should see although the load went well."""
+        told = []
+        if self.validated.geo_misses:
+            told.append(
+                f"{self.validated.geo_misses} addresses are not in the geo database; their places are left alone"
+            )
+        if self.stale:
+            told.append(
+                f"{self.stale} rows are older than their profiles, by {self.bound.spec.version}, and were skipped"
+            )
+        return tuple(told)
+
+    def new_load(self, status: LoadStatus) -> ledger.NewLoad:
+        """The load's row as it is written first."""
+        landing = self.validated.landing
+        return ledger.NewLoad(
+            item=landing.item, run=self.run, started_at=self.now, status=status, content_sha256=landing.content_sha256,
+            fingerprint=fingerprint(self.bound), cursor_to=landing.cursor_to,
+        )  # fmt: skip
+
+    def outcome(self, counts: Counts) -> ledger.Outcome:
+        """The load's row as it commits."""
+        finished_at = self.now + timedelta(seconds=perf_counter() - self.began)
+        return ledger.Outcome(
+            "committed", counts, finished_at, codes=self.codes, ddl=self.ddl, warnings=self.warnings,
+            seconds=self.seconds,
+        )  # fmt: skip
+
+    def report(self, counts: Counts) -> LoadReport:
+        """What the load did, or would do."""
+        report = LoadReport(
+            self.bound.name, self.validated.landing.item.key, self.load, "committed", counts, ddl=self.ddl,
+            codes=self.codes, samples=(*self.validated.samples, *self.matched.samples)[:SAMPLES],
+            warnings=self.warnings, seconds=self.seconds, cursor_to=self.validated.landing.cursor_to,
+        )  # fmt: skip
+        if not self.run.dry_run:
+            return report
+        plan = replace(report, load_id=None, dry_run=True)
+        return plan if self.problem is None else replace(plan, status="refused", reason=str(self.problem))
