@@ -10,6 +10,7 @@ import typer
 from ingest_pipelines.cli import (
     browsing,
     checking,
+    events,
     loading,
     planning,
     purging,
@@ -63,7 +64,7 @@ def options(
 _COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
     SET_UP: (showing.demo, scaffold.init, wizard.new, browsing.browse, checking.check, checking.schema),
     LOAD: (planning.plan, loading.run, serving.up, steering.activate, steering.pause, steering.resume),
-    SEE: (reports.status, reports.report),
+    SEE: (reports.status, reports.report, events.events),
     MEND: (steering.unlock, purging.purge),
 }
 for panel, commands in _COMMANDS.items():

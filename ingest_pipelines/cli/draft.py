@@ -6,6 +6,7 @@ import re
 import unicodedata
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import yaml
@@ -13,11 +14,11 @@ import yaml
 
 @dataclass(frozen=True)
 class MappedColumn:
-    """A source column, the field it fills, and the type of a field that the database does not have yet."""
+    """A source column, the field it fills, and the rules (type first) of a field that databases.yaml does not have."""
 
     column: str
     field: str
-    new_type: str | None = None
+    rules: Mapping[str, object] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ def draft_yaml(draft: Draft) -> str:
         "columns:",
     ]
     for each in draft.columns:
-        target = _scalar(each.field) if each.new_type is None else _new_field(each)
+        target = _value({"field": each.field, **each.rules}) if each.rules else _scalar(each.field)
         lines.append(f"  {_scalar(each.column)}: {target}")
     lines.append(f"rejects: {{max_rows: {draft.max_rejects}}}")
     if draft.every is not None:
@@ -57,8 +58,7 @@ def draft_yaml(draft: Draft) -> str:
 def with_connection(text: str, name: str, settings: Mapping[str, Any]) -> str:
     """`connections.yaml` with one more entry at its end; what stands there stays as it is, comments included."""
     indent = next((match[1] for match in re.finditer(r"^( +)\S", text, re.MULTILINE)), "  ")
-    body = yaml.safe_dump(dict(settings), sort_keys=False, allow_unicode=True, default_flow_style=None)
-    entry = [f"{indent}{name}:", *(f"{indent}{indent}{line}" for line in body.splitlines())]
+    entry = [f"{indent}{name}:", *(f"{indent}{indent}{key}: {_value(value)}" for key, value in settings.items())]
     return text.rstrip("\n") + "\n\n" + "\n".join(entry) + "\n"
 
 
@@ -78,9 +78,14 @@ def file_pattern(path: str) -> str:
     return folder + slash + re.sub(r"_[0-9]{1,18}$", "", stem)
 
 
-def _new_field(each: MappedColumn) -> str:
-    kind = f'"{each.new_type}"' if each.new_type and "," in each.new_type else each.new_type
-    return f"{{field: {_scalar(each.field)}, type: {kind}}}"
+def _value(value: object) -> str:
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{key}: {_value(inner)}" for key, inner in value.items()) + "}"
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(map(_value, value)) + "]"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return _scalar(value) if isinstance(value, str) else str(value)
 
 
 def _scalar(value: str) -> str:

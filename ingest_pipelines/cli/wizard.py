@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ingest_pipelines.config import Project
     from ingest_pipelines.config.connections import Connection
     from ingest_pipelines.config.databases import Database
+    from ingest_pipelines.config.imports import Column
 
 CHOICES = 20
 """Files or tables that are offered by number; others are typed."""
@@ -188,10 +189,11 @@ def _draft(name: str, project: Project, path: str, database: str, ask: _Question
     print_columns(path, samples)
     screen.say()
     elsewhere = {
-        mapped.name: mapped.field.type_name
+        target.field: _rules(target)
         for other in project.imports.values()
         if other.database_name == database
-        for mapped in other.fields
+        for target in other.spec.columns.values()
+        if not isinstance(target, str)
     }
     columns = _mapping(samples, project.databases[database], elsewhere, ask)
     reads_files = connection.type in FILE_TYPES
@@ -209,12 +211,12 @@ def _draft(name: str, project: Project, path: str, database: str, ask: _Question
 
 
 def _mapping(
-    samples: Sequence[ColumnSample], target: Database, elsewhere: Mapping[str, str], ask: _Questions
+    samples: Sequence[ColumnSample], target: Database, elsewhere: Mapping[str, Mapping[str, object]], ask: _Questions
 ) -> list[MappedColumn]:
     """One column for the key, then a field for each other column, up to the database's limit per import.
 
     Args:
-        elsewhere: fields that other imports made, and their types: a field's type is the same everywhere.
+        elsewhere: fields that other imports made, and their rules: a field's type is the same everywhere.
     """
     names = [sample.column for sample in samples]
     guess = next((name for name in names if field_name(name) == target.key), names[0])
@@ -232,8 +234,15 @@ def _mapping(
         field = ask.text(f"{shown(sample.column)} fills field (- skips it)", field_name(sample.column, taken))
         if field == "-":
             continue
-        kind = None if field in target.fields else elsewhere.get(field)
-        if field not in target.fields and kind is None:
-            kind = ask.text(f"  {field} is new; its type", sample.suggested)
-        mapped.append(MappedColumn(sample.column, field, kind))
+        rules = {} if field in target.fields else elsewhere.get(field)
+        if rules is None:
+            rules = {"type": ask.text(f"  {field} is new; its type", sample.suggested)}
+        mapped.append(MappedColumn(sample.column, field, rules))
     return mapped
+
+
+def _rules(column: Column) -> dict[str, object]:
+    """What the column's YAML says about its field, the type first."""
+    given = {key: getattr(column, key) for key in type(column).model_fields if key in column.model_fields_set}
+    given = {key: value for key, value in given.items() if key not in {"field", "type", "precision", "scale"}}
+    return {"type": column.type_name, **given}

@@ -6,8 +6,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -15,6 +13,7 @@ import psycopg
 import pytest
 
 from ingest_pipelines_tests.cli.terminal import Answer, Terminal
+from ingest_pipelines_tests.cli.waiting import until
 from ingest_pipelines_tests.config.projects import RIGHT, with_line, write_project
 
 Demo = tuple[Terminal, Answer]
@@ -127,14 +126,6 @@ def test_ctrl_c_ends_everything_that_up_started(starter: Terminal) -> None:
     assert "Traceback" not in err
     assert children
     assert not any(child.is_running() and child.status() != psutil.STATUS_ZOMBIE for child in children)
-
-
-def until(condition: Callable[[], object], seconds: float = 60.0) -> None:
-    """Returns once the condition holds."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it never became true"
-        time.sleep(0.02)
 
 
 @pytest.mark.parametrize("words", [["schema"], ["--help"], ["check"]])

@@ -1,0 +1,95 @@
+"""`ingest events`: what changed in which profile, for people and for triggers downstream."""
+
+from __future__ import annotations
+
+import json as jsonlib
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ingest_pipelines.cli import screen
+from ingest_pipelines.cli.naming import Json, import_names
+
+if TYPE_CHECKING:
+    import psycopg
+
+    from ingest_pipelines.ledger import Event
+
+PAGE = 1_000
+"""Events that are asked for at a time."""
+
+WAIT_SECONDS = 5.0
+"""How long to wait for a commit's notification before looking anyway."""
+
+
+def events(
+    name: Annotated[
+        str | None,
+        typer.Argument(metavar="[NAME]", help="Only of this import; else of all.", autocompletion=import_names),
+    ] = None,
+    after: Annotated[
+        int | None, typer.Option("--after", metavar="ID", help="Only events after this one: where you stopped.")
+    ] = None,
+    limit: Annotated[int, typer.Option("--limit", min=1, help="How many at most; --follow has no limit.")] = PAGE,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Go on with what comes, until Ctrl-C; from now on without --after.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Profiles created and updated, oldest first: which fields changed, never their values. As JSON one per line."""
+    from ingest_pipelines.cli.target import ledger_of
+    from ingest_pipelines.config import read_project, read_settings
+
+    settings = read_settings()
+    if name is not None:
+        read_project(settings.home).require(name)
+    with ledger_of(settings) as connection:
+        found = _follow(connection, name, after) if follow else _page(connection, name, after or 0, limit)
+        for event in found:
+            screen.say(_as_line(event) if json else _as_text(event))
+
+
+def _page(connection: psycopg.Connection, name: str | None, after: int, limit: int) -> Iterator[Event]:
+    from ingest_pipelines import ledger
+
+    found = ledger.list_events(connection, after=after, import_name=name, limit=limit + 1)
+    yield from found[:limit]
+    if len(found) > limit:
+        screen.note(f"there are more: ingest events {f'{name} ' if name else ''}--after {found[limit - 1].id}")
+
+
+def _follow(connection: psycopg.Connection, name: str | None, after: int | None) -> Iterator[Event]:
+    """Events as their loads commit: woken by a notification, and looking by itself in case one was lost."""
+    from psycopg import sql
+
+    from ingest_pipelines import ledger
+    from ingest_pipelines.merge.events import CHANNEL
+
+    connection.autocommit = True  # a notification arrives between transactions only
+    connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(CHANNEL)))
+    seen = ledger.last_event(connection) if after is None else after
+    while True:
+        page = ledger.list_events(connection, after=seen, import_name=name, limit=PAGE)
+        yield from page
+        if page:
+            seen = page[-1].id
+        else:
+            for _ in connection.notifies(timeout=WAIT_SECONDS, stop_after=1):
+                pass
+
+
+def _as_line(event: Event) -> str:
+    return jsonlib.dumps(
+        {
+            "id": event.id, "kind": event.kind, "profile_id": event.profile_id, "key": event.key,
+            "fields": list(event.fields), "import": event.import_name, "load": event.load,
+            "at": event.at.isoformat() if event.at else None,
+        },
+        ensure_ascii=False,
+    )  # fmt: skip
+
+
+def _as_text(event: Event) -> str:
+    head = f"{event.id:>10}  {event.kind:<15}  {event.key:<16}"
+    return f"{head}  {screen.wrapped(', '.join(event.fields), len(head) + 2)}".rstrip()

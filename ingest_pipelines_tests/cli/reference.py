@@ -1,0 +1,108 @@
+"""docs/cli.md, written from the commands themselves: `python -m ingest_pipelines_tests.cli.reference`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from ingest_pipelines.cli.app import _COMMANDS, app
+
+FILE = Path(__file__).resolve().parents[2] / "docs" / "cli.md"
+
+HEAD = """\
+# The command line
+
+<!-- Written by `python -m ingest_pipelines_tests.cli.reference`; a test fails if it is out of date. -->
+
+`ingest COMMAND --help` says the same in the terminal; `ingest --install-completion` completes commands and the names of
+your imports. Every command that reads takes `--json`: the answer alone on stdout, remarks on stderr.
+
+| exit code | means |
+|---|---|
+| 0 | done |
+| 1 | a load did not commit; nothing was merged |
+| 2 | a mistake in the YAML files or in the command |
+| 3 | a source or the target does not answer, or says no |
+| 4 | more rows were rejected than the import allows; nothing was merged, the rejects are kept |
+| 130 | Ctrl-C |
+
+The project is the folder that `INGEST_HOME` names; else the working directory, if it holds a `connections.yaml`;
+else the demo. The target is `INGEST_DATABASE_URL`; else an embedded Postgres under `INGEST_STATE` (`.ingest` in the
+working directory) that runs for as long as the command does, or that `ingest up` already runs.
+"""
+
+EXAMPLES = {
+    "check": ["ingest check", "ingest check loyalty --rules", "ingest check --connect"],
+    "schema": ["ingest schema --output .schema"],
+    "browse": ["ingest browse vendor_sftp", "ingest browse vendor_sftp loyalty/Points_1767225600.csv --columns"],
+    "new": ["ingest new loyalty", "ingest new loyalty --connection vendor_sftp --path loyalty/Points.csv --yes"],
+    "plan": ["ingest plan loyalty", "ingest plan loyalty --file fixed.csv"],
+    "run": ["ingest run loyalty", "ingest run loyalty --file Points.csv", "ingest run loyalty --item ITEM --force"],
+    "report": ["ingest report loyalty --last 3", "ingest report loyalty --json | jq '.[0].rejected'"],
+    "events": ["ingest events loyalty", "ingest events --follow --json"],
+    "rejects list": ["ingest rejects list loyalty --code bad_date", "ingest rejects list loyalty --load 12 --json"],
+    "rejects export": ["ingest rejects export loyalty --output rejects.csv"],
+    "rejects replay": ["ingest rejects replay loyalty rejects.csv"],
+    "cursor set": ["ingest cursor set orders 120000"],
+}
+
+
+def commands() -> Iterator[tuple[str, str, Any]]:
+    """(panel, full name, command) of every command, groups unfolded, in the order of `ingest --help`."""
+    root = typer.main.get_command(app)
+    panels = {_name(function): panel for panel, members in _COMMANDS.items() for function in members}
+    for name, command in root.commands.items():  # type: ignore[attr-defined]  # a group
+        below = getattr(command, "commands", None)
+        if below is None:
+            yield panels[name], name, command
+        else:
+            for inner, each in below.items():
+                yield "Mend", f"{name} {inner}", each
+
+
+def reference() -> str:
+    """The whole page."""
+    panels: dict[str, list[str]] = {}
+    for panel, name, command in commands():
+        panels.setdefault(panel, []).append(_section(name, command))
+    return "\n".join([HEAD, *(f"## {panel}\n\n" + "\n".join(parts) for panel, parts in panels.items())])
+
+
+def _name(function: Any) -> str:
+    return str(function.__name__).rstrip("_")
+
+
+def _section(name: str, command: Any) -> str:
+    arguments = [each for each in command.params if each.param_type_name == "argument"]
+    options = [each for each in command.params if each.param_type_name == "option" and each.name != "help"]
+    usage = " ".join([f"ingest {name}", *(_metavar(each) for each in arguments), *(["[OPTIONS]"] if options else [])])
+    rows = [(f"`{_text(_metavar(each))}`", each.help) for each in arguments]
+    rows += [(f"`{_spelled(each)}`", each.help) for each in options]
+    lines = [f"### `{usage}`", "", _text(command.help), ""]
+    if rows:
+        lines += ["| | |", "|---|---|", *(f"| {left} | {_text(right)} |" for left, right in rows), ""]
+    if name in EXAMPLES:
+        lines += ["```", *EXAMPLES[name], "```", ""]
+    return "\n".join(lines)
+
+
+def _metavar(parameter: Any) -> str:
+    return str(parameter.metavar or parameter.name.upper())
+
+
+def _spelled(option: Any) -> str:
+    names = ", ".join(option.opts)
+    return names if option.is_flag else f"{names} {option.metavar or 'N'}"
+
+
+def _text(text: str | None) -> str:
+    return re.sub(r"\s*\n\s*\n\s*", "\n\n", text or "").replace("|", "\\|").strip()
+
+
+if __name__ == "__main__":
+    FILE.parent.mkdir(exist_ok=True)
+    FILE.write_text(reference(), encoding="utf-8")

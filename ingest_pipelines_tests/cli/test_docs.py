@@ -1,0 +1,105 @@
+"""The documents name every command, every option, every key, every type and every rule that there is."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import get_args
+
+import pytest
+from pydantic import BaseModel
+
+from ingest_pipelines import errors
+from ingest_pipelines.config import connections, databases, imports, settings
+from ingest_pipelines.config.yaml_lines import read_yaml
+from ingest_pipelines.rules.codes import CODES
+from ingest_pipelines_tests.cli.reference import FILE, commands, reference
+
+
+def test_the_command_reference_is_up_to_date() -> None:
+    assert FILE.read_text(encoding="utf-8") == reference(), "run: python -m ingest_pipelines_tests.cli.reference"
+
+
+DOCS = FILE.parent
+
+
+@pytest.mark.parametrize(("name", "command"), [(name, command) for _, name, command in commands()])
+def test_every_command_and_option_says_what_it_does(name: str, command: object) -> None:
+    text = FILE.read_text(encoding="utf-8")
+    assert re.search(rf"^### `ingest {re.escape(name)}\b", text, re.MULTILINE)
+    for parameter in command.params:  # type: ignore[attr-defined]  # typer's own command
+        if parameter.name != "help":
+            assert parameter.help, f"{name}: {parameter.name}"
+
+
+def section(page: str, heading: str) -> str:
+    """The text below a heading, up to the next one."""
+    text = (DOCS / page).read_text(encoding="utf-8")
+    found = re.search(rf"^##+ {re.escape(heading)}$(.*?)(?=^##+ |\Z)", text, re.MULTILINE | re.DOTALL)
+    assert found, f"{page} has no heading {heading}"
+    return found[1]
+
+
+def named(text: str) -> set[str]:
+    """Everything that a table's first column names in backticks."""
+    first = [line.split("|")[1] for line in text.splitlines() if line.startswith("| `")]
+    return {name for cell in first for name in re.findall(r"`([^`]+)`", cell)}
+
+
+def keys_of(model: type[BaseModel]) -> set[str]:
+    """The model's keys as YAML spells them, without those that YAML cannot have."""
+    return set(model.model_json_schema(by_alias=True)["properties"])
+
+
+SHARED = {"type", "timeout_seconds", "retries"}
+SECTIONS: list[tuple[str, type[BaseModel]]] = [
+    ("csv", connections.CsvConnection), ("sftp", connections.SftpConnection), ("s3", connections.S3Connection),
+    ("gcs", connections.GcsConnection), ("snowflake", connections.SnowflakeConnection),
+    ("postgresql, mysql, mssql, oracle, hive, clickhouse", connections.MysqlConnection),
+    ("A database", databases.Database), ("A resource", databases.Resource), ("An import", imports.Import),
+    ("source", imports.SourceOfImport), ("cursor", imports.Cursor), ("window", imports.Window),
+    ("limits", imports.Limits), ("match", imports.Match), ("rejects", imports.RejectLimit), ("shrink", imports.Shrink),
+    ("subscriptions", imports.Subscription), ("geo", imports.Geo), ("schedule", imports.Schedule),
+    ("sensor", imports.Sensor), ("notify", imports.Notify),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("heading", "model"), SECTIONS, ids=[heading for heading, _ in SECTIONS])
+def test_every_key_of_the_configuration_is_documented(heading: str, model: type[BaseModel]) -> None:
+    shared = SHARED if "timeout_seconds" in model.model_fields else set()
+    assert named(section("config.md", heading)) == keys_of(model) - shared
+    assert named(section("config.md", "Every connection")) == SHARED
+
+
+def test_every_key_of_a_field_is_documented() -> None:
+    assert named(section("rules.md", "Keys of a field")) == keys_of(databases.FieldRules)
+
+
+def test_every_type_is_documented() -> None:
+    types = {name.partition("(")[0] for name in named(section("rules.md", "Types"))}
+    assert types == set(get_args(databases.FieldType))
+
+
+def test_every_code_is_documented_with_its_meaning() -> None:
+    assert named(section("rules.md", "Codes")) == set(CODES)
+    for code, (_, meaning) in CODES.items():
+        assert f"| `{code}` | {meaning} |" in section("rules.md", "Codes")
+
+
+def test_every_error_is_documented_with_its_exit_code() -> None:
+    rows = re.findall(r"^\| `(\w+)` \| (\d) \| (yes)? *\|", (DOCS / "errors.md").read_text("utf-8"), re.MULTILINE)
+    documented = {name: (int(code), retried == "yes") for name, code, retried in rows}
+    bases = {errors.IngestError, errors.Unavailable, errors.LoadError}
+    known = [each for each in vars(errors).values() if isinstance(each, type) and issubclass(each, errors.IngestError)]
+    assert documented == {each.__name__: (each.exit_code, each.retryable) for each in known if each not in bases}
+
+
+def test_every_environment_variable_is_documented() -> None:
+    read = set(re.findall(r'"((?:INGEST|DAGSTER_HOME)\w*)"', Path(settings.__file__).read_text(encoding="utf-8")))
+    assert named(section("config.md", "Environment")) == read
+
+
+def test_every_yaml_example_reads() -> None:
+    for page in sorted(DOCS.glob("*.md")):
+        for block in re.findall(r"^```yaml\n(.*?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL):
+            assert read_yaml(block).mistakes == (), page
