@@ -6,7 +6,6 @@ import re
 import unicodedata
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Any
 
 import yaml
@@ -18,7 +17,7 @@ class MappedColumn:
 
     column: str
     field: str
-    rules: Mapping[str, object] = MappingProxyType({})
+    rules: Mapping[str, object] | None = None
 
 
 @dataclass(frozen=True)
