@@ -72,8 +72,9 @@ def command(import_name: str, file: Path) -> list[str]:
 
 def environment(home: Path, state: Path, cluster: Cluster, database: str) -> dict[str, str]:
     """Everything durable is on the measured server: the target, the ledger and Dagster's own storage."""
+    inherited = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     return {
-        **os.environ,
+        **inherited,
         "INGEST_HOME": str(home),
         "INGEST_STATE": str(state),
         "INGEST_DATABASE_URL": cluster.url(database),
