@@ -21,11 +21,8 @@ from ingest_pipelines.rules.compile import BAD, KEY, Rules
 from ingest_pipelines.rules.keys import comparable
 from ingest_pipelines.rules.rejects import Rejects
 from ingest_pipelines.rules.repeats import Lines, Repeats, Seen, find_repeats
-from ingest_pipelines.rules.spill import Parts, Runs
+from ingest_pipelines.rules.spill import SLICE_ROWS, Parts, Runs
 from ingest_pipelines.rules.types import Rule
-
-SLICE_ROWS = 65_536
-"""Rows cast at a time: the columns in between stay in the processor's cache."""
 
 
 def judge(
@@ -97,7 +94,7 @@ class _Judged:
 def _first_pass(frames: Iterable[pl.DataFrame], rules: Rules, folder: Path) -> _Judged:
     """Each row by itself."""
     may_repeat = rules.bound.spec.duplicates == "reject" or bool(rules.uniques)
-    once = iter(frames) is frames
+    once = isinstance(frames, Iterator)
     judged = _Judged(
         Runs(folder, rules), Parts(folder, all_rows=may_repeat and once), uniques=[Seen() for _ in rules.uniques]
     )
