@@ -20,6 +20,7 @@ from ingest_pipelines_tests.servers import (
     oracle,
     postgres,
     postgres_debian,
+    redis,
     s3,
     sftp,
     smtp,
@@ -206,6 +207,12 @@ def snowflake_server(fleet: Fleet) -> snowflake.SnowflakeServer:
 def snowflake_database(snowflake_server: snowflake.SnowflakeServer) -> snowflake.SnowflakeDatabase:
     """An empty Snowflake database that only this test uses."""
     return snowflake.fresh_database(snowflake_server)
+
+
+@pytest.fixture(scope="session")
+def redis_server(fleet: Fleet) -> redis.RedisServer:
+    """A Redis, shared by all tests."""
+    return fleet.ask("redis", redis.RedisServer, redis.launch)
 
 
 @pytest.fixture

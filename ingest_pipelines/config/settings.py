@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal, get_args
+from urllib.parse import unquote, urlsplit
 
+from ingest_pipelines.config.nearest import nearest
 from ingest_pipelines.errors import ConfigError
+
+ExecutorName = Literal["in_process", "multiprocess", "k8s", "celery"]
+EXECUTORS: tuple[ExecutorName, ...] = get_args(ExecutorName)
 
 
 @dataclass(frozen=True)
@@ -18,9 +24,16 @@ class Settings:
             it is a project; else the demo that `ingest demo` made in the state folder; else the packaged demo.
         state: INGEST_STATE: embedded Postgres, spool, spill, Dagster's local files. Default: `.ingest` in the
             working directory.
-        database_url: INGEST_DATABASE_URL: the target Postgres. None: the embedded one.
-        dagster_url: INGEST_DAGSTER_URL: Dagster's storage. None: a database of the embedded server.
-        spill: INGEST_SPILL_URI as a local folder. Default: `spill` in the state folder.
+        database_url: INGEST_DATABASE_URL, or the text of the file that INGEST_DATABASE_URL_FILE names: the target
+            Postgres. None: the embedded one.
+        dagster_url: INGEST_DAGSTER_URL or INGEST_DAGSTER_URL_FILE: Dagster's storage. None: a database of the embedded
+            server.
+        shared: INGEST_SPILL_URI=file:///a/folder that every worker mounts at that path: spool and spill are in it.
+            None: they are in the state folder.
+        remote_spill: INGEST_SPILL_URI=s3://bucket/prefix or gs://bucket/prefix: what a step made is copied there, for
+            steps on other machines. None: one machine, or a shared folder.
+        executor: INGEST_EXECUTOR: how a run executes its steps.
+        celery_broker: INGEST_CELERY_BROKER or INGEST_CELERY_BROKER_FILE: the broker that Celery's workers listen to.
         automation: INGEST_AUTOMATION=off starts sensors and schedules switched off.
         lock_timeout_seconds: INGEST_LOCK_TIMEOUT: how long a merge waits for its target table. Default 60.
         dagster_home: DAGSTER_HOME: the folder of Dagster's own settings. None: `dagster` in the state folder.
@@ -35,16 +48,20 @@ class Settings:
     lock_timeout_seconds: float = 60.0
     dagster_home: Path | None = None
     validating: bool = False
+    shared: Path | None = None
+    remote_spill: str | None = None
+    executor: ExecutorName = "in_process"
+    celery_broker: str | None = field(default=None, repr=False)
 
     @property
     def spool(self) -> Path:
         """Where items land."""
-        return self.state / "spool"
+        return (self.shared or self.state) / "spool"
 
     @property
     def spill(self) -> Path:
         """Where validated rows wait for the merge."""
-        return self.state / "spill"
+        return (self.shared or self.state) / "spill"
 
     @property
     def demo(self) -> Path:
@@ -65,15 +82,33 @@ def read_settings() -> Settings:
     """
     state = Path(os.environ.get("INGEST_STATE") or ".ingest").resolve()
     dagster_home = os.environ.get("DAGSTER_HOME")
+    shared, remote_spill = _spill(os.environ.get("INGEST_SPILL_URI") or "")
+    executor = _executor(os.environ.get("INGEST_EXECUTOR") or "in_process")
+    celery_broker = _secret("INGEST_CELERY_BROKER")
+    if executor in {"celery", "k8s"} and shared is None and remote_spill is None:
+        raise ConfigError(
+            [f"INGEST_EXECUTOR={executor}: steps run on several machines, and INGEST_SPILL_URI names no place for what "
+             "they hand to each other"],
+            hint=_SPILL_HINT,
+        )  # fmt: skip
+    if executor == "celery" and celery_broker is None:
+        raise ConfigError(
+            ["INGEST_EXECUTOR=celery: INGEST_CELERY_BROKER names no broker"],
+            hint="for example: INGEST_CELERY_BROKER=redis://redis:6379/0, or INGEST_CELERY_BROKER_FILE with that in it",
+        )
     return Settings(
         home=_home(state),
         state=state,
-        database_url=os.environ.get("INGEST_DATABASE_URL") or None,
-        dagster_url=os.environ.get("INGEST_DAGSTER_URL") or None,
+        database_url=_secret("INGEST_DATABASE_URL"),
+        dagster_url=_secret("INGEST_DAGSTER_URL"),
         automation=os.environ.get("INGEST_AUTOMATION", "on").lower() not in {"off", "0", "false"},
         lock_timeout_seconds=_seconds("INGEST_LOCK_TIMEOUT", 60.0),
         dagster_home=Path(dagster_home).resolve() if dagster_home else None,
         validating=os.environ.get("DAGSTER_IS_DEFS_VALIDATION_CLI") == "1",
+        shared=shared,
+        remote_spill=remote_spill,
+        executor=executor,
+        celery_broker=celery_broker,
     )
 
 
@@ -106,3 +141,49 @@ def _seconds(variable: str, default: float) -> float:
     if not 0 < seconds < 86_400:
         raise ConfigError([f"{variable}: expected a number of seconds above 0"], hint=f"for example: {variable}=60")
     return seconds
+
+
+def _secret(variable: str) -> str | None:
+    """The variable, else what is in the file that `<variable>_FILE` names: containers get their secrets as files."""
+    value, path = os.environ.get(variable), os.environ.get(f"{variable}_FILE")
+    if value and path:
+        raise ConfigError([f"{variable} and {variable}_FILE are both set"], hint=f"keep one: unset {variable}")
+    if not path:
+        return value or None
+    try:
+        return Path(path).read_text(encoding="utf-8").strip() or None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            [f"{variable}_FILE: {path} cannot be read: {getattr(error, 'strerror', None) or 'it is no text'}"],
+            hint="may the account that runs this read it?",
+        ) from None
+
+
+def _executor(name: str) -> ExecutorName:
+    for known in EXECUTORS:
+        if name == known:
+            return known
+    raise ConfigError([f"INGEST_EXECUTOR: there is no executor '{name}'"], hint=nearest(name, EXECUTORS))
+
+
+_SPILL_HINT = (
+    "a folder that every worker mounts at the same path, INGEST_SPILL_URI=file:///shared/ingest, or a bucket, "
+    "INGEST_SPILL_URI=s3://bucket/prefix or gs://bucket/prefix"
+)
+
+
+def _spill(uri: str) -> tuple[Path | None, str | None]:
+    """The shared folder, or the bucket with its prefix."""
+    if not uri:
+        return None, None
+    parts = urlsplit(uri)
+    if parts.scheme == "file" and not parts.netloc and parts.path.startswith("/"):
+        return Path(unquote(parts.path)), None
+    if parts.username or parts.password:
+        raise ConfigError(
+            ["INGEST_SPILL_URI: credentials do not belong into it"],
+            hint="set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or GOOGLE_APPLICATION_CREDENTIALS",
+        )
+    if parts.scheme in {"s3", "gs"} and parts.netloc:
+        return None, uri
+    raise ConfigError([f"INGEST_SPILL_URI: {uri} is neither a folder nor a bucket"], hint=_SPILL_HINT)

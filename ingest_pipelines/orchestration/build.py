@@ -9,14 +9,13 @@ from dagster import (
     Definitions,
     ScheduleDefinition,
     SensorDefinition,
-    in_process_executor,
 )
 
 from ingest_pipelines.errors import ConfigError
 from ingest_pipelines.orchestration.arrivals import Listings
 from ingest_pipelines.orchestration.assets import broken_asset, import_asset
-from ingest_pipelines.orchestration.handles import HandleIOManager
-from ingest_pipelines.orchestration.io_manager import TargetIOManager
+from ingest_pipelines.orchestration.executors import executor_of
+from ingest_pipelines.orchestration.remote_spill import io_managers
 from ingest_pipelines.orchestration.schedules import import_schedule
 from ingest_pipelines.orchestration.sensors import file_sensor, housekeeping_sensor, watches_files
 from ingest_pipelines.orchestration.site import Site
@@ -52,10 +51,6 @@ def build(site: Site) -> Definitions:
         assets=assets,
         sensors=sensors,
         schedules=schedules,
-        resources={
-            "site": site,
-            "handles": HandleIOManager(site.settings.spill),
-            "target": TargetIOManager(site),
-        },
-        executor=in_process_executor,
+        resources={"site": site, **io_managers(site)},
+        executor=executor_of(site.settings),
     )

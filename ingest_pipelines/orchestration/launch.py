@@ -75,7 +75,8 @@ def run_import(
     bound = site.project.require(name)
     item = _choose(site, bound, item_key, file, kind)
     project = replace(site.project, imports={name: bound}, broken={})
-    site = replace(site, project=project, watch=on_stage or site.watch, _by_graph={})
+    settings = replace(site.settings, executor="in_process")  # a person waits for this process
+    site = replace(site, settings=settings, project=project, watch=on_stage or site.watch, _by_graph={})
     job = build(site).resolve_implicit_global_asset_job_def()
     key = str(item.key)
     instance.add_dynamic_partitions(partitions_name(bound), [key])

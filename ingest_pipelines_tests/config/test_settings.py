@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -14,8 +15,8 @@ from ingest_pipelines_tests.config.projects import RIGHT, write_project
 
 @pytest.fixture(autouse=True)
 def _bare_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for name in ("INGEST_HOME", "INGEST_STATE", "INGEST_DATABASE_URL", "INGEST_DAGSTER_URL", "INGEST_LOCK_TIMEOUT"):
-        monkeypatch.delenv(name, raising=False)
+    for name in [name for name in os.environ if name.startswith("INGEST_")]:
+        monkeypatch.delenv(name)
     monkeypatch.setenv("VENDOR_PW", "x")
     monkeypatch.chdir(tmp_path)
 
@@ -77,3 +78,71 @@ def test_a_mistyped_import_names_the_nearest(tmp_path: Path) -> None:
     with pytest.raises(UsageError) as raised:
         read_project(write_project(tmp_path, RIGHT)).require("loyalti")
     assert raised.value.hint == "did you mean 'loyalty'?"
+
+
+def test_a_database_url_may_stand_in_a_file_as_containers_get_their_secrets(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    secret = tmp_path / "url"
+    secret.write_text("postgresql://loader:hunter2@db/crm\n")
+    monkeypatch.setenv("INGEST_DATABASE_URL_FILE", str(secret))
+    assert read_settings().database_url == "postgresql://loader:hunter2@db/crm"
+    monkeypatch.setenv("INGEST_DATABASE_URL", "postgresql://elsewhere")
+    with pytest.raises(ConfigError, match="INGEST_DATABASE_URL and INGEST_DATABASE_URL_FILE are both set"):
+        read_settings()
+
+
+def test_a_secrets_file_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("INGEST_DAGSTER_URL_FILE", str(tmp_path / "nowhere"))
+    with pytest.raises(ConfigError, match=r"INGEST_DAGSTER_URL_FILE: .*/nowhere cannot be read: No such file"):
+        read_settings()
+
+
+def test_a_shared_folder_holds_spool_and_spill(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("INGEST_SPILL_URI", "file:///shared/in%20gest")
+    settings = read_settings()
+    assert (settings.spool, settings.spill) == (Path("/shared/in gest/spool"), Path("/shared/in gest/spill"))
+
+
+def test_a_bucket_leaves_spool_and_spill_on_the_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("INGEST_SPILL_URI", "s3://bucket/prefix?region=eu-west-2")
+    settings = read_settings()
+    assert settings.remote_spill == "s3://bucket/prefix?region=eu-west-2"
+    assert settings.spill == tmp_path / ".ingest" / "spill"
+
+
+@pytest.mark.parametrize(
+    "uri", ["/shared", "file://host/shared", "file:shared", "https://bucket", "s3://", "hdfs://x/y"]
+)
+def test_a_spill_that_is_neither_folder_nor_bucket_is_a_config_error(monkeypatch: pytest.MonkeyPatch, uri: str) -> None:
+    monkeypatch.setenv("INGEST_SPILL_URI", uri)
+    with pytest.raises(ConfigError, match=r"INGEST_SPILL_URI: .* is neither a folder nor a bucket"):
+        read_settings()
+
+
+def test_credentials_in_the_spills_address_are_refused_and_not_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("INGEST_SPILL_URI", "s3://key:hunter2@bucket/prefix")
+    with pytest.raises(ConfigError) as raised:
+        read_settings()
+    assert "hunter2" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("executor", "problem"),
+    [("selery", "there is no executor 'selery'"), ("celery", "names no place"), ("k8s", "names no place")],
+)
+def test_an_executor_that_cannot_work_is_a_config_error(
+    monkeypatch: pytest.MonkeyPatch, executor: str, problem: str
+) -> None:
+    monkeypatch.setenv("INGEST_EXECUTOR", executor)
+    with pytest.raises(ConfigError, match=problem):
+        read_settings()
+
+
+def test_celery_without_a_broker_is_a_config_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("INGEST_EXECUTOR", "celery")
+    monkeypatch.setenv("INGEST_SPILL_URI", "file:///shared")
+    with pytest.raises(ConfigError, match="INGEST_CELERY_BROKER names no broker"):
+        read_settings()
+    monkeypatch.setenv("INGEST_CELERY_BROKER", "redis://:hunter2@redis/0")
+    assert "hunter2" not in repr(read_settings())

@@ -20,7 +20,7 @@ import psycopg
 import pymysql
 import pytest
 
-from ingest_pipelines_tests.servers import clickhouse, gcs, hive, mssql, mysql, oracle, s3, smtp, snowflake
+from ingest_pipelines_tests.servers import clickhouse, gcs, hive, mssql, mysql, oracle, redis, s3, smtp, snowflake
 from ingest_pipelines_tests.servers.cut_proxy import CutProxy, Fault
 from ingest_pipelines_tests.servers.sftp import SftpServer
 
@@ -236,6 +236,20 @@ def test_the_oracle_stand_in_convinces_the_thin_driver(oracle_schema: oracle.Ora
     elsewhere = dataclasses.replace(oracle_schema.server, service="NOWHERE")
     with pytest.raises(oracledb.OperationalError, match=r"DPY-6001|ORA-12514"):
         dataclasses.replace(oracle_schema, server=elsewhere).connect()
+
+
+def test_redis_keeps_what_those_with_the_password_put(redis_server: redis.RedisServer) -> None:
+    from redis import Redis
+    from redis.exceptions import AuthenticationError
+
+    with Redis.from_url(redis_server.url(15)) as client:
+        client.set("key", "value")
+        assert client.get("key") == b"value"
+    with (
+        Redis.from_url(dataclasses.replace(redis_server, password="wrong").url()) as client,
+        pytest.raises(AuthenticationError),
+    ):
+        client.ping()
 
 
 def test_smtp_takes_letters_from_those_who_log_in(smtp_server: smtp.SmtpServer) -> None:
