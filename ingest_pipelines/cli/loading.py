@@ -16,9 +16,11 @@ import typer
 from ingest_pipelines.cli import screen
 from ingest_pipelines.cli.naming import ImportName, Json
 from ingest_pipelines.cli.reports import COUNTS, item_name, load_json
-from ingest_pipelines.errors import UsageError
+from ingest_pipelines.errors import IngestError, UsageError
 
 if TYPE_CHECKING:
+    import psycopg
+
     from ingest_pipelines.config import BoundImport, Settings
     from ingest_pipelines.ledger import Load
     from ingest_pipelines.model import Counts, RejectSample
@@ -34,31 +36,51 @@ def run(
         str | None, typer.Option("--item", metavar="ITEM", help="Apply this known item again, such as a failed one.")
     ] = None,
     file: Annotated[Path | None, typer.Option("--file", metavar="F", help="Load this local file.")] = None,
+    failed: Annotated[
+        bool, typer.Option("--failed", help="Apply every item again whose last load failed or was refused, in order.")
+    ] = False,
     force: Annotated[
         bool, typer.Option("--force", help="Apply it although it is older, far smaller, or nothing new; recorded.")
     ] = False,
     json: Json = False,
 ) -> None:
     """Load an import's newest file, or the one you name, and report every row."""
-    if item is not None and file is not None:
-        raise UsageError("--item and --file each name what to load", hint="give one of them")
+    if sum((item is not None, file is not None, failed)) > 1:
+        raise UsageError("--item, --file and --failed each name what to load", hint="give one of them")
     from ingest_pipelines import ledger
     from ingest_pipelines.config import read_project, read_settings
 
     settings = read_settings()
     project = read_project(settings.home)
     bound = project.require(name)
+    loads: list[Load] = []
+    error: IngestError | None = None
     with launcher(settings, project) as launch, screen.progress(name) as show:
-        outcome = launch(name, item_key=item, file=file, forced=force, on_stage=show)
         with launch.site.target.session() as connection:
-            loads = ledger.loads_of_run(connection, outcome.run_id)
+            items = _failed_items(connection, name) if failed else [item]
+        if not items:
+            screen.note(f"import {name}: no item has failed; there is nothing to run again")
+        for each in items:
+            outcome = launch(name, item_key=each, file=file, forced=force, on_stage=show)
+            with launch.site.target.session() as connection:
+                done = ledger.loads_of_run(connection, outcome.run_id)
+            loads += done
+            for load in () if json else done:
+                print_load(load, outcome.report.samples if outcome.report else (), bound)
+            error = error or outcome.error
     if json:
         screen.as_json([load_json(load) for load in loads])
-    else:
-        for load in loads:
-            print_load(load, outcome.report.samples if outcome.report else (), bound)
-    if outcome.error is not None:
-        raise outcome.error
+    if error is not None:
+        raise error
+
+
+def _failed_items(connection: psycopg.Connection, name: str) -> list[str | None]:
+    """Keys of the items without a committed load whose last one failed or was refused, oldest first."""
+    from ingest_pipelines import ledger
+
+    failed = [each for status in ("failed", "refused") for each in ledger.list_items(connection, name, status=status)]
+    failed.sort(key=lambda each: (each.modified_at is None, each.modified_at, each.serial or -1, each.key))
+    return [each.key for each in failed]
 
 
 class Launcher:
@@ -79,10 +101,12 @@ class Launcher:
 def launcher(settings: Settings, project: Any) -> Iterator[Launcher]:
     """A launcher for the project; Dagster's own log stays in its run storage and off the terminal."""
     logging.getLogger("dagster").setLevel(logging.CRITICAL)
+    logging.getLogger().addHandler(logging.NullHandler())  # else Python prints libraries' warnings by itself
     from ingest_pipelines.orchestration.instance import open_instance
     from ingest_pipelines.orchestration.site import Site
 
     site = Site(settings, project)
+    _ = site.target  # says first, and in words, if there is no database to load into
     with contextlib.closing(_Disposable(open_instance(settings))) as held:
         yield Launcher(site, held.instance)
 

@@ -55,10 +55,10 @@ CUSTOMER_FEED = Feed(
     "customers",
     "customers/Customers",
     (
-        "CustomerID", "Email", "FirstName", "LastName", "BirthDate", "Address", "City", "Country", "RegisteredOn",
-        "HomeStore", "LifetimeValue",
+        "CustomerID", "Email", "Phone", "FirstName", "LastName", "BirthDate", "Address", "City", "Country",
+        "RegisteredOn", "HomeStore", "LifetimeValue",
     ),
-    (0, 1, 2, 3, 4, 6, 7, 8, 9, 10),
+    (0, 1, 2, 3, 4, 5, 7, 8, 9, 10, 11),
     adds=True,
 )  # fmt: skip
 LOYALTY_FEED = Feed(
@@ -73,7 +73,7 @@ LOYALTY_FEED = Feed(
 MARKETING_FEED = Feed(
     "marketing",
     "web/Preferences",
-    ("customer", "email_consent", "sms_consent", "consent_date", "favourite_category", "language"),
+    ("customer", "email_consent", "sms_consent", "consent_time", "favourite_category", "language"),
     (0, 1, 2, 3, 4, 5),
     adds=False,
 )
@@ -152,7 +152,8 @@ def _customers(chance: random.Random, count: int, first: int = 1) -> list[Row]:
     numbers = range(first, first + count)
     return [
         [
-            f"C{number:07d}", f"{_plain(name)}.{_plain(surname)}{number}@{host}", name, surname, birth,
+            f"C{number:07d}", f"{_plain(name)}.{_plain(surname)}{number}@{host}",
+            people.PHONES[country].format(number % 1000) if number % 5 else "", name, surname, birth,
             f"{number % 190 + 1} {street}" + ("\nFlat 2" if number % 17 == 0 else ""), town, country, since,
             f"{number * 7 % 60 + 1:04d}", value if number % 11 else "",
         ]
@@ -165,14 +166,22 @@ def _customers(chance: random.Random, count: int, first: int = 1) -> list[Row]:
 def _loyalty(chance: random.Random, master: list[Row]) -> list[Row]:
     """Nine customers of ten are members; some members are of a till's own making and nobody knows them."""
     members = [row for row in master if int(row[0][1:]) % 10]
-    tiers = chance.choices(people.TIERS, weights=(70, 22, 8), k=len(members))
+    tiers = chance.choices(range(3), weights=(70, 22, 8), k=len(members))
     points = [str(int(chance.expovariate(1 / 900))) for _ in members]
     until = _dates(chance, len(members), date(2025, 6, 30), date(2026, 12, 31))
     known = [
-        [row[0], f"T{index % 240:03d}", tier, balance, row[8], end]
+        # the old tills write a tier by its number
+        [
+            row[0],
+            f"T{index % 240:03d}",
+            str(tier + 1) if index % 240 > 200 else people.TIERS[tier],
+            balance,
+            row[9],
+            end,
+        ]
         for index, (row, tier, balance, end) in enumerate(zip(members, tiers, points, until, strict=True))
     ]
-    strangers = [[f"T{index:07d}", "T900", "Bronze", "0", "2025-03-01", ""] for index in range(len(master) // 50)]
+    strangers = [[f"C9{index:06d}", "T900", "Bronze", "0", "2025-03-01", ""] for index in range(len(master) // 50)]
     return known + strangers
 
 
@@ -180,12 +189,14 @@ def _marketing(chance: random.Random, master: list[Row]) -> list[Row]:
     said = [row for row in master if int(row[0][1:]) % 7]
     mail = chance.choices(("yes", "no"), weights=(6, 4), k=len(said))
     text = chance.choices(("true", "false", ""), weights=(3, 6, 1), k=len(said))
-    when = _dates(chance, len(said), date(2018, 5, 25), TODAY)
+    days = _dates(chance, len(said), date(2018, 5, 25), TODAY)
+    hours = chance.choices(range(8, 22), k=len(said))  # in the day: no clock change lies there
+    when = [f"{day}T{hour:02d}:30:00{'' if hour % 2 else '+00:00'}" for day, hour in zip(days, hours, strict=True)]
     likes = chance.choices((*people.CATEGORIES, ""), k=len(said))
     speaks = chance.choices(people.LANGUAGES, k=len(said))
     return [
-        [row[0], by_mail, by_text, day, like, language]
-        for row, by_mail, by_text, day, like, language in zip(said, mail, text, when, likes, speaks, strict=True)
+        [row[0], by_mail, by_text, time, like, language]
+        for row, by_mail, by_text, time, like, language in zip(said, mail, text, when, likes, speaks, strict=True)
     ]
 
 
@@ -210,8 +221,8 @@ def _change(chance: random.Random, rows: list[Row], count: int, change: Callable
 
 
 def _move_house(row: Row, chance: random.Random) -> Row:
-    town, country = chance.choice([each for each in people.TOWNS if each[0] != row[6]])
-    return [*row[:5], f"{chance.randrange(1, 190)} {chance.choice(people.STREETS)}", town, country, *row[8:]]
+    town, country = chance.choice([each for each in people.TOWNS if each[0] != row[7]])
+    return [*row[:6], f"{chance.randrange(1, 190)} {chance.choice(people.STREETS)}", town, country, *row[9:]]
 
 
 def _earn_points(row: Row, chance: random.Random) -> Row:
@@ -220,7 +231,7 @@ def _earn_points(row: Row, chance: random.Random) -> Row:
 
 def _withdraw_consent(row: Row, chance: random.Random) -> Row:
     """The preference is cleared, the consent turned round."""
-    return [row[0], "no" if row[1] == "yes" else "yes", row[2], TODAY.isoformat(), "", row[5]]
+    return [row[0], "no" if row[1] == "yes" else "yes", row[2], f"{TODAY}T18:00:00Z", "", row[5]]
 
 
 # Defects
@@ -249,16 +260,21 @@ _DUPLICATE = "duplicate_key"
 _CUSTOMER_DEFECTS = (
     Defect(15, ("missing_key",), 0, ("",)),
     Defect(50, (_DUPLICATE,), 0, ()),
-    Defect(20, ("too_long",), 3, ("Wolfeschlegelsteinhausenbergerdorff-" * 2, "x" * 61)),
-    Defect(12, ("date_too_early",), 4, ("1752-12-31", "0001-01-01", "1066-10-14")),
-    Defect(20, ("default_date",), 4, ("1900-01-01",)),
-    Defect(10, ("default_date",), 8, ("1989-01-01",)),
-    Defect(12, ("unsupported_character",), 2, ("Anna 🌸", "Tom 😎", "🎉")),
-    Defect(6, ("unsupported_character",), 6, ("Leeds\x07", "Le\x1beds")),
-    Defect(16, ("bad_date",), 4, ("31/12/1980", "2001-02-29", "unknown", "19800230")),
-    Defect(10, ("bad_decimal",), 10, ("12,50", "£40.00", "12.345", "n/a")),
+    Defect(20, ("too_long",), 4, ("Wolfeschlegelsteinhausenbergerdorff-" * 2, "x" * 61)),
+    Defect(12, ("date_too_early",), 5, ("1752-12-31", "0001-01-01", "1066-10-14")),
+    Defect(20, ("default_date",), 5, ("1900-01-01",)),
+    Defect(10, ("default_date",), 9, ("1989-01-01",)),
+    Defect(12, ("unsupported_character",), 3, ("Anna 🌸", "Tom 😎", "🎉")),
+    Defect(6, ("unsupported_character",), 7, ("Leeds\x07", "Le\x1beds")),
+    Defect(16, ("bad_date",), 5, ("31/12/1980", "2001-02-29", "unknown", "19800230")),
+    Defect(10, ("bad_decimal",), 11, ("12,50", "£40.00", "12.345", "n/a")),
+    Defect(4, ("below_min",), 11, ("-0.01", "-120.00")),
     Defect(22, ("bad_email",), 1, ("none", "anna@", "@example.com", "anna@@example.com", "anna at example.com")),
-    Defect(5, ("bad_email", "default_date"), 1, ("unknown",), also=(8, "1900-01-01")),
+    Defect(14, ("bad_phone",), 2, ("unknown", "12345", "+44 20", "call the shop")),
+    Defect(8, ("required",), 4, ("",)),
+    Defect(9, ("pattern",), 10, ("7", "12A4", "web")),
+    Defect(7, ("not_one_of",), 8, ("UK", "Ireland")),
+    Defect(5, ("bad_email", "default_date"), 1, ("unknown",), also=(9, "1900-01-01")),
 )
 
 _LOYALTY_DEFECTS = (
@@ -268,15 +284,17 @@ _LOYALTY_DEFECTS = (
     Defect(8, ("bad_date",), 5, ("31.12.2025", "2025-13-01", "never")),
     Defect(40, ("default_date",), 5, ("1900-01-01",)),
     Defect(4, ("date_too_early",), 4, ("1752-12-31",)),
-    Defect(9, ("too_long",), 2, ("Platinum Plus", "Bronze (new)")),
-    Defect(5, ("unsupported_character",), 2, ("Gold 🥇",)),
+    Defect(9, ("bad_enum",), 2, ("Platinum", "4", "Bronze (new)")),
+    Defect(5, ("below_min",), 3, ("-1", "-500")),
+    Defect(5, ("bad_enum", "unsupported_character"), 2, ("Gold 🥇",)),
 )
 
 _MARKETING_DEFECTS = (
     Defect(4, ("missing_key",), 0, ("",)),
     Defect(12, (_DUPLICATE,), 0, ()),
     Defect(30, ("bad_bool",), 1, ("maybe", "2", "on", "ja")),
-    Defect(12, ("bad_date",), 3, ("03/04/2024", "2024-4-1")),
+    # In London the clock skips the first of these half hours, and shows the second one twice.
+    Defect(12, ("bad_datetime",), 3, ("2024-03-31T01:30:00", "2024-10-27T01:30:00", "03/04/2024 10:00", "noon")),
     Defect(7, ("too_long",), 5, ("English (United Kingdom)",)),
     Defect(14, ("unsupported_character",), 4, ("shoes 👟", "outdoor ⛰🏕")),
 )

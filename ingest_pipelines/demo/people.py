@@ -27,6 +27,12 @@ STREETS = (
 
 MAIL_HOSTS = ("example.com", "example.org", "example.net", "mail.example.com", "post.example.org")
 
+PHONES = {
+    "GB": "020 7946 0{:03d}", "IE": "+353 1 912 3{:03d}", "FR": "+33 1 99 00 1{:03d}", "DE": "+49 30 23125 {:03d}",
+    "ES": "+34 911 234 {:03d}", "PL": "+48 22 123 4{:03d}",
+}  # fmt: skip
+"""Numbers that regulators keep free for fiction, where they do; British ones as the British write them."""
+
 TIERS = ("Bronze", "Silver", "Gold")
 
 CATEGORIES = (

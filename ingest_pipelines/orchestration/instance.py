@@ -7,8 +7,11 @@ from pathlib import Path
 from dagster import DagsterInstance
 from dagster._core.instance.ref import InstanceRef
 from dagster._core.storage.noop_compute_log_manager import NoOpComputeLogManager
+from dagster_postgres.utils import DagsterPostgresException
+from sqlalchemy.exc import SQLAlchemyError
 
 from ingest_pipelines.config import Settings
+from ingest_pipelines.errors import TargetUnavailable
 
 HERE = Path(__file__).parent
 LOCATION = "ingest_pipelines"
@@ -35,8 +38,16 @@ def open_instance(settings: Settings) -> DagsterInstance:
 
     What a run prints stays on the command's own terminal: to copy it into a file besides, Dagster would start four
     more processes.
+
+    Raises:
+        TargetUnavailable: the storage does not answer.
     """
     terminal = {"module": NoOpComputeLogManager.__module__, "class": NoOpComputeLogManager.__name__}
-    return DagsterInstance.from_ref(
-        InstanceRef.from_dir(str(dagster_home(settings)), overrides={"compute_logs": terminal})
-    )
+    try:
+        return DagsterInstance.from_ref(
+            InstanceRef.from_dir(str(dagster_home(settings)), overrides={"compute_logs": terminal})
+        )
+    except (DagsterPostgresException, SQLAlchemyError):  # without its text: that may hold the address
+        raise TargetUnavailable(
+            "Dagster's storage does not answer", hint="nothing ran; check INGEST_DAGSTER_URL, then run it again"
+        ) from None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import psycopg
 import pytest
 
@@ -44,10 +46,16 @@ def test_the_report_fits_80_columns_and_says_what_to_type_next(demo: Demo) -> No
     lines = answer.out.splitlines()
     own_path = [line for line in lines if ".ingest/demo" in line]
     assert max(len(line) for line in lines if line not in own_path) <= 80
-    assert "exact: all 474 planted defects were found, and nothing else" in lines
+    assert "exact: all 534 planted defects were found, and nothing else" in lines
     for command in ("ingest status", "ingest rejects list customers", "ingest up"):
         assert any(line.strip().startswith(command) for line in lines)
     assert answer.err == ""
+
+
+def test_the_readme_shows_what_the_demo_prints(demo: Demo) -> None:
+    readme = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
+    report = demo[1].out.partition(" and nothing else")[0]
+    assert report in readme
 
 
 def test_a_second_demo_touches_nothing_and_says_so(demo: Demo) -> None:

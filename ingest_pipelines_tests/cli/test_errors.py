@@ -45,6 +45,14 @@ def test_a_target_that_does_not_answer_is_exit_3_and_never_shows_its_password(te
         assert "secret-of-the-target" not in answer.out + answer.err
 
 
+def test_a_storage_of_dagster_that_does_not_answer_is_exit_3_too(starter: Terminal) -> None:
+    answer = starter.ingest("run", "loyalty", INGEST_DAGSTER_URL="postgresql://nobody:hidden@127.0.0.1:1/none")
+    assert answer.code == 3
+    assert answer.err == (
+        "error: Dagster's storage does not answer\n  nothing ran; check INGEST_DAGSTER_URL, then run it again\n"
+    )
+
+
 def test_debug_shows_where_in_the_code_an_error_came_from(terminal: Terminal) -> None:
     answer = terminal.ingest("--debug", "report", "loyalty", INGEST_HOME="nowhere")
     assert answer.code == 2
@@ -73,7 +81,7 @@ def test_a_good_import_runs_beside_a_broken_one(terminal: Terminal) -> None:
 def test_two_ways_to_say_what_to_load_is_one_too_many(terminal: Terminal) -> None:
     answer = terminal.ingest("run", "loyalty", "--item", "a", "--file", "b")
     assert answer.code == 2
-    assert "--item and --file each name what to load" in answer.err
+    assert "--item, --file and --failed each name what to load" in answer.err
 
 
 def test_a_file_or_item_that_is_not_there_is_named(demo: Demo) -> None:

@@ -231,3 +231,22 @@ def test_commands_for_one_target_leave_others_alone(postgres_url: str, project: 
     with fresh_database(postgres_url) as other:
         lines = project.ingest("status", "--json", INGEST_DATABASE_URL=other).json
         assert lines[0]["load"] is None
+
+
+def test_every_failed_item_runs_again_in_order(project: Terminal) -> None:
+    imports = project.folder / "imports" / "loyalty.yaml"
+    text = imports.read_text()
+    assert "no item has failed" in project.ingest("run", "loyalty", "--failed").err
+    imports.write_text(text.replace("max_rows: 100", "max_rows: 0"))
+    for number, key in ((1, "5001"), (2, "5002")):
+        file = project.folder / f"bad_{number}.csv"
+        rows = "".join(f"{key}{n},a@example.com,Gold,{n},2020-01-01\n" for n in range(4))
+        file.write_text(f"CID,Email,Tier,Points,Joined\n{rows}{key},b@example.com,Gold,x,2020-01-01\n")
+        failed = project.ingest("run", "loyalty", "--file", file, "--json")
+        assert failed.code == 4
+        assert failed.json[0]["status"] == "failed"
+    imports.write_text(text)
+    loads = project.ingest("run", "loyalty", "--failed", "--json").json
+    assert [(load["status"], load["inserted"], load["rejected"]) for load in loads] == [("committed", 4, 1)] * 2
+    assert ["bad_1.csv" in load["item"] for load in loads] == [True, False]
+    assert "no item has failed" in project.ingest("run", "loyalty", "--failed").err

@@ -44,7 +44,8 @@ def test_every_feed_has_some_twenty_thousand_rows(made: list[Delivery]) -> None:
 def test_every_kind_of_defect_is_planted(made: list[Delivery]) -> None:
     assert set().union(*(each.codes for each in made)) == {
         "missing_key", "duplicate_key", "too_long", "date_too_early", "default_date", "unsupported_character",
-        "bad_date", "bad_int", "bad_decimal", "bad_bool", "bad_email",
+        "bad_date", "bad_datetime", "bad_int", "bad_decimal", "bad_bool", "bad_email", "bad_phone", "bad_enum",
+        "below_min", "required", "pattern", "not_one_of",
     }  # fmt: skip
 
 
