@@ -8,6 +8,7 @@ import hashlib
 import os
 import tempfile
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
@@ -28,8 +29,8 @@ FREE_EXPANSION = 1 << 20
 class Readable(Protocol):
     """The part of a file source that landing needs."""
 
-    def stat(self, path: str) -> SourceFile:
-        """The file as it is now."""
+    def stat(self, path: str, version: str = "") -> SourceFile:
+        """The file as it is now, or as it was in `version` where the source still has that."""
         ...
 
     def read(self, path: str, offset: int = 0, version: str = "") -> Iterator[bytes]:
@@ -49,7 +50,7 @@ def land_file(item: Item, source: Readable, spool: Path, limits: Limits) -> Land
         ItemRefused: above `max_bytes` or `max_expansion`, or compressed data that is damaged.
         SourceUnavailable (retryable): the source broke off, and resuming did not help.
     """
-    before = source.stat(item.path)
+    before = source.stat(item.path, item.version)
     _same_as_listed(item, before)
     if before.size > limits.max_bytes:
         raise _too_large(item, limits)
@@ -81,8 +82,7 @@ def _land(
                 spooled.write(piece, received if gunzip else 0)
         if gunzip:
             gunzip.finish()
-    after = source.stat(item.path)
-    if (after.size, after.modified_at, after.version) != (before.size, before.modified_at, before.version):
+    if _state(source.stat(item.path, before.version)) != _state(before):
         raise _changed(item)
     if ending == ".zip":
         archive = spooled
@@ -158,15 +158,19 @@ def _resumed(item: Item, before: SourceFile, source: Readable) -> Iterator[bytes
             if idle > 1 or resumes > RESUMES:
                 raise
         with contextlib.suppress(SourceUnavailable):
-            now = source.stat(item.path)
-            if (now.size, now.modified_at, now.version) != (before.size, before.modified_at, before.version):
+            if _state(source.stat(item.path, before.version)) != _state(before):
                 raise _changed(item)
 
 
+def _state(file: SourceFile) -> tuple[int, str | datetime]:
+    """What tells two states of a file apart: its version says more than its time."""
+    return file.size, file.version or file.modified_at
+
+
 def _same_as_listed(item: Item, now: SourceFile) -> None:
-    known = (item.size, item.modified_at, item.version or None)
-    found = (now.size, now.modified_at, now.version or None)
-    if any(was is not None and was != is_now for was, is_now in zip(known, found, strict=True)):
+    size, state = _state(now)
+    known = item.version or item.modified_at
+    if item.size not in {None, size} or known not in {None, state}:
         raise ItemGone(
             f"{item.uri}: the file was replaced since it was listed as {item.key}",
             hint=f"its new version is an item of its own: ingest run {item.import_name}",

@@ -15,7 +15,7 @@ from ingest_pipelines.config.connections import CsvConnection
 from ingest_pipelines.errors import IngestError, ItemChanged, ItemGone, SourceDenied, SourceUnavailable, shown
 from ingest_pipelines.model import SourceFile
 from ingest_pipelines.sources.base import CHUNK, Listing, Step
-from ingest_pipelines.sources.files import MAX_FOLDERS, address, segments, visible
+from ingest_pipelines.sources.files import MAX_FOLDERS, address, archive_names, segments, visible
 
 
 class CsvDirectory:
@@ -38,17 +38,17 @@ class CsvDirectory:
         """`file:///directory/path`."""
         return address("file", "", f"{self._root.as_posix()}/{path}")
 
-    def listing(self, folder: str = "") -> Listing:
+    def listing(self, folder: str = "", *, nested: bool = True) -> Listing:
         """The visible files under `folder`; sub-folders that can't be read are an error, not an empty folder."""
         parts = segments(folder.strip("/")) if folder.strip("/") else ()
         files: list[SourceFile] = []
         try:
-            too_deep = self._collect(self._root.joinpath(*parts), parts, files)
+            too_deep = self._collect(self._root.joinpath(*parts), parts, files, nested)
         except OSError as error:
             raise _explained(error, self._root.joinpath(*parts), folder=True) from None
         return Listing(tuple(sorted(files, key=lambda file: file.path)), too_deep)
 
-    def _collect(self, folder: Path, parts: tuple[str, ...], files: list[SourceFile]) -> int:
+    def _collect(self, folder: Path, parts: tuple[str, ...], files: list[SourceFile], nested: bool) -> int:
         too_deep = 0
         with os.scandir(folder) as found:
             entries = [entry for entry in found if visible(entry.name) and not entry.is_symlink()]
@@ -56,14 +56,14 @@ class CsvDirectory:
             below = (*parts, entry.name)
             with contextlib.suppress(FileNotFoundError):  # deleted since the folder was read
                 if entry.is_dir(follow_symlinks=False):
-                    too_deep += self._collect(Path(entry.path), below, files)
+                    too_deep += self._collect(Path(entry.path), below, files, nested) if nested else 0
                 elif entry.is_file(follow_symlinks=False) and len(parts) > MAX_FOLDERS:
                     too_deep += 1
                 elif entry.is_file(follow_symlinks=False):
                     files.append(_facts("/".join(below), entry.stat(follow_symlinks=False)))
         return too_deep
 
-    def stat(self, path: str) -> SourceFile:
+    def stat(self, path: str, version: str = "") -> SourceFile:
         """The file as it is now."""
         local = self._local(path)
         try:
@@ -95,7 +95,7 @@ class CsvDirectory:
             found = self.stat(path)
             if expected is not None and (found.size, found.modified_at) != (expected.size, expected.modified_at):
                 raise ItemChanged(f"{self.uri(path)} was replaced after it was loaded; it stays where it is")
-            for candidate in (name, f"{found.modified_at:%Y-%m-%dT%H-%M-%S-%f}Z_{name}"):
+            for candidate in archive_names(found):
                 if not (target / candidate).exists():
                     local.rename(target / candidate)
                     return
@@ -136,11 +136,11 @@ class Upload:
         """`file:///path`."""
         return address("file", "", self._path.as_posix())
 
-    def listing(self, folder: str = "") -> Listing:
+    def listing(self, folder: str = "", *, nested: bool = True) -> Listing:
         """The file alone."""
         return Listing((self.stat(),))
 
-    def stat(self, path: str = "") -> SourceFile:
+    def stat(self, path: str = "", version: str = "") -> SourceFile:
         """The file as it is now."""
         try:
             found = self._path.stat()

@@ -49,7 +49,10 @@ def visible(name: str) -> bool:
 
 
 def listing_of(files: Iterable[SourceFile]) -> Listing:
-    """The listing of a flat store: visible files sorted by path, deeper ones counted."""
+    """The listing of a flat store: visible files sorted by path, deeper ones counted, other keys left out.
+
+    Keys with empty, `.` or `..` segments are no paths of files.
+    """
     kept: list[SourceFile] = []
     too_deep = 0
     for file in files:
@@ -73,6 +76,23 @@ def segments(path: str) -> tuple[str, ...]:
     if any(part in {"", ".", ".."} or "\0" in part for part in parts):
         raise ItemGone(f"there is no file '{shown(path)}'", hint="paths are relative to the connection, without '..'")
     return parts
+
+
+def object_key(prefix: str, path: str) -> str:
+    """The key of an object in a flat store: the connection's prefix, then the file's path."""
+    return "/".join(part for part in (prefix.strip("/"), *segments(path)) if part)
+
+
+def folder_prefix(prefix: str, folder: str) -> str:
+    """How the keys of all objects in a folder of a flat store begin."""
+    below = segments(folder.strip("/")) if folder.strip("/") else ()
+    return "".join(f"{part}/" for part in (prefix.strip("/"), *below) if part)
+
+
+def archive_names(file: SourceFile) -> tuple[str, str]:
+    """The file's name in an archive, and the one it gets when that is taken."""
+    name = file.path.rpartition("/")[2]
+    return name, f"{file.modified_at.astimezone(UTC):%Y-%m-%dT%H-%M-%S-%f}Z_{name}"
 
 
 def address(scheme: str, place: str, path: str) -> str:

@@ -26,7 +26,7 @@ from ingest_pipelines.errors import (
 )
 from ingest_pipelines.model import SourceFile
 from ingest_pipelines.sources.base import Listing, Step
-from ingest_pipelines.sources.files import MAX_FOLDERS, address, segments, visible
+from ingest_pipelines.sources.files import MAX_FOLDERS, address, archive_names, segments, visible
 
 if TYPE_CHECKING:
     import paramiko
@@ -62,14 +62,14 @@ class Sftp:
         """`sftp://host:port/root/path`."""
         return address("sftp", self._place, posixpath.normpath(posixpath.join("/", self._connection.root, path)))
 
-    def listing(self, folder: str = "") -> Listing:
+    def listing(self, folder: str = "", *, nested: bool = True) -> Listing:
         """The visible files under `folder`. Links are not followed."""
         parts = segments(folder.strip("/")) if folder.strip("/") else ()
         files: list[SourceFile] = []
-        too_deep = self._collect(parts, files)
+        too_deep = self._collect(parts, files, nested)
         return Listing(tuple(sorted(files, key=lambda file: file.path)), too_deep)
 
-    def _collect(self, parts: tuple[str, ...], files: list[SourceFile]) -> int:
+    def _collect(self, parts: tuple[str, ...], files: list[SourceFile], nested: bool) -> int:
         too_deep = 0
         from ingest_pipelines.sources import sftp_protocol
 
@@ -80,14 +80,14 @@ class Sftp:
             if not visible(name):
                 continue
             if modes.S_ISDIR(mode):
-                too_deep += self._collect((*parts, name), files)
+                too_deep += self._collect((*parts, name), files, nested) if nested else 0
             elif modes.S_ISREG(mode) and len(parts) > MAX_FOLDERS:
                 too_deep += 1
             elif modes.S_ISREG(mode):
                 files.append(_facts("/".join((*parts, name)), found))
         return too_deep
 
-    def stat(self, path: str) -> SourceFile:
+    def stat(self, path: str, version: str = "") -> SourceFile:
         """The file as it is now."""
         remote = self._remote(path, file=True)
         with self._answering(path):
@@ -116,7 +116,7 @@ class Sftp:
         if expected is not None and (found.size, found.modified_at) != (expected.size, expected.modified_at):
             raise ItemChanged(f"{self.uri(path)} was replaced after it was loaded; it stays where it is")
         with self._answering(path):
-            for candidate in (name, f"{found.modified_at:%Y-%m-%dT%H-%M-%SZ}_{name}"):
+            for candidate in archive_names(found):
                 if not self._exists(posixpath.join(target, candidate)):
                     self._connected().rename(remote, posixpath.join(target, candidate))
                     return

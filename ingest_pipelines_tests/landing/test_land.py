@@ -141,7 +141,7 @@ class Flaky:
         self.offsets: list[int] = []
         self.state = SourceFile("a.csv", len(CSV), NOW)
 
-    def stat(self, path: str) -> SourceFile:
+    def stat(self, path: str, version: str = "") -> SourceFile:
         return self.state
 
     def read(self, path: str, offset: int = 0, version: str = "") -> Iterator[bytes]:
@@ -175,7 +175,7 @@ def test_a_file_that_changed_before_the_resume_is_not_patched_together(tmp_path:
     source = Flaky([1000])
     first = source.state
 
-    def changed(path: str) -> SourceFile:
+    def changed(path: str, version: str = "") -> SourceFile:
         return first if not source.offsets else replace(first, modified_at=datetime.now(UTC))
 
     source.stat = changed  # type: ignore[method-assign]  # the second look sees another file
@@ -194,14 +194,30 @@ def test_fewer_bytes_than_announced_are_never_a_whole_file(tmp_path: Path) -> No
         land_file(ITEM, Flaky([], CSV[:-5]), tmp_path, Limits())
 
 
-@pytest.mark.parametrize("change", [{"size": 1}, {"modified_at": datetime(2026, 11, 21, tzinfo=UTC)}, {"version": "x"}])
-def test_an_item_is_the_file_that_was_listed_and_no_other(change: dict[str, object], tmp_path: Path) -> None:
+OTHER_TIME = datetime(2026, 11, 21, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("item", "file"),
+    [
+        (replace(ITEM, size=1), {}),
+        (replace(ITEM, modified_at=OTHER_TIME), {}),
+        (replace(ITEM, version="v1"), {"version": "v2"}),
+        (replace(ITEM, version="v1", size=1), {"version": "v1"}),
+    ],
+)
+def test_an_item_is_the_file_that_was_listed_and_no_other(item: Item, file: dict[str, str], tmp_path: Path) -> None:
     source = Flaky([])
-    source.state = replace(source.state, version="v")
-    item = replace(ITEM, version="v")
-    assert land_file(item, source, tmp_path, Limits()).content_sha256
+    source.state = replace(source.state, **file)  # type: ignore[arg-type]  # fields by name
     with pytest.raises(ItemGone, match="replaced since it was listed"):
-        land_file(replace(item, **change), source, tmp_path, Limits())  # type: ignore[arg-type]  # fields by name
+        land_file(item, source, tmp_path, Limits())
+
+
+def test_a_version_says_more_than_a_time(tmp_path: Path) -> None:
+    source = Flaky([])
+    source.state = replace(source.state, version="v1")
+    item = replace(ITEM, version="v1", modified_at=OTHER_TIME)
+    assert land_file(item, source, tmp_path, Limits()).path.read_bytes() == CSV
 
 
 def test_a_full_disk_is_retryable_and_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
-from ingest_pipelines_tests.servers.fleet import Fleet, Launched, answers
+from ingest_pipelines_tests.servers.fleet import Fleet, Launched, ServerDown, answers
 
 if TYPE_CHECKING:
     from botocore.client import BaseClient
@@ -23,6 +24,7 @@ class S3Server:
 
     endpoint_url: str
     port: int
+    filer_port: int
     access_key_id: str = "tests"
     secret_access_key: str = "tests-secret"
     outsider_access_key_id: str = "outsider"
@@ -51,6 +53,17 @@ class Bucket:
         """The object is there."""
         self.server.client().put_object(Bucket=self.name, Key=key, Body=content)
 
+    def put_many(self, keys: Iterable[str], content: bytes) -> None:
+        """All the objects are there: through the server's own back door, five times as fast."""
+        connection = HTTPConnection("127.0.0.1", self.server.filer_port)
+        with closing(connection):
+            for key in keys:
+                connection.request("PUT", f"/buckets/{self.name}/{key}", content)
+                answer = connection.getresponse()
+                answer.read()
+                if answer.status >= 300:
+                    raise ServerDown(f"the filer answers {answer.status} to a PUT")
+
 
 def launch(fleet: Fleet, folder: Path) -> Launched:
     """The server takes requests."""
@@ -60,7 +73,7 @@ def launch(fleet: Fleet, folder: Path) -> Launched:
         for role in ("s3", "master", "volume", "filer", "admin")
         for name in (f"{role}.port", f"{role}.port.grpc")
     }
-    server = S3Server(f"http://127.0.0.1:{ports['s3.port']}", ports["s3.port"])
+    server = S3Server(f"http://127.0.0.1:{ports['s3.port']}", ports["s3.port"], ports["filer.port"])
     users = [
         _user(server.access_key_id, server.secret_access_key, ["Admin", "Read", "Write", "List", "Tagging"]),
         _user(server.outsider_access_key_id, server.outsider_secret_access_key, ["Read:elsewhere", "List:elsewhere"]),
@@ -85,8 +98,10 @@ def fresh_bucket(server: S3Server) -> Iterator[Bucket]:
     client.create_bucket(Bucket=name)
     yield Bucket(server, name)
     for page in client.get_paginator("list_object_versions").paginate(Bucket=name):
-        for found in page.get("Versions", []) + page.get("DeleteMarkers", []):
-            client.delete_object(Bucket=name, Key=found["Key"], VersionId=found["VersionId"])
+        found = page.get("Versions", []) + page.get("DeleteMarkers", [])
+        if found:
+            objects = [{"Key": each["Key"], "VersionId": each["VersionId"]} for each in found]
+            client.delete_objects(Bucket=name, Delete={"Objects": objects, "Quiet": True})
     client.delete_bucket(Bucket=name)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,7 @@ class LocalPlace:
     """A directory."""
 
     secrets = ()
+    unkept: frozenset[str] = frozenset()
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -31,6 +33,10 @@ class LocalPlace:
     def put(self, path: str, content: bytes) -> None:
         (self.folder / path).parent.mkdir(parents=True, exist_ok=True)
         (self.folder / path).write_bytes(content)
+
+    def put_many(self, paths: Iterable[str], content: bytes) -> None:
+        for path in paths:
+            self.put(path, content)
 
     def get(self, path: str) -> bytes | None:
         return (self.folder / path).read_bytes() if (self.folder / path).exists() else None

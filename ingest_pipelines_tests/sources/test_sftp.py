@@ -6,6 +6,7 @@ import dataclasses
 import os
 import shutil
 import subprocess
+from collections.abc import Iterable
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -24,6 +25,8 @@ OTHER_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIBBBBBBBBBBBBBBBBBBBBBBBBBBBBBB
 
 class SftpPlace:
     """A folder of the SFTP server, which tests also see as a local one."""
+
+    unkept: frozenset[str] = frozenset()
 
     def __init__(self, server: SftpServer, folder: Path, secrets_in: Path) -> None:
         self.server, self.folder, self._secrets_in = server, folder, secrets_in
@@ -61,6 +64,10 @@ class SftpPlace:
         while file != self.folder:  # as the account would have made it
             shutil.chown(file, self.server.username)
             file = file.parent
+
+    def put_many(self, paths: Iterable[str], content: bytes) -> None:
+        for path in paths:
+            self.put(path, content)
 
     def get(self, path: str) -> bytes | None:
         return (self.folder / path).read_bytes() if (self.folder / path).exists() else None

@@ -1,0 +1,295 @@
+"""Objects in a Google Cloud Storage bucket, seen as files in folders."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Self
+
+from ingest_pipelines.config.connections import GcsConnection
+from ingest_pipelines.errors import (
+    IngestError,
+    InternalError,
+    ItemChanged,
+    ItemGone,
+    SourceDenied,
+    SourceUnavailable,
+    shown,
+)
+from ingest_pipelines.model import SourceFile
+from ingest_pipelines.sources.base import CHUNK, Listing, Step
+from ingest_pipelines.sources.files import address, archive_names, folder_prefix, listing_of, object_key
+
+if TYPE_CHECKING:
+    from google.cloud import storage
+
+STRETCH = 16 * CHUNK
+"""Bytes of one request. An answer is checked and tried again as a whole, so it must fit into memory."""
+
+MAX_KEY_BYTES = 1024
+"""Google's limit for an object's name."""
+
+_FIELDS = "items(name,size,updated,generation),nextPageToken"
+
+STEPS = ("resolve", "connect", "login", "permission", "folder", "listing")
+
+
+class Gcs:
+    """A bucket. A file's version is its generation; a bucket that keeps old ones still gives them by it."""
+
+    def __init__(self, connection: GcsConnection) -> None:
+        self._connection = connection
+        self._place = f"gs://{connection.bucket}"
+        self._client: storage.Client | None = None
+
+    def __enter__(self) -> Self:
+        with self._answering(""):
+            self._open()
+        return self
+
+    def _open(self) -> None:
+        from google.cloud import storage
+
+        given = self._connection
+        credentials, project = self._credentials()
+        self._client = storage.Client(
+            project=given.project or project or "none",
+            credentials=credentials,
+            client_options={"api_endpoint": given.endpoint_url} if given.endpoint_url else None,
+        )
+
+    def _credentials(self) -> tuple[Any, str | None]:
+        """Credentials and their project. An endpoint without TLS gets none: it is an emulator, or a trap."""
+        import google.auth
+        from google.auth.credentials import AnonymousCredentials
+        from google.oauth2 import service_account
+
+        given = self._connection
+        if given.endpoint_url is not None and given.endpoint_url.startswith("http://"):
+            return AnonymousCredentials(), None  # type: ignore[no-untyped-call]  # google-auth's own omission
+        scopes = ["https://www.googleapis.com/auth/devstorage.read_write"]
+        if given.credentials is None:
+            return google.auth.default(scopes=scopes)
+        try:
+            facts = json.loads(given.credentials.reveal())
+            account = service_account.Credentials.from_service_account_info(  # type: ignore[no-untyped-call]  # as above
+                facts, scopes=scopes
+            )
+            return account, facts.get("project_id")
+        except (ValueError, KeyError, AttributeError, TypeError):
+            raise SourceDenied(
+                f"{self._place}: `credentials` is not the JSON of a service account's key",
+                hint="create a key in the Google Cloud console, and store the whole file as the secret",
+            ) from None
+
+    def __exit__(self, *exception: object) -> None:
+        self._close()
+
+    def _close(self) -> None:
+        if self._client is not None:
+            self._client.close()
+        self._client = None
+
+    def uri(self, path: str) -> str:
+        """`gs://bucket/prefix/path`."""
+        return address("gs", self._connection.bucket, f"{self._connection.prefix.strip('/')}/{path}")
+
+    def listing(self, folder: str = "", *, nested: bool = True) -> Listing:
+        """The visible files under `folder`."""
+        root = folder_prefix(self._connection.prefix, "")
+        with self._answering(folder):
+            found = self._connected().list_blobs(
+                self._connection.bucket,
+                prefix=folder_prefix(self._connection.prefix, folder),
+                delimiter=None if nested else "/",
+                fields=_FIELDS if nested else f"{_FIELDS},prefixes",
+                **self._patience(),
+            )
+            return listing_of(_facts(blob.name.removeprefix(root), blob) for blob in found)
+
+    def stat(self, path: str, version: str = "") -> SourceFile:
+        """The file as it is now, or its generation of that number."""
+        with self._answering(path):
+            blob = self._find(self._key(path), int(version)) if version.isdecimal() else None
+            blob = blob or self._find(self._key(path))
+        if blob is None:
+            raise ItemGone(f"{self.uri(path)} does not exist")
+        return _facts(path, blob)
+
+    def _find(self, key: str, generation: int | None = None) -> storage.Blob | None:
+        return self._bucket().get_blob(key, generation=generation, **self._patience())
+
+    def _key(self, path: str) -> str:
+        key = object_key(self._connection.prefix, path)
+        if len(key.encode("utf-8", "surrogatepass")) > MAX_KEY_BYTES:
+            raise ItemGone(f"there is no file '{shown(path)}': the name is too long")
+        return key
+
+    def read(self, path: str, offset: int = 0, version: str = "") -> Iterator[bytes]:
+        """The file's bytes from `offset`, as they are stored; with a generation only of that one."""
+        with self._answering(path):
+            blob = self._find(self._key(path), int(version)) if version.isdecimal() else self._find(self._key(path))
+            if blob is None and version:
+                raise ItemChanged(f"{self.uri(path)} changed while it was read")
+            if blob is None:
+                raise ItemGone(f"{self.uri(path)} does not exist")
+            size = int(blob.size or 0)
+            # a blob that Google described would be read from its mediaLink, past `endpoint_url`
+            blob = self._bucket().blob(blob.name, generation=blob.generation)
+            for start in range(offset, size, STRETCH):
+                end = min(start + STRETCH, size)
+                stretch = memoryview(
+                    blob.download_as_bytes(
+                        start=start,
+                        end=end - 1,
+                        raw_download=True,
+                        if_generation_match=blob.generation,
+                        checksum=None,  # of the whole object: nothing to compare a part with
+                        **self._patience(),
+                    )
+                )
+                for at in range(0, len(stretch), CHUNK):
+                    yield bytes(stretch[at : at + CHUNK])
+                if len(stretch) < end - start:
+                    return
+
+    def move(self, path: str, folder: str, expected: SourceFile | None = None) -> None:
+        """Copies the object into `folder`, compares the copy, deletes the object: each only if nothing changed."""
+        bucket, target = self._bucket(), folder_prefix(self._connection.prefix, folder)
+        with self._answering(path):
+            blob = self._find(self._key(path))
+            if blob is None:
+                if self._find(target + path.rpartition("/")[2]) is None:
+                    raise ItemGone(f"{self.uri(path)} does not exist")
+                return
+            found = _facts(path, blob)
+            if expected is not None and (found.size, found.version) != (expected.size, expected.version):
+                raise ItemChanged(f"{self.uri(path)} was replaced after it was loaded; it stays where it is")
+            for name in archive_names(found):
+                copy = self._find(target + name)
+                if copy is None:
+                    copy = self._copied(blob, bucket.blob(target + name))
+                if (copy.size, copy.crc32c) == (blob.size, blob.crc32c):
+                    blob.delete(if_generation_match=blob.generation, **self._patience())
+                    return
+        raise ItemChanged(f"{self.uri(path)}: its name is taken in {shown(folder)}; it stays where it is")
+
+    def _copied(self, blob: storage.Blob, copy: storage.Blob) -> storage.Blob:
+        """The copy; Google makes large ones in several steps."""
+        token: str | None = None
+        while True:
+            token, _, _ = copy.rewrite(
+                blob,
+                token=token,
+                if_generation_match=0,
+                if_source_generation_match=blob.generation,
+                **self._patience(),
+            )
+            if token is None:
+                copy.reload(**self._patience())
+                return copy
+
+    def probe(self) -> Iterator[Step]:
+        """`resolve`, `connect`, `login`, `permission`, `folder` (the bucket), `listing`."""
+        try:
+            self._open()
+            next(iter(self._connected().list_blobs(self._connection.bucket, max_results=1, **self._patience())), None)
+            found = self.listing()
+        except Exception as error:
+            failed, told = _explained(error, self._place, self.uri(""))
+            for name in STEPS[: STEPS.index(failed)]:
+                yield Step(name, True)
+            yield Step(failed, False, told.message, told.hint)
+            return
+        finally:
+            self._close()
+        for name in STEPS[:-1]:
+            yield Step(name, True, self.uri("") if name == "folder" else "")
+        yield Step("listing", True, f"{len(found.files)} files, {found.too_deep} more are too deep")
+
+    def _bucket(self) -> storage.Bucket:
+        return self._connected().bucket(self._connection.bucket)
+
+    def _connected(self) -> storage.Client:
+        if self._client is None:
+            raise InternalError("a GCS source that was not entered")
+        return self._client
+
+    def _patience(self) -> dict[str, Any]:
+        """How long a request may take, and how often it is sent again: 0.5, 1, 2 ... seconds apart."""
+        from google.cloud.storage.retry import DEFAULT_RETRY
+
+        pauses = sum(min(0.5 * 2**attempt, 10.0) for attempt in range(self._connection.retries))
+        retry = DEFAULT_RETRY.with_delay(initial=0.5, maximum=10.0, multiplier=2.0).with_timeout(pauses + 0.5)
+        return {"timeout": self._connection.timeout_seconds, "retry": retry if self._connection.retries else None}
+
+    @contextlib.contextmanager
+    def _answering(self, path: str) -> Iterator[None]:
+        """Turns what the client raises into our errors."""
+        try:
+            yield
+        except Exception as error:
+            raise _explained(error, self._place, self.uri(path))[1] from None
+
+
+def _explained(error: Exception, place: str, uri: str) -> tuple[str, IngestError]:
+    """The step of a connection test that fails so, and our error, without the client's text.
+
+    Raises:
+        Exception: what neither the client nor the network can mean is a bug.
+    """
+    from http.client import HTTPException
+
+    from google.api_core import exceptions as api
+    from google.auth import exceptions as auth
+    from google.cloud.storage import exceptions as media
+    from requests import exceptions as http
+    from urllib3.exceptions import HTTPError
+
+    told: IngestError
+    if isinstance(error, api.RetryError) and isinstance(error.cause, Exception):
+        error = error.cause
+    if isinstance(error, media.InvalidResponse):
+        error = api.from_http_status(error.response.status_code, "")  # type: ignore[no-untyped-call]  # as above
+    if isinstance(error, SourceDenied):
+        return "login", error
+    if isinstance(error, IngestError):
+        return "listing", error
+    if isinstance(error, api.NotFound):
+        return "folder", SourceDenied(f"{place} does not exist", hint="check `bucket` in connections.yaml")
+    if isinstance(error, api.PreconditionFailed):
+        return "listing", ItemChanged(f"{uri} changed while it was read")
+    if isinstance(error, (api.Unauthorized, auth.DefaultCredentialsError, auth.RefreshError, auth.MalformedError)):
+        told = SourceDenied(
+            f"{place}: no credentials were found, or they are not accepted",
+            hint="give `credentials` in connections.yaml, or run: gcloud auth application-default login",
+        )
+        return "login", told
+    if isinstance(error, api.Forbidden):
+        told = SourceDenied(
+            f"{place}: no permission for {uri}",
+            hint="the account needs the role Storage Object Viewer; for `archive` Storage Object User",
+        )
+        return "permission", told
+    if isinstance(error, (http.InvalidURL, http.InvalidSchema, http.MissingSchema, ValueError)):
+        told = SourceDenied(
+            f"{place}: the bucket's name or `endpoint_url` can't be used", hint="check connections.yaml"
+        )
+        return "resolve", told
+    if isinstance(error, http.ConnectionError) and "NameResolution" in repr(error):
+        return "resolve", SourceUnavailable(f"{place}: the server's name can't be resolved", hint="check the DNS")
+    if isinstance(error, (http.RequestException, HTTPError, HTTPException, auth.TransportError, OSError)):
+        told = SourceUnavailable(
+            f"{place} does not answer, or broke off the connection",
+            hint="is the server up, and the way to it open? raise timeout_seconds if it is just slow",
+        )
+        return "connect", told
+    if isinstance(error, (api.GoogleAPIError, media.DataCorruption)):
+        code = getattr(error, "code", None) or type(error).__name__
+        return "listing", SourceUnavailable(f"{place} answers with an error ({code})", hint="try again later")
+    raise error
+
+
+def _facts(path: str, blob: storage.Blob) -> SourceFile:
+    return SourceFile(path, int(blob.size or 0), blob.updated, str(blob.generation))
