@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from psycopg import sql
 
 from ingest_pipelines.merge.changes import Changes
+from ingest_pipelines.merge.events import grouped
 from ingest_pipelines.merge.names import PROFILE_ID, comma
 from ingest_pipelines.merge.routes import shown_key
 from ingest_pipelines.model import LINE
@@ -47,21 +48,10 @@ class Merge(Changes):
             returns_old: the MERGE itself tells, as Postgres 18 can; else what it is about to do is worked out before
                 it, and `number_created` completes that afterwards.
         """
-        database = self.stage.bound.database
         head = sql.SQL("CREATE TEMPORARY TABLE ingest_written ON COMMIT DROP AS ")
         if returns_old:
-            returning = sql.SQL("merge_action() = 'INSERT' AS created, new.{} AS profile_id, new.{} AS key, {}").format(
-                sql.Identifier(PROFILE_ID),
-                sql.Identifier(database.key),
-                self.mask_columns(
-                    sql.SQL("merge_action() = 'INSERT'"),
-                    lambda column: sql.Identifier("old", column.into),
-                    lambda column: sql.Identifier("new", column.into),
-                ),
-            )
-            merge = self.statement(returning)
-            return head + sql.SQL("WITH merged AS ({}) SELECT * FROM merged").format(merge)
-        new = sql.SQL("t.{} IS NULL").format(sql.Identifier(database.key))
+            return head + sql.SQL("WITH merged AS ({}) SELECT * FROM merged").format(self._returning_changes())
+        new = sql.SQL("t.{} IS NULL").format(sql.Identifier(self.stage.bound.database.key))
         conditions: list[sql.Composable] = [new] if self.adds else []
         if self.updates:
             conditions.append(sql.SQL("NOT {} AND {}").format(new, self.differs))
@@ -74,6 +64,29 @@ class Merge(Changes):
             self.target, self.on_key,
             sql.SQL(" OR ").join(sql.SQL("({})").format(each) for each in conditions or [sql.SQL("false")]),
         )  # fmt: skip
+
+    def keep_told(self) -> sql.Composed:
+        """`ingest_told`: the written profiles in batches, as events need them and nobody else does.
+
+        With `ingest_written` between the MERGE and the batches both take a fifth longer.
+        """
+        return sql.SQL("CREATE TEMPORARY TABLE ingest_told ON COMMIT DROP AS WITH merged AS ({}) {}").format(
+            self._returning_changes(), grouped(self, sql.Identifier("merged"))
+        )
+
+    def _returning_changes(self) -> sql.Composed:
+        inserted = sql.SQL("merge_action() = 'INSERT'")
+        changes = self.mask_columns(
+            inserted,
+            lambda column: sql.Identifier("old", column.into),
+            lambda column: sql.Identifier("new", column.into),
+        )
+        key = sql.Identifier("new", self.stage.bound.database.key)
+        return self.statement(
+            sql.SQL("{} AS created, {} AS profile_id, {} AS key, {}").format(
+                inserted, sql.Identifier("new", PROFILE_ID), key, changes
+            )
+        )
 
     def number_created(self) -> sql.Composed:
         """The numbers of the profiles that the MERGE added."""
