@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import psycopg
 
     from ingest_pipelines.config import BoundImport
-    from ingest_pipelines.model import Item, LoadReport
+    from ingest_pipelines.model import Item, ItemKind, LoadReport
     from ingest_pipelines.orchestration.site import Site
 
 
@@ -70,18 +70,34 @@ def _choose(connection: psycopg.Connection, site: Site, bound: BoundImport, key:
         if known is None:
             raise UsageError(f"import {bound.name}: there is no item {key}", hint=f"ingest report {bound.name}")
         return known
+    if not bound.reads_files:
+        return _due(site, bound)
     wanted = bound.spec.source.file
     if wanted is None:
-        raise UsageError(
-            f"import {bound.name} has no file to look for",
-            hint=f"name what to plan: ingest plan {bound.name} --file F, or an ITEM of: ingest report {bound.name}",
-        )
+        raise UsageError(f"import {bound.name} takes uploads", hint=f"name one: ingest plan {bound.name} --file F")
     with open_files(bound.connection) as source:
         listing = source.listing(wanted.strip("/").rpartition("/")[0], nested=False)
         picked = pick_files(listing, wanted, "last", site.clock(), timedelta(0)).files
         if not picked:
             raise UsageError(f"import {bound.name}: there is no file {wanted} at {bound.connection_name} yet")
         return item_of(bound.name, picked[-1], source.uri(picked[-1].path), source=wanted)
+
+
+def _due(site: Site, bound: BoundImport) -> Item:
+    """What a query import would read now: the whole query, the cursor's next chunk, or the last window."""
+    from ingest_pipelines.model import Item, ItemKey
+    from ingest_pipelines.sources import open_query
+
+    uri = open_query(bound.connection).uri()
+    if bound.spec.source.window is None:
+        kind: ItemKind = "query" if bound.spec.source.cursor is None else "cursor"
+        return Item(bound.name, ItemKey(f"{site.clock():%Y-%m-%dT%H-%M-%SZ}_plan"), kind, uri=uri)
+    from ingest_pipelines.orchestration.partitions import ended_windows, window_item
+
+    ended = ended_windows(bound, site.clock(), after=None)
+    if not ended:
+        raise UsageError(f"import {bound.name}: its first window has not ended")
+    return window_item(bound, ended[-1], uri, site.clock())
 
 
 def _rehearse(site: Site, bound: BoundImport, item: Item, show: screen.Show) -> LoadReport:
@@ -94,7 +110,9 @@ def _rehearse(site: Site, bound: BoundImport, item: Item, show: screen.Show) -> 
     workspace = site.workspace(run.id)
     try:
         show("land")
-        landing = pipeline.land(item, bound, workspace)
+        if item.kind == "cursor":
+            item = pipeline.next_chunk(item, bound, site.target, run)
+        landing = pipeline.land(item, bound, workspace, site.clock())
         show("validate")
         validated = pipeline.validate(landing, bound, workspace)
         show("merge")

@@ -10,7 +10,7 @@ import pytest
 from pydantic import BaseModel
 
 from ingest_pipelines import errors
-from ingest_pipelines.config import connections, databases, imports, settings
+from ingest_pipelines.config import connections, databases, imports, schedule, settings
 from ingest_pipelines.config.yaml_lines import read_yaml
 from ingest_pipelines.rules.codes import CODES
 from ingest_pipelines_tests.cli.reference import FILE, commands, reference
@@ -59,7 +59,7 @@ SECTIONS: list[tuple[str, type[BaseModel]]] = [
     ("A database", databases.Database), ("A resource", databases.Resource), ("An import", imports.Import),
     ("source", imports.SourceOfImport), ("cursor", imports.Cursor), ("window", imports.Window),
     ("limits", imports.Limits), ("match", imports.Match), ("rejects", imports.RejectLimit), ("shrink", imports.Shrink),
-    ("subscriptions", imports.Subscription), ("geo", imports.Geo), ("schedule", imports.Schedule),
+    ("subscriptions", imports.Subscription), ("geo", imports.Geo), ("schedule", schedule.Schedule),
     ("sensor", imports.Sensor), ("notify", imports.Notify),
 ]  # fmt: skip
 
@@ -110,4 +110,4 @@ def test_every_example_of_a_schedule_is_one() -> None:
     examples = re.findall(r"^schedule: .*", section("config.md", "schedule"), re.MULTILINE)
     assert len(examples) == 6
     for example in examples:
-        imports.Schedule.model_validate(read_yaml(example).value["schedule"])
+        schedule.Schedule.model_validate(read_yaml(example).value["schedule"])

@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest_pipelines.cli.browsing import suggest_type
 from ingest_pipelines.cli.draft import Draft, MappedColumn, draft_yaml, field_name, file_pattern, with_connection
 from ingest_pipelines.config.base import NAME_PATTERN
 from ingest_pipelines.config.imports import Import
 from ingest_pipelines.config.yaml_lines import read_yaml
+from ingest_pipelines.sources.browse import suggest_type
 
 printable = st.text(st.characters(blacklist_categories=("Cs", "Cc")), min_size=1, max_size=20)
 

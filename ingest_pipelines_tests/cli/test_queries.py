@@ -1,0 +1,82 @@
+"""Query imports in the terminal: browse tables, plan and run a cursor's chunks, see where the next one starts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from urllib.parse import urlsplit
+
+import psycopg
+import pytest
+
+from ingest_pipelines_tests.cli.terminal import Terminal
+from ingest_pipelines_tests.servers.postgres import fresh_database
+
+IMPORT = """\
+database: customers
+source:
+  connection: shop
+  query: SELECT id, customer, tier FROM members WHERE id > {lastItem} ORDER BY id LIMIT 4
+  cursor: {column: id, start: 0}
+columns: {customer: customer_id, tier: {field: tier, type: string, max_length: 10}}
+"""
+
+
+@pytest.fixture(scope="module")
+def shop(postgres_url: str, starter: Terminal) -> Iterator[Terminal]:
+    """A project with an import that reads a shop's database in chunks of four."""
+    with fresh_database(postgres_url) as url:
+        with psycopg.connect(url) as source:
+            source.execute("CREATE TABLE members (id bigint, customer text, tier text, joined date)")
+            source.execute(
+                "INSERT INTO members SELECT n, 'M' || n, 'Gold', DATE '2020-01-01' + n FROM generate_series(1, 10) n"
+            )
+        parts = urlsplit(url)
+        with (starter.folder / "connections.yaml").open("a") as file:
+            file.write(
+                f"\n  shop:\n    type: postgresql\n    host: {parts.hostname}\n    port: {parts.port}\n"
+                f"    database: {parts.path[1:]}\n    username: {parts.username}\n    password: {{env: SHOP_PW}}\n"
+            )
+        (starter.folder / "imports" / "members.yaml").write_text(IMPORT)
+        yield Terminal(starter.folder, {**starter.environment, "SHOP_PW": str(parts.password)})
+
+
+def test_browse_lists_tables_and_looks_into_one(shop: Terminal) -> None:
+    assert "ingest browse shop 'public.members' --columns" in shop.ingest("browse", "shop").out
+    columns = shop.ingest("browse", "shop", "public.members", "--columns", "--json").json
+    assert [(each["column"], each["first"], each["suggested"]) for each in columns] == [
+        ("id", "1", "int"), ("customer", "M1", "string"), ("tier", "Gold", "string"), ("joined", "2020-01-02", "date"),
+    ]  # fmt: skip
+
+
+def test_check_connect_tests_a_database_step_by_step(shop: Terminal) -> None:
+    answer = shop.ingest("check", "members", "--connect", "--json")
+    assert answer.code == 0
+    assert answer.json["connections"][0]["ok"] is True
+    wrong = shop.ingest("check", "members", "--connect", SHOP_PW="wrong-password")
+    assert wrong.code == 3
+    assert "failed  login" in wrong.out
+    assert "wrong-password" not in wrong.out + wrong.err
+
+
+def test_a_plan_reads_one_chunk_and_moves_no_cursor(shop: Terminal) -> None:
+    planned = shop.ingest("plan", "members", "--json")
+    assert planned.code == 0, planned.err
+    assert (planned.json["read"], planned.json["inserted"]) == (4, 4)
+    assert shop.ingest("cursor", "show", "members", "--json").json["value"] is None
+    assert shop.ingest("report", "members", "--json").json == []
+
+
+def test_a_run_drains_the_cursor_chunk_by_chunk(shop: Terminal) -> None:
+    ran = shop.ingest("run", "members", "--json")
+    assert ran.code == 0, ran.err
+    assert [load["inserted"] for load in ran.json] == [4, 4, 2]
+    assert shop.ingest("cursor", "show", "members", "--json").json["value"] == "10"
+    shown = shop.ingest("cursor", "show", "members").out
+    assert shown.startswith("members: the next chunk starts after id = 10\n")
+
+
+def test_a_cursor_set_back_reads_again_and_changes_nothing(shop: Terminal) -> None:
+    assert shop.ingest("cursor", "set", "members", "8", "--yes").code == 0
+    ran = shop.ingest("run", "members", "--json")
+    assert [(load["read"], load["unchanged"]) for load in ran.json] == [(2, 2)]
+    assert shop.ingest("cursor", "show", "members", "--json").json["value"] == "10"
