@@ -146,8 +146,8 @@ class Validated:
         accepted: Arrow IPC files of accepted rows, each sorted by the match key. Columns: `_line` (int64), then the
             mapped fields by name, cast to their types; NULL where the source cell is empty.
         rejects: Arrow IPC file or None. One record per broken rule. Columns: `line` int64, `key`, `field`, `code`,
-            `reason` strings (the shape of `ingest.rejects`) and `row` string: the source row's raw cells as a JSON object
-            {source column: text or null}.
+            `reason` strings (the shape of `ingest.rejects`) and `row` string: the source row's raw cells as a JSON
+            object {source column: text or null}.
         read, accepted_rows, rejected_rows, superseded_rows: rows; read = accepted + rejected + superseded.
         codes: rejected rows per rule code (a row counts once per code).
         fields: rejected cells per (field, code).
