@@ -20,7 +20,7 @@ from ingest_pipelines.rules.ahead import read_ahead
 from ingest_pipelines.rules.compile import BAD, KEY, Rules
 from ingest_pipelines.rules.keys import comparable
 from ingest_pipelines.rules.rejects import Rejects
-from ingest_pipelines.rules.repeats import Lines, Repeats, Seen, find_repeats
+from ingest_pipelines.rules.repeats import Lines, Repeats, Seen, between, find_repeats
 from ingest_pipelines.rules.spill import SLICE_ROWS, Parts, Runs
 from ingest_pipelines.rules.types import Rule
 
@@ -132,8 +132,8 @@ class _Verdict:
 
     @property
     def out(self) -> Lines:
-        """Lines that are not accepted after all."""
-        return np.concatenate([self.superseded, *(lines for _, lines in self.repeated)])
+        """Lines that are not accepted after all, sorted."""
+        return np.unique(np.concatenate([self.superseded, *(lines for _, lines in self.repeated)]))
 
 
 def _second_pass(judged: _Judged, rules: Rules) -> _Verdict:
@@ -175,9 +175,23 @@ def _write_rejects(
 ) -> Rejects:
     """The rejects in the order of their lines: the raw rows judged once more to say why."""
     with Rejects(folder / "rejects.arrow", rules, header) as rejects:
-        for raw in _raw_rejects(frames, judged.parts, verdict):
-            rejects.add(raw, [(rule, raw.select(_in(lines)).to_series()) for rule, lines in verdict.repeated])
+        for raw in _together(_raw_rejects(frames, judged.parts, verdict)):
+            first, last = int(raw[LINE][0]), int(raw[LINE][-1])
+            masks = [raw.select(_in(between(lines, first, last))).to_series() for _, lines in verdict.repeated]
+            rejects.add(raw, list(zip((rule for rule, _ in verdict.repeated), masks, strict=True)))
     return rejects
+
+
+def _together(parts: Iterator[pl.DataFrame]) -> Iterator[pl.DataFrame]:
+    """The same rows in fewer frames: a few rejects cost as much as SLICE_ROWS of them."""
+    waiting: list[pl.DataFrame] = []
+    for part in parts:
+        waiting.append(part)
+        if sum(map(len, waiting)) >= SLICE_ROWS:
+            yield from pl.concat(waiting, rechunk=True).iter_slices(SLICE_ROWS)
+            waiting = []
+    if waiting:
+        yield from pl.concat(waiting, rechunk=True).iter_slices(SLICE_ROWS)
 
 
 def _raw_rejects(frames: Iterable[pl.DataFrame], parts: Parts, verdict: _Verdict) -> Iterator[pl.DataFrame]:
@@ -187,18 +201,13 @@ def _raw_rejects(frames: Iterable[pl.DataFrame], parts: Parts, verdict: _Verdict
     if len(repeated) and not parts.all_rows:
         with read_ahead(frames) as ordered:
             for part, frame in enumerate(frame for frame in ordered if len(frame)):
-                wanted = np.concatenate([parts.broken_lines(part), _between(repeated, *parts.ranges[part])])
+                wanted = np.concatenate([parts.broken_lines(part), between(repeated, *parts.ranges[part])])
                 yield frame.filter(_in(wanted))
         return
     for part, (first, last) in enumerate(parts.ranges):
-        wanted = np.concatenate([parts.broken_lines(part), _between(repeated, first, last)])
+        wanted = np.concatenate([parts.broken_lines(part), between(repeated, first, last)])
         if len(wanted):
             yield pl.read_ipc(parts.raw(part)).filter(_in(wanted))
-
-
-def _between(lines: Lines, first: int, last: int) -> Lines:
-    start, end = np.searchsorted(lines, [first, last + 1])
-    return lines[start:end]
 
 
 def _in(lines: Lines) -> pl.Expr:

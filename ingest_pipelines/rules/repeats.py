@@ -56,6 +56,12 @@ def _repeated(hashes: Hashes) -> Hashes:
     return np.unique(again)
 
 
+def between(lines: Lines, first: int, last: int) -> Lines:
+    """Those of the sorted lines that lie in first .. last."""
+    start, end = np.searchsorted(lines, [first, last + 1])
+    return lines[start:end]
+
+
 @dataclass(frozen=True)
 class Repeats:
     """Rows whose value stands more than once.
