@@ -1,4 +1,4 @@
-"""Snowflake's protocol over DuckDB, with the password check that fakesnow leaves out.
+"""Snowflake's protocol over DuckDB, with the password check and the empty timestamps that fakesnow leaves out.
 
 `python -m ingest_pipelines_tests.servers.snowflake_front PORT USER PASSWORD`
 """
@@ -10,12 +10,25 @@ import json
 import sys
 from typing import TYPE_CHECKING
 
+import fakesnow.arrow
+import pyarrow as pa
+import pyarrow.compute as pc
 import uvicorn
 from fakesnow.server import app
 from starlette.responses import JSONResponse
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+
+_timestamps = fakesnow.arrow.timestamp_to_sf_struct
+
+
+def timestamps_with_nulls(ts: pa.ChunkedArray) -> pa.StructArray:
+    """Timestamps as Snowflake sends them. fakesnow sends 1970-01-01 for NULL."""
+    whole = _timestamps(ts)
+    parts = [part.fill_null(0) for part in whole.flatten()]
+    return pa.StructArray.from_arrays(parts, fields=list(whole.type), mask=pc.is_null(ts.combine_chunks()))
 
 
 class PasswordCheck:
@@ -51,4 +64,5 @@ class PasswordCheck:
 
 
 if __name__ == "__main__":
+    fakesnow.arrow.timestamp_to_sf_struct = timestamps_with_nulls
     uvicorn.run(PasswordCheck(app, sys.argv[2], sys.argv[3]), host="127.0.0.1", port=int(sys.argv[1]))

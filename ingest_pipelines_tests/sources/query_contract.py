@@ -110,7 +110,7 @@ class QueryContract:
         assert [int(n) for n in found.column(0).to_pylist()] == ids
 
     def test_moments_are_bound_to_the_microsecond(self, warehouse: Warehouse) -> None:
-        query = "SELECT id FROM contract_moments WHERE at > {lastItem} AND at <= {windowEnd} ORDER BY id"
+        query = "SELECT id FROM contract_moments WHERE seen_at > {lastItem} AND seen_at <= {windowEnd} ORDER BY id"
         bounds: list[tuple[CursorValue, CursorValue]] = [(_moment(1), _moment(3)), (date(2026, 3, 29), _moment(2))]
         with open_query(warehouse.connection()) as source:
             found = [

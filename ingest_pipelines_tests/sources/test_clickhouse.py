@@ -25,7 +25,7 @@ LONG = "9999999999999999999999999999.9999999999"
 CONTRACT = (
     "CREATE TABLE contract_rows (id Int64, name String) ENGINE = MergeTree ORDER BY id",
     f"INSERT INTO contract_rows SELECT number + 1, concat('name ', toString(number + 1)) FROM numbers({ROWS})",
-    "CREATE TABLE contract_moments (id Int32, at DateTime64(6, 'UTC')) ENGINE = MergeTree ORDER BY id",
+    "CREATE TABLE contract_moments (id Int32, seen_at DateTime64(6, 'UTC')) ENGINE = MergeTree ORDER BY id",
     "INSERT INTO contract_moments SELECT number, addMicroseconds(toDateTime64('2026-03-29 01:30:00', 6, 'UTC'), number)"
     " FROM numbers(1, 4)",
 )

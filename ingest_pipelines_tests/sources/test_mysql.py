@@ -18,7 +18,7 @@ from ingest_pipelines_tests.sources.query_contract import ROWS, QueryContract
 
 CONTRACT = (
     f"CREATE TABLE contract_rows AS SELECT seq AS id, CONCAT('name ', seq) AS name FROM seq_1_to_{ROWS}",
-    "CREATE TABLE contract_moments (id int, at datetime(6))",
+    "CREATE TABLE contract_moments (id int, seen_at datetime(6))",
     "INSERT INTO contract_moments"
     " SELECT seq, TIMESTAMP'2026-03-29 01:30:00' + INTERVAL seq MICROSECOND FROM seq_1_to_4",
 )

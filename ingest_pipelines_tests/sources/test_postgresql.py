@@ -21,7 +21,7 @@ from ingest_pipelines_tests.sources.query_contract import ROWS, QueryContract
 CONTRACT = f"""
     CREATE TABLE contract_rows AS SELECT n AS id, 'name ' || n AS name FROM generate_series(1, {ROWS}) n;
     CREATE TABLE contract_moments AS
-    SELECT n AS id, timestamp '2026-03-29 01:30' + n * interval '1 us' AS at FROM generate_series(1, 4) n;
+    SELECT n AS id, timestamp '2026-03-29 01:30' + n * interval '1 us' AS seen_at FROM generate_series(1, 4) n;
 """
 
 

@@ -1,0 +1,198 @@
+"""Snowflake through its own connector: values bound on the server, results as the Arrow chunks it sends."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from datetime import date
+from decimal import Decimal
+from typing import Any, ClassVar
+
+import pyarrow as pa
+
+from ingest_pipelines.config.connections import SnowflakeConnection
+from ingest_pipelines.config.cursor_values import CursorValue, Moment
+from ingest_pipelines.errors import ConfigError, IngestError, SourceDenied, SourceUnavailable
+from ingest_pipelines.sources.query_text import Query
+from ingest_pipelines.sources.sql import Session, SqlSource, driver
+
+_SESSION = {
+    "TIMEZONE": "UTC", "QUERY_TAG": "ingest pipelines", "PYTHON_CONNECTOR_QUERY_RESULT_FORMAT": "ARROW",
+    "CLIENT_TELEMETRY_ENABLED": False, "CLIENT_OUT_OF_BAND_TELEMETRY_ENABLED": False,
+}  # fmt: skip
+
+_SPEAKS_OF_NAMES = {904, 2003, 2043, 3001, 606, 390100, 390144, 390189, 390201}
+"""Errors whose message names tables, columns, roles and warehouses, but no value."""
+
+_LOGIN = range(390100, 390500)
+_GONE = {604, 625, 630, 390112, 390114, 390195, 250001, 250003, 253012, 290404, 290500, 290502, 290503, 290504}
+"""Errors that may go away by themselves: cancelled, timed out, session expired, server or network in trouble."""
+
+_TABLES = """
+    SELECT table_schema, table_name FROM information_schema.tables
+    WHERE table_schema <> 'INFORMATION_SCHEMA' ORDER BY table_schema, table_name
+"""
+
+
+class Snowflake(SqlSource[SnowflakeConnection]):
+    """A Snowflake account to query. It has no read-only sessions: give the user a role that only reads."""
+
+    dialect: ClassVar[str] = "snowflake"
+
+    def address(self) -> tuple[str, int]:
+        """Host and port of the account."""
+        options = self._connection.options
+        host = options.get("host") or f"{self._connection.account}.snowflakecomputing.com"
+        return str(host), int(options.get("port") or 443)
+
+    def uri(self) -> str:
+        """`snowflake://account/database`."""
+        return f"snowflake://{self._connection.account}/{self._connection.database or ''}"
+
+    def connect(self) -> Session:
+        """A login by password or key pair."""
+        return _Session(self._connection, self.uri())
+
+
+class _Session(Session):
+    def __init__(self, settings: SnowflakeConnection, uri: str) -> None:
+        connector: Any = driver("snowflake.connector", "snowflake")
+        self._errors = connector.errors
+        self._uri = uri
+        self._cursor: Any = None
+        self._text = ""
+        options = dict(settings.options)
+        # No network_timeout: it is a timer on a thread of its own, which dies loudly where the network is dead.
+        arguments: dict[str, Any] = {
+            "account": settings.account, "user": settings.user, "role": settings.role, "paramstyle": "qmark",
+            "warehouse": settings.warehouse, "database": settings.database, "schema": settings.schema_,
+            "login_timeout": max(1, round(settings.timeout_seconds)), "application": "ingest_pipelines",
+            "arrow_number_to_decimal": True, **_credentials(settings), **options,
+            "session_parameters": {**_SESSION, **options.get("session_parameters", {})},
+        }  # fmt: skip
+        try:
+            self._connection = connector.connect(**{key: v for key, v in arguments.items() if v is not None})
+        except self._errors.Error as error:
+            raise _translate(error, uri) from None
+
+    def run(self, query: Query, parameters: Mapping[str, CursorValue], batch_rows: int) -> Iterator[pa.RecordBatch]:
+        """The result's chunks, cut to at most `batch_rows`."""
+        values: list[str] = []
+
+        def marker(name: str) -> str:
+            values.append(_bound(parameters[name]))
+            return _marker(parameters[name])
+
+        text = query.with_markers(marker)
+        # A cursor must not lose a nanosecond; else the range of years matters more.
+        micros = all(mark.name != "lastItem" for mark in query.marks)
+        try:
+            with self._connection.cursor() as cursor:
+                self._cursor, self._text = cursor, text
+                cursor.execute(text, values or None)
+                yield from self._batches(cursor, batch_rows, micros=micros)
+        except self._errors.Error as error:
+            raise _translate(error, self._uri) from None
+        except OSError as error:
+            raise SourceUnavailable(f"{self._uri}: the connection broke ({type(error).__name__})") from None
+        finally:
+            self._cursor = None
+
+    def _batches(self, cursor: Any, batch_rows: int, *, micros: bool) -> Iterator[pa.RecordBatch]:
+        schema: pa.Schema | None = None
+        for table in cursor.fetch_arrow_batches(force_microsecond_precision=micros):
+            schema = schema or table.schema
+            try:
+                alike = table if table.schema == schema else table.cast(schema)
+            except pa.ArrowInvalid:
+                raise SourceDenied(
+                    f"{self._uri}: a timestamp lies outside the years 1677 to 2262 that nanoseconds reach",
+                    hint="cut the column in the query: LEAST(column, '2262-01-01'::TIMESTAMP_NTZ)",
+                ) from None
+            yield from alike.to_batches(max_chunksize=batch_rows)
+        if schema is None:
+            empty = cursor.fetch_arrow_all(force_return_table=True, force_microsecond_precision=micros)
+            yield pa.RecordBatch.from_pylist([], empty.schema)
+
+    def tables(self) -> Iterator[str]:
+        """Tables and views of the connection's database that the role may see."""
+        try:
+            with self._connection.cursor() as cursor:
+                for schema, table in cursor.execute(_TABLES).fetchall():
+                    yield f"{_quoted(schema)}.{_quoted(table)}"
+        except self._errors.Error as error:
+            raise _translate(error, self._uri) from None
+
+    def cancel(self) -> None:
+        """Aborts the query; the connector's own way, which needs no query id yet."""
+        cursor = self._cursor
+        if cursor is not None:
+            with suppress(self._errors.Error):
+                self._connection._cancel_query(self._text, cursor._request_id)
+
+    def close(self) -> None:
+        """The session is closed."""
+        self._connection.close()
+
+
+def _credentials(settings: SnowflakeConnection) -> dict[str, object]:
+    if settings.private_key is None:
+        return {"password": settings.password.reveal() if settings.password else None}
+    from cryptography.hazmat.primitives.serialization import (
+        Encoding,
+        NoEncryption,
+        PrivateFormat,
+        load_pem_private_key,
+    )
+
+    passphrase = settings.passphrase.reveal().encode() if settings.passphrase else None
+    try:
+        key = load_pem_private_key(settings.private_key.reveal().encode(), passphrase)
+    except (ValueError, TypeError):
+        raise ConfigError(
+            ["private_key: not a private key in PEM, or the passphrase does not open it"],
+            hint="make one with: openssl genrsa 2048 | openssl pkcs8 -topk8 -inform PEM -out key.p8",
+        ) from None
+    return {"private_key": key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())}
+
+
+def _marker(value: CursorValue) -> str:
+    """Every value is bound as text and cast, so that none is rounded on its way."""
+    if isinstance(value, str):
+        return "?"
+    if isinstance(value, int):
+        return "CAST(? AS NUMBER(38, 0))"
+    if isinstance(value, Decimal):
+        exponent = value.as_tuple().exponent
+        assert isinstance(exponent, int)
+        return f"CAST(? AS NUMBER(38, {min(37, max(0, -exponent))}))"
+    if isinstance(value, Moment):
+        return "CAST(? AS TIMESTAMP_TZ)" if value.zoned else "CAST(? AS TIMESTAMP_NTZ)"
+    return "CAST(? AS DATE)"
+
+
+def _bound(value: CursorValue) -> str:
+    if isinstance(value, Moment):
+        return value.text()
+    if isinstance(value, Decimal):
+        return format(value, "f")
+    return value.isoformat() if isinstance(value, date) else str(value)
+
+
+def _quoted(name: str) -> str:
+    return name if re.fullmatch(r"[A-Z_][A-Z0-9_$]*", name) else '"' + name.replace('"', '""') + '"'
+
+
+def _translate(error: Exception, uri: str) -> IngestError:
+    number = getattr(error, "errno", None) or 0
+    if number in _GONE or (
+        number not in _LOGIN and type(error).__name__ in {"OperationalError", "InternalServerError"}
+    ):
+        return SourceUnavailable(f"{uri}: the account does not answer, or ended the query ({number})")
+    said = str(getattr(error, "raw_msg", None) or error).strip().splitlines()[0] if number in _SPEAKS_OF_NAMES else ""
+    if number in _LOGIN or number == 3001:
+        hint = "check user, password or key, role and warehouse"
+    else:
+        hint = "run the query in a worksheet to see more"
+    return SourceDenied(f"{uri}: {said or 'the query was refused'} ({number})", hint=hint)
