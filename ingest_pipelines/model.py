@@ -144,7 +144,8 @@ class Validated:
 
     Attributes:
         accepted: Arrow IPC files of accepted rows, each sorted by the match key. Columns: `_line` (int64), then the
-            mapped fields by name, cast to their types; NULL where the source cell is empty.
+            mapped fields by name, cast to their types; NULL where the source cell is empty. Then fields that only
+            `geo` fills, then the import's extra columns as `column:NAME`, text.
         rejects: Arrow IPC file or None. One record per broken rule. Columns: `line` int64, `key`, `field`, `code`,
             `reason` strings (the shape of `ingest.rejects`) and `row` string: the source row's raw cells as a JSON
             object {source column: text or null}.
