@@ -2,13 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import json
-import re
-import zlib
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from datetime import date, datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -21,24 +14,10 @@ if TYPE_CHECKING:
     from ingest_pipelines.config.connections import Connection
     from ingest_pipelines.model import SourceFile
     from ingest_pipelines.sources.base import Listing
-
-HEAD = 64 * 1024
-"""Bytes of a file that are read to show its columns."""
-
-ROWS = 100
-"""Rows that a suggested type must fit."""
+    from ingest_pipelines.sources.browse import ColumnSample
 
 SHOWN = 200
 """Files or tables that are printed; JSON has them all."""
-
-
-@dataclass(frozen=True)
-class ColumnSample:
-    """A column's name, its first value that is not empty, and a type that its first rows fit."""
-
-    column: str
-    first: str
-    suggested: str
 
 
 def browse(
@@ -81,154 +60,14 @@ def sample_columns(connection: Connection, path: str) -> list[ColumnSample]:
         SourceUnavailable, SourceDenied, ItemGone; UsageError: no columns can be read there.
     """
     from ingest_pipelines.config.connections import FILE_TYPES
+    from ingest_pipelines.sources import open_files, open_query
+    from ingest_pipelines.sources.browse import sample_file, sample_table
 
-    header, rows = _file_head(connection, path) if connection.type in FILE_TYPES else _table_head(connection, path)
-    columns = list(zip(*rows, strict=False)) or [()] * len(header)
-    samples = []
-    for name, values in zip(header, columns, strict=False):
-        present = [value for value in values if value not in {None, ""}]
-        samples.append(ColumnSample(name, present[0] if present else "", suggest_type(present)))
-    return samples
-
-
-def suggest_type(values: Iterable[str]) -> str:
-    """The narrowest type that all the values fit; `string` where there are none. A suggestion: a person decides."""
-    found = list(values)
-    if not found:
-        return "string"
-    for kind, fits in _SUGGESTIONS:
-        if all(fits(value) for value in found):
-            return _decimal(found) if kind == "decimal" else kind
-    return "string"
-
-
-def _is_int(value: str) -> bool:
-    return re.fullmatch(r"-?(0|[1-9][0-9]{0,17})", value) is not None
-
-
-def _is_decimal(value: str) -> bool:
-    return re.fullmatch(r"-?(0|[1-9][0-9]{0,17})(\.[0-9]{1,12})?", value) is not None
-
-
-def _is_bool(value: str) -> bool:
-    return value.lower() in {"true", "false", "yes", "no", "t", "f", "y", "n"}
-
-
-def _is_date(value: str) -> bool:
-    try:
-        date.fromisoformat(value)
-    except ValueError:
-        return False
-    return len(value) == len("2001-12-31")
-
-
-def _is_datetime(value: str) -> bool:
-    try:
-        datetime.fromisoformat(value)
-    except ValueError:
-        return False
-    return len(value) > len("2001-12-31")
-
-
-def _is_email(value: str) -> bool:
-    return re.fullmatch(r"[^@\s,;]+@[^@\s,;]+\.[^@\s,;.]+", value) is not None
-
-
-def _is_phone(value: str) -> bool:
-    return re.fullmatch(r"\+[1-9][0-9]{6,14}", value) is not None
-
-
-def _is_ip(value: str) -> bool:
-    from ipaddress import ip_address
-
-    try:
-        ip_address(value)
-    except ValueError:
-        return False
-    return True
-
-
-def _is_object(value: str) -> bool:
-    return isinstance(_parsed(value), dict)
-
-
-def _is_objects(value: str) -> bool:
-    parsed = _parsed(value)
-    return isinstance(parsed, list) and bool(parsed) and all(isinstance(each, dict) for each in parsed)
-
-
-def _is_array(value: str) -> bool:
-    return isinstance(_parsed(value), list)
-
-
-def _parsed(value: str) -> object:
-    try:
-        return json.loads(value) if value[:1] in "{[" else None
-    except (ValueError, RecursionError):
-        return None
-
-
-_SUGGESTIONS: tuple[tuple[str, Callable[[str], bool]], ...] = (
-    ("int", _is_int), ("decimal", _is_decimal), ("bool", _is_bool), ("date", _is_date), ("datetime", _is_datetime),
-    ("email", _is_email), ("phone", _is_phone), ("ip", _is_ip), ("object", _is_object), ("objects", _is_objects),
-    ("array", _is_array),
-)  # fmt: skip
-
-
-def _decimal(values: Sequence[str]) -> str:
-    places = max(len(value.partition(".")[2]) for value in values)
-    return f"decimal({max(12, 10 + places)},{places})"
-
-
-def _file_head(connection: Connection, path: str) -> tuple[list[str], list[list[str]]]:
-    """Header and first rows of a CSV file, from its first bytes."""
-    from ingest_pipelines.sources import open_files
-
-    with open_files(connection) as source:
-        chunks = source.read(path)
-        head = b""
-        for chunk in chunks:
-            head += chunk
-            if len(head) >= HEAD:
-                break
-    text = _unpacked(path, head[:HEAD]).decode("utf-8-sig", errors="replace")
-    cut = len(head) >= HEAD
-    lines = csv.reader(text.splitlines(keepends=True))
-    rows = [row for row, _ in zip(lines, range(ROWS + 1), strict=False)]
-    if cut and len(rows) <= ROWS:
-        rows = rows[:-1]  # the last one may be a part of itself
-    if not rows:
-        raise UsageError(f"{shown(path)} is empty")
-    header, *rest = rows
-    return header, [row for row in rest if len(row) == len(header)]
-
-
-def _unpacked(path: str, head: bytes) -> bytes:
-    """The beginning of what a .gz or .zip file holds."""
-    try:
-        if path.lower().endswith(".gz"):
-            return zlib.decompressobj(31).decompress(head, HEAD)
-        if path.lower().endswith(".zip") and head[:4] == b"PK\x03\x04":
-            name, extra = int.from_bytes(head[26:28], "little"), int.from_bytes(head[28:30], "little")
-            body = head[30 + name + extra :]
-            stored = head[8:10] == b"\0\0"
-            return body if stored else zlib.decompressobj(-15).decompress(body, HEAD)
-    except zlib.error:
-        raise UsageError(f"{shown(path)} is not what its name says: it cannot be decompressed") from None
-    return head
-
-
-def _table_head(connection: Connection, table: str) -> tuple[list[str], list[list[str]]]:
-    from ingest_pipelines.sources import open_query
-
-    with open_query(connection) as source:
-        batches = source.batches(source.select(table, []), {}, limit=ROWS)
-        try:
-            first = next(batches)
-        finally:
-            batches.close()
-    rows = [["" if value is None else str(value) for value in row.values()] for row in first.to_pylist()]
-    return list(first.schema.names), rows
+    if connection.type in FILE_TYPES:
+        with open_files(connection) as files:
+            return sample_file(files, path)
+    with open_query(connection) as tables:
+        return sample_table(tables, path)
 
 
 def list_files(connection: Connection, folder: str = "") -> Listing:

@@ -13,11 +13,11 @@ from ingest_pipelines.cli.draft import Draft, MappedColumn, draft_yaml, field_na
 from ingest_pipelines.errors import SourceUnavailable, UsageError, shown
 
 if TYPE_CHECKING:
-    from ingest_pipelines.cli.browsing import ColumnSample
     from ingest_pipelines.config import Project
     from ingest_pipelines.config.connections import Connection
     from ingest_pipelines.config.databases import Database
     from ingest_pipelines.config.imports import Column
+    from ingest_pipelines.sources.browse import ColumnSample
 
 CHOICES = 20
 """Files or tables that are offered by number; others are typed."""

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from google.cloud import storage
 
 STRETCH = 16 * CHUNK
-"""Bytes of one request. An answer is checked and tried again as a whole, so it must fit into memory."""
+"""Most bytes of one request. An answer is checked and tried again as a whole, so it must fit into memory."""
 
 MAX_KEY_BYTES = 1024
 """Google's limit for an object's name."""
@@ -137,22 +137,31 @@ class Gcs:
             size = int(blob.size or 0)
             # a blob that Google described would be read from its mediaLink, past `endpoint_url`
             blob = self._bucket().blob(blob.name, generation=blob.generation)
-            for start in range(offset, size, STRETCH):
-                end = min(start + STRETCH, size)
-                stretch = memoryview(
-                    blob.download_as_bytes(
-                        start=start,
-                        end=end - 1,
-                        raw_download=True,
-                        if_generation_match=blob.generation,
-                        checksum=None,  # of the whole object: nothing to compare a part with
-                        **self._patience(),
-                    )
-                )
+            start, length = offset, CHUNK  # who wants only the head gets little more
+            while start < size:
+                end = min(start + length, size)
+                stretch = memoryview(self._stretch(blob, start, end, path))
                 for at in range(0, len(stretch), CHUNK):
                     yield bytes(stretch[at : at + CHUNK])
                 if len(stretch) < end - start:
                     return
+                start, length = end, min(2 * length, STRETCH)
+
+    def _stretch(self, blob: storage.Blob, start: int, end: int, path: str) -> bytes:
+        from google.api_core.exceptions import NotFound
+
+        try:
+            content: bytes = blob.download_as_bytes(
+                start=start,
+                end=end - 1,
+                raw_download=True,
+                if_generation_match=blob.generation,
+                checksum=None,  # of the whole object: nothing to compare a part with
+                **self._patience(),
+            )
+        except NotFound:  # the generation, that is: it was there a moment ago
+            raise ItemChanged(f"{self.uri(path)} changed while it was read") from None
+        return content
 
     def move(self, path: str, folder: str, expected: SourceFile | None = None) -> None:
         """Copies the object into `folder`, compares the copy, deletes the object: each only if nothing changed."""
