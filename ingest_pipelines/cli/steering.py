@@ -186,17 +186,10 @@ def _by_itself(bound: BoundImport) -> str:
     """What happens without anybody typing anything, while `ingest up` or a daemon of your own runs."""
     plan, source = bound.spec.schedule, bound.spec.source
     if plan is not None:
-        return f" runs {'every ' + _duration(plan.every.total_seconds()) if plan.every else f'by cron {plan.cron}'}"
+        return f" runs {plan.words}"
     if bound.reads_files and bound.connection.type != "csv":
         return f" loads each {source.file} that comes"
     return f" has no schedule; run: ingest run {bound.name}"
-
-
-def _duration(seconds: float) -> str:
-    for unit, size in (("d", 86_400), ("h", 3_600), ("m", 60)):
-        if seconds % size == 0:
-            return f"{int(seconds // size)}{unit}"
-    return f"{int(seconds)}s"
 
 
 def _print_summary(bound: BoundImport) -> None:

@@ -5,25 +5,15 @@ from __future__ import annotations
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Annotated, Any, Literal, Self
-from zoneinfo import ZoneInfo
 
-from pydantic import AfterValidator, Discriminator, Field, StrictBool, Tag, model_validator
+from pydantic import Discriminator, Field, StrictBool, Tag, model_validator
 
-from ingest_pipelines.config.base import Duration, Name, Secret, Strict, parse_duration
+from ingest_pipelines.config.base import Duration, Name, Secret, Strict, TimeZone, parse_duration
 from ingest_pipelines.config.cursor_values import CursorKind, cursor_kind
 from ingest_pipelines.config.databases import Channel, FieldRules
+from ingest_pipelines.config.schedule import Schedule
 from ingest_pipelines.model import Mode
 
-
-def _known_zone(value: str) -> str:
-    try:
-        ZoneInfo(value)
-    except (KeyError, ValueError, OSError):
-        raise ValueError(f"'{value}' is not an IANA time zone such as Europe/London or UTC") from None
-    return value
-
-
-TimeZone = Annotated[str, AfterValidator(_known_zone)]
 MatchMode = Literal[
     "profile_id", "field", "email", "email_profile", "email_subscription", "phone", "phone_profile",
     "phone_subscription", "push", "channel", "email_or_phone_profile", "email_or_phone_subscription",
@@ -231,27 +221,6 @@ class Geo(Strict):
     country: Name | None = None
     region: Name | None = None
     city: Name | None = None
-
-
-class Schedule(Strict):
-    """When a scheduled import runs."""
-
-    every: Duration | None = None
-    cron: str | None = None
-    start: datetime | None = None
-    until: date | None = None
-    timezone: TimeZone = "UTC"
-    run_now: StrictBool = False
-
-    @model_validator(mode="after")
-    def _one_plan(self) -> Self:
-        if (self.every is None) == (self.cron is None):
-            raise ValueError("a schedule has every or cron, exactly one of them")
-        if self.every is not None:
-            minutes, seconds = divmod(int(self.every.total_seconds()), 60)
-            if seconds or not ((minutes < 60 and 60 % minutes == 0) or (minutes % 60 == 0 and 1440 % minutes == 0)):
-                raise ValueError("every must divide an hour or a day evenly: 5m, 15m, 1h, 6h, 12h, 24h ...")
-        return self
 
 
 class Sensor(Strict):

@@ -10,7 +10,7 @@ import psycopg
 from psycopg import sql
 from psycopg.rows import class_row
 
-from ingest_pipelines.model import Item, ItemKey, ItemStatus
+from ingest_pipelines.model import Item, ItemKey, ItemKind, ItemStatus
 
 _COLUMNS = sql.SQL(
     "import AS import_name, key, kind, uri, path, fingerprint, size, modified_at, serial, version,"
@@ -65,6 +65,16 @@ def list_items(
     ).format(_COLUMNS)
     with connection.cursor(row_factory=class_row(Item)) as cursor:
         return cursor.execute(query, (import_name, status, status, last)).fetchall()
+
+
+def newest_item(connection: psycopg.Connection, import_name: str, kind: ItemKind) -> Item | None:
+    """The import's item of that kind that is last: by the end of its window where it has one, else by age."""
+    query = sql.SQL(
+        "SELECT {} FROM ingest.items WHERE import = %s AND kind = %s"
+        " ORDER BY window_end DESC NULLS LAST, created_at DESC, key DESC LIMIT 1"
+    ).format(_COLUMNS)
+    with connection.cursor(row_factory=class_row(Item)) as cursor:
+        return cursor.execute(query, (import_name, kind)).fetchone()
 
 
 def item_states(connection: psycopg.Connection, import_name: str) -> list[ItemState]:

@@ -42,8 +42,12 @@ def land(context: OpExecutionContext) -> Landing:
     """The item's bytes on local disk, hashed, proven unchanged while they were read."""
     work = _work(context)
     work.site.watch("land")
+    item = work.item
     with failures_told(work, context.log):
-        landing = pipeline.land(work.item, work.bound, work.workspace)
+        if item.kind == "cursor":
+            item = pipeline.next_chunk(item, work.bound, work.site.target, work.run)
+    with failures_told(work, context.log, item):
+        landing = pipeline.land(item, work.bound, work.workspace, work.site.clock())
     context.add_output_metadata({"bytes": landing.bytes, "sha256": landing.content_sha256, "uri": work.item.uri})
     return landing
 

@@ -12,7 +12,7 @@ from dagster import Failure, MetadataValue, RetryRequested
 
 from ingest_pipelines import pipeline
 from ingest_pipelines.errors import IngestError
-from ingest_pipelines.model import Landing, LoadReport, Validated
+from ingest_pipelines.model import Item, Landing, LoadReport, Validated
 from ingest_pipelines.orchestration.handles import write_report
 from ingest_pipelines.orchestration.metadata import report_metadata
 from ingest_pipelines.orchestration.work import Work
@@ -23,8 +23,11 @@ FIRST_PAUSE_SECONDS = 5.0
 
 
 @contextmanager
-def failures_told(work: Work, log: Logger, evidence: Landing | Validated | None = None) -> Iterator[None]:
+def failures_told(work: Work, log: Logger, reached: Item | Landing | Validated | None = None) -> Iterator[None]:
     """Errors of the block as Dagster takes them.
+
+    Args:
+        reached: how far the load came before the block.
 
     Raises:
         RetryRequested: a retryable error, and tries are left.
@@ -34,7 +37,9 @@ def failures_told(work: Work, log: Logger, evidence: Landing | Validated | None 
         yield
     except IngestError as error:
         _retry(error, work.run.attempt, log)
-        report = _record(error, evidence, work, log)
+        if isinstance(error.reached, Item | Landing | Validated):
+            reached = error.reached
+        report = _record(error, reached, work, log)
         raise Failure(_told(error, work), failure_metadata(error, report, work), allow_retries=False) from error
 
 
@@ -66,11 +71,13 @@ def _pause(attempt: int) -> float:
     return FIRST_PAUSE_SECONDS * float(2 ** (attempt - 1)) * random.uniform(1.0, 1.5)
 
 
-def _record(error: IngestError, evidence: Landing | Validated | None, work: Work, log: Logger) -> LoadReport | None:
+def _record(
+    error: IngestError, reached: Item | Landing | Validated | None, work: Work, log: Logger
+) -> LoadReport | None:
     """The load in the ledger as failed; None where the ledger itself is out of reach."""
     try:
         report = pipeline.record_failure(
-            error, evidence, work.item, work.bound, work.site.target, work.run, work.site.clock()
+            error, reached, work.item, work.bound, work.site.target, work.run, work.site.clock()
         )
     except (IngestError, psycopg.Error) as second:
         log.error(

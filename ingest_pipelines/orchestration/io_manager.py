@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from dagster import InputContext, IOManager, OutputContext
 
 from ingest_pipelines import pipeline
 from ingest_pipelines.model import LoadReport, Validated
 from ingest_pipelines.orchestration.failures import failures_told, search_told
 from ingest_pipelines.orchestration.handles import forget_rows, read_report, write_report
-from ingest_pipelines.orchestration.metadata import report_metadata, table_metadata
+from ingest_pipelines.orchestration.metadata import in_one, report_metadata, table_metadata
 from ingest_pipelines.orchestration.site import Site
 from ingest_pipelines.orchestration.work import Work, find_work
 
@@ -27,12 +29,21 @@ class TargetIOManager(IOManager):
         """
         work = self._work(context)
         self._site.watch("merge")
+        reports: list[LoadReport] = []
         with failures_told(work, context.log, obj):
-            report = pipeline.load(obj, work.bound, self._site.target, work.run, self._site.clock())
+            for report in _loads(work, obj):
+                reports.append(report)
+                if work.item.kind == "cursor":
+                    context.log.info("Chunk up to %s: %d rows.", report.cursor_to, report.counts.read)
+        report = in_one(reports)
         write_report(self._site.settings.spill, context.run_id, report)
         forget_rows(obj)
         context.add_output_metadata(
-            {**report_metadata(report, work.bound), **table_metadata(report, work.bound, work.item.uri)}
+            {
+                **report_metadata(report, work.bound),
+                **table_metadata(report, work.bound, work.item.uri),
+                **({"chunks": len(reports)} if work.item.kind == "cursor" else {}),
+            }
         )
 
     def load_input(self, context: InputContext) -> LoadReport:
@@ -50,3 +61,20 @@ class TargetIOManager(IOManager):
             return find_work(
                 self._site, context.step_key, context.partition_key, context.run_id, attempt, step.dagster_run.tags
             )
+
+
+def _loads(work: Work, validated: Validated) -> Iterator[LoadReport]:
+    """The item's load; of a cursor's drain the first chunk, as the steps before made it, then all the others.
+
+    A re-execution may bring a first chunk that an earlier run has committed. It is left alone, and the drain goes on
+    from what is committed.
+    """
+    bound, target, now = work.bound, work.site.target, work.site.clock()
+    if work.item.kind != "cursor":
+        yield pipeline.load(validated, bound, target, work.run, now)
+        return
+    following = pipeline.next_chunk(work.item, bound, target, work.run)
+    overtaken = following.cursor_from != validated.landing.item.cursor_from
+    if not overtaken:
+        yield pipeline.load(validated, bound, target, work.run, now)
+    yield from pipeline.drain(work.item, bound, work.workspace, target, work.run, now, started=not overtaken)

@@ -18,14 +18,16 @@ from ingest_pipelines.errors import IngestError, InternalError, UsageError
 from ingest_pipelines.model import Item, ItemKind, LoadReport
 from ingest_pipelines.orchestration.arrivals import Listings, look
 from ingest_pipelines.orchestration.build import build
+from ingest_pipelines.orchestration.due import due_items
 from ingest_pipelines.orchestration.handles import read_report
 from ingest_pipelines.orchestration.instance import LOCATION
-from ingest_pipelines.orchestration.partitions import asset_key, partitions_name
+from ingest_pipelines.orchestration.partitions import add_partitions, asset_key, ended_windows, window_item
 from ingest_pipelines.orchestration.site import Site, Stage
-from ingest_pipelines.orchestration.work import run_tags
-from ingest_pipelines.sources import open_upload
+from ingest_pipelines.orchestration.work import ITEM_TAG, run_tags
+from ingest_pipelines.sources import open_query, open_upload
 from ingest_pipelines.sources.files import item_of
 
+_ANY_WINDOW = "name one to read it again: ingest run NAME --item 2026-01-31"
 _REPOSITORY = "__repository__"
 """Dagster's name for the definitions of a module."""
 
@@ -78,11 +80,15 @@ def run_import(
     settings = replace(site.settings, executor="in_process")  # a person waits for this process
     site = replace(site, settings=settings, project=project, watch=on_stage or site.watch, _by_graph={})
     job = build(site).resolve_implicit_global_asset_job_def()
-    key = str(item.key)
-    instance.add_dynamic_partitions(partitions_name(bound), [key])
+    key = _partition_of(item, bound, site)
+    add_partitions(bound, [key], instance)
     run: DagsterRun = instance.create_run_for_job(
         job.get_subset(asset_selection={asset_key(bound)}),
-        tags={"dagster/partition": key, **run_tags(bound, by, forced=forced)},
+        tags={
+            "dagster/partition": key,
+            **run_tags(bound, by, forced=forced),
+            **({ITEM_TAG: str(item.key)} if key != item.key else {}),
+        },
         run_config=_QUIET,
         asset_selection={asset_key(bound)},
         remote_job_origin=RemoteJobOrigin(
@@ -104,6 +110,16 @@ def run_import(
     return Outcome(run.run_id, item, report, error)
 
 
+def _partition_of(item: Item, bound: BoundImport, site: Site) -> str:
+    """Where the UI shows the item's run: at its own partition; a file for a window import at the last window."""
+    if bound.spec.source.window is None or item.kind == "window":
+        return str(item.key)
+    ended = ended_windows(bound, site.clock(), after=None)
+    if not ended:
+        raise UsageError(f"import {bound.name}: its first window has not ended")
+    return ended[-1]
+
+
 def _choose(site: Site, bound: BoundImport, item_key: str | None, file: Path | None, kind: ItemKind) -> Item:
     if file is not None:
         with open_upload(file) as source:
@@ -114,11 +130,18 @@ def _choose(site: Site, bound: BoundImport, item_key: str | None, file: Path | N
     if item_key is not None:
         with site.target.session() as connection:
             known = ledger.find_item(connection, bound.name, item_key)
+        if known is None and bound.spec.source.window is not None:
+            known = window_item(bound, item_key, open_query(bound.connection).uri(), site.clock())
         if known is None:
             raise UsageError(
                 f"import {bound.name}: there is no item {item_key}", hint=f"list its items: ingest report {bound.name}"
             )
         return known
+    if not bound.reads_files:
+        due = due_items(site, bound).items
+        if not due:
+            raise UsageError(f"import {bound.name}: no window has ended since the last one", hint=_ANY_WINDOW)
+        return due[0]
     if bound.spec.source.file is None:
         raise UsageError(f"import {bound.name} takes uploads", hint=f"run: ingest run {bound.name} --file F")
     arrivals = look(site, bound, Listings(), settle=timedelta(0))  # a person says it is whole

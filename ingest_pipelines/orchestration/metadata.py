@@ -2,17 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, replace
 
 from dagster import MetadataValue, TableColumn, TableColumnConstraints, TableRecord, TableSchema
 
 from ingest_pipelines.config import BoundImport
 from ingest_pipelines.merge import column_type
-from ingest_pipelines.model import LoadReport, RejectSample
+from ingest_pipelines.model import Counts, LoadReport, RejectSample
 
 SAMPLES = 20
 """Rejects shown; all of them are in `ingest.rejects`."""
+
+
+def in_one(reports: Sequence[LoadReport]) -> LoadReport:
+    """The loads of one run, such as the chunks of a drain, told as one."""
+    if len(reports) == 1:
+        return reports[0]
+    last = reports[-1]
+    codes, seconds = Counter[str](), Counter[str]()
+    counts = Counter[str]()
+    for report in reports:
+        counts.update(asdict(report.counts))
+        codes.update(report.codes)
+        seconds.update(report.seconds)
+    return replace(
+        last,
+        counts=Counts(**counts),
+        codes=dict(codes),
+        seconds=dict(seconds),
+        ddl=tuple(statement for report in reports for statement in report.ddl),
+        samples=tuple(sample for report in reports for sample in report.samples)[:SAMPLES],
+        warnings=tuple(dict.fromkeys(warning for report in reports for warning in report.warnings)),
+        cursor_to=next((report.cursor_to for report in reversed(reports) if report.cursor_to is not None), None),
+    )
 
 
 def report_metadata(report: LoadReport, bound: BoundImport) -> dict[str, MetadataValue]:

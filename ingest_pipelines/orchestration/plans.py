@@ -2,39 +2,69 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
-from ingest_pipelines.config.imports import Schedule
+from ingest_pipelines.config.schedule import WEEKDAYS, Schedule
 
 
-def cron_of(schedule: Schedule) -> str:
-    """The plan as one cron line, in the schedule's time zone.
+def crons_of(schedule: Schedule) -> list[str]:
+    """The plan as cron lines, in the schedule's time zone; a moment that several of them name is one tick.
 
-    `every: 6h` with `start: 2026-11-22T06:30` ticks at 00:30, 06:30, 12:30 and 18:30 by the wall clock, also
-    across a change to daylight saving time; without a start it counts from midnight.
+    `every: 6h` with `start: 2026-11-22T06:30` ticks at 00:30, 06:30, 12:30 and 18:30 by the wall clock, also across a
+    change to daylight saving time. Dates have no year in cron: `outside` knows it.
     """
     if schedule.cron is not None:
-        return schedule.cron
-    assert schedule.every is not None
-    minute, hour = (schedule.start.minute, schedule.start.hour) if schedule.start else (0, 0)
-    if schedule.every < timedelta(hours=1):
-        step = int(schedule.every.total_seconds()) // 60
-        return f"{_listed(range(minute % step, 60, step))} * * * *"
-    step = int(schedule.every.total_seconds()) // 3600
-    return f"{minute} {_listed(range(hour % step, 24, step))} * * *"
+        return [schedule.cron]
+    if schedule.every is not None:
+        return [_every(schedule, schedule.every)]
+    times = sorted({tuple(map(int, at.split(":"))) for at in schedule.at})
+    return [f"{minute} {hour} {days}" for hour, minute in times for days in dict.fromkeys(_days(schedule))]
 
 
 def outside(schedule: Schedule, moment: datetime) -> str:
     """Why the plan has no tick at that moment: before its start, after its end. Empty where it has."""
     zone = ZoneInfo(schedule.timezone)
+    day = moment.astimezone(zone).date()
     if schedule.start is not None:
         start = schedule.start if schedule.start.tzinfo else schedule.start.replace(tzinfo=zone)
         if moment < start:
             return f"the schedule starts at {start.isoformat(timespec='minutes')}"
-    if schedule.until is not None and moment.astimezone(zone).date() > schedule.until:
-        return f"the schedule ended on {schedule.until.isoformat()}"
+    if schedule.ends_on is not None and day > schedule.ends_on:
+        return f"the schedule ended on {schedule.ends_on.isoformat()}"
+    if schedule.dates and day not in schedule.dates:
+        return f"{day.isoformat()} is none of the schedule's dates"
     return ""
+
+
+def _every(schedule: Schedule, every: timedelta) -> str:
+    minute, hour = (schedule.start.minute, schedule.start.hour) if schedule.start else (0, 0)
+    minutes = int(every.total_seconds()) // 60
+    if minutes < 60:
+        return f"{_listed(range(minute % minutes, 60, minutes))} * * * *"
+    hours = minutes // 60
+    if hours == 1:
+        return f"{minute} * * * *"  # every hour that there is, also the one that the clock repeats
+    return f"{minute} {_listed(range(hour % hours, 24, hours))} * * *"
+
+
+def _days(schedule: Schedule) -> Iterator[str]:
+    """The last three fields of cron lines."""
+    if schedule.dates:
+        yield from (f"{day.day} {day.month} *" for day in sorted(schedule.dates))
+        return
+    months = ",".join(map(str, sorted(schedule.months))) or "*"
+    if schedule.days:
+        yield f"{','.join('L' if day == 'last' else str(day) for day in schedule.days)} {months} *"
+        return
+    # A plain weekday beside one of its month in one cron line would be taken for both, or for neither.
+    plain = [day for day in schedule.weekdays if " " not in day]
+    if plain or not schedule.weekdays:
+        yield f"* {months} {','.join(plain) or '*'}"
+    for which, day in (weekday.split() for weekday in schedule.weekdays if " " in weekday):
+        number = (WEEKDAYS.index(day) + 1) % 7
+        yield f"* {months} {f'L{number}' if which == 'last' else f'{number}#{which[0]}'}"
 
 
 def _listed(values: range) -> str:

@@ -1,11 +1,16 @@
-"""Schedules: a tick takes the last file that came, writes it to the ledger, adds its partition, requests its run."""
+"""Schedules: a tick finds what is due, writes it to the ledger, adds its partition, requests its run."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from dagster import (
     AssetSelection,
+    DagsterInstance,
+    DagsterRunStatus,
     DefaultScheduleStatus,
     RunRequest,
+    RunsFilter,
     ScheduleDefinition,
     ScheduleEvaluationContext,
     SkipReason,
@@ -13,12 +18,22 @@ from dagster import (
 )
 
 from ingest_pipelines.config import BoundImport
+from ingest_pipelines.model import Item
 from ingest_pipelines.orchestration.arrivals import Listings, look
-from ingest_pipelines.orchestration.partitions import asset_key, partitions_name
-from ingest_pipelines.orchestration.plans import cron_of, outside
+from ingest_pipelines.orchestration.due import due_items
+from ingest_pipelines.orchestration.partitions import add_partitions, asset_key
+from ingest_pipelines.orchestration.plans import crons_of, outside
 from ingest_pipelines.orchestration.sensors import has_run, starts_running, why_stopped
 from ingest_pipelines.orchestration.site import Site
-from ingest_pipelines.orchestration.work import run_tags
+from ingest_pipelines.orchestration.work import IMPORT_TAG, run_tags
+
+_GOING_ON = [
+    DagsterRunStatus.QUEUED,
+    DagsterRunStatus.NOT_STARTED,
+    DagsterRunStatus.STARTING,
+    DagsterRunStatus.STARTED,
+    DagsterRunStatus.CANCELING,
+]
 
 
 def import_schedule(site: Site, bound: BoundImport, listings: Listings) -> ScheduleDefinition:
@@ -27,23 +42,55 @@ def import_schedule(site: Site, bound: BoundImport, listings: Listings) -> Sched
     assert plan is not None
 
     @schedule(
-        cron_schedule=cron_of(plan),
+        cron_schedule=crons_of(plan),
         name=f"{bound.asset_name}__schedule",
-        description=f"{bound.name}: every {plan.every}" if plan.every else f"{bound.name}: cron {plan.cron}",
+        description=plan.words,
         execution_timezone=plan.timezone,
         target=AssetSelection.assets(asset_key(bound)),
         default_status=DefaultScheduleStatus.RUNNING if starts_running(site, bound) else DefaultScheduleStatus.STOPPED,
     )
-    def tick(context: ScheduleEvaluationContext) -> RunRequest | SkipReason:
-        why_not = outside(plan, context.scheduled_execution_time) or why_stopped(site, bound)
+    def tick(context: ScheduleEvaluationContext) -> list[RunRequest] | SkipReason:
+        moment = context.scheduled_execution_time
+        why_not = outside(plan, moment) or why_stopped(site, bound) or _overlap(bound, context.instance)
         if why_not:
             return SkipReason(why_not)
-        arrivals = look(site, bound, listings)
-        waiting = [item for item in arrivals.waiting if not has_run(item, context.instance)]
-        if not waiting:
-            return SkipReason(arrivals.why_nothing(bound))
-        key = str(waiting[-1].key)
-        context.instance.add_dynamic_partitions(partitions_name(bound), [key])
-        return RunRequest(run_key=key, partition_key=key, tags=run_tags(bound, "schedule"))
+        return requests(site, bound, listings, context.instance, by="schedule", tick=moment.isoformat())
 
     return tick
+
+
+def requests(
+    site: Site, bound: BoundImport, listings: Listings, instance: DagsterInstance, *, by: str, tick: str
+) -> list[RunRequest] | SkipReason:
+    """Runs for what is due: the last file that came, the query's open item or a new one, the windows that ended.
+
+    Args:
+        tick: when, so that a tick that is evaluated twice requests the same runs.
+    """
+    if bound.reads_files:
+        arrivals = look(site, bound, listings)
+        waiting = [item for item in arrivals.waiting if not has_run(item, instance)]
+        if not waiting:
+            return SkipReason(arrivals.why_nothing(bound))
+        due: Iterable[Item] = waiting if bound.spec.source.pick == "all" else waiting[-1:]
+        again = False
+    else:
+        found = due_items(site, bound)
+        due, again = found.items, found.again
+        if not found.items:
+            return SkipReason("no window has ended since the last tick")
+    keys = [str(item.key) for item in due]
+    add_partitions(bound, keys, instance)
+    return [
+        RunRequest(run_key=f"{key}@{tick}" if again else key, partition_key=key, tags=run_tags(bound, by))
+        for key in keys
+    ]
+
+
+def _overlap(bound: BoundImport, instance: DagsterInstance) -> str:
+    """Why the tick is skipped: the import's last run is not over. Empty where it is."""
+    going_on = instance.get_run_records(RunsFilter(tags={IMPORT_TAG: bound.name}, statuses=_GOING_ON), limit=1)
+    if not going_on:
+        return ""
+    run = going_on[0].dagster_run
+    return f"run {run.run_id[:8]} of this import is still {run.status.value.lower()}; the next tick looks again"

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 
 from dagster import (
+    AddDynamicPartitionsRequest,
     DagsterInstance,
     DefaultSensorStatus,
     RunRequest,
@@ -28,7 +29,7 @@ from ingest_pipelines.config import BoundImport
 from ingest_pipelines.model import Item
 from ingest_pipelines.orchestration.arrivals import Listings, look, period_of
 from ingest_pipelines.orchestration.handles import purge_runs
-from ingest_pipelines.orchestration.partitions import asset_key, partitions_name, partitions_of
+from ingest_pipelines.orchestration.partitions import asset_key, partitions_name
 from ingest_pipelines.orchestration.site import Site
 from ingest_pipelines.orchestration.work import IMPORT_TAG, run_tags
 
@@ -79,14 +80,16 @@ def request_runs(
 ) -> SensorResult:
     """Partitions and runs for items that stand in the ledger."""
     keys = [str(item.key) for item in items]
-    known = set(instance.get_dynamic_partitions(partitions_name(bound)))
-    added = [key for key in keys if key not in known]
+    added: list[str] = []
+    if bound.spec.source.window is None:
+        known = set(instance.get_dynamic_partitions(partitions_name(bound)))
+        added = [key for key in keys if key not in known]
     return SensorResult(
         run_requests=[
             RunRequest(run_key=key, partition_key=key, asset_selection=[asset_key(bound)], tags=run_tags(bound, by))
             for key in keys
         ],
-        dynamic_partitions_requests=[partitions_of(bound).build_add_request(added)] if added else [],
+        dynamic_partitions_requests=[AddDynamicPartitionsRequest(partitions_name(bound), added)] if added else [],
         cursor=cursor,
     )
 

@@ -9,14 +9,18 @@ from ingest_pipelines import ledger
 from ingest_pipelines.config import BoundImport
 from ingest_pipelines.errors import UsageError
 from ingest_pipelines.model import Item, ItemKey, Run
+from ingest_pipelines.orchestration.partitions import window_item
 from ingest_pipelines.orchestration.site import Site
 from ingest_pipelines.pipeline import Workspace
+from ingest_pipelines.sources import open_query
 
 BY_TAG = "ingest/by"
 FORCED_TAG = "ingest/forced"
 IMPORT_TAG = "ingest/import"
 CONNECTION_TAG = "ingest/connection"
-"""Tags of a run. A re-run from the UI has none of them: everything a load depends on is in the ledger."""
+ITEM_TAG = "ingest/item"
+"""Tags of a run. A re-run from the UI has none of them: everything a load depends on is in the ledger. Only an item
+that cannot be a partition, such as a replay of a window import, is named by ITEM_TAG."""
 
 
 @dataclass(frozen=True)
@@ -41,8 +45,11 @@ def find_work(site: Site, step_key: str, item_key: str, run_id: str, attempt: in
         UsageError: the ledger does not know the item: the partition was added by hand.
     """
     bound = site.bound(step_key.partition(".")[0])
+    item_key = tags.get(ITEM_TAG, item_key)
     with site.target.session() as connection:
         item = ledger.find_item(connection, bound.name, ItemKey(item_key))
+    if item is None and bound.spec.source.window is not None:
+        item = window_item(bound, item_key, open_query(bound.connection).uri(), site.clock())
     if item is None:
         raise UsageError(
             f"import {bound.name}: the ledger knows no item {item_key}; was its partition added by hand?",

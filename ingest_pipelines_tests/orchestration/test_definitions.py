@@ -55,7 +55,7 @@ def test_everything_that_dagster_shows_of_a_project(shop: Shop) -> None:
             "customers__tills__files": [60, "STOPPED"],
             "housekeeping": [120, "RUNNING"],
         },
-        "schedules": {"customers__loyalty__schedule": ["30 0,6,12,18 * * *", "Europe/London", "RUNNING"]},
+        "schedules": {"customers__loyalty__schedule": [["30 0,6,12,18 * * *"], "Europe/London", "RUNNING"]},
         "resources": ["handles", "site", "target"],
     }  # fmt: skip
 

@@ -1,0 +1,214 @@
+"""Query imports through Dagster: drains in one run, the open item that is tried again, windows of time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from urllib.parse import urlsplit
+
+import psycopg
+import pytest
+import yaml
+from dagster import DagsterInstance, SkipReason
+
+from ingest_pipelines import ledger, pipeline
+from ingest_pipelines.model import Item, Run
+from ingest_pipelines.orchestration.arrivals import Listings
+from ingest_pipelines.orchestration.due import due_items
+from ingest_pipelines.orchestration.io_manager import _loads
+from ingest_pipelines.orchestration.launch import run_import
+from ingest_pipelines.orchestration.partitions import asset_key
+from ingest_pipelines.orchestration.schedules import requests
+from ingest_pipelines.orchestration.work import Work
+from ingest_pipelines_tests.orchestration.conftest import Shop
+from ingest_pipelines_tests.servers import postgres
+
+CUSTOMERS = "CREATE TABLE customers (id text, n int, tier text, changed_at timestamptz)"
+TWENTY_FIVE = """
+    INSERT INTO customers SELECT 'C' || n, n, 'Gold', timestamptz '2026-11-19 22:00Z' + n * interval '1 h'
+    FROM generate_series(1, 25) n
+"""
+BY_NUMBER = {
+    "query": "SELECT id, n, tier FROM customers WHERE n > {lastItem} ORDER BY n LIMIT 10",
+    "cursor": {"column": "n", "start": 0},
+}
+BY_DAY = {
+    "query": "SELECT id, n, tier FROM customers WHERE changed_at >= {windowStart} AND changed_at < {windowEnd}",
+    "window": {"every": "day", "start": "2026-11-19", "timezone": "Europe/London"},
+}
+
+
+class Source:
+    """A database of the vendor's, and the shop's import that reads it."""
+
+    def __init__(self, url: str, shop: Shop) -> None:
+        self.url, self.shop = url, shop
+
+    def __call__(self, *statements: str) -> None:
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            for statement in statements:
+                connection.execute(statement.encode())
+
+    def read_by(self, source: dict[str, Any], **changes: Any) -> None:
+        columns = {"id": "customer_id", "tier": "tier", "n": {"field": "points", "type": "int"}}
+        self.shop.write_import(source={"connection": "shop_db", **source}, columns=columns, **changes)
+
+
+@pytest.fixture
+def source(shop: Shop, postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Source]:
+    monkeypatch.setenv("SHOP_PW", str(urlsplit(postgres_url).password))
+    with postgres.fresh_database(postgres_url) as url:
+        parts = urlsplit(url)
+        path = shop.home / "connections.yaml"
+        connections = yaml.safe_load(path.read_text())
+        connections["connections"]["shop_db"] = {
+            "type": "postgresql", "host": parts.hostname, "port": parts.port, "database": parts.path[1:],
+            "username": parts.username, "password": {"env": "SHOP_PW"}, "retries": 0,
+        }  # fmt: skip
+        path.write_text(yaml.safe_dump(connections))
+        source = Source(url, shop)
+        source(CUSTOMERS, TWENTY_FIVE)
+        yield source
+
+
+def test_a_drain_is_one_run_with_a_load_per_chunk_told_as_one(
+    shop: Shop, source: Source, instance: DagsterInstance
+) -> None:
+    source.read_by(BY_NUMBER)
+    outcome = run_import(shop.site(), instance, "points")
+    assert outcome.report is not None
+    assert (outcome.report.counts.read, outcome.report.counts.inserted) == (25, 25)
+    assert outcome.report.cursor_to == "25"
+    assert shop.rows("SELECT cursor_to, read, status FROM ingest.loads ORDER BY id") == [
+        ("10", 10, "committed"), ("20", 10, "committed"), ("25", 5, "committed"),
+    ]  # fmt: skip
+    event = instance.get_latest_materialization_event(asset_key(shop.bound()))
+    assert event is not None
+    assert event.asset_materialization is not None
+    shown = event.asset_materialization.metadata
+    assert (shown["chunks"].value, shown["read"].value, shown["cursor_to"].value) == (3, 25, "25")
+
+
+def test_the_next_drain_is_named_after_the_committed_cursor(
+    shop: Shop, source: Source, instance: DagsterInstance
+) -> None:
+    source.read_by(BY_NUMBER)
+    first = run_import(shop.site(), instance, "points")
+    assert str(first.item.key) == "2026-11-22T09-15-00Z_from_start"
+    shop.now += timedelta(hours=6)
+    source("INSERT INTO customers VALUES ('C26', 26, 'Gold', now())")
+    second = run_import(shop.site(), instance, "points")
+    assert str(second.item.key) == "2026-11-22T15-15-00Z_from_25"
+    assert second.report is not None
+    assert second.report.counts.read == 1
+
+
+def test_a_failed_drain_is_tried_again_under_its_own_name_until_it_is_green(
+    shop: Shop, source: Source, instance: DagsterInstance
+) -> None:
+    source.read_by(BY_NUMBER)
+    source("UPDATE customers SET tier = repeat('x', 99) WHERE n = 15")
+    failed = run_import(shop.site(), instance, "points")
+    assert failed.error is not None
+    assert shop.rows("SELECT cursor_from, status FROM ingest.loads ORDER BY id") == [
+        (None, "committed"),
+        ("10", "failed"),
+    ]
+    assert shop.rows("SELECT line, code FROM ingest.rejects") != []
+    shop.now += timedelta(hours=6)
+    source("UPDATE customers SET tier = 'Gold'")
+    [request] = _tick(shop, instance)
+    assert request.partition_key == str(failed.item.key)
+    assert request.run_key != str(failed.item.key)
+    again = run_import(shop.site(), instance, "points")
+    assert again.item.key == failed.item.key
+    assert again.report is not None
+    assert (again.report.status, again.report.counts.read) == ("committed", 15)
+    assert [item.status for item in _states(shop)] == ["committed"]
+
+
+def test_a_first_chunk_that_another_run_has_committed_is_left_alone(
+    shop: Shop, source: Source, instance: DagsterInstance
+) -> None:
+    source.read_by(BY_NUMBER)
+    site, bound = shop.site(), shop.bound()
+    [item] = due_items(site, bound).items
+    stale = Work(site, bound, item, Run("first"))
+    chunk = pipeline.next_chunk(item, bound, site.target, stale.run)
+    validated = pipeline.validate(pipeline.land(chunk, bound, stale.workspace), bound, stale.workspace)
+    pipeline.load(validated, bound, site.target, stale.run, site.clock())
+    reports = list(_loads(Work(site, bound, item, Run("re-execution")), validated))
+    assert [report.counts.read for report in reports] == [10, 5]
+    assert shop.rows("SELECT count(*) FROM crm.customers") == [(25,)]
+
+
+def test_a_query_without_a_cursor_is_a_new_item_per_tick(shop: Shop, source: Source, instance: DagsterInstance) -> None:
+    source.read_by({"query": "SELECT id, n, tier FROM customers"})
+    first = run_import(shop.site(), instance, "points")
+    shop.now += timedelta(hours=6)
+    second = run_import(shop.site(), instance, "points")
+    assert [str(outcome.item.key) for outcome in (first, second)] == [
+        "2026-11-22T09-15-00Z_query",
+        "2026-11-22T15-15-00Z_query",
+    ]
+    assert second.report is not None
+    assert second.report.counts.unchanged == 25
+
+
+def test_a_tick_asks_for_every_window_that_ended_since_the_last(
+    shop: Shop, source: Source, instance: DagsterInstance
+) -> None:
+    source.read_by(BY_DAY)
+    assert [request.partition_key for request in _tick(shop, instance)] == ["2026-11-21"]
+    assert _tick(shop, instance) == []
+    shop.now += timedelta(days=3)
+    assert [request.partition_key for request in _tick(shop, instance)] == ["2026-11-22", "2026-11-23", "2026-11-24"]
+
+
+def test_any_window_can_be_run_from_the_ui_and_holds_exactly_its_rows(
+    shop: Shop, source: Source, instance: DagsterInstance
+) -> None:
+    source.read_by(BY_DAY)
+    key = "2026-11-20"
+    result = (
+        shop.definitions()
+        .resolve_implicit_global_asset_job_def()
+        .execute_in_process(asset_selection=[asset_key(shop.bound())], partition_key=key, instance=instance)
+    )
+    assert result.success
+    assert shop.rows("SELECT min(points), max(points) FROM crm.customers") == [(2, 25)]
+    [item] = _items(shop)
+    assert (item.window_start, item.window_end) == (
+        datetime(2026, 11, 20, tzinfo=UTC),
+        datetime(2026, 11, 21, tzinfo=UTC),
+    )
+
+
+def test_an_older_window_is_read_again_after_a_newer_one(shop: Shop, source: Source, instance: DagsterInstance) -> None:
+    source.read_by(BY_DAY)
+    assert run_import(shop.site(), instance, "points", item_key="2026-11-20").error is None
+    assert run_import(shop.site(), instance, "points", item_key="2026-11-19").error is None
+    assert shop.rows("SELECT count(*) FROM crm.customers") == [(25,)]
+
+
+def test_a_window_that_has_not_ended_is_not_read(shop: Shop, source: Source, instance: DagsterInstance) -> None:
+    source.read_by(BY_DAY)
+    with pytest.raises(Exception, match="no window 2026-11-22 has ended"):
+        run_import(shop.site(), instance, "points", item_key="2026-11-22")
+
+
+def _tick(shop: Shop, instance: DagsterInstance) -> list[Any]:
+    site = shop.site()
+    found = requests(site, shop.bound(), Listings(), instance, by="schedule", tick=shop.now.isoformat())
+    return [] if isinstance(found, SkipReason) else found
+
+
+def _states(shop: Shop) -> list[ledger.ItemState]:
+    with shop.site().target.session() as connection:
+        return ledger.item_states(connection, "points")
+
+
+def _items(shop: Shop) -> list[Item]:
+    with shop.site().target.session() as connection:
+        return ledger.list_items(connection, "points")
