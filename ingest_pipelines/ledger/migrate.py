@@ -54,6 +54,7 @@ def _upgrade(connect: Connect) -> None:
     engine = sqlalchemy.create_engine("postgresql+psycopg://", creator=connect, poolclass=sqlalchemy.NullPool)
     with engine.begin() as connection:
         connection.execute(sqlalchemy.select(sqlalchemy.func.pg_advisory_xact_lock(LOCK)))
-        connection.execute(sqlalchemy.schema.CreateSchema("ingest", if_not_exists=True))
+        if not sqlalchemy.inspect(connection).has_schema("ingest"):  # IF NOT EXISTS asks for the right to create it
+            connection.execute(sqlalchemy.schema.CreateSchema("ingest"))
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
