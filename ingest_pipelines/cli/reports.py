@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ingest_pipelines.cli import screen
 from ingest_pipelines.cli.naming import ImportName, Json
+from ingest_pipelines.errors import TargetUnavailable
 
 if TYPE_CHECKING:
-    from ingest_pipelines.config import Project
+    from ingest_pipelines.config import Project, Settings
     from ingest_pipelines.ledger import ImportState, ImportSummary, Load
 
 COUNTS = ("read", "inserted", "updated", "unchanged", "unmatched", "skipped", "rejected")
 
 
 def status(json: Json = False) -> None:
-    """Every import: its status, its last load, its counts."""
+    """Every import: its status, its last load, its counts, when it runs next, and what needs you."""
     from ingest_pipelines import ledger
     from ingest_pipelines.cli.target import ledger_of, now
     from ingest_pipelines.config import read_project, read_settings
@@ -28,15 +30,33 @@ def status(json: Json = False) -> None:
     settings = read_settings()
     project = read_project(settings.home)
     with ledger_of(settings) as connection:
-        lines = import_lines(project, ledger.list_imports(connection), ledger.summaries(connection), now())
+        states, summaries = ledger.list_imports(connection), ledger.summaries(connection)
+    running, ticks = _live(settings, project, now())
+    lines = import_lines(project, states, summaries, now(), running=running, ticks=ticks)
     if json:
         screen.as_json(lines)
         return
     screen.say(f"{screen.plural(len(lines), 'import')} in {project.home}")
-    screen.say()
-    for line in lines:
-        _print_import(line, now())
-    _print_next(lines)
+    for line in status_text(lines, now()):
+        screen.say(line)
+
+
+def _live(settings: Settings, project: Project, now: datetime) -> tuple[set[str], dict[str, datetime | None]]:
+    """Imports that run at this moment, and each schedule's next tick. Slower than the ledger: it asks Dagster."""
+    from ingest_pipelines.orchestration.instance import open_instance
+    from ingest_pipelines.orchestration.now import next_tick, running_imports
+
+    schedules = {name: bound.spec.schedule for name, bound in project.imports.items() if bound.spec.schedule}
+    ticks = {name: next_tick(plan, now) for name, plan in schedules.items()}
+    try:
+        instance = open_instance(settings)
+    except TargetUnavailable as error:
+        screen.note(f"{screen.painted('warning', 'warn')}: {error.message}; what runs now is not known")
+        return set(), ticks
+    try:
+        return running_imports(instance), ticks
+    finally:
+        instance.dispose()
 
 
 def report(
@@ -114,25 +134,42 @@ def import_lines(
     states: Mapping[str, ImportState],
     summaries: Mapping[str, ImportSummary],
     now: datetime,
+    *,
+    running: Collection[str] = (),
+    ticks: Mapping[str, datetime | None] = MappingProxyType({}),
 ) -> list[dict[str, Any]]:
-    """What `status` says of every import, broken ones included, by name."""
+    """What `status` says of every import, broken ones included, by name.
+
+    Args:
+        running: imports that a run is working on.
+        ticks: when each schedule ticks next.
+    """
     lines = []
     for name in sorted({*project.imports, *project.broken}):
         summary = summaries.get(name)
+        state = "running" if name in running else _status_of(project, name, states.get(name), summary, now)
+        committed_at = summary.committed_at if summary else None
         lines.append(
             {
                 "import": name,
-                "status": _status_of(project, name, states.get(name), summary, now),
+                "status": state,
                 "load": summary.load if summary else None,
                 "item": summary.item if summary else None,
                 **{count: getattr(summary, count) if summary else 0 for count in COUNTS},
                 "started_at": summary.started_at if summary else None,
                 "finished_at": summary.finished_at if summary else None,
-                "committed_at": summary.committed_at if summary else None,
+                "committed_at": committed_at,
+                "age_seconds": round((now - committed_at).total_seconds()) if committed_at else None,
+                "next": _next_of(project, name, state, ticks),
+                "next_at": ticks.get(name) if state not in _RESTING else None,
                 "error": _error_of(project, name, summary),
             }
         )
     return lines
+
+
+_RESTING = {"draft", "paused", "ended", "invalid"}
+"""Statuses of imports that do not run by themselves."""
 
 
 def _status_of(
@@ -145,7 +182,8 @@ def _status_of(
     wanted = state.status if state and state.status else spec.status
     if wanted != "active":
         return wanted
-    if spec.schedule is not None and spec.schedule.until is not None and now.date() > spec.schedule.until:
+    ends_on = spec.schedule.ends_on if spec.schedule is not None else None
+    if ends_on is not None and now.date() > ends_on:
         return "ended"
     if summary is None:
         return "scheduled"
@@ -154,36 +192,80 @@ def _status_of(
     return "running" if summary.status == "running" else "failed"
 
 
+def _next_of(project: Project, name: str, state: str, ticks: Mapping[str, datetime | None]) -> str:
+    """What makes it run next: a time, a file, or a person."""
+    if state in _RESTING:
+        return "-"
+    if ticks.get(name) is not None:
+        return screen.moment(ticks[name])
+    bound = project.imports[name]
+    watched = bound.reads_files and bound.connection.type != "csv"
+    return "a file" if watched and (bound.spec.sensor is None or bound.spec.sensor.enabled) else "by hand"
+
+
 def _error_of(project: Project, name: str, summary: ImportSummary | None) -> str:
     if name in project.broken:
         return "\n".join(project.broken[name].mistakes)
     return summary.error if summary else ""
 
 
-def _print_import(line: dict[str, Any], now: datetime) -> None:
-    state = str(line["status"])
-    shown = screen.painted(state.replace("_", " "), screen.STATUS_STYLES.get(state))
-    screen.say(f"{screen.painted(line['import'].ljust(20), 'strong')}  {shown}")
-    if line["load"] is not None:
-        counts = ", ".join(f"{screen.number(line[name])} {name}" for name in COUNTS[1:] if line[name]) or "no rows"
-        screen.say(
-            f"  {item_name(line['item'])}, {screen.ago(line['started_at'], now)}: read {screen.number(line['read'])}"
-        )
-        screen.say(f"  {counts}")
-    for text in str(line["error"]).splitlines():
-        screen.say(f"  {text}")
-    screen.say()
+ORDER = (
+    "invalid", "failed", "running", "completed_with_rejects", "completed", "scheduled", "paused", "draft", "ended",
+)  # fmt: skip
+"""Statuses in the order in which they need a person."""
+
+_NEXT_COMMAND: Mapping[str, str] = {
+    "invalid": "ingest check {}",
+    "failed": "ingest report {}",
+    "completed_with_rejects": "ingest rejects list {}",
+    "scheduled": "ingest run {}",
+    "draft": "ingest activate {}",
+    "paused": "ingest resume {}",
+}
 
 
-def _print_next(lines: list[dict[str, Any]]) -> None:
-    """What a person would type now."""
-    for line in lines:
-        name, state = line["import"], line["status"]
+def status_text(lines: Sequence[dict[str, Any]], now: datetime) -> Iterator[str]:
+    """The homepage: imports by status, what needs a person first, each status with the command to type."""
+    for state in ORDER:
+        members = [line for line in lines if line["status"] == state]
+        if not members:
+            continue
+        yield ""
+        command = _NEXT_COMMAND.get(state, "").format(members[0]["import"] if len(members) == 1 else "NAME")
+        title = screen.painted(state.replace("_", " "), screen.STATUS_STYLES.get(state))
+        yield f"{title}{f'    {command}' if command else ''}"
         if state == "invalid":
-            screen.say(f"  ingest check {name}")
-        elif state == "failed":
-            screen.say(f"  ingest report {name}")
-        elif state == "completed_with_rejects":
-            screen.say(f"  ingest rejects list {name}")
-        elif state == "scheduled" and line["load"] is None:
-            screen.say(f"  ingest run {name}")
+            yield from _mistakes(members)
+            continue
+        yield from screen.columns(_HEADER, [_cells(line, now) for line in members], right=range(2, 5))
+        if state == "failed":
+            yield from _failures(members, now)
+
+
+_HEADER = ("import", "last load", "read", "changed", "rejected", "next")
+
+
+def _cells(line: Mapping[str, Any], now: datetime) -> tuple[str, ...]:
+    if line["load"] is None:
+        return (line["import"], "never", "-", "-", "-", line["next"])
+    changed = line["inserted"] + line["updated"]
+    counts = (screen.number(rows) for rows in (line["read"], changed, line["rejected"]))
+    return (line["import"], screen.ago(line["started_at"], now), *counts, line["next"])
+
+
+def _failures(members: Iterable[Mapping[str, Any]], now: datetime) -> Iterator[str]:
+    """Why each failed, and how old the data are that everybody reads meanwhile."""
+    for line in members:
+        yield ""
+        first, *rest = str(line["error"]).splitlines() or [f"import {line['import']}"]
+        yield f"  {screen.wrapped(first.strip(), 4)}"
+        for text in rest:
+            yield f"    {screen.wrapped(text.strip(), 4)}"
+        committed = line["committed_at"]
+        yield f"    the data in place are from {screen.ago(committed, now)}" if committed else "    nothing is in place"
+
+
+def _mistakes(members: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+    for line in members:
+        for mistake in str(line["error"]).splitlines():
+            yield f"  {screen.wrapped(mistake, 4)}"
