@@ -117,7 +117,7 @@ class Listings:
             kept = self._kept.get(place)
             if kept is None or not timedelta(0) <= now - kept[0] < shared_for:
                 with open_files(bound.connection) as source:
-                    found = source.listing(folder)
+                    found = source.listing(folder, nested=False)
                     kept = (now, found, {file.path: source.uri(file.path) for file in found.files})
                 self._kept[place] = kept
         return kept[1], kept[2]

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import cast
 
 from ingest_pipelines.config.connections import FILE_TYPES, Connection
-from ingest_pipelines.errors import UsageError
-from ingest_pipelines.model import Item
+from ingest_pipelines.errors import InternalError, UsageError
+from ingest_pipelines.model import Item, SourceFile
 from ingest_pipelines.sources.base import FileSource, QuerySource
 
 SOURCES: dict[str, str] = {
@@ -57,6 +57,23 @@ def open_upload(path: Path) -> FileSource:
 def open_item(item: Item, connection: Connection) -> FileSource:
     """Where the item's bytes are: the local file of an upload or a replay, else the import's connection."""
     return open_upload(Path(item.path)) if item.kind in {"upload", "replay"} else open_files(connection)
+
+
+def archive_item(item: Item, connection: Connection, folder: str) -> None:
+    """The item's file is in `folder` of its connection, if it is still the one that was loaded. Twice is safe.
+
+    Only files are moved: an upload belongs to the person who named it.
+
+    Raises:
+        ItemChanged: another file has its name by now; that one stays where it is, to be loaded.
+        ItemGone, SourceUnavailable, SourceDenied: nothing was moved.
+    """
+    if item.kind != "file":
+        return
+    if item.size is None or item.modified_at is None:
+        raise InternalError(f"item {item.key} of {item.import_name} is a file without size or time")
+    with open_files(connection) as source:
+        source.move(item.path, folder, SourceFile(item.path, item.size, item.modified_at, item.version))
 
 
 def _open(connection: Connection) -> object:

@@ -10,12 +10,12 @@ import pytest
 
 from ingest_pipelines.config.connections import CsvConnection
 from ingest_pipelines.config.imports import Limits
-from ingest_pipelines.errors import ItemGone, SourceDenied
+from ingest_pipelines.errors import ItemChanged, ItemGone, SourceDenied
 from ingest_pipelines.landing import land_file
 from ingest_pipelines.model import Item, ItemKey
-from ingest_pipelines.sources import open_files, open_item, open_upload
+from ingest_pipelines.sources import archive_item, open_files, open_item, open_upload
 from ingest_pipelines.sources.base import FileSource
-from ingest_pipelines_tests.sources.contract import SourceContract
+from ingest_pipelines_tests.sources.contract import SourceContract, item_in
 
 
 class LocalPlace:
@@ -101,3 +101,24 @@ def test_a_file_that_a_person_names_lands_from_wherever_it_is(place: LocalPlace,
     with pytest.raises(ItemGone):
         open_upload(path).stat("")
     assert not next(iter(open_upload(path).probe())).ok
+
+
+def test_a_loaded_item_is_archived_and_its_successor_is_not(place: LocalPlace) -> None:
+    connection = CsvConnection(type="csv", directory=str(place.folder))
+    place.put("drop/a.csv", b"1")
+    with place.source() as source:
+        item = item_in(source, "drop/a.csv")
+    archive_item(item, connection, "done")
+    archive_item(item, connection, "done")
+    assert place.get("done/a.csv") == b"1"
+    place.put("drop/a.csv", b"22")
+    with pytest.raises(ItemChanged, match="stays where it is"):
+        archive_item(item, connection, "done")
+    assert place.get("drop/a.csv") == b"22"
+
+
+def test_an_upload_is_never_archived(place: LocalPlace, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_bytes(b"1")
+    item = Item("loyalty", ItemKey("k"), "upload", uri="", path=str(tmp_path / "a.csv"))
+    archive_item(item, CsvConnection(type="csv", directory=str(place.folder)), "done")
+    assert (tmp_path / "a.csv").exists()
