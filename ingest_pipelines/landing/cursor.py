@@ -51,7 +51,7 @@ class CursorTrack:
         self._last: CursorValue | None = None
         self._largest: CursorValue | None = None
         self._read = self._nulls = self._passed = 0
-        self._sorted = self._whole_numbers = True
+        self._sorted = self._whole_numbers = self._standing = True
         self._repeats = False
 
     def take(self, batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
@@ -91,7 +91,7 @@ class CursorTrack:
                 f"{self._nulls} rows have no value in '{self._chunk.column}'",
                 f"leave them out: WHERE {self._chunk.column} IS NOT NULL, or choose a column that is never NULL",
             )
-        cut = self._chunk.may_cut and (self._chunk.limit is None or self._read >= self._chunk.limit)
+        cut = self._cut
         if cut and not self._sorted:
             raise self._stuck(
                 f"its rows do not come in the order of '{self._chunk.column}', and the LIMIT cuts some off",
@@ -110,14 +110,14 @@ class CursorTrack:
             yield held
 
     def reached(self) -> str | None:
-        """The largest value landed, as text; None: no row, or none before now.
+        """The largest value landed, as text; None: no row, none before now, or only rows of where the chunk started.
+
+        The latter come again where a query says >= or a database rounds; they are no news, and no loop.
 
         Raises:
-            CursorStuck: nothing landed lies beyond where the chunk started.
+            CursorStuck: there are other rows, and none lies beyond where the chunk started.
         """
-        if not self._passed:
-            return None
-        if self._largest is None:
+        if self._largest is None or (self._standing and not self._cut):
             return None
         if not_after(self._largest, self._chunk.after):
             raise self._stuck(
@@ -126,7 +126,15 @@ class CursorTrack:
             )
         return cursor_text(self._largest)
 
+    @property
+    def _cut(self) -> bool:
+        """Whether the source may hold more rows than the chunk showed."""
+        return self._chunk.may_cut and (self._chunk.limit is None or self._read >= self._chunk.limit)
+
     def _watch_order(self, values: pa.Array, first: CursorValue) -> None:
+        after = self._chunk.after
+        at_start = not_after(first, after) and not_after(after, first)
+        self._standing &= at_start and bool(pc.all(pc.equal(values, values[0])).as_py())
         if self._last is not None:
             self._repeats |= first == self._last
             self._sorted &= self._chunk.kind == "text" or first == self._last or not_after(self._last, first)

@@ -133,6 +133,15 @@ def test_a_query_that_does_not_use_the_cursor_stops_instead_of_looping(shop: Sho
         next(drain)
 
 
+def test_rows_of_the_cursor_itself_that_come_again_are_no_loop(shop: Shop) -> None:
+    shop.source(CUSTOMERS, TWENTY_FIVE)
+    query = "SELECT id, points FROM customers WHERE id >= {lastItem} ORDER BY id LIMIT 20"
+    bound = shop.bound(**{**BY_ID, "query": query})
+    assert [report.cursor_to for report in shop.drain(bound)] == ["20", "25", None]
+    assert [report.counts.unchanged for report in shop.drain(bound, "run-2")] == [1]
+    assert shop.cursor() == "25"
+
+
 def test_a_source_restored_from_a_backup_stops_loudly(shop: Shop) -> None:
     shop.source(CUSTOMERS, TWENTY_FIVE)
     bound = shop.bound(**BY_ID)

@@ -6,6 +6,7 @@ the stored procedures by which drivers send parameters. T-SQL runs, translated, 
 
 from __future__ import annotations
 
+import decimal
 import re
 import socketserver
 import ssl
@@ -322,6 +323,7 @@ def _refusal(error: Exception) -> Refused:
 
 def main(port: int, user: str, password: str) -> None:
     """Serves until it is terminated."""
+    decimal.DefaultContext.prec = 60  # of the threads that serve; 28 digits would round the largest numbers
     Front.databases = Databases()
     Front.users = {user: password}
     Front.tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)

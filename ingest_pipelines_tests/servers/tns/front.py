@@ -7,6 +7,7 @@ USER name IDENTIFIED BY password` and `DROP USER name CASCADE` work.
 
 from __future__ import annotations
 
+import decimal
 import re
 import socketserver
 import sys
@@ -302,6 +303,7 @@ def _refusal(failed: Exception, identity: int) -> bytes:
 
 def main(port: int, service: str, user: str, password: str) -> None:
     """Serves until it is terminated."""
+    decimal.DefaultContext.prec = 60  # of the threads that serve; 28 digits would round the largest numbers
     Front.schemas = Schemas({user: password})
     Front.service = service.upper()
     Listener(("127.0.0.1", port), Front).serve_forever()
