@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 import polars as pl
 import pyarrow as pa
 
 from ingest_pipelines.errors import ItemRefused
-from ingest_pipelines.landing.csv_reader import BATCH_BYTES, BATCH_ROWS
+from ingest_pipelines.landing.frames import BATCH_BYTES, BATCH_ROWS, Frames
 from ingest_pipelines.model import LINE, Landing
 
 
 def read_arrow(
     landing: Landing, required_columns: Sequence[str], *, batch_rows: int = BATCH_ROWS
-) -> tuple[tuple[str, ...], Iterator[pl.DataFrame]]:
+) -> tuple[tuple[str, ...], Frames]:
     """The result's columns, and its rows as frames of about `batch_rows`.
 
     Columns of a frame: `_line` (Int64: the row's number, from 1), then every column of the result under its name and
@@ -31,7 +32,7 @@ def read_arrow(
             f"import {landing.item.import_name}, item {landing.item.key}: it was read without {', '.join(missing)}",
             hint="the mapping has changed since; run the import again",
         )
-    return columns, _frames(landing, batch_rows)
+    return columns, Frames(partial(_frames, landing, batch_rows))
 
 
 def _frames(landing: Landing, batch_rows: int) -> Iterator[pl.DataFrame]:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterator, Sequence
+from functools import partial
+from io import RawIOBase
+from threading import Semaphore
 
 import numpy as np
 import numpy.typing as npt
@@ -14,17 +17,18 @@ import pyarrow.csv as arrow_csv
 
 from ingest_pipelines.config.imports import Limits
 from ingest_pipelines.errors import ItemRefused, shown
+from ingest_pipelines.landing.frames import BATCH_BYTES, BATCH_ROWS, Frames
 from ingest_pipelines.landing.header import Header, read_header
 from ingest_pipelines.landing.survey import Survey, survey
 from ingest_pipelines.model import LINE, Landing
 
-BATCH_ROWS = 250_000
-"""Rows of a frame: the run that validation sorts at a time."""
-
-BATCH_BYTES = 256 << 20
-"""A frame of very wide rows ends earlier."""
-
 BLOCK = 4 << 20
+
+READ_AHEAD = 4
+"""Blocks that are read before they are parsed."""
+
+PATIENCE = 5.0
+"""Seconds after which a block is read although there is no room: a block without a row may not be told of."""
 
 NAMED_LINES = 20
 """How many lines of the wrong width a refusal names; the others it counts."""
@@ -37,7 +41,7 @@ Numbers = npt.NDArray[np.int64]
 
 def read_csv(
     landing: Landing, required_columns: Sequence[str], limits: Limits, *, batch_rows: int = BATCH_ROWS
-) -> tuple[tuple[str, ...], Iterator[pl.DataFrame]]:
+) -> tuple[tuple[str, ...], Frames]:
     """The header, and the rows as frames of about `batch_rows`.
 
     Columns of a frame: `_line` (Int64: the physical line on which the row starts; the header's is 1), then every
@@ -50,7 +54,8 @@ def read_csv(
         ItemRefused: everything of design 4.3 that concerns a file's content, with the line.
     """
     header = read_header(landing, required_columns, limits)
-    return header.columns, _frames(landing, header, survey(landing, header, limits), limits, batch_rows)
+    found = survey(landing, header, limits)
+    return header.columns, Frames(partial(_frames, landing, header, found, limits, batch_rows))
 
 
 def _frames(landing: Landing, header: Header, found: Survey, limits: Limits, batch_rows: int) -> Iterator[pl.DataFrame]:
@@ -83,10 +88,10 @@ def _batches(landing: Landing, header: Header, rows: _Rows, limits: Limits) -> I
     names = [f"c{index}" for index in range(len(header.columns))]
     block = max(BLOCK, 4 * limits.max_cell_bytes)
     try:
-        with pa.OSFile(str(landing.path)) as file:
-            file.seek(header.offset)
-            with arrow_csv.open_csv(
-                file,
+        with (
+            _Blocks(landing, header) as blocks,
+            arrow_csv.open_csv(
+                blocks,
                 read_options=arrow_csv.ReadOptions(block_size=block, use_threads=False, column_names=names),
                 parse_options=arrow_csv.ParseOptions(
                     newlines_in_values=rows.survey.quoted, invalid_row_handler=rows.wrong_width
@@ -98,10 +103,15 @@ def _batches(landing: Landing, header: Header, rows: _Rows, limits: Limits) -> I
                     quoted_strings_can_be_null=False,
                     null_values=[""],
                 ),
-            ) as reader:
+            ) as reader,
+        ):
+            try:
                 for batch in reader:
+                    blocks.taken()
                     if batch.num_rows:
                         yield batch
+            finally:
+                blocks.close()  # before the reader, which would wait for one that waits for room
     except pa.ArrowInvalid:
         # Arrow's own message would show the row.
         if rows.wrong:
@@ -112,6 +122,37 @@ def _batches(landing: Landing, header: Header, rows: _Rows, limits: Limits) -> I
             line=line,
             hint="raise source.limits.max_cell_bytes; a row may be four times as large",
         ) from None
+
+
+class _Blocks(RawIOBase):
+    """The file behind its header, as Arrow reads it: in an own thread, READ_AHEAD blocks before they are parsed.
+
+    By itself Arrow reads 32 blocks ahead: 128 MB.
+    """
+
+    def __init__(self, landing: Landing, header: Header) -> None:
+        self._file = landing.path.open("rb", buffering=0)
+        self._file.seek(header.offset)
+        self._room = Semaphore(READ_AHEAD)
+
+    def readable(self) -> bool:
+        """True."""
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        """The next block, as soon as there is room for it."""
+        self._room.acquire(timeout=PATIENCE)
+        return self._file.read(size)
+
+    def taken(self) -> None:
+        """A block was parsed."""
+        self._room.release()
+
+    def close(self) -> None:
+        """The file is closed; whoever waits for room gets on."""
+        self._room.release(64)
+        self._file.close()
+        super().close()
 
 
 def _frame(header: Header, batches: list[pa.RecordBatch], lines: list[Numbers]) -> pl.DataFrame:
