@@ -30,7 +30,7 @@ from ingest_pipelines.orchestration.checks import check_name, families_of, specs
 from ingest_pipelines.orchestration.failures import failures_told, search_told
 from ingest_pipelines.orchestration.partitions import asset_key, partitions_of
 from ingest_pipelines.orchestration.site import Site
-from ingest_pipelines.orchestration.work import Work, find_work
+from ingest_pipelines.orchestration.work import CONNECTION_TAG, IMPORT_TAG, Work, find_work
 from ingest_pipelines.rules.codes import Family
 
 INVALID = "invalid"
@@ -113,7 +113,8 @@ def import_asset(bound: BoundImport) -> AssetsDefinition:
         group_name=bound.database_name,
         kinds={bound.connection.type, "postgres"},
         owners=list(bound.spec.owners),
-        tags={re.sub(r"[^A-Za-z0-9_.-]+", "_", label)[:63]: "" for label in bound.spec.labels},
+        tags={IMPORT_TAG: bound.name, CONNECTION_TAG: bound.connection_name}
+        | {re.sub(r"[^A-Za-z0-9_.-]+", "_", label)[:63]: "" for label in bound.spec.labels},
         check_specs=specs_of(bound, key),
     )(compose)
 

@@ -46,13 +46,11 @@ class Served:
         return data
 
     def runs(self, key: str) -> list[dict[str, Any]]:
-        """The runs of a partition, newest first, as `{runId, status}`."""
+        """The runs of a partition, newest first, as `{runId, status, startTime, endTime, tags}`."""
         query = """query($tags: [ExecutionTag!]) { runsOrError(filter: {tags: $tags}) {
-            ... on Runs { results { runId status stepStats { stepKey status } } } } }"""
-        found: list[dict[str, Any]] = self.ask(query, tags=[{"key": "dagster/partition", "value": key}])["runsOrError"][
-            "results"
-        ]
-        return found
+            ... on Runs { results { runId status startTime endTime tags { key value } } } } }"""
+        found = self.ask(query, tags=[{"key": "dagster/partition", "value": key}])["runsOrError"]["results"]
+        return [{**run, "tags": {tag["key"]: tag["value"] for tag in run["tags"]}} for run in found]
 
     def materialize(self, asset: tuple[str, str], key: str) -> str:
         """A run of one partition, launched as the UI does it; its id."""
@@ -81,6 +79,22 @@ class Served:
         answer = self.ask(query, p={"parentRunId": run_id, "strategy": "FROM_FAILURE"})["launchRunReexecution"]
         assert answer["__typename"] == "LaunchRunSuccess", answer
         return str(answer["run"]["runId"])
+
+    def backfill(self, asset: tuple[str, str], keys: list[str]) -> str:
+        """A backfill of those partitions, as the UI launches it; its id."""
+        query = """mutation($p: LaunchBackfillParams!) { launchPartitionBackfill(backfillParams: $p) {
+            __typename ... on LaunchBackfillSuccess { backfillId } ... on PythonError { message } } }"""
+        parameters = {"assetSelection": [{"path": list(asset)}], "partitionNames": keys}
+        answer = self.ask(query, p=parameters)["launchPartitionBackfill"]
+        assert answer["__typename"] == "LaunchBackfillSuccess", answer
+        return str(answer["backfillId"])
+
+    def ended(self, backfill_id: str) -> bool:
+        """Whether a backfill is over."""
+        query = (
+            "query($id: String!) { partitionBackfillOrError(backfillId: $id) { ... on PartitionBackfill { status } } }"
+        )
+        return str(self.ask(query, id=backfill_id)["partitionBackfillOrError"]["status"]).startswith("COMPLETED")
 
     def run(self, run_id: str) -> dict[str, Any]:
         """A run as `{status, steps}`."""

@@ -24,7 +24,7 @@ SFTP = {
 POINTS = {
     "group": "customers",
     "owners": ["team:crm"],
-    "tags": ["tills"],
+    "tags": ["ingest/connection", "ingest/import", "tills"],
     "checks": ["dates", "keys", "text", "types"],
     "ops": ["check_dates", "check_keys", "check_text", "check_types", "land", "merge_crm_customers", "validate"],
     "pools": ["target_crm_customers"],

@@ -7,8 +7,10 @@ import os
 import signal
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 from uuid import uuid4
 
 import psutil
@@ -22,6 +24,15 @@ from ingest_pipelines_tests.servers import postgres
 from ingest_pipelines_tests.servers.sftp import SftpServer
 
 KEY = ("customers", "points")
+VISITS = {
+    "database": "customers",
+    "source": {
+        "connection": "shop_db",
+        "query": "SELECT who, n FROM visits WHERE at >= {windowStart} AND at < {windowEnd}",
+        "window": {"every": "day", "start": "2026-01-01"},
+    },
+    "columns": {"who": "customer_id", "n": {"field": "visits", "type": "int"}},
+}
 
 
 class Vendor:
@@ -81,12 +92,21 @@ def vendor(tmp_path_factory: pytest.TempPathFactory, sftp_server: SftpServer, po
         "type": "sftp", "host": sftp_server.host, "port": sftp_server.port, "username": sftp_server.username,
         "private_key": {"env": "VENDOR_KEY"}, "host_key": sftp_server.host_key, "root": str(root),
     }  # fmt: skip
-    (home / "connections.yaml").write_text(yaml.safe_dump({"connections": {"vendor": connection}}))
     (home / "databases.yaml").write_text(yaml.safe_dump(DATABASES))
     with postgres.fresh_database(postgres_url) as target, postgres.fresh_database(postgres_url) as runs:
+        parts = urlsplit(target)
+        shop_db = {
+            "type": "postgresql", "host": parts.hostname, "port": parts.port, "database": parts.path[1:],
+            "username": parts.username, "password": {"env": "SHOP_PW"},
+        }  # fmt: skip
+        (home / "connections.yaml").write_text(
+            yaml.safe_dump({"connections": {"vendor": connection, "shop_db": shop_db}})
+        )
+        (home / "imports" / "visits.yaml").write_text(yaml.safe_dump(VISITS))
         environment = {
             "INGEST_HOME": str(home), "INGEST_STATE": str(folder / "state"), "INGEST_DATABASE_URL": target,
             "INGEST_DAGSTER_URL": runs, "VENDOR_KEY": sftp_server.private_key,
+            "SHOP_PW": str(parts.password),
         }  # fmt: skip
         Vendor(home, root, target, None).write_import()  # type: ignore[arg-type]
         with serve(environment, folder) as served:
@@ -149,6 +169,23 @@ def test_a_run_killed_between_copy_and_commit_leaves_the_table_as_it_was_and_its
         assert vendor.rows("SELECT * FROM ingest.loads WHERE item = %s", key) == []
     assert vendor.wait_for_load("Points_1767225603", "committed") == key
     assert vendor.rows("SELECT tier FROM crm.customers WHERE customer_id = 'C1'") == [("Platinum",)]
+
+
+@pytest.mark.slow
+def test_a_backfill_of_windows_runs_them_one_after_the_other_in_order(vendor: Vendor) -> None:
+    vendor.execute("CREATE TABLE visits (who text, n int, at timestamptz)")
+    vendor.execute(
+        "INSERT INTO visits SELECT 'C' || n, n, timestamptz '2026-01-01' + n * interval '6 h' FROM generate_series(0, 11) n"
+    )
+    keys = ["2026-01-01", "2026-01-02", "2026-01-03"]
+    backfill = vendor.served.backfill(("customers", "visits"), keys)
+    wait_for(lambda: vendor.served.ended(backfill), "the backfill")
+    runs = sorted((run for key in keys for run in vendor.served.runs(key)), key=lambda run: str(run["startTime"]))
+    assert [run["status"] for run in runs] == ["SUCCESS"] * 3
+    assert [run["tags"]["dagster/partition"] for run in runs] == keys
+    assert [run["tags"]["ingest/connection"] for run in runs] == ["shop_db"] * 3
+    assert all(before["endTime"] <= after["startTime"] for before, after in pairwise(runs))
+    assert vendor.rows("SELECT count(*), sum(visits) FROM crm.customers WHERE visits IS NOT NULL") == [(12, 66)]
 
 
 def _process_that_waits_for_a_lock(vendor: Vendor) -> int | None:
