@@ -47,8 +47,7 @@ def test_two_workers_execute_one_run_and_it_commits_once(
             monkeypatch.setenv(name, value)
         instance = stack.enter_context(DagsterInstance.from_config(os.environ["DAGSTER_HOME"]))
         item = shop.arrive(instance)
-        for name in ("one", "two"):
-            stack.enter_context(_worker(name, _machine(environment, tmp_path / name)))
+        stack.enter_context(_workers({name: _machine(environment, tmp_path / name) for name in ("one", "two")}))
         words = ["asset", "materialize", "-m", "ingest_pipelines.definitions", "--select", "customers/points"]
         done = subprocess.run(
             [sys.executable, "-m", "dagster", *words, "--partition", str(item.key)],
@@ -82,25 +81,36 @@ def _machine(environment: Mapping[str, str], folder: Path) -> dict[str, str]:
 
 
 @contextmanager
-def _worker(name: str, environment: Mapping[str, str]) -> Iterator[None]:
-    """A worker that takes steps, until the end of the block."""
-    folder = Path(environment["INGEST_STATE"]).parent
-    log = folder / "worker.log"
-    with log.open("w") as output:
-        process = subprocess.Popen(
-            [
-                sys.executable, "-m", "celery", "-A", "ingest_pipelines.orchestration.celery_worker", "worker",
-                "--concurrency=1", f"--hostname={name}@%h", "--loglevel=INFO",
-            ],
-            cwd=folder, env={**os.environ, **environment}, stdout=output, stderr=output,
-        )  # fmt: skip
+def _workers(environments: Mapping[str, Mapping[str, str]]) -> Iterator[None]:
+    """Workers that take steps, by name, until the end of the block."""
+    words = [
+        "-m",
+        "celery",
+        "-A",
+        "ingest_pipelines.orchestration.celery_worker",
+        "worker",
+        "--concurrency=1",
+        "-l",
+        "INFO",
+    ]
+    logs = {name: Path(environment["INGEST_STATE"]).parent / "worker.log" for name, environment in environments.items()}
+    processes = {}
     try:
-        deadline = time.monotonic() + 60
-        while " ready." not in log.read_text():
-            assert process.poll() is None, log.read_text()
-            assert time.monotonic() < deadline, log.read_text()
+        for name, environment in environments.items():
+            with logs[name].open("w") as output:
+                processes[name] = subprocess.Popen(
+                    [sys.executable, *words, "--without-gossip", "--without-mingle", f"--hostname={name}@%h"],
+                    cwd=logs[name].parent, env={**os.environ, **environment}, stdout=output, stderr=output,
+                )  # fmt: skip
+        deadline = time.monotonic() + 90
+        while not all(" ready." in log.read_text() for log in logs.values()):
+            for name, process in processes.items():
+                assert process.poll() is None, logs[name].read_text()
+            assert time.monotonic() < deadline
             time.sleep(0.05)
         yield
     finally:
-        process.terminate()
-        process.wait(timeout=30)
+        for process in processes.values():
+            process.terminate()
+        for process in processes.values():
+            process.wait(timeout=30)
