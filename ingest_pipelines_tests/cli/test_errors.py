@@ -8,7 +8,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import psutil
 import psycopg
 import pytest
 
@@ -123,17 +122,12 @@ def test_ctrl_c_while_the_target_says_nothing_is_exit_130(terminal: Terminal) ->
     assert "Traceback" not in err
 
 
-def test_ctrl_c_ends_everything_that_up_started(starter: Terminal) -> None:
-    process = starter.process("up")
-    assert process.stdout is not None
-    assert process.stdout.readline().startswith("ready: http://127.0.0.1:")
-    children = psutil.Process(process.pid).children(recursive=True)
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
-    assert process.returncode == 0
-    assert "Traceback" not in err
-    assert children
-    assert not any(child.is_running() and child.status() != psutil.STATUS_ZOMBIE for child in children)
+def test_a_taken_port_is_exit_2_and_names_the_option(starter: Terminal) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        answer = starter.ingest("up", "--port", port)
+    assert answer.code == 2
+    assert answer.err == f"error: port {port} is taken\n  choose another: ingest up --port 8080\n"
 
 
 @pytest.mark.parametrize("words", [["schema"], ["--help"], ["check"]])
