@@ -228,15 +228,7 @@ def _merge(connection: psycopg.Connection, work: Work, merge: Merge, shape: Tabl
                 hint="nothing was committed; do triggers of the table write to it, or is track_counts off?",
             )
         return
-    returns_old = connection.info.server_version >= RETURNS_OLD
-    if returns_old and not work.bound.spec.subscriptions:
-        connection.execute(merge.keep_told())
-        work.told = True
-        counted = connection.execute(events.COUNT_TOLD).fetchone()
-        assert counted is not None
-        work.inserted, work.updated = counted
-        return
-    if returns_old:
+    if connection.info.server_version >= RETURNS_OLD:
         written = connection.execute(merge.keep_written(returns_old=True)).rowcount
     else:
         written = connection.execute(merge.keep_written(returns_old=False)).rowcount
@@ -274,7 +266,7 @@ def _tell(connection: psycopg.Connection, work: Work, merge: Merge) -> None:
     if not work.bound.spec.events or not (work.inserted or work.updated or work.consented):
         return
     connection.execute("SELECT pg_advisory_xact_lock(%s)", (events.OUTBOX_LOCK,))
-    batches = connection.execute(events.write_events(merge, told=work.told), {"load": work.load}).rowcount
+    batches = connection.execute(events.write_events(merge), {"load": work.load}).rowcount
     if work.bound.spec.subscriptions:
         batches += connection.execute(events.WRITE_CONSENT_EVENTS, {"load": work.load}).rowcount
     if batches:

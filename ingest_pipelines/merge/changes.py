@@ -93,8 +93,8 @@ class Changes:
         masks = []
         for number, name in enumerate(self.masks):
             bits = [
-                sql.SQL("(({} IS DISTINCT FROM {})::int::bigint << {})").format(
-                    old(column), new(column), sql.Literal(position)
+                sql.SQL("CASE WHEN {} IS DISTINCT FROM {} THEN {} ELSE 0::bigint END").format(
+                    old(column), new(column), sql.SQL("{}::bigint").format(sql.Literal(1 << position))
                 )
                 for position, column in enumerate(self.fields[number * BITS : (number + 1) * BITS])
             ]

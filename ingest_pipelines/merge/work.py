@@ -26,7 +26,6 @@ class Work:
         problem: why a dry run's item would not be merged; any other load stops there.
         matched: what the look-up of profiles took out of the stage.
         stale: rows taken out of the stage because they are older than their profile.
-        told: the written profiles are in `ingest_told`, grouped for events; else one by one in `ingest_written`.
         consented: profiles of which only subscriptions changed.
     """
 
@@ -42,7 +41,6 @@ class Work:
     inserted: int = 0
     updated: int = 0
     unmatched: int = 0
-    told: bool = False
     consented: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
     began: float = field(default_factory=perf_counter)

@@ -69,6 +69,8 @@ _POLARS: Mapping[str, pl.DataType] = {
 def dtype(field: Field) -> pl.DataType:
     """The type of a field's column in a spill file."""
     if field.type == "decimal":
+        assert field.precision is not None
+        assert field.scale is not None
         return pl.Decimal(field.precision, field.scale)
     return _POLARS.get(field.type, pl.String())
 
