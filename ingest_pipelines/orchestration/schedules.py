@@ -47,7 +47,7 @@ def import_schedule(site: Site, bound: BoundImport, listings: Listings) -> Sched
         description=plan.words,
         execution_timezone=plan.timezone,
         target=AssetSelection.assets(asset_key(bound)),
-        default_status=DefaultScheduleStatus.RUNNING if starts_running(site, bound) else DefaultScheduleStatus.STOPPED,
+        default_status=DefaultScheduleStatus.RUNNING if starts_running(site) else DefaultScheduleStatus.STOPPED,
     )
     def tick(context: ScheduleEvaluationContext) -> list[RunRequest] | SkipReason:
         moment = context.scheduled_execution_time

@@ -54,7 +54,7 @@ def file_sensor(site: Site, bound: BoundImport, listings: Listings) -> SensorDef
         description=f"New files {bound.spec.source.file} at {bound.connection_name}",
         asset_selection=[asset_key(bound)],
         minimum_interval_seconds=int(period_of(bound).total_seconds()),
-        default_status=DefaultSensorStatus.RUNNING if starts_running(site, bound) else DefaultSensorStatus.STOPPED,
+        default_status=DefaultSensorStatus.RUNNING if starts_running(site) else DefaultSensorStatus.STOPPED,
     )
     def files(context: SensorEvaluationContext) -> SensorResult | SkipReason:
         stopped = why_stopped(site, bound)
@@ -124,9 +124,12 @@ def housekeeping_sensor(site: Site) -> SensorDefinition:
     return housekeeping
 
 
-def starts_running(site: Site, bound: BoundImport) -> bool:
-    """Whether a sensor or schedule of the import is switched on until a person says otherwise."""
-    return site.settings.automation and bound.spec.status == "active"
+def starts_running(site: Site) -> bool:
+    """Whether sensors and schedules are switched on until a person says otherwise.
+
+    Those of drafts and paused imports tick too, and skip: so `ingest activate` and `resume` need no switch in the UI.
+    """
+    return site.settings.automation
 
 
 def why_stopped(site: Site, bound: BoundImport) -> str:

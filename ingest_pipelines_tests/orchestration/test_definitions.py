@@ -52,7 +52,7 @@ def test_everything_that_dagster_shows_of_a_project(shop: Shop) -> None:
         },
         "sensors": {
             "customers__loyalty__files": [300, "RUNNING"],
-            "customers__tills__files": [60, "STOPPED"],
+            "customers__tills__files": [60, "RUNNING"],
             "housekeeping": [120, "RUNNING"],
         },
         "schedules": {"customers__loyalty__schedule": [["30 0,6,12,18 * * *"], "Europe/London", "RUNNING"]},

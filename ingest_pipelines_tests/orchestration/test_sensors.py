@@ -109,6 +109,14 @@ def test_the_ledgers_status_wins_over_the_yaml(shop: Shop, instance: DagsterInst
     assert "ingest resume points" in _why_nothing(_tick(shop, instance))
 
 
+def test_a_draft_that_is_activated_runs_without_a_change_of_its_yaml(shop: Shop, instance: DagsterInstance) -> None:
+    shop.write_import(status="draft")
+    shop.deliver("Points_1.csv", GOOD)
+    with shop.site().target.connect() as connection:
+        set_import_status(connection, "points", "customers", "active", shop.now)
+    assert _tick(shop, instance).run_requests
+
+
 def test_imports_of_one_folder_share_a_listing_for_a_moment_only(shop: Shop, instance: DagsterInstance) -> None:
     listings = Listings()
     shop.deliver("Points_1.csv", GOOD)
