@@ -1,34 +1,42 @@
-"""A target whose ledger is up to date, and its table's content."""
+"""Every test of the merge runs on Postgres 18 and on the oldest version that has MERGE, 15."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Iterator
 
-import psycopg
 import pytest
-from psycopg import sql
 
-from ingest_pipelines.ledger import migrate
 from ingest_pipelines.merge import Target
+from ingest_pipelines_tests.merge.targets import Rows, fresh_target, ledger_template, reader
 
-Rows = Callable[..., list[tuple[Any, ...]]]
+
+@pytest.fixture(scope="session", params=["18", "15"])
+def server_url(request: pytest.FixtureRequest) -> str:
+    """A superuser's URL of a Postgres of each version."""
+    return str(request.getfixturevalue("postgres_url" if request.param == "18" else "postgres_15_url"))
+
+
+@pytest.fixture(scope="session")
+def template(server_url: str) -> Iterator[str]:
+    """A database to make targets from."""
+    with ledger_template(server_url) as name:
+        yield name
 
 
 @pytest.fixture
-def target(database_url: str) -> Target:
+def target_url(server_url: str, template: str) -> Iterator[str]:
+    """The URL of an empty target with its ledger."""
+    with fresh_target(server_url, template) as url:
+        yield url
+
+
+@pytest.fixture
+def target(target_url: str) -> Target:
     """An empty target with its ledger."""
-    migrate(database_url)
-    return Target(database_url, lock_timeout_seconds=5)
+    return Target(target_url, lock_timeout_seconds=20)
 
 
 @pytest.fixture
-def query(database_url: str) -> Rows:
-    """Runs a statement of its own transaction and returns its rows."""
-
-    def run(statement: str, *parameters: Any) -> list[tuple[Any, ...]]:
-        with psycopg.connect(database_url) as connection:
-            cursor = connection.execute(sql.SQL(statement), parameters)
-            return cursor.fetchall() if cursor.description else []
-
-    return run
+def query(target_url: str) -> Rows:
+    """Runs a statement in a transaction of its own and returns its rows."""
+    return reader(target_url)

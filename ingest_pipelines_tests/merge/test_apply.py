@@ -17,8 +17,8 @@ from ingest_pipelines.errors import (
 )
 from ingest_pipelines.merge import FAULT_POINTS, Target, apply, record_failure
 from ingest_pipelines.model import Counts, Run
-from ingest_pipelines_tests.merge.conftest import Rows
 from ingest_pipelines_tests.merge.deliveries import NOW, SENSOR, Rejected, bound_import, delivery, item
+from ingest_pipelines_tests.merge.targets import Rows
 
 PROFILES = "SELECT customer_id, tier, points FROM crm.customers ORDER BY 1"
 

@@ -10,8 +10,8 @@ import psycopg
 
 from ingest_pipelines import ledger
 from ingest_pipelines.merge import Target, apply
-from ingest_pipelines_tests.merge.conftest import Rows
 from ingest_pipelines_tests.merge.deliveries import NOW, SENSOR, bound_import, delivery, item
+from ingest_pipelines_tests.merge.targets import Rows
 
 EVENTS = "SELECT load, kind, key, fields FROM ingest.events ORDER BY id"
 CONSENT = [{"resource": "newsletter", "channel": "email", "contact": "Mail", "status": "subscribed"}]
@@ -74,10 +74,10 @@ def test_an_import_can_be_silent(target: Target, query: Rows, tmp_path: Path) ->
     assert query(EVENTS) == []
 
 
-def test_a_commit_notifies_once_and_a_rollback_never(target: Target, database_url: str, tmp_path: Path) -> None:
+def test_a_commit_notifies_once_and_a_rollback_never(target: Target, target_url: str, tmp_path: Path) -> None:
     bound = bound_import()
     validated = delivery(tmp_path, bound, [("a", "Gold", 1)])
-    with psycopg.connect(database_url, autocommit=True) as listener:
+    with psycopg.connect(target_url, autocommit=True) as listener:
         listener.execute("LISTEN ingest_events")
         apply(validated, bound, target, replace(SENSOR, dry_run=True), NOW)
         report = apply(validated, bound, target, SENSOR, NOW)

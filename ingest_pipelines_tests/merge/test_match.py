@@ -10,8 +10,8 @@ import pytest
 from ingest_pipelines.errors import RejectsAboveLimit
 from ingest_pipelines.merge import Target, apply, record_failure
 from ingest_pipelines.model import Counts, Run
-from ingest_pipelines_tests.merge.conftest import Rows
 from ingest_pipelines_tests.merge.deliveries import CUSTOMERS, NOW, SENSOR, bound_import, delivery, item
+from ingest_pipelines_tests.merge.targets import Rows
 
 PEOPLE = [
     ("a", "Ann@x.org", "+441", "Gold"),

@@ -9,8 +9,8 @@ import pytest
 
 from ingest_pipelines.merge import Target, apply
 from ingest_pipelines.model import Counts, LoadReport, Run
-from ingest_pipelines_tests.merge.conftest import Rows
 from ingest_pipelines_tests.merge.deliveries import NOW, bound_import, delivery, item
+from ingest_pipelines_tests.merge.targets import Rows
 
 RECORDS = (
     "SELECT profile_id, resource, channel, contact, status, fields FROM crm.customers_subscriptions ORDER BY 1, 2, 3"

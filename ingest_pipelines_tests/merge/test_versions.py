@@ -10,8 +10,8 @@ import pytest
 
 from ingest_pipelines.merge import Target, apply
 from ingest_pipelines.model import Counts, Run
-from ingest_pipelines_tests.merge.conftest import Rows
 from ingest_pipelines_tests.merge.deliveries import NOW, bound_import, delivery, item
+from ingest_pipelines_tests.merge.targets import Rows
 
 
 def test_an_older_row_is_skipped_and_counted(target: Target, query: Rows, tmp_path: Path) -> None:
