@@ -59,6 +59,7 @@ SECTIONS: list[tuple[str, type[BaseModel]]] = [
     ("A database", databases.Database), ("A resource", databases.Resource), ("An import", imports.Import),
     ("source", imports.SourceOfImport), ("cursor", imports.Cursor), ("window", imports.Window),
     ("limits", imports.Limits), ("match", imports.Match), ("rejects", imports.RejectLimit), ("shrink", imports.Shrink),
+    ("volume", imports.Volume),
     ("subscriptions", imports.Subscription), ("geo", imports.Geo), ("schedule", schedule.Schedule),
     ("sensor", imports.Sensor), ("notify", imports.Notify),
 ]  # fmt: skip

@@ -12,7 +12,7 @@ import psycopg
 import pytest
 
 from ingest_pipelines_tests.cli.terminal import Answer, Terminal
-from ingest_pipelines_tests.cli.waiting import until
+from ingest_pipelines_tests.cli.waiting import until_it
 from ingest_pipelines_tests.config.projects import RIGHT, with_line, write_project
 
 Demo = tuple[Terminal, Answer]
@@ -100,7 +100,8 @@ def test_ctrl_c_in_a_load_is_exit_130_and_changes_nothing(starter: Terminal) -> 
         holder.execute("LOCK TABLE crm.customers IN ACCESS EXCLUSIVE MODE")
         (starter.folder / "more.csv").write_text("CID,Email,Tier,Points,Joined\n" + "7,g@example.com,Gold,1,\n" * 1)
         process = starter.process("run", "loyalty", "--file", "more.csv", "--force")
-        until(lambda: witness.execute("SELECT 1 FROM pg_locks WHERE NOT granted AND relation IS NOT NULL").fetchone())
+        waits = "SELECT 1 FROM pg_locks WHERE NOT granted AND relation IS NOT NULL"
+        until_it(process, lambda: witness.execute(waits).fetchone())
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=60)
         assert process.returncode == 130

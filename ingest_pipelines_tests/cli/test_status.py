@@ -18,7 +18,7 @@ from ingest_pipelines.ledger import ImportState, ImportSummary
 from ingest_pipelines.model import ItemKey, LoadStatus
 from ingest_pipelines.orchestration.now import next_tick
 from ingest_pipelines_tests.cli.terminal import Terminal
-from ingest_pipelines_tests.cli.waiting import until
+from ingest_pipelines_tests.cli.waiting import until_it
 from ingest_pipelines_tests.config.projects import IMPORT, RIGHT, write_project
 
 NOW = datetime(2026, 11, 22, 9, 30, tzinfo=UTC)
@@ -147,7 +147,8 @@ def test_an_import_that_runs_is_running(starter: Terminal) -> None:
         holder.execute("LOCK TABLE crm.customers IN ACCESS EXCLUSIVE MODE")
         (starter.folder / "more.csv").write_text("CID,Email,Tier,Points,Joined\n7,g@example.com,Gold,1,2020-01-01\n")
         process = starter.process("run", "loyalty", "--file", "more.csv", "--force")
-        until(lambda: witness.execute("SELECT 1 FROM pg_locks WHERE NOT granted AND relation IS NOT NULL").fetchone())
+        waits = "SELECT 1 FROM pg_locks WHERE NOT granted AND relation IS NOT NULL"
+        until_it(process, lambda: witness.execute(waits).fetchone())
         assert starter.ingest("status", "--json").json[0]["status"] == "running"
         holder.rollback()
         process.communicate(timeout=120)
