@@ -18,6 +18,7 @@ SOURCES: dict[str, str] = {
     "gcs": "ingest_pipelines.sources.gcs:Gcs",
     "postgresql": "ingest_pipelines.sources.postgresql:Postgresql",
     "mysql": "ingest_pipelines.sources.mysql:Mysql",
+    "oracle": "ingest_pipelines.sources.oracle:Oracle",
     "mssql": "ingest_pipelines.sources.mssql:Mssql",
     "snowflake": "ingest_pipelines.sources.snowflake:Snowflake",
     "clickhouse": "ingest_pipelines.sources.clickhouse:Clickhouse",

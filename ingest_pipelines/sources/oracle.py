@@ -1,0 +1,216 @@
+"""Oracle through python-oracledb's thin mode: Arrow batches with exact decimals.
+
+What Arrow would round or strip is spelled by the server instead: NUMBER without a precision, time zones, documents.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from datetime import date
+from typing import Any, ClassVar
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ingest_pipelines.config.connections import OracleConnection
+from ingest_pipelines.config.cursor_values import CursorValue, Moment
+from ingest_pipelines.errors import IngestError, SourceDenied, SourceUnavailable
+from ingest_pipelines.sources.query_text import Query
+from ingest_pipelines.sources.sql import Session, SqlSource, driver
+
+_SESSION = (
+    "ALTER SESSION SET TIME_ZONE = 'UTC' NLS_NUMERIC_CHARACTERS = '.,' NLS_DATE_FORMAT = 'YYYY-MM-DD HH24:MI:SS'"
+    " NLS_TIMESTAMP_FORMAT = 'YYYY-MM-DD HH24:MI:SS.FF9'"
+)
+
+_DENIED = {1005, 1017, 1031, 1045, 28000, 28001, 12514, 12505, 6001, 6003}
+_SPEAKS_OF_NAMES = _DENIED | {904, 942, 980, 1031, 1435, 4043, 1456}
+"""Errors whose message names tables, columns, users and services, but no value."""
+
+_GONE = {
+    28, 54, 60, 1012, 1013, 1033, 1034, 1089, 1090, 1555, 3113, 3114, 3135, 12170, 12516, 12519, 12520, 12528, 12537,
+    12541, 12543, 12545, 12547, 12571, 18, 20, 4068,
+}  # fmt: skip
+"""ORA errors that may go away by themselves: network, shutdown, too many sessions, locks, old snapshots, cancelled."""
+
+_GONE_DRIVER = {"DPY-1001", "DPY-4011", "DPY-4024", "DPY-6000", "DPY-6005", "DPY-4005"}
+
+_TABLES = """
+    SELECT DISTINCT owner, table_name FROM all_tab_columns
+    WHERE owner NOT IN (
+        'SYS', 'SYSTEM', 'XDB', 'MDSYS', 'CTXSYS', 'OUTLN', 'DBSNMP', 'WMSYS', 'LBACSYS', 'GSMADMIN_INTERNAL'
+    )
+"""
+"""Tables and views alike."""
+
+
+class Oracle(SqlSource[OracleConnection]):
+    """An Oracle database to query."""
+
+    dialect: ClassVar[str] = "oracle"
+    probe_query: ClassVar[str] = "SELECT 1 AS one FROM dual"
+
+    def address(self) -> tuple[str, int]:
+        """Host and port."""
+        return self._connection.host, self._connection.port
+
+    def connect(self) -> Session:
+        """A login whose queries run in read-only transactions."""
+        return _Session(self._connection, self.uri())
+
+
+class _Session(Session):
+    def __init__(self, settings: OracleConnection, uri: str) -> None:
+        module: Any = driver("oracledb", "oracle")
+        self._error = module.Error
+        self._uri = uri
+        arguments: dict[str, Any] = {
+            "tcp_connect_timeout": settings.timeout_seconds, "retry_count": 0, "program": "ingest_pipelines",
+            **settings.options,
+        }  # fmt: skip
+        try:
+            self._connection = module.connect(
+                user=settings.username, password=settings.password.reveal() if settings.password else "",
+                host=settings.host, port=settings.port, service_name=settings.database, **arguments,
+            )  # fmt: skip
+            self._connection.call_timeout = round(settings.query_timeout_seconds * 1000)
+            with self._connection.cursor() as cursor:
+                cursor.execute(_SESSION)
+        except (self._error, OSError) as error:
+            raise _translate(error, uri) from None
+
+    def run(self, query: Query, parameters: Mapping[str, CursorValue], batch_rows: int) -> Iterator[pa.RecordBatch]:
+        """Batches of `batch_rows`, fetched as Arrow."""
+        text = query.with_markers(lambda name: _marker(name, parameters[name]))
+        bound = {name: _bound(value) for name, value in parameters.items()}
+        try:
+            self._connection.rollback()
+            with self._connection.cursor() as cursor:
+                cursor.execute("SET TRANSACTION READ ONLY")
+                cursor.execute("".join(("SELECT * FROM (", text, "\n) WHERE 1 = 0")), bound)
+                columns = [(each.name, each.type_code.name, each.precision) for each in cursor.description]
+            zoned = {name for name, kind, _ in columns if kind in _ZONED}
+            for frame in self._connection.fetch_df_batches(
+                spelled(text, columns), bound, size=batch_rows, fetch_decimals=True
+            ):
+                table = pa.table(frame)
+                arrays = [
+                    _in_utc(column) if name in zoned else column
+                    for name, column in zip(table.column_names, table.columns, strict=True)
+                ]
+                yield pa.RecordBatch.from_arrays([_whole(array) for array in arrays], names=table.column_names)
+            self._connection.rollback()
+        except (self._error, OSError) as error:
+            raise _translate(error, self._uri) from None
+
+    def tables(self) -> Iterator[str]:
+        """Tables and views that the user may read."""
+        try:
+            with self._connection.cursor() as cursor:
+                cursor.execute(_TABLES)
+                found = cursor.fetchall()
+        except (self._error, OSError) as error:
+            raise _translate(error, self._uri) from None
+        yield from sorted(f"{_quoted(owner)}.{_quoted(table)}" for owner, table in found)
+
+    def cancel(self) -> None:
+        """Asks the server to break off the call."""
+        with suppress(self._error):
+            self._connection.cancel()
+
+    def close(self) -> None:
+        """The connection is closed."""
+        with suppress(self._error, OSError):
+            self._connection.close()
+
+
+_ZONED = {"DB_TYPE_TIMESTAMP_TZ", "DB_TYPE_TIMESTAMP_LTZ"}
+_SPELLED = {
+    "DB_TYPE_TIMESTAMP_TZ": "SYS_EXTRACT_UTC({})",
+    "DB_TYPE_TIMESTAMP_LTZ": "SYS_EXTRACT_UTC({})",
+    "DB_TYPE_JSON": "JSON_SERIALIZE({} RETURNING CLOB)",
+    "DB_TYPE_XMLTYPE": "XMLSERIALIZE(CONTENT {} AS CLOB)",
+    "DB_TYPE_INTERVAL_DS": "TO_CHAR({})",
+    "DB_TYPE_INTERVAL_YM": "TO_CHAR({})",
+    "DB_TYPE_ROWID": "ROWIDTOCHAR({})",
+    "DB_TYPE_VECTOR": "FROM_VECTOR({} RETURNING CLOB)",
+}
+_NUMBER = "TO_CHAR({}, 'TM9')"
+"""All digits of a NUMBER, which without a precision would become a double."""
+
+
+def spelled(text: str, columns: list[tuple[str, str, int | None]]) -> str:
+    """The query, with columns that Arrow would not hold exactly as the server's own text; unchanged if there are none.
+
+    Args:
+        columns: name, type and precision of the query's result.
+    """
+    forms = [
+        _NUMBER if kind == "DB_TYPE_NUMBER" and not precision else _SPELLED.get(kind) for _, kind, precision in columns
+    ]
+    if not any(forms):
+        return text
+    selected = [
+        _identifier(name) if form is None else form.replace("{}", _identifier(name)) + " AS " + _identifier(name)
+        for (name, *_), form in zip(columns, forms, strict=True)
+    ]
+    return "".join(("SELECT ", ", ".join(selected), " FROM (\n", text, "\n)"))
+
+
+def _in_utc(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    if not pa.types.is_timestamp(column.type) or column.type.tz:
+        return column
+    return pc.assume_timezone(column, "UTC")
+
+
+def _whole(column: pa.ChunkedArray) -> pa.Array:
+    """The column in one piece; numbers without decimals that fit are integers."""
+    array = column.combine_chunks()
+    array = array.chunk(0) if isinstance(array, pa.ChunkedArray) else array
+    if pa.types.is_decimal(array.type) and array.type.scale == 0 and array.type.precision <= 18:
+        return pc.cast(array, pa.int64())
+    return array
+
+
+def _marker(name: str, value: CursorValue) -> str:
+    """Dates and times are bound as text in the session's own format, so that none loses a digit."""
+    if isinstance(value, Moment):
+        # A DATE column compared with a TIMESTAMP would not be looked up in its index.
+        return f"CAST(:{name} AS {'TIMESTAMP(9)' if value.nanoseconds % 1_000_000_000 else 'DATE'})"
+    return f"CAST(:{name} AS DATE)" if isinstance(value, date) else f":{name}"
+
+
+def _bound(value: CursorValue) -> object:
+    if isinstance(value, Moment):
+        return value.naive().text(" ")
+    return f"{value.isoformat()} 00:00:00" if isinstance(value, date) else value
+
+
+def _identifier(name: str) -> str:
+    return '"' + name.replace('"', "") + '"'
+
+
+def _quoted(name: str) -> str:
+    return name if re.fullmatch(r"[A-Z][A-Z0-9_$#]*", name) else _identifier(name)
+
+
+def _translate(error: Exception, uri: str) -> IngestError:
+    details = error.args[0] if error.args else None
+    code, full = int(getattr(details, "code", 0) or 0), str(getattr(details, "full_code", "") or "")
+    said = str(getattr(details, "message", "") or error).splitlines()[0].strip()
+    unknown_service = re.search(r"DPY-6001|DPY-6003|ORA-125(?:14|05)", str(getattr(details, "message", "")))
+    if unknown_service:
+        return SourceDenied(f"{uri}: the listener does not know the service", hint="check the connection's database")
+    if isinstance(error, OSError) or full in _GONE_DRIVER or (full.startswith("ORA-") and code in _GONE):
+        return SourceUnavailable(f"{uri}: the database does not answer, or ended the query ({full or 'network'})")
+    if not (full.startswith("ORA-") and code in _SPEAKS_OF_NAMES):
+        said = f"{full or type(error).__name__}: the query was refused"
+    login = full.startswith("ORA-") and code in _DENIED
+    return SourceDenied(
+        f"{uri}: {said}",
+        hint="check the connection's username, password and database, and the user's grants"
+        if login
+        else "run the query in the database's own console to see more",
+    )
