@@ -21,6 +21,7 @@ SOURCES: dict[str, str] = {
     "oracle": "ingest_pipelines.sources.oracle:Oracle",
     "mssql": "ingest_pipelines.sources.mssql:Mssql",
     "snowflake": "ingest_pipelines.sources.snowflake:Snowflake",
+    "hive": "ingest_pipelines.sources.hive:Hive",
     "clickhouse": "ingest_pipelines.sources.clickhouse:Clickhouse",
 }
 """Connection type -> `module:Class` of its source."""

@@ -1,0 +1,234 @@
+"""HiveServer2: PyHive logs in and speaks Thrift; the columns it receives become Arrow without a detour over rows."""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from datetime import date
+from decimal import Decimal
+from typing import Any, ClassVar
+
+import numpy as np
+import pyarrow as pa
+
+from ingest_pipelines.config.connections import HiveConnection
+from ingest_pipelines.config.cursor_values import CursorValue, Moment
+from ingest_pipelines.errors import IngestError, SourceDenied, SourceUnavailable
+from ingest_pipelines.sources.query_text import Query
+from ingest_pipelines.sources.sql import Session, SqlSource, driver
+
+_SETTINGS = (
+    "SET spark.sql.session.timeZone=UTC",
+    "SET hive.local.time.zone=UTC",
+    "SET hive.resultset.use.unique.column.names=false",
+)
+"""Hive and Spark each know some of them."""
+
+_TYPES = {
+    0: pa.bool_(), 1: pa.int64(), 2: pa.int64(), 3: pa.int64(), 4: pa.int64(), 5: pa.float64(), 6: pa.float64(),
+    9: pa.binary(),
+}  # fmt: skip
+"""Thrift's type ids that are not spelled as text."""
+
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.005, 0.5
+
+_NAMES = re.compile(
+    r"The (?:table or view|schema|column) [^.]{0,400}?cannot be (?:found|resolved)"
+    r"|A column, variable, or function parameter with name [^.]{0,200}? cannot be resolved"
+    r"|Table not found '?[^'\s]{0,200}'?|Invalid table alias or column reference '[^']{0,200}'"
+    r"|Database does not exist: \S{1,200}|Permission denied: user \[[^\]]{0,100}\]"
+)
+"""The parts of messages that name tables and columns; the rest may hold values."""
+
+
+class Hive(SqlSource[HiveConnection]):
+    """A HiveServer2 to query. It has no read-only sessions: give the user SELECT alone."""
+
+    dialect: ClassVar[str] = "hive"
+
+    def address(self) -> tuple[str, int]:
+        """Host and port."""
+        return self._connection.host, self._connection.port
+
+    def connect(self) -> Session:
+        """A login by SASL: LDAP where there is a password, else no check, unless `options` name another `auth`."""
+        return _Session(self._connection, self.uri())
+
+
+class _Session(Session):
+    def __init__(self, settings: HiveConnection, uri: str) -> None:
+        self._hive: Any = driver("pyhive.hive", "hive")
+        self._thrift: Any = driver("TCLIService.ttypes", "hive")
+        self._broken: Any = driver("thrift.Thrift", "hive").TException
+        logging.getLogger("pyhive.hive").setLevel(logging.WARNING)  # below that it logs rows
+        self._settings = settings
+        self._uri = uri
+        self._handle: Any = None
+        self._cancelled = False
+        self._connection = self._login()
+        for setting in _SETTINGS:
+            with suppress(self._hive.Error):
+                self._execute(setting)
+
+    def run(self, query: Query, parameters: Mapping[str, CursorValue], batch_rows: int) -> Iterator[pa.RecordBatch]:
+        """Batches of at most `batch_rows`."""
+        text = query.with_markers(lambda name: _marker(name, parameters[name]), lambda piece: piece.replace("%", "%%"))
+        bound = {name: _bound(value) for name, value in parameters.items()}
+        statement = text % self._hive.HiveParamEscaper().escape_args(bound)
+        try:
+            self._handle = self._execute(statement)
+            columns = self._columns(self._handle)
+            schema = pa.schema(columns)
+            some = False
+            while (batch := self._fetch(self._handle, schema, batch_rows)).num_rows or not some:
+                yield batch
+                some = True
+        except (self._hive.Error, self._broken, OSError, EOFError) as error:
+            raise _translate(error, self._uri) from None
+        finally:
+            handle, self._handle = self._handle, None
+            if handle is not None:
+                with suppress(self._hive.Error, self._broken, OSError, EOFError):
+                    self._client.CloseOperation(self._thrift.TCloseOperationReq(handle))
+
+    def tables(self) -> Iterator[str]:
+        """Tables and views of the connection's database."""
+        database = self._settings.database
+        try:
+            handle = self._execute("SHOW TABLES IN `" + database.replace("`", "``") + "`")
+            schema = pa.schema(self._columns(handle))
+            name = 0 if len(schema) == 1 else 1
+            found: list[str] = []
+            while (batch := self._fetch(handle, schema, 10_000)).num_rows:
+                found += batch.column(name).to_pylist()
+        except (self._hive.Error, self._broken, OSError, EOFError) as error:
+            raise _translate(error, self._uri) from None
+        yield from sorted(f"{_quoted(database)}.{_quoted(table)}" for table in found)
+
+    def cancel(self) -> None:
+        """Cancels the operation over a login of its own: this one's socket is waiting."""
+        self._cancelled = True
+        handle = self._handle
+        if handle is not None:
+            with suppress(self._hive.Error, self._broken, OSError, EOFError, IngestError):
+                other = self._login()
+                other.client.CancelOperation(self._thrift.TCancelOperationReq(handle))
+                other.close()
+
+    def close(self) -> None:
+        """The session and the connection are closed."""
+        with suppress(self._hive.Error, self._broken, OSError, EOFError):
+            self._connection.close()
+
+    @property
+    def _client(self) -> Any:
+        return self._connection.client
+
+    def _login(self) -> Any:
+        settings = self._settings
+        password = settings.password.reveal() if settings.password else None
+        options = {"auth": "LDAP" if password else "NONE", **settings.options}
+        try:
+            return self._hive.connect(
+                host=settings.host, port=settings.port, username=settings.username, password=password,
+                database=settings.database, **options,
+            )  # fmt: skip
+        except (self._hive.Error, self._broken, OSError, EOFError) as error:
+            raise _translate(error, self._uri) from None
+
+    def _execute(self, statement: str) -> Any:
+        """The finished operation. The server works on it while we ask how far it is, so that it can be cancelled."""
+        request = self._thrift.TExecuteStatementReq(self._connection.sessionHandle, statement, runAsync=True)
+        response = self._client.ExecuteStatement(request)
+        self._check(response)
+        handle = self._handle = response.operationHandle
+        states, pause = self._thrift.TOperationState, _FIRST_PAUSE
+        while True:
+            status = self._client.GetOperationStatus(self._thrift.TGetOperationStatusReq(handle))
+            self._check(status)
+            if status.operationState == states.FINISHED_STATE:
+                return handle
+            if status.operationState in {states.CANCELED_STATE, states.CLOSED_STATE} or self._cancelled:
+                raise self._hive.OperationalError("the operation was cancelled")
+            if status.operationState in {states.ERROR_STATE, states.UKNOWN_STATE}:
+                raise self._hive.ProgrammingError(status.errorMessage or "")
+            time.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE)
+
+    def _columns(self, handle: Any) -> list[pa.Field]:
+        response = self._client.GetResultSetMetadata(self._thrift.TGetResultSetMetadataReq(handle))
+        self._check(response)
+        columns = []
+        for column in response.schema.columns:
+            entry = column.typeDesc.types[0].primitiveEntry
+            columns.append(pa.field(column.columnName, _TYPES.get(entry.type if entry else -1, pa.string())))
+        return columns
+
+    def _fetch(self, handle: Any, schema: pa.Schema, rows: int) -> pa.RecordBatch:
+        request = self._thrift.TFetchResultsReq(handle, self._thrift.TFetchOrientation.FETCH_NEXT, rows)
+        response = self._client.FetchResults(request)
+        self._check(response)
+        received = response.results.columns or []
+        if not received:
+            return pa.RecordBatch.from_pylist([], schema)
+        arrays = [_array(column, field.type) for column, field in zip(received, schema, strict=True)]
+        return pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+    def _check(self, response: Any) -> None:
+        codes = self._thrift.TStatusCode
+        if response.status.statusCode not in {codes.SUCCESS_STATUS, codes.SUCCESS_WITH_INFO_STATUS}:
+            raise self._hive.ProgrammingError(response.status.errorMessage or "")
+
+
+def _array(column: Any, kind: pa.DataType) -> pa.Array:
+    """A column as Thrift brings it: values with fillers where a bit says NULL."""
+    held = next(part for part in vars(column).values() if part is not None)
+    count = len(held.values)
+    bits = np.frombuffer(held.nulls.ljust((count + 7) // 8, b"\0"), np.uint8)
+    nulls = np.unpackbits(bits, bitorder="little", count=count).astype(bool)
+    if kind == pa.binary():
+        values = [value.encode() if isinstance(value, str) else value for value in held.values]
+        return pa.array(values, kind, mask=nulls)
+    return pa.array(held.values, kind, mask=nulls)
+
+
+def _marker(name: str, value: CursorValue) -> str:
+    """HiveServer2 has no bind variables: PyHive escapes a text, and the server casts it."""
+    marker = f"%({name})s"
+    if isinstance(value, str):
+        return marker
+    if isinstance(value, int):
+        return f"CAST({marker} AS BIGINT)" if -(2**63) <= value < 2**63 else f"CAST({marker} AS DECIMAL(38, 0))"
+    if isinstance(value, Decimal):
+        exponent = value.as_tuple().exponent
+        assert isinstance(exponent, int)
+        return f"CAST({marker} AS DECIMAL(38, {min(37, max(0, -exponent))}))"
+    return f"CAST({marker} AS TIMESTAMP)" if isinstance(value, Moment) else f"CAST({marker} AS DATE)"
+
+
+def _bound(value: CursorValue) -> str:
+    if isinstance(value, Moment):
+        return value.naive().text(" ")
+    if isinstance(value, Decimal):
+        return format(value, "f")
+    return value.isoformat() if isinstance(value, date) else str(value)
+
+
+def _quoted(name: str) -> str:
+    return name if re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name) else "`" + name.replace("`", "``") + "`"
+
+
+def _translate(error: Exception, uri: str) -> IngestError:
+    kind, said = type(error).__name__, str(error)
+    if "validating the login" in said or (kind == "TTransportException" and "Bad status: 3" in said):
+        return SourceDenied(f"{uri}: the login failed", hint="check username, password and options.auth")
+    if kind not in {"ProgrammingError", "OperationalError"} or "cancel" in said.lower():
+        return SourceUnavailable(f"{uri}: the server does not answer, or ended the query ({kind})")
+    named = _NAMES.search(said)
+    return SourceDenied(
+        f"{uri}: {named[0] if named else 'the query was refused'}",
+        hint="run the query in beeline to see more",
+    )

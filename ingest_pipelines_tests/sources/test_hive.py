@@ -1,0 +1,83 @@
+"""Spark's HiveServer2: the contract, and types. It checks no passwords, and its SQL is Spark's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from pydantic import TypeAdapter
+
+from ingest_pipelines.config.connections import Connection
+from ingest_pipelines_tests.servers import hive
+from ingest_pipelines_tests.sources.landed import Landed
+from ingest_pipelines_tests.sources.query_contract import ROWS, QueryContract
+
+CONTRACT = (
+    "CREATE TABLE contract_rows USING parquet AS"
+    f" SELECT id + 1 AS id, concat('name ', id + 1) AS name FROM range({ROWS})",
+    "CREATE TABLE contract_moments USING parquet AS SELECT id,"
+    " timestamp_micros(unix_micros(timestamp '2026-03-29 01:30:00Z') + id) AS seen_at FROM range(1, 5)",
+)
+
+
+class HiveWarehouse:
+    one_row = ""
+    secrets = ("not-there-secret",)
+
+    def __init__(self, database: hive.HiveDatabase) -> None:
+        server = database.server
+        self.database = database
+        self.address = (server.host, server.port)
+        self._keys = {
+            "type": "hive", "host": server.host, "port": server.port, "database": database.name,
+            "username": server.username, "timeout_seconds": 20,
+        }  # fmt: skip
+
+    def connection(self, **changes: object) -> Connection:
+        return TypeAdapter[Connection](Connection).validate_python({**self._keys, **changes})
+
+    def running(self, mark: str) -> int:
+        raise NotImplementedError("the server does not list what it runs")
+
+
+@pytest.fixture(scope="module")
+def warehouse(hive_server: hive.HiveServer) -> Iterator[HiveWarehouse]:
+    with hive.fresh_database(hive_server) as database:
+        database.execute(*CONTRACT)
+        yield HiveWarehouse(database)
+
+
+class TestHive(QueryContract):
+    password_checked = False
+    unreadable = "SELECT raise_error(concat('hunter2 ', id)) AS v FROM contract_rows"
+    runs_to_the_end = True
+
+
+LONG = "9999999999999999999999999999.9999999999"
+
+
+@pytest.mark.parametrize(
+    ("kind", "values"),
+    [
+        ("TINYINT", {"-128": -128}),
+        ("BIGINT", {"-9223372036854775808": -(2**63), "9223372036854775807": 2**63 - 1}),
+        ("DECIMAL(38, 10)", {LONG: LONG}),
+        ("DECIMAL(12, 2)", {"-0.10": "-0.10"}),
+        ("DOUBLE", {"0.1": 0.1}),
+        ("BOOLEAN", {"true": True, "false": False}),
+        ("STRING", {"''": "", "'Zoë 日本 \U0001f600'": "Zoë 日本 \U0001f600", "'NULL'": "NULL"}),
+        ("BINARY", {"unhex('00ff')": b"\x00\xff"}),
+        ("DATE", {"'9999-12-31'": "9999-12-31", "'0001-01-01'": "0001-01-01"}),
+        ("TIMESTAMP", {"'2026-03-29 02:30:00.123456'": "2026-03-29 02:30:00.123456"}),
+        ("ARRAY<INT>", {"array(1, 2)": "[1,2]"}),
+        ("MAP<STRING, INT>", {"map('k', 1)": '{"k":1}'}),
+    ],
+)
+def test_every_value_arrives_without_loss(
+    landed: Landed, warehouse: HiveWarehouse, kind: str, values: dict[str, object]
+) -> None:
+    rows = " UNION ALL ".join(
+        f"SELECT {number} AS n, CAST({literal} AS {kind}) AS v" for number, literal in enumerate((*values, "NULL"))
+    )
+    frame = landed(warehouse.connection(), f"SELECT v FROM ({rows}) r ORDER BY n", ["v"])
+    assert frame["v"].to_list() == [*values.values(), None]
