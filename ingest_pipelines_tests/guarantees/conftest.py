@@ -1,0 +1,19 @@
+"""Guarantees are proven on Postgres 18 and on 15; `target` is an empty database of one of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from ingest_pipelines_tests.guarantees.killable import KillableLoader
+from ingest_pipelines_tests.merge.conftest import query, server_url, target, target_url, template
+
+__all__ = ["loader", "query", "server_url", "target", "target_url", "template"]
+
+
+@pytest.fixture
+def loader() -> Iterator[KillableLoader]:
+    """Loads in processes of their own, which die where they are told to."""
+    with KillableLoader() as loader:
+        yield loader

@@ -1,0 +1,68 @@
+"""A loader killed at any point, over random batches: the target is as before the load, or as after it."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from ingest_pipelines.merge import Target
+from ingest_pipelines.merge.apply import FAULT_POINTS
+from ingest_pipelines.model import ItemKey, Run
+from ingest_pipelines_tests.guarantees.killable import KillableLoader, Load
+from ingest_pipelines_tests.guarantees.world import CONSENT, CONTACT, Row, World, read_world
+from ingest_pipelines_tests.merge.deliveries import COLUMNS, NOW, Rejected, bound_import, delivery, item
+
+ROUNDS = 2
+"""Kills at each fault point and on each version of Postgres."""
+
+AFTER_COMMIT = {"committed"}
+
+
+def random_batch(chance: random.Random) -> tuple[list[Row], list[Rejected]]:
+    """Some customers of a small town, so that batches overlap, and some rejects."""
+    customers = chance.sample(range(40), chance.randrange(1, 25))
+    rows: list[Row] = [
+        (
+            f"c{number}",
+            chance.choice([None, "Gold", "Silver"]),
+            chance.choice([None, 1, 2, 3]),
+            chance.choice([None, f"{number}@example.com"]),
+        )
+        for number in customers
+    ]
+    return rows, [Rejected(line) for line in range(100, 100 + chance.randrange(4))]
+
+
+@pytest.mark.parametrize("rounds", [ROUNDS, pytest.param(10 * ROUNDS, marks=pytest.mark.slow)])
+def test_a_killed_load_leaves_the_target_old_or_new(
+    target: Target, loader: KillableLoader, tmp_path: Path, rounds: int
+) -> None:
+    seed = random.SystemRandom().randrange(10**9)
+    chance = random.Random(seed)
+    bound = bound_import(
+        columns=COLUMNS, subscriptions=[CONSENT], rejects={"unlimited": True}, shrink={"min_percent": 0}
+    )
+    assert bound.extra_columns == (CONTACT,)
+    world, cursor = World(), None
+    kills = [point for point in FAULT_POINTS for _ in range(rounds)]
+    chance.shuffle(kills)
+    for number, point in enumerate(kills):
+        rows, rejected = random_batch(chance)
+        key = ItemKey(f"chunk-{number:04}")
+        of = replace(item(number, kind="cursor"), key=key, cursor_from=cursor)
+        validated = delivery(tmp_path, bound, rows, of=of, rejected=rejected, cursor_to=str(number))
+        run = Run(id=f"run-{number}", by="schedule")
+        load = Load(validated, bound, target, run, NOW, dies_at=point)
+        expected = world.after(key, rows, rejected, cursor=str(number))
+
+        assert not loader.run(load), f"seed {seed}, round {number} was not killed at {point}"
+        assert read_world(target.url) == (expected if point in AFTER_COMMIT else world), (
+            f"seed {seed}, round {number} at {point}"
+        )
+
+        assert loader.run(replace(load, dies_at=""))
+        assert read_world(target.url) == expected, f"seed {seed}, round {number}: run again after the kill at {point}"
+        world, cursor = expected, str(number)
