@@ -22,10 +22,17 @@ from ingest_pipelines.config.cursor_values import before, cursor_text, parse_cur
 from ingest_pipelines.errors import CursorStuck, IngestError, RejectsAboveLimit
 from ingest_pipelines.landing import Chunk, land_file, land_query, read_arrow, read_csv
 from ingest_pipelines.merge import Target, apply, record_failure
+from ingest_pipelines.merge.early import EarlyStage
 from ingest_pipelines.model import Item, Landing, LoadReport, Run, Validated
 from ingest_pipelines.rules import compile_rules, judge
 from ingest_pipelines.sources import open_item, open_query
 from ingest_pipelines.sources.request import cursor_after, cursor_start, request_of
+
+LARGE = 16 << 20
+"""Bytes from which on an item is staged while it is judged; a smaller one is copied in no time."""
+
+_early: dict[tuple[Path, ...], EarlyStage] = {}
+"""Stages under way in this process, by the runs that `validate` handed out. A load elsewhere copies for itself."""
 
 BY_QUERY = {"query", "cursor", "window"}
 """Kinds of items whose rows a query brings; the others are files."""
@@ -77,8 +84,11 @@ def _land_rows(item: Item, bound: BoundImport, workspace: Workspace, now: dateti
     return landing
 
 
-def validate(landing: Landing, bound: BoundImport, workspace: Workspace) -> Validated:
+def validate(landing: Landing, bound: BoundImport, workspace: Workspace, target: Target | None = None) -> Validated:
     """Every row judged: accepted rows sorted and cast on disk, rejects with every rule they break.
+
+    Args:
+        target: where this process will load a large item; its rows are on their way while others are still judged.
 
     Raises:
         ItemRefused: the item as a whole cannot be read.
@@ -88,7 +98,17 @@ def validate(landing: Landing, bound: BoundImport, workspace: Workspace) -> Vali
         header, frames = read_arrow(landing, bound.required_columns)
     else:
         header, frames = read_csv(landing, bound.required_columns, bound.spec.source.limits)
-    return judge(landing, header, frames, compile_rules(bound), workspace.spill)
+    rules = compile_rules(bound)
+    if target is None or landing.bytes < LARGE:
+        return judge(landing, header, frames, rules, workspace.spill)
+    early = EarlyStage(bound, target)
+    try:
+        validated = judge(landing, header, frames, rules, workspace.spill, early.add)
+    except BaseException:
+        early.discard()
+        raise
+    _early[validated.accepted] = early
+    return validated
 
 
 def check_rejects(validated: Validated, bound: BoundImport) -> None:
@@ -98,6 +118,8 @@ def check_rejects(validated: Validated, bound: BoundImport) -> None:
         RejectsAboveLimit: nothing is to be merged. `load` would say the same, later.
     """
     if not bound.spec.rejects.allows(validated.rejected_rows, validated.read):
+        if (early := _early.pop(validated.accepted, None)) is not None:
+            early.discard()
         raise RejectsAboveLimit(
             f"{validated.rejected_rows} of {validated.read} rows were rejected, and the import allows "
             f"{bound.spec.rejects}",
@@ -111,7 +133,7 @@ def load(validated: Validated, bound: BoundImport, target: Target, run: Run, now
     Raises:
         TargetUnavailable, TargetBusy (retryable); LoadError and its kinds: nothing was committed.
     """
-    return apply(validated, bound, target, run, now)
+    return apply(validated, bound, target, run, now, early=_early.pop(validated.accepted, None))
 
 
 def next_chunk(item: Item, bound: BoundImport, target: Target, run: Run) -> Item:

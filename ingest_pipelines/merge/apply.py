@@ -27,6 +27,7 @@ from ingest_pipelines.merge.catalog import read_shape, rows_written
 from ingest_pipelines.merge.copy import copy_accepted, copy_rejects
 from ingest_pipelines.merge.ddl import TableShape, additions, fields_of
 from ingest_pipelines.merge.driver_errors import LOCK_ERRORS, translate
+from ingest_pipelines.merge.early import EarlyStage
 from ingest_pipelines.merge.mapping import check_mapping, mapping_of
 from ingest_pipelines.merge.match import Matching, RejectedByMatch
 from ingest_pipelines.merge.order import fingerprint, nothing_new, obstacle
@@ -58,13 +59,15 @@ def no_fault(point: str) -> None:
 
 
 def apply(
-    validated: Validated, bound: BoundImport, target: Target, run: Run, now: datetime, *, fault: Fault = no_fault
-) -> LoadReport:
+    validated: Validated, bound: BoundImport, target: Target, run: Run, now: datetime, *,
+    early: EarlyStage | None = None, fault: Fault = no_fault,
+) -> LoadReport:  # fmt: skip
     """The item merged, with rejects, load record, cursor and events, in one transaction; or nothing of it.
 
     A run whose load committed already gets that load's report. With `run.dry_run` everything happens but the commit.
 
     Args:
+        early: has copied rows into a stage already; its transaction is taken over if they are these rows.
         fault: called at each of FAULT_POINTS.
 
     Raises:
@@ -73,10 +76,13 @@ def apply(
         ConfigError: the import's mapping is locked, and the YAML says something else.
     """
     work = Work(validated, bound, run, now)
-    connection = target.connect()
+    staged = early.take(validated) if early is not None else None
+    work.staged_early = staged is not None
+    connection = staged or target.connect()
     try:
-        connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
-        connection.read_only = False
+        if not work.staged_early:
+            connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
+            connection.read_only = False
         fault("connected")
         report = _transaction(connection, work, target, fault)
         if run.dry_run:
@@ -165,13 +171,14 @@ def _skip(connection: psycopg.Connection, work: Work, reason: str) -> LoadReport
 
 
 def _stage(connection: psycopg.Connection, work: Work, fault: Fault) -> None:
-    connection.execute(work.stage.create())
-    staged = copy_accepted(connection, work.validated.accepted, work.stage, lambda: fault("copying"))
-    if staged != work.validated.accepted_rows:
-        raise InternalError(
-            f"{work.where}: {work.validated.accepted_rows} rows were accepted, and {staged} reached the stage",
-            hint="nothing was committed; run it again",
-        )
+    if not work.staged_early:
+        connection.execute(work.stage.create())
+        staged = copy_accepted(connection, work.validated.accepted, work.stage, lambda: fault("copying"))
+        if staged != work.validated.accepted_rows:
+            raise InternalError(
+                f"{work.where}: {work.validated.accepted_rows} rows were accepted, and {staged} reached the stage",
+                hint="nothing was committed; run it again",
+            )
     if not work.stage.matches:
         connection.execute(work.stage.analyze())
 

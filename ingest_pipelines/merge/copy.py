@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pgpq
@@ -27,7 +27,7 @@ _REJECT_COLUMNS = ("line", "key", "field", "code", "reason", "row")
 
 def copy_accepted(
     connection: psycopg.Connection,
-    files: Sequence[Path],
+    files: Iterable[Path],
     stage: Stage,
     after_batch: Callable[[], None],
 ) -> int:

@@ -57,6 +57,19 @@ class Target:
                 raise translate(error, where) from None
 
 
+def begin(target: Target, name: str) -> psycopg.Connection:
+    """A connection in the transaction of a load, with its settings."""
+    connection = target.connect()
+    try:
+        connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
+        connection.read_only = False
+        prepare_session(connection, target, name)
+    except psycopg.Error:
+        connection.close()
+        raise
+    return connection
+
+
 def prepare_session(connection: psycopg.Connection, target: Target, name: str) -> None:
     """The transaction's own settings: they end with it, so poolers and other users are not disturbed.
 

@@ -25,6 +25,7 @@ class Work:
     Attributes:
         problem: why a dry run's item would not be merged; any other load stops there.
         matched: what the look-up of profiles took out of the stage.
+        staged_early: the accepted rows were in the stage before `apply` was called.
         stale: rows taken out of the stage because they are older than their profile.
         consented: profiles of which only subscriptions changed.
     """
@@ -37,6 +38,7 @@ class Work:
     problem: LoadError | None = None
     ddl: tuple[str, ...] = ()
     matched: Matched = field(default_factory=Matched)
+    staged_early: bool = False
     stale: int = 0
     inserted: int = 0
     updated: int = 0

@@ -58,7 +58,7 @@ def validate(context: OpExecutionContext, landing: Landing) -> Validated:
     work = _work(context)
     work.site.watch("validate")
     with failures_told(work, context.log, landing):
-        validated = pipeline.validate(landing, work.bound, work.workspace)
+        validated = pipeline.validate(landing, work.bound, work.workspace, work.loads_here)
     context.add_output_metadata(
         {"read": validated.read, "accepted": validated.accepted_rows, "rejected": validated.rejected_rows}
     )

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from ingest_pipelines import ledger
 from ingest_pipelines.config import BoundImport
 from ingest_pipelines.errors import UsageError
+from ingest_pipelines.merge import Target
 from ingest_pipelines.model import Item, ItemKey, Run
 from ingest_pipelines.orchestration.partitions import window_item
 from ingest_pipelines.orchestration.site import Site
@@ -31,6 +32,11 @@ class Work:
     bound: BoundImport
     item: Item
     run: Run
+
+    @property
+    def loads_here(self) -> Target | None:
+        """The target, where the process that validates will also load."""
+        return self.site.target if self.site.settings.executor == "in_process" else None
 
     @property
     def workspace(self) -> Workspace:

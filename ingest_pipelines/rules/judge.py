@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
@@ -26,8 +26,9 @@ from ingest_pipelines.rules.types import Rule
 
 
 def judge(
-    landing: Landing, header: Sequence[str], frames: Iterable[pl.DataFrame], rules: Rules, spill: Path
-) -> Validated:
+    landing: Landing, header: Sequence[str], frames: Iterable[pl.DataFrame], rules: Rules, spill: Path,
+    on_run: Callable[[Path], None] | None = None,
+) -> Validated:  # fmt: skip
     """The item's rows, judged; read = accepted + rejected + superseded.
 
     Args:
@@ -36,6 +37,8 @@ def judge(
             iterated again, they are where a value that must be unique repeats; an iterator's rows are all spilled
             for that case.
         spill: a folder; the files of this call lie in a fresh one inside it. It is gone again if this raises.
+        on_run: told of each run of accepted rows as soon as it is written. In the end a run may be another file of
+            fewer rows, or gone: rows that only the whole item shows to be repeated are taken out again.
 
     Raises:
         ItemRefused: from `frames`.
@@ -46,7 +49,7 @@ def judge(
     folder = Path(tempfile.mkdtemp(prefix=f"{rules.bound.name}-", dir=spill))
     try:
         with rules.places.open(rules.bound.database.geo_database) if rules.places else nullcontext():
-            judged = _first_pass(frames, rules, folder)
+            judged = _first_pass(frames, rules, folder, on_run)
             verdict = _second_pass(judged, rules)
             rejects = _write_rejects(frames, judged, verdict, header, rules, folder)
         judged.runs.remove(verdict.out)
@@ -91,12 +94,16 @@ class _Judged:
     uniques: list[Seen] = field(default_factory=list)
 
 
-def _first_pass(frames: Iterable[pl.DataFrame], rules: Rules, folder: Path) -> _Judged:
+def _first_pass(
+    frames: Iterable[pl.DataFrame], rules: Rules, folder: Path, on_run: Callable[[Path], None] | None
+) -> _Judged:
     """Each row by itself."""
     may_repeat = rules.bound.spec.duplicates == "reject" or bool(rules.uniques)
     once = isinstance(frames, Iterator)
     judged = _Judged(
-        Runs(folder, rules), Parts(folder, all_rows=may_repeat and once), uniques=[Seen() for _ in rules.uniques]
+        Runs(folder, rules, on_run),
+        Parts(folder, all_rows=may_repeat and once),
+        uniques=[Seen() for _ in rules.uniques],
     )
     with read_ahead(frames) as ordered:
         for frame in ordered:
