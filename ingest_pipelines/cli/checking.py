@@ -40,6 +40,7 @@ def check(
     else:
         chosen = list(project.imports.values())
     _compile_own_rules(chosen)
+    _read_queries(chosen)
     used = {bound.connection_name: bound.connection for bound in chosen} if connect else {}
     tests = [test_connection(each, connection) for each, connection in used.items()]
     if json:
@@ -104,6 +105,18 @@ def _all_mistakes(project: Project) -> ConfigError:
     return ConfigError(
         [f"{count} in {project.home}", *(f"  {each}" for each in project.mistakes)], hint=f"\nnothing ran{running}"
     )
+
+
+def _read_queries(chosen: list[BoundImport]) -> None:
+    """Queries are one SELECT each, and their chunks lose no row; the parser loads only where there are any."""
+    queried = [bound for bound in chosen if bound.spec.source.query is not None]
+    if not queried:
+        return
+    from ingest_pipelines.sources.request import query_mistakes
+
+    mistakes = [f"imports/{bound.name}.yaml: {mistake}" for bound in queried for mistake in query_mistakes(bound)]
+    if mistakes:
+        raise ConfigError(mistakes, hint="nothing ran")
 
 
 def _compile_own_rules(chosen: list[BoundImport]) -> None:

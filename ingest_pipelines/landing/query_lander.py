@@ -189,7 +189,7 @@ def _no_huge_cell(column: pa.Array, name: str, row: int, limits: Limits, where: 
 
 
 def _even(batches: Iterator[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-    """The same rows in batches of ROWS, each in buffers of its own."""
+    """The same rows in batches of ROWS."""
     held: list[pa.RecordBatch] = []
     count = 0
     for batch in batches:
@@ -197,9 +197,22 @@ def _even(batches: Iterator[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.R
         count += batch.num_rows
         while count >= ROWS:
             whole = pa.Table.from_batches(held, schema)
-            yield from whole.slice(0, ROWS).combine_chunks().to_batches()
+            yield _own(whole.slice(0, ROWS), schema)
             held, count = whole.slice(ROWS).to_batches(), count - ROWS
-    yield from pa.Table.from_batches(held, schema).combine_chunks().to_batches()
+    if count:
+        yield _own(pa.Table.from_batches(held, schema), schema)
+
+
+def _own(rows: pa.Table, schema: pa.Schema) -> pa.RecordBatch:
+    """The rows in buffers of their own: those of a slice go on behind it, and what is there would be hashed too.
+
+    With a second array, if an empty one, Arrow copies and does not hand back what it was given.
+    """
+    arrays = [
+        pa.concat_arrays([*column.chunks, pa.array([], field.type)])
+        for column, field in zip(rows.columns, schema, strict=True)
+    ]
+    return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
 
 def _later(committed: str | None, reached: str | None, chunk: Chunk) -> str | None:

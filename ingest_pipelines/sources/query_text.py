@@ -146,8 +146,12 @@ def table_query(table: str, columns: Sequence[str], dialect: str) -> str:
 
     try:
         named = exp.to_table(table, dialect=dialect)
-    except (ParseError, TokenError, ValueError):
-        raise ConfigError([f"table: '{table}' is no name of a table; write schema.table"]) from None
+        parts = [named.args.get(part) for part in ("catalog", "db", "this")]
+        plain = all(part is None or isinstance(part, exp.Identifier) for part in parts) and not named.alias
+    except (ParseError, TokenError, ValueError, AttributeError):
+        plain = False
+    if not plain or ";" in table:
+        raise ConfigError([f"table: '{table}' is no name of a table; write schema.table"])
     selected: list[exp.Expression] = [exp.column(exp.to_identifier(name, quoted=True)) for name in columns]
     return exp.select(*(selected or [exp.Star()])).from_(named).sql(dialect=dialect)
 

@@ -1,7 +1,7 @@
 """A stand-in for SQL Server that Microsoft's own driver talks to: the contract, and types.
 
-What it does not prove: T-SQL itself, isolation, types that DuckDB lacks, Kerberos and Entra logins. INGEST_TEST_MSSQL
-leads the last test to a real server.
+What it does not prove: T-SQL itself, isolation, types that DuckDB lacks, Kerberos and Entra logins.
+`test_drivers` goes on to a real server where it is given one.
 """
 
 from __future__ import annotations

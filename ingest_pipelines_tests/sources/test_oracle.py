@@ -1,7 +1,7 @@
 """A stand-in for Oracle that python-oracledb's thin mode talks to: the contract, and types.
 
 What it does not prove: Oracle's SQL, isolation, NUMBER without a precision, time zones, LOBs, named time zones.
-INGEST_TEST_ORACLE leads the last test to a real server.
+`test_drivers` goes on to a real server where it is given one.
 """
 
 from __future__ import annotations

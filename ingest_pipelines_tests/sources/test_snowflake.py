@@ -1,7 +1,7 @@
 """Snowflake's protocol over DuckDB: the contract, types, and logins by password and by key.
 
 What the stand-in does not prove: results in several chunks, aborting on the server, key pairs, Snowflake's own SQL.
-INGEST_TEST_SNOWFLAKE_* lead the last test to a real account.
+`test_drivers` goes on to a real account where it is given one.
 """
 
 from __future__ import annotations

@@ -1,0 +1,79 @@
+"""Drivers that are not installed, and real servers for who has them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from pydantic import TypeAdapter
+
+from ingest_pipelines.config.connections import Connection, Connections
+from ingest_pipelines.sources import open_query
+from ingest_pipelines_tests.sources.query_contract import HOSTILE
+
+REAL = "INGEST_TEST_CONNECTIONS"
+"""Names a connections.yaml: every query connection in it is tested against the server it leads to."""
+
+DRIVERS = {
+    "mysql": "pymysql", "mssql": "mssql_python", "oracle": "oracledb", "hive": "pyhive",
+    "clickhouse": "clickhouse_connect",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "module"), DRIVERS.items())
+def test_a_missing_driver_is_named_with_the_line_that_installs_it(kind: str, module: str) -> None:
+    code = f"""
+import sys
+sys.modules[{module!r}] = None
+from pydantic import TypeAdapter
+from ingest_pipelines.config.connections import Connection
+from ingest_pipelines.errors import MissingDriver
+from ingest_pipelines.sources import open_query
+keys = dict(type={kind!r}, host="127.0.0.1", database="d", username="u")
+try:
+    with open_query(TypeAdapter(Connection).validate_python(keys)):
+        pass
+except MissingDriver as error:
+    print(error.hint)
+"""
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout == f"pip install 'ingest-pipelines[{kind}]'\n"
+
+
+def test_opening_a_source_imports_no_driver_of_another() -> None:
+    code = """
+import sys
+from pydantic import TypeAdapter
+from ingest_pipelines.config.connections import Connection
+from ingest_pipelines.sources import open_query
+for kind in ("mysql", "mssql", "oracle", "hive", "clickhouse"):
+    keys = dict(type=kind, host="127.0.0.1", database="d", username="u")
+    open_query(TypeAdapter(Connection).validate_python(keys)).uri()
+drivers = {"pymysql", "mssql_python", "oracledb", "pyhive", "clickhouse_connect", "snowflake.connector"}
+print(sorted(drivers & set(sys.modules)))
+"""
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout == "[]\n"
+
+
+if REAL in os.environ:
+    import yaml
+
+    _FOUND = Connections.model_validate(yaml.safe_load(Path(os.environ[REAL]).read_text())).connections
+
+    @pytest.mark.parametrize(
+        "name", [name for name, found in _FOUND.items() if hasattr(found, "query_timeout_seconds")]
+    )
+    def test_a_real_server_keeps_the_contract_s_core(name: str) -> None:
+        connection = TypeAdapter[Connection](Connection).validate_python(_FOUND[name])
+        source = open_query(connection)
+        assert all(step.ok for step in source.probe())
+        one_row = "FROM dual" if connection.type == "oracle" else ""
+        with source:
+            assert isinstance(list(source.tables()), list)
+            for value in HOSTILE:
+                (batch,) = list(source.batches(f"SELECT {{lastItem}} AS v {one_row}", {"lastItem": value}))
+                assert batch.column(0).to_pylist() == [value]
