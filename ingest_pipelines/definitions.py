@@ -1,5 +1,7 @@
 """The Dagster entry point: `dagster dev -w workspace.yaml` serves the project in INGEST_HOME."""
 
+import gc
+
 from dagster import Definitions
 
 from ingest_pipelines.config import read_project, read_settings
@@ -9,7 +11,12 @@ from ingest_pipelines.orchestration.site import Site
 
 def _definitions() -> Definitions:
     settings = read_settings()
-    return build(Site(settings, read_project(settings.home)))
+    gc.disable()  # a thousand imports are millions of objects, and none of them is garbage
+    try:
+        return build(Site(settings, read_project(settings.home)))
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 defs = _definitions()

@@ -67,17 +67,25 @@ class BoundImport:
         return f"{self.database_name}__{self.name}"
 
 
+@dataclass(frozen=True)
+class Filled:
+    """A field that an import fills: its type, and the first import that said so."""
+
+    type_name: str
+    by: str
+
+
 def bind(
     name: str,
     spec: Import,
     connections: Mapping[str, Connection],
     databases: Mapping[str, Database],
-    others: Mapping[str, BoundImport],
+    filled: Mapping[str, Mapping[str, Filled]],
 ) -> tuple[BoundImport | None, list[Problem]]:
     """The import with its names resolved, or the problems that keep it from being used.
 
     Args:
-        others: imports bound before this one; a field belongs to the database, so they must agree on types.
+        filled: per database the fields that imports bound before this one fill; they must agree on types.
     """
     problems: list[Problem] = []
     connection = connections.get(spec.source.connection)
@@ -105,7 +113,7 @@ def bind(
         tuple(dict.fromkeys(_extra_columns(spec, match))),
     )  # fmt: skip
     problems += _source_problems(bound)
-    problems += _mapping_problems(bound, others)
+    problems += _mapping_problems(bound, filled.get(bound.database_name, {}))
     problems += _match_problems(bound)
     problems += _consent_problems(bound)
     return bound, problems
@@ -188,7 +196,7 @@ def _source_problems(bound: BoundImport) -> Iterator[Problem]:
             yield ("sensor",), "sensor: sensors watch for files; give a query import a schedule"
 
 
-def _mapping_problems(bound: BoundImport, others: Mapping[str, BoundImport]) -> Iterator[Problem]:
+def _mapping_problems(bound: BoundImport, filled: Mapping[str, Filled]) -> Iterator[Problem]:
     database, spec = bound.database, bound.spec
     by_field: dict[str, str] = {}
     for mapped in bound.fields:
@@ -203,17 +211,15 @@ def _mapping_problems(bound: BoundImport, others: Mapping[str, BoundImport]) -> 
             )
         if mapped.name.lower() in {"profile_id"} or mapped.name.startswith("_"):
             yield where, f"columns.{mapped.column}: '{mapped.name}' is a name the product keeps for itself"
-        for other in others.values():
-            known = next((field for field in other.fields if field.name == mapped.name), None)
-            same = other.database_name == bound.database_name
-            if same and known is not None and known.field.type_name != mapped.field.type_name:
-                yield (
-                    where,
-                    (
-                        f"columns.{mapped.column}: '{mapped.name}' is {known.field.type_name} in "
-                        f"imports/{other.name}.yaml and {mapped.field.type_name} here; a field's type can't change"
-                    ),
-                )
+        known = filled.get(mapped.name)
+        if known is not None and known.type_name != mapped.field.type_name:
+            yield (
+                where,
+                (
+                    f"columns.{mapped.column}: '{mapped.name}' is {known.type_name} in imports/{known.by}.yaml "
+                    f"and {mapped.field.type_name} here; a field's type can't change"
+                ),
+            )
     attributes = [mapped for mapped in bound.fields if mapped.name != database.key]
     if len(attributes) > database.max_fields_per_import:
         yield (
@@ -223,13 +229,7 @@ def _mapping_problems(bound: BoundImport, others: Mapping[str, BoundImport]) -> 
                 f"{database.max_fields_per_import}; split the import by subject, or raise the limit in databases.yaml"
             ),
         )
-    every = {*database.fields, *by_field}
-    every |= {
-        mapped.name
-        for other in others.values()
-        if other.database_name == bound.database_name
-        for mapped in other.fields
-    }
+    every = {*database.fields, *by_field, *filled}
     if len(every) > database.max_fields:
         yield (
             ("columns",),

@@ -243,8 +243,23 @@ class Shrink(Strict):
     min_percent: float = Field(default=50, ge=0, le=100)
 
 
+class Volume(Strict):
+    """How far an item's rows may be from the usual number, the median of the last ones, before it is worth a look."""
+
+    min_percent: float = Field(default=50, ge=0, le=100)
+    max_percent: float = Field(default=200, ge=100)
+
+    def usual(self, rows: int, median: float) -> bool:
+        """Whether so many rows are what was to be expected."""
+        return median * self.min_percent <= rows * 100 <= median * self.max_percent
+
+
 class Import(Strict):
-    """One feed: source, mapping, mode, rules, schedule. The file's name is its name."""
+    """One feed: source, mapping, mode, rules, schedule. The file's name is its name.
+
+    Attributes:
+        late_after: how long after the last delivery another one is missed; without it the schedule says so.
+    """
 
     description: str = ""
     status: Literal["draft", "active", "paused"] = "active"
@@ -261,6 +276,8 @@ class Import(Strict):
     version: str | None = None
     rejects: RejectLimit = RejectLimit()
     shrink: Shrink = Shrink()
+    volume: Volume = Volume()
+    late_after: Duration | None = None
     subscriptions: tuple[Subscription, ...] = ()
     geo: Geo | None = None
     events: StrictBool = True

@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from ingest_pipelines.config.bound import BoundImport, MappedField, bind
+from ingest_pipelines.config.bound import BoundImport, Filled, MappedField, bind
 from ingest_pipelines.config.connections import Connection, Connections
 from ingest_pipelines.config.databases import Database, Databases
 from ingest_pipelines.config.imports import Import
@@ -89,12 +89,14 @@ def read_project(home: Path) -> Project:
     mistakes = [*connections.mistakes, *databases.mistakes, *_shared_tables(databases)]
     imports: dict[str, BoundImport] = {}
     broken: dict[str, ConfigError] = {}
+    filled: dict[str, dict[str, Filled]] = {}
+    taken: set[str] = set()
     for path in _import_files(home):
         file = _read(home, f"imports/{path.name}", Import)
-        found = [*_name_mistakes(path, file.name, {*imports, *broken}), *file.mistakes]
+        found = [*_name_mistakes(path, file.name, taken), *file.mistakes]
         if file.model is not None:
             unusable = _unusable(file.model, connections, databases)
-            bound, problems = bind(path.stem, file.model, known_connections, known_databases, imports)
+            bound, problems = bind(path.stem, file.model, known_connections, known_databases, filled)
             named = {where for where, _ in unusable}
             problems = [*unusable, *(problem for problem in problems if problem[0] not in named)]
             if file.mistakes:  # the rest of the file was read without them: only what stands for itself is sure
@@ -103,9 +105,13 @@ def read_project(home: Path) -> Project:
             found += [_line(file.name, line, what) for line, what in located]
             if bound is not None and not found:
                 imports[path.stem] = bound
+                fields = filled.setdefault(bound.database_name, {})
+                for mapped in bound.fields:
+                    fields.setdefault(mapped.name, Filled(mapped.field.type_name, bound.name))
         if found:
             broken.setdefault(path.stem, ConfigError(found, hint=f"then run: ingest check {path.stem}"))
             mistakes += found
+        taken.add(path.stem.lower())
     return Project(home, known_connections, known_databases, imports, broken, tuple(dict.fromkeys(mistakes)))
 
 
@@ -122,8 +128,7 @@ def _import_files(home: Path) -> list[Path]:
 def _name_mistakes(path: Path, name: str, taken: set[str]) -> list[str]:
     if _NAME.fullmatch(path.stem) is None:
         return [f"{name}:1: the file's name is the import's name: a letter, then letters, digits and _ only"]
-    same = next((name for name in taken if name.lower() == path.stem.lower()), None)
-    if same is not None:
+    if path.stem.lower() in taken:
         return [f"{name}:1: another file in imports/ has this name already; names differ by more than their case"]
     return []
 

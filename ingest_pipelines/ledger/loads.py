@@ -76,6 +76,17 @@ class Load:
 
 
 @dataclass(frozen=True)
+class Delivery:
+    """What one committed item brought."""
+
+    item: ItemKey
+    run_id: str
+    read: int
+    rejected: int
+    finished_at: datetime
+
+
+@dataclass(frozen=True)
 class NewLoad:
     """What is known of a load when its row is written first."""
 
@@ -166,6 +177,29 @@ def loads_of_run(connection: psycopg.Connection, run_id: str) -> list[Load]:
     query = sql.SQL("SELECT {} FROM ingest.loads WHERE run_id = %s ORDER BY id").format(_COLUMNS)
     with connection.cursor(row_factory=class_row(Load)) as cursor:
         return cursor.execute(query, (run_id,)).fetchall()
+
+
+def deliveries(connection: psycopg.Connection, import_name: str, last: int = 20) -> list[Delivery]:
+    """The import's last committed items that bring data as a whole, newest first: no chunks, no replays."""
+    with connection.cursor(row_factory=class_row(Delivery)) as cursor:
+        return cursor.execute(
+            """
+            SELECT l.item, l.run_id, l.read, l.rejected, l.finished_at
+            FROM ingest.loads l JOIN ingest.items i ON i.import = l.import AND i.key = l.item
+            WHERE l.import = %s AND l.status = 'committed' AND i.kind IN ('file', 'upload', 'query', 'window')
+            ORDER BY l.id DESC LIMIT %s
+            """,
+            (import_name, last),
+        ).fetchall()
+
+
+def last_settled(connection: psycopg.Connection, import_name: str) -> datetime | None:
+    """When the import's source last delivered: the end of its last load that committed, or found nothing new."""
+    found = connection.execute(
+        "SELECT max(finished_at) FROM ingest.loads WHERE import = %s AND status IN ('committed', 'skipped')",
+        (import_name,),
+    ).fetchone()
+    return found[0] if found else None
 
 
 def last_committed(connection: psycopg.Connection, import_name: str) -> CommittedItem | None:

@@ -1,10 +1,20 @@
 """Accepted rows into the target, whole or not at all."""
 
 from ingest_pipelines.merge.apply import FAULT_POINTS, apply
+from ingest_pipelines.merge.catalog import row_count
 from ingest_pipelines.merge.column_types import column_type
 from ingest_pipelines.merge.failures import record_failure
 from ingest_pipelines.merge.mapping import mapping_changes
 from ingest_pipelines.merge.order import nothing_new
 from ingest_pipelines.merge.target import Target
 
-__all__ = ["FAULT_POINTS", "Target", "apply", "column_type", "mapping_changes", "nothing_new", "record_failure"]
+__all__ = [
+    "FAULT_POINTS",
+    "Target",
+    "apply",
+    "column_type",
+    "mapping_changes",
+    "nothing_new",
+    "record_failure",
+    "row_count",
+]

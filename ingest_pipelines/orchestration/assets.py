@@ -1,7 +1,7 @@
 """Every import as an asset: shared ops in a graph of its own, whose output the target IO manager merges.
 
-Ops are shared by all imports; a step finds its import by the graph it stands in. One op per rule family and one
-merge op per target table, because pools hang on ops. (No `from __future__ import annotations` here: Dagster reads
+Ops are shared by all imports; a step finds its import by the graph it stands in. There is one merge op per target
+table, because pools hang on ops. (No `from __future__ import annotations` here: Dagster reads
 the annotations of ops.)
 """
 
@@ -9,15 +9,20 @@ import functools
 import re
 from typing import Any
 
-from dagster import Any as Anything
 from dagster import (
     AssetCheckEvaluation,
-    AssetCheckResult,
+    AssetIn,
+    AssetObservation,
     AssetsDefinition,
     AssetSpec,
+    FreshnessPolicy,
+    In,
+    MetadataValue,
+    Nothing,
     OpDefinition,
     OpExecutionContext,
     Out,
+    apply_freshness_policy,
     graph_asset,
     op,
 )
@@ -25,19 +30,20 @@ from dagster import (
 from ingest_pipelines import pipeline
 from ingest_pipelines.config import BoundImport
 from ingest_pipelines.errors import ConfigError, RejectsAboveLimit
-from ingest_pipelines.model import Landing, LoadReport, Validated
-from ingest_pipelines.orchestration.checks import check_name, families_of, specs_of, verdict
+from ingest_pipelines.model import Item, Landing, Validated
+from ingest_pipelines.orchestration.checks import check_name, families_of, verdict
+from ingest_pipelines.orchestration.deliveries import due_within
 from ingest_pipelines.orchestration.failures import failures_told, search_told
+from ingest_pipelines.orchestration.lineage import description_of, source_key
 from ingest_pipelines.orchestration.partitions import asset_key, partitions_of
 from ingest_pipelines.orchestration.site import Site
-from ingest_pipelines.orchestration.work import CONNECTION_TAG, IMPORT_TAG, Work, find_work
-from ingest_pipelines.rules.codes import Family
+from ingest_pipelines.orchestration.work import CONNECTION_TAG, IMPORT_TAG, STATUS_TAG, Work, find_work
 
 INVALID = "invalid"
 """Kind and group of the placeholder of an import whose YAML has mistakes."""
 
 
-@op(out=Out(io_manager_key="handles"), required_resource_keys={"site"})
+@op(ins={"source": In(Nothing)}, out=Out(io_manager_key="handles"), required_resource_keys={"site"})
 def land(context: OpExecutionContext) -> Landing:
     """The item's bytes on local disk, hashed, proven unchanged while they were read."""
     work = _work(context)
@@ -49,6 +55,7 @@ def land(context: OpExecutionContext) -> Landing:
     with failures_told(work, context.log, item):
         landing = pipeline.land(item, work.bound, work.workspace, work.site.clock())
     context.add_output_metadata({"bytes": landing.bytes, "sha256": landing.content_sha256, "uri": work.item.uri})
+    context.log_event(AssetObservation(source_key(work.bound), metadata=_seen(work.item, landing)))
     return landing
 
 
@@ -83,40 +90,43 @@ def merge_op(schema: str, table: str) -> OpDefinition:
     return merge
 
 
-@functools.cache
-def check_op(family: Family) -> OpDefinition:
-    """The step that says how the item did on one family of rules."""
-
-    # The output's type stays open: Dagster takes an AssetCheckResult out of the value before it checks the type.
-    @op(name=f"check_{check_name(family)}", out=Out(Anything))
-    def check(report: LoadReport) -> AssetCheckResult:
-        """How the item did on one family of rules."""
-        return verdict(family, report.codes, failed=False)
-
-    return check
-
-
 def import_asset(bound: BoundImport) -> AssetsDefinition:
     """The import as a partitioned asset made of ops."""
     key = asset_key(bound)
     merge = merge_op(*bound.database.schema_and_table)
 
-    def compose() -> dict[str, Any]:
-        report = merge(validate(land()))
-        checks = {f"{bound.asset_name}_{check_name(family)}": check_op(family)(report) for family in families_of(bound)}
-        return {"result": report, **checks}
+    def compose(source: Any) -> Any:
+        return merge(validate(land(source=source)))
 
-    return graph_asset(
+    asset = graph_asset(
         key=key,
-        description=bound.spec.description or None,
+        ins={"source": AssetIn(source_key(bound), dagster_type=Nothing)},
+        description=description_of(bound),
         partitions_def=partitions_of(bound),
         group_name=bound.database_name,
         kinds={bound.connection.type, "postgres"},
         owners=list(bound.spec.owners),
-        tags={IMPORT_TAG: bound.name, CONNECTION_TAG: bound.connection_name}
-        | {re.sub(r"[^A-Za-z0-9_.-]+", "_", label)[:63]: "" for label in bound.spec.labels},
-        check_specs=specs_of(bound, key),
+        tags=_tags(bound),
     )(compose)
+    due = due_within(bound)
+    if due is None:
+        return asset
+    policy = FreshnessPolicy.time_window(fail_window=due)
+    return asset.map_asset_specs(lambda spec: apply_freshness_policy(spec, policy))
+
+
+def _tags(bound: BoundImport) -> dict[str, str]:
+    """The import's names, its status in YAML, and its labels."""
+    tags = {IMPORT_TAG: bound.name, CONNECTION_TAG: bound.connection_name, STATUS_TAG: bound.spec.status}
+    return tags | {re.sub(r"[^A-Za-z0-9_.-]+", "_", label)[:63]: "" for label in bound.spec.labels}
+
+
+def _seen(item: Item, landing: Landing) -> dict[str, Any]:
+    """What the source's page shows: the last thing that was read from it."""
+    seen: dict[str, Any] = {"item": str(item.key), "uri": item.uri, "bytes": landing.bytes}
+    if item.modified_at is not None:
+        seen["modified"] = MetadataValue.timestamp(item.modified_at)
+    return seen
 
 
 def broken_asset(name: str, error: ConfigError) -> AssetSpec:
@@ -134,7 +144,7 @@ def _work(context: OpExecutionContext) -> Work:
 def _record_verdicts(context: OpExecutionContext, work: Work, validated: Validated) -> None:
     """The families' checks as failed evaluations: their own steps will not run."""
     for family in families_of(work.bound):
-        result = verdict(family, validated.codes, failed=True)
+        result = verdict(asset_key(work.bound), family, validated.codes, failed=True)
         evaluation = AssetCheckEvaluation(
             asset_key=asset_key(work.bound),
             check_name=check_name(family),

@@ -11,12 +11,15 @@ from dagster import (
     SensorDefinition,
 )
 
+from ingest_pipelines.config import BoundImport
 from ingest_pipelines.errors import ConfigError
 from ingest_pipelines.orchestration.arrivals import Listings
 from ingest_pipelines.orchestration.assets import broken_asset, import_asset
+from ingest_pipelines.orchestration.checks import checks_of
 from ingest_pipelines.orchestration.executors import executor_of
+from ingest_pipelines.orchestration.lineage import outside_assets
 from ingest_pipelines.orchestration.remote_spill import io_managers
-from ingest_pipelines.orchestration.schedules import import_schedule
+from ingest_pipelines.orchestration.schedules import MOST_JOBS, import_schedule
 from ingest_pipelines.orchestration.sensors import file_sensor, housekeeping_sensor, watches_files
 from ingest_pipelines.orchestration.site import Site
 
@@ -30,26 +33,31 @@ def build(site: Site) -> Definitions:
     """
     listings = Listings()
     assets: list[AssetsDefinition | AssetSpec] = []
-    sensors: list[SensorDefinition] = [housekeeping_sensor(site)] if site.project.imports else []
+    sensors: list[SensorDefinition] = []
     schedules: list[ScheduleDefinition] = []
+    whole: list[BoundImport] = []
     broken = dict(site.project.broken)
+    scheduled = sum(bound.spec.schedule is not None for bound in site.project.imports.values())
     for name, bound in site.project.imports.items():
         try:
             assets.append(import_asset(bound))
-            if watches_files(bound):
-                sensors.append(file_sensor(site, bound, listings))
-            if bound.spec.schedule is not None:
-                schedules.append(import_schedule(site, bound, listings))
         except DagsterInvalidDefinitionError as error:
             broken[name] = ConfigError([f"imports/{name}.yaml:1: {error}"], hint=f"then run: ingest check {name}")
+            continue
+        whole.append(bound)
+        if watches_files(bound):
+            sensors.append(file_sensor(site, bound, listings))
+        if bound.spec.schedule is not None:
+            schedules.append(import_schedule(site, bound, listings, own_job=scheduled <= MOST_JOBS))
     if broken and site.settings.validating:
         raise ConfigError(
             [mistake for error in broken.values() for mistake in error.mistakes], hint="run: ingest check"
         )
     assets += [broken_asset(name, error) for name, error in broken.items()]
     return Definitions(
-        assets=assets,
-        sensors=sensors,
+        assets=[*assets, *outside_assets(whole)],
+        asset_checks=[checks_of(site, bound) for bound in whole],
+        sensors=[*sensors, *([housekeeping_sensor(site, whole)] if whole else [])],
         schedules=schedules,
         resources={"site": site, **io_managers(site)},
         executor=executor_of(site.settings),

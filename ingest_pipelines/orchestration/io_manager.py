@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 
-from dagster import InputContext, IOManager, OutputContext
+from dagster import AssetMaterialization, InputContext, IOManager, OutputContext
 
 from ingest_pipelines import pipeline
+from ingest_pipelines.errors import IngestError
+from ingest_pipelines.merge import row_count
 from ingest_pipelines.model import LoadReport, Validated
 from ingest_pipelines.orchestration.failures import failures_told, search_told
 from ingest_pipelines.orchestration.handles import forget_rows, read_report, write_report
+from ingest_pipelines.orchestration.lineage import table_key
 from ingest_pipelines.orchestration.metadata import in_one, report_metadata, table_metadata
 from ingest_pipelines.orchestration.site import Site
 from ingest_pipelines.orchestration.work import Work, find_work
@@ -38,12 +42,30 @@ class TargetIOManager(IOManager):
         report = in_one(reports)
         write_report(self._site.settings.spill, context.run_id, report)
         forget_rows(obj)
+        if report.counts.inserted or report.counts.updated:
+            with suppress(IngestError):  # the load is committed; its table's page can wait for the next one
+                context.log_event(self._table_changed(work, report))
         context.add_output_metadata(
             {
                 **report_metadata(report, work.bound),
                 **table_metadata(report, work.bound, work.item.uri),
                 **({"chunks": len(reports)} if work.item.kind == "cursor" else {}),
             }
+        )
+
+    def _table_changed(self, work: Work, report: LoadReport) -> AssetMaterialization:
+        """What the page of the profile table shows."""
+        with self._site.target.session() as connection:
+            rows = row_count(connection, *work.bound.database.schema_and_table)
+        return AssetMaterialization(
+            table_key(work.bound.database),
+            metadata={
+                "dagster/row_count": rows,
+                "inserted": report.counts.inserted,
+                "updated": report.counts.updated,
+                "import": work.bound.name,
+                "item": str(work.item.key),
+            },
         )
 
     def load_input(self, context: InputContext) -> LoadReport:

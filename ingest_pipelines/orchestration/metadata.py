@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, replace
 
 from dagster import MetadataValue, TableColumn, TableColumnConstraints, TableRecord, TableSchema
@@ -11,6 +11,7 @@ from dagster import MetadataValue, TableColumn, TableColumnConstraints, TableRec
 from ingest_pipelines.config import BoundImport
 from ingest_pipelines.merge import column_type
 from ingest_pipelines.model import Counts, LoadReport, RejectSample
+from ingest_pipelines.orchestration.lineage import column_lineage, rules_of
 
 SAMPLES = 20
 """Rejects shown; all of them are in `ingest.rejects`."""
@@ -71,6 +72,7 @@ def table_metadata(report: LoadReport, bound: BoundImport, uri: str) -> dict[str
         "dagster/partition_row_count": MetadataValue.int(
             report.counts.inserted + report.counts.updated + report.counts.unchanged
         ),
+        "dagster/column_lineage": MetadataValue.column_lineage(column_lineage(bound)),
         "uri": MetadataValue.text(uri),
     }
 
@@ -86,18 +88,12 @@ def column_schema(bound: BoundImport) -> TableSchema:
                 constraints=TableColumnConstraints(
                     nullable=mapped.name != bound.database.key,
                     unique=mapped.name == bound.database.key,
-                    other=list(_rules(mapped.field.model_dump(exclude_defaults=True))),
+                    other=rules_of(mapped.field),
                 ),
             )
             for mapped in bound.fields
         ]
     )
-
-
-def _rules(given: Mapping[str, object]) -> Iterable[str]:
-    for rule in ("required", "unique", "min", "max", "pattern", "one_of", "options", "max_length", "region", "pii"):
-        if rule in given:
-            yield rule if given[rule] is True else f"{rule}: {given[rule]}"
 
 
 def _reject_table(samples: Iterable[RejectSample]) -> MetadataValue:

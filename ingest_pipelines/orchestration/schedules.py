@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 from dagster import (
     AssetSelection,
@@ -36,17 +37,26 @@ _GOING_ON = [
 ]
 
 
-def import_schedule(site: Site, bound: BoundImport, listings: Listings) -> ScheduleDefinition:
-    """The import's schedule."""
+MOST_JOBS = 100
+"""A schedule that its asset's page shows costs a job, 35 KB of definitions; above this many, none is shown there."""
+
+
+def import_schedule(site: Site, bound: BoundImport, listings: Listings, *, own_job: bool = True) -> ScheduleDefinition:
+    """The import's schedule.
+
+    Args:
+        own_job: shown as the asset's automation on its page; else only in the list of schedules.
+    """
     plan = bound.spec.schedule
     assert plan is not None
+    target: Any = {"target": AssetSelection.assets(asset_key(bound))} if own_job else {"job_name": "__ASSET_JOB"}
 
     @schedule(
         cron_schedule=crons_of(plan),
         name=f"{bound.asset_name}__schedule",
         description=plan.words,
         execution_timezone=plan.timezone,
-        target=AssetSelection.assets(asset_key(bound)),
+        **target,
         default_status=DefaultScheduleStatus.RUNNING if starts_running(site) else DefaultScheduleStatus.STOPPED,
     )
     def tick(context: ScheduleEvaluationContext) -> list[RunRequest] | SkipReason:
@@ -82,7 +92,12 @@ def requests(
     keys = [str(item.key) for item in due]
     add_partitions(bound, keys, instance)
     return [
-        RunRequest(run_key=f"{key}@{tick}" if again else key, partition_key=key, tags=run_tags(bound, by))
+        RunRequest(
+            run_key=f"{key}@{tick}" if again else key,
+            partition_key=key,
+            asset_selection=[asset_key(bound)],
+            tags=run_tags(bound, by),
+        )
         for key in keys
     ]
 

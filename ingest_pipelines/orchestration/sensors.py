@@ -8,7 +8,7 @@ starts twice.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 
 from dagster import (
@@ -94,13 +94,13 @@ def request_runs(
     )
 
 
-def housekeeping_sensor(site: Site) -> SensorDefinition:
+def housekeeping_sensor(site: Site, imports: Sequence[BoundImport]) -> SensorDefinition:
     """The sensor that launches what was forgotten and removes files that nobody will ask for."""
 
     @sensor(
         name="housekeeping",
         description="Launches items that a crash left without a run; removes the files of old runs.",
-        asset_selection=[asset_key(bound) for bound in site.project.imports.values()],
+        asset_selection=[asset_key(bound) for bound in imports],
         minimum_interval_seconds=120,
         default_status=DefaultSensorStatus.RUNNING if site.settings.automation else DefaultSensorStatus.STOPPED,
     )

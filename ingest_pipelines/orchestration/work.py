@@ -20,6 +20,7 @@ FORCED_TAG = "ingest/forced"
 IMPORT_TAG = "ingest/import"
 CONNECTION_TAG = "ingest/connection"
 ITEM_TAG = "ingest/item"
+STATUS_TAG = "ingest/status"
 """Tags of a run. A re-run from the UI has none of them: everything a load depends on is in the ledger. Only an item
 that cannot be a partition, such as a replay of a window import, is named by ITEM_TAG."""
 

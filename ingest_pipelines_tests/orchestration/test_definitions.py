@@ -24,10 +24,11 @@ SFTP = {
 POINTS = {
     "group": "customers",
     "owners": ["team:crm"],
-    "tags": ["ingest/connection", "ingest/import", "tills"],
-    "checks": ["dates", "keys", "text", "types"],
-    "ops": ["check_dates", "check_keys", "check_text", "check_types", "land", "merge_crm_customers", "validate"],
+    "tags": ["ingest/connection", "ingest/import", "ingest/status", "tills"],
+    "checks": ["dates", "keys", "reject_rate", "text", "types", "volume"],
+    "ops": ["land", "merge_crm_customers", "validate"],
     "pools": ["target_crm_customers"],
+    "downstream": ["table/crm/customers"],
 }
 HEAVY = (
     "dagster_aws", "dagster_gcp", "dagster_snowflake", "pandas", "pandera", "snowflake.connector", "boto3",
@@ -46,9 +47,19 @@ def test_everything_that_dagster_shows_of_a_project(shop: Shop) -> None:
     )
     assert _snapshot(shop.definitions()) == {
         "assets": {
-            "customers/loyalty": {"kinds": ["postgres", "sftp"], "partitions": "customers/loyalty", **POINTS},
-            "customers/points": {"kinds": ["csv", "postgres"], "partitions": "customers/points", **POINTS},
-            "customers/tills": {"kinds": ["postgres", "sftp"], "partitions": "customers/tills", **POINTS},
+            "customers/loyalty": {
+                "kinds": ["postgres", "sftp"], "partitions": "customers/loyalty", **POINTS,
+                "checks": ["dates", "freshness", "keys", "reject_rate", "text", "types", "volume"],
+                "upstream": ["source/vendor/loyalty/Customers"],
+            },
+            "customers/points": {
+                "kinds": ["csv", "postgres"], "partitions": "customers/points", **POINTS,
+                "upstream": ["source/uploads/points/Points"],
+            },
+            "customers/tills": {
+                "kinds": ["postgres", "sftp"], "partitions": "customers/tills", **POINTS,
+                "upstream": ["source/vendor/tills/Points"],
+            },
         },
         "sensors": {
             "customers__loyalty__files": [300, "RUNNING"],
@@ -139,6 +150,8 @@ def _snapshot(defs: Definitions) -> dict[str, Any]:
             "checks": sorted(check.name for check in node.check_keys),
             "ops": sorted(ops),
             "pools": sorted(op.pool for op in ops.values() if op.pool),
+            "upstream": sorted(parent.to_user_string() for parent in node.parent_keys),
+            "downstream": sorted(child.to_user_string() for child in node.child_keys),
         }
     return {
         "assets": assets,

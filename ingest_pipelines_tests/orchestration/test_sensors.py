@@ -179,7 +179,10 @@ def _tick(
 
 
 def _keep_house(shop: Shop, instance: DagsterInstance) -> SensorResult:
-    return _result(housekeeping_sensor(shop.site())(build_sensor_context(instance=instance)))
+    site = shop.site()
+    return _result(
+        housekeeping_sensor(site, list(site.project.imports.values()))(build_sensor_context(instance=instance))
+    )
 
 
 def _result(answer: object) -> SensorResult:

@@ -175,7 +175,8 @@ def test_a_run_killed_between_copy_and_commit_leaves_the_table_as_it_was_and_its
 def test_a_backfill_of_windows_runs_them_one_after_the_other_in_order(vendor: Vendor) -> None:
     vendor.execute("CREATE TABLE visits (who text, n int, at timestamptz)")
     vendor.execute(
-        "INSERT INTO visits SELECT 'C' || n, n, timestamptz '2026-01-01' + n * interval '6 h' FROM generate_series(0, 11) n"
+        "INSERT INTO visits SELECT 'C' || n, n, timestamptz '2026-01-01' + n * interval '6 h'"
+        " FROM generate_series(0, 11) n"
     )
     keys = ["2026-01-01", "2026-01-02", "2026-01-03"]
     backfill = vendor.served.backfill(("customers", "visits"), keys)

@@ -1,0 +1,97 @@
+"""Late, few, many, unclean: what makes a delivery worth a look, and what does not."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from dagster import AssetCheckEvaluation, AssetCheckSeverity, DagsterInstance
+
+from ingest_pipelines.config.imports import Volume
+from ingest_pipelines.config.schedule import Schedule
+from ingest_pipelines.ledger import Delivery
+from ingest_pipelines.model import ItemKey
+from ingest_pipelines.orchestration.deliveries import lateness, longest_pause, reject_rate, volume
+from ingest_pipelines.orchestration.partitions import asset_key
+from ingest_pipelines_tests.orchestration.conftest import HEADER, NOW, Shop, verdicts
+
+
+def past(*rows: int, rejected: int = 0) -> list[Delivery]:
+    return [Delivery(ItemKey(f"item-{n}"), "run", read, rejected, NOW) for n, read in enumerate(rows)]
+
+
+@pytest.mark.parametrize(
+    ("plan", "hours"),
+    [
+        ({"every": "6h"}, 6),
+        ({"at": ["06:00", "18:00"]}, 12),
+        ({"at": ["06:00"], "weekdays": ["mon", "fri"]}, 96),
+        ({"at": ["06:00"], "days": [1, 15]}, 17 * 24),
+        ({"cron": "0 6 * * mon-fri"}, 72),
+    ],
+)
+def test_a_schedules_longest_pause_is_how_long_nothing_may_come(plan: dict[str, Any], hours: float) -> None:
+    assert longest_pause(Schedule.model_validate(plan)) == timedelta(hours=hours)
+
+
+def test_a_delivery_is_late_after_its_time_and_not_before() -> None:
+    last, due = datetime(2026, 11, 22, 6, tzinfo=UTC), timedelta(hours=7.5)
+    assert lateness(last, due, last + due).passed
+    late = lateness(last, due, last + due + timedelta(seconds=1))
+    assert not late.passed
+    assert late.words == "nothing came since 2026-11-22 06:00 UTC, and it was due within 7.5 hours"
+
+
+def test_an_import_that_never_had_a_delivery_is_not_late() -> None:
+    assert lateness(None, timedelta(hours=1), NOW).passed
+
+
+@pytest.mark.parametrize(("rows", "usual"), [(50, True), (49, False), (200, True), (201, False), (0, False)])
+def test_an_items_rows_are_usual_from_half_to_double_the_median(rows: int, usual: bool) -> None:
+    assert volume(rows, past(90, 100, 5_000), Volume()).passed is usual
+
+
+def test_with_fewer_than_three_deliveries_nothing_is_usual_yet() -> None:
+    assert volume(1, past(100, 100), Volume()).passed
+    assert reject_rate(100, 99, past(100, 100)).passed
+
+
+@pytest.mark.parametrize(("rejected", "usual"), [(10, True), (50, True), (51, False)])
+def test_rejects_are_usual_up_to_twice_their_share_and_a_percent(rejected: int, usual: bool) -> None:
+    assert reject_rate(1_000, rejected, past(100, 100, 100, rejected=2)).passed is usual
+
+
+def test_a_far_smaller_item_is_loaded_and_its_check_warns(shop: Shop, instance: DagsterInstance) -> None:
+    shop.write_import(shrink={"min_percent": 0})
+    for number, rows in enumerate((40, 44, 40, 10)):
+        shop.deliver(f"Points_{number}.csv", _rows(rows), age=timedelta(minutes=10 - number))
+        result = shop.run(instance, shop.arrive(instance))
+        assert result.success
+    check = verdicts(instance, result.run_id)["volume"]
+    assert (check.passed, check.severity) == (False, AssetCheckSeverity.WARN)
+    assert check.description == "10 rows, and 40 are usual"
+
+
+def test_checks_run_by_hand_judge_the_last_item(shop: Shop, instance: DagsterInstance) -> None:
+    shop.write_import(late_after="1h")
+    shop.deliver("Points_1.csv", _rows(2))
+    shop.run(instance, shop.arrive(instance))
+    shop.now += timedelta(hours=2)
+    found = _check_by_hand(shop, instance)
+    assert {name for name, check in found.items() if not check.passed} == {"freshness"}
+    assert {"keys", "types", "volume", "reject_rate"} <= set(found)
+
+
+def _check_by_hand(shop: Shop, instance: DagsterInstance) -> dict[str, AssetCheckEvaluation]:
+    """As the button `Execute all` of the Checks page does it."""
+    graph = shop.definitions().resolve_asset_graph()
+    keys = [check for check in graph.asset_check_keys if check.asset_key == asset_key(shop.bound())]
+    job = shop.definitions().resolve_implicit_global_asset_job_def()
+    subset = job.get_subset(asset_selection=set(), asset_check_selection=set(keys))
+    result = subset.execute_in_process(instance=instance)
+    return {check.check_name: check for check in result.get_asset_check_evaluations()}
+
+
+def _rows(count: int) -> str:
+    return "\n".join([HEADER, *(f"C{n},Gold,{n},2024-05-01" for n in range(count)), ""])
