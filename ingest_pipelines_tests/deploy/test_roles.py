@@ -30,7 +30,7 @@ def run_sql(script: str, url: str) -> None:
     assert spec is not None
     assert spec.origin is not None
     psql = Path(spec.origin).parent / "pginstall" / "bin" / "psql"
-    words = ["-X", "-q", "-v", "profiles=crm", "-f", DEPLOY / "sql" / script, url]
+    words = ["-X", "-q", "-v", "profiles=crm", "-f", str(DEPLOY / "sql" / script), url]
     with psycopg.connect(urlsplit(url)._replace(path="/postgres").geturl(), autocommit=True) as guard:
         guard.execute("SELECT pg_advisory_lock(%s)", (LOCK,))
         done = subprocess.run([psql, *words], capture_output=True, text=True, check=False)

@@ -1,0 +1,209 @@
+"""The proxy's configuration in a real nginx: nobody without a login, operators and viewers each to their webserver."""
+
+from __future__ import annotations
+
+import base64
+import http.client
+import json
+import os
+import pwd
+import shutil
+import ssl
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from string import Template
+from typing import Any
+
+import pytest
+
+from ingest_pipelines_tests.deploy.places import DEPLOY, dagster_home
+from ingest_pipelines_tests.servers.fleet import Fleet, accepts, answers
+
+VIEWER_PASSWORD = "only-looks"
+
+
+@dataclass(frozen=True)
+class Proxy:
+    """nginx with our configuration, and what stands behind it."""
+
+    port: int
+    certificate: Path
+    operator_password: str
+    log: Path
+
+    def ask(self, method: str = "GET", path: str = "/", **headers: str) -> tuple[int, dict[str, str], str]:
+        """Status, headers and body of an answer over TLS, whose certificate is checked."""
+        tls = ssl.create_default_context(cafile=str(self.certificate))
+        connection = http.client.HTTPSConnection("localhost", self.port, context=tls, timeout=30)
+        body = headers.pop("body", None)
+        connection.request(method, path, body, {name.replace("_", "-"): value for name, value in headers.items()})
+        answer = connection.getresponse()
+        found = answer.status, dict(answer.getheaders()), answer.read().decode()
+        connection.close()
+        return found
+
+    @property
+    def operator(self) -> str:
+        return _basic("ann", self.operator_password)
+
+    @property
+    def viewer(self) -> str:
+        return _basic("bob", VIEWER_PASSWORD)
+
+
+def test_nobody_gets_past_without_a_login(proxy: Proxy) -> None:
+    assert proxy.ask()[0] == 401
+    assert proxy.ask(path="/graphql")[0] == 401
+    assert proxy.ask(Authorization=_basic("ann", "wrong"))[0] == 401
+    assert proxy.ask(Authorization=_basic("nobody", proxy.operator_password))[0] == 401
+
+
+def test_each_goes_to_the_webserver_that_is_for_them(proxy: Proxy) -> None:
+    assert json.loads(proxy.ask(Authorization=proxy.operator)[2])["server"] == "operators"
+    assert json.loads(proxy.ask(Authorization=proxy.viewer)[2])["server"] == "viewers"
+
+
+def test_the_webserver_hears_who_it_is_and_never_the_password(proxy: Proxy) -> None:
+    heard = json.loads(proxy.ask(Authorization=proxy.operator, X_Forwarded_User="root")[2])["headers"]
+    assert heard["x-forwarded-user"] == "ann"
+    assert heard["x-forwarded-proto"] == "https"
+    assert "authorization" not in heard
+
+
+def test_a_page_elsewhere_cannot_use_the_login_that_a_browser_remembers(proxy: Proxy) -> None:
+    own = f"https://localhost:{proxy.port}"
+    for origin in ("https://evil.example", f"http://localhost:{proxy.port}", f"{own}.evil.example", "null"):
+        assert proxy.ask("POST", "/graphql", Authorization=proxy.operator, Origin=origin)[0] == 403, origin
+    assert proxy.ask("POST", "/graphql", Authorization=proxy.operator, Origin=own)[0] == 200
+
+
+def test_the_log_says_who_did_what_and_no_secret(proxy: Proxy) -> None:
+    proxy.ask("POST", "/graphql?token=hunter2", Authorization=proxy.operator, body="hunter2")
+    lines = _wait_for(lambda: [line for line in proxy.log.read_text().splitlines() if "POST /graphql" in line])
+    assert '"ann" operators' in lines[-1]
+    assert "hunter2" not in proxy.log.read_text()
+    assert proxy.operator_password not in proxy.log.read_text()
+
+
+def test_the_pages_may_not_be_framed_or_sniffed(proxy: Proxy) -> None:
+    headers = proxy.ask(Authorization=proxy.viewer)[1]
+    assert headers["X-Frame-Options"] == "DENY"
+    assert headers["X-Content-Type-Options"] == "nosniff"
+    assert "max-age" in headers["Strict-Transport-Security"]
+
+
+def test_a_real_viewers_webserver_shows_and_launches_nothing(fleet: Fleet, database_url: str, tmp_path: Path) -> None:
+    """And writes nothing beside its settings, which deployments mount read-only."""
+    port = fleet.free_port()
+    home = dagster_home(tmp_path)
+    (home / "workspace.yaml").write_text("load_from: []\n")
+    before = sorted(path.name for path in home.iterdir())
+    lines = (DEPLOY / "machine" / "ingest.env").read_text().splitlines()
+    told = dict(line.split("=", 1) for line in lines if line.startswith("DAGSTER_DISABLE"))
+    process = fleet.spawn(
+        [sys.executable, "-m", "dagster_webserver", "--read-only", "-h", "127.0.0.1", "-p", str(port), "-w",
+         home / "workspace.yaml"],
+        tmp_path,
+        lambda: answers(f"http://127.0.0.1:{port}/server_info"),
+        env={**told, "DAGSTER_HOME": str(home), "INGEST_DAGSTER_URL": database_url, "INGEST_STATE": str(tmp_path)},
+    )  # fmt: skip
+    try:
+        asked = _graphql(port, "{ permissions { permission value } instance { hasInfo } }")
+        allowed = {each["permission"] for each in asked["permissions"] if each["value"]}
+        assert allowed == set()
+        deleted = _graphql(port, 'mutation { deleteRun(runId: "x") { __typename } }')["deleteRun"]
+        assert deleted["__typename"] == "UnauthorizedError"
+    finally:
+        process.terminate()
+        process.wait(timeout=30)
+    assert sorted(path.name for path in home.iterdir()) == before
+
+
+def _graphql(port: int, query: str) -> dict[str, Any]:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    connection.request("POST", "/graphql", json.dumps({"query": query}), {"Content-Type": "application/json"})
+    answer = json.load(connection.getresponse())
+    connection.close()
+    assert "errors" not in answer, answer["errors"]
+    data: dict[str, Any] = answer["data"]
+    return data
+
+
+@pytest.fixture(scope="module")
+def proxy(fleet: Fleet, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
+    """A running nginx in front of two servers that say what they heard."""
+    folder = tmp_path_factory.mktemp("proxy")
+    secrets, log, port = folder / "secrets", folder / "access.log", fleet.free_port()
+    words = [str(DEPLOY / "proxy" / "secrets"), str(secrets), "localhost", "ann"]
+    password = subprocess.run(words, check=True, capture_output=True, text=True).stdout.split(": ")[1].strip()
+    viewer = subprocess.run(
+        ["openssl", "passwd", "-6", VIEWER_PASSWORD], check=True, capture_output=True, text=True
+    ).stdout
+    with (secrets / "users").open("a") as users:
+        users.write(f"bob:{viewer}")
+    with _echo("operators") as operators, _echo("viewers") as viewers:
+        template = (DEPLOY / "proxy" / "ingest.conf.template").read_text()
+        filled = {
+            "INGEST_LISTEN": f"127.0.0.1:{port}",
+            "INGEST_SECRETS": str(secrets),
+            "INGEST_WEBSERVER": f"127.0.0.1:{operators}",
+            "INGEST_VIEWER": f"127.0.0.1:{viewers}",
+        }
+        server = Template(template).safe_substitute(filled).replace("/var/log/nginx/access.log", str(log))
+        (folder / "nginx.conf").write_text(
+            f"daemon off; pid {folder}/pid; error_log stderr; user {pwd.getpwuid(os.getuid()).pw_name};\n"
+            f"events {{}} http {{ client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxied;\n{server} }}"
+        )
+        nginx = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
+        assert nginx is not None, "there is no nginx; on Debian: apt-get install nginx"
+        process = fleet.spawn([nginx, "-c", folder / "nginx.conf"], folder, lambda: accepts(port))
+        try:
+            yield Proxy(port, secrets / "certificate.pem", password, log)
+        finally:
+            process.terminate()
+            process.wait(timeout=30)
+
+
+@contextmanager
+def _echo(name: str) -> Iterator[int]:
+    """A server that answers with its name and the headers that it got; its port."""
+
+    class Echo(BaseHTTPRequestHandler):
+        def answer(self) -> None:
+            body = json.dumps({"server": name, "headers": {key.lower(): value for key, value in self.headers.items()}})
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body.encode())
+
+        do_GET = do_POST = answer
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Quiet."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Echo)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield server.server_port
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def _basic(name: str, password: str) -> str:
+    return f"Basic {base64.b64encode(f'{name}:{password}'.encode()).decode()}"
+
+
+def _wait_for(found: Callable[[], list[str]]) -> list[str]:
+    deadline = time.monotonic() + 30
+    while not (answer := found()):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    return answer
