@@ -94,21 +94,22 @@ class Rules:
 
     def _cast(self, frame: pl.DataFrame) -> pl.LazyFrame:
         """The working frame: LINE, raw cells, values, KEY and the columns of `uniques`."""
-        raw, values = [pl.col(LINE)], [pl.col(LINE)]
+        raw = [pl.col(LINE)]
+        # Columns of one stage are computed side by side, stage after stage: everything as early as it can be.
         stages: defaultdict[int, dict[str, pl.Expr]] = defaultdict(dict)
         for source in self.sources:
             cell, kind = source.cell, TYPES[source.cell.field.type]
             expression, dtype = _raw(source, frame)
             raw.append(expression.alias(cell.raw_name))
-            for number, stage in enumerate(kind.before(cell, dtype)):
+            before = kind.before(cell, dtype)
+            for number, stage in enumerate(before):
                 stages[number].update(stage)
-            values.append(cell.raw.is_not_null().alias(cell.given_name))
+            stages[0][cell.given_name] = cell.raw.is_not_null()
             if cell.raw_name != cell.name:
-                values.append(kind.read(cell, dtype).alias(cell.name))
+                stages[len(before)][cell.name] = kind.read(cell, dtype)
         working = frame.lazy().select(raw)
-        for stage in stages.values():
-            working = working.with_columns(**stage)
-        working = working.with_columns(values)
+        for number in sorted(stages):
+            working = working.with_columns(**stages[number])
         if self.places:
             working = self.places.fill(working)
         return working.with_columns(
