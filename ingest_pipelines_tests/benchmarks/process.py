@@ -39,7 +39,7 @@ class Cost:
 def measure(argv: Sequence[str], environment: Mapping[str, str], cwd: Path, postmaster: int) -> Cost:
     """The command's cost; its standard output and error are kept together."""
     captured = cwd / "output.txt"
-    server_before = _tree_cpu(postmaster)
+    server_before = tree_cpu(postmaster)
     with captured.open("wb") as output:
         started = time.perf_counter()
         process = subprocess.Popen(argv, env=dict(environment), cwd=cwd, stdout=output, stderr=subprocess.STDOUT)
@@ -52,7 +52,7 @@ def measure(argv: Sequence[str], environment: Mapping[str, str], cwd: Path, post
     return Cost(
         wall=wall,
         client_cpu=usage.ru_utime + usage.ru_stime,
-        server_cpu=_tree_cpu(postmaster) - server_before,
+        server_cpu=tree_cpu(postmaster) - server_before,
         peak_mb=watch.peak / 1e6,
         peak_private_mb=watch.peak_private / 1e6,
         exit_code=process.returncode,
@@ -100,7 +100,7 @@ def _tree(pid: int) -> list[int]:
     return found
 
 
-def _tree_cpu(pid: int) -> float:
+def tree_cpu(pid: int) -> float:
     """CPU seconds of the process, its living descendants and the dead ones that were waited for."""
     ticks = 0
     for current in _tree(pid):
