@@ -155,9 +155,9 @@ class InternalError(IngestError):
 
 
 def shown(text: str, limit: int = 120) -> str:
-    """Text from outside (a file's name, a header) as one line that is safe in a terminal and a log.
+    r"""Text from outside (a file's name, a header) as one line that is safe in a terminal and a log.
 
-    Control, bidirectional and other unprintable characters are escaped (`\\x1b`), long text is cut in the middle.
+    Control, bidirectional and other unprintable characters are escaped (`\x1b`), long text is cut in the middle.
     """
     safe = "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
     return safe if len(safe) <= limit else f"{safe[: limit // 2]}...{safe[-(limit // 2) :]}"
