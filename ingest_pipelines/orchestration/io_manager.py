@@ -8,7 +8,7 @@ from contextlib import suppress
 from dagster import AssetMaterialization, InputContext, IOManager, OutputContext
 
 from ingest_pipelines import pipeline
-from ingest_pipelines.errors import IngestError
+from ingest_pipelines.errors import IngestError, ItemGone
 from ingest_pipelines.merge import row_count
 from ingest_pipelines.model import LoadReport, Validated
 from ingest_pipelines.orchestration.failures import failures_told, search_told
@@ -17,6 +17,7 @@ from ingest_pipelines.orchestration.lineage import table_key
 from ingest_pipelines.orchestration.metadata import in_one, report_metadata, table_metadata
 from ingest_pipelines.orchestration.site import Site
 from ingest_pipelines.orchestration.work import Work, find_work
+from ingest_pipelines.sources import archive_item
 
 
 class TargetIOManager(IOManager):
@@ -42,6 +43,7 @@ class TargetIOManager(IOManager):
         report = in_one(reports)
         write_report(self._site.settings.spill, context.run_id, report)
         forget_rows(obj)
+        self._archive(context, work, report)
         if report.counts.inserted or report.counts.updated:
             with suppress(IngestError):  # the load is committed; its table's page can wait for the next one
                 context.log_event(self._table_changed(work, report))
@@ -52,6 +54,18 @@ class TargetIOManager(IOManager):
                 **({"chunks": len(reports)} if work.item.kind == "cursor" else {}),
             }
         )
+
+    def _archive(self, context: OutputContext, work: Work, report: LoadReport) -> None:
+        """The loaded file lies in the archive folder, if there is one; the load stands whether that works or not."""
+        folder = work.bound.spec.source.archive
+        if folder is None or report.status not in {"committed", "skipped"}:
+            return
+        try:
+            archive_item(work.item, work.bound.connection, folder)
+        except ItemGone:
+            context.log.info("The file is no longer where it was read; nothing to archive.")
+        except IngestError as error:
+            context.log.warning("The item is loaded, and its file stays where it is: it was not archived. %s", error)
 
     def _table_changed(self, work: Work, report: LoadReport) -> AssetMaterialization:
         """What the page of the profile table shows."""

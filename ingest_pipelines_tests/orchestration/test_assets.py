@@ -134,6 +134,23 @@ def test_files_of_a_committed_load_are_removed_and_those_of_a_failed_one_wait(
     assert list((shop.state / "spool").glob(f"{failed.run_id}/*"))
 
 
+def test_a_loaded_file_is_moved_into_the_archive_and_a_failed_one_stays(shop: Shop, instance: DagsterInstance) -> None:
+    source = {"connection": "uploads", "file": "points/Points", "settle": "1s", "archive": "points/done"}
+    shop.write_import(source=source)
+    shop.deliver("Points_1.csv", ONE_BAD)
+    assert not shop.run(instance, shop.arrive(instance)).success
+    assert sorted(path.relative_to(shop.files).as_posix() for path in shop.files.rglob("*.csv")) == [
+        "points/Points_1.csv"
+    ]
+    shop.now += _MINUTE
+    shop.deliver("Points_2.csv", GOOD)
+    assert shop.run(instance, shop.arrive(instance)).success
+    assert sorted(path.relative_to(shop.files).as_posix() for path in shop.files.rglob("*.csv")) == [
+        "points/Points_1.csv",
+        "points/done/Points_2.csv",
+    ]
+
+
 def test_a_partition_added_by_hand_is_explained(shop: Shop, instance: DagsterInstance) -> None:
     shop.deliver("Points_1.csv", GOOD)
     item = shop.arrive(instance)
