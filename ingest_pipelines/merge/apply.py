@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
-from time import perf_counter
+from time import perf_counter, sleep
 
 import psycopg
 from psycopg.types.json import Jsonb
@@ -49,6 +49,9 @@ FAULT_POINTS = (
 
 UNMATCHED_LISTED = 1_000
 """How many rows without a profile are listed in the ledger; all of them are counted."""
+
+RECONNECT_SECONDS = (0.0, 0.5, 1.0, 2.0, 4.0)
+"""Pauses before each attempt to ask the ledger about a commit whose acknowledgement did not come."""
 
 RETURNS_OLD = 180_000
 """From this version on, MERGE tells what a profile was before."""
@@ -308,16 +311,21 @@ def _ask_the_ledger(target: Target, work: Work, error: psycopg.Error) -> LoadRep
 
     The old session may still be committing: its advisory lock is waited for before the ledger is asked.
     """
-    try:
-        with target.session(work.where) as connection:
-            prepare_session(connection, target, work.bound.name)
-            lock_table(connection, *work.bound.database.schema_and_table)
-            settled = ledger.find_load(connection, work.validated.landing.item, work.run.id)
-    except TargetUnavailable as second:
+    for pause in RECONNECT_SECONDS:
+        sleep(pause)
+        try:
+            with target.session(work.where) as connection:
+                prepare_session(connection, target, work.bound.name)
+                lock_table(connection, *work.bound.database.schema_and_table)
+                settled = ledger.find_load(connection, work.validated.landing.item, work.run.id)
+            break
+        except TargetUnavailable:
+            continue
+    else:
         raise TargetUnavailable(
             f"{work.where}: the connection broke while the commit was under way, and the target does not answer since",
             hint="whether it was committed is in the ledger; running it again asks the ledger first and is safe",
-        ) from second
+        ) from None
     if settled is None or settled.status != "committed":
         raise translate(error, work.where) from None
     return settled.report

@@ -61,18 +61,19 @@ def test_a_connection_cut_during_the_copy_changes_nothing(
     assert read_world(target.url) == COMMITTED
 
 
+@pytest.mark.parametrize("still_broken", [0, 1])
 def test_a_lost_acknowledgement_of_the_commit_is_resolved_from_the_ledger(
-    target: Target, cut_proxy: Proxies, tmp_path: Path
+    target: Target, cut_proxy: Proxies, tmp_path: Path, still_broken: int
 ) -> None:
     proxy = proxied(cut_proxy, target)
     distant = through(proxy, target)
 
     class Reconnecting(Target):
-        """Finds the network mended when it connects again."""
+        """Finds the network mended when it connects again, or once more after that."""
 
         def connect(self):  # type: ignore[no-untyped-def]  # as the parent's
-            if proxy.cuts:
-                proxy.mend()
+            if proxy.cuts == 1:
+                proxy.break_with(Fault(refuse_first=still_broken))
             return super().connect()
 
     def cut(point: str) -> None:
@@ -81,7 +82,7 @@ def test_a_lost_acknowledgement_of_the_commit_is_resolved_from_the_ledger(
 
     validated = delivery(tmp_path, BOUND, ROWS, of=item(1))
     report = apply(validated, BOUND, Reconnecting(distant.url, distant.lock_timeout_seconds), RUN, NOW, fault=cut)
-    assert proxy.cuts == 1
+    assert proxy.cuts == 1 + still_broken
     assert report.status == "committed"
     assert report.counts.inserted == len(ROWS)
     assert read_world(target.url) == COMMITTED
