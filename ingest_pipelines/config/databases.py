@@ -12,6 +12,7 @@ from pydantic import StrictBool, StrictStr, WithJsonSchema, field_validator, mod
 from pydantic.json_schema import SkipJsonSchema
 
 from ingest_pipelines.config.base import Duration, LocalPath, Name, Strict
+from ingest_pipelines.config.notify import Notify
 
 FieldType = Literal[
     "string", "int", "decimal", "float", "bool", "date", "datetime", "enum", "object", "objects", "array",
@@ -213,6 +214,11 @@ class Database(Strict):
 
 
 class Databases(Strict):
-    """The whole of `databases.yaml`."""
+    """The whole of `databases.yaml`.
+
+    Attributes:
+        notify: whom to tell about every import, besides those whom an import names itself.
+    """
 
     databases: dict[Name, Database]
+    notify: tuple[Notify, ...] = ()

@@ -8,9 +8,10 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Discriminator, Field, StrictBool, Tag, model_validator
 
-from ingest_pipelines.config.base import Duration, Name, Secret, Strict, TimeZone, parse_duration
+from ingest_pipelines.config.base import Duration, Name, Strict, TimeZone, parse_duration
 from ingest_pipelines.config.cursor_values import CursorKind, cursor_kind
 from ingest_pipelines.config.databases import Channel, FieldRules
+from ingest_pipelines.config.notify import Notify
 from ingest_pipelines.config.schedule import Schedule
 from ingest_pipelines.model import Mode
 
@@ -21,7 +22,6 @@ MatchMode = Literal[
 SubscriptionStatus = Literal[
     "subscribed", "unconfirmed", "suspended", "unsubscribed", "complained", "hard_bounced", "invalid"
 ]
-AlertKind = Literal["failed", "rejected", "recovered", "late", "volume"]
 
 
 class Cursor(Strict):
@@ -228,13 +228,6 @@ class Sensor(Strict):
 
     every: Duration = timedelta(seconds=60)
     enabled: StrictBool = True
-
-
-class Notify(Strict):
-    """Whom to tell about what. `to` is an Apprise URL, kept out of YAML."""
-
-    on: tuple[AlertKind, ...] = Field(min_length=1)
-    to: Secret
 
 
 class Shrink(Strict):

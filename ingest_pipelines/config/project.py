@@ -16,6 +16,7 @@ from ingest_pipelines.config.databases import Database, Databases
 from ingest_pipelines.config.imports import Import
 from ingest_pipelines.config.mistakes import mistakes_of
 from ingest_pipelines.config.nearest import nearest
+from ingest_pipelines.config.notify import Notify
 from ingest_pipelines.config.yaml_lines import Document, read_yaml
 from ingest_pipelines.errors import ConfigError, UsageError, shown
 
@@ -34,6 +35,7 @@ class Project:
         imports: the imports without mistakes, bound to their connection and database.
         broken: what is wrong with each of the others, by the import's name.
         mistakes: every mistake in every file, in file order.
+        notify: whom to tell about every import.
     """
 
     home: Path
@@ -42,6 +44,7 @@ class Project:
     imports: Mapping[str, BoundImport] = field(default_factory=dict)
     broken: Mapping[str, ConfigError] = field(default_factory=dict)
     mistakes: tuple[str, ...] = ()
+    notify: tuple[Notify, ...] = ()
 
     def require(self, name: str) -> BoundImport:
         """The import of that name.
@@ -112,7 +115,8 @@ def read_project(home: Path) -> Project:
             broken.setdefault(path.stem, ConfigError(found, hint=f"then run: ingest check {path.stem}"))
             mistakes += found
         taken.add(path.stem.lower())
-    return Project(home, known_connections, known_databases, imports, broken, tuple(dict.fromkeys(mistakes)))
+    notify = databases.model.notify if databases.model else ()
+    return Project(home, known_connections, known_databases, imports, broken, tuple(dict.fromkeys(mistakes)), notify)
 
 
 def _line(file: str, line: int, what: str) -> str:

@@ -37,6 +37,7 @@ class Settings:
         automation: INGEST_AUTOMATION=off starts sensors and schedules switched off.
         lock_timeout_seconds: INGEST_LOCK_TIMEOUT: how long a merge waits for its target table. Default 60.
         dagster_home: DAGSTER_HOME: the folder of Dagster's own settings. None: `dagster` in the state folder.
+        ui_url: INGEST_UI_URL: where people find the Dagster UI; alerts link to it.
         validating: `dagster definitions validate` is reading the definitions.
     """
 
@@ -52,6 +53,7 @@ class Settings:
     remote_spill: str | None = None
     executor: ExecutorName = "in_process"
     celery_broker: str | None = field(default=None, repr=False)
+    ui_url: str = "http://127.0.0.1:3000"
 
     @property
     def spool(self) -> Path:
@@ -105,6 +107,7 @@ def read_settings() -> Settings:
         lock_timeout_seconds=_seconds("INGEST_LOCK_TIMEOUT", 60.0),
         dagster_home=Path(dagster_home).resolve() if dagster_home else None,
         validating=os.environ.get("DAGSTER_IS_DEFS_VALIDATION_CLI") == "1",
+        ui_url=(os.environ.get("INGEST_UI_URL") or "http://127.0.0.1:3000").rstrip("/"),
         shared=shared,
         remote_spill=remote_spill,
         executor=executor,

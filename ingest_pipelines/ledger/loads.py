@@ -146,6 +146,7 @@ class ImportSummary:
     finished_at: datetime | None
     error: str
     committed_at: datetime | None
+    run_id: str = ""
 
 
 def find_load(connection: psycopg.Connection, item: Item, run_id: str) -> Load | None:
@@ -245,7 +246,7 @@ def summaries(connection: psycopg.Connection) -> dict[str, ImportSummary]:
             """
             SELECT n.import AS import_name, l.id AS load, l.item, l.status, l.read, l.inserted, l.updated, l.unchanged,
                    l.unmatched, l.skipped, l.rejected, l.started_at, l.finished_at, l.error,
-                   c.finished_at AS committed_at
+                   c.finished_at AS committed_at, l.run_id
             FROM (SELECT DISTINCT import FROM ingest.items) n
             CROSS JOIN LATERAL (
                 SELECT * FROM ingest.loads WHERE import = n.import ORDER BY id DESC LIMIT 1

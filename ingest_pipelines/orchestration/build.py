@@ -13,6 +13,7 @@ from dagster import (
 
 from ingest_pipelines.config import BoundImport
 from ingest_pipelines.errors import ConfigError
+from ingest_pipelines.orchestration.alert_sensor import alert_sensor
 from ingest_pipelines.orchestration.arrivals import Listings
 from ingest_pipelines.orchestration.assets import broken_asset, import_asset
 from ingest_pipelines.orchestration.checks import checks_of
@@ -53,11 +54,12 @@ def build(site: Site) -> Definitions:
         raise ConfigError(
             [mistake for error in broken.values() for mistake in error.mistakes], hint="run: ingest check"
         )
+    watching = alert_sensor(site)
     assets += [broken_asset(name, error) for name, error in broken.items()]
     return Definitions(
         assets=[*assets, *outside_assets(whole)],
         asset_checks=[checks_of(site, bound) for bound in whole],
-        sensors=[*sensors, *([housekeeping_sensor(site, whole)] if whole else [])],
+        sensors=[*sensors, *([housekeeping_sensor(site, whole)] if whole else []), *([watching] if watching else [])],
         schedules=schedules,
         resources={"site": site, **io_managers(site)},
         executor=executor_of(site.settings),

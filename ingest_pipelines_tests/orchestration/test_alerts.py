@@ -1,0 +1,256 @@
+"""What people are told, once, and of its end; against a real mail server with STARTTLS and a login."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+import yaml
+from dagster import DagsterInstance, DagsterRunStatus, SensorResult, build_sensor_context
+
+from ingest_pipelines.config.base import Secret
+from ingest_pipelines.orchestration.alert_sensor import Outcome, alert_sensor, tell
+from ingest_pipelines.orchestration.alerts import AlertBook
+from ingest_pipelines.orchestration.sending import send
+from ingest_pipelines_tests.orchestration.conftest import DATABASES, GOOD, HEADER, ONE_BAD, Shop
+from ingest_pipelines_tests.servers.smtp import SmtpServer
+
+ALL = ["failed", "rejected", "recovered", "late", "volume"]
+
+
+class Mailbox:
+    """The shop's import, whose alerts go to a mail server, and what the alert sensor remembers between ticks."""
+
+    def __init__(self, shop: Shop, server: SmtpServer, instance: DagsterInstance) -> None:
+        self.shop, self.server, self.instance = shop, server, instance
+        self.cursor: str | None = None
+        self._files = 0
+
+    def notify(self, *kinds: str, **changes: Any) -> None:
+        self.shop.write_import(notify=[{"on": list(kinds), "to": {"env": "CRM_ALERTS"}}], **changes)
+
+    def load(self, text: str) -> None:
+        self._files += 1
+        self.shop.now += timedelta(minutes=30)
+        self.shop.deliver(f"Points_{self._files}.csv", text, age=timedelta(minutes=1))
+        self.shop.run(self.instance, self.shop.arrive(self.instance))
+
+    def tick(self) -> Outcome:
+        self.shop.now += timedelta(minutes=1)
+        book = AlertBook.read(self.cursor)
+        outcome = tell(self.shop.site(ui_url="https://ingest.example.com"), self.instance, book)
+        self.cursor = book.write()
+        return outcome
+
+    def subjects(self) -> list[str]:
+        """Subjects of the letters that came since the last look."""
+        found = [str(letter["Subject"]) for letter in self.server.letters]
+        self.server.letters.clear()
+        return found
+
+
+@pytest.fixture
+def mailbox(shop: Shop, smtp_server: SmtpServer, instance: DagsterInstance, monkeypatch: pytest.MonkeyPatch) -> Mailbox:
+    monkeypatch.setenv("SSL_CERT_FILE", str(smtp_server.ca_file))
+    monkeypatch.setenv("CRM_ALERTS", address(smtp_server))
+    mailbox = Mailbox(shop, smtp_server, instance)
+    mailbox.notify(*ALL)
+    return mailbox
+
+
+def address(server: SmtpServer, *, password: str | None = None, to: str = "crm@example.com") -> str:
+    login = f"{server.username}:{password or server.password}"
+    return f"mailtos://{login}@{server.host}:{server.port}?from=ingest@example.com&to={to}&mode=starttls"
+
+
+def test_a_failure_is_told_with_import_item_reason_next_command_and_link(mailbox: Mailbox) -> None:
+    mailbox.load(ONE_BAD)
+    assert mailbox.tick().sent == ("failed: points to CRM_ALERTS",)
+    [letter] = mailbox.server.letters
+    assert (letter["To"], letter["Subject"]) == ("crm@example.com", "failed: points")
+    body = letter.get_body(("plain",))
+    assert body is not None
+    text = body.get_content()
+    [(run_id, item)] = mailbox.shop.rows("SELECT run_id, item FROM ingest.loads")
+    for expected in (
+        "import points",
+        f"item {item}",
+        "1 of 2 rows were rejected, and the import allows none",
+        "next: ingest report points",
+        f"https://ingest.example.com/runs/{run_id}",
+    ):
+        assert expected in text
+    assert "many" not in text
+
+
+def test_repeats_are_held_back_until_recovery_and_recovery_is_told_once(mailbox: Mailbox) -> None:
+    mailbox.load(ONE_BAD)
+    mailbox.tick()
+    mailbox.load(ONE_BAD.replace("many", "lots"))
+    mailbox.tick()
+    assert mailbox.subjects() == ["failed: points"]
+    mailbox.load(GOOD)
+    mailbox.tick()
+    mailbox.tick()
+    assert mailbox.subjects() == ["recovered: points"]
+    mailbox.load(ONE_BAD)
+    mailbox.tick()
+    assert mailbox.subjects() == ["failed: points"]
+
+
+def test_rejects_that_were_left_behind_are_told(mailbox: Mailbox) -> None:
+    mailbox.notify(*ALL, rejects={"unlimited": True})
+    mailbox.load(ONE_BAD)
+    mailbox.tick()
+    assert mailbox.subjects() == ["rejected: points"]
+    mailbox.load(GOOD)
+    mailbox.tick()
+    assert mailbox.subjects() == []
+
+
+def test_a_delivery_that_does_not_come_is_told_and_so_is_its_arrival(mailbox: Mailbox) -> None:
+    mailbox.notify(*ALL, late_after="6h")
+    mailbox.load(GOOD)
+    mailbox.tick()
+    mailbox.shop.now += timedelta(hours=7)
+    mailbox.tick()
+    mailbox.tick()
+    assert mailbox.subjects() == ["late: points"]
+    mailbox.load(GOOD)
+    mailbox.tick()
+    assert mailbox.subjects() == ["recovered: points"]
+
+
+def test_a_paused_import_is_never_late(mailbox: Mailbox) -> None:
+    mailbox.notify(*ALL, late_after="6h", status="paused")
+    mailbox.load(GOOD)
+    mailbox.shop.now += timedelta(hours=7)
+    mailbox.tick()
+    assert mailbox.subjects() == []
+
+
+def test_a_volume_far_from_the_usual_is_told(mailbox: Mailbox) -> None:
+    mailbox.notify(*ALL, shrink={"min_percent": 0})
+    for rows in (40, 40, 40, 5):
+        mailbox.load("\n".join([HEADER, *(f"C{n},Gold,{n + rows},2024-05-01" for n in range(rows)), ""]))
+        mailbox.tick()
+    assert mailbox.subjects() == ["volume: points"]
+
+
+def test_a_run_that_died_without_a_word_is_told(mailbox: Mailbox) -> None:
+    job = mailbox.shop.definitions().resolve_implicit_global_asset_job_def()
+    tags = {"ingest/import": "points", "dagster/partition": "item-1"}
+    run = mailbox.instance.create_run_for_job(job, tags=tags)
+    mailbox.instance.report_run_failed(run)
+    assert mailbox.instance.get_run_by_id(run.run_id).status == DagsterRunStatus.FAILURE  # type: ignore[union-attr]
+    mailbox.shop.now = mailbox.instance.get_run_records(limit=1)[0].create_timestamp
+    mailbox.tick()
+    assert mailbox.subjects() == ["failed: points"]
+    mailbox.shop.now += timedelta(days=2)
+    mailbox.tick()
+    assert mailbox.subjects() == []  # it is history by now, and nothing has recovered
+    mailbox.load(GOOD)
+    mailbox.tick()
+    assert mailbox.subjects() == ["recovered: points"]
+
+
+def test_a_run_that_dagster_tries_again_is_not_told(mailbox: Mailbox) -> None:
+    job = mailbox.shop.definitions().resolve_implicit_global_asset_job_def()
+    run = mailbox.instance.create_run_for_job(job, tags={"ingest/import": "points", "dagster/will_retry": "true"})
+    mailbox.instance.report_run_failed(run)
+    mailbox.shop.now = mailbox.instance.get_run_records(limit=1)[0].create_timestamp
+    mailbox.tick()
+    assert mailbox.subjects() == []
+
+
+def test_only_those_who_asked_for_a_kind_are_told_of_it(mailbox: Mailbox) -> None:
+    mailbox.notify("recovered", "late")
+    mailbox.load(ONE_BAD)
+    mailbox.tick()
+    assert mailbox.subjects() == []
+    mailbox.load(GOOD)
+    mailbox.tick()
+    assert mailbox.subjects() == ["recovered: points"]
+
+
+def test_one_address_can_be_told_about_every_import(mailbox: Mailbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ALL_ALERTS", address(mailbox.server, to="ops@example.com"))
+    notify = [{"on": ["failed"], "to": {"env": "ALL_ALERTS"}}]
+    (mailbox.shop.home / "databases.yaml").write_text(yaml.safe_dump({**DATABASES, "notify": notify}))
+    mailbox.load(ONE_BAD)
+    mailbox.tick()
+    assert sorted(str(letter["To"]) for letter in mailbox.server.letters) == ["crm@example.com", "ops@example.com"]
+
+
+def test_a_target_that_does_not_answer_is_told_once_and_hides_nothing(mailbox: Mailbox) -> None:
+    mailbox.load(ONE_BAD)
+    mailbox.tick()
+    assert mailbox.subjects() == ["failed: points"]
+    url, mailbox.shop.database_url = mailbox.shop.database_url, "postgresql://nobody@127.0.0.1:1/none"
+    mailbox.tick()
+    mailbox.tick()
+    assert mailbox.subjects() == ["failed: the target"]
+    mailbox.shop.database_url = url
+    mailbox.tick()
+    assert mailbox.subjects() == ["recovered: the target"]
+
+
+def test_what_a_server_refuses_is_tried_again_until_it_is_sent(mailbox: Mailbox) -> None:
+    mailbox.server.refuse["crm@example.com"] = "451 try later"
+    mailbox.load(ONE_BAD)
+    assert mailbox.tick().unsent == ("failed: points to CRM_ALERTS: the server refuses the recipient",)
+    mailbox.server.refuse.clear()
+    assert mailbox.tick().sent == ("failed: points to CRM_ALERTS",)
+    assert mailbox.tick().sent == ()
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"password": "wrong"}, "the service refuses the login"),
+        ({"to": "gone@example.com"}, "the server refuses the recipient"),
+    ],
+)
+def test_a_refusal_says_why_and_shows_nothing_of_the_address(
+    mailbox: Mailbox, monkeypatch: pytest.MonkeyPatch, changes: dict[str, str], reason: str
+) -> None:
+    mailbox.server.refuse["gone@example.com"] = "550 no such user"
+    monkeypatch.setenv("CRM_ALERTS", address(mailbox.server, **changes))
+    assert send(Secret(env="CRM_ALERTS"), "title", "body") == reason
+
+
+def test_a_certificate_that_nobody_vouches_for_is_not_trusted(
+    mailbox: Mailbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("SSL_CERT_FILE")
+    assert send(Secret(env="CRM_ALERTS"), "title", "body") == "the server's certificate is not trusted"
+    assert mailbox.server.letters == []
+
+
+def test_an_address_that_is_none_says_what_one_looks_like(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CRM_ALERTS", "crm at example dot com")
+    assert "is no Apprise URL, such as mailtos://" in send(Secret(env="CRM_ALERTS"), "title", "body")
+
+
+def test_the_sensor_remembers_in_its_cursor_what_it_has_told(mailbox: Mailbox) -> None:
+    mailbox.load(ONE_BAD)
+    first = _sensor_tick(mailbox, None)
+    assert str(first.skip_reason.skip_message) == "told: failed: points to CRM_ALERTS"  # type: ignore[union-attr]
+    assert len(mailbox.subjects()) == 1
+    second = _sensor_tick(mailbox, first.cursor)
+    assert str(second.skip_reason.skip_message) == "nothing new to tell"  # type: ignore[union-attr]
+
+
+def test_without_anybody_to_tell_there_is_no_sensor(shop: Shop) -> None:
+    assert alert_sensor(shop.site()) is None
+
+
+def _sensor_tick(mailbox: Mailbox, cursor: str | None) -> SensorResult:
+    site = mailbox.shop.site()
+    sensor = alert_sensor(replace(site))
+    assert sensor is not None
+    result = sensor(build_sensor_context(instance=mailbox.instance, cursor=cursor))
+    assert isinstance(result, SensorResult)
+    return result
