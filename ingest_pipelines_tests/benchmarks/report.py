@@ -168,19 +168,31 @@ def _table(result: Result) -> Iterable[str]:
     yield ""
     yield f"{result.measured_at}, {rounds} rounds, load average before: {result.load_before:.1f}"
     yield ""
-    yield "| who | wall s | wall / baseline | rows / s | client CPU s | server CPU s | peak MB (private) | result |"
-    yield "|---|---|---|---|---|---|---|---|"
+    yield (
+        "| who | wall s | wall / baseline | CPU / baseline | rows / s | client CPU s | server CPU s "
+        "| peak MB (private) | result |"
+    )
+    yield "|---|---|---|---|---|---|---|---|---|"
     for name in result.contenders:
         wall = result.median(name, "wall")
         correct = all(run["correct"] for run in result.runs if run["contender"] == name)
         label = f"**{name}**" if name == PRODUCT else name
         yield (
-            f"| {label} | {wall:.2f} | {_ratio(result, name, baseline)} | {result.rows / wall:,.0f} "
+            f"| {label} | {wall:.2f} | {_ratio(result, name, baseline)} | {_cpu_ratio(result, name, baseline)} "
+            f"| {result.rows / wall:,.0f} "
             f"| {result.median(name, 'client_cpu'):.1f} | {result.median(name, 'server_cpu'):.1f} "
             f"| {result.median(name, 'peak_mb'):.0f} ({result.median(name, 'peak_private_mb'):.0f}) "
             f"| {'right' if correct else '**wrong**'} |"
         )
     yield ""
+
+
+def _cpu_ratio(result: Result, name: str, baseline: str | None) -> str:
+    """Work done, client's and server's together: what a busy machine blurs least."""
+    if baseline is None:
+        return ""
+    spent = {who: result.median(who, "client_cpu") + result.median(who, "server_cpu") for who in {name, baseline}}
+    return f"{spent[name] / spent[baseline]:.2f}"
 
 
 def _ratio(result: Result, name: str, baseline: str | None) -> str:
