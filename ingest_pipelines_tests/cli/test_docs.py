@@ -10,7 +10,7 @@ import pytest
 from pydantic import BaseModel
 
 from ingest_pipelines import errors
-from ingest_pipelines.config import connections, databases, imports, schedule, settings
+from ingest_pipelines.config import connections, databases, imports, notify, schedule, settings
 from ingest_pipelines.config.yaml_lines import read_yaml
 from ingest_pipelines.rules.codes import CODES
 from ingest_pipelines_tests.cli.reference import FILE, commands, reference
@@ -61,7 +61,7 @@ SECTIONS: list[tuple[str, type[BaseModel]]] = [
     ("limits", imports.Limits), ("match", imports.Match), ("rejects", imports.RejectLimit), ("shrink", imports.Shrink),
     ("volume", imports.Volume),
     ("subscriptions", imports.Subscription), ("geo", imports.Geo), ("schedule", schedule.Schedule),
-    ("sensor", imports.Sensor), ("notify", imports.Notify),
+    ("sensor", imports.Sensor), ("notify", notify.Notify),
 ]  # fmt: skip
 
 
