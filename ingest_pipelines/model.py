@@ -58,6 +58,8 @@ class Item:
         cursor_from: the cursor value after which the item's rows start, as text; exclusive. None: from the start.
         cursor_committed: what the ledger's cursor was when the chunk was opened; within a `lag` it is ahead of
             cursor_from. Chunks only: it is not kept in the ledger.
+        cursor_cap: with a `lag`, the largest value that the source had when the drain began. Rows beyond it may have
+            others before them that are not visible yet, so the ledger's cursor stays at it. Chunks only.
         window_start, window_end: half-open bounds of a window item.
     """
 
@@ -75,6 +77,7 @@ class Item:
     window_start: datetime | None = None
     window_end: datetime | None = None
     cursor_committed: str | None = None
+    cursor_cap: str | None = None
 
 
 @dataclass(frozen=True)

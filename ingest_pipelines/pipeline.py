@@ -20,7 +20,7 @@ from ingest_pipelines import ledger
 from ingest_pipelines.config import BoundImport
 from ingest_pipelines.config.cursor_values import before, cursor_text, parse_cursor
 from ingest_pipelines.errors import CursorStuck, IngestError, RejectsAboveLimit
-from ingest_pipelines.landing import Chunk, land_file, land_query, read_arrow, read_csv
+from ingest_pipelines.landing import Chunk, cursor_cap, land_file, land_query, read_arrow, read_csv
 from ingest_pipelines.merge import Target, apply, record_failure
 from ingest_pipelines.merge.early import EarlyStage
 from ingest_pipelines.model import Item, Landing, LoadReport, Run, Validated
@@ -62,17 +62,26 @@ def land(item: Item, bound: BoundImport, workspace: Workspace, now: datetime | N
 
 
 def _land_rows(item: Item, bound: BoundImport, workspace: Workspace, now: datetime) -> Landing:
-    cursor, limits = bound.spec.source.cursor, bound.spec.source.limits
+    cursor, limits, zone = bound.spec.source.cursor, bound.spec.source.limits, ZoneInfo(bound.spec.timezone)
     with open_query(bound.connection) as source:
         asked = request_of(item, bound, source)
         chunk = None
         if cursor is not None:
-            chunk = Chunk(
-                cursor.column, cursor.kind, cursor_after(item, bound), asked.limit, asked.may_cut, now,
-                ZoneInfo(bound.spec.timezone),
-            )  # fmt: skip
+            start = cursor_start(bound)
+            if cursor.lag and item.cursor_cap is None:
+                largest = source.largest(asked.query, cursor.column, start)
+                cap = cursor_cap(largest, cursor.kind, start, now, zone)
+                item = replace(item, cursor_cap=cursor_text(cap))
+            capped = None if item.cursor_cap is None else parse_cursor(item.cursor_cap, cursor.kind)
+            after = cursor_after(item, bound)
+            chunk = Chunk(cursor.column, cursor.kind, after, asked.limit, asked.may_cut, now, zone, capped)
         with closing(source.batches(asked.query, asked.parameters)) as batches:
             landing = land_query(item, batches, bound.required_columns, workspace.spool, limits, chunk)
+        if landing.cursor_to is not None and not bound.spec.source.drain and _stands(landing):
+            raise CursorStuck(
+                f"import {bound.name}, item {item.key}: the lag holds more rows than one chunk",
+                hint="nothing was loaded; raise the query's LIMIT, lower cursor.lag, or leave out drain: false",
+            )
         if chunk is None or landing.rows or item.cursor_from is None:
             return landing
         if source.behind(asked.query, chunk.column, cursor_start(bound), chunk.after):
@@ -82,6 +91,12 @@ def _land_rows(item: Item, bound: BoundImport, workspace: Workspace, now: dateti
                 hint=f"nothing was loaded; if the source is right: ingest cursor set {bound.name} VALUE",
             )
     return landing
+
+
+def _stands(landing: Landing) -> bool:
+    """Whether the chunk leaves the cursor where it was, although the source has rows beyond it."""
+    committed, cap = landing.item.cursor_committed, landing.item.cursor_cap
+    return None not in {committed, cap} and landing.cursor_commit == committed and committed != cap
 
 
 def validate(landing: Landing, bound: BoundImport, workspace: Workspace, target: Target | None = None) -> Validated:
@@ -148,12 +163,13 @@ def next_chunk(item: Item, bound: BoundImport, target: Target, run: Run) -> Item
             if load.item == item.key and load.status == "committed" and load.cursor_to is not None
         ]
     committed = state.value if state else None
-    start = committed
+    start, cap = committed, item.cursor_cap
     if done:
         start = done[-1]
+        cap = cap or (committed if cursor.lag else None)  # a run that broke off does not know its own any more
     elif committed is not None:
         start = cursor_text(before(parse_cursor(committed, cursor.kind), cursor.lag_amount))
-    return replace(item, cursor_from=start, cursor_committed=committed)
+    return replace(item, cursor_from=start, cursor_committed=committed, cursor_cap=cap)
 
 
 def drain(
@@ -172,6 +188,7 @@ def drain(
     so that the ledger shows that somebody looked. With `drain: false`, and in a dry run, there is one chunk.
 
     Args:
+        item: the drain's item; where its first chunk was loaded step by step, that chunk's: `landing.item`.
         started: the first chunk was loaded step by step: next_chunk, land, validate, load. Only the rest is done here.
 
     Raises:
@@ -183,7 +200,16 @@ def drain(
         reached: Item | Landing | Validated = item
         try:
             reached = chunk = next_chunk(item, bound, target, run)
+            with target.session() as connection:
+                known = ledger.find_load(connection, chunk, run.id)
+            if known is not None and known.status == "committed":
+                # This run has been here and found nothing beyond. Rows that came since are for the next run: under
+                # the same run key they would be taken for loaded.
+                if not started:
+                    yield known.report
+                return
             reached = landing = land(chunk, bound, workspace, now)
+            item = replace(item, cursor_cap=landing.item.cursor_cap)
             if not landing.rows and started:
                 landing.path.unlink(missing_ok=True)
                 return

@@ -30,6 +30,7 @@ class Chunk:
         limit: the query's LIMIT, where it is a plain number.
         may_cut: whether the query may leave rows for the next chunk.
         now, zone: values after `now` never become the cursor; those without a zone are read in `zone`.
+        cap: the ledger's cursor does not pass it; None: no cap.
     """
 
     column: str
@@ -39,6 +40,7 @@ class Chunk:
     may_cut: bool
     now: datetime
     zone: tzinfo
+    cap: CursorValue | None = None
 
 
 class CursorTrack:
@@ -161,29 +163,54 @@ class CursorTrack:
             self._largest = found
 
     def _typed(self, column: pa.Array) -> pa.Array:
-        """The column as its kind is compared. Text that spells numbers or moments is read as such."""
-        kind, of = self._chunk.kind, column.type
-        if kind == "text" and (pa.types.is_string(of) or pa.types.is_large_string(of)):
-            return column
-        if kind == "number" and (pa.types.is_integer(of) or pa.types.is_decimal(of)):
-            return column
-        if kind == "number" and pa.types.is_floating(of) and pc.all(pc.is_finite(column)).as_py():
-            return column
-        if kind == "moment" and (pa.types.is_timestamp(of) or pa.types.is_date(of)):
-            return column
-        if kind != "text" and pa.types.is_string(of):
-            try:
-                return pc.cast(column, _spelled(column[0].as_py(), kind))
-            except (pa.ArrowInvalid, ValueError):
-                pass
-        says = {"number": "numbers", "moment": "dates or timestamps", "text": "text"}[kind]
-        raise self._stuck(
-            f"'{self._chunk.column}' is {of}, and its start says it holds {says}",
-            "write cursor.start as a number, as '2026-01-31', as '2026-01-31T00:00:00', or as text",
-        )
+        kind = self._chunk.kind
+        try:
+            return typed(column, kind)
+        except ValueError:
+            says = {"number": "numbers", "moment": "dates or timestamps", "text": "text"}[kind]
+            raise self._stuck(
+                f"'{self._chunk.column}' is {column.type}, and its start says it holds {says}",
+                "write cursor.start as a number, as '2026-01-31', as '2026-01-31T00:00:00', or as text",
+            ) from None
 
     def _stuck(self, what: str, hint: str) -> CursorStuck:
         return CursorStuck(f"{self._where}: {what}", hint=hint)
+
+
+def typed(column: pa.Array, kind: CursorKind) -> pa.Array:
+    """The column as its kind is compared. Text that spells numbers or moments is read as such.
+
+    Raises:
+        ValueError: the column holds something else.
+    """
+    of = column.type
+    if kind == "text" and (pa.types.is_string(of) or pa.types.is_large_string(of)):
+        return column
+    if kind == "number" and (pa.types.is_integer(of) or pa.types.is_decimal(of)):
+        return column
+    if kind == "number" and pa.types.is_floating(of) and pc.all(pc.is_finite(column)).as_py():
+        return column
+    if kind == "moment" and (pa.types.is_timestamp(of) or pa.types.is_date(of)):
+        return column
+    if kind != "text" and (pa.types.is_string(of) or pa.types.is_large_string(of)):
+        return pc.cast(column, _spelled(column[0].as_py(), kind))  # ArrowInvalid is a ValueError
+    raise ValueError(f"{of} holds no {kind}")
+
+
+def cursor_cap(largest: pa.Array, kind: CursorKind, start: CursorValue, now: datetime, zone: tzinfo) -> CursorValue:
+    """How far the ledger's cursor may go in a drain that begins now: to the largest value there is, not after now.
+
+    A row that becomes visible late is one whose number is at most `lag` below the largest by then. What is read beyond
+    the largest of now may have such rows before it.
+    """
+    if not len(largest):
+        return start
+    found = _value(typed(largest, kind)[0])
+    if not in_future(found, now, zone):
+        return found
+    if isinstance(found, Moment):
+        return Moment.of(now if found.zoned else now.astimezone(zone).replace(tzinfo=None))
+    return now.astimezone(zone).date()
 
 
 def _spelled(text: str, kind: CursorKind) -> pa.DataType:

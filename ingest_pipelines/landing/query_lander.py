@@ -13,7 +13,7 @@ from typing import IO
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ingest_pipelines.config.cursor_values import not_after, parse_cursor
+from ingest_pipelines.config.cursor_values import cursor_text, not_after, parse_cursor
 from ingest_pipelines.config.imports import Limits
 from ingest_pipelines.errors import ItemRefused, Unavailable, shown
 from ingest_pipelines.landing.arrow_types import plain_batch, plain_schema
@@ -217,7 +217,11 @@ def _own(rows: pa.Table, schema: pa.Schema) -> pa.RecordBatch:
 
 def _later(committed: str | None, reached: str | None, chunk: Chunk) -> str | None:
     """Where the cursor stands with this chunk: a lag re-reads what is behind it, and never takes it back."""
-    if committed is None or reached is None:
+    if reached is None or chunk.kind == "text":
         return reached or committed
-    behind = chunk.kind != "text" and not_after(parse_cursor(reached, chunk.kind), parse_cursor(committed, chunk.kind))
-    return committed if behind else reached
+    value = parse_cursor(reached, chunk.kind)
+    if chunk.cap is not None and not_after(chunk.cap, value):
+        value = chunk.cap
+    if committed is not None and not_after(value, parse_cursor(committed, chunk.kind)):
+        return committed
+    return cursor_text(value)

@@ -113,4 +113,5 @@ def _loads(work: Work, validated: Validated) -> Iterator[LoadReport]:
     overtaken = following.cursor_from != validated.landing.item.cursor_from
     if not overtaken:
         yield pipeline.load(validated, bound, target, work.run, now)
-    yield from pipeline.drain(work.item, bound, work.workspace, target, work.run, now, started=not overtaken)
+    item = work.item if overtaken else validated.landing.item
+    yield from pipeline.drain(item, bound, work.workspace, target, work.run, now, started=not overtaken)

@@ -127,6 +127,10 @@ class QuerySource(Protocol):
         """
         ...
 
+    def largest(self, query: str, column: str, start: CursorValue) -> pa.Array:
+        """The largest cursor value of the rows from the start on, in an array of one; of none where there are none."""
+        ...
+
     def behind(self, query: str, column: str, start: CursorValue, cursor: CursorValue) -> bool:
         """Whether there are rows from the start on, and all their cursor values lie below the cursor."""
         ...

@@ -164,15 +164,31 @@ def behind_query(query: Query, column: str) -> Query:
     """
     from sqlglot import exp
 
-    whole = query.statement.copy()
-    for part in ("limit", "offset", "order"):
-        whole.set(part, None)
-    of = exp.column(exp.to_identifier(column, quoted=_needs_quotes(column, query.dialect)), table="rows_read")
+    rows, of = _all_rows(query, column)
     # MAX of no rows is NULL in most databases, and 0 in ClickHouse.
     some = exp.GT(this=exp.Count(this=exp.Star()), expression=exp.Literal.number(0))
     below = exp.LT(this=exp.Max(this=of), expression=exp.column(f"{_MARK}cursor"))
     answer = exp.case().when(exp.and_(some, below), exp.Literal.number(1)).else_(exp.Literal.number(0))
-    return query.rebuilt(exp.select(exp.alias_(answer, "behind")).from_(whole.subquery("rows_read")))
+    return query.rebuilt(exp.select(exp.alias_(answer, "behind")).from_(rows))
+
+
+def largest_query(query: Query, column: str) -> Query:
+    """Asks for the largest value of the column, of all rows from the start on, in one row; see `behind_query`."""
+    from sqlglot import exp
+
+    rows, of = _all_rows(query, column)
+    return query.rebuilt(exp.select(exp.alias_(exp.Max(this=of), "largest")).from_(rows))
+
+
+def _all_rows(query: Query, column: str) -> tuple[exp.Subquery, exp.Column]:
+    """The query's rows without limit and order, and the column in them."""
+    from sqlglot import exp
+
+    whole = query.statement.copy()
+    for part in ("limit", "offset", "order"):
+        whole.set(part, None)
+    name = exp.to_identifier(column, quoted=_needs_quotes(column, query.dialect))
+    return whole.subquery("rows_read"), exp.column(name, table="rows_read")
 
 
 def cursor_mistakes(query: Query, column: str, *, is_text: bool) -> Iterator[str]:

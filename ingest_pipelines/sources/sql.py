@@ -19,7 +19,7 @@ from ingest_pipelines.config.cursor_values import CursorValue
 from ingest_pipelines.errors import IngestError, MissingDriver, SourceUnavailable
 from ingest_pipelines.sources.base import Step
 from ingest_pipelines.sources.bounded import Pending, Worker
-from ingest_pipelines.sources.query_text import Query, behind_query, read_query, table_query
+from ingest_pipelines.sources.query_text import Query, behind_query, largest_query, read_query, table_query
 
 BATCH_ROWS = 50_000
 
@@ -117,6 +117,12 @@ class SqlSource(ABC, Generic[C]):
         asked = behind_query(read_query(query, self.dialect), column)
         rows = pa.Table.from_batches(self._batches(asked, {"lastItem": start, "cursor": cursor}, BATCH_ROWS))
         return int(rows.column(0)[0].as_py()) == 1
+
+    def largest(self, query: str, column: str, start: CursorValue) -> pa.Array:
+        """The largest cursor value in the source, as an array of one, or of none where it has no rows."""
+        asked = largest_query(read_query(query, self.dialect), column)
+        rows = pa.Table.from_batches(self._batches(asked, {"lastItem": start}, BATCH_ROWS))
+        return pa.concat_arrays(rows.column(0).chunks).drop_null()
 
     def probe(self) -> Iterator[Step]:
         """Resolve, connect, login, query."""

@@ -45,6 +45,17 @@ def test_a_drain_that_finds_nothing_leaves_the_cursor_and_says_so(shop: Shop) ->
     assert shop.cursor() == "25"
 
 
+def test_rows_that_come_behind_an_empty_chunk_are_for_the_next_run(shop: Shop) -> None:
+    shop.source(CUSTOMERS, TWENTY_FIVE)
+    bound = shop.bound(**BY_ID)
+    list(shop.drain(bound))
+    list(shop.drain(bound, "run-2"))
+    shop.source("INSERT INTO customers VALUES (26, 1)")
+    assert [report.counts.read for report in shop.drain(bound, "run-2")] == [0]
+    assert shop.cursor() == "25"
+    assert [report.counts.inserted for report in shop.drain(bound, "run-3")] == [1]
+
+
 def test_with_drain_false_a_run_is_one_chunk(shop: Shop) -> None:
     shop.source(CUSTOMERS, TWENTY_FIVE)
     bound = shop.bound(**BY_ID, drain=False)
@@ -91,6 +102,33 @@ def test_a_late_row_within_the_lag_is_loaded_and_the_cursor_never_goes_back(shop
     ]  # fmt: skip
     assert shop.cursor() == "25"
     assert shop.profiles().keys() == {str(n) for n in range(1, 26)} - {"3"}
+
+
+def test_a_row_that_becomes_visible_while_a_drain_runs_is_read_by_the_next_one(shop: Shop) -> None:
+    shop.source(CUSTOMERS, "INSERT INTO customers SELECT n, n FROM generate_series(1, 25) n WHERE n <> 15")
+    bound = shop.bound(**{**BY_ID, "cursor": {"column": "id", "start": 0, "lag": 12}})
+    drain = shop.drain(bound)
+    next(drain)
+    next(drain)
+    shop.source(
+        "INSERT INTO customers SELECT n, n FROM generate_series(26, 60) n",
+        "INSERT INTO customers VALUES (15, 15)",
+    )
+    list(drain)
+    assert shop.profiles().keys() == {str(n) for n in range(1, 61)} - {"15"}
+    assert shop.cursor() == "25"
+    list(shop.drain(bound, "run-2"))
+    assert "15" in shop.profiles()
+    assert shop.cursor() == "60"
+
+
+def test_a_lag_that_one_chunk_can_not_get_beyond_is_told(shop: Shop) -> None:
+    shop.source(CUSTOMERS, TWENTY_FIVE)
+    lag = {"column": "id", "start": 0, "lag": 20}
+    list(shop.drain(shop.bound(**{**BY_ID, "cursor": lag})))
+    shop.source("INSERT INTO customers VALUES (26, 1)")
+    with pytest.raises(CursorStuck, match="the lag holds more rows than one chunk"):
+        list(shop.drain(shop.bound(**{**BY_ID, "cursor": lag}, drain=False), "run-2"))
 
 
 def test_a_lag_of_time_is_taken_off_timestamps(shop: Shop) -> None:
