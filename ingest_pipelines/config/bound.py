@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from ingest_pipelines.config.connections import FILE_TYPES, Connection
 from ingest_pipelines.config.databases import Database, Field
-from ingest_pipelines.config.imports import Column, Import, Match
+from ingest_pipelines.config.imports import CONTACT_CHANNELS, Column, Import, Match
 from ingest_pipelines.config.nearest import closest, nearest
 
 Problem = tuple[tuple[str | int, ...], str]
@@ -274,6 +274,34 @@ def _match_problems(bound: BoundImport) -> Iterator[Problem]:
                 "or give the database key_default: uuid"
             ),
         )
+    if adds:
+        yield from _lost_matches(bound, match)
+
+
+def _lost_matches(bound: BoundImport, match: Match) -> Iterator[Problem]:
+    """A customer who is added must be found by the same value next time, or every delivery adds the customer again."""
+    if match.by in {"profile_id", "field"}:
+        return
+    place = match.by.rpartition("_")[2] if "_" in match.by else ""
+    kinds = [kind for kind in ("email", "phone") if kind in match.by] or [match.channel or match.by]
+    for kind in kinds:
+        filled = [mapped.column for mapped in bound.fields if mapped.field.type == kind]
+        column = match.column if match.column is not None and kind == kinds[0] else next(iter(filled), None)
+        if column is None:
+            continue
+        channels = (match.channel,) if match.by == "channel" else CONTACT_CHANNELS[kind]
+        told = any(each.contact == column and each.channel in channels for each in bound.spec.subscriptions)
+        in_profile = place != "subscription" and kind in {"email", "phone"} and column in filled
+        in_consent = place != "profile" and told
+        if not (in_profile or in_consent):
+            keep = f"map '{column}' to a field of type {kind}" if kind in {"email", "phone"} else ""
+            subscribe = f"add a subscription with contact: {column}"
+            ways = {"profile": [keep], "subscription": [subscribe]}.get(place, [keep, subscribe])
+            yield (
+                ("match",),
+                f"match: a customer added by '{column}' is not found by it next time, and would be added again; "
+                + ", or ".join(filter(None, [*ways, "use mode: update_only"])),
+            )
 
 
 def _consent_problems(bound: BoundImport) -> Iterator[Problem]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Annotated, Any, Literal, Self
@@ -19,6 +20,13 @@ MatchMode = Literal[
     "profile_id", "field", "email", "email_profile", "email_subscription", "phone", "phone_profile",
     "phone_subscription", "push", "channel", "email_or_phone_profile", "email_or_phone_subscription",
 ]  # fmt: skip
+CONTACT_CHANNELS: Mapping[str, tuple[Channel, ...]] = {
+    "email": ("email",),
+    "phone": ("sms", "whatsapp", "viber"),
+    "push": ("push", "web_push"),
+}
+"""What a match by contact looks for -> the subscription channels whose contacts are that."""
+
 SubscriptionStatus = Literal[
     "subscribed", "unconfirmed", "suspended", "unsubscribed", "complained", "hard_bounced", "invalid"
 ]

@@ -7,16 +7,10 @@ from dataclasses import dataclass
 
 from psycopg import sql
 
-from ingest_pipelines.config.imports import MatchMode
+from ingest_pipelines.config.imports import CONTACT_CHANNELS, MatchMode
 from ingest_pipelines.merge.names import PROFILE_ID, subscriptions_name, table_name
 from ingest_pipelines.merge.stage import Stage, StageColumn
 from ingest_pipelines.model import LINE
-
-PHONE_CHANNELS = ("sms", "whatsapp", "viber")
-"""Channels whose contact is a phone number."""
-
-PUSH_CHANNELS = ("push", "web_push")
-"""Channels whose contact is a device's token."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +101,7 @@ def _email_profile(stage: Stage) -> Iterator[Route]:
 
 def _email_subscription(stage: Stage) -> Iterator[Route]:
     label, value = _contact(stage, "email")
-    yield Route(label, value, channels=("email",))
+    yield Route(label, value, channels=CONTACT_CHANNELS["email"])
 
 
 def _phone_profile(stage: Stage) -> Iterator[Route]:
@@ -117,22 +111,22 @@ def _phone_profile(stage: Stage) -> Iterator[Route]:
 
 def _phone_subscription(stage: Stage) -> Iterator[Route]:
     label, value = _contact(stage, "phone")
-    yield Route(label, value, channels=PHONE_CHANNELS)
+    yield Route(label, value, channels=CONTACT_CHANNELS["phone"])
 
 
 def _email(stage: Stage) -> Iterator[Route]:
     label, value = _contact(stage, "email")
-    yield Route(label, value, fields=_holders(stage, "email"), channels=("email",), folded=True)
+    yield Route(label, value, fields=_holders(stage, "email"), channels=CONTACT_CHANNELS["email"], folded=True)
 
 
 def _phone(stage: Stage) -> Iterator[Route]:
     label, value = _contact(stage, "phone")
-    yield Route(label, value, fields=_holders(stage, "phone"), channels=PHONE_CHANNELS)
+    yield Route(label, value, fields=_holders(stage, "phone"), channels=CONTACT_CHANNELS["phone"])
 
 
 def _push(stage: Stage) -> Iterator[Route]:
     column = _named(stage)
-    yield Route(_label(column), _value(column), channels=PUSH_CHANNELS)
+    yield Route(_label(column), _value(column), channels=CONTACT_CHANNELS["push"])
 
 
 def _channel(stage: Stage) -> Iterator[Route]:
@@ -154,7 +148,7 @@ def _email_or_phone_subscription(stage: Stage) -> Iterator[Route]:
     yield from _email_subscription(stage)
     if _has_field(stage, "phone"):
         column = _mapped(stage, "phone")
-        yield Route(column.name, column.value, channels=PHONE_CHANNELS)
+        yield Route(column.name, column.value, channels=CONTACT_CHANNELS["phone"])
 
 
 def _phone_profile_by_field(stage: Stage) -> Iterator[Route]:

@@ -1,0 +1,175 @@
+"""The ledger answers what is there to load, what was loaded and what was rejected."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import psycopg
+import pytest
+
+from ingest_pipelines import ledger
+from ingest_pipelines.model import Counts, Item, ItemKey, ItemKind, ItemStatus, LoadStatus, Run
+
+NOW = datetime(2026, 11, 22, 9, 15, tzinfo=UTC)
+
+
+def file(number: int, *, of: str = "loyalty", kind: ItemKind = "file") -> Item:
+    return Item(
+        of, ItemKey(f"{of}-{number}"), kind, uri="sftp://x", path="a.csv", size=7, serial=number, version="v",
+        fingerprint="f", modified_at=NOW + timedelta(hours=number),
+    )  # fmt: skip
+
+
+def load(
+    connection: psycopg.Connection, item: Item, run: str, status: LoadStatus = "committed", counts: Counts | None = None
+) -> int:
+    ledger.register_items(connection, [item], NOW)
+    number = ledger.open_load(connection, ledger.NewLoad(item, Run(run), NOW, content_sha256=run))
+    assert number is not None
+    ledger.close_load(connection, number, ledger.Outcome(status, counts or Counts(), NOW + timedelta(minutes=number)))
+    return number
+
+
+def reject(line: int, code: str = "bad_int") -> ledger.NewReject:
+    return ledger.NewReject(line, f"c{line}", "points", code, "not a whole number", {"B": "1", "A": None})
+
+
+def test_an_item_comes_back_as_it_was_registered_and_is_registered_once(connection: psycopg.Connection) -> None:
+    item = replace(file(1), cursor_from="5", window_start=NOW, window_end=NOW + timedelta(days=1))
+    ledger.register_items(connection, [item, file(2)], NOW)
+    ledger.register_items(connection, [replace(item, uri="elsewhere")], NOW + timedelta(days=1))
+    assert ledger.find_item(connection, "loyalty", item.key) == item
+    assert ledger.find_item(connection, "other", item.key) is None
+    assert [each.key for each in ledger.list_items(connection, "loyalty")] == ["loyalty-2", "loyalty-1"]
+    assert [each.key for each in ledger.list_items(connection, "loyalty", last=1)] == ["loyalty-2"]
+    assert ledger.list_items(connection, "loyalty", status="failed") == []
+    state = ledger.find_item_state(connection, "loyalty", item.key)
+    assert state == ledger.ItemState(item.key, "new", NOW)
+
+
+@pytest.mark.parametrize(
+    ("kind", "after"), [("file", "committed"), ("upload", "committed"), ("window", "committed"), ("cursor", "failed")]
+)
+def test_a_committed_item_stays_so_unless_it_is_a_drain(
+    connection: psycopg.Connection, kind: ItemKind, after: ItemStatus
+) -> None:
+    item = file(1, kind=kind)
+    ledger.register_items(connection, [item], NOW)
+    for status in ("failed", "committed", "failed"):
+        ledger.set_item_status(connection, item, status)
+    state = ledger.find_item_state(connection, "loyalty", item.key)
+    assert state is not None
+    assert state.status == after
+
+
+def test_items_that_nobody_settled_are_found_by_age(connection: psycopg.Connection) -> None:
+    ledger.register_items(connection, [file(1), file(2, of="other")], NOW)
+    ledger.set_item_status(connection, file(1), "failed")
+    assert ledger.waiting_items(connection, NOW) == []
+    assert [item.key for item in ledger.waiting_items(connection, NOW + timedelta(seconds=1))] == ["other-2"]
+
+
+def test_a_run_key_has_one_load_and_a_failed_try_gives_way(connection: psycopg.Connection) -> None:
+    first = load(connection, file(1), "run", "failed")
+    ledger.add_rejects(connection, first, [reject(2)])
+    second = load(connection, file(1), "run")
+    assert second > first
+    assert ledger.get_load(connection, first) is None
+    assert ledger.reject_codes(connection, first) == {}
+    assert ledger.open_load(connection, ledger.NewLoad(file(1), Run("run"), NOW)) is None
+    chunk = replace(file(1), cursor_from="10")
+    assert ledger.open_load(connection, ledger.NewLoad(chunk, Run("run"), NOW)) is not None
+    found = ledger.find_load(connection, file(1), "run")
+    assert found is not None
+    assert (found.id, found.status) == (second, "committed")
+    assert [each.cursor_from for each in ledger.loads_of_run(connection, "run")] == [None, "10"]
+
+
+def test_last_and_newest_differ_after_a_forced_older_item(connection: psycopg.Connection) -> None:
+    assert ledger.last_committed(connection, "loyalty") is None
+    load(connection, file(2), "new", counts=Counts(read=5))
+    load(connection, file(1), "old, forced")
+    load(connection, file(3), "failed", "failed")
+    load(connection, file(9, kind="replay"), "corrections")
+    last, newest = ledger.last_committed(connection, "loyalty"), ledger.newest_committed(connection, "loyalty")
+    assert last is not None
+    assert newest is not None
+    assert (last.item, newest.item, newest.read) == ("loyalty-1", "loyalty-2", 5)
+    assert [each.run_id for each in ledger.recent_loads(connection, "loyalty", 2)] == ["corrections", "failed"]
+
+
+def test_the_summary_has_the_last_load_of_every_import(connection: psycopg.Connection) -> None:
+    good = load(connection, file(1), "good", counts=Counts(read=3, inserted=3))
+    load(connection, file(2), "bad", "failed")
+    load(connection, file(1, of="other"), "fine")
+    ledger.register_items(connection, [file(1, of="never loaded")], NOW)
+    found = ledger.summaries(connection)
+    assert set(found) == {"loyalty", "other"}
+    assert (found["loyalty"].status, found["loyalty"].committed_at) == ("failed", NOW + timedelta(minutes=good))
+
+
+def test_rejects_are_listed_exported_by_row_and_resolved(connection: psycopg.Connection) -> None:
+    first, second = load(connection, file(1), "1"), load(connection, file(2), "2")
+    ledger.add_rejects(connection, first, [reject(3)])
+    ledger.add_rejects(connection, second, [reject(5), reject(2), reject(5, "min"), reject(7, "unmatched")])
+    load(connection, file(3), "3")
+    listed = ledger.list_rejects(connection, "loyalty")
+    assert [(each.load, each.line, each.code) for each in listed] == [
+        (second, 2, "bad_int"), (second, 5, "bad_int"), (second, 5, "min")
+    ]  # fmt: skip
+    assert [each.line for each in ledger.list_rejects(connection, "loyalty", code="min")] == [5]
+    assert [each.line for each in ledger.list_rejects(connection, "loyalty", code="unmatched")] == [7]
+    assert [each.line for each in ledger.list_rejects(connection, "loyalty", load=first)] == [3]
+    assert ledger.list_rejects(connection, "other", load=first) == []
+    assert len(ledger.list_rejects(connection, "loyalty", limit=1)) == 1
+    rows = list(ledger.rejected_rows(connection, "loyalty", second))
+    assert [(row.line, list(row.codes)) for row in rows] == [(2, ["bad_int"]), (5, ["bad_int", "min"])]
+    assert list((rows[0].row or {}).items()) == [("B", "1"), ("A", None)], "the source's columns keep their order"
+    assert ledger.resolve_rejects(connection, second, [5], NOW) == 2
+    assert ledger.resolve_rejects(connection, second, [5], NOW) == 0
+    assert [row.line for row in ledger.rejected_rows(connection, "loyalty", second)] == [2]
+    assert ledger.reject_codes(connection, second) == {"bad_int": 2, "min": 1, "unmatched": 1}
+
+
+def test_a_purge_takes_old_rejects_and_leaves_the_loads(connection: psycopg.Connection) -> None:
+    number = load(connection, file(1), "1")
+    ledger.add_rejects(connection, number, [reject(2)])
+    assert ledger.purge_rejects(connection, NOW) == 0
+    assert ledger.purge_rejects(connection, NOW + timedelta(days=1), ["other"]) == 0
+    assert ledger.purge_rejects(connection, NOW + timedelta(days=1), ["loyalty"]) == 1
+    assert ledger.get_load(connection, number) is not None
+
+
+def test_a_mapping_is_locked_once_until_it_is_unlocked(connection: psycopg.Connection) -> None:
+    ledger.set_import_status(connection, "loyalty", "customers", "paused", NOW)
+    for number, kind in enumerate(("int", "text")):
+        ledger.lock_mapping(connection, "loyalty", "customers", f"f{number}", {"P": ("points", kind)}, NOW)
+    state = ledger.find_import(connection, "loyalty")
+    assert state is not None
+    assert (state.status, state.fingerprint) == ("paused", "f0")
+    assert {column: tuple(pair) for column, pair in (state.mapping or {}).items()} == {"P": ("points", "int")}
+    assert ledger.unlock_mapping(connection, "loyalty")
+    assert not ledger.unlock_mapping(connection, "loyalty")
+    assert ledger.list_imports(connection)["loyalty"].mapping is None
+
+
+def test_fields_keep_the_type_they_were_created_with(connection: psycopg.Connection) -> None:
+    ledger.register_fields(connection, "customers", [("age", "int")], "one", NOW)
+    ledger.register_fields(connection, "customers", [("age", "text"), ("tier", "string")], "two", NOW)
+    found = ledger.registered_fields(connection, "customers")
+    assert {name: (each.type, each.created_by) for name, each in found.items()} == {
+        "age": ("int", "one"), "tier": ("string", "two")
+    }  # fmt: skip
+
+
+def test_a_cursor_and_a_deed_are_remembered(connection: psycopg.Connection) -> None:
+    assert ledger.find_cursor(connection, "loyalty") is None
+    ledger.set_cursor(connection, "loyalty", "10", NOW, load=3)
+    ledger.set_cursor(connection, "loyalty", "7", NOW)
+    assert ledger.find_cursor(connection, "loyalty") == ledger.CursorState("loyalty", "7", None, NOW)
+    ledger.record_audit(connection, "ann@desk", "cursor set", NOW, import_name="loyalty", detail={"to": "7"})
+    ledger.record_audit(connection, "bob@desk", "pause", NOW, import_name="other")
+    [deed] = ledger.list_audit(connection, import_name="loyalty")
+    assert (deed.who, deed.what, deed.detail) == ("ann@desk", "cursor set", {"to": "7"})
+    assert [each.who for each in ledger.list_audit(connection)] == ["bob@desk", "ann@desk"]
