@@ -212,7 +212,7 @@ def _peers(bench: Bench, task: Task, scenario: Scenario, uv: Path, given: str) -
 
 
 def compete(bench: Bench, task: Task, uv: Path, only: Iterable[str] = ()) -> None:
-    """One task, measured; the result is a file in the results folder."""
+    """One task, measured; the result is a file in the results folder, there after every round."""
     scenario = SCENARIOS[task.scenario]
     expected = scenario.expected(task.rows)
     taking_part = contenders(bench, task, scenario, uv, only)
@@ -235,10 +235,10 @@ def compete(bench: Bench, task: Task, uv: Path, only: Iterable[str] = ()) -> Non
                 f"{'' if correct else '  WRONG RESULT'}",
                 flush=True,
             )
+        bench.keep(task.scenario, scenario.title, task.rows, load_before, runs)
     bench.cluster.drop(DATABASE)
     for template in {contender.template for contender in taking_part}:
         bench.cluster.drop(template)
-    bench.keep(task.scenario, scenario.title, task.rows, load_before, runs)
 
 
 def facts(cost: Cost) -> dict[str, float]:

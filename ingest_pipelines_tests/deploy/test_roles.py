@@ -91,6 +91,7 @@ def test_the_viewer_reads_profiles_and_ledger_and_changes_nothing(
     [told] = terminal.ingest("report", "points", "--json").json
     assert (told["status"], told["inserted"]) == ("committed", 2)
     assert terminal.ingest("status", "--json").code == 0
+    assert terminal.ingest("rejects", "list", "points", "--json").json == []
     for forbidden in (
         "INSERT INTO crm.customers (customer_id) VALUES ('X')",
         "UPDATE crm.customers SET points = 0",
