@@ -103,7 +103,7 @@ class Served:
         found = self.ask(query, id=run_id)["runOrError"]
         return {
             "status": found["status"],
-            "steps": {step["stepKey"].split(".")[1]: step["status"] for step in found["stepStats"]},
+            "steps": {step["stepKey"].rpartition(".")[2]: step["status"] for step in found["stepStats"]},
         }
 
     def wait_for_run(self, run_id: str) -> dict[str, Any]:

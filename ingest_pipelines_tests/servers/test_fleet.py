@@ -60,6 +60,7 @@ def test_a_server_starts_once_for_all_who_ask(own_fleet: Fleet) -> None:
 def test_a_disbanded_fleet_leaves_no_process_and_no_file(own_fleet: Fleet) -> None:
     server = own_fleet.ask("web", WebServer, launch)
     own_fleet.disband()
+    psutil.wait_procs([process for process in psutil.process_iter() if process.pid == server.pid], timeout=10)
     assert not psutil.pid_exists(server.pid)
     assert not own_fleet.folder.exists()
 
