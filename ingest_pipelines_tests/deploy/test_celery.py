@@ -89,8 +89,7 @@ def test_two_workers_execute_one_run_and_it_commits_once(cluster: Cluster, redis
         if event.event_type == DagsterEventType.ENGINE_EVENT and "Celery worker" in event.engine_event_data.metadata
     }
     steps = [event.step_key for event in events if event.event_type == DagsterEventType.STEP_SUCCESS]
-    assert hosts  # its steps follow each other: whichever worker is free takes the next
-    assert hosts <= {"one", "two"}
+    assert hosts == {"one", "two"}  # Redis serves whoever waits longest, so steps alternate
     assert len(steps) == len(set(steps))
     assert {"land", "validate", "merge_crm_customers"} <= {str(step).partition(".")[2] for step in steps}
     assert all(verdict.passed for verdict in checks.values())
