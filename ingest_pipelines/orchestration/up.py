@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import http.client
 import os
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from types import FrameType
 
 from ingest_pipelines import embedded
@@ -60,7 +63,7 @@ def up(settings: Settings, *, port: int | None = None, ready: Callable[[str], No
                 server = stack.enter_context(embedded.running(settings.state))
                 server.ensure_database(TARGET_DATABASE)
             open_instance(settings).dispose()  # creates the tables once, before two processes try to at the same time
-            chosen = _free_port(port)
+            chosen = stack.enter_context(_free_port(port))
             children: list[_Child] = []
             stack.callback(_stop, children)
             _start(settings, chosen, children)
@@ -142,17 +145,31 @@ def _signal_group(child: _Child, request: signal.Signals) -> None:
         os.killpg(child.process.pid, request)
 
 
-def _free_port(wanted: int | None) -> int:
+@contextlib.contextmanager
+def _free_port(wanted: int | None) -> Iterator[int]:
+    """A port that nothing listens on, kept from every other `ingest up` of this user for the length of the block.
+
+    Between the look at a port and the webserver's own claim to it, a second `ingest up` would take the same one, and
+    each would take the other's answer for its own.
+    """
     for port in PORTS if wanted is None else (wanted,):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        with (Path(tempfile.gettempdir()) / f"ingest-up-{os.getuid()}-{port}.lock").open("a") as claim:
             try:
-                probe.bind((HOST, port))
+                fcntl.flock(claim, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                _prove_free(port)
             except OSError:
                 continue
-            return port
+            yield port
+            return
     taken = f"port {wanted} is" if wanted is not None else f"all ports from {PORTS.start} to {PORTS.stop - 1} are"
     raise UsageError(f"{taken} taken", hint="choose another: ingest up --port 8080")
+
+
+def _prove_free(port: int) -> None:
+    """Raises OSError where something listens."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind((HOST, port))
 
 
 @contextlib.contextmanager

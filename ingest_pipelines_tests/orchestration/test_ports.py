@@ -1,0 +1,32 @@
+"""Which port `ingest up` takes: never one that another has, or is about to have."""
+
+from __future__ import annotations
+
+import socket
+
+import pytest
+
+from ingest_pipelines.errors import UsageError
+from ingest_pipelines.orchestration.up import HOST, _free_port
+
+
+def test_two_that_start_at_once_never_take_the_same_port() -> None:
+    with _free_port(None) as first, _free_port(None) as second:
+        assert first != second
+
+
+def test_a_port_is_free_again_when_its_taker_is_done() -> None:
+    with _free_port(None) as first:
+        pass
+    with _free_port(first) as again:
+        assert again == first
+
+
+def test_a_port_that_something_listens_on_is_refused_with_a_way_out() -> None:
+    with socket.socket() as taken:
+        taken.bind((HOST, 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(UsageError, match=f"port {port} is taken") as told, _free_port(port):
+            pass
+    assert "ingest up --port" in told.value.hint
