@@ -23,7 +23,7 @@ def test_matched_by_a_field_that_field_is_the_key(tmp_path: Path) -> None:
 @pytest.mark.parametrize("by", ["email", "email_profile", "email_subscription"])
 def test_matched_by_email_case_makes_no_difference(tmp_path: Path, by: str) -> None:
     rows = {"id": ["a", "b", "c", "d"], "email": ["x@y.co", "X@Y.CO", "", "not an address"]}
-    assert _codes(tmp_path, rows, {"email": EMAIL}, match=by) == {
+    assert _codes(tmp_path, rows, {"email": EMAIL}, mode="update_only", match=by) == {
         2: ["duplicate_key"], 3: ["duplicate_key"], 4: ["missing_key"], 5: ["bad_email"],
     }  # fmt: skip
 
@@ -31,7 +31,7 @@ def test_matched_by_email_case_makes_no_difference(tmp_path: Path, by: str) -> N
 @pytest.mark.parametrize("by", ["phone", "phone_profile", "phone_subscription"])
 def test_matched_by_phone_spelling_makes_no_difference(tmp_path: Path, by: str) -> None:
     rows = {"id": ["a", "b", "c"], "phone": ["020 7946 0018", "+442079460018", ""]}
-    assert _codes(tmp_path, rows, {"phone": PHONE}, match=by) == {
+    assert _codes(tmp_path, rows, {"phone": PHONE}, mode="update_only", match=by) == {
         2: ["duplicate_key"], 3: ["duplicate_key"], 4: ["missing_key"],
     }  # fmt: skip
 
@@ -43,7 +43,7 @@ def test_matched_by_email_or_phone_one_of_them_is_enough(tmp_path: Path, by: str
         "email": ["x@y.co", "", "", "X@y.co", ""],
         "phone": ["", "+442079460018", "", "+442079460019", "020 7946 0018"],
     }
-    assert _codes(tmp_path, rows, {"email": EMAIL, "phone": PHONE}, match=by) == {
+    assert _codes(tmp_path, rows, {"email": EMAIL, "phone": PHONE}, mode="update_only", match=by) == {
         2: ["duplicate_key"], 3: ["duplicate_key"], 4: ["missing_key"], 5: ["duplicate_key"], 6: ["duplicate_key"],
     }  # fmt: skip
 
@@ -64,7 +64,7 @@ def test_a_profile_id_is_a_whole_number_in_a_column_of_its_own(tmp_path: Path) -
 
 
 def test_an_address_in_a_column_of_its_own_is_checked_too(tmp_path: Path) -> None:
-    bound = bound_import({"points": {"type": "int"}}, match={"by": "email", "column": "Mail"})
+    bound = bound_import({"points": {"type": "int"}}, mode="update_only", match={"by": "email", "column": "Mail"})
     rows = frame({"id": ["a", "b"], "points": ["1", "2"], "Mail": ["x@y.co", "not an address"]})
     validated = judged(bound, tmp_path, rows)
     assert codes(validated) == {3: ["bad_email"]}
@@ -72,13 +72,15 @@ def test_an_address_in_a_column_of_its_own_is_checked_too(tmp_path: Path) -> Non
 
 
 def test_a_device_token_is_a_text(tmp_path: Path) -> None:
-    bound = bound_import({"points": {"type": "int"}}, match={"by": "push", "column": "Token"})
+    bound = bound_import({"points": {"type": "int"}}, mode="update_only", match={"by": "push", "column": "Token"})
     rows = frame({"id": ["a", "b", "c"], "points": ["1", "2", "3"], "Token": ["T1", "t1", " "]})
     assert codes(judged(bound, tmp_path, rows)) == {4: ["missing_key"]}
 
 
 def test_a_channels_contact_is_read_as_the_channel_reads_it(tmp_path: Path) -> None:
-    bound = bound_import({"points": {"type": "int"}}, match={"by": "channel", "channel": "sms", "column": "Mobile"})
+    bound = bound_import(
+        {"points": {"type": "int"}}, mode="update_only", match={"by": "channel", "channel": "sms", "column": "Mobile"}
+    )
     rows = frame(
         {"id": ["a", "b", "c"], "points": ["1", "2", "3"], "Mobile": ["+44 7700 900123", "+447700900124", "07700"]}
     )
