@@ -17,7 +17,7 @@ from ingest_pipelines.config.connections import ClickhouseConnection
 from ingest_pipelines.config.cursor_values import CursorValue, Moment
 from ingest_pipelines.errors import IngestError, SourceDenied, SourceUnavailable
 from ingest_pipelines.sources.query_text import Query
-from ingest_pipelines.sources.sql import Session, SqlSource, driver
+from ingest_pipelines.sources.sql import Session, SqlSource, driver, driver_seconds
 
 _EXACT = re.compile(
     r"U?Int(8|16|32|64)|Float(32|64)|Bool|String|Decimal\((\d|[12]\d|3[0-8]), \d+\)|Date|Date32|DateTime64\(.*\)"
@@ -67,8 +67,8 @@ class _Session(Session):
         self._query_id = ""
         arguments: dict[str, Any] = {
             "connect_timeout": max(1, round(settings.timeout_seconds)), "query_retries": 0, "compress": False,
-            "send_receive_timeout": max(1, round(settings.query_timeout_seconds)), "autogenerate_session_id": False,
-            "client_name": "ingest pipelines", **settings.options,
+            "send_receive_timeout": max(1, round(driver_seconds(settings.query_timeout_seconds))),
+            "autogenerate_session_id": False, "client_name": "ingest pipelines", **settings.options,
         }  # fmt: skip
         try:
             self._client: Any = module.get_client(

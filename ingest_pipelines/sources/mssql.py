@@ -15,7 +15,7 @@ from ingest_pipelines.config.connections import MssqlConnection
 from ingest_pipelines.config.cursor_values import CursorValue, Moment
 from ingest_pipelines.errors import ConfigError, IngestError, SourceDenied, SourceUnavailable
 from ingest_pipelines.sources.query_text import Query
-from ingest_pipelines.sources.sql import Session, SqlSource, driver
+from ingest_pipelines.sources.sql import Session, SqlSource, driver, driver_seconds
 
 _LOGIN = ("login failed", "invalid authorization", "cannot open database", "not able to access the database")
 _GONE = (
@@ -67,7 +67,7 @@ class _Session(Session):
         try:
             module.pooling(enabled=False)  # a pooled login would outlive its session
             self._connection = module.connect(text, autocommit=True, timeout=max(1, round(settings.timeout_seconds)))
-            self._connection.timeout = max(1, round(settings.query_timeout_seconds))
+            self._connection.timeout = max(1, round(driver_seconds(settings.query_timeout_seconds)))
         except module.exceptions.ConnectionStringParseError:
             raise ConfigError(
                 ["options: the SQL Server driver does not take one of them"],

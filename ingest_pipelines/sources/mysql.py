@@ -19,7 +19,7 @@ from ingest_pipelines.config.cursor_values import CursorValue, Moment
 from ingest_pipelines.errors import IngestError, SourceDenied, SourceUnavailable
 from ingest_pipelines.sources.mysql_rows import Column, arrays, split
 from ingest_pipelines.sources.query_text import Query
-from ingest_pipelines.sources.sql import Session, SqlSource, driver
+from ingest_pipelines.sources.sql import Session, SqlSource, driver, driver_seconds
 
 _BLOCK = 4 << 20
 _PIECE = 1 << 20
@@ -61,7 +61,7 @@ class _Session(Session):
         self._driver = driver("pymysql", "mysql")
         self._uri = uri
         self._settings = settings
-        self._connection = self._login(settings.query_timeout_seconds)
+        self._connection = self._login(driver_seconds(settings.query_timeout_seconds))
         try:
             with self._connection.cursor() as cursor:
                 cursor.execute("SET SESSION TRANSACTION READ ONLY")

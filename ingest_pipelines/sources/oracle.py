@@ -18,7 +18,7 @@ from ingest_pipelines.config.connections import OracleConnection
 from ingest_pipelines.config.cursor_values import CursorValue, Moment
 from ingest_pipelines.errors import IngestError, SourceDenied, SourceUnavailable
 from ingest_pipelines.sources.query_text import Query
-from ingest_pipelines.sources.sql import Session, SqlSource, driver
+from ingest_pipelines.sources.sql import Session, SqlSource, driver, driver_seconds
 
 _SESSION = (
     "ALTER SESSION SET TIME_ZONE = 'UTC' NLS_NUMERIC_CHARACTERS = '.,' NLS_DATE_FORMAT = 'YYYY-MM-DD HH24:MI:SS'"
@@ -75,7 +75,7 @@ class _Session(Session):
                 user=settings.username, password=settings.password.reveal() if settings.password else "",
                 host=settings.host, port=settings.port, service_name=settings.database, **arguments,
             )  # fmt: skip
-            self._connection.call_timeout = round(settings.query_timeout_seconds * 1000)
+            self._connection.call_timeout = round(driver_seconds(settings.query_timeout_seconds) * 1000)
             with self._connection.cursor() as cursor:
                 cursor.execute(_SESSION)
         except (self._error, OSError) as error:

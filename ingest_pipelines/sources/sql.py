@@ -220,6 +220,14 @@ class SqlSource(ABC, Generic[C]):
         socket.create_connection((host, port), timeout=self._connection.timeout_seconds).close()
 
 
+def driver_seconds(query_timeout_seconds: float) -> float:
+    """How long a driver may wait by itself: longer than we wait for it, so that the word is always ours.
+
+    With the same time for both, whichever timer fired first chose the message. The driver's ends calls given up.
+    """
+    return query_timeout_seconds + CANCEL_SECONDS
+
+
 def driver(module: str, extra: str) -> ModuleType:
     """The driver's module.
 
