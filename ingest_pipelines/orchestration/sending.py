@@ -13,7 +13,8 @@ def send(address: Secret, title: str, body: str) -> str:
     import apprise  # a hundred services: a second of imports
 
     url = address.reveal().strip()
-    with apprise.LogCapture(level=logging.DEBUG) as log:  # type: ignore[no-untyped-call]  # Apprise has no types
+    # Without the time: its milliseconds read as a status code now and then.
+    with apprise.LogCapture(level=logging.DEBUG, fmt="%(message)s") as log:  # type: ignore[no-untyped-call]  # untyped
         services = apprise.Apprise()
         if not services.add(url):
             return "its address is no Apprise URL, such as mailtos://user:password@mail.example.com?to=crm@example.com"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -219,6 +220,12 @@ def test_a_refusal_says_why_and_shows_nothing_of_the_address(
     mailbox.server.refuse["gone@example.com"] = "550 no such user"
     monkeypatch.setenv("CRM_ALERTS", address(mailbox.server, **changes))
     assert send(Secret(env="CRM_ALERTS"), "title", "body") == reason
+
+
+def test_the_time_of_day_is_no_status_code(mailbox: Mailbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logging.Formatter, "formatTime", lambda *_: "2026-11-25 02:20:58,401")
+    mailbox.server.refuse["crm@example.com"] = "451 try later"
+    assert send(Secret(env="CRM_ALERTS"), "title", "body") == "the server refuses the recipient"
 
 
 def test_a_certificate_that_nobody_vouches_for_is_not_trusted(
