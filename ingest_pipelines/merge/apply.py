@@ -100,13 +100,20 @@ def apply(
         fault("committed")
         return report
     except LOCK_ERRORS as error:
-        connection.rollback()
-        holder = holder_of(connection, *bound.database.schema_and_table)
-        raise translate(error, work.where, holder=holder) from None
+        raise translate(error, work.where, holder=_holder(connection, bound)) from None
     except psycopg.Error as error:
         raise translate(error, work.where) from None
     finally:
         connection.close()
+
+
+def _holder(connection: psycopg.Connection, bound: BoundImport) -> str:
+    """Who holds the target table, as far as that can be found out."""
+    try:
+        connection.rollback()
+        return holder_of(connection, *bound.database.schema_and_table)
+    except psycopg.Error:
+        return ""
 
 
 def _transaction(connection: psycopg.Connection, work: Work, target: Target, fault: Fault) -> LoadReport:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 import psycopg
 
+from ingest_pipelines.errors import TargetRefused
 from ingest_pipelines.merge.driver_errors import translate
 
 APPLICATION = "ingest_pipelines"
@@ -35,7 +36,7 @@ class Target:
 
         Raises:
             TargetUnavailable: no answer.
-            TargetRefused: wrong login or database.
+            TargetRefused: wrong address, login or database.
         """
         try:
             return psycopg.connect(
@@ -43,6 +44,11 @@ class Target:
                 client_encoding="UTF8", keepalives=1, keepalives_idle=30, keepalives_interval=10, keepalives_count=3,
                 tcp_user_timeout=60_000,
             )  # fmt: skip
+        except psycopg.ProgrammingError:  # its message repeats parts of the URL, and one of them is the password
+            raise TargetRefused(
+                "target: INGEST_DATABASE_URL cannot be read as an address",
+                hint="write postgresql://USER:PASSWORD@HOST:PORT/DATABASE, with @ / % in a password as %40 %2F %25",
+            ) from None
         except psycopg.Error as error:
             raise translate(error, "target") from None
 
