@@ -17,7 +17,7 @@ from ingest_pipelines.errors import IngestError, LoadError, RejectsAboveLimit, U
 if TYPE_CHECKING:
     import psycopg
 
-    from ingest_pipelines.config import BoundImport
+    from ingest_pipelines.config import BoundImport, Project, Settings
     from ingest_pipelines.model import Item, ItemKind, LoadReport
     from ingest_pipelines.orchestration.site import Site
 
@@ -26,22 +26,27 @@ def plan(
     name: ImportName,
     item: Annotated[str, typer.Argument(metavar="[ITEM]", help="A known item; else the newest file.")] = "",
     file: Annotated[Path | None, typer.Option("--file", metavar="F", help="Plan the load of this local file.")] = None,
+    in_dagster: Annotated[
+        bool, typer.Option("--in-dagster", help="As a run that the Dagster UI shows; it commits nothing either.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """What a load would do: every count, the rejects, the DDL. It is the real load, rolled back at its end."""
     if item and file is not None:
         raise UsageError("ITEM and --file each name what to load", hint="give one of them")
+    if in_dagster and file is not None:
+        raise UsageError("Dagster knows no local files", hint=f"without --in-dagster: ingest plan {name} --file F")
     from ingest_pipelines.config import read_project, read_settings
-    from ingest_pipelines.orchestration.site import Site
 
     settings = read_settings()
     project = read_project(settings.home)
     bound = project.require(name)
-    site = Site(settings, project)
-    with site.target.session() as connection:
-        chosen = _choose(connection, site, bound, item, file)
     with screen.progress(name) as show:
-        report = _rehearse(site, bound, chosen, show)
+        report = (
+            _run(settings, project, name, item, show)
+            if in_dagster
+            else _here(settings, project, name, item, file, show)
+        )
     if json:
         screen.as_json(_report_json(report))
     else:
@@ -50,6 +55,28 @@ def plan(
         allowed = bound.spec.rejects.allows(report.counts.rejected, report.counts.read)
         problem: type[IngestError] = LoadError if allowed else RejectsAboveLimit
         raise problem(f"this load would not commit: {report.reason.splitlines()[0]}")
+
+
+def _here(
+    settings: Settings, project: Project, name: str, item: str, file: Path | None, show: screen.Show
+) -> LoadReport:
+    """The rehearsal in this process, known to nobody else."""
+    from ingest_pipelines.orchestration.site import Site
+
+    site, bound = Site(settings, project), project.require(name)
+    with site.target.session() as connection:
+        chosen = _choose(connection, site, bound, item, file)
+    return _rehearse(site, bound, chosen, show)
+
+
+def _run(settings: Settings, project: Project, name: str, item: str, show: screen.Show) -> LoadReport:
+    """The rehearsal as a Dagster run."""
+    from ingest_pipelines.cli.loading import launcher
+
+    with launcher(settings, project) as launch:
+        report = launch(name, item_key=item or None, dry_run=True, on_stage=show).report
+    assert report is not None
+    return report
 
 
 def _choose(connection: psycopg.Connection, site: Site, bound: BoundImport, key: str, file: Path | None) -> Item:

@@ -31,7 +31,7 @@ from ingest_pipelines.orchestration.deliveries import due_within, lateness
 from ingest_pipelines.orchestration.partitions import asset_key
 from ingest_pipelines.orchestration.sending import send
 from ingest_pipelines.orchestration.site import Site
-from ingest_pipelines.orchestration.work import IMPORT_TAG
+from ingest_pipelines.orchestration.work import IMPORT_TAG, is_dry_run
 
 MESSAGES_PER_TICK = 20
 """A mail takes a second, and a tick has sixty."""
@@ -200,7 +200,7 @@ def _dead_runs(instance: DagsterInstance, now: datetime) -> dict[str, RunRecord]
     failed = RunsFilter(statuses=[DagsterRunStatus.FAILURE], updated_after=now - LOOK_BACK)
     for record in instance.get_run_records(failed, limit=500):
         run = record.dagster_run
-        name = run.tags.get(IMPORT_TAG)
+        name = None if is_dry_run(run.tags) else run.tags.get(IMPORT_TAG)
         if name is not None and name not in newest and run.tags.get("dagster/will_retry") != "true":
             newest[name] = record
     return newest

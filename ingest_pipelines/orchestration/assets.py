@@ -7,6 +7,7 @@ the annotations of ops.)
 
 import functools
 import re
+from collections.abc import Iterator
 from typing import Any
 
 from dagster import (
@@ -22,6 +23,7 @@ from dagster import (
     OpDefinition,
     OpExecutionContext,
     Out,
+    Output,
     apply_freshness_policy,
     graph_asset,
     op,
@@ -36,56 +38,66 @@ from ingest_pipelines.orchestration.deliveries import due_within
 from ingest_pipelines.orchestration.failures import failures_told, search_told
 from ingest_pipelines.orchestration.lineage import description_of, source_key
 from ingest_pipelines.orchestration.partitions import asset_key, partitions_of
+from ingest_pipelines.orchestration.rehearsal import answered, rehearse
 from ingest_pipelines.orchestration.site import Site
-from ingest_pipelines.orchestration.work import CONNECTION_TAG, IMPORT_TAG, STATUS_TAG, Work, find_work
+from ingest_pipelines.orchestration.work import CONNECTION_TAG, IMPORT_TAG, STATUS_TAG, Work, find_work, is_dry_run
 
 INVALID = "invalid"
 """Kind and group of the placeholder of an import whose YAML has mistakes."""
 
 
-@op(ins={"source": In(Nothing)}, out=Out(io_manager_key="handles"), required_resource_keys={"site"})
-def land(context: OpExecutionContext) -> Landing:
+@op(
+    ins={"source": In(Nothing)},
+    out=Out(Landing, io_manager_key="handles", is_required=False),
+    required_resource_keys={"site"},
+)
+def land(context: OpExecutionContext) -> Iterator[Output[Landing]]:
     """The item's bytes on local disk, hashed, proven unchanged while they were read."""
-    work = _work(context)
-    work.site.watch("land")
-    item = work.item
-    with failures_told(work, context.log):
-        if item.kind == "cursor":
-            item = pipeline.next_chunk(item, work.bound, work.site.target, work.run)
-    with failures_told(work, context.log, item):
-        landing = pipeline.land(item, work.bound, work.workspace, work.site.clock())
-    context.add_output_metadata({"bytes": landing.bytes, "sha256": landing.content_sha256, "uri": work.item.uri})
-    context.log_event(AssetObservation(source_key(work.bound), metadata=_seen(work.item, landing)))
-    return landing
+    with answered(context):
+        work = _work(context)
+        work.site.watch("land")
+        item = work.item
+        with failures_told(work, context.log):
+            if item.kind == "cursor":
+                item = pipeline.next_chunk(item, work.bound, work.site.target, work.run)
+        with failures_told(work, context.log, item):
+            landing = pipeline.land(item, work.bound, work.workspace, work.site.clock())
+        context.log_event(AssetObservation(source_key(work.bound), metadata=_seen(work.item, landing)))
+        facts: dict[str, Any] = {"bytes": landing.bytes, "sha256": landing.content_sha256, "uri": work.item.uri}
+        yield Output(landing, metadata=facts)
 
 
-@op(out=Out(io_manager_key="handles"), required_resource_keys={"site"})
-def validate(context: OpExecutionContext, landing: Landing) -> Validated:
+@op(out=Out(Validated, io_manager_key="handles", is_required=False), required_resource_keys={"site"})
+def validate(context: OpExecutionContext, landing: Landing) -> Iterator[Output[Validated]]:
     """Every row judged. More rejects than the import allows fail the run here, before anything is merged."""
-    work = _work(context)
-    work.site.watch("validate")
-    with failures_told(work, context.log, landing):
-        validated = pipeline.validate(landing, work.bound, work.workspace, work.loads_here)
-    context.add_output_metadata(
-        {"read": validated.read, "accepted": validated.accepted_rows, "rejected": validated.rejected_rows}
-    )
-    with failures_told(work, context.log, validated):
-        try:
-            pipeline.check_rejects(validated, work.bound)
-        except RejectsAboveLimit:
-            _record_verdicts(context, work, validated)
-            raise
-    return validated
+    with answered(context):
+        work = _work(context)
+        work.site.watch("validate")
+        with failures_told(work, context.log, landing):
+            validated = pipeline.validate(landing, work.bound, work.workspace, work.loads_here)
+        with failures_told(work, context.log, validated):
+            _check_rejects(context, work, validated)
+        facts = {"read": validated.read, "accepted": validated.accepted_rows, "rejected": validated.rejected_rows}
+        yield Output(validated, metadata=facts)
 
 
 @functools.cache
 def merge_op(schema: str, table: str) -> OpDefinition:
     """The step whose output the target IO manager merges into the table; one at a time per table."""
 
-    @op(name=f"merge_{schema}_{table}", pool=f"target_{schema}_{table}", out=Out(io_manager_key="target"))
-    def merge(validated: Validated) -> Validated:
-        """The accepted rows, handed to the IO manager, which merges them in one transaction."""
-        return validated
+    @op(
+        name=f"merge_{schema}_{table}",
+        pool=f"target_{schema}_{table}",
+        out=Out(Validated, io_manager_key="target", is_required=False),
+        required_resource_keys={"site", "target"},
+    )
+    def merge(context: OpExecutionContext, validated: Validated) -> Iterator[Output[Validated]]:
+        """The accepted rows, handed to the IO manager, which merges them in one transaction; a plan's go nowhere."""
+        if not is_dry_run(context.run.tags):
+            yield Output(validated)
+            return
+        with answered(context):
+            rehearse(context, _work(context), validated)
 
     return merge
 
@@ -139,6 +151,17 @@ def _work(context: OpExecutionContext) -> Work:
     attempt = context.retry_number + 1
     with search_told(attempt, context.log):
         return find_work(site, str(context.op_handle), context.partition_key, context.run_id, attempt, context.run.tags)
+
+
+def _check_rejects(context: OpExecutionContext, work: Work, validated: Validated) -> None:
+    """Stops where more rows are rejected than the import allows; a plan goes on, to show what else there is."""
+    if work.run.dry_run:
+        return
+    try:
+        pipeline.check_rejects(validated, work.bound)
+    except RejectsAboveLimit:
+        _record_verdicts(context, work, validated)
+        raise
 
 
 def _record_verdicts(context: OpExecutionContext, work: Work, validated: Validated) -> None:

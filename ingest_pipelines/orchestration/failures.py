@@ -31,7 +31,7 @@ def failures_told(work: Work, log: Logger, reached: Item | Landing | Validated |
 
     Raises:
         RetryRequested: a retryable error, and tries are left.
-        Failure: any other IngestError; the load is in the ledger as `failed` or `refused`.
+        Failure: any other IngestError; the load is in the ledger as `failed` or `refused`, a plan is not.
     """
     try:
         yield
@@ -39,7 +39,7 @@ def failures_told(work: Work, log: Logger, reached: Item | Landing | Validated |
         _retry(error, work.run.attempt, log)
         if isinstance(error.reached, Item | Landing | Validated):
             reached = error.reached
-        report = _record(error, reached, work, log)
+        report = None if work.run.dry_run else _record(error, reached, work, log)
         raise Failure(_told(error, work), failure_metadata(error, report, work), allow_retries=False) from error
 
 

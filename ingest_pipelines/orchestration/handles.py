@@ -85,6 +85,13 @@ def forget_rows(validated: Validated) -> None:
             folder.rmdir()
 
 
+def forget_run(spool: Path, spill: Path, run_id: str) -> None:
+    """What the run landed and judged here is gone, however far it came; the handles stay."""
+    shutil.rmtree(spool / run_id, ignore_errors=True)
+    for folder in (spill / run_id).glob("*/"):  # handles lie beside the folders with rows
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def purge_runs(folders: tuple[Path, ...], now: datetime) -> int:
     """Folders of runs that nobody touched for KEEP are gone; how many."""
     old = list(_older(folders, now - KEEP))

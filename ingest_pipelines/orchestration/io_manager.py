@@ -55,6 +55,10 @@ class TargetIOManager(IOManager):
             }
         )
 
+    def forget(self, validated: Validated) -> None:
+        """The rows of a plan are gone, wherever they lay."""
+        forget_rows(validated)
+
     def _archive(self, context: OutputContext, work: Work, report: LoadReport) -> None:
         """The loaded file lies in the archive folder, if there is one; the load stands whether that works or not."""
         folder = work.bound.spec.source.archive

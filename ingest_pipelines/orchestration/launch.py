@@ -59,6 +59,7 @@ def run_import(
     file: Path | None = None,
     kind: ItemKind = "upload",
     forced: bool = False,
+    dry_run: bool = False,
     by: str = "",
     on_stage: Callable[[Stage], None] | None = None,
 ) -> Outcome:
@@ -67,6 +68,7 @@ def run_import(
     Args:
         file: a local file to load in place of one at the source.
         kind: what the file is: an `upload`, or the `replay` of corrected rejects.
+        dry_run: a plan: the item is known to the ledger and to Dagster afterwards, and nothing else is changed.
         by: who asks, as user@host.
         on_stage: told of each stage as it begins.
 
@@ -86,7 +88,7 @@ def run_import(
         job.get_subset(asset_selection={asset_key(bound)}),
         tags={
             "dagster/partition": key,
-            **run_tags(bound, by, forced=forced),
+            **run_tags(bound, by, forced=forced, dry_run=dry_run),
             **({ITEM_TAG: str(item.key)} if key != item.key else {}),
         },
         run_config=_QUIET,

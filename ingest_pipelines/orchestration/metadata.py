@@ -43,24 +43,38 @@ def in_one(reports: Sequence[LoadReport]) -> LoadReport:
 def report_metadata(report: LoadReport, bound: BoundImport) -> dict[str, MetadataValue]:
     """A load's outcome."""
     shown: dict[str, MetadataValue] = {"status": MetadataValue.text(report.status)}
-    if report.reason:
-        shown["reason"] = MetadataValue.text(report.reason)
-    shown |= {name: MetadataValue.int(rows) for name, rows in asdict(report.counts).items()}
-    shown |= {f"seconds/{stage}": MetadataValue.float(round(seconds, 3)) for stage, seconds in report.seconds.items()}
+    shown |= _findings(report)
     if report.load_id is not None:
         shown["load"] = MetadataValue.int(report.load_id)
     if report.cursor_to is not None:
         shown["cursor_to"] = MetadataValue.text(report.cursor_to)
+    if report.counts.rejected:
+        shown["next"] = MetadataValue.md(
+            f"`ingest rejects export {bound.name}` lists every rejected row with its reasons"
+        )
+    return shown
+
+
+def plan_metadata(report: LoadReport, bound: BoundImport) -> dict[str, MetadataValue]:
+    """What a load would do, without anything that reads as if it had been done."""
+    shown = _findings(report)
+    if report.status == "committed":
+        shown["next"] = MetadataValue.md(f"`ingest run {bound.name} --item {report.item_key}` applies it")
+    return shown
+
+
+def _findings(report: LoadReport) -> dict[str, MetadataValue]:
+    shown: dict[str, MetadataValue] = {}
+    if report.reason:
+        shown["reason"] = MetadataValue.text(report.reason)
+    shown |= {name: MetadataValue.int(rows) for name, rows in asdict(report.counts).items()}
+    shown |= {f"seconds/{stage}": MetadataValue.float(round(seconds, 3)) for stage, seconds in report.seconds.items()}
     if report.ddl:
         shown["ddl"] = MetadataValue.md("```sql\n" + ";\n".join(report.ddl) + "\n```")
     if report.warnings:
         shown["warnings"] = MetadataValue.md("\n".join(f"- {warning}" for warning in report.warnings))
     if report.samples:
         shown["rejects"] = _reject_table(report.samples)
-    if report.counts.rejected:
-        shown["next"] = MetadataValue.md(
-            f"`ingest rejects export {bound.name}` lists every rejected row with its reasons"
-        )
     return shown
 
 

@@ -11,7 +11,7 @@ from dagster._utils.schedules import schedule_execution_time_iterator
 
 from ingest_pipelines.config.schedule import Schedule
 from ingest_pipelines.orchestration.plans import crons_of, outside
-from ingest_pipelines.orchestration.work import IMPORT_TAG
+from ingest_pipelines.orchestration.work import IMPORT_TAG, is_dry_run
 
 AHEAD = timedelta(days=3 * 366)
 """How far a next tick is looked for: 29 February and back."""
@@ -38,6 +38,6 @@ def next_tick(schedule: Schedule, now: datetime) -> datetime | None:
 
 
 def running_imports(instance: DagsterInstance) -> set[str]:
-    """Names of the imports that a run is working on."""
+    """Names of the imports that a run is working on; a plan is no work."""
     runs = instance.get_runs(RunsFilter(statuses=_UNDER_WAY))
-    return {run.tags[IMPORT_TAG] for run in runs if IMPORT_TAG in run.tags}
+    return {run.tags[IMPORT_TAG] for run in runs if IMPORT_TAG in run.tags and not is_dry_run(run.tags)}

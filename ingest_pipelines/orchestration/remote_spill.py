@@ -137,6 +137,12 @@ class RemoteTargetIOManager(TargetIOManager):
             self._remote.keep(context.run_id, _REPORT, report)
             self._remote.forget_rows(obj)
 
+    def forget(self, validated: Validated) -> None:
+        """The rows of a plan are gone, here and in the bucket."""
+        super().forget(validated)
+        with _told():
+            self._remote.forget_rows(validated)
+
     def load_input(self, context: InputContext) -> Any:
         """What the load did."""
         upstream = context.upstream_output

@@ -26,7 +26,7 @@ from ingest_pipelines.orchestration.partitions import add_partitions, asset_key
 from ingest_pipelines.orchestration.plans import crons_of, outside
 from ingest_pipelines.orchestration.sensors import has_run, starts_running, why_stopped
 from ingest_pipelines.orchestration.site import Site
-from ingest_pipelines.orchestration.work import IMPORT_TAG, run_tags
+from ingest_pipelines.orchestration.work import IMPORT_TAG, is_dry_run, run_tags
 
 _GOING_ON = [
     DagsterRunStatus.QUEUED,
@@ -104,8 +104,8 @@ def requests(
 
 def _overlap(bound: BoundImport, instance: DagsterInstance) -> str:
     """Why the tick is skipped: the import's last run is not over. Empty where it is."""
-    going_on = instance.get_run_records(RunsFilter(tags={IMPORT_TAG: bound.name}, statuses=_GOING_ON), limit=1)
-    if not going_on:
+    going_on = instance.get_runs(RunsFilter(tags={IMPORT_TAG: bound.name}, statuses=_GOING_ON))
+    run = next((run for run in going_on if not is_dry_run(run.tags)), None)
+    if run is None:
         return ""
-    run = going_on[0].dagster_run
     return f"run {run.run_id[:8]} of this import is still {run.status.value.lower()}; the next tick looks again"

@@ -31,7 +31,7 @@ from ingest_pipelines.orchestration.arrivals import Listings, look, period_of
 from ingest_pipelines.orchestration.handles import purge_runs
 from ingest_pipelines.orchestration.partitions import asset_key, partitions_name
 from ingest_pipelines.orchestration.site import Site
-from ingest_pipelines.orchestration.work import IMPORT_TAG, run_tags
+from ingest_pipelines.orchestration.work import IMPORT_TAG, is_dry_run, run_tags
 
 RUNS_PER_TICK = 50
 """Launching takes a tenth of a second each, and a tick has sixty seconds."""
@@ -145,9 +145,9 @@ def why_stopped(site: Site, bound: BoundImport) -> str:
 
 
 def has_run(item: Item, instance: DagsterInstance) -> bool:
-    """Whether a run for the item was requested before, by whatever sensor or schedule."""
+    """Whether a run for the item was requested before, by whatever sensor or schedule; a plan does not count."""
     tags = {"dagster/partition": str(item.key), IMPORT_TAG: item.import_name}
-    return bool(instance.get_run_records(RunsFilter(tags=tags), limit=1))
+    return any(not is_dry_run(run.tags) for run in instance.get_runs(RunsFilter(tags=tags)))
 
 
 def _is_lost(item: Item, site: Site, instance: DagsterInstance) -> bool:

@@ -24,6 +24,12 @@ STATUS_TAG = "ingest/status"
 """Tags of a run. A re-run from the UI has none of them: everything a load depends on is in the ledger. Only an item
 that cannot be a partition, such as a replay of a window import, is named by ITEM_TAG."""
 
+DRY_RUN_TAG = "ingest/dry_run"
+"""A run with it plans: it does all that a load does, and takes it back."""
+
+PLAN_TAG = "ingest/plan"
+"""What a plan found, in two words, for the list of runs."""
+
 
 @dataclass(frozen=True)
 class Work:
@@ -62,11 +68,18 @@ def find_work(site: Site, step_key: str, item_key: str, run_id: str, attempt: in
             f"import {bound.name}: the ledger knows no item {item_key}; was its partition added by hand?",
             hint=f"let the sensor find the file, or run: ingest run {bound.name} --file F",
         )
-    run = Run(run_id, attempt, by=tags.get(BY_TAG, "dagster"), forced=tags.get(FORCED_TAG) == "true")
+    run = Run(
+        run_id, attempt, by=tags.get(BY_TAG, "dagster"), forced=tags.get(FORCED_TAG) == "true", dry_run=is_dry_run(tags)
+    )
     return Work(site, bound, item, run)
 
 
-def run_tags(bound: BoundImport, by: str, *, forced: bool = False) -> dict[str, str]:
+def run_tags(bound: BoundImport, by: str, *, forced: bool = False, dry_run: bool = False) -> dict[str, str]:
     """Tags for a run of the import."""
     tags = {IMPORT_TAG: bound.name, CONNECTION_TAG: bound.connection_name, BY_TAG: by}
-    return {**tags, FORCED_TAG: "true"} if forced else tags
+    return tags | ({FORCED_TAG: "true"} if forced else {}) | ({DRY_RUN_TAG: "true"} if dry_run else {})
+
+
+def is_dry_run(tags: Mapping[str, str]) -> bool:
+    """Whether a run with these tags plans. Whatever a person writes beside the tag, but `false`, means that."""
+    return tags.get(DRY_RUN_TAG, "false").strip().lower() != "false"

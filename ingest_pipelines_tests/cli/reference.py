@@ -40,7 +40,7 @@ EXAMPLES = {
     "schema": ["ingest schema --output .schema"],
     "browse": ["ingest browse vendor_sftp", "ingest browse vendor_sftp loyalty/Points_1767225600.csv --columns"],
     "new": ["ingest new loyalty", "ingest new loyalty --connection vendor_sftp --path loyalty/Points.csv --yes"],
-    "plan": ["ingest plan loyalty", "ingest plan loyalty --file fixed.csv"],
+    "plan": ["ingest plan loyalty", "ingest plan loyalty --file fixed.csv", "ingest plan loyalty --in-dagster"],
     "run": ["ingest run loyalty", "ingest run loyalty --file Points.csv", "ingest run loyalty --item ITEM --force"],
     "report": ["ingest report loyalty --last 3", "ingest report loyalty --json | jq '.[0].rejected'"],
     "events": ["ingest events loyalty", "ingest events --follow --json"],

@@ -130,6 +130,17 @@ def test_a_plan_changes_nothing_at_all(project: Terminal, rows: psycopg.Connecti
         new.unlink()
 
 
+def test_a_plan_in_dagster_is_a_run_that_loads_nothing(project: Terminal, rows: psycopg.Connection) -> None:
+    loads = rows.execute("SELECT count(*) FROM ingest.loads").fetchone()
+    answer = project.ingest("plan", "loyalty", "--in-dagster", "--json")
+    assert answer.code == 0, answer.err
+    assert (answer.json["dry_run"], answer.json["status"], answer.json["error"]) == (True, "committed", "")
+    assert answer.json["read"] == answer.json["unchanged"] + answer.json["rejected"]
+    assert rows.execute("SELECT count(*) FROM ingest.loads").fetchone() == loads
+    told = project.ingest("plan", "loyalty", "--in-dagster", "--file", "Loyalty.csv")
+    assert (told.code, "ingest plan loyalty --file F" in told.err) == (2, True)
+
+
 def test_a_paused_import_is_paused_everywhere_until_it_is_resumed(project: Terminal, rows: psycopg.Connection) -> None:
     def state() -> str:
         return str(project.ingest("status", "--json").json[0]["status"])

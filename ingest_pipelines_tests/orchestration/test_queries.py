@@ -72,6 +72,17 @@ def source(shop: Shop, postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> It
         yield source
 
 
+def test_a_dry_run_of_a_drain_reads_one_chunk_and_moves_no_cursor(
+    shop: Shop, source: Source, instance: DagsterInstance
+) -> None:
+    source.read_by(BY_NUMBER)
+    outcome = run_import(shop.site(), instance, "points", dry_run=True)
+    assert outcome.report is not None
+    assert (outcome.report.counts.read, outcome.report.counts.inserted, outcome.report.cursor_to) == (10, 10, "10")
+    assert shop.rows("SELECT (SELECT count(*) FROM ingest.loads), (SELECT count(*) FROM ingest.cursors)") == [(0, 0)]
+    assert instance.get_latest_materialization_event(asset_key(shop.bound())) is None
+
+
 def test_a_drain_is_one_run_with_a_load_per_chunk_told_as_one(
     shop: Shop, source: Source, instance: DagsterInstance
 ) -> None:

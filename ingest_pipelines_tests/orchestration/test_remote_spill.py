@@ -90,6 +90,17 @@ def test_rows_of_a_decided_load_leave_the_bucket_once_or_twice_told(
     assert {Path(each["Key"]).name for each in found if each["Size"]} == {"land.handle", "validate.handle"}
 
 
+def test_the_rows_of_a_plan_leave_the_bucket_too(
+    shop: Shop, instance: DagsterInstance, uri: str, s3_bucket: Bucket
+) -> None:
+    shop.deliver("Points_1.csv", GOOD)
+    item = shop.arrive(instance)
+    assert shop.run(instance, item, defs=shop.definitions(remote_spill=uri), **{"ingest/dry_run": "true"}).success
+    found = s3_bucket.server.client().list_objects_v2(Bucket=s3_bucket.name)["Contents"]
+    assert {Path(each["Key"]).suffix for each in found if each["Size"]} == {".handle"}
+    assert shop.rows("SELECT count(*) FROM ingest.loads") == [(0,)]
+
+
 def test_a_failed_run_goes_on_from_its_failed_step_on_another_machine(
     shop: Shop, kept_instance: DagsterInstance, tmp_path: Path, uri: str
 ) -> None:
