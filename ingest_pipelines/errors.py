@@ -22,6 +22,7 @@ line. A message names import, item, line and field. It never carries a row's val
     │   ├── RejectsAboveLimit       more rejects than the import allows                        exit 4
     │   ├── CursorStuck             a chunk whose cursor did not grow, or went backwards
     │   ├── TargetRefused           the target cannot take the rows: full disk, permission, a user's constraint
+    │   │   └── TargetDenied        the target does not let us in: address, login, database    exit 3
     │   └── CountsDisagree          read is not the sum of the outcomes: a bug, rolled back
     └── InternalError               a promise this code made to itself is broken: a bug        exit 1
 """
@@ -144,6 +145,12 @@ class CursorStuck(LoadError):
 
 class TargetRefused(LoadError):
     """The target answers, and cannot take the rows. Nothing was committed."""
+
+
+class TargetDenied(TargetRefused):
+    """The target answers, and does not let us in. Nothing was committed."""
+
+    exit_code = 3
 
 
 class CountsDisagree(LoadError):

@@ -17,11 +17,19 @@ from datetime import datetime
 from time import perf_counter, sleep
 
 import psycopg
+from psycopg import sql
 from psycopg.types.json import Jsonb
 
 from ingest_pipelines import ledger
 from ingest_pipelines.config import BoundImport
-from ingest_pipelines.errors import CountsDisagree, InternalError, LoadError, TargetBusy, TargetUnavailable
+from ingest_pipelines.errors import (
+    CountsDisagree,
+    InternalError,
+    LoadError,
+    TargetBusy,
+    TargetRefused,
+    TargetUnavailable,
+)
 from ingest_pipelines.merge import events
 from ingest_pipelines.merge.catalog import read_shape, rows_written
 from ingest_pipelines.merge.copy import copy_accepted, copy_rejects
@@ -177,7 +185,8 @@ def _skip(connection: psycopg.Connection, work: Work, reason: str) -> LoadReport
     if load is not None:
         ledger.close_load(connection, load, ledger.Outcome("skipped", counts, work.now, error=reason))
         ledger.set_item_status(connection, item, "skipped")
-    return LoadReport(work.bound.name, item.key, load, "skipped", counts, reason=reason, dry_run=work.run.dry_run)
+    number = None if work.run.dry_run else load
+    return LoadReport(work.bound.name, item.key, number, "skipped", counts, reason=reason, dry_run=work.run.dry_run)
 
 
 def _stage(connection: psycopg.Connection, work: Work, fault: Fault) -> None:
@@ -232,6 +241,19 @@ def _match(connection: psycopg.Connection, work: Work, shape: TableShape) -> Non
 def _merge(connection: psycopg.Connection, work: Work, merge: Merge, shape: TableShape) -> None:
     if work.bound.spec.mode == "update_only":
         work.unmatched = _unmatched(connection, work, merge)
+    due = _count(connection, merge.count_to_write()) if shape.guarded else 0
+    _write(connection, work, merge, shape)
+    if work.inserted + work.updated < due:
+        raise TargetRefused(
+            f"{work.where}: a trigger of {work.bound.database.table} left out {due - work.inserted - work.updated} of "
+            f"{due} rows",
+            hint="nothing was committed; a trigger that refuses a row has to raise an error, or the rule belongs into "
+            "the import, where what breaks it becomes a reject",
+        )
+
+
+def _write(connection: psycopg.Connection, work: Work, merge: Merge, shape: TableShape) -> None:
+    """Changed profiles over, new ones in, and both counted."""
     assert shape.oid is not None
     if not work.keeps_written:
         before = rows_written(connection, shape.oid)
@@ -249,22 +271,27 @@ def _merge(connection: psycopg.Connection, work: Work, merge: Merge, shape: Tabl
         written = connection.execute(merge.keep_written(returns_old=True)).rowcount
     else:
         written = connection.execute(merge.keep_written(returns_old=False)).rowcount
-        if connection.execute(merge.statement()).rowcount != written:
+        planned, written = written, connection.execute(merge.statement()).rowcount
+        if written != planned and not shape.guarded:
             raise TargetBusy(
                 f"{work.where}: another application wrote to {work.bound.database.table} during the merge",
                 hint="nothing was committed; it is tried again",
             )
         connection.execute(merge.number_created())
-    created = connection.execute("SELECT count(*) FROM ingest_written WHERE created").fetchone()
-    assert created is not None
-    work.inserted, work.updated = int(created[0]), written - int(created[0])
+    work.inserted = _count(connection, sql.SQL("SELECT count(*) FROM ingest_written WHERE created"))
+    work.updated = written - work.inserted
 
 
 def _unmatched(connection: psycopg.Connection, work: Work, merge: Merge) -> int:
-    found = connection.execute(merge.count_unmatched()).fetchone()
-    assert found is not None
-    if found[0]:
+    rows = _count(connection, merge.count_unmatched())
+    if rows:
         connection.execute(merge.list_unmatched(), (work.load, key_label(work.stage), UNMATCHED_LISTED))
+    return rows
+
+
+def _count(connection: psycopg.Connection, query: sql.SQL | sql.Composed) -> int:
+    found = connection.execute(query).fetchone()
+    assert found is not None
     return int(found[0])
 
 
@@ -274,9 +301,7 @@ def _consent(connection: psycopg.Connection, work: Work, merge: Merge) -> None:
     connection.execute(CREATE_CONSENTS)
     for subscription in work.bound.spec.subscriptions:
         connection.execute(Consent(merge, subscription).upsert(), {"now": work.now})
-    found = connection.execute(COUNT_CONSENTED).fetchone()
-    assert found is not None
-    work.consented = int(found[0])
+    work.consented = _count(connection, COUNT_CONSENTED)
 
 
 def _tell(connection: psycopg.Connection, work: Work, merge: Merge) -> None:

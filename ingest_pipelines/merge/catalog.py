@@ -19,7 +19,9 @@ def read_shape(connection: psycopg.Connection, schema: str, table: str) -> Table
     found = connection.execute(
         """
         SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = %(schema)s),
-               c.oid, c.rows, c.columns, i.single, i.leading, r.names
+               c.oid, c.rows, c.columns, i.single, i.leading, r.names,
+               EXISTS (SELECT FROM pg_trigger g WHERE g.tgrelid = wanted.oid AND NOT g.tgisinternal
+                       AND g.tgenabled <> 'D' AND g.tgtype & 3 = 3 AND g.tgtype & 20 <> 0)  -- BEFORE ROW
         FROM (SELECT to_regclass(format('%%I.%%I', %(schema)s::text, %(table)s::text)) AS oid) wanted
         LEFT JOIN LATERAL (
             SELECT k.oid::bigint AS oid, jsonb_object_agg(a.attname, format_type(a.atttypid, a.atttypmod)) AS columns,
@@ -41,11 +43,11 @@ def read_shape(connection: psycopg.Connection, schema: str, table: str) -> Table
         {"schema": schema, "table": table},
     ).fetchone()
     assert found is not None
-    schema_exists, oid, rows, columns, single, leading, names = found
+    schema_exists, oid, rows, columns, single, leading, names, guarded = found
     return TableShape(
         schema_exists=bool(schema_exists), oid=None if oid is None else int(oid), columns=columns or {},
         unique=frozenset(single or ()), indexed=frozenset(leading or ()), rows=float(rows or 0),
-        relations=frozenset(names or ()),
+        relations=frozenset(names or ()), guarded=bool(guarded),
     )  # fmt: skip
 
 

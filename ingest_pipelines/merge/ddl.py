@@ -38,6 +38,7 @@ class TableShape:
         unique: columns that alone are unique, by a valid, whole index.
         indexed: columns that such an index, unique or not, starts with.
         rows: how many there are, about.
+        guarded: triggers of its owner look at each row before it is written, and may leave it out.
         relations: names of tables, sequences and indexes in its schema that start with the table's name.
     """
 
@@ -47,6 +48,7 @@ class TableShape:
     unique: frozenset[str] = frozenset()
     indexed: frozenset[str] = frozenset()
     rows: float = 0.0
+    guarded: bool = False
     relations: frozenset[str] = frozenset()
 
 

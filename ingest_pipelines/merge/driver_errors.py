@@ -12,7 +12,14 @@ import re
 
 from psycopg import Error, OperationalError, errors
 
-from ingest_pipelines.errors import IngestError, InternalError, TargetBusy, TargetRefused, TargetUnavailable
+from ingest_pipelines.errors import (
+    IngestError,
+    InternalError,
+    TargetBusy,
+    TargetDenied,
+    TargetRefused,
+    TargetUnavailable,
+)
 
 _SPEAKS_OF_NAMES = ("23", "25", "28", "3D", "3F", "40", "42", "53", "55", "57")
 _REFUSES_LOGIN = (
@@ -82,7 +89,7 @@ def _unavailable(error: Error, where: str) -> IngestError:
 
 
 def _login_refused(error: Error, where: str) -> IngestError:
-    return TargetRefused(
+    return TargetDenied(
         f"{where}: the target refuses the login: {_said(error)}", hint="check INGEST_DATABASE_URL and the role it names"
     )
 

@@ -50,16 +50,26 @@ class Merge(Changes):
         head = sql.SQL("CREATE TEMPORARY TABLE ingest_written ON COMMIT DROP AS ")
         if returns_old:
             return head + sql.SQL("WITH merged AS ({}) SELECT * FROM merged").format(self._returning_changes())
-        new = sql.SQL("t.{} IS NULL").format(sql.Identifier(self.stage.bound.database.key))
-        conditions: list[sql.Composable] = [new] if self.adds else []
-        if self.updates:
-            conditions.append(sql.SQL("NOT {} AND {}").format(new, self.differs))
-        return head + sql.SQL(
-            "SELECT {} AS created, t.{} AS profile_id, {} AS key, {} "
-            "FROM ingest_stage AS s LEFT JOIN {} ON {} WHERE {}"
-        ).format(
+        new = self._is_new
+        return head + sql.SQL("SELECT {} AS created, t.{} AS profile_id, {} AS key, {} {}").format(
             new, sql.Identifier(PROFILE_ID), self.stage.key,
-            self.mask_columns(new, lambda column: sql.Identifier("t", column.into), self.after),
+            self.mask_columns(new, lambda column: sql.Identifier("t", column.into), self.after), self._to_write(),
+        )  # fmt: skip
+
+    def count_to_write(self) -> sql.Composed:
+        """How many profiles the MERGE is about to write."""
+        return sql.SQL("SELECT count(*) {}").format(self._to_write())
+
+    @property
+    def _is_new(self) -> sql.Composed:
+        return sql.SQL("t.{} IS NULL").format(sql.Identifier(self.stage.bound.database.key))
+
+    def _to_write(self) -> sql.Composed:
+        """FROM and WHERE: the rows that the MERGE is about to write, beside their profiles."""
+        conditions: list[sql.Composable] = [self._is_new] if self.adds else []
+        if self.updates:
+            conditions.append(sql.SQL("NOT {} AND {}").format(self._is_new, self.differs))
+        return sql.SQL("FROM ingest_stage AS s LEFT JOIN {} ON {} WHERE {}").format(
             self.target, self.on_key,
             sql.SQL(" OR ").join(sql.SQL("({})").format(each) for each in conditions or [sql.SQL("false")]),
         )  # fmt: skip

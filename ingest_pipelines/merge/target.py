@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import psycopg
 
-from ingest_pipelines.errors import TargetRefused
+from ingest_pipelines.errors import TargetDenied
 from ingest_pipelines.merge.driver_errors import translate
 
 APPLICATION = "ingest_pipelines"
@@ -36,7 +36,7 @@ class Target:
 
         Raises:
             TargetUnavailable: no answer.
-            TargetRefused: wrong address, login or database.
+            TargetDenied: wrong address, login or database.
         """
         try:
             return psycopg.connect(
@@ -45,7 +45,7 @@ class Target:
                 tcp_user_timeout=60_000,
             )  # fmt: skip
         except psycopg.ProgrammingError:  # its message repeats parts of the URL, and one of them is the password
-            raise TargetRefused(
+            raise TargetDenied(
                 "target: INGEST_DATABASE_URL cannot be read as an address",
                 hint="write postgresql://USER:PASSWORD@HOST:PORT/DATABASE, with @ / % in a password as %40 %2F %25",
             ) from None

@@ -23,7 +23,7 @@ from dagster import (
 from ingest_pipelines import ledger
 from ingest_pipelines.config import BoundImport
 from ingest_pipelines.config.notify import AlertKind
-from ingest_pipelines.errors import IngestError, Unavailable
+from ingest_pipelines.errors import IngestError, TargetDenied, Unavailable
 from ingest_pipelines.ledger import ImportState, ImportSummary
 from ingest_pipelines.orchestration.alerts import TARGET, AlertBook, Condition, Message, Route, routes_of
 from ingest_pipelines.orchestration.checks import VOLUME, findings
@@ -98,7 +98,7 @@ def tell(
         with site.target.session() as connection:
             conditions = list(_conditions(connection, site, instance, book, now))
         unsure: set[tuple[str, AlertKind]] = set()
-    except (Unavailable, psycopg.OperationalError) as error:
+    except (Unavailable, TargetDenied, psycopg.OperationalError) as error:
         words = error.message if isinstance(error, IngestError) else "the target Postgres does not answer"
         conditions = [Condition(TARGET, "failed", words, next_step="ingest status")]
         unsure = {(name, kind) for name in site.project.imports for kind in get_args(AlertKind)}

@@ -9,6 +9,7 @@ import pytest
 
 from ingest_pipelines.errors import (
     ConfigError,
+    CountsDisagree,
     LoadError,
     RejectsAboveLimit,
     ShrunkItem,
@@ -239,6 +240,51 @@ def test_the_driver_never_shows_a_value(target: Target, query: Rows, tmp_path: P
         apply(delivery(tmp_path, bound, [("a", "SECRET", 101)], of=item(2)), bound, target, person(2), NOW)
     assert "SECRET" not in str(refusal.value)
     assert refusal.value.__suppress_context__
+    assert query(PROFILES) == [("a", "Gold", 1)]
+
+
+def test_a_load_whose_counts_do_not_add_up_is_rolled_back(target: Target, query: Rows, tmp_path: Path) -> None:
+    bound = bound_import()
+    validated = replace(delivery(tmp_path, bound, [("a", "Gold", 1)]), read=2)
+    with pytest.raises(CountsDisagree, match="do not add up"):
+        apply(validated, bound, target, SENSOR, NOW)
+    assert query("SELECT to_regclass('crm.customers'), (SELECT count(*) FROM ingest.loads)") == [(None, 0)]
+
+
+@pytest.mark.parametrize("events", [True, False])
+def test_rows_that_a_trigger_leaves_out_are_not_counted_as_anything(
+    target: Target, query: Rows, tmp_path: Path, events: bool
+) -> None:
+    bound = bound_import(events=events)
+    apply(delivery(tmp_path, bound, [("a", "Gold", 1), ("b", "Gold", 1)]), bound, target, SENSOR, NOW)
+    query(
+        "CREATE FUNCTION crm.few() RETURNS trigger LANGUAGE plpgsql AS"
+        " $$ BEGIN NEW.tier := upper(NEW.tier); IF NEW.points < 9 THEN RETURN NEW; END IF; RETURN NULL; END $$;"
+        "CREATE TRIGGER few BEFORE INSERT OR UPDATE ON crm.customers FOR EACH ROW EXECUTE FUNCTION crm.few()"
+    )
+    left_out = [("a", "Gold", 2), ("b", "Gold", 9), ("c", "Gold", 2), ("d", "Gold", 10)]
+    with pytest.raises(TargetRefused, match=r"a trigger of crm.customers left out 2 of 4 rows") as refusal:
+        apply(delivery(tmp_path, bound, left_out, of=item(2)), bound, target, person(2), NOW)
+    assert not refusal.value.retryable
+    assert query(PROFILES) == [("a", "Gold", 1), ("b", "Gold", 1)]
+    taken = delivery(tmp_path, bound, [("a", "Gold", 2), ("c", "Gold", 2)], of=item(3))
+    assert apply(taken, bound, target, person(3), NOW).counts == Counts(read=2, inserted=1, updated=1)
+    assert query(PROFILES) == [("a", "GOLD", 2), ("b", "Gold", 1), ("c", "GOLD", 2)]
+
+
+def test_a_trigger_that_writes_to_the_table_itself_spoils_the_counts_and_stops_the_load(
+    target: Target, query: Rows, tmp_path: Path
+) -> None:
+    bound = bound_import(events=False)
+    apply(delivery(tmp_path, bound, [("a", "Gold", 1)]), bound, target, SENSOR, NOW)
+    query(
+        "CREATE FUNCTION crm.twin() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+        " INSERT INTO crm.customers (customer_id) VALUES (NEW.customer_id || '-twin'); RETURN NULL; END $$;"
+        "CREATE TRIGGER twin AFTER INSERT ON crm.customers FOR EACH ROW WHEN (pg_trigger_depth() = 0)"
+        " EXECUTE FUNCTION crm.twin()"
+    )
+    with pytest.raises(CountsDisagree, match="1 rows were merged, and Postgres counted 2 inserts"):
+        apply(delivery(tmp_path, bound, [("b", "Gold", 1)], of=item(2)), bound, target, person(2), NOW)
     assert query(PROFILES) == [("a", "Gold", 1)]
 
 

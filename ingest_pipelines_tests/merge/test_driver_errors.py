@@ -15,7 +15,14 @@ from psycopg import sql
 
 from ingest_pipelines import embedded
 from ingest_pipelines.config import BoundImport
-from ingest_pipelines.errors import IngestError, InternalError, TargetBusy, TargetRefused, TargetUnavailable
+from ingest_pipelines.errors import (
+    IngestError,
+    InternalError,
+    TargetBusy,
+    TargetDenied,
+    TargetRefused,
+    TargetUnavailable,
+)
 from ingest_pipelines.merge import Target, apply, record_failure
 from ingest_pipelines.merge.apply import no_fault
 from ingest_pipelines.merge.driver_errors import translate
@@ -114,7 +121,7 @@ def test_a_table_that_takes_no_such_row_is_named_and_the_row_is_not(
         apply(validated, bound, Target(url), SENSOR, NOW)
     error = refusal.value
     record_failure(error, validated, validated.landing.item, bound, Target(url), SENSOR, NOW)
-    assert type(error) is TargetRefused
+    assert type(error) in {TargetRefused, TargetDenied}
     assert not error.retryable
     assert str(error).startswith(f"import {table}, item {table}-1: ")
     assert said.replace("{t}", table) in str(error)
@@ -230,12 +237,12 @@ def test_a_deadlock_is_tried_again(url: str) -> None:
 @pytest.mark.parametrize(
     ("changes", "kind", "said"),
     [
-        ({"password": "wrong-one"}, TargetRefused, "password authentication failed"),
-        ({"user": "nobody_here"}, TargetRefused, "authentication failed"),
-        ({"database": "nowhere"}, TargetRefused, 'database "nowhere" does not exist'),
+        ({"password": "wrong-one"}, TargetDenied, "password authentication failed"),
+        ({"user": "nobody_here"}, TargetDenied, "authentication failed"),
+        ({"database": "nowhere"}, TargetDenied, 'database "nowhere" does not exist'),
         ({"port": "1"}, TargetUnavailable, "Connection refused"),
         ({"port": "1,1"}, TargetUnavailable, "Connection refused"),
-        ({"password": "100%zz"}, TargetRefused, "cannot be read as an address"),
+        ({"password": "100%zz"}, TargetDenied, "cannot be read as an address"),
     ],
 )
 def test_a_connection_that_fails_says_whether_to_try_again_and_no_secret(
@@ -259,8 +266,8 @@ def test_a_connection_that_fails_says_whether_to_try_again_and_no_secret(
     ("change", "kind", "said"),
     [
         ("ALTER ROLE {r} CONNECTION LIMIT 0", TargetUnavailable, "too many connections for role"),
-        ("ALTER ROLE {r} NOLOGIN", TargetRefused, "is not permitted to log in"),
-        ("REVOKE CONNECT ON DATABASE {d} FROM PUBLIC", TargetRefused, "permission denied for database"),
+        ("ALTER ROLE {r} NOLOGIN", TargetDenied, "is not permitted to log in"),
+        ("REVOKE CONNECT ON DATABASE {d} FROM PUBLIC", TargetDenied, "permission denied for database"),
     ],
 )
 def test_a_role_that_may_not_connect_is_told_so(

@@ -185,12 +185,13 @@ def test_one_address_can_be_told_about_every_import(mailbox: Mailbox, monkeypatc
     assert sorted(str(letter["To"]) for letter in mailbox.server.letters) == ["crm@example.com", "ops@example.com"]
 
 
-def test_a_target_that_does_not_answer_is_told_once_and_hides_nothing(mailbox: Mailbox) -> None:
+def test_a_target_that_does_not_answer_or_says_no_is_told_once_and_hides_nothing(mailbox: Mailbox) -> None:
     mailbox.load(ONE_BAD)
     mailbox.tick()
     assert mailbox.subjects() == ["failed: points"]
     url, mailbox.shop.database_url = mailbox.shop.database_url, "postgresql://nobody@127.0.0.1:1/none"
     mailbox.tick()
+    mailbox.shop.database_url = f"{url}_renamed"  # now it answers, and says no
     mailbox.tick()
     assert mailbox.subjects() == ["failed: the target"]
     mailbox.shop.database_url = url
