@@ -243,6 +243,13 @@ IMPORT_CASES = [
     ("rejects: {max_rows: 10}", "match: email_profile", [
         "9: match: no column is mapped to a field of type email; map one, or name it in match.column",
     ]),
+    ("rejects: {max_rows: 10}", "match: {by: profile_id}", [
+        "9: match: profile_id finds existing profiles only; it needs mode: update_only",
+        "9: match: profile_id needs the source column: {by: profile_id, column: ProfileId}",
+    ]),
+    ("rejects: {max_rows: 10}", "match: {by: push}\nmode: update_only", [
+        "9: match: by push needs the source column with the contact: {by: push, column: ...}",
+    ]),
     ("rejects: {max_rows: 10}", "schedule: {every: 7m}", [
         "9: schedule: every must divide an hour or a day evenly: 5m, 15m, 1h, 6h, 12h, 24h ...",
     ]),
