@@ -9,9 +9,9 @@ CORE = [
     f"dagster=={DAGSTER}",  # assets, partitions, sensors, schedules, runs
     f"dagster-webserver=={DAGSTER}",  # the UI that `ingest up` starts
     f"dagster-postgres=={DAGSTER_LIBRARIES}",  # run, event and schedule storage
-    f"dagster-aws=={DAGSTER_LIBRARIES}",  # S3Resource behind the `s3` source
-    f"dagster-snowflake=={DAGSTER_LIBRARIES}",  # SnowflakeResource behind the `snowflake` source
-    f"dagster-gcp=={DAGSTER_LIBRARIES}",  # GCSResource behind the `gcs` source
+    f"dagster-aws=={DAGSTER_LIBRARIES}",  # S3Resource: the client of `s3` connections in runs
+    f"dagster-snowflake=={DAGSTER_LIBRARIES}",  # SnowflakeResource: the same for `snowflake`
+    f"dagster-gcp=={DAGSTER_LIBRARIES}",  # GCSResource: the same for `gcs`
     "sqlalchemy>=2.0,<2.1",  # ledger tables, source metadata; 2.1 breaks dagster-postgres
     "polars>=1.30",  # columnar casts, masks and sorts
     "pandera[polars]>=0.26",  # the declaration of every import's rules

@@ -112,6 +112,8 @@ class Landing:
         cursor_to: largest cursor value read, as text (cursor items only); None: no row, or none before now.
         cursor_commit: what the ledger's cursor becomes with this chunk; never before what it was.
         rows: known for queries; for files the reader counts.
+        replaced: the item that was to be landed, where another file, `item`, has its name by now.
+        settled_by: the load that settled `item` before; nothing was landed, and there is nothing to load.
     """
 
     item: Item
@@ -124,6 +126,8 @@ class Landing:
     cursor_to: str | None = None
     rows: int | None = None
     cursor_commit: str | None = None
+    replaced: Item | None = None
+    settled_by: int | None = None
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ from ingest_pipelines.merge.early import EarlyStage
 from ingest_pipelines.model import Item, Landing, LoadReport, Run, Validated
 from ingest_pipelines.rules import compile_rules, judge
 from ingest_pipelines.sources import open_item, open_query
+from ingest_pipelines.sources.base import Client
 from ingest_pipelines.sources.request import cursor_after, cursor_start, request_of
 
 LARGE = 16 << 20
@@ -46,24 +47,27 @@ class Workspace:
     spill: Path
 
 
-def land(item: Item, bound: BoundImport, workspace: Workspace, now: datetime | None = None) -> Landing:
+def land(
+    item: Item, bound: BoundImport, workspace: Workspace, now: datetime | None = None, *, client: Client | None = None
+) -> Landing:
     """The item's bytes on local disk, hashed, proven unchanged while they were read; a query's rows likewise.
 
     Args:
         now: what a cursor must not overtake; the time of the call if it is not given.
+        client: makes the source's client; the source itself if it is not given.
 
     Raises:
         SourceUnavailable, ItemChanged (retryable), SourceDenied, ItemGone, ItemRefused, CursorStuck, ConfigError.
     """
     if item.kind in BY_QUERY:
-        return _land_rows(item, bound, workspace, now or datetime.now(UTC))
-    with open_item(item, bound.connection) as source:
+        return _land_rows(item, bound, workspace, now or datetime.now(UTC), client)
+    with open_item(item, bound.connection, client) as source:
         return land_file(item, source, workspace.spool, bound.spec.source.limits)
 
 
-def _land_rows(item: Item, bound: BoundImport, workspace: Workspace, now: datetime) -> Landing:
+def _land_rows(item: Item, bound: BoundImport, workspace: Workspace, now: datetime, client: Client | None) -> Landing:
     cursor, limits, zone = bound.spec.source.cursor, bound.spec.source.limits, ZoneInfo(bound.spec.timezone)
-    with open_query(bound.connection) as source:
+    with open_query(bound.connection, client) as source:
         asked = request_of(item, bound, source)
         chunk = None
         if cursor is not None:
@@ -109,6 +113,8 @@ def validate(landing: Landing, bound: BoundImport, workspace: Workspace, target:
         ItemRefused: the item as a whole cannot be read.
         InternalError: an accepted row breaks the import's own schema.
     """
+    if landing.settled_by is not None:
+        return Validated(landing, accepted=(), rejects=None, read=0, accepted_rows=0, rejected_rows=0)
     if landing.format == "arrow":
         header, frames = read_arrow(landing, bound.required_columns)
     else:
@@ -181,6 +187,7 @@ def drain(
     now: datetime,
     *,
     started: bool = False,
+    client: Client | None = None,
 ) -> Generator[LoadReport, None, None]:
     """Every chunk of a cursor's item landed, judged and merged in a transaction of its own, until one is empty.
 
@@ -190,6 +197,7 @@ def drain(
     Args:
         item: the drain's item; where its first chunk was loaded step by step, that chunk's: `landing.item`.
         started: the first chunk was loaded step by step: next_chunk, land, validate, load. Only the rest is done here.
+        client: as in `land`.
 
     Raises:
         What land, validate, check_rejects and load raise, `reached` set; the chunks before are committed.
@@ -208,7 +216,7 @@ def drain(
                 if not started:
                     yield known.report
                 return
-            reached = landing = land(chunk, bound, workspace, now)
+            reached = landing = land(chunk, bound, workspace, now, client=client)
             item = replace(item, cursor_cap=landing.item.cursor_cap)
             if not landing.rows and started:
                 landing.path.unlink(missing_ok=True)

@@ -22,6 +22,9 @@ from ingest_pipelines.model import Item, Landing, SourceFile
 RESUMES = 5
 """How often a read that broke off goes on from where it stopped. Two in a row without new bytes end it."""
 
+PART = ".landing-"
+"""How the name of a spool file begins that is not whole yet."""
+
 FREE_EXPANSION = 1 << 20
 """Compressed data may always expand to this many bytes; beyond, `max_expansion` holds."""
 
@@ -106,7 +109,7 @@ class _Spooled:
     """A temporary file in the spool, counted while it is written, never above the caps."""
 
     def __init__(self, item: Item, spool: Path, limits: Limits, temporary: list[Path]) -> None:
-        handle, name = tempfile.mkstemp(prefix=".landing-", dir=spool)
+        handle, name = tempfile.mkstemp(prefix=PART, dir=spool)
         self.path = Path(name)
         temporary.append(self.path)
         self._file = os.fdopen(handle, "wb", buffering=0)

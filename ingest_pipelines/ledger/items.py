@@ -77,6 +77,16 @@ def newest_item(connection: psycopg.Connection, import_name: str, kind: ItemKind
         return cursor.execute(query, (import_name, kind)).fetchone()
 
 
+def newest_of_path(connection: psycopg.Connection, item: Item) -> Item | None:
+    """The last of the other files that were at the item's path since; None where there was none."""
+    query = sql.SQL(
+        "SELECT {} FROM ingest.items WHERE import = %s AND path = %s AND kind = 'file' AND key <> %s"
+        " AND modified_at >= %s ORDER BY modified_at DESC, created_at DESC LIMIT 1"
+    ).format(_COLUMNS)
+    with connection.cursor(row_factory=class_row(Item)) as cursor:
+        return cursor.execute(query, (item.import_name, item.path, item.key, item.modified_at)).fetchone()
+
+
 def item_states(connection: psycopg.Connection, import_name: str) -> list[ItemState]:
     """Key, status and age of every item of the import, newest first."""
     with connection.cursor(row_factory=class_row(ItemState)) as cursor:

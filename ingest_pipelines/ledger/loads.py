@@ -159,6 +159,16 @@ def find_load(connection: psycopg.Connection, item: Item, run_id: str) -> Load |
         return cursor.execute(query, (item.import_name, item.key, run_id, item.cursor_from)).fetchone()
 
 
+def last_settled_load(connection: psycopg.Connection, item: Item) -> Load | None:
+    """The item's last load that committed, or found nothing new; None where the item is still to be loaded."""
+    query = sql.SQL(
+        "SELECT {} FROM ingest.loads WHERE import = %s AND item = %s AND status IN ('committed', 'skipped')"
+        " ORDER BY id DESC LIMIT 1"
+    ).format(_COLUMNS)
+    with connection.cursor(row_factory=class_row(Load)) as cursor:
+        return cursor.execute(query, (item.import_name, item.key)).fetchone()
+
+
 def get_load(connection: psycopg.Connection, load: int) -> Load | None:
     """The load of that number."""
     query = sql.SQL("SELECT {} FROM ingest.loads WHERE id = %s").format(_COLUMNS)

@@ -3,7 +3,7 @@
 from ingest_pipelines.merge.apply import FAULT_POINTS, apply
 from ingest_pipelines.merge.catalog import row_count
 from ingest_pipelines.merge.column_types import column_type
-from ingest_pipelines.merge.failures import record_failure
+from ingest_pipelines.merge.failures import record_failure, record_replaced
 from ingest_pipelines.merge.mapping import mapping_changes
 from ingest_pipelines.merge.order import nothing_new
 from ingest_pipelines.merge.target import Target
@@ -16,5 +16,6 @@ __all__ = [
     "mapping_changes",
     "nothing_new",
     "record_failure",
+    "record_replaced",
     "row_count",
 ]

@@ -1,4 +1,4 @@
-"""A load that did not commit, in the ledger: its own transaction, after the load's was rolled back."""
+"""A load that did not commit, in the ledger: its own transaction, after the load's was rolled back, or without one."""
 
 from __future__ import annotations
 
@@ -57,6 +57,25 @@ def record_failure(
         except psycopg.Error as problem:
             raise translate(problem, f"import {bound.name}, item {item.key}") from None
     return report
+
+
+def record_replaced(item: Item, reason: str, bound: BoundImport, target: Target, run: Run, now: datetime) -> LoadReport:
+    """The item as `skipped`: its file is another item by now, which the reason names. Twice is safe.
+
+    Raises:
+        TargetUnavailable: the ledger is out of reach; nothing is recorded.
+    """
+    new = ledger.NewLoad(item=item, run=run, started_at=now, status="skipped", fingerprint=fingerprint(bound))
+    where = f"import {bound.name}, item {item.key}"
+    with target.session(where) as connection:
+        load = ledger.open_load(connection, new)
+        if load is None:
+            settled = ledger.find_load(connection, item, run.id)
+            assert settled is not None
+            return settled.report
+        ledger.close_load(connection, load, ledger.Outcome("skipped", Counts(), finished_at=now, error=reason))
+        ledger.set_item_status(connection, item, "skipped")
+    return LoadReport(bound.name, item.key, load, "skipped", Counts(), reason=reason)
 
 
 def _record(

@@ -13,7 +13,7 @@ from ingest_pipelines.errors import shown
 from ingest_pipelines.model import Item, ItemKey, ItemStatus, SourceFile
 from ingest_pipelines.orchestration.site import Site
 from ingest_pipelines.sources import open_files
-from ingest_pipelines.sources.base import Listing
+from ingest_pipelines.sources.base import Client, Listing
 from ingest_pipelines.sources.files import SETTLE, fingerprint_of, item_of, pick_files
 
 SHARED_FOR = timedelta(seconds=20)
@@ -65,12 +65,14 @@ def look(
     *,
     first_seen: Mapping[str, datetime] | None = None,
     settle: timedelta | None = None,
+    client: Client | None = None,
 ) -> Arrivals:
     """The import's files at the source, written to the ledger where they are new.
 
     Args:
         first_seen: `growing` of the last look.
         settle: how long a file must hold still; else what the import, or its connection's type, says.
+        client: makes the source's client; the source itself if it is not given.
 
     Raises:
         SourceUnavailable, SourceDenied, TargetUnavailable: nothing is forgotten, the next look sees it all again.
@@ -80,7 +82,7 @@ def look(
     if settle is None:
         settle = source.settle or SETTLE.get(bound.connection.type, timedelta(0))
     seen = first_seen or {}
-    listing, uris = listings.of(bound, now)
+    listing, uris = listings.of(bound, now, client)
     picked = pick_files(listing, str(source.file), source.pick, now, settle, seen)
     items = tuple(item_of(bound.name, file, uris[file.path], source=str(source.file)) for file in picked.files)
     with site.target.session() as connection:
@@ -106,7 +108,7 @@ class Listings:
     _locks: dict[tuple[str, str], threading.Lock] = field(default_factory=dict)
     _guard: threading.Lock = field(default_factory=threading.Lock)
 
-    def of(self, bound: BoundImport, now: datetime) -> tuple[Listing, dict[str, str]]:
+    def of(self, bound: BoundImport, now: datetime, client: Client | None = None) -> tuple[Listing, dict[str, str]]:
         """The files in the import's folder, and their addresses for people by path."""
         shared_for = min(SHARED_FOR, period_of(bound) / 3)
         folder = str(bound.spec.source.file).strip("/").rpartition("/")[0]
@@ -116,7 +118,7 @@ class Listings:
         with lock:
             kept = self._kept.get(place)
             if kept is None or not timedelta(0) <= now - kept[0] < shared_for:
-                with open_files(bound.connection) as source:
+                with open_files(bound.connection, client) as source:
                     found = source.listing(folder, nested=False)
                     kept = (now, found, {file.path: source.uri(file.path) for file in found.files})
                 self._kept[place] = kept

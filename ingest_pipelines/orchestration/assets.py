@@ -1,8 +1,8 @@
 """Every import as an asset: shared ops in a graph of its own, whose output the target IO manager merges.
 
 Ops are shared by all imports; a step finds its import by the graph it stands in. There is one merge op per target
-table, because pools hang on ops. (No `from __future__ import annotations` here: Dagster reads
-the annotations of ops.)
+table, because pools hang on ops, and ops of their own for connections that are Dagster resources. (No
+`from __future__ import annotations` here: Dagster reads the annotations of ops.)
 """
 
 import functools
@@ -31,7 +31,7 @@ from dagster import (
 
 from ingest_pipelines import pipeline
 from ingest_pipelines.config import BoundImport
-from ingest_pipelines.errors import ConfigError, RejectsAboveLimit
+from ingest_pipelines.errors import ConfigError, ItemGone, RejectsAboveLimit
 from ingest_pipelines.model import Item, Landing, Validated
 from ingest_pipelines.orchestration.checks import check_name, families_of, verdict
 from ingest_pipelines.orchestration.deliveries import due_within
@@ -39,6 +39,8 @@ from ingest_pipelines.orchestration.failures import failures_told, search_told
 from ingest_pipelines.orchestration.lineage import description_of, source_key
 from ingest_pipelines.orchestration.partitions import asset_key, partitions_of
 from ingest_pipelines.orchestration.rehearsal import answered, rehearse
+from ingest_pipelines.orchestration.replacement import land_replacement
+from ingest_pipelines.orchestration.resources import client_of, resource_keys
 from ingest_pipelines.orchestration.site import Site
 from ingest_pipelines.orchestration.work import CONNECTION_TAG, IMPORT_TAG, STATUS_TAG, Work, find_work, is_dry_run
 
@@ -46,25 +48,36 @@ INVALID = "invalid"
 """Kind and group of the placeholder of an import whose YAML has mistakes."""
 
 
-@op(
-    ins={"source": In(Nothing)},
-    out=Out(Landing, io_manager_key="handles", is_required=False),
-    required_resource_keys={"site"},
-)
-def land(context: OpExecutionContext) -> Iterator[Output[Landing]]:
-    """The item's bytes on local disk, hashed, proven unchanged while they were read."""
-    with answered(context):
-        work = _work(context)
-        work.site.watch("land")
-        item = work.item
-        with failures_told(work, context.log):
-            if item.kind == "cursor":
-                item = pipeline.next_chunk(item, work.bound, work.site.target, work.run)
-        with failures_told(work, context.log, item):
-            landing = pipeline.land(item, work.bound, work.workspace, work.site.clock())
-        context.log_event(AssetObservation(source_key(work.bound), metadata=_seen(work.item, landing)))
-        facts: dict[str, Any] = {"bytes": landing.bytes, "sha256": landing.content_sha256, "uri": work.item.uri}
-        yield Output(landing, metadata=facts)
+@functools.cache
+def land_op(connection: frozenset[str]) -> OpDefinition:
+    """The first step; one for each connection that is a resource, whose client it takes, and one for all others."""
+
+    @op(
+        name="_".join(["land", *connection]),
+        ins={"source": In(Nothing)},
+        out=Out(Landing, io_manager_key="handles", is_required=False),
+        required_resource_keys={"site", *connection},
+    )
+    def land(context: OpExecutionContext) -> Iterator[Output[Landing]]:
+        """The item's bytes on local disk, hashed, proven unchanged while they were read."""
+        with answered(context):
+            work = _work(context)
+            work.site.watch("land")
+            item = work.item
+            client = client_of(context.resources, work.bound)
+            with failures_told(work, context.log):
+                if item.kind == "cursor":
+                    item = pipeline.next_chunk(item, work.bound, work.site.target, work.run)
+            with failures_told(work, context.log, item):
+                try:
+                    landing = pipeline.land(item, work.bound, work.workspace, work.site.clock(), client=client)
+                except ItemGone as gone:
+                    landing = land_replacement(gone, work, client, context.instance)
+            context.log_event(AssetObservation(source_key(work.bound), metadata=_seen(landing.item, landing)))
+            facts: dict[str, Any] = {"bytes": landing.bytes, "sha256": landing.content_sha256, "uri": work.item.uri}
+            yield Output(landing, metadata=facts)
+
+    return land
 
 
 @op(out=Out(Validated, io_manager_key="handles", is_required=False), required_resource_keys={"site"})
@@ -82,14 +95,17 @@ def validate(context: OpExecutionContext, landing: Landing) -> Iterator[Output[V
 
 
 @functools.cache
-def merge_op(schema: str, table: str) -> OpDefinition:
-    """The step whose output the target IO manager merges into the table; one at a time per table."""
+def merge_op(schema: str, table: str, connection: frozenset[str]) -> OpDefinition:
+    """The step whose output the target IO manager merges into the table; one at a time per table.
+
+    The rest of a drain is read here, and a loaded file archived: with the client of the connection's resource.
+    """
 
     @op(
-        name=f"merge_{schema}_{table}",
+        name="_".join(["merge", schema, table, *connection]),
         pool=f"target_{schema}_{table}",
         out=Out(Validated, io_manager_key="target", is_required=False),
-        required_resource_keys={"site", "target"},
+        required_resource_keys={"site", "target", *connection},
     )
     def merge(context: OpExecutionContext, validated: Validated) -> Iterator[Output[Validated]]:
         """The accepted rows, handed to the IO manager, which merges them in one transaction; a plan's go nowhere."""
@@ -105,7 +121,10 @@ def merge_op(schema: str, table: str) -> OpDefinition:
 def import_asset(bound: BoundImport) -> AssetsDefinition:
     """The import as a partitioned asset made of ops."""
     key = asset_key(bound)
-    merge = merge_op(*bound.database.schema_and_table)
+    connection = resource_keys(bound)
+    schema, table = bound.database.schema_and_table
+    land = land_op(connection).alias("land")
+    merge = merge_op(schema, table, connection).alias(f"merge_{schema}_{table}")
 
     def compose(source: Any) -> Any:
         return merge(validate(land(source=source)))

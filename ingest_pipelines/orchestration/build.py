@@ -20,6 +20,7 @@ from ingest_pipelines.orchestration.checks import checks_of
 from ingest_pipelines.orchestration.executors import executor_of
 from ingest_pipelines.orchestration.lineage import outside_assets
 from ingest_pipelines.orchestration.remote_spill import io_managers
+from ingest_pipelines.orchestration.resources import resources_of
 from ingest_pipelines.orchestration.schedules import MOST_JOBS, import_schedule
 from ingest_pipelines.orchestration.sensors import file_sensor, housekeeping_sensor, watches_files
 from ingest_pipelines.orchestration.site import Site
@@ -61,6 +62,6 @@ def build(site: Site) -> Definitions:
         asset_checks=[checks_of(site, bound) for bound in whole],
         sensors=[*sensors, *([housekeeping_sensor(site, whole)] if whole else []), *([watching] if watching else [])],
         schedules=schedules,
-        resources={"site": site, **io_managers(site)},
+        resources={**resources_of(site.project), "site": site, **io_managers(site)},
         executor=executor_of(site.settings),
     )

@@ -3,25 +3,30 @@
     <spool>/<run id>/   the landed bytes
     <spill>/<run id>/   accepted rows, rejects, and one small pickle per step output
 
-The bytes and rows go once the load is decided for good (committed, skipped); else they stay for a
-re-execution, until they are older than `KEEP`.
+The bytes and rows go once the load is decided for good (committed, skipped); else they stay for a re-execution, until
+they are older than `KEEP`. A killed run cannot tidy up: the housekeeping sensor does, every two minutes.
 """
 
 from __future__ import annotations
 
 import pickle
 import shutil
-from collections.abc import Iterator
-from datetime import datetime, timedelta
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from dagster import InputContext, IOManager, OutputContext
 
+from ingest_pipelines.landing.land import PART
 from ingest_pipelines.model import Landing, LoadReport, Validated
 
 KEEP = timedelta(days=7)
 """How long the files of a run wait for its re-execution."""
+
+UNKNOWN_FOR = timedelta(days=1)
+"""How long files without a run in Dagster are left alone: `ingest plan` may be at work on them."""
 
 _REPORT = "report"
 
@@ -92,18 +97,54 @@ def forget_run(spool: Path, spill: Path, run_id: str) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def purge_runs(folders: tuple[Path, ...], now: datetime) -> int:
-    """Folders of runs that nobody touched for KEEP are gone; how many."""
-    old = list(_older(folders, now - KEEP))
-    for folder in old:
-        shutil.rmtree(folder, ignore_errors=True)
-    return len(old)
+def purge_runs(spool: Path, spill: Path, now: datetime, under_way: Callable[[str], bool | None]) -> int:
+    """What runs left that nobody will ask for is gone; of how many.
+
+    Of a run that was killed while it landed its item, that is all it wrote: there is no step to go on from. What a
+    run had landed waits for its re-execution, until nobody touched it for KEEP.
+
+    Args:
+        under_way: whether the run of that id is not over; None where nobody knows it, as with `ingest plan`.
+    """
+    purged = 0
+    for run in _runs_in(spool):
+        landed = any((spill / run.name).glob("*.land.handle"))
+        left = list(run.glob(f"{PART}*")) if landed and now - _touched(run) < KEEP else [run]
+        if left and not _in_use(run, now, under_way):
+            purged += 1
+            for path in left:
+                _remove(path)
+    for run in _runs_in(spill):
+        if now - _touched(run) >= KEEP and not _in_use(run, now, under_way):
+            purged += 1
+            _remove(run)
+    return purged
 
 
-def _older(folders: tuple[Path, ...], limit: datetime) -> Iterator[Path]:
-    for folder in folders:
-        if folder.is_dir():
-            yield from (run for run in folder.iterdir() if run.is_dir() and run.stat().st_mtime < limit.timestamp())
+def _in_use(run: Path, now: datetime, under_way: Callable[[str], bool | None]) -> bool:
+    state = under_way(run.name)
+    return now - _touched(run) < UNKNOWN_FOR if state is None else state
+
+
+def _runs_in(folder: Path) -> Iterator[Path]:
+    if folder.is_dir():
+        yield from (run for run in folder.iterdir() if run.is_dir())
+
+
+def _touched(run: Path) -> datetime:
+    """When something in the run's folder was written last."""
+    newest = run.stat().st_mtime
+    for path in run.iterdir():
+        with suppress(FileNotFoundError):  # its run is at work
+            newest = max(newest, path.stat().st_mtime)
+    return datetime.fromtimestamp(newest, UTC)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _path(spill: Path, run_id: str, step_key: str) -> Path:

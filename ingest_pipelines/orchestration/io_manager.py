@@ -10,14 +10,17 @@ from dagster import AssetMaterialization, InputContext, IOManager, OutputContext
 from ingest_pipelines import pipeline
 from ingest_pipelines.errors import IngestError, ItemGone
 from ingest_pipelines.merge import row_count
-from ingest_pipelines.model import LoadReport, Validated
+from ingest_pipelines.model import Item, LoadReport, Validated
 from ingest_pipelines.orchestration.failures import failures_told, search_told
 from ingest_pipelines.orchestration.handles import forget_rows, read_report, write_report
 from ingest_pipelines.orchestration.lineage import table_key
 from ingest_pipelines.orchestration.metadata import in_one, report_metadata, table_metadata
+from ingest_pipelines.orchestration.replacement import replacement_loaded, settle_replaced
+from ingest_pipelines.orchestration.resources import client_of
 from ingest_pipelines.orchestration.site import Site
 from ingest_pipelines.orchestration.work import Work, find_work
 from ingest_pipelines.sources import archive_item
+from ingest_pipelines.sources.base import Client
 
 
 class TargetIOManager(IOManager):
@@ -35,15 +38,22 @@ class TargetIOManager(IOManager):
         work = self._work(context)
         self._site.watch("merge")
         reports: list[LoadReport] = []
+        client = client_of(context.step_context.resources, work.bound)
         with failures_told(work, context.log, obj):
-            for report in _loads(work, obj):
+            for report in _loads(work, obj, client):
                 reports.append(report)
                 if work.item.kind == "cursor":
                     context.log.info("Chunk up to %s: %d rows.", report.cursor_to, report.counts.read)
-        report = in_one(reports)
+            report = (
+                in_one(reports)
+                if obj.landing.replaced is None
+                else settle_replaced(next(iter(reports), None), obj, work)
+            )
         write_report(self._site.settings.spill, context.run_id, report)
         forget_rows(obj)
-        self._archive(context, work, report)
+        if obj.landing.replaced is not None and reports:
+            context.log_event(replacement_loaded(report, work))
+        self._archive(context, work, report, obj.landing.item, client)
         if report.counts.inserted or report.counts.updated:
             with suppress(IngestError):  # the load is committed; its table's page can wait for the next one
                 context.log_event(self._table_changed(work, report))
@@ -59,13 +69,15 @@ class TargetIOManager(IOManager):
         """The rows of a plan are gone, wherever they lay."""
         forget_rows(validated)
 
-    def _archive(self, context: OutputContext, work: Work, report: LoadReport) -> None:
+    def _archive(
+        self, context: OutputContext, work: Work, report: LoadReport, item: Item, client: Client | None
+    ) -> None:
         """The loaded file lies in the archive folder, if there is one; the load stands whether that works or not."""
         folder = work.bound.spec.source.archive
         if folder is None or report.status not in {"committed", "skipped"}:
             return
         try:
-            archive_item(work.item, work.bound.connection, folder)
+            archive_item(item, work.bound.connection, folder, client)
         except ItemGone:
             context.log.info("The file is no longer where it was read; nothing to archive.")
         except IngestError as error:
@@ -82,7 +94,7 @@ class TargetIOManager(IOManager):
                 "inserted": report.counts.inserted,
                 "updated": report.counts.updated,
                 "import": work.bound.name,
-                "item": str(work.item.key),
+                "item": str(report.item_key),
             },
         )
 
@@ -103,13 +115,15 @@ class TargetIOManager(IOManager):
             )
 
 
-def _loads(work: Work, validated: Validated) -> Iterator[LoadReport]:
+def _loads(work: Work, validated: Validated, client: Client | None = None) -> Iterator[LoadReport]:
     """The item's load; of a cursor's drain the first chunk, as the steps before made it, then all the others.
 
     A re-execution may bring a first chunk that an earlier run has committed. It is left alone, and the drain goes on
     from what is committed.
     """
     bound, target, now = work.bound, work.site.target, work.site.clock()
+    if validated.landing.settled_by is not None:
+        return
     if work.item.kind != "cursor":
         yield pipeline.load(validated, bound, target, work.run, now)
         return
@@ -118,4 +132,4 @@ def _loads(work: Work, validated: Validated) -> Iterator[LoadReport]:
     if not overtaken:
         yield pipeline.load(validated, bound, target, work.run, now)
     item = work.item if overtaken else validated.landing.item
-    yield from pipeline.drain(item, bound, work.workspace, target, work.run, now, started=not overtaken)
+    yield from pipeline.drain(item, bound, work.workspace, target, work.run, now, started=not overtaken, client=client)

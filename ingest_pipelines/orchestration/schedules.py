@@ -24,9 +24,11 @@ from ingest_pipelines.orchestration.arrivals import Listings, look
 from ingest_pipelines.orchestration.due import due_items
 from ingest_pipelines.orchestration.partitions import add_partitions, asset_key
 from ingest_pipelines.orchestration.plans import crons_of, outside
+from ingest_pipelines.orchestration.resources import client_of, resource_keys
 from ingest_pipelines.orchestration.sensors import has_run, starts_running, why_stopped
 from ingest_pipelines.orchestration.site import Site
 from ingest_pipelines.orchestration.work import IMPORT_TAG, is_dry_run, run_tags
+from ingest_pipelines.sources.base import Client
 
 _GOING_ON = [
     DagsterRunStatus.QUEUED,
@@ -56,6 +58,7 @@ def import_schedule(site: Site, bound: BoundImport, listings: Listings, *, own_j
         name=f"{bound.asset_name}__schedule",
         description=plan.words,
         execution_timezone=plan.timezone,
+        required_resource_keys=set(resource_keys(bound)) if bound.reads_files else None,
         **target,
         default_status=DefaultScheduleStatus.RUNNING if starts_running(site) else DefaultScheduleStatus.STOPPED,
     )
@@ -64,21 +67,30 @@ def import_schedule(site: Site, bound: BoundImport, listings: Listings, *, own_j
         why_not = outside(plan, moment) or why_stopped(site, bound) or _overlap(bound, context.instance)
         if why_not:
             return SkipReason(why_not)
-        return requests(site, bound, listings, context.instance, by="schedule", tick=moment.isoformat())
+        client = client_of(context.resources, bound) if bound.reads_files else None
+        return requests(site, bound, listings, context.instance, by="schedule", tick=moment.isoformat(), client=client)
 
     return tick
 
 
 def requests(
-    site: Site, bound: BoundImport, listings: Listings, instance: DagsterInstance, *, by: str, tick: str
+    site: Site,
+    bound: BoundImport,
+    listings: Listings,
+    instance: DagsterInstance,
+    *,
+    by: str,
+    tick: str,
+    client: Client | None = None,
 ) -> list[RunRequest] | SkipReason:
     """Runs for what is due: the last file that came, the query's open item or a new one, the windows that ended.
 
     Args:
         tick: when, so that a tick that is evaluated twice requests the same runs.
+        client: makes the source's client; the source itself if it is not given.
     """
     if bound.reads_files:
-        arrivals = look(site, bound, listings)
+        arrivals = look(site, bound, listings, client=client)
         waiting = [item for item in arrivals.waiting if not has_run(item, instance)]
         if not waiting:
             return SkipReason(arrivals.why_nothing(bound))

@@ -30,6 +30,7 @@ from ingest_pipelines.model import Item
 from ingest_pipelines.orchestration.arrivals import Listings, look, period_of
 from ingest_pipelines.orchestration.handles import purge_runs
 from ingest_pipelines.orchestration.partitions import asset_key, partitions_name
+from ingest_pipelines.orchestration.resources import client_of, resource_keys
 from ingest_pipelines.orchestration.site import Site
 from ingest_pipelines.orchestration.work import IMPORT_TAG, is_dry_run, run_tags
 
@@ -53,6 +54,7 @@ def file_sensor(site: Site, bound: BoundImport, listings: Listings) -> SensorDef
         name=f"{bound.asset_name}__files",
         description=f"New files {bound.spec.source.file} at {bound.connection_name}",
         asset_selection=[asset_key(bound)],
+        required_resource_keys=set(resource_keys(bound)),
         minimum_interval_seconds=int(period_of(bound).total_seconds()),
         default_status=DefaultSensorStatus.RUNNING if starts_running(site) else DefaultSensorStatus.STOPPED,
     )
@@ -60,7 +62,8 @@ def file_sensor(site: Site, bound: BoundImport, listings: Listings) -> SensorDef
         stopped = why_stopped(site, bound)
         if stopped:
             return SkipReason(stopped)
-        arrivals = look(site, bound, listings, first_seen=_read_cursor(context.cursor))
+        client = client_of(context.resources, bound)
+        arrivals = look(site, bound, listings, first_seen=_read_cursor(context.cursor), client=client)
         waiting = [item for item in arrivals.waiting if not has_run(item, context.instance)][:RUNS_PER_TICK]
         cursor = _write_cursor(arrivals.growing)
         if not waiting:
@@ -106,7 +109,7 @@ def housekeeping_sensor(site: Site, imports: Sequence[BoundImport]) -> SensorDef
     )
     def housekeeping(context: SensorEvaluationContext) -> SensorResult | SkipReason:
         now = site.clock()
-        purge_runs((site.settings.spool, site.settings.spill), now)
+        purge_runs(site.settings.spool, site.settings.spill, now, lambda run: _is_under_way(run, context.instance))
         with site.target.session() as connection:
             waiting = ledger.waiting_items(connection, now - LOST_AFTER)
         lost = [item for item in waiting if _is_lost(item, site, context.instance)][:RUNS_PER_TICK]
@@ -148,6 +151,12 @@ def has_run(item: Item, instance: DagsterInstance) -> bool:
     """Whether a run for the item was requested before, by whatever sensor or schedule; a plan does not count."""
     tags = {"dagster/partition": str(item.key), IMPORT_TAG: item.import_name}
     return any(not is_dry_run(run.tags) for run in instance.get_runs(RunsFilter(tags=tags)))
+
+
+def _is_under_way(run_id: str, instance: DagsterInstance) -> bool | None:
+    """Whether the run is not over; a killed one is, once run monitoring noticed. None: there is no such run."""
+    run = instance.get_run_by_id(run_id)
+    return None if run is None else not run.is_finished
 
 
 def _is_lost(item: Item, site: Site, instance: DagsterInstance) -> bool:

@@ -9,7 +9,7 @@ from typing import cast
 from ingest_pipelines.config.connections import FILE_TYPES, Connection
 from ingest_pipelines.errors import InternalError, UsageError
 from ingest_pipelines.model import Item, SourceFile
-from ingest_pipelines.sources.base import FileSource, QuerySource
+from ingest_pipelines.sources.base import Client, FileSource, QuerySource
 
 SOURCES: dict[str, str] = {
     "csv": "ingest_pipelines.sources.csv_directory:CsvDirectory",
@@ -27,19 +27,25 @@ SOURCES: dict[str, str] = {
 """Connection type -> `module:Class` of its source."""
 
 
-def open_files(connection: Connection) -> FileSource:
+def open_files(connection: Connection, client: Client | None = None) -> FileSource:
     """The connection's files; enter it to connect.
+
+    Args:
+        client: makes the client of an S3 or GCS connection; the source itself if it is not given.
 
     Raises:
         UsageError: connections of this type have tables and queries, not files.
     """
     if connection.type not in FILE_TYPES:
         raise UsageError(f"a {connection.type} connection has no files; its imports take a query or a table")
-    return cast(FileSource, _open(connection))
+    return cast(FileSource, _open(connection, client))
 
 
-def open_query(connection: Connection) -> QuerySource:
+def open_query(connection: Connection, client: Client | None = None) -> QuerySource:
     """The connection's tables and queries; enter it to connect.
+
+    Args:
+        client: opens a Snowflake connection; the source itself if it is not given.
 
     Raises:
         UsageError: connections of this type have files.
@@ -47,7 +53,7 @@ def open_query(connection: Connection) -> QuerySource:
     """
     if connection.type in FILE_TYPES:
         raise UsageError(f"a {connection.type} connection has files, not tables and queries")
-    return cast(QuerySource, _open(connection))
+    return cast(QuerySource, _open(connection, client))
 
 
 def open_upload(path: Path) -> FileSource:
@@ -57,12 +63,12 @@ def open_upload(path: Path) -> FileSource:
     return Upload(path)
 
 
-def open_item(item: Item, connection: Connection) -> FileSource:
+def open_item(item: Item, connection: Connection, client: Client | None = None) -> FileSource:
     """Where the item's bytes are: the local file of an upload or a replay, else the import's connection."""
-    return open_upload(Path(item.path)) if item.kind in {"upload", "replay"} else open_files(connection)
+    return open_upload(Path(item.path)) if item.kind in {"upload", "replay"} else open_files(connection, client)
 
 
-def archive_item(item: Item, connection: Connection, folder: str) -> None:
+def archive_item(item: Item, connection: Connection, folder: str, client: Client | None = None) -> None:
     """The item's file is in `folder` of its connection, if it is still the one that was loaded. Twice is safe.
 
     Only files are moved: an upload belongs to the person who named it.
@@ -75,10 +81,10 @@ def archive_item(item: Item, connection: Connection, folder: str) -> None:
         return
     if item.size is None or item.modified_at is None:
         raise InternalError(f"item {item.key} of {item.import_name} is a file without size or time")
-    with open_files(connection) as source:
+    with open_files(connection, client) as source:
         source.move(item.path, folder, SourceFile(item.path, item.size, item.modified_at, item.version))
 
 
-def _open(connection: Connection) -> object:
+def _open(connection: Connection, client: Client | None) -> object:
     module, name = SOURCES[connection.type].split(":")
-    return getattr(import_module(module), name)(connection)
+    return getattr(import_module(module), name)(connection, *((client,) if client else ()))

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
 import pyarrow as pa
 
@@ -13,6 +13,10 @@ from ingest_pipelines.model import SourceFile
 
 CHUNK = 1 << 20
 """Bytes that a file source hands over at a time."""
+
+Client = Callable[[], Any]
+"""What a source connects with in place of its own way: makes a boto3 or Google client, or opens a context manager of a
+Snowflake connection. Who runs the source may have it from elsewhere, such as a Dagster resource."""
 
 
 @dataclass(frozen=True)

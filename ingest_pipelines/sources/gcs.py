@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Self
@@ -18,7 +19,7 @@ from ingest_pipelines.errors import (
     shown,
 )
 from ingest_pipelines.model import SourceFile
-from ingest_pipelines.sources.base import CHUNK, Listing, Step
+from ingest_pipelines.sources.base import CHUNK, Client, Listing, Step
 from ingest_pipelines.sources.files import address, archive_names, folder_prefix, listing_of, object_key
 
 if TYPE_CHECKING:
@@ -38,50 +39,16 @@ STEPS = ("resolve", "connect", "login", "permission", "folder", "listing")
 class Gcs:
     """A bucket. A file's version is its generation; a bucket that keeps old ones still gives them by it."""
 
-    def __init__(self, connection: GcsConnection) -> None:
+    def __init__(self, connection: GcsConnection, client: Client | None = None) -> None:
         self._connection = connection
+        self._make_client = client or functools.partial(make_client, connection)
         self._place = f"gs://{connection.bucket}"
         self._client: storage.Client | None = None
 
     def __enter__(self) -> Self:
         with self._answering(""):
-            self._open()
+            self._client = self._make_client()
         return self
-
-    def _open(self) -> None:
-        from google.cloud import storage
-
-        given = self._connection
-        credentials, project = self._credentials()
-        self._client = storage.Client(
-            project=given.project or project or "none",
-            credentials=credentials,
-            client_options={"api_endpoint": given.endpoint_url} if given.endpoint_url else None,
-        )
-
-    def _credentials(self) -> tuple[Any, str | None]:
-        """Credentials and their project. An endpoint without TLS gets none: it is an emulator, or a trap."""
-        import google.auth
-        from google.auth.credentials import AnonymousCredentials
-        from google.oauth2 import service_account
-
-        given = self._connection
-        if given.endpoint_url is not None and given.endpoint_url.startswith("http://"):
-            return AnonymousCredentials(), None  # type: ignore[no-untyped-call]  # google-auth's own omission
-        scopes = ["https://www.googleapis.com/auth/devstorage.read_write"]
-        if given.credentials is None:
-            return google.auth.default(scopes=scopes)
-        try:
-            facts = json.loads(given.credentials.reveal())
-            account = service_account.Credentials.from_service_account_info(  # type: ignore[no-untyped-call]  # as above
-                facts, scopes=scopes
-            )
-            return account, facts.get("project_id")
-        except (ValueError, KeyError, AttributeError, TypeError):
-            raise SourceDenied(
-                f"{self._place}: `credentials` is not the JSON of a service account's key",
-                hint="create a key in the Google Cloud console, and store the whole file as the secret",
-            ) from None
 
     def __exit__(self, *exception: object) -> None:
         self._close()
@@ -202,7 +169,7 @@ class Gcs:
     def probe(self) -> Iterator[Step]:
         """`resolve`, `connect`, `login`, `permission`, `folder` (the bucket), `listing`."""
         try:
-            self._open()
+            self._client = self._make_client()
             next(iter(self._connected().list_blobs(self._connection.bucket, max_results=1, **self._patience())), None)
             found = self.listing()
         except Exception as error:
@@ -240,6 +207,46 @@ class Gcs:
             yield
         except Exception as error:
             raise _explained(error, self._place, self.uri(path))[1] from None
+
+
+def make_client(connection: GcsConnection) -> storage.Client:
+    """A storage client with everything that the connection says. It connects with its first request.
+
+    Raises:
+        SourceDenied: the credentials are none.
+    """
+    from google.cloud import storage
+
+    credentials, project = _credentials(connection)
+    return storage.Client(
+        project=connection.project or project or "none",
+        credentials=credentials,
+        client_options={"api_endpoint": connection.endpoint_url} if connection.endpoint_url else None,
+    )
+
+
+def _credentials(connection: GcsConnection) -> tuple[Any, str | None]:
+    """Credentials and their project. An endpoint without TLS gets none: it is an emulator, or a trap."""
+    import google.auth
+    from google.auth.credentials import AnonymousCredentials
+    from google.oauth2 import service_account
+
+    if connection.endpoint_url is not None and connection.endpoint_url.startswith("http://"):
+        return AnonymousCredentials(), None  # type: ignore[no-untyped-call]  # google-auth's own omission
+    scopes = ["https://www.googleapis.com/auth/devstorage.read_write"]
+    if connection.credentials is None:
+        return google.auth.default(scopes=scopes)
+    try:
+        facts = json.loads(connection.credentials.reveal())
+        account = service_account.Credentials.from_service_account_info(  # type: ignore[no-untyped-call]  # as above
+            facts, scopes=scopes
+        )
+        return account, facts.get("project_id")
+    except (ValueError, KeyError, AttributeError, TypeError):
+        raise SourceDenied(
+            f"gs://{connection.bucket}: `credentials` is not the JSON of a service account's key",
+            hint="create a key in the Google Cloud console, and store the whole file as the secret",
+        ) from None
 
 
 def _explained(error: Exception, place: str, uri: str) -> tuple[str, IngestError]:

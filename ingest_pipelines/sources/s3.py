@@ -18,7 +18,7 @@ from ingest_pipelines.errors import (
     shown,
 )
 from ingest_pipelines.model import SourceFile
-from ingest_pipelines.sources.base import CHUNK, Listing, Step
+from ingest_pipelines.sources.base import CHUNK, Client, Listing, Step
 from ingest_pipelines.sources.files import address, archive_names, folder_prefix, listing_of, object_key
 
 if TYPE_CHECKING:
@@ -40,42 +40,16 @@ STEPS = ("resolve", "connect", "login", "permission", "folder", "listing")
 class S3:
     """A bucket. A file's version is its etag; a bucket that keeps old versions still gives them by it."""
 
-    def __init__(self, connection: S3Connection) -> None:
+    def __init__(self, connection: S3Connection, client: Client | None = None) -> None:
         self._connection = connection
+        self._make_client = client or functools.partial(make_client, connection)
         self._place = f"s3://{connection.bucket}"
         self._client: BaseClient | None = None
 
     def __enter__(self) -> Self:
         with self._answering(""):
-            self._open()
+            self._client = self._make_client()
         return self
-
-    def _open(self) -> None:
-        import boto3
-        from botocore.config import Config
-        from botocore.session import get_session
-
-        given = self._connection
-        keys: dict[str, str] = {}
-        if given.access_key_id is not None and given.secret_access_key is not None:
-            keys = {
-                "aws_access_key_id": given.access_key_id.reveal(),
-                "aws_secret_access_key": given.secret_access_key.reveal(),
-            }
-        settings = Config(
-            connect_timeout=given.timeout_seconds,
-            read_timeout=given.timeout_seconds,
-            retries={"mode": "standard", "total_max_attempts": given.retries + 1},
-            s3={"addressing_style": "path" if given.path_style else "auto"},
-            tcp_keepalive=True,
-            request_checksum_calculation="when_required",  # other servers than Amazon's refuse the newer kinds
-            response_checksum_validation="when_required",
-        )
-        session = get_session()
-        session.register_component("data_loader", _api_models())
-        self._client = boto3.session.Session(botocore_session=session).client(
-            "s3", endpoint_url=given.endpoint_url, region_name=given.region, config=settings, **keys
-        )
 
     def __exit__(self, *exception: object) -> None:
         self._close()
@@ -189,7 +163,7 @@ class S3:
     def probe(self) -> Iterator[Step]:
         """`resolve`, `connect`, `login`, `permission`, `folder` (the bucket), `listing`."""
         try:
-            self._open()
+            self._client = self._make_client()
             self._connected().list_objects_v2(Bucket=self._connection.bucket, MaxKeys=1)
             endpoint = str(self._connected().meta.endpoint_url)
             found = self.listing()
@@ -217,6 +191,34 @@ class S3:
             yield
         except Exception as error:
             raise _explained(error, self._place, self.uri(path))[1] from None
+
+
+def make_client(connection: S3Connection) -> BaseClient:
+    """A boto3 client with everything that the connection says. It connects with its first request."""
+    import boto3
+    from botocore.config import Config
+    from botocore.session import get_session
+
+    keys: dict[str, str] = {}
+    if connection.access_key_id is not None and connection.secret_access_key is not None:
+        keys = {
+            "aws_access_key_id": connection.access_key_id.reveal(),
+            "aws_secret_access_key": connection.secret_access_key.reveal(),
+        }
+    settings = Config(
+        connect_timeout=connection.timeout_seconds,
+        read_timeout=connection.timeout_seconds,
+        retries={"mode": "standard", "total_max_attempts": connection.retries + 1},
+        s3={"addressing_style": "path" if connection.path_style else "auto"},
+        tcp_keepalive=True,
+        request_checksum_calculation="when_required",  # other servers than Amazon's refuse the newer kinds
+        response_checksum_validation="when_required",
+    )
+    session = get_session()
+    session.register_component("data_loader", _api_models())
+    return boto3.session.Session(botocore_session=session).client(
+        "s3", endpoint_url=connection.endpoint_url, region_name=connection.region, config=settings, **keys
+    )
 
 
 @functools.cache

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from contextlib import closing, suppress
 from datetime import date
 from decimal import Decimal
 from typing import Any, ClassVar
@@ -14,6 +14,7 @@ import pyarrow as pa
 from ingest_pipelines.config.connections import SnowflakeConnection
 from ingest_pipelines.config.cursor_values import CursorValue, Moment
 from ingest_pipelines.errors import ConfigError, IngestError, SourceDenied, SourceUnavailable
+from ingest_pipelines.sources.base import Client
 from ingest_pipelines.sources.query_text import Query
 from ingest_pipelines.sources.sql import Session, SqlSource, driver
 
@@ -40,6 +41,10 @@ class Snowflake(SqlSource[SnowflakeConnection]):
 
     dialect: ClassVar[str] = "snowflake"
 
+    def __init__(self, connection: SnowflakeConnection, client: Client | None = None) -> None:
+        super().__init__(connection)
+        self._client = client
+
     def address(self) -> tuple[str, int]:
         """Host and port of the account."""
         options = self._connection.options
@@ -52,27 +57,20 @@ class Snowflake(SqlSource[SnowflakeConnection]):
 
     def connect(self) -> Session:
         """A login by password or key pair."""
-        return _Session(self._connection, self.uri())
+        return _Session(self._connection, self.uri(), self._client)
 
 
 class _Session(Session):
-    def __init__(self, settings: SnowflakeConnection, uri: str) -> None:
+    def __init__(self, settings: SnowflakeConnection, uri: str, client: Client | None) -> None:
         connector: Any = driver("snowflake.connector", "snowflake")
         self._errors = connector.errors
         self._uri = uri
         self._cursor: Any = None
         self._text = ""
-        options = dict(settings.options)
-        # No network_timeout: it is a timer on a thread of its own, which dies loudly where the network is dead.
-        arguments: dict[str, Any] = {
-            "account": settings.account, "user": settings.user, "role": settings.role, "paramstyle": "qmark",
-            "warehouse": settings.warehouse, "database": settings.database, "schema": settings.schema_,
-            "login_timeout": max(1, round(settings.timeout_seconds)), "application": "ingest_pipelines",
-            "arrow_number_to_decimal": True, **_credentials(settings), **options,
-            "session_parameters": {**_SESSION, **options.get("session_parameters", {})},
-        }  # fmt: skip
+        opened = client or (lambda: closing(connector.connect(**connect_arguments(settings))))
         try:
-            self._connection = connector.connect(**{key: v for key, v in arguments.items() if v is not None})
+            self._entered = opened()
+            self._connection = self._entered.__enter__()
         except self._errors.Error as error:
             raise _translate(error, uri) from None
 
@@ -133,7 +131,28 @@ class _Session(Session):
 
     def close(self) -> None:
         """The session is closed."""
-        self._connection.close()
+        try:
+            self._entered.__exit__(None, None, None)
+        finally:
+            self._connection.close()
+
+
+def connect_arguments(connection: SnowflakeConnection) -> dict[str, Any]:
+    """What the connector's `connect` is called with. Holds the secrets.
+
+    Raises:
+        ConfigError: the private key is none, or its passphrase does not open it.
+    """
+    options = dict(connection.options)
+    # No network_timeout: it is a timer on a thread of its own, which dies loudly where the network is dead.
+    arguments: dict[str, Any] = {
+        "account": connection.account, "user": connection.user, "role": connection.role, "paramstyle": "qmark",
+        "warehouse": connection.warehouse, "database": connection.database, "schema": connection.schema_,
+        "login_timeout": max(1, round(connection.timeout_seconds)), "application": "ingest_pipelines",
+        "arrow_number_to_decimal": True, **_credentials(connection), **options,
+        "session_parameters": {**_SESSION, **options.get("session_parameters", {})},
+    }  # fmt: skip
+    return {name: value for name, value in arguments.items() if value is not None}
 
 
 def _credentials(settings: SnowflakeConnection) -> dict[str, object]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import shutil
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -47,11 +48,17 @@ def write_import(project: Terminal, name: str, text: str) -> Path:
 
 
 def test_browse_lists_files_newest_first_and_their_columns(project: Terminal) -> None:
+    deep = project.folder / "uploads" / "a" / "b" / "c"
+    deep.mkdir(parents=True)
+    (deep / "Unseen.csv").write_text("CID\n1\n")
     answer = project.ingest("browse", "uploads")
     assert answer.code == 0
     assert "ingest browse uploads 'Loyalty.csv' --columns" in answer.out
+    assert "1 file more than two folders deep: no import can read them" in answer.out
     listed = project.ingest("browse", "uploads", "--json").json
     assert [file["path"] for file in listed["files"]] == ["Loyalty.csv"]
+    assert listed["too_deep"] == 1
+    shutil.rmtree(project.folder / "uploads" / "a")
     columns = project.ingest("browse", "uploads", "Loyalty.csv", "--columns", "--json").json
     assert [(c["column"], c["suggested"]) for c in columns] == [
         ("CID", "int"), ("Email", "email"), ("Tier", "string"), ("Points", "string"), ("Joined", "date"),

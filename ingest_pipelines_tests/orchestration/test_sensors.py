@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from dagster import DagsterInstance, SensorResult, SkipReason, build_sensor_context
@@ -161,6 +165,83 @@ def test_files_of_old_runs_are_purged_by_housekeeping(shop: Shop, instance: Dags
     with _later(shop, timedelta(days=400)):
         _keep_house(shop, instance)
     assert not waiting.exists()
+
+
+def test_what_a_killed_run_had_landed_of_its_file_is_swept_once_the_run_is_known_to_be_dead(
+    shop: Shop, instance: DagsterInstance
+) -> None:
+    killed, alive = (_run_that_lands(shop, instance) for _ in range(2))
+    [part] = _parts(shop, killed)
+    assert part.stat().st_size > 0
+    _keep_house(shop, instance)
+    assert part.exists()
+    instance.report_run_failed(instance.get_run_by_id(killed))  # type: ignore[arg-type]  # it is there
+    _keep_house(shop, instance)
+    assert not (shop.state / "spool" / killed).exists()
+    assert _parts(shop, alive)
+    with _later(shop, timedelta(days=400)):
+        _keep_house(shop, instance)
+    assert _parts(shop, alive)
+
+
+def test_what_a_failed_run_had_landed_waits_for_its_re_execution(shop: Shop, instance: DagsterInstance) -> None:
+    shop.deliver("Points_1.csv", ONE_BAD)
+    failed = shop.run(instance, shop.arrive(instance))
+    [landed] = (shop.state / "spool" / failed.run_id).iterdir()
+    part = landed.with_name(".landing-of-a-dead-attempt")
+    part.touch()
+    _keep_house(shop, instance)
+    assert landed.exists()
+    assert not part.exists()
+
+
+def test_files_of_no_known_run_are_left_alone_for_a_day(shop: Shop, instance: DagsterInstance) -> None:
+    planned = shop.state / "spool" / "run-of-a-plan"
+    planned.mkdir(parents=True)
+    os.utime(planned, (shop.now.timestamp(), shop.now.timestamp()))
+    shop.now += timedelta(hours=23)
+    _keep_house(shop, instance)
+    assert planned.exists()
+    shop.now += timedelta(hours=2)
+    _keep_house(shop, instance)
+    assert not planned.exists()
+
+
+def _run_that_lands(shop: Shop, instance: DagsterInstance) -> str:
+    """A run that Dagster takes for started, whose process was killed while it landed its file."""
+    job = shop.definitions().resolve_implicit_global_asset_job_def()
+    run = instance.create_run_for_job(job, tags={"ingest/import": "points"})
+    folder = shop.state / "spool" / run.run_id
+    process = subprocess.Popen([sys.executable, "-c", _LANDS, str(folder)], stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    assert process.stdout.readline()
+    process.kill()
+    process.communicate()
+    return str(run.run_id)
+
+
+_LANDS = """
+import sys, time
+from datetime import UTC, datetime
+from pathlib import Path
+from ingest_pipelines.config.imports import Limits
+from ingest_pipelines.landing import land_file
+from ingest_pipelines.model import Item, SourceFile
+
+class Slow:
+    def stat(self, path, version=""):
+        return SourceFile(path, 1 << 30, datetime(2026, 1, 1, tzinfo=UTC))
+    def read(self, path, offset=0, version=""):
+        yield b"x" * 100_000
+        print("under way", flush=True)
+        time.sleep(600)
+
+land_file(Item("points", "k", "file", "u", "Points.csv"), Slow(), Path(sys.argv[1]), Limits())
+"""
+
+
+def _parts(shop: Shop, run_id: str) -> list[Path]:
+    return list((shop.state / "spool" / run_id).glob(".landing-*"))
 
 
 @contextmanager

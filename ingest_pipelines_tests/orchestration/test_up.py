@@ -99,14 +99,19 @@ def vendor(tmp_path_factory: pytest.TempPathFactory, sftp_server: SftpServer, po
             "type": "postgresql", "host": parts.hostname, "port": parts.port, "database": parts.path[1:],
             "username": parts.username, "password": {"env": "SHOP_PW"},
         }  # fmt: skip
-        (home / "connections.yaml").write_text(
-            yaml.safe_dump({"connections": {"vendor": connection, "shop_db": shop_db}})
-        )
+        drops = {
+            "type": "s3", "bucket": "drops", "endpoint_url": "https://s3.example.com",
+            "access_key_id": {"env": "DROPS_ID"}, "secret_access_key": {"env": "DROPS_SECRET"},
+        }  # fmt: skip
+        house = {"type": "snowflake", "account": "acme", "user": "etl", "password": {"env": "HOUSE_PW"}}
+        connections = {"vendor": connection, "shop_db": shop_db, "drops": drops, "house": house}
+        (home / "connections.yaml").write_text(yaml.safe_dump({"connections": connections}))
         (home / "imports" / "visits.yaml").write_text(yaml.safe_dump(VISITS))
         environment = {
             "INGEST_HOME": str(home), "INGEST_STATE": str(folder / "state"), "INGEST_DATABASE_URL": target,
             "INGEST_DAGSTER_URL": runs, "VENDOR_KEY": sftp_server.private_key,
-            "SHOP_PW": str(parts.password),
+            "SHOP_PW": str(parts.password), "DROPS_ID": "s3cret-id", "DROPS_SECRET": "s3cret-key",
+            "HOUSE_PW": "s3cret-password",
         }  # fmt: skip
         Vendor(home, root, target, None).write_import()  # type: ignore[arg-type]
         with serve(environment, folder) as served:
@@ -169,6 +174,21 @@ def test_a_run_killed_between_copy_and_commit_leaves_the_table_as_it_was_and_its
         assert vendor.rows("SELECT * FROM ingest.loads WHERE item = %s", key) == []
     assert vendor.wait_for_load("Points_1767225603", "committed") == key
     assert vendor.rows("SELECT tier FROM crm.customers WHERE customer_id = 'C1'") == [("Platinum",)]
+
+
+def test_the_pages_of_resources_show_connections_and_no_secret(vendor: Vendor) -> None:
+    query = """query($r: RepositorySelector!) { allTopLevelResourceDetailsOrError(repositorySelector: $r) {
+        ... on ResourceDetailsList { results {
+            name description resourceType configuredValues { key value type } configFields { name defaultValueAsJson }
+        } } } }"""
+    repository = {"repositoryLocationName": "ingest_pipelines", "repositoryName": "__repository__"}
+    found = vendor.served.ask(query, r=repository)["allTopLevelResourceDetailsOrError"]["results"]
+    shown = {resource["name"]: resource for resource in found}
+    assert {"drops", "house"} < set(shown)
+    assert "dagster_aws.s3.S3Resource" in shown["drops"]["description"]
+    assert "https://s3.example.com" in shown["drops"]["description"]
+    assert "env: DROPS_SECRET" in shown["drops"]["description"]
+    assert "s3cret" not in str(found)
 
 
 @pytest.mark.slow

@@ -1,0 +1,143 @@
+"""A file that was replaced under its name: what becomes of the item that it was."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from dagster import AssetKey, DagsterInstance, ExecuteInProcessResult
+
+from ingest_pipelines.model import Item
+from ingest_pipelines.orchestration.launch import run_import
+from ingest_pipelines.orchestration.work import BY_TAG
+from ingest_pipelines_tests.orchestration.conftest import GOOD, HEADER, ONE_BAD, Shop
+
+MENDED = f"{HEADER}\nC1,Gold,11,2024-05-01\nC2,Silver,22,2024-06-01\n"
+POINTS = AssetKey(["customers", "points"])
+
+
+@pytest.fixture
+def failed(shop: Shop, instance: DagsterInstance) -> Item:
+    """The item of a bad file that was delivered two hours ago."""
+    shop.deliver("Points.csv", ONE_BAD, age=timedelta(hours=2))
+    item = shop.arrive(instance)
+    assert not _run_by_the_sensor(shop, instance, item)
+    return item
+
+
+def test_a_failed_partition_run_again_after_its_replacement_was_loaded_says_so_and_is_green(
+    shop: Shop, instance: DagsterInstance, failed: Item
+) -> None:
+    shop.deliver("Points.csv", MENDED)
+    mended = shop.arrive(instance)
+    assert shop.run(instance, mended).success
+    result = shop.run(instance, failed)
+    assert result.success
+    assert _loads(shop) == [("failed", failed.key), ("committed", mended.key), ("skipped", failed.key)]
+    [(reason,)] = shop.rows("SELECT error FROM ingest.loads ORDER BY id DESC LIMIT 1")
+    assert reason == f"replaced by {mended.key}, which load 2 settled"
+    assert _shown(result)["reason"] == reason
+    assert instance.get_materialized_partitions(POINTS) == {str(failed.key), str(mended.key)}
+    assert shop.rows("SELECT status FROM ingest.items ORDER BY created_at, modified_at") == [
+        ("skipped",), ("committed",)
+    ]  # fmt: skip
+
+
+def test_the_replacement_is_known_after_it_was_archived_too(shop: Shop, instance: DagsterInstance) -> None:
+    source = {"connection": "uploads", "file": "points/Points", "settle": "1s", "archive": "done"}
+    shop.write_import(source=source)
+    shop.deliver("Points.csv", ONE_BAD, age=timedelta(hours=2))
+    failed = shop.arrive(instance)
+    assert not shop.run(instance, failed).success
+    shop.deliver("Points.csv", MENDED)
+    assert shop.run(instance, shop.arrive(instance)).success
+    assert not (shop.files / "points" / "Points.csv").exists()
+    assert shop.run(instance, failed).success
+
+
+def test_a_replacement_that_the_old_items_run_loads_is_archived(shop: Shop, instance: DagsterInstance) -> None:
+    source = {"connection": "uploads", "file": "points/Points", "settle": "1s", "archive": "done"}
+    shop.write_import(source=source)
+    shop.deliver("Points.csv", ONE_BAD, age=timedelta(hours=2))
+    failed = shop.arrive(instance)
+    assert not shop.run(instance, failed).success
+    shop.deliver("Points.csv", MENDED)
+    assert shop.run(instance, failed).success
+    assert (shop.files / "done" / "Points.csv").read_text() == MENDED
+
+
+def test_a_replacement_that_is_bad_as_well_fails_under_its_own_name(
+    shop: Shop, instance: DagsterInstance, failed: Item
+) -> None:
+    shop.deliver("Points.csv", ONE_BAD.replace("many", "few"))
+    assert not shop.run(instance, failed).success
+    [(_, first), (status, second)] = _loads(shop)
+    assert (first, status) == (failed.key, "failed")
+    assert second != failed.key
+    shop.deliver("Points.csv", MENDED, age=timedelta(minutes=5))
+    assert shop.run(instance, failed).success
+    assert [status for status, _ in _loads(shop)] == ["failed", "failed", "committed", "skipped"]
+
+
+def test_a_replacement_that_is_older_than_what_is_loaded_is_stale_as_ever(
+    shop: Shop, instance: DagsterInstance, failed: Item
+) -> None:
+    shop.deliver("Points_2.csv", GOOD, age=timedelta(minutes=1))
+    assert shop.run(instance, shop.arrive(instance)).success
+    shop.deliver("Points.csv", MENDED, age=timedelta(hours=1))
+    assert not shop.run(instance, failed).success
+    assert shop.rows("SELECT points FROM crm.customers ORDER BY 1") == [(10,), (20,)]
+    assert _loads(shop)[-1][0] == "refused"
+
+
+def test_a_run_that_nobody_asked_for_leaves_a_replacement_that_may_still_grow_to_the_sensor(
+    shop: Shop, instance: DagsterInstance
+) -> None:
+    shop.write_import(source={"connection": "uploads", "file": "points/Points", "settle": "1h"})
+    shop.deliver("Points.csv", GOOD, age=timedelta(hours=2))
+    item = shop.arrive(instance)
+    shop.deliver("Points.csv", MENDED, age=timedelta(minutes=1))
+    assert not _run_by_the_sensor(shop, instance, item)
+    assert _loads(shop) == [("refused", item.key)]
+    assert shop.run(instance, item).success
+    assert [status for status, _ in _loads(shop)] == ["refused", "committed", "skipped"]
+
+
+def test_a_file_that_is_just_gone_is_refused(shop: Shop, instance: DagsterInstance, failed: Item) -> None:
+    _only_file(shop).unlink()
+    assert not shop.run(instance, failed).success
+    assert _loads(shop)[-1] == ("refused", failed.key)
+
+
+def test_the_command_line_runs_the_old_item_the_same_way(shop: Shop, instance: DagsterInstance, failed: Item) -> None:
+    shop.deliver("Points.csv", MENDED)
+    outcome = run_import(shop.site(), instance, "points", item_key=str(failed.key))
+    assert outcome.error is None
+    assert outcome.report is not None
+    assert outcome.report.status == "committed"
+    assert outcome.report.reason == f"{failed.key} was replaced by it"
+    again = run_import(shop.site(), instance, "points", item_key=str(failed.key))
+    assert again.report is not None
+    assert again.report.status == "skipped"
+
+
+def _loads(shop: Shop) -> list[tuple[str, str]]:
+    return [(status, item) for status, item in shop.rows("SELECT status, item FROM ingest.loads ORDER BY id")]
+
+
+def _only_file(shop: Shop) -> Path:
+    [path] = (shop.files / "points").iterdir()
+    return path
+
+
+def _shown(result: ExecuteInProcessResult) -> dict[str, object]:
+    """The metadata of the import's own materialization."""
+    [event] = [event for event in result.get_asset_materialization_events() if event.asset_key == POINTS]
+    return {name: value.value for name, value in event.materialization.metadata.items()}
+
+
+def _run_by_the_sensor(shop: Shop, instance: DagsterInstance, item: Item) -> bool:
+    tags: dict[str, Any] = {BY_TAG: "sensor"}
+    return shop.run(instance, item, **tags).success
