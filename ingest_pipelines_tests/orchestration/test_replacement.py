@@ -11,7 +11,7 @@ from dagster import AssetKey, DagsterInstance, ExecuteInProcessResult
 
 from ingest_pipelines.model import Item
 from ingest_pipelines.orchestration.launch import run_import
-from ingest_pipelines.orchestration.work import BY_TAG
+from ingest_pipelines.orchestration.work import BY_TAG, DRY_RUN_TAG
 from ingest_pipelines_tests.orchestration.conftest import GOOD, HEADER, ONE_BAD, Shop
 
 MENDED = f"{HEADER}\nC1,Gold,11,2024-05-01\nC2,Silver,22,2024-06-01\n"
@@ -111,6 +111,16 @@ def test_a_file_that_is_just_gone_is_refused(shop: Shop, instance: DagsterInstan
     assert _loads(shop)[-1] == ("refused", failed.key)
 
 
+def test_a_plan_of_a_replaced_item_registers_and_loads_nothing(
+    shop: Shop, instance: DagsterInstance, failed: Item
+) -> None:
+    shop.deliver("Points.csv", MENDED)
+    assert _run_tagged(shop, instance, failed, DRY_RUN_TAG, "true")
+    assert _loads(shop) == [("failed", failed.key)]
+    assert shop.rows("SELECT key FROM ingest.items") == [(failed.key,)]
+    assert instance.get_dynamic_partitions("customers/points") == [str(failed.key)]
+
+
 def test_the_command_line_runs_the_old_item_the_same_way(shop: Shop, instance: DagsterInstance, failed: Item) -> None:
     shop.deliver("Points.csv", MENDED)
     outcome = run_import(shop.site(), instance, "points", item_key=str(failed.key))
@@ -139,5 +149,9 @@ def _shown(result: ExecuteInProcessResult) -> dict[str, object]:
 
 
 def _run_by_the_sensor(shop: Shop, instance: DagsterInstance, item: Item) -> bool:
-    tags: dict[str, Any] = {BY_TAG: "sensor"}
+    return _run_tagged(shop, instance, item, BY_TAG, "sensor")
+
+
+def _run_tagged(shop: Shop, instance: DagsterInstance, item: Item, tag: str, value: str) -> bool:
+    tags: dict[str, Any] = {tag: value}
     return shop.run(instance, item, **tags).success
