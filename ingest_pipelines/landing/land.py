@@ -6,11 +6,13 @@ import contextlib
 import errno
 import hashlib
 import os
+import queue
 import tempfile
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, Self
 
 import numpy as np
 
@@ -24,6 +26,9 @@ RESUMES = 5
 
 PART = ".landing-"
 """How the name of a spool file begins that is not whole yet."""
+
+AHEAD = 8
+"""Chunks that may wait to be hashed and counted."""
 
 FREE_EXPANSION = 1 << 20
 """Compressed data may always expand to this many bytes; beyond, `max_expansion` holds."""
@@ -75,23 +80,27 @@ def _land(
 ) -> Landing:
     ending = Path(item.path.lower()).suffix
     gunzip = Gunzip(item.uri) if ending == ".gz" else None
-    digest = hashlib.sha256()
+    zipped = ending == ".zip"
     received = 0
-    with _Spooled(item, spool, limits, temporary) as spooled:
+    with _Aside() as counted, _Spooled(item, spool, limits, temporary) as spooled:
+        digest = counted.digest
         for chunk in _resumed(item, before, source):
-            digest.update(chunk)
+            counted.hash(chunk)
             received += len(chunk)
             for piece in gunzip.feed(chunk) if gunzip else (chunk,):
                 spooled.write(piece, received if gunzip else 0)
+                if not zipped:
+                    counted.count(piece)
         if gunzip:
             gunzip.finish()
     if _state(source.stat(item.path, before.version)) != _state(before):
         raise _changed(item)
-    if ending == ".zip":
+    if zipped:
         archive = spooled
-        with _Spooled(item, spool, limits, temporary) as spooled:
+        with _Aside() as counted, _Spooled(item, spool, limits, temporary) as spooled:
             for piece in unzip(archive.path, item.uri):
                 spooled.write(piece, received)
+                counted.count(piece)
     path = spool / f"{digest.hexdigest()}.csv"
     spooled.path.replace(path)
     return Landing(
@@ -100,13 +109,59 @@ def _land(
         format="csv",
         content_sha256=digest.hexdigest(),
         bytes=spooled.bytes,
-        newlines=spooled.newlines,
-        quotes=spooled.quotes,
+        newlines=counted.newlines,
+        quotes=counted.quotes,
     )
 
 
+class _Aside:
+    """Hashes and counts in a thread of its own, while the next bytes are read and written.
+
+    Attributes:
+        digest, newlines, quotes: of all bytes that were handed over, once the block has ended.
+    """
+
+    def __init__(self) -> None:
+        self.digest = hashlib.sha256()
+        self.newlines = self.quotes = 0
+        self._waiting: queue.Queue[tuple[Callable[[bytes], None], bytes] | None] = queue.Queue(AHEAD)
+        self._failure: Exception | None = None
+        self._thread = threading.Thread(target=self._work, name="landing", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: object, *rest: object) -> None:
+        self._waiting.put(None)
+        self._thread.join()
+        if self._failure is not None and kind is None:
+            raise self._failure
+
+    def hash(self, chunk: bytes) -> None:
+        """The chunk goes into the hash."""
+        self._waiting.put((self.digest.update, chunk))
+
+    def count(self, piece: bytes) -> None:
+        """The piece's line feeds and quotes are counted."""
+        self._waiting.put((self._count, piece))
+
+    def _count(self, piece: bytes) -> None:
+        data = np.frombuffer(piece, np.uint8)
+        self.newlines += int(np.count_nonzero(data == ord("\n")))
+        self.quotes += int(np.count_nonzero(data == ord('"')))
+
+    def _work(self) -> None:
+        while (task := self._waiting.get()) is not None:
+            work, data = task
+            try:
+                work(data)
+            except Exception as error:  # told at the end: who hands over must never find the queue full for good
+                self._failure = error
+
+
 class _Spooled:
-    """A temporary file in the spool, counted while it is written, never above the caps."""
+    """A temporary file in the spool, never above the caps."""
 
     def __init__(self, item: Item, spool: Path, limits: Limits, temporary: list[Path]) -> None:
         handle, name = tempfile.mkstemp(prefix=PART, dir=spool)
@@ -115,7 +170,7 @@ class _Spooled:
         self._file = os.fdopen(handle, "wb", buffering=0)
         self._item = item
         self._limits = limits
-        self.bytes = self.newlines = self.quotes = 0
+        self.bytes = 0
 
     def __enter__(self) -> _Spooled:
         return self
@@ -133,9 +188,6 @@ class _Spooled:
                 f"{self._item.uri}: it expands to more than {self._limits.max_expansion} times its compressed size",
                 hint="if the file is genuine, raise source.limits.max_expansion",
             )
-        data = np.frombuffer(piece, np.uint8)
-        self.newlines += int(np.count_nonzero(data == ord("\n")))
-        self.quotes += int(np.count_nonzero(data == ord('"')))
         view = memoryview(piece)
         while view:
             view = view[self._file.write(view) :]

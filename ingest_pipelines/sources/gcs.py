@@ -6,6 +6,7 @@ import contextlib
 import functools
 import json
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Self
 
 from ingest_pipelines.config.connections import GcsConnection
@@ -104,15 +105,28 @@ class Gcs:
             size = int(blob.size or 0)
             # a blob that Google described would be read from its mediaLink, past `endpoint_url`
             blob = self._bucket().blob(blob.name, generation=blob.generation)
-            start, length = offset, CHUNK  # who wants only the head gets little more
-            while start < size:
-                end = min(start + length, size)
-                stretch = memoryview(self._stretch(blob, start, end, path))
-                for at in range(0, len(stretch), CHUNK):
-                    yield bytes(stretch[at : at + CHUNK])
-                if len(stretch) < end - start:
+            for stretch in self._stretches(blob, offset, size, path):
+                view = memoryview(stretch)
+                for at in range(0, len(view), CHUNK):
+                    yield bytes(view[at : at + CHUNK])
+
+    def _stretches(self, blob: storage.Blob, start: int, size: int, path: str) -> Iterator[bytes]:
+        """The bytes in growing stretches; the next one is on its way while one is used."""
+        bounds = _bounds(start, size)
+        coming = next(bounds, None)
+        asked: Future[bytes] | None = None
+        pool = ThreadPoolExecutor(1, thread_name_prefix="gcs")
+        try:
+            while coming is not None:
+                (first, end), coming = coming, next(bounds, None)
+                stretch = asked.result() if asked else self._stretch(blob, first, end, path)
+                # who wants only the head gets little more
+                asked = pool.submit(self._stretch, blob, *coming, path) if coming and first > start else None
+                yield stretch
+                if len(stretch) < end - first:
                     return
-                start, length = end, min(2 * length, STRETCH)
+        finally:
+            pool.shutdown(cancel_futures=True)
 
     def _stretch(self, blob: storage.Blob, start: int, end: int, path: str) -> bytes:
         from google.api_core.exceptions import NotFound
@@ -305,6 +319,15 @@ def _explained(error: Exception, place: str, uri: str) -> tuple[str, IngestError
         code = getattr(error, "code", None) or type(error).__name__
         return "listing", SourceUnavailable(f"{place} answers with an error ({code})", hint="try again later")
     raise error
+
+
+def _bounds(start: int, size: int) -> Iterator[tuple[int, int]]:
+    """Where stretches begin and end: each twice as long as the one before, up to STRETCH."""
+    length = CHUNK
+    while start < size:
+        end = min(start + length, size)
+        yield start, end
+        start, length = end, min(2 * length, STRETCH)
 
 
 def _facts(path: str, blob: storage.Blob) -> SourceFile:

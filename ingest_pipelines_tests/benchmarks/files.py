@@ -1,6 +1,6 @@
 """A large file from every file source onto the local disk, against the store's own tools in the same run.
 
-`python -m ingest_pipelines_tests.benchmarks.files [local sftp s3 gcs] [--megabytes 1024] [--rounds 2]`
+`python -m ingest_pipelines_tests.benchmarks.files [local sftp s3 gcs] [--megabytes 1024] [--rounds 2] [--against DIR]`
 
 We are `land_file` as a run calls it: the bytes are hashed, counted and written, and the file is proven unchanged. The
 tools write the bytes and no more. Everybody is a process of its own, and all take turns. Our ratio leaves out how long
@@ -56,6 +56,7 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("stores", nargs="*", help=", ".join(_STORES))
     parser.add_argument("--megabytes", type=int, default=1024)
     parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--against", type=Path, help="another checkout of the project, measured as well")
     parser.add_argument("--land", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if options.land:
@@ -71,12 +72,12 @@ def main(arguments: Sequence[str]) -> None:
             file = _generated(folder / NAME, options.megabytes << 20)
             for name in options.stores or _STORES:
                 with _STORES[name](fleet, folder, file) as store:
-                    _compare(name, store, folder, file.stat().st_size, options.rounds)
+                    _compare(name, store, folder, file.stat().st_size, options.rounds, options.against)
     finally:
         fleet.disband()
 
 
-def _compare(name: str, store: Store, folder: Path, size: int, rounds: int) -> None:
+def _compare(name: str, store: Store, folder: Path, size: int, rounds: int, against: Path | None) -> None:
     """Everybody in turn; the best round of each is told."""
     work = folder / "work"
     work.mkdir()
@@ -86,18 +87,25 @@ def _compare(name: str, store: Store, folder: Path, size: int, rounds: int) -> N
         **{tool: [part.replace("{out}", str(out)) for part in command] for tool, command in store.tools.items()},
         WE: [sys.executable, "-m", "ingest_pipelines_tests.benchmarks.files", "--land", land],
     }
+    ours = {WE: _ROOT, **({str(against): against} if against else {})}
+    commands.update(dict.fromkeys(ours, commands[WE]))
     best: dict[str, tuple[float, Cost]] = {}
     for _ in range(rounds):
         for who, command in commands.items():
-            cost = measure(command, {**os.environ, "PYTHONPATH": str(_ROOT), **store.environment}, work, store.server)
+            cost = measure(
+                command,
+                {**os.environ, "PYTHONPATH": str(ours.get(who, _ROOT)), **store.environment},
+                work,
+                store.server,
+            )
             if cost.exit_code:
                 raise SystemExit(f"{name}, {who}: {cost.output}")
-            made = next((work / "spool").iterdir()) if who == WE else out
+            made = next((work / "spool").iterdir()) if who in ours else out
             assert made.stat().st_size == size
             made.unlink()
-            seconds = float(cost.output) if who == WE else cost.wall
+            seconds = float(cost.output) if who in ours else cost.wall
             best[who] = min(best.get(who, (seconds, cost)), (seconds, cost), key=lambda known: known[0])
-    fastest = min(seconds for who, (seconds, _) in best.items() if who != WE)
+    fastest = min(seconds for who, (seconds, _) in best.items() if who not in ours)
     for who, (seconds, cost) in best.items():
         print(
             f"| {name} | {who} | {cost.wall:.2f} | {seconds:.2f} | {size / 1e6 / seconds:.0f} | {cost.client_cpu:.2f}"
