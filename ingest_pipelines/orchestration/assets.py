@@ -53,7 +53,7 @@ def land_op(connection: frozenset[str]) -> OpDefinition:
     """The first step; one for each connection that is a resource, whose client it takes, and one for all others."""
 
     @op(
-        name="_".join(["land", *connection]),
+        name="__".join([*connection, "land"]),
         ins={"source": In(Nothing)},
         out=Out(Landing, io_manager_key="handles", is_required=False),
         required_resource_keys={"site", *connection},
@@ -102,7 +102,7 @@ def merge_op(schema: str, table: str, connection: frozenset[str]) -> OpDefinitio
     """
 
     @op(
-        name="_".join(["merge", schema, table, *connection]),
+        name="__".join([*connection, f"merge_{schema}_{table}"]),
         pool=f"target_{schema}_{table}",
         out=Out(Validated, io_manager_key="target", is_required=False),
         required_resource_keys={"site", "target", *connection},
