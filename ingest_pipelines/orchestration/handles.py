@@ -4,20 +4,21 @@
     <spill>/<run id>/   accepted rows, rejects, and one small pickle per step output
 
 The bytes and rows go once the load is decided for good (committed, skipped); else they stay for a re-execution, until
-they are older than `KEEP`. A killed run cannot tidy up: the housekeeping sensor does, every two minutes.
+they are older than `KEEP`. A killed run cannot tidy up: the housekeeping sensor does, every two minutes, and
+so does every `ingest run`.
 """
 
 from __future__ import annotations
 
 import pickle
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from dagster import InputContext, IOManager, OutputContext
+from dagster import DagsterInstance, InputContext, IOManager, OutputContext
 
 from ingest_pipelines.landing.land import PART
 from ingest_pipelines.model import Landing, LoadReport, Validated
@@ -97,33 +98,35 @@ def forget_run(spool: Path, spill: Path, run_id: str) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def purge_runs(spool: Path, spill: Path, now: datetime, under_way: Callable[[str], bool | None]) -> int:
+def purge_runs(spool: Path, spill: Path, now: datetime, instance: DagsterInstance) -> int:
     """What runs left that nobody will ask for is gone; of how many.
 
     Of a run that was killed while it landed its item, that is all it wrote: there is no step to go on from. What a
-    run had landed waits for its re-execution, until nobody touched it for KEEP.
-
-    Args:
-        under_way: whether the run of that id is not over; None where nobody knows it, as with `ingest plan`.
+    run had landed waits for its re-execution, until nobody touched it for KEEP. A run that is under way keeps all.
     """
     purged = 0
     for run in _runs_in(spool):
         landed = any((spill / run.name).glob("*.land.handle"))
         left = list(run.glob(f"{PART}*")) if landed and now - _touched(run) < KEEP else [run]
-        if left and not _in_use(run, now, under_way):
+        if left and not _in_use(run, now, instance):
             purged += 1
             for path in left:
                 _remove(path)
     for run in _runs_in(spill):
-        if now - _touched(run) >= KEEP and not _in_use(run, now, under_way):
+        if now - _touched(run) >= KEEP and not _in_use(run, now, instance):
             purged += 1
             _remove(run)
     return purged
 
 
-def _in_use(run: Path, now: datetime, under_way: Callable[[str], bool | None]) -> bool:
-    state = under_way(run.name)
-    return now - _touched(run) < UNKNOWN_FOR if state is None else state
+def _in_use(run: Path, now: datetime, instance: DagsterInstance) -> bool:
+    """Whether the run may still be at work: Dagster says so, and it wrote something in the last week.
+
+    Run monitoring ends runs whose process died. Where no daemon watches, such a run is under way for ever.
+    """
+    known = instance.get_run_by_id(run.name)
+    idle = now - _touched(run)
+    return idle < UNKNOWN_FOR if known is None else not known.is_finished and idle < KEEP
 
 
 def _runs_in(folder: Path) -> Iterator[Path]:

@@ -19,7 +19,7 @@ from ingest_pipelines.model import Item, ItemKind, LoadReport
 from ingest_pipelines.orchestration.arrivals import Listings, look
 from ingest_pipelines.orchestration.build import build
 from ingest_pipelines.orchestration.due import due_items
-from ingest_pipelines.orchestration.handles import read_report
+from ingest_pipelines.orchestration.handles import purge_runs, read_report
 from ingest_pipelines.orchestration.instance import LOCATION
 from ingest_pipelines.orchestration.partitions import add_partitions, asset_key, ended_windows, window_item
 from ingest_pipelines.orchestration.site import Site, Stage
@@ -77,6 +77,7 @@ def run_import(
         SourceUnavailable, SourceDenied, TargetUnavailable: before there was anything to run.
     """
     bound = site.project.require(name)
+    purge_runs(site.settings.spool, site.settings.spill, site.clock(), instance)
     item = _choose(site, bound, item_key, file, kind)
     project = replace(site.project, imports={name: bound}, broken={})
     settings = replace(site.settings, executor="in_process")  # a person waits for this process

@@ -109,7 +109,7 @@ def housekeeping_sensor(site: Site, imports: Sequence[BoundImport]) -> SensorDef
     )
     def housekeeping(context: SensorEvaluationContext) -> SensorResult | SkipReason:
         now = site.clock()
-        purge_runs(site.settings.spool, site.settings.spill, now, lambda run: _is_under_way(run, context.instance))
+        purge_runs(site.settings.spool, site.settings.spill, now, context.instance)
         with site.target.session() as connection:
             waiting = ledger.waiting_items(connection, now - LOST_AFTER)
         lost = [item for item in waiting if _is_lost(item, site, context.instance)][:RUNS_PER_TICK]
@@ -151,12 +151,6 @@ def has_run(item: Item, instance: DagsterInstance) -> bool:
     """Whether a run for the item was requested before, by whatever sensor or schedule; a plan does not count."""
     tags = {"dagster/partition": str(item.key), IMPORT_TAG: item.import_name}
     return any(not is_dry_run(run.tags) for run in instance.get_runs(RunsFilter(tags=tags)))
-
-
-def _is_under_way(run_id: str, instance: DagsterInstance) -> bool | None:
-    """Whether the run is not over; a killed one is, once run monitoring noticed. None: there is no such run."""
-    run = instance.get_run_by_id(run_id)
-    return None if run is None else not run.is_finished
 
 
 def _is_lost(item: Item, site: Site, instance: DagsterInstance) -> bool:

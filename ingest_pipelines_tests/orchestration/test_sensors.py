@@ -16,6 +16,7 @@ from dagster import DagsterInstance, SensorResult, SkipReason, build_sensor_cont
 from ingest_pipelines.errors import SourceDenied
 from ingest_pipelines.ledger import set_import_status
 from ingest_pipelines.orchestration.arrivals import SHARED_FOR, Listings
+from ingest_pipelines.orchestration.launch import run_import
 from ingest_pipelines.orchestration.sensors import LOST_AFTER, file_sensor, housekeeping_sensor
 from ingest_pipelines_tests.orchestration.conftest import GOOD, ONE_BAD, Shop
 
@@ -179,9 +180,22 @@ def test_what_a_killed_run_had_landed_of_its_file_is_swept_once_the_run_is_known
     _keep_house(shop, instance)
     assert not (shop.state / "spool" / killed).exists()
     assert _parts(shop, alive)
-    with _later(shop, timedelta(days=400)):
-        _keep_house(shop, instance)
-    assert _parts(shop, alive)
+
+
+def test_a_killed_run_that_no_daemon_declared_dead_is_swept_by_the_next_run_after_a_week(
+    shop: Shop, instance: DagsterInstance
+) -> None:
+    killed = _run_that_lands(shop, instance)
+    folder = shop.state / "spool" / killed
+    for path in (*folder.iterdir(), folder):
+        os.utime(path, (shop.now.timestamp(), shop.now.timestamp()))
+    shop.deliver("Points_1.csv", GOOD)
+    with _later(shop, timedelta(days=6)):
+        run_import(shop.site(), instance, "points")
+    assert _parts(shop, killed)
+    with _later(shop, timedelta(days=8)):
+        run_import(shop.site(), instance, "points")
+    assert not folder.exists()
 
 
 def test_what_a_failed_run_had_landed_waits_for_its_re_execution(shop: Shop, instance: DagsterInstance) -> None:
