@@ -16,7 +16,10 @@ from ingest_pipelines_tests.guarantees.world import CONSENT, CONTACT, Row, World
 from ingest_pipelines_tests.merge.deliveries import COLUMNS, NOW, Rejected, bound_import, delivery, item
 
 ROUNDS = 2
-"""Kills at each fault point and on each version of Postgres."""
+"""Kills at each fault point, in each part, on each version of Postgres."""
+
+PARTS = [1, *(pytest.param(part, marks=pytest.mark.slow) for part in range(2, 11))]
+"""Each is a history of its own. All ten are 560 kills, and take some minutes: so that each can run by itself."""
 
 AFTER_COMMIT = {"committed"}
 
@@ -36,9 +39,9 @@ def random_batch(chance: random.Random) -> tuple[list[Row], list[Rejected]]:
     return rows, [Rejected(line) for line in range(100, 100 + chance.randrange(4))]
 
 
-@pytest.mark.parametrize("rounds", [ROUNDS, pytest.param(10 * ROUNDS, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("part", PARTS)
 def test_a_killed_load_leaves_the_target_old_or_new(
-    target: Target, loader: KillableLoader, tmp_path: Path, rounds: int
+    target: Target, loader: KillableLoader, tmp_path: Path, part: int
 ) -> None:
     seed = random.SystemRandom().randrange(10**9)
     chance = random.Random(seed)
@@ -47,7 +50,7 @@ def test_a_killed_load_leaves_the_target_old_or_new(
     )
     assert bound.extra_columns == (CONTACT,)
     world, cursor = World(), None
-    kills = [point for point in FAULT_POINTS for _ in range(rounds)]
+    kills = [point for point in FAULT_POINTS for _ in range(ROUNDS)]
     chance.shuffle(kills)
     for number, point in enumerate(kills):
         rows, rejected = random_batch(chance)

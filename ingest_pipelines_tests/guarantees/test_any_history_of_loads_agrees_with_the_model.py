@@ -180,9 +180,11 @@ class History(RuleBasedStateMachine):
         assert read_world(self.target.url) == self.world
 
 
-@pytest.mark.parametrize("histories", [4, pytest.param(40, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    ("part", "histories"), [(1, 4), *(pytest.param(part, 10, marks=pytest.mark.slow) for part in range(2, 6))]
+)
 def test_any_history_of_loads_agrees_with_the_model(
-    server_url: str, template: str, tmp_path: Path, histories: int
+    server_url: str, template: str, tmp_path: Path, part: int, histories: int
 ) -> None:
     with KillableLoader() as loader:
         facts = {"server_url": server_url, "template": template, "folder": tmp_path, "loader": loader}
