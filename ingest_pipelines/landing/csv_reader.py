@@ -258,7 +258,7 @@ class _Rows:
         for name, column in zip(self._header.columns, batch.columns, strict=True):
             if _data(column).size <= cap:
                 continue
-            lengths = pc.fill_null(pc.binary_length(column), 0).to_numpy()
+            lengths = _numbers(pc.binary_length(column))
             if lengths.max() > cap:
                 line = int(lines[int((lengths > cap).argmax())])
                 raise ItemRefused(
@@ -286,8 +286,12 @@ def _inner_breaks(batch: pa.RecordBatch) -> Numbers | None:
 
 
 def _count(column: pa.Array, text: str) -> Numbers:
-    counts: Numbers = pc.fill_null(pc.count_substring(column, text), 0).to_numpy().astype(np.int64)
-    return counts
+    return _numbers(pc.count_substring(column, text)).astype(np.int64)
+
+
+def _numbers(counts: pa.Array) -> Numbers:
+    """Whole numbers, 0 for NULL. Arrow itself would import all of pandas to say so, which takes half a second."""
+    return pl.Series(counts).fill_null(0).to_numpy()
 
 
 def _breaks_in(text: str) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
@@ -45,16 +46,21 @@ def copy_accepted(
 def copy_rejects(connection: psycopg.Connection, file: Path, load: int) -> int:
     """The rejects under the load's number in `ingest.rejects`; the number of records."""
     names = ["load", *_REJECT_COLUMNS]
-
-    def numbered() -> Iterator[pa.RecordBatch]:
-        for batch in _batches(file):
-            number = pa.repeat(pa.scalar(load, pa.int64()), batch.num_rows)
-            yield pa.RecordBatch.from_arrays([number, *(batch.column(name) for name in _REJECT_COLUMNS)], names=names)
-
+    batches = (
+        pa.RecordBatch.from_arrays(
+            [repeated(load, batch.num_rows), *(batch.column(name) for name in _REJECT_COLUMNS)], names=names
+        )
+        for batch in _batches(file)
+    )
     statement = sql.SQL("COPY ingest.rejects ({}) FROM STDIN (FORMAT binary)").format(
         sql.SQL(", ").join(sql.Identifier(name) for name in names)
     )
-    return _copy(connection, statement, numbered(), frozenset(), lambda: None)
+    return _copy(connection, statement, batches, frozenset(), lambda: None)
+
+
+def repeated(number: int, times: int) -> pa.Array:
+    """A column of one number. For a scalar Arrow would import all of pandas first, which takes half a second."""
+    return pa.Array.from_buffers(pa.int64(), times, [None, pa.py_buffer(array("q", [number]) * times)])
 
 
 def _copy(
