@@ -33,12 +33,11 @@ CORE = [
 ]
 
 EXTRAS = {
-    "mysql": ["connectorx>=0.4", "pymysql>=1.1"],  # Arrow stream; metadata
+    "mysql": ["pymysql>=1.1"],  # logins, queries and errors; rows are read from its socket
     "mssql": ["mssql-python>=1"],  # Microsoft's own driver with an Arrow reader
     "oracle": ["oracledb>=3"],  # thin mode with Arrow batches
     "hive": ["pyhive>=0.7", "thrift-sasl>=0.4", "pure-sasl>=0.6"],  # HiveServer2 over SASL
     "clickhouse": ["clickhouse-connect>=0.8"],  # Arrow stream over HTTP
-    "postgresql": ["adbc-driver-postgresql>=1.6", "adbc-driver-manager>=1.6"],  # Arrow over COPY
     "k8s": [f"dagster-k8s=={DAGSTER_LIBRARIES}"],  # one run per pod
     "docker": [f"dagster-docker=={DAGSTER_LIBRARIES}"],  # one run per container
     "celery": [f"dagster-celery=={DAGSTER_LIBRARIES}", "celery[redis]"],  # wide fan-out over workers; their broker
