@@ -14,6 +14,7 @@ from ingest_pipelines.errors import ConfigError, SourceUnavailable
 if TYPE_CHECKING:
     from ingest_pipelines.config import BoundImport, Project
     from ingest_pipelines.config.connections import Connection
+    from ingest_pipelines.config.databases import Field
 
 SchemaName = Literal["connections", "databases", "import"]
 
@@ -120,21 +121,26 @@ def _read_queries(chosen: list[BoundImport]) -> None:
 
 
 def _compile_own_rules(chosen: list[BoundImport]) -> None:
-    """Patterns, formats and bounds are readable; the engine that reads them loads slowly: only where there are any.
+    """What only the engine that judges rows can tell of a field; it loads slowly: only where there is such a field.
 
     Raises:
-        ConfigError: it cannot read one.
+        ConfigError: it cannot use one.
     """
     mistakes: list[str] = []
     for bound in chosen:
-        fields = [mapped.field for mapped in bound.fields]
-        if any(field.pattern or field.format or field.min is not None or field.max is not None for field in fields):
+        if any(_only_rules_can_tell(mapped.field) for mapped in bound.fields):
             try:
                 _rules(bound)
             except ConfigError as error:
-                mistakes += [f"imports/{bound.name}.yaml:1: {mistake}" for mistake in error.mistakes]
+                mistakes += error.mistakes
     if mistakes:
         raise ConfigError(mistakes)
+
+
+def _only_rules_can_tell(field: Field) -> bool:
+    """Config has judged the rest: the size of a pattern, numbers of a country, local times of a zone."""
+    in_zone = field.type == "datetime" and (field.min is not None or field.max is not None)
+    return bool(field.pattern or field.format or field.one_of or in_zone)
 
 
 def _described(bound: BoundImport) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from pydantic.json_schema import SkipJsonSchema
 
 from ingest_pipelines.config.base import Duration, LocalPath, Name, Strict
 from ingest_pipelines.config.notify import Notify
+from ingest_pipelines.config.spellings import format_mistake, pattern_mistake, spells
 
 FieldType = Literal[
     "string", "int", "decimal", "float", "bool", "date", "datetime", "enum", "object", "objects", "array",
@@ -94,11 +95,9 @@ class FieldRules(Strict):
     @field_validator("pattern")
     @classmethod
     def _compiles(cls, value: str | None) -> str | None:
-        if value is not None:
-            try:
-                re.compile(value)
-            except re.error as error:
-                raise ValueError(f"not a regular expression: {error}") from None
+        mistake = pattern_mistake(value) if value is not None else ""
+        if mistake:
+            raise ValueError(mistake)
         return value
 
     @model_validator(mode="after")
@@ -116,25 +115,38 @@ class FieldRules(Strict):
             raise ValueError("options repeat a value")
         if self.format is not None and "%" not in self.format:
             raise ValueError("format is a strptime pattern: %d/%m/%Y reads 31/12/2026")
+        if self.format is not None and (mistake := format_mistake(self.format)):
+            raise ValueError(f"format: {mistake}")
         bounds = [self._bound(key, bound) for key, bound in (("min", self.min), ("max", self.max)) if bound is not None]
         if len(bounds) == 2 and bounds[0] > bounds[1]:
             raise ValueError("min is above max: no value could pass")
+        for value in self.one_of or ():
+            if not spells(self, value):
+                raise ValueError(f"one_of: '{value}' is no {self.type_name}")
         return self
 
     def _bound(self, key: str, bound: float | str) -> Any:
         """The bound as something that compares; it must be a value of the field's own type."""
         if self.type in {"date", "datetime"}:
             try:
-                return datetime.fromisoformat(str(bound)).replace(tzinfo=None)
+                at = datetime.fromisoformat(str(bound)).replace(tzinfo=None)
             except ValueError:
                 raise ValueError(f"{key} of a {self.type} is a date such as 2026-11-22") from None
+            day_alone = self.type == "datetime" and spells(self, f"{bound}T00:00:00")
+            return self._spelled(key, bound, at, day_alone=day_alone)
         try:
             number = int(str(bound)) if self.type == "int" else Decimal(str(bound))
         except (ValueError, ArithmeticError):
             raise ValueError(f"{key} of type {self.type} is a number") from None
         if not Decimal(number).is_finite():
             raise ValueError(f"{key} of type {self.type} is a number")
-        return number
+        return self._spelled(key, bound, number)
+
+    def _spelled(self, key: str, bound: float | str, value: Any, *, day_alone: bool = False) -> Any:
+        """The value, of a bound that rows could hold too."""
+        if not (day_alone or spells(self, str(bound))):
+            raise ValueError(f"{key}: '{bound}' is no {self.type_name}")
+        return value
 
     @property
     def type_name(self) -> str:

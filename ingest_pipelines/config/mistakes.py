@@ -67,7 +67,7 @@ def mistakes_of(error: ValidationError, document: Document, model: type[BaseMode
 
 
 def _dotted(path: Path) -> str:
-    return ".".join(str(part) for part in path) + ": " if path else ""
+    return ".".join(str(part) if str(part).strip() else repr(part) for part in path) + ": " if path else ""
 
 
 def _in_file(location: tuple[str | int, ...], value: Any, kind: str) -> Path:

@@ -42,7 +42,7 @@ def _mistake(bound: BoundImport, cell: Cell, key: str, what: str) -> ConfigError
     return ConfigError([f"imports/{bound.name}.yaml: {cell.name}.{key}: {what}"], hint=f"ingest check {bound.name}")
 
 
-def _constants(cell: Cell, texts: tuple[str, ...]) -> pl.Series:
+def constants(cell: Cell, texts: tuple[str, ...]) -> pl.Series:
     """The texts as values of the cell's type, read as a source's cells are; NULL where not accepted."""
     kind = TYPES[cell.field.type]
     frame = pl.DataFrame({cell.raw_name: list(texts)}, schema={cell.raw_name: pl.String})
@@ -53,16 +53,16 @@ def _constants(cell: Cell, texts: tuple[str, ...]) -> pl.Series:
 
 
 def _constant(bound: BoundImport, cell: Cell, key: str, text: str) -> pl.Expr:
-    series = _constants(cell, (text,))
+    series = constants(cell, (text,))
     if series[0] is None and cell.field.type == "datetime":
-        series = _constants(cell, (f"{text}T00:00:00",))
+        series = constants(cell, (f"{text}T00:00:00",))
     if series[0] is None:
         raise _mistake(bound, cell, key, f"'{text}' is no {cell.field.type_name}")
     return pl.lit(series[0], dtype=series.dtype)
 
 
 def _is_one(bound: BoundImport, cell: Cell, texts: tuple[str, ...]) -> pl.Expr:
-    allowed = _constants(cell, texts)
+    allowed = constants(cell, texts)
     if allowed.null_count():
         wrong = texts[int(allowed.is_null().arg_max() or 0)]
         raise _mistake(bound, cell, "one_of", f"'{wrong}' is no {cell.field.type_name}")
@@ -75,11 +75,11 @@ def _matches(bound: BoundImport, cell: Cell, pattern: str) -> pl.Expr:
     whole = rf"\A(?:{pattern})\z"
     try:
         pl.Series([""]).str.contains(whole)
-    except pl.exceptions.ComputeError:
-        # Back-references and look-around can take exponential time; the engine that judges rows has neither.
-        raise _mistake(
-            bound, cell, "pattern", "uses back-references or look-around; write it without, or use one_of"
-        ) from None
+    except pl.exceptions.ComputeError as error:
+        why = (
+            "is too large" if "size limit" in str(error) else "is no regular expression of the engine that judges rows"
+        )
+        raise _mistake(bound, cell, "pattern", f"{why}; write it more simply, or use one_of") from None
     return cell.value.str.contains(whole).fill_null(True)
 
 
@@ -90,7 +90,7 @@ def _check_format(bound: BoundImport, cell: Cell) -> None:
     days = pl.Series(["2001-12-31", "2002-02-03"]).str.to_datetime("%Y-%m-%d", time_unit="us")
     try:
         text = days.dt.replace_time_zone("UTC").dt.strftime(form)
-        same = _constants(cell, tuple(text)).cast(pl.Date).to_list() == days.cast(pl.Date).to_list()
+        same = constants(cell, tuple(text)).cast(pl.Date).to_list() == days.cast(pl.Date).to_list()
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException):
         same = False
     if not same:

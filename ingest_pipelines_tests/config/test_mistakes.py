@@ -143,6 +143,28 @@ DATABASE_CASES = [
     ("      points: {type: int}", "      points: {type: string, pattern: '['}", (
         "11: databases.customers.fields.points.pattern: not a regular expression: unterminated character set at position 0"
     )),
+    ("      points: {type: int}", r"      points: {type: string, pattern: '(?<=a)b'}", (
+        "11: databases.customers.fields.points.pattern: uses back-references or look-around; write it without, or use one_of"
+    )),
+    ("      points: {type: int}", r"      points: {type: string, pattern: 'a\Z'}", (
+        r"11: databases.customers.fields.points.pattern: '\Z' at position 1 is not known; for the character itself write \ before it"
+    )),
+    ("      points: {type: int}", '      points: {type: "decimal(4,2)", min: 1.234}', (
+        "11: databases.customers.fields.points: min: '1.234' is no decimal(4,2)"
+    )),
+    ("      points: {type: int}", "      points: {type: int, max: 9223372036854775808}", (
+        "11: databases.customers.fields.points: max: '9223372036854775808' is no int"
+    )),
+    ("      points: {type: int}", "      points: {type: int, one_of: ['1', two]}", (
+        "11: databases.customers.fields.points: one_of: 'two' is no int"
+    )),
+    ("      points: {type: int}", "      points: {type: date, format: '%d/%m'}", (
+        "11: databases.customers.fields.points: format: '%d/%m' does not name a day; write for example %d/%m/%Y or "
+        "%Y-%m-%d %H:%M:%S"
+    )),
+    ("      tier: {type: enum, options: [Bronze, Silver]}", "      tier: {type: enum, options: [Bronze, Silver], one_of: [Gold]}", (
+        "10: databases.customers.fields.tier: one_of: 'Gold' is no enum"
+    )),
     ("      points: {type: int}", "      points: int", (
         "11: databases.customers.fields.points: expected a mapping of keys"
     )),
@@ -212,6 +234,8 @@ IMPORT_CASES = [
     ("  Tier: tier", "  Tier: loyalty_class", [
         "7: columns.Tier: 'loyalty_class' is not a field of the database; give its type: {field: loyalty_class, type: string}",
     ]),
+    ("  Tier: tier", "  Tier: {field: points, min: 1.5}", ["7: columns.Tier: min of type int is a number"]),
+    ("  Tier: tier", "  Tier: {field: points, one_of: [many]}", ["7: columns.Tier: one_of: 'many' is no int"]),
     ("  Tier: tier", "  Tier: {field: segment, type: string}", [
         "7: columns.Tier: 'segment' is reserved in databases.yaml; choose another field name",
     ]),

@@ -4,9 +4,15 @@ from datetime import UTC, date, datetime
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from ingest_pipelines.config.databases import Field
+from ingest_pipelines.config.spellings import pattern_mistake, spells
 from ingest_pipelines.errors import ConfigError
 from ingest_pipelines.rules import compile_rules
+from ingest_pipelines.rules.field_rules import constants
+from ingest_pipelines.rules.types import Cell
 from ingest_pipelines_tests.rules.feeds import bound_import, broken, values
 
 
@@ -74,15 +80,61 @@ def test_a_value_reports_its_type_first_and_every_rule_besides() -> None:
     assert broken({"type": "int", "min": 5, "required": True}, ["x"]) == {"x": ["bad_int"]}
 
 
+SPELLED: dict[str, dict[str, Any]] = {
+    "int": {"type": "int"},
+    "decimal": {"type": "decimal(4,2)"},
+    "whole decimal": {"type": "decimal(3,0)"},
+    "float": {"type": "float"},
+    "bool": {"type": "bool"},
+    "date": {"type": "date"},
+    "datetime": {"type": "datetime"},
+    "enum": {"type": "enum", "options": ["a", "Bb", "7"]},
+    "email": {"type": "email"},
+    "ip": {"type": "ip"},
+}
+NEARLY = st.text("0123456789+-.eE:TZ ab@_%", max_size=8)
+TIMES = st.builds("{:04}-{:02}-{:02}{}{:02}:{:02}:{:02}{}".format, st.integers(0, 10_000), st.integers(0, 13),
+    st.integers(0, 32), st.sampled_from("T t_"), st.integers(0, 24), st.integers(0, 60), st.integers(0, 60),
+    st.sampled_from(["", "Z", "+01:00", "-23:59", ".5", ".1234567890", "+1"]),
+)  # fmt: skip
+EDGES = [
+    "9223372036854775807", "9223372036854775808", "-9223372036854775809", "99.99", "099.9900", "1e400", "1e-400",
+    "0e-400", "inf", "nan", "1_0", "a@b.cd", "@", "x" * 65 + "@b.cd", "192.0.2.1", "2001:db8::7",
+    "fe80::1%eth0", "tRuE",
+    "2001-02-29", "2001-12-31", "0000-01-01", "002", "3", "4", "0", "Bb", "\u0661", "1\n",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", SPELLED)
+@settings(max_examples=15, deadline=None)
+@given(texts=st.lists(NEARLY | TIMES | st.sampled_from(EDGES), min_size=30, max_size=60))
+def test_config_knows_what_the_rules_accept(kind: str, texts: list[str]) -> None:
+    field = Field.model_validate(SPELLED[kind])
+    cell = Cell("f", field)
+    accepted = constants(cell, tuple(texts)).is_not_null().to_list()
+    assert dict(zip(texts, accepted, strict=True)) == {text: spells(field, text) for text in texts}
+
+
 @pytest.mark.parametrize(
-    ("field", "words"),
-    [
-        ({"type": "decimal(4,2)", "min": "1.234"}, r"f\.min"),
-        ({"type": "int", "one_of": ["1", "two"]}, r"f\.one_of: 'two' is no int"),
-        ({"type": "string", "pattern": r"(a)\1"}, r"f\.pattern"),
-        ({"type": "string", "pattern": "(?=a)b"}, r"f\.pattern"),
-    ],
-)
-def test_a_rule_that_its_type_cannot_use_is_a_config_error(field: dict[str, Any], words: str) -> None:
-    with pytest.raises(ConfigError, match=words):
-        compile_rules(bound_import({"f": field}))
+    ("pattern", "right"),
+    {
+        r"[A-Z]{2}\d+": True, r"\p{L}[\p{L} '-]*": True, r"(?i)^ab$": True, r"(?P<year>\d{4})|x": True,
+        r"a{2,}?\z": True, r"[^\]\[^]+": True, r"[]a]+": True, r"[[:alpha:]]": True, r"\x41\u00e9": True,
+        r"(?:a|b)*": True, r"[(?=]": True, r"\$\{\}": True,
+        r"(a)\1": False, "(?=a)b": False, "(?!a)b": False, "(?<=a)b": False, "(?P<a>b)(?P=a)": False, "(?>a)": False,
+        r"a\Z": False, "a{": False, "{2}": False, "a{,3}": False, "[[a]": False, "(": False, "[": False, "*": False,
+        "a**": False, r"\N{DASH}": False, r"\101": False, "(?#x)a": False, "(?a)a": False, r"\é": False, "\\": False,
+    }.items(),
+)  # fmt: skip
+def test_config_knows_which_patterns_the_rules_can_use(pattern: str, right: bool) -> None:
+    assert (pattern_mistake(pattern) == "") == right
+    if right:
+        field = {"type": "string", "pattern": pattern}
+        assert broken(field, [None]) == {None: []}
+
+
+def test_a_rule_that_only_the_engine_finds_wrong_is_a_config_error() -> None:
+    with pytest.raises(ConfigError, match=r"f\.pattern: is too large"):
+        compile_rules(bound_import({"f": {"type": "string", "pattern": r"\w{1000}"}}))
+    with pytest.raises(ConfigError, match=r"f\.one_of: 'nobody' is no phone"):
+        compile_rules(bound_import({"f": {"type": "phone", "one_of": ["+442079460018", "nobody"]}}))

@@ -8,17 +8,9 @@ from functools import partial
 
 import polars as pl
 
+from ingest_pipelines.config.spellings import EMAIL_PATTERN, LONGEST_EMAIL, LONGEST_LOCAL_PART
 from ingest_pipelines.rules.types.base import Cell, FieldKind
 from ingest_pipelines.rules.types.by_value import by_distinct_value
-
-_ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
-_LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
-_TOP = r"(?:[A-Za-z]{2,63}|[Xx][Nn]--[A-Za-z0-9-]{1,57}[A-Za-z0-9])"
-EMAIL_PATTERN = rf"^{_ATOM}(?:\.{_ATOM})*@(?:{_LABEL}\.)+{_TOP}$"
-"""RFC 5321's dot-string at a domain of at least two labels. Quoted local parts, comments, address literals
-and display names are refused: no customer is reached by them."""
-LONGEST_EMAIL = 254
-LONGEST_LOCAL_PART = 64
 
 
 def _read_email(cell: Cell, source: pl.DataType) -> pl.Expr:

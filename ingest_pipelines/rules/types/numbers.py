@@ -7,6 +7,7 @@ from itertools import product
 import polars as pl
 
 from ingest_pipelines.config.databases import Field
+from ingest_pipelines.config.spellings import NO, YES, decimal_pattern
 from ingest_pipelines.rules.types.base import Cell, FieldKind
 
 
@@ -29,17 +30,6 @@ def _precision_and_scale(field: Field) -> tuple[int, int]:
     assert field.precision is not None
     assert field.scale is not None
     return field.precision, field.scale
-
-
-def decimal_pattern(precision: int, scale: int) -> str:
-    """A regular expression for the numbers that decimal(precision, scale) holds exactly.
-
-    Zeros in front of the number and behind its last digit carry nothing, so any number of them fits.
-    """
-    before, after = precision - scale, rf"(?:\.[0-9]{{0,{scale}}}0*)?"
-    whole = rf"0*[0-9]{{1,{before}}}{after}" if before else rf"0+{after}"
-    part = rf"0*\.[0-9]{{1,{scale}}}0*" if scale else r"0*\.0+"
-    return rf"^[+-]?(?:{whole}|{part})$"
 
 
 def _read_decimal(cell: Cell, source: pl.DataType) -> pl.Expr:
@@ -78,14 +68,12 @@ FLOAT = FieldKind(
     takes=lambda source: source.is_float(),
 )
 
-_YES, _NO = ("true", "t", "yes", "y", "1"), ("false", "f", "no", "n", "0")
-
 
 def _spellings(words: tuple[str, ...], value: bool) -> dict[str, bool]:
     return {"".join(letters): value for word in words for letters in product(*({c.lower(), c.upper()} for c in word))}
 
 
-_BOOLS = _spellings(_YES, True) | _spellings(_NO, False)
+_BOOLS = _spellings(YES, True) | _spellings(NO, False)
 
 
 def _read_bool(cell: Cell, source: pl.DataType) -> pl.Expr:

@@ -7,13 +7,9 @@ from datetime import date, datetime
 
 import polars as pl
 
+from ingest_pipelines.config.spellings import DATE_PATTERN, DATETIME_PATTERN
 from ingest_pipelines.rules.types.base import Cell, FieldKind, Rule, Stages
 
-_DAY = r"(?:000[1-9]|00[1-9][0-9]|0[1-9][0-9]{2}|[1-9][0-9]{3})-[0-9]{2}-[0-9]{2}"
-_CLOCK = r"[Tt ](?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](?:\.[0-9]{1,9})?"
-_OFFSET = r"(?:[Zz]|[+-](?:[01][0-9]|2[0-3]):[0-5][0-9])?"
-DATE_PATTERN = f"^{_DAY}(?:{_CLOCK}{_OFFSET})?$"
-DATETIME_PATTERN = f"^{_DAY}{_CLOCK}{_OFFSET}$"
 _CLOCK_DIRECTIVES = ("%H", "%I", "%M", "%S", "%T", "%R", "%X", "%c", "%s", "%p", "%f", "%z")
 
 
