@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Set
 from contextlib import closing, suppress
-from datetime import date
 from decimal import Decimal
 from typing import IO, Any, ClassVar
 from uuid import uuid4
@@ -17,7 +16,7 @@ from ingest_pipelines.config.connections import ClickhouseConnection
 from ingest_pipelines.config.cursor_values import CursorValue, Moment
 from ingest_pipelines.errors import IngestError, SourceDenied, SourceUnavailable
 from ingest_pipelines.sources.query_text import Query
-from ingest_pipelines.sources.sql import Session, SqlSource, driver, driver_seconds
+from ingest_pipelines.sources.sql import HostSource, Session, decimals, driver, driver_seconds, naive_text
 
 _EXACT = re.compile(
     r"U?Int(8|16|32|64)|Float(32|64)|Bool|String|Decimal\((\d|[12]\d|3[0-8]), \d+\)|Date|Date32|DateTime64\(.*\)"
@@ -44,14 +43,10 @@ _TABLES = """
 """
 
 
-class Clickhouse(SqlSource[ClickhouseConnection]):
+class Clickhouse(HostSource[ClickhouseConnection]):
     """A ClickHouse server to query."""
 
     dialect: ClassVar[str] = "clickhouse"
-
-    def address(self) -> tuple[str, int]:
-        """Host and port."""
-        return self._connection.host, self._connection.port
 
     def connect(self) -> Session:
         """A client whose queries are read-only."""
@@ -85,7 +80,7 @@ class _Session(Session):
     def run(self, query: Query, parameters: Mapping[str, CursorValue], batch_rows: int) -> Iterator[pa.RecordBatch]:
         """The server's own blocks, of at most `batch_rows`."""
         text = query.with_markers(lambda name: _marker(name, parameters[name]))
-        bound = {name: _bound(value) for name, value in parameters.items()} or None
+        bound = {name: naive_text(value) for name, value in parameters.items()} or None
         settings = {**self._settings, "max_block_size": batch_rows}
         try:
             described = self._client.query(f"DESCRIBE TABLE (\n{text}\n)", parameters=bound, settings=self._settings)
@@ -183,23 +178,12 @@ def _marker(name: str, value: CursorValue) -> str:
     elif isinstance(value, int):
         kind = "Int64" if -(2**63) <= value < 2**63 else "Int256"
     elif isinstance(value, Decimal):
-        exponent = value.as_tuple().exponent
-        assert isinstance(exponent, int)
-        kind = f"Decimal(76, {max(0, -exponent)})"
+        kind = f"Decimal(76, {decimals(value)})"
     elif isinstance(value, Moment):
         kind = "DateTime64(9, 'UTC')" if value.nanoseconds % 1_000 else "DateTime64(6, 'UTC')"
     else:
         kind = "Date32"
     return f"{{{name}:{kind}}}"
-
-
-def _bound(value: CursorValue) -> str:
-    """What the client sends beside the query; the marker says its type."""
-    if isinstance(value, Moment):
-        return value.naive().text(" ")
-    if isinstance(value, Decimal):
-        return format(value, "f")
-    return value.isoformat() if isinstance(value, date) else str(value)
 
 
 def _quoted(name: str) -> str:

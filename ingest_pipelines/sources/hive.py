@@ -7,7 +7,6 @@ import re
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from datetime import date
 from decimal import Decimal
 from typing import Any, ClassVar
 
@@ -18,7 +17,7 @@ from ingest_pipelines.config.connections import HiveConnection
 from ingest_pipelines.config.cursor_values import CursorValue, Moment
 from ingest_pipelines.errors import IngestError, SourceDenied, SourceUnavailable
 from ingest_pipelines.sources.query_text import Query
-from ingest_pipelines.sources.sql import Session, SqlSource, driver
+from ingest_pipelines.sources.sql import HostSource, Session, backticked, decimals, driver, naive_text
 
 _SETTINGS = (
     "SET spark.sql.session.timeZone=UTC",
@@ -44,14 +43,10 @@ _NAMES = re.compile(
 """The parts of messages that name tables and columns; the rest may hold values."""
 
 
-class Hive(SqlSource[HiveConnection]):
+class Hive(HostSource[HiveConnection]):
     """A HiveServer2 to query. It has no read-only sessions: give the user SELECT alone."""
 
     dialect: ClassVar[str] = "hive"
-
-    def address(self) -> tuple[str, int]:
-        """Host and port."""
-        return self._connection.host, self._connection.port
 
     def connect(self) -> Session:
         """A login by SASL: LDAP where there is a password, else no check, unless `options` name another `auth`."""
@@ -76,7 +71,7 @@ class _Session(Session):
     def run(self, query: Query, parameters: Mapping[str, CursorValue], batch_rows: int) -> Iterator[pa.RecordBatch]:
         """Batches of at most `batch_rows`."""
         text = query.with_markers(lambda name: _marker(name, parameters[name]), lambda piece: piece.replace("%", "%%"))
-        bound = {name: _bound(value) for name, value in parameters.items()}
+        bound = {name: naive_text(value) for name, value in parameters.items()}
         statement = text % self._hive.HiveParamEscaper().escape_args(bound)
         try:
             self._handle = self._execute(statement)
@@ -106,7 +101,7 @@ class _Session(Session):
                 found += batch.column(name).to_pylist()
         except (self._hive.Error, self._broken, OSError, EOFError) as error:
             raise _translate(error, self._uri) from None
-        yield from sorted(f"{_quoted(database)}.{_quoted(table)}" for table in found)
+        yield from sorted(f"{backticked(database)}.{backticked(table)}" for table in found)
 
     def cancel(self) -> None:
         """Cancels the operation over a login of its own: this one's socket is waiting."""
@@ -203,22 +198,8 @@ def _marker(name: str, value: CursorValue) -> str:
     if isinstance(value, int):
         return f"CAST({marker} AS BIGINT)" if -(2**63) <= value < 2**63 else f"CAST({marker} AS DECIMAL(38, 0))"
     if isinstance(value, Decimal):
-        exponent = value.as_tuple().exponent
-        assert isinstance(exponent, int)
-        return f"CAST({marker} AS DECIMAL(38, {min(37, max(0, -exponent))}))"
+        return f"CAST({marker} AS DECIMAL(38, {min(37, decimals(value))}))"
     return f"CAST({marker} AS TIMESTAMP)" if isinstance(value, Moment) else f"CAST({marker} AS DATE)"
-
-
-def _bound(value: CursorValue) -> str:
-    if isinstance(value, Moment):
-        return value.naive().text(" ")
-    if isinstance(value, Decimal):
-        return format(value, "f")
-    return value.isoformat() if isinstance(value, date) else str(value)
-
-
-def _quoted(name: str) -> str:
-    return name if re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name) else "`" + name.replace("`", "``") + "`"
 
 
 def _translate(error: Exception, uri: str) -> IngestError:

@@ -5,17 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from datetime import date
 from decimal import Decimal
 from typing import Any, ClassVar
 
 import pyarrow as pa
 
 from ingest_pipelines.config.connections import MssqlConnection
-from ingest_pipelines.config.cursor_values import CursorValue, Moment
+from ingest_pipelines.config.cursor_values import CursorValue, Moment, cursor_text
 from ingest_pipelines.errors import ConfigError, IngestError, SourceDenied, SourceUnavailable
 from ingest_pipelines.sources.query_text import Query
-from ingest_pipelines.sources.sql import Session, SqlSource, driver, driver_seconds
+from ingest_pipelines.sources.sql import HostSource, Session, decimals, driver, driver_seconds
 
 _LOGIN = ("login failed", "invalid authorization", "cannot open database", "not able to access the database")
 _GONE = (
@@ -37,14 +36,10 @@ _ROUNDED = 900
 """Nanoseconds that datetime2(7) has below the microsecond, which is all that the driver's Arrow keeps."""
 
 
-class Mssql(SqlSource[MssqlConnection]):
+class Mssql(HostSource[MssqlConnection]):
     """A SQL Server database to query. It has no read-only sessions: give the user SELECT alone."""
 
     dialect: ClassVar[str] = "tsql"
-
-    def address(self) -> tuple[str, int]:
-        """Host and port."""
-        return self._connection.host, self._connection.port
 
     def connect(self) -> Session:
         """A login, encrypted unless `options` say otherwise."""
@@ -78,7 +73,7 @@ class _Session(Session):
 
     def run(self, query: Query, parameters: Mapping[str, CursorValue], batch_rows: int) -> Iterator[pa.RecordBatch]:
         """Batches of `batch_rows`, fetched as Arrow."""
-        values: list[int | str] = []
+        values: list[str] = []
 
         def marker(name: str) -> str:
             values.append(_bound(parameters[name], after=name == "lastItem"))
@@ -134,13 +129,11 @@ def _marker(value: CursorValue) -> str:
     if isinstance(value, int):
         return "CAST(? AS bigint)" if -(2**63) <= value < 2**63 else "CAST(? AS decimal(38, 0))"
     if isinstance(value, Decimal):
-        exponent = value.as_tuple().exponent
-        assert isinstance(exponent, int)
-        return f"CAST(? AS decimal(38, {min(38, max(0, -exponent))}))"
+        return f"CAST(? AS decimal(38, {min(38, decimals(value))}))"
     return "CAST(? AS datetime2(7))" if isinstance(value, Moment) else "CAST(? AS date)"
 
 
-def _bound(value: CursorValue, *, after: bool) -> int | str:
+def _bound(value: CursorValue, *, after: bool) -> str:
     """Moments are bound in UTC, to which datetimeoffset compares.
 
     A cursor that was read lost its tenth of a microsecond; bound from the end of its microsecond it finds no row again.
@@ -148,9 +141,7 @@ def _bound(value: CursorValue, *, after: bool) -> int | str:
     if isinstance(value, Moment):
         lost = _ROUNDED if after and value.nanoseconds % 1_000 == 0 else 0
         return Moment(value.nanoseconds + lost, zoned=False).text(" ", digits=7)
-    if isinstance(value, Decimal):
-        return format(value, "f")
-    return value if isinstance(value, str) else value.isoformat() if isinstance(value, date) else str(value)
+    return cursor_text(value)
 
 
 def _quoted(name: str) -> str:

@@ -5,7 +5,6 @@ As fast as connectorx, which rounds decimals to ten places, breaks on zero dates
 
 from __future__ import annotations
 
-import re
 import select
 from collections.abc import Iterator, Mapping
 from contextlib import closing
@@ -19,7 +18,7 @@ from ingest_pipelines.config.cursor_values import CursorValue, Moment
 from ingest_pipelines.errors import IngestError, SourceDenied, SourceUnavailable
 from ingest_pipelines.sources.mysql_rows import Column, arrays, split
 from ingest_pipelines.sources.query_text import Query
-from ingest_pipelines.sources.sql import Session, SqlSource, driver, driver_seconds
+from ingest_pipelines.sources.sql import HostSource, Session, backticked, driver, driver_seconds
 
 _BLOCK = 4 << 20
 _PIECE = 1 << 20
@@ -42,14 +41,10 @@ _TABLES = """
 """
 
 
-class Mysql(SqlSource[MysqlConnection]):
+class Mysql(HostSource[MysqlConnection]):
     """A MySQL or MariaDB database to query."""
 
     dialect: ClassVar[str] = "mysql"
-
-    def address(self) -> tuple[str, int]:
-        """Host and port."""
-        return self._connection.host, self._connection.port
 
     def connect(self) -> Session:
         """A login whose transactions are read-only."""
@@ -97,7 +92,7 @@ class _Session(Session):
         except (self._driver.err.Error, OSError) as error:
             raise _translate(error, self._uri) from None
         for schema, table in found:
-            yield f"{_quoted(schema)}.{_quoted(table)}"
+            yield f"{backticked(schema)}.{backticked(table)}"
 
     def cancel(self) -> None:
         """Kills the query, over a login of its own."""
@@ -170,10 +165,6 @@ def _bound(value: CursorValue) -> object:
     if isinstance(value, Moment):
         return value.naive().text(" ", digits=6)
     return value.isoformat() if isinstance(value, date) else value
-
-
-def _quoted(name: str) -> str:
-    return name if re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name) else "`" + name.replace("`", "``") + "`"
 
 
 def _translate(error: Exception, uri: str) -> IngestError:

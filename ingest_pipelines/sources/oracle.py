@@ -18,7 +18,7 @@ from ingest_pipelines.config.connections import OracleConnection
 from ingest_pipelines.config.cursor_values import CursorValue, Moment
 from ingest_pipelines.errors import IngestError, SourceDenied, SourceUnavailable
 from ingest_pipelines.sources.query_text import Query
-from ingest_pipelines.sources.sql import Session, SqlSource, driver, driver_seconds
+from ingest_pipelines.sources.sql import HostSource, Session, driver, driver_seconds
 
 _SESSION = (
     "ALTER SESSION SET TIME_ZONE = 'UTC' NLS_NUMERIC_CHARACTERS = '.,' NLS_DATE_FORMAT = 'YYYY-MM-DD HH24:MI:SS'"
@@ -46,15 +46,11 @@ _TABLES = """
 """Tables and views alike."""
 
 
-class Oracle(SqlSource[OracleConnection]):
+class Oracle(HostSource[OracleConnection]):
     """An Oracle database to query."""
 
     dialect: ClassVar[str] = "oracle"
     probe_query: ClassVar[str] = "SELECT 1 AS one FROM dual"
-
-    def address(self) -> tuple[str, int]:
-        """Host and port."""
-        return self._connection.host, self._connection.port
 
     def connect(self) -> Session:
         """A login whose queries run in read-only transactions."""

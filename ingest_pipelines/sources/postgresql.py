@@ -20,7 +20,7 @@ from ingest_pipelines.config.connections import PostgresqlConnection
 from ingest_pipelines.config.cursor_values import CursorValue, Moment
 from ingest_pipelines.errors import IngestError, SourceDenied, SourceUnavailable
 from ingest_pipelines.sources.query_text import Query
-from ingest_pipelines.sources.sql import Session, SqlSource
+from ingest_pipelines.sources.sql import HostSource, Session
 
 _SETTINGS = b"""
     SELECT set_config('TimeZone', 'UTC', true), set_config('DateStyle', 'ISO', true),
@@ -56,14 +56,10 @@ _TABLES = b"""
 """
 
 
-class Postgresql(SqlSource[PostgresqlConnection]):
+class Postgresql(HostSource[PostgresqlConnection]):
     """A PostgreSQL database to query."""
 
     dialect: ClassVar[str] = "postgres"
-
-    def address(self) -> tuple[str, int]:
-        """Host and port."""
-        return self._connection.host, self._connection.port
 
     def connect(self) -> Session:
         """A login whose transactions are read-only."""

@@ -5,18 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import closing, suppress
-from datetime import date
 from decimal import Decimal
 from typing import Any, ClassVar
 
 import pyarrow as pa
 
 from ingest_pipelines.config.connections import SnowflakeConnection
-from ingest_pipelines.config.cursor_values import CursorValue, Moment
+from ingest_pipelines.config.cursor_values import CursorValue, Moment, cursor_text
 from ingest_pipelines.errors import ConfigError, IngestError, SourceDenied, SourceUnavailable
 from ingest_pipelines.sources.base import Client
 from ingest_pipelines.sources.query_text import Query
-from ingest_pipelines.sources.sql import Session, SqlSource, driver
+from ingest_pipelines.sources.sql import Session, SqlSource, decimals, driver
 
 _SESSION = {
     "TIMEZONE": "UTC", "QUERY_TAG": "ingest pipelines", "PYTHON_CONNECTOR_QUERY_RESULT_FORMAT": "ARROW",
@@ -79,7 +78,7 @@ class _Session(Session):
         values: list[str] = []
 
         def marker(name: str) -> str:
-            values.append(_bound(parameters[name]))
+            values.append(cursor_text(parameters[name]))
             return _marker(parameters[name])
 
         text = query.with_markers(marker)
@@ -183,20 +182,10 @@ def _marker(value: CursorValue) -> str:
     if isinstance(value, int):
         return "CAST(? AS NUMBER(38, 0))"
     if isinstance(value, Decimal):
-        exponent = value.as_tuple().exponent
-        assert isinstance(exponent, int)
-        return f"CAST(? AS NUMBER(38, {min(37, max(0, -exponent))}))"
+        return f"CAST(? AS NUMBER(38, {min(37, decimals(value))}))"
     if isinstance(value, Moment):
         return "CAST(? AS TIMESTAMP_TZ)" if value.zoned else "CAST(? AS TIMESTAMP_NTZ)"
     return "CAST(? AS DATE)"
-
-
-def _bound(value: CursorValue) -> str:
-    if isinstance(value, Moment):
-        return value.text()
-    if isinstance(value, Decimal):
-        return format(value, "f")
-    return value.isoformat() if isinstance(value, date) else str(value)
 
 
 def _quoted(name: str) -> str:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import suppress
+from decimal import Decimal
 from importlib import import_module
 from itertools import count
 from types import ModuleType
@@ -15,7 +17,7 @@ from typing import ClassVar, Generic, Self, TypeVar
 import pyarrow as pa
 
 from ingest_pipelines.config.connections import SnowflakeConnection, SqlConnection
-from ingest_pipelines.config.cursor_values import CursorValue
+from ingest_pipelines.config.cursor_values import CursorValue, Moment, cursor_text
 from ingest_pipelines.errors import IngestError, MissingDriver, SourceUnavailable
 from ingest_pipelines.sources.base import Step
 from ingest_pipelines.sources.bounded import Pending, Worker
@@ -32,6 +34,7 @@ LONGEST_PAUSE = 10.0
 
 T = TypeVar("T")
 C = TypeVar("C", bound=SqlConnection | SnowflakeConnection)
+H = TypeVar("H", bound=SqlConnection)
 
 
 class Session(ABC):
@@ -218,6 +221,31 @@ class SqlSource(ABC, Generic[C]):
 
     def _reach(self, host: str, port: int) -> None:
         socket.create_connection((host, port), timeout=self._connection.timeout_seconds).close()
+
+
+class HostSource(SqlSource[H]):
+    """A QuerySource whose connection names a host and a port."""
+
+    def address(self) -> tuple[str, int]:
+        """Host and port."""
+        return self._connection.host, self._connection.port
+
+
+def decimals(value: Decimal) -> int:
+    """Digits after the point, of a value that is bound with as many."""
+    exponent = value.as_tuple().exponent
+    assert isinstance(exponent, int)
+    return max(0, -exponent)
+
+
+def naive_text(value: CursorValue) -> str:
+    """The value as text that a database casts; moments in UTC, the session's zone, without saying so."""
+    return value.naive().text(" ") if isinstance(value, Moment) else cursor_text(value)
+
+
+def backticked(name: str) -> str:
+    """The name as SQL takes it, in backticks where it needs them."""
+    return name if re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name) else "`" + name.replace("`", "``") + "`"
 
 
 def driver_seconds(query_timeout_seconds: float) -> float:
