@@ -93,9 +93,8 @@ class _Session(Session):
                 settings["query_plan_remove_redundant_sorting"] = 0
             self._query_id = str(uuid4())
             body = self._client.raw_stream(
-                text, parameters=bound, settings=settings, fmt="ArrowStream",
-                transport_settings={"query_id": self._query_id},
-            )  # fmt: skip
+                text, parameters=bound, settings={**settings, "query_id": self._query_id}, fmt="ArrowStream"
+            )
             with closing(body):
                 yield from self._batches(body, kinds)
         except self._errors.ClickHouseError as error:

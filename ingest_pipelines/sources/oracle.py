@@ -62,6 +62,7 @@ class _Session(Session):
         module: Any = driver("oracledb", "oracle")
         self._error = module.Error
         self._uri = uri
+        self._in_call = False
         arguments: dict[str, Any] = {
             "tcp_connect_timeout": settings.timeout_seconds, "retry_count": 0, "program": "ingest_pipelines",
             **settings.options,
@@ -81,6 +82,7 @@ class _Session(Session):
         """Batches of `batch_rows`, fetched as Arrow."""
         text = query.with_markers(lambda name: _marker(name, parameters[name]))
         bound = {name: _bound(value) for name, value in parameters.items()}
+        self._in_call = True
         try:
             self._connection.rollback()
             with self._connection.cursor() as cursor:
@@ -88,18 +90,23 @@ class _Session(Session):
                 cursor.execute("".join(("SELECT * FROM (", text, "\n) WHERE 1 = 0")), bound)
                 columns = [(each.name, each.type_code.name, each.precision) for each in cursor.description]
             zoned = {name for name, kind, _ in columns if kind in _ZONED}
-            for frame in self._connection.fetch_df_batches(
-                spelled(text, columns), bound, size=batch_rows, fetch_decimals=True
-            ):
+            frames = iter(
+                self._connection.fetch_df_batches(spelled(text, columns), bound, size=batch_rows, fetch_decimals=True)
+            )
+            while (frame := next(frames, None)) is not None:
                 table = pa.table(frame)
                 arrays = [
                     _in_utc(column) if name in zoned else column
                     for name, column in zip(table.column_names, table.columns, strict=True)
                 ]
+                self._in_call = False
                 yield pa.RecordBatch.from_arrays([_whole(array) for array in arrays], names=table.column_names)
+                self._in_call = True
             self._connection.rollback()
         except (self._error, OSError) as error:
             raise _translate(error, self._uri) from None
+        finally:
+            self._in_call = False
 
     def tables(self) -> Iterator[str]:
         """Tables and views that the user may read."""
@@ -112,9 +119,10 @@ class _Session(Session):
         yield from sorted(f"{_quoted(owner)}.{_quoted(table)}" for owner, table in found)
 
     def cancel(self) -> None:
-        """Asks the server to break off the call."""
-        with suppress(self._error):
-            self._connection.cancel()
+        """Asks the server to break off the call. Between two calls there is nothing to break, and it would wait."""
+        if self._in_call:
+            with suppress(self._error):
+                self._connection.cancel()
 
     def close(self) -> None:
         """The connection is closed."""

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
 from ingest_pipelines import ledger
-from ingest_pipelines.errors import ConfigError, CursorStuck, SourceDenied
+from ingest_pipelines.config import BoundImport
+from ingest_pipelines.errors import ConfigError, CursorStuck, SourceDenied, SourceUnavailable
 from ingest_pipelines_tests.pipeline.conftest import NOW, Shop
+from ingest_pipelines_tests.servers.cut_proxy import CutProxy, Fault
 
 BY_ID: dict[str, Any] = {
     "query": "SELECT id, points FROM customers WHERE id > {lastItem} ORDER BY id LIMIT 10",
@@ -245,3 +249,39 @@ def test_a_person_can_set_the_cursor(shop: Shop) -> None:
     with shop.target.session() as connection:
         ledger.set_cursor(connection, "tills", "20", NOW)
     assert [report.counts.inserted for report in shop.drain(shop.bound(**BY_ID))] == [5]
+
+
+def test_a_connection_that_drops_between_chunks_is_made_again(shop: Shop) -> None:
+    shop.source(CUSTOMERS, TWENTY_FIVE)
+    with CutProxy(*_address(shop)) as proxy:
+        drain = shop.drain(_through(proxy, shop.bound(**BY_ID), retries=3))
+        next(drain)
+        proxy.cut_all()
+        proxy.break_with(Fault(refuse_first=2))
+        assert [report.cursor_to for report in drain] == ["20", "25"]
+
+
+def test_a_connection_that_drops_within_a_chunk_loses_that_chunk_alone(shop: Shop) -> None:
+    shop.source(CUSTOMERS, TWENTY_FIVE)
+    query = "SELECT id, points, repeat('x', 9000) AS wide FROM customers WHERE id > {lastItem} ORDER BY id LIMIT 10"
+    with CutProxy(*_address(shop)) as proxy:
+        bound = _through(proxy, shop.bound(**{**BY_ID, "query": query}), retries=0)
+        drain = shop.drain(bound)
+        next(drain)
+        proxy.break_with(Fault(cut_after_received=50_000))
+        with pytest.raises(SourceUnavailable):
+            next(drain)
+        assert shop.cursor() == "10"
+        proxy.break_with(Fault())
+        assert [report.cursor_to for report in shop.drain(bound)] == ["20", "25"]
+    assert len(shop.profiles()) == 25
+
+
+def _address(shop: Shop) -> tuple[str, int]:
+    parts = urlsplit(shop.source_url)
+    return str(parts.hostname), int(parts.port or 0)
+
+
+def _through(proxy: CutProxy, bound: BoundImport, **changes: object) -> BoundImport:
+    reached = {"host": proxy.host, "port": proxy.port, **changes}
+    return replace(bound, connection=bound.connection.model_copy(update=reached))

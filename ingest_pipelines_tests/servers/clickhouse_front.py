@@ -19,6 +19,7 @@ from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 import lz4.frame
+from chdb import connect
 from chdb.session import Session
 
 CHUNK = 1 << 20
@@ -38,6 +39,10 @@ INSERT_WITH_DATA = re.compile(rb"\s*INSERT\b[^\n]*?\bFORMAT\s+\w+[ \t]*\n", re.I
 READS = re.compile(r"\s*(/\*.*?\*/\s*)*(SELECT|WITH|SHOW|DESC|DESCRIBE|EXISTS|EXPLAIN)\b", re.IGNORECASE | re.DOTALL)
 TAKES_SETTINGS = re.compile(r"\s*(/\*.*?\*/\s*)*(SELECT|WITH|DESC|DESCRIBE)\b", re.IGNORECASE | re.DOTALL)
 
+ASIDE = re.compile(r"\s*KILL\s+QUERY\b|.*\bsystem\.processes\b", re.IGNORECASE | re.DOTALL)
+"""What does not wait for the statement that runs: it is about it."""
+OF_QUERY = re.compile(r"\bquery_id = \{(\w+):String\}")
+
 DECODERS: dict[str | None, Callable[[bytes], bytes]] = {
     None: bytes,
     "gzip": gzip.decompress,
@@ -55,10 +60,11 @@ class Refused(Exception):
 
 
 class Engine:
-    """The one engine of this process. It runs one statement at a time."""
+    """The one engine of this process. It runs one statement at a time, besides those about what runs."""
 
     def __init__(self) -> None:
         self._session: Any = Session()  # type: ignore[no-untyped-call]  # chdb has hardly any types
+        self._aside: Any = connect(self._session._path)  # type: ignore[no-untyped-call]  # the same engine
         self._turn = threading.Lock()
 
     def run(self, sql: str, data: bytes, request: dict[str, str]) -> tuple[bytes, str]:
@@ -70,6 +76,11 @@ class Engine:
         found = FORMAT.search(sql)
         form = found.group(1) if found else request.get("default_format", "TabSeparated")
         parameters = {name[6:]: value for name, value in request.items() if name.startswith("param_")}
+        if ASIDE.match(sql):
+            return self._look_aside(sql[: found.start()] if found else sql, form, parameters), form
+        if "query_id" in request:  # the library gives queries ids of its own; by this mark they are found again
+            sql = f"/*{request['query_id']}*/ {sql}"
+            found = FORMAT.search(sql)
         with self._turn:
             try:
                 if request.get("database"):
@@ -90,7 +101,16 @@ class Engine:
                     sql = f"{sql}\nSETTINGS {', '.join(settings)}"
                 return bytes(self._session.query(sql, form, params=parameters or None).bytes() or b""), form
             except RuntimeError as error:
+                self._session.query("SELECT 1")  # takes what a killed statement had written
                 raise _refusal(str(error)) from error
+
+    def _look_aside(self, sql: str, form: str, parameters: dict[str, str]) -> bytes:
+        """A statement about those that run, or an end to one of them."""
+        sql = OF_QUERY.sub(lambda name: f"query LIKE '/*{parameters.pop(name[1])}*/%'", sql)
+        try:
+            return bytes(self._aside.query(sql, form, params=parameters or None).bytes() or b"")
+        except RuntimeError as error:
+            raise _refusal(str(error)) from error
 
     def _insert(self, sql: str, form: str, data: bytes) -> None:
         with tempfile.NamedTemporaryFile() as file:

@@ -6,15 +6,20 @@ bind, fetch and fail as they do in production. What they do not prove: the real 
 
 from __future__ import annotations
 
+import re
 import socketserver
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from itertools import count
+from typing import Any, TypeVar
 
 import duckdb
 import sqlglot
 from sqlglot import exp
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -83,6 +88,51 @@ def run(cursor: duckdb.DuckDBPyConnection, statement: Statement, values: Mapping
         return Result(described, 0, cursor)
     written = cursor.fetchone() if [name for name, _ in described] == ["Count"] else None
     return Result((), int(written[0]) if written else 0, cursor)
+
+
+class Interrupted(Exception):
+    """The client asked to stop, or went, while the work was under way."""
+
+
+_running: dict[int, str] = {}
+_numbers = count()
+_workers = ThreadPoolExecutor(64)
+
+
+def interruptible(cursor: duckdb.DuckDBPyConnection, sql: str, work: Callable[[], T], asked: Callable[[], bool]) -> T:
+    """What the work returns; `RUNNING('mark')` counts it as long as it runs.
+
+    Args:
+        asked: whether the client asks to stop.
+
+    Raises:
+        Interrupted: it does; the work is no longer running.
+        EOFError, OSError: it is gone; nor then.
+    """
+    number = next(_numbers)
+    _running[number] = sql
+    try:
+        done = _workers.submit(work)
+        try:
+            while not wait([done], 0.01).done:
+                if asked():
+                    raise Interrupted
+        except (Interrupted, EOFError, OSError):
+            cursor.interrupt()
+            wait([done])
+            raise
+        return done.result()
+    finally:
+        del _running[number]
+
+
+def told(sql: str) -> str:
+    """The statement with the number of running ones that contain a mark in place of `RUNNING('mark')`."""
+    return re.sub(r"\bRUNNING\('(\w+)'\)", lambda found: str(_count(found[1])), sql)
+
+
+def _count(mark: str) -> int:
+    return sum(mark in sql for sql in list(_running.values()))
 
 
 class Listener(socketserver.ThreadingTCPServer):

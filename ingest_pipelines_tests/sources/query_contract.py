@@ -6,6 +6,7 @@ A source's test module subclasses `QueryContract` and gives it a `warehouse`.
 from __future__ import annotations
 
 import logging
+import signal
 import socket
 import threading
 import time
@@ -26,6 +27,12 @@ from ingest_pipelines_tests.servers.cut_proxy import CutProxy, Fault
 
 ROWS = 60_000
 """Rows of the contract's table `contract_rows`: id 1..ROWS, name 'name <id>'."""
+
+ENDLESS = (
+    "SELECT COUNT(*) AS MARK FROM contract_rows a CROSS JOIN contract_rows b CROSS JOIN contract_rows c"
+    " WHERE SIN(a.id) + COS(b.id) + c.id = 0.5"
+)
+"""A slow query that most servers understand."""
 
 HOSTILE = [
     "'; DROP TABLE contract_rows; --", "' OR '1'='1", "\\", "\\'", "a\\", "%s %(x)s {lastItem} ? :x $1 @p1", '"', "``",
@@ -264,6 +271,28 @@ class QueryContract:
                 list(source.batches(self.slow_query.replace("MARK", mark), {}))
             until(lambda: warehouse.running(mark) == 0)
 
+    def test_a_run_that_is_terminated_leaves_no_query_running(self, warehouse: Warehouse) -> None:
+        """As Dagster ends a run: a signal, whose handler raises in the thread that waits."""
+        if not self.slow_query:
+            return
+        mark, waiting = "marked_by_signal", threading.get_ident()
+
+        def terminate() -> None:
+            until(lambda: warehouse.running(mark) > 0)
+            signal.pthread_kill(waiting, signal.SIGUSR1)
+
+        before = signal.signal(signal.SIGUSR1, _terminated)
+        terminator = threading.Thread(target=terminate, daemon=True)
+        try:
+            with open_query(warehouse.connection()) as source:
+                terminator.start()
+                with pytest.raises(Terminated):
+                    list(source.batches(self.slow_query.replace("MARK", mark), {}))
+                until(lambda: warehouse.running(mark) == 0)
+        finally:
+            terminator.join()
+            signal.signal(signal.SIGUSR1, before)
+
     def test_an_interrupted_reader_leaves_no_query_running(self, warehouse: Warehouse) -> None:
         if self.runs_to_the_end:
             return
@@ -281,6 +310,14 @@ class QueryContract:
     def _at(self, host: str, port: int) -> dict[str, object]:
         """What is to be changed in the connection so that it leads there."""
         return {"host": host, "port": port}
+
+
+class Terminated(BaseException):
+    """What the handler of a signal raises."""
+
+
+def _terminated(number: int, frame: object) -> None:
+    raise Terminated
 
 
 def _moment(microsecond: int) -> Moment:

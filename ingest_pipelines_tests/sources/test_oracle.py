@@ -7,6 +7,7 @@ What it does not prove: Oracle's SQL, isolation, NUMBER without a precision, tim
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import datetime
 from decimal import Decimal
 
@@ -19,7 +20,7 @@ from ingest_pipelines.sources import open_query
 from ingest_pipelines.sources.oracle import spelled
 from ingest_pipelines_tests.servers import oracle
 from ingest_pipelines_tests.sources.landed import Landed
-from ingest_pipelines_tests.sources.query_contract import ROWS, QueryContract
+from ingest_pipelines_tests.sources.query_contract import ENDLESS, ROWS, QueryContract
 
 CONTRACT = (
     "CREATE TABLE contract_rows (id NUMBER(10), name VARCHAR2(50))",
@@ -49,7 +50,10 @@ class OracleWarehouse:
         return TypeAdapter[Connection](Connection).validate_python({**self._keys, **changes})
 
     def running(self, mark: str) -> int:
-        raise NotImplementedError("the stand-in does not list what it runs")
+        with closing(self.schema.connect()) as connection, connection.cursor() as cursor:
+            cursor.execute(f"SELECT RUNNING('{mark}') AS n FROM dual")
+            ((found,),) = cursor.fetchall()
+        return int(found)
 
 
 @pytest.fixture(scope="module")
@@ -66,9 +70,9 @@ def warehouse(filled: OracleWarehouse, monkeypatch: pytest.MonkeyPatch) -> Oracl
 
 
 class TestOracle(QueryContract):
+    slow_query = ENDLESS
     unreadable = "SELECT CAST('hunter2' || id AS NUMBER) AS v FROM contract_rows"
     missing = "table or view does not exist"
-    runs_to_the_end = True
 
 
 LONG = "9999999999999999999999999999.9999999999"

@@ -12,16 +12,27 @@ import socketserver
 import ssl
 import struct
 import sys
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import duckdb
 import trustme
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
-from ingest_pipelines_tests.servers.stand_in import Listener, Result, quoted, run, translate
+from ingest_pipelines_tests.servers.stand_in import (
+    Interrupted,
+    Listener,
+    Result,
+    interruptible,
+    quoted,
+    run,
+    told,
+    translate,
+)
 from ingest_pipelines_tests.servers.tds import tokens
 from ingest_pipelines_tests.servers.tds.tokens import (
+    CANCELLED,
     COUNTED,
     DONE,
     DONE_IN_PROCEDURE,
@@ -32,6 +43,8 @@ from ingest_pipelines_tests.servers.tds.tokens import (
 )
 from ingest_pipelines_tests.servers.tds.values import Column, Parameters, Unsupported, column
 from ingest_pipelines_tests.servers.tds.wire import BATCH, HEADER, LOGIN, PACKET, RPC, TRANSACTION, Wire
+
+T = TypeVar("T")
 
 IGNORED = re.compile(r"\s*(SET|IF\s+@@TRANCOUNT|BEGIN\s+TRAN|COMMIT|ROLLBACK|PRINT)\b", re.IGNORECASE)
 """Settings and transactions of a session: accepted, without an effect."""
@@ -152,7 +165,7 @@ class Front(socketserver.BaseRequestHandler):
             number = b"\x08" + b"\x01" * 8
             self._wire.send((tokens.changed(8, number) if begin else tokens.changed(9, b"\0", number)) + done())
         else:
-            self._wire.send(done(tokens.CANCELLED))
+            self._wire.send(done(CANCELLED))
 
     def _call(self, content: bytes) -> None:
         """A stored procedure; of those there are the ones that run SQL with parameters."""
@@ -193,9 +206,13 @@ class Front(socketserver.BaseRequestHandler):
         Args:
             procedure: what ends the response where a procedure ran the statements.
         """
+        self._unsent = b""
         try:
             result = self._result(sql, named or {})
-            rest, rows = self._send_rows(result) if result is not None and result.columns else (b"", 0)
+            rest, rows = self._send_rows(sql, result) if result is not None and result.columns else (b"", 0)
+        except Interrupted:
+            self._wire.send(self._unsent + done(CANCELLED))
+            return
         except (duckdb.Error, SqlglotError, Unsupported, Refused) as error:
             self._wire.send(
                 _refusal(error).token() + procedure + done(FAILED, token=DONE_PROCEDURE if procedure else DONE)
@@ -221,13 +238,17 @@ class Front(socketserver.BaseRequestHandler):
         else:
             for pattern, value in SERVER_VALUES.items():
                 sql = re.sub(pattern, value, sql, flags=re.IGNORECASE)
-            *before, last = translate(sql, "tsql", _use_booleans)
+            *before, last = translate(told(sql), "tsql", _use_booleans)
             for statement in before:
                 run(self._cursor, statement, named)
-            return run(self._cursor, last, named)
+            return self._unless_stopped(sql, lambda: run(self._cursor, last, named))
         return None
 
-    def _send_rows(self, result: Result) -> tuple[bytes, int]:
+    def _unless_stopped(self, sql: str, work: Callable[[], T]) -> T:
+        """What the work returns; ATTENTION of the client interrupts it."""
+        return interruptible(self._cursor, sql, work, self._wire.asks_to_stop)
+
+    def _send_rows(self, sql: str, result: Result) -> tuple[bytes, int]:
         """Sends rows in whole packets while they are fetched; what is left for the last packet, and their number.
 
         The response has to end in the packet of its last row: a driver takes its connection for busy until then.
@@ -236,7 +257,8 @@ class Front(socketserver.BaseRequestHandler):
         pending = b"\x81" + struct.pack("<H", len(columns)) + b"".join(each.metadata() for each in columns)
         sent = 0
         room = PACKET - HEADER
-        while rows := result.rows(2000):
+        self._unsent = pending
+        while rows := self._unless_stopped(sql, lambda: result.rows(2000)):
             encoded = [
                 each.null if value is None else each.encode(value)
                 for row in rows
@@ -248,6 +270,9 @@ class Front(socketserver.BaseRequestHandler):
                 self._wire.send(pending[:whole], last=False)
             pending = pending[whole:]
             sent += len(rows)
+            self._unsent = pending
+            if self._wire.asks_to_stop():
+                raise Interrupted
         return pending, sent
 
 

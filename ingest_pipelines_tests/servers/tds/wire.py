@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import socket
 import ssl
 import struct
@@ -33,6 +34,17 @@ class Wire:
             content += self._read(length - HEADER)
             if status & LAST:
                 return kind, content
+
+    def asks_to_stop(self) -> bool:
+        """Whether the client has sent ATTENTION.
+
+        Raises:
+            EOFError: the client is gone.
+        """
+        waiting = bool(self._received) or bool(self._tls and self._tls.pending())
+        if not (waiting or select.select([self._socket], [], [], 0)[0]):
+            return False
+        return self.receive()[0] == ATTENTION
 
     def send(self, content: bytes, kind: int = RESPONSE, *, last: bool = True) -> None:
         """The content in packets; `last` ends the message."""

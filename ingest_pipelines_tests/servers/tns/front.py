@@ -18,10 +18,19 @@ import duckdb
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
-from ingest_pipelines_tests.servers.stand_in import Listener, Result, quoted, run, translate
+from ingest_pipelines_tests.servers.stand_in import (
+    Interrupted,
+    Listener,
+    Result,
+    interruptible,
+    quoted,
+    run,
+    told,
+    translate,
+)
 from ingest_pipelines_tests.servers.tns import login
 from ingest_pipelines_tests.servers.tns.values import Column, column, decode
-from ingest_pipelines_tests.servers.tns.wire import Reader, Wire, error, number, sized, status
+from ingest_pipelines_tests.servers.tns.wire import CANCELLED, Reader, Wire, error, number, sized, status
 
 FUNCTION, PIGGYBACK, ROW = 3, 17, 7
 RE_EXECUTE, FETCH, LOGOFF, COMMIT, ROLLBACK, RE_EXECUTE_AND_FETCH, EXECUTE = 4, 5, 9, 14, 15, 78, 94
@@ -230,6 +239,9 @@ class Front(socketserver.BaseRequestHandler):
             for values in binds or [[]]:
                 result = self._result(statement.sql, values)
                 affected += result.affected if result is not None else 0
+        except Interrupted:
+            self._wire.send(_cancelled(identity))
+            return
         except (duckdb.Error, SqlglotError) as failed:
             self._wire.send(_refusal(failed, identity))
             return
@@ -255,14 +267,24 @@ class Front(socketserver.BaseRequestHandler):
             sql = re.sub(pattern, value, sql, flags=re.IGNORECASE)
         names = [f"bind{found.group(1)}".lower() for found in BIND.finditer(sql) if found.group(1)]
         sql = BIND.sub(lambda found: f":bind{found.group(1)}" if found.group(1) else found.group(), sql)
-        (statement,) = translate(sql, "oracle", _use_plain_names)
-        return run(self.schemas.open(self._user), statement, dict(zip(dict.fromkeys(names), values, strict=False)))
+        (statement,) = translate(told(sql), "oracle", _use_plain_names)
+        bound = dict(zip(dict.fromkeys(names), values, strict=False))
+        cursor = self.schemas.open(self._user)
+        return interruptible(cursor, sql, lambda: run(cursor, statement, bound), self._wire.asks_to_stop)
+
+    def _fetched(self, statement: OpenCursor, count: int) -> list[tuple[Any, ...]]:
+        result = statement.result
+        assert result is not None
+        return interruptible(result.cursor, statement.sql, lambda: result.rows(count), self._wire.asks_to_stop)
 
     def _rows(self, identity: int, count: int) -> bytes:
         """The next rows, and whether they were the last: ORA-01403 says so."""
         statement = self._statements[identity]
         assert statement.result is not None
-        rows = statement.result.rows(count) if count else []
+        try:
+            rows = self._fetched(statement, count) if count else []
+        except Interrupted:
+            return _cancelled(identity)
         statement.fetched += len(rows)
         header = b"\x06\0" + number(0) * 2 + number(count) + number(0) * 3
         encoded = [
@@ -275,6 +297,10 @@ class Front(socketserver.BaseRequestHandler):
         over = len(rows) < count
         end = error(NO_DATA if over else 0, "ORA-01403: no data found\n", identity, statement.fetched)
         return header + b"".join(encoded) + end
+
+
+def _cancelled(identity: int) -> bytes:
+    return error(1013, CANCELLED, identity)
 
 
 def _description(columns: list[Column]) -> bytes:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import select
 import socket
 import struct
 from collections.abc import Callable
 
 CONNECT, ACCEPT, REFUSE, DATA, MARKER = 1, 2, 4, 6, 12
+BREAK, RESET = 1, 2
+"""Markers."""
+CANCELLED = "ORA-01013: user requested cancel of current operation\n"
 PROTOCOL = 317
 """Oracle Net version; from 315 on, packets have a length of four bytes."""
 LARGEST = 8192
@@ -56,12 +60,37 @@ class Wire:
         """
         while True:
             kind, content = self._packet()
-            if kind == MARKER:  # a client that interrupts waits for this answer
-                self._socket.sendall(struct.pack(">IBBHBBB", 11, MARKER, 0, 0, 1, 0, 2))
+            if kind == MARKER and content[2] != RESET:  # a break that crossed our answer: its client waits for another
+                self._agree_to_stop()
+                self.send(error(1013, CANCELLED))
+            elif kind == MARKER:
+                self._mark(RESET)
             elif kind != DATA or content[1] & END_OF_FILE:
                 raise EOFError
             else:
                 return content[2:]
+
+    def asks_to_stop(self) -> bool:
+        """Whether the client has sent a break; if so, it is told that the call ends, and the way is free for why.
+
+        Raises:
+            EOFError: the client is gone.
+        """
+        if not select.select([self._socket], [], [], 0)[0]:
+            return False
+        if self._packet()[0] != MARKER:
+            raise EOFError  # a client asks nothing while it waits
+        self._agree_to_stop()
+        return True
+
+    def _agree_to_stop(self) -> None:
+        self._mark(BREAK)
+        while self._packet() != (MARKER, bytes([1, 0, RESET])):
+            pass
+        self._mark(RESET)
+
+    def _mark(self, what: int) -> None:
+        self._socket.sendall(struct.pack(">IBBHBBB", 11, MARKER, 0, 0, 1, 0, what))
 
     def send(self, content: bytes) -> None:
         """The content in data packets."""
