@@ -11,6 +11,7 @@ import pytest
 
 from ingest_pipelines import ledger
 from ingest_pipelines.config import BoundImport
+from ingest_pipelines.config.imports import RejectLimit
 from ingest_pipelines.errors import ConfigError, CursorStuck, SourceDenied, SourceUnavailable
 from ingest_pipelines_tests.pipeline.conftest import NOW, Shop
 from ingest_pipelines_tests.servers.cut_proxy import CutProxy, Fault
@@ -58,6 +59,45 @@ def test_rows_that_come_behind_an_empty_chunk_are_for_the_next_run(shop: Shop) -
     assert [report.counts.read for report in shop.drain(bound, "run-2")] == [0]
     assert shop.cursor() == "25"
     assert [report.counts.inserted for report in shop.drain(bound, "run-3")] == [1]
+
+
+def test_the_cursor_goes_on_past_rows_that_are_rejected(shop: Shop) -> None:
+    shop.source(CUSTOMERS, TWENTY_FIVE, "ALTER TABLE customers ALTER points TYPE text")
+    shop.source("UPDATE customers SET points = 'many' WHERE id IN (10, 25)")
+    bound = shop.bound(**BY_ID)
+    tolerant = replace(bound, spec=bound.spec.model_copy(update={"rejects": RejectLimit(unlimited=True)}))
+    reports = list(shop.drain(tolerant))
+    assert [(r.counts.read, r.counts.rejected, r.cursor_to) for r in reports] == [
+        (10, 1, "10"), (10, 0, "20"), (5, 1, "25")
+    ]  # fmt: skip
+    assert shop.profiles().keys() == {str(n) for n in range(1, 26)} - {"10", "25"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "start", "reached"),
+    [
+        ("numeric(38,10)", "9999999999999999999999999999 - 13 + n / 3.0", 0, "9999999999999999999999999990.3333333333"),
+        ('text COLLATE "C"', "'k' || lpad(n::text, 4, '0')", "a", "k0013"),
+        ("date", "date '2026-01-01' + n", "2026-01-01", "2026-01-14"),
+        ("timestamp", "timestamp '2026-03-29 01:30' + n * interval '1 us'", "2026-01-01", "2026-03-29T01:30:00.000013"),
+        ("timestamptz", "timestamptz '2026-03-29 01:30Z' + n * interval '1 us'", "2026-01-01",
+         "2026-03-29T01:30:00.000013+00:00"),
+    ],
+)  # fmt: skip
+def test_a_cursor_of_any_type_loses_no_digit(shop: Shop, kind: str, value: str, start: int | str, reached: str) -> None:
+    shop.source(
+        f"CREATE TABLE customers (id bigint, points int, at {kind})",
+        f"INSERT INTO customers SELECT n, n, {value} FROM generate_series(1, 13) n",
+    )
+    query = "SELECT id, points, at FROM customers WHERE at > {lastItem} ORDER BY at LIMIT 5"
+    bound = shop.bound(query=query, cursor={"column": "at", "start": start})
+    reports = list(shop.drain(bound))
+    assert sum(report.counts.inserted for report in reports) == len(shop.profiles()) == 13
+    assert shop.cursor() == reached
+    assert [
+        report.counts.read
+        for report in shop.drain(shop.bound(query=query, cursor={"column": "at", "start": start}), "run-2")
+    ] == [0]
 
 
 def test_with_drain_false_a_run_is_one_chunk(shop: Shop) -> None:
