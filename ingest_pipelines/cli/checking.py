@@ -40,8 +40,8 @@ def check(
         raise _all_mistakes(project)
     else:
         chosen = list(project.imports.values())
-    _compile_own_rules(chosen)
-    _read_queries(chosen)
+    _compile_own_rules(project, chosen)
+    _read_queries(project, chosen)
     used = {bound.connection_name: bound.connection for bound in chosen} if connect else {}
     tests = [test_connection(each, connection) for each, connection in used.items()]
     if json:
@@ -108,19 +108,24 @@ def _all_mistakes(project: Project) -> ConfigError:
     )
 
 
-def _read_queries(chosen: list[BoundImport]) -> None:
+def _read_queries(project: Project, chosen: list[BoundImport]) -> None:
     """Queries are one SELECT each, and their chunks lose no row; the parser loads only where there are any."""
     queried = [bound for bound in chosen if bound.spec.source.query is not None]
     if not queried:
         return
+    from ingest_pipelines.config.project import place_of
     from ingest_pipelines.sources.request import query_mistakes
 
-    mistakes = [f"imports/{bound.name}.yaml: {mistake}" for bound in queried for mistake in query_mistakes(bound)]
+    mistakes = [
+        f"{place_of(project.home, bound.name, ('source', 'query'))}: {mistake}"
+        for bound in queried
+        for mistake in query_mistakes(bound)
+    ]
     if mistakes:
         raise ConfigError(mistakes, hint="nothing ran")
 
 
-def _compile_own_rules(chosen: list[BoundImport]) -> None:
+def _compile_own_rules(project: Project, chosen: list[BoundImport]) -> None:
     """What only the engine that judges rows can tell of a field; it loads slowly: only where there is such a field.
 
     Raises:
@@ -132,9 +137,18 @@ def _compile_own_rules(chosen: list[BoundImport]) -> None:
             try:
                 _rules(bound)
             except ConfigError as error:
-                mistakes += error.mistakes
+                mistakes += [_placed(project.home, bound, mistake) for mistake in error.mistakes]
     if mistakes:
         raise ConfigError(mistakes)
+
+
+def _placed(home: Path, bound: BoundImport, mistake: str) -> str:
+    """The mistake `imports/NAME.yaml: FIELD.key: ...` with the line of the column that fills the field."""
+    from ingest_pipelines.config.project import place_of
+
+    said = mistake.partition(": ")[2]
+    columns = [mapped.column for mapped in bound.fields if said.startswith(f"{mapped.name}.")]
+    return f"{place_of(home, bound.name, ('columns', *columns[:1]))}: {said}"
 
 
 def _only_rules_can_tell(field: Field) -> bool:

@@ -119,6 +119,12 @@ def read_project(home: Path) -> Project:
     return Project(home, known_connections, known_databases, imports, broken, tuple(dict.fromkeys(mistakes)), notify)
 
 
+def place_of(home: Path, name: str, path: tuple[str | int, ...]) -> str:
+    """`imports/NAME.yaml:LINE`, where the path of keys stands in an import's file, or the deepest part of it."""
+    file = next((each for each in _import_files(home) if each.stem == name), home / "imports" / f"{name}.yaml")
+    return f"imports/{file.name}:{read_yaml(file.read_text(encoding='utf-8-sig')).line(path)}"
+
+
 def _line(file: str, line: int, what: str) -> str:
     """One mistake as one line, whatever stands in the file."""
     return f"{file}:{line}: {shown(what, limit=400)}"

@@ -54,7 +54,16 @@ def test_check_finds_what_only_the_rules_can_tell(terminal: Terminal) -> None:
     loyalty.write_text(RIGHT["imports/loyalty.yaml"].replace("  Tier: tier", "  Points: points"))
     answer = terminal.ingest("check", VENDOR_PW="x")
     assert answer.code == 2
-    assert "imports/loyalty.yaml: points.pattern:" in answer.err
+    assert "imports/loyalty.yaml:7: points.pattern: is too large" in answer.err
+
+
+def test_check_names_the_line_of_a_query_that_is_no_select(terminal: Terminal) -> None:
+    query = "  connection: shop_db\n  query: DELETE FROM customers"
+    loyalty = RIGHT["imports/loyalty.yaml"].replace("  connection: vendor\n  file: loyalty/Customers", query)
+    write_project(terminal.folder, {**RIGHT, "imports/loyalty.yaml": loyalty})
+    answer = terminal.ingest("check", VENDOR_PW="x")
+    assert answer.code == 2
+    assert "imports/loyalty.yaml:4: source.query: not a SELECT" in answer.err
 
 
 def test_check_connect_tests_each_connection_once_step_by_step(demo: Demo) -> None:
