@@ -1,6 +1,6 @@
 """PostgreSQL: COPY (query) TO STDOUT, read as CSV. Every type arrives exactly as the server spells it.
 
-As fast as ADBC's binary COPY by CPU time, without its losses: infinity, numerics, ranges and types it does not know.
+About ADBC's CPU time, landing included, without its losses: infinity, numerics, ranges and types it does not know.
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
+from functools import cached_property
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
@@ -64,7 +65,6 @@ class Engine:
 
     def __init__(self) -> None:
         self._session: Any = Session()  # type: ignore[no-untyped-call]  # chdb has hardly any types
-        self._aside: Any = connect(self._session._path)  # type: ignore[no-untyped-call]  # the same engine
         self._turn = threading.Lock()
 
     def run(self, sql: str, data: bytes, request: dict[str, str]) -> tuple[bytes, str]:
@@ -103,6 +103,11 @@ class Engine:
             except RuntimeError as error:
                 self._session.query("SELECT 1")  # takes what a killed statement had written
                 raise _refusal(str(error)) from error
+
+    @cached_property
+    def _aside(self) -> Any:
+        """A second connection to the same engine; few tests need it."""
+        return connect(self._session._path)
 
     def _look_aside(self, sql: str, form: str, parameters: dict[str, str]) -> bytes:
         """A statement about those that run, or an end to one of them."""

@@ -75,7 +75,7 @@ def _plain(value: object) -> str:
     try:
         return format(Decimal(str(value)).normalize(), "f")
     except InvalidOperation:
-        return str(value).removesuffix("+00:00")
+        return str(value).removesuffix("+00:00").removesuffix(".000000")
 
 
 if REAL in os.environ:
