@@ -22,18 +22,18 @@ from ingest_pipelines.config.cursor_values import before, cursor_text, parse_cur
 from ingest_pipelines.errors import CursorStuck, IngestError, RejectsAboveLimit
 from ingest_pipelines.landing import Chunk, cursor_cap, land_file, land_query, read_arrow, read_csv
 from ingest_pipelines.merge import Target, apply, record_failure
-from ingest_pipelines.merge.early import EarlyStage
+from ingest_pipelines.merge.ahead import Destination, LoadAhead
 from ingest_pipelines.model import Item, Landing, LoadReport, Run, Validated
-from ingest_pipelines.rules import compile_rules, judge
+from ingest_pipelines.rules import Ahead, compile_rules, judge
 from ingest_pipelines.sources import open_item, open_query
 from ingest_pipelines.sources.base import Client
 from ingest_pipelines.sources.request import cursor_after, cursor_start, request_of
 
 LARGE = 16 << 20
-"""Bytes from which on an item is staged while it is judged; a smaller one is copied in no time."""
+"""Bytes from which on an item is loaded while it is judged; a smaller one is loaded in no time."""
 
-_early: dict[tuple[Path, ...], EarlyStage] = {}
-"""Stages under way in this process, by the runs that `validate` handed out. A load elsewhere copies for itself."""
+_ahead: dict[tuple[Path, ...], LoadAhead] = {}
+"""Loads under way in this process, by the runs that `validate` handed out. A load elsewhere begins anew."""
 
 BY_QUERY = {"query", "cursor", "window"}
 """Kinds of items whose rows a query brings; the others are files."""
@@ -103,11 +103,14 @@ def _stands(landing: Landing) -> bool:
     return None not in {committed, cap} and landing.cursor_commit == committed and committed != cap
 
 
-def validate(landing: Landing, bound: BoundImport, workspace: Workspace, target: Target | None = None) -> Validated:
+def validate(
+    landing: Landing, bound: BoundImport, workspace: Workspace, destination: Destination | None = None
+) -> Validated:
     """Every row judged: accepted rows sorted and cast on disk, rejects with every rule they break.
 
     Args:
-        target: where this process will load a large item; its rows are on their way while others are still judged.
+        destination: where this process will load the item. A large one's rows are merged there while others are still
+            judged, in the transaction that `load` will close or roll back.
 
     Raises:
         ItemRefused: the item as a whole cannot be read.
@@ -120,16 +123,24 @@ def validate(landing: Landing, bound: BoundImport, workspace: Workspace, target:
     else:
         header, frames = read_csv(landing, bound.required_columns, bound.spec.source.limits)
     rules = compile_rules(bound)
-    if target is None or landing.bytes < LARGE:
+    if destination is None or landing.bytes < LARGE or rules.places is not None:
         return judge(landing, header, frames, rules, workspace.spill)
-    early = EarlyStage(bound, target)
+    _discard_ahead(bound.name)
+    loading = LoadAhead(landing, bound, destination)
+    ahead = Ahead(frames.read_only(rules.compared_columns), loading.add)
     try:
-        validated = judge(landing, header, frames, rules, workspace.spill, early.add)
+        validated = judge(landing, header, frames, rules, workspace.spill, ahead)
     except BaseException:
-        early.discard()
+        loading.discard()
         raise
-    _early[validated.accepted] = early
+    _ahead[validated.accepted] = loading
     return validated
+
+
+def _discard_ahead(import_name: str) -> None:
+    """No load of an earlier attempt keeps its locks."""
+    for runs in [runs for runs, loading in _ahead.items() if loading.import_name == import_name]:
+        _ahead.pop(runs).discard()
 
 
 def check_rejects(validated: Validated, bound: BoundImport) -> None:
@@ -139,8 +150,7 @@ def check_rejects(validated: Validated, bound: BoundImport) -> None:
         RejectsAboveLimit: nothing is to be merged. `load` would say the same, later.
     """
     if not bound.spec.rejects.allows(validated.rejected_rows, validated.read):
-        if (early := _early.pop(validated.accepted, None)) is not None:
-            early.discard()
+        _discard_ahead(bound.name)
         raise RejectsAboveLimit(
             f"{validated.rejected_rows} of {validated.read} rows were rejected, and the import allows "
             f"{bound.spec.rejects}",
@@ -154,7 +164,7 @@ def load(validated: Validated, bound: BoundImport, target: Target, run: Run, now
     Raises:
         TargetUnavailable, TargetBusy (retryable); LoadError and its kinds: nothing was committed.
     """
-    return apply(validated, bound, target, run, now, early=_early.pop(validated.accepted, None))
+    return apply(validated, bound, target, run, now, ahead=_ahead.pop(validated.accepted, None))
 
 
 def next_chunk(item: Item, bound: BoundImport, target: Target, run: Run) -> Item:
@@ -202,6 +212,7 @@ def drain(
     Raises:
         What land, validate, check_rejects and load raise, `reached` set; the chunks before are committed.
     """
+    _discard_ahead(bound.name)
     if started and (run.dry_run or not bound.spec.source.drain):
         return
     while True:
@@ -239,4 +250,14 @@ def _forget(validated: Validated) -> None:
         path.unlink(missing_ok=True)
 
 
-__all__ = ["Workspace", "check_rejects", "drain", "land", "load", "next_chunk", "record_failure", "validate"]
+__all__ = [
+    "Destination",
+    "Workspace",
+    "check_rejects",
+    "drain",
+    "land",
+    "load",
+    "next_chunk",
+    "record_failure",
+    "validate",
+]

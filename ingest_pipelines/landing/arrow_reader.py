@@ -32,7 +32,7 @@ def read_arrow(
             f"import {landing.item.import_name}, item {landing.item.key}: it was read without {', '.join(missing)}",
             hint="the mapping has changed since; run the import again",
         )
-    return columns, Frames(partial(_frames, landing, batch_rows))
+    return columns, Frames(partial(_frames, landing, batch_rows), partial(_some_columns, landing))
 
 
 def _frames(landing: Landing, batch_rows: int) -> Iterator[pl.DataFrame]:
@@ -51,6 +51,13 @@ def _frames(landing: Landing, batch_rows: int) -> Iterator[pl.DataFrame]:
                 held, rows, size = [], 0, 0
         if rows:
             yield _frame(held, line)
+
+
+def _some_columns(landing: Landing, columns: Sequence[str]) -> Iterator[pl.DataFrame]:
+    with pa.OSFile(str(landing.path)) as file, pa.ipc.open_stream(file) as stream:
+        for batch in stream:
+            if batch.num_rows:
+                yield pl.DataFrame(pl.from_arrow(pa.Table.from_batches([batch]).select(list(columns))))
 
 
 def _frame(batches: list[pa.RecordBatch], line: int) -> pl.DataFrame:

@@ -55,7 +55,10 @@ def read_csv(
     """
     header = read_header(landing, required_columns, limits)
     found = survey(landing, header, limits)
-    return header.columns, Frames(partial(_frames, landing, header, found, limits, batch_rows))
+    return header.columns, Frames(
+        partial(_frames, landing, header, found, limits, batch_rows),
+        partial(_some_columns, landing, header, found, limits),
+    )
 
 
 def _frames(landing: Landing, header: Header, found: Survey, limits: Limits, batch_rows: int) -> Iterator[pl.DataFrame]:
@@ -83,9 +86,30 @@ def _frames(landing: Landing, header: Header, found: Survey, limits: Limits, bat
         yield _frame(header, pending, lines)
 
 
-def _batches(landing: Landing, header: Header, rows: _Rows, limits: Limits) -> Iterator[pa.RecordBatch]:
-    """The parser's batches, one per block; rows of the wrong width go to `rows` instead."""
+def _some_columns(
+    landing: Landing, header: Header, found: Survey, limits: Limits, columns: Sequence[str]
+) -> Iterator[pl.DataFrame]:
+    if landing.path.stat().st_size <= header.offset:
+        return
+    wanted = [index for index, name in enumerate(header.columns) if name in columns]
+    names = [header.columns[index] for index in wanted]
+    try:
+        for batch in _batches(landing, header, _Rows(landing, header, found, limits), limits, wanted):
+            yield pl.DataFrame(pl.from_arrow(pa.Table.from_batches([batch]).rename_columns(names)))
+    except ItemRefused:
+        return
+
+
+def _batches(
+    landing: Landing, header: Header, rows: _Rows, limits: Limits, wanted: Sequence[int] | None = None
+) -> Iterator[pa.RecordBatch]:
+    """The parser's batches, one per block; rows of the wrong width go to `rows` instead.
+
+    Args:
+        wanted: positions of the columns to make; all of them if not given.
+    """
     names = [f"c{index}" for index in range(len(header.columns))]
+    included = names if wanted is None else [names[index] for index in wanted]
     block = max(BLOCK, 4 * limits.max_cell_bytes)
     try:
         with (
@@ -98,7 +122,8 @@ def _batches(landing: Landing, header: Header, rows: _Rows, limits: Limits) -> I
                 ),
                 convert_options=arrow_csv.ConvertOptions(
                     check_utf8=False,  # the survey has checked it
-                    column_types=dict.fromkeys(names, pa.string()),
+                    include_columns=included,
+                    column_types=dict.fromkeys(included, pa.string()),
                     strings_can_be_null=True,
                     quoted_strings_can_be_null=False,
                     null_values=[""],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import polars as pl
@@ -20,9 +20,15 @@ class Frames:
 
     Whoever finds a duplicate at the end of an item reads the rows it concerns once more, and need not keep all of
     them until then.
+
+    Attributes:
+        read: all of them.
+        read_only: the rows with some columns alone, at a fraction of the price: no LINE, and nothing is checked. Where
+            an item is refused this just ends; `read` says why.
     """
 
     read: Callable[[], Iterator[pl.DataFrame]]
+    read_only: Callable[[Sequence[str]], Iterator[pl.DataFrame]]
 
     def __iter__(self) -> Iterator[pl.DataFrame]:
         """The first frame and those after it."""

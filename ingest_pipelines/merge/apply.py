@@ -12,9 +12,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime
-from time import perf_counter, sleep
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING
 
 import psycopg
 from psycopg import sql
@@ -28,23 +30,25 @@ from ingest_pipelines.errors import (
     LoadError,
     TargetBusy,
     TargetRefused,
-    TargetUnavailable,
 )
 from ingest_pipelines.merge import events
 from ingest_pipelines.merge.catalog import read_shape, rows_written
+from ingest_pipelines.merge.closing import ask_the_ledger, close, skip
 from ingest_pipelines.merge.copy import copy_accepted, copy_rejects
 from ingest_pipelines.merge.ddl import TableShape, additions, fields_of
 from ingest_pipelines.merge.driver_errors import LOCK_ERRORS, translate
-from ingest_pipelines.merge.early import EarlyStage
-from ingest_pipelines.merge.mapping import check_mapping, mapping_of
+from ingest_pipelines.merge.mapping import check_mapping
 from ingest_pipelines.merge.match import Matching, RejectedByMatch
-from ingest_pipelines.merge.order import fingerprint, nothing_new, obstacle
+from ingest_pipelines.merge.order import nothing_new, obstacle, stale
 from ingest_pipelines.merge.routes import key_label
 from ingest_pipelines.merge.statements import Merge
 from ingest_pipelines.merge.subscriptions import COUNT_CONSENTED, CREATE_CONSENTS, Consent
-from ingest_pipelines.merge.target import Target, holder_of, lock_table, prepare_session
+from ingest_pipelines.merge.target import Target, holder_of, lock_table, lock_table_at_once, prepare_session
 from ingest_pipelines.merge.work import Work
-from ingest_pipelines.model import Counts, LoadReport, Run, Validated
+from ingest_pipelines.model import LoadReport, Run, Validated
+
+if TYPE_CHECKING:
+    from ingest_pipelines.merge.ahead import LoadAhead
 
 Fault = Callable[[str], None]
 """Called with the name of each point a load passes; tests kill the process or cut the connection there."""
@@ -55,11 +59,11 @@ FAULT_POINTS = (
 )  # fmt: skip
 """Every point, in order. `closed` is the last one before COMMIT is sent, `committed` the first after it."""
 
+FAULT_POINTS_AHEAD = ("ahead: opened", "ahead: copying", "ahead: copied", "ahead: merged")
+"""Points that a load passes while its rows are judged, the last three for every run."""
+
 UNMATCHED_LISTED = 1_000
 """How many rows without a profile are listed in the ledger; all of them are counted."""
-
-RECONNECT_SECONDS = (0.0, 0.5, 1.0, 2.0, 4.0)
-"""Pauses before each attempt to ask the ledger about a commit whose acknowledgement did not come."""
 
 RETURNS_OLD = 180_000
 """From this version on, MERGE tells what a profile was before."""
@@ -71,14 +75,14 @@ def no_fault(point: str) -> None:
 
 def apply(
     validated: Validated, bound: BoundImport, target: Target, run: Run, now: datetime, *,
-    early: EarlyStage | None = None, fault: Fault = no_fault,
+    ahead: LoadAhead | None = None, fault: Fault = no_fault,
 ) -> LoadReport:  # fmt: skip
     """The item merged, with rejects, load record, cursor and events, in one transaction; or nothing of it.
 
     A run whose load committed already gets that load's report. With `run.dry_run` everything happens but the commit.
 
     Args:
-        early: has copied rows into a stage already; its transaction is taken over if they are these rows.
+        ahead: has begun while the rows were judged; its transaction is taken over if it holds exactly these rows.
         fault: called at each of FAULT_POINTS.
 
     Raises:
@@ -86,12 +90,11 @@ def apply(
         StaleItem, ShrunkItem, RejectsAboveLimit, TargetRefused, LoadError: nothing was committed.
         ConfigError: the import's mapping is locked, and the YAML says something else.
     """
-    work = Work(validated, bound, run, now)
-    staged = early.take(validated) if early is not None else None
-    work.staged_early = staged is not None
-    connection = staged or target.connect()
+    begun = ahead.take(validated) if ahead is not None else None
+    work, connection = begun if begun is not None else (Work(validated, bound, run, now), target.connect())
+    work.run, work.now, work.began = run, now, perf_counter()
     try:
-        if not work.staged_early:
+        if begun is None:
             connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
             connection.read_only = False
         fault("connected")
@@ -103,7 +106,7 @@ def apply(
         try:
             connection.commit()
         except psycopg.OperationalError as error:
-            return _ask_the_ledger(target, work, error)
+            return ask_the_ledger(target, work, error)
         work.seconds["commit"] = round(perf_counter() - start, 3)
         fault("committed")
         return report
@@ -124,6 +127,65 @@ def _holder(connection: psycopg.Connection, bound: BoundImport) -> str:
         return ""
 
 
+def open_ahead(connection: psycopg.Connection, work: Work, fault: Fault = no_fault) -> TableShape | None:
+    """The target locked and ready to take rows while others are judged; None where they are only to be staged.
+
+    It is not for loads that look at all rows before they merge the first, nor for a table that has triggers, or would
+    have to be altered under other people's eyes, or that somebody else is loading.
+    """
+    bound, stage, landing = work.bound, work.stage, work.validated.landing
+    connection.execute(stage.create())
+    if not stage.merges_by_run:
+        return None
+    settled = ledger.find_load(connection, landing.item, work.run.id)
+    if settled is not None or nothing_new(connection, landing, bound, work.run):
+        return None
+    if stale(connection, landing.item, bound, work.run) is not None:
+        return None
+    check_mapping(ledger.find_import(connection, bound.name), bound)
+    shape = read_shape(connection, *bound.database.schema_and_table)
+    if shape.oid is not None and (shape.guarded or any(additions(stage, shape))):
+        return None
+    if not lock_table_at_once(connection, *bound.database.schema_and_table):
+        return None
+    fault("ahead: opened")
+    with work.timed("ddl"):
+        shape = _alter(connection, work)
+    if work.keeps_written:
+        connection.execute(Merge(stage).create_written())
+    work.ahead = "merged"
+    return shape
+
+
+def merge_ahead(
+    connection: psycopg.Connection, work: Work, shape: TableShape, runs: Iterable[Path], fault: Fault = no_fault
+) -> int:
+    """Some runs of accepted rows, merged; how many rows they have."""
+    with work.timed("copy"):
+        rows = copy_accepted(connection, runs, work.stage, lambda: fault("ahead: copying"))
+    fault("ahead: copied")
+    with work.timed("merge"):
+        _plan_for(connection, work, rows, shape.rows + work.inserted)
+        _merge(connection, work, Merge(work.stage), shape)
+        connection.execute(work.stage.clear())
+    fault("ahead: merged")
+    return rows
+
+
+def _plan_for(connection: psycopg.Connection, work: Work, rows: int, profiles: float) -> None:
+    """How rows shall find their profiles: by the index, in the order of their keys, unless they are most of the table.
+
+    The planner cannot be asked: it does not know how fast the table grows.
+    """
+    by_index = rows < profiles / 2
+    if not by_index:
+        connection.execute(work.stage.analyze())
+    connection.execute(
+        "SELECT set_config(name, %s, true) FROM unnest(%s::text[]) name",
+        ("off" if by_index else "on", ["enable_hashjoin", "enable_mergejoin", "enable_seqscan"]),
+    )
+
+
 def _transaction(connection: psycopg.Connection, work: Work, target: Target, fault: Fault) -> LoadReport:
     validated, bound, item = work.validated, work.bound, work.validated.landing.item
     prepare_session(connection, target, bound.name)
@@ -131,7 +193,7 @@ def _transaction(connection: psycopg.Connection, work: Work, target: Target, fau
     if settled is not None and settled.status in {"committed", "skipped"}:
         return settled.report
     if reason := nothing_new(connection, validated.landing, bound, work.run):
-        return _skip(connection, work, reason)
+        return skip(connection, work, reason)
     work.refuse(obstacle(connection, validated, bound, work.run))
     work.refuse(work.above_limit())
     check_mapping(ledger.find_import(connection, bound.name), bound)
@@ -151,15 +213,20 @@ def _transaction(connection: psycopg.Connection, work: Work, target: Target, fau
         return settled.report
     work.load = opened
     fault("opened")
-    with work.timed("ddl"):
-        shape = _alter(connection, work)
-    fault("altered")
-    with work.timed("match"):
-        _match(connection, work, shape)
-    fault("matched")
     merge = Merge(work.stage)
+    if work.ahead == "merged":
+        _plan_for(connection, work, rows=1, profiles=0)
+    else:
+        with work.timed("ddl"):
+            shape = _alter(connection, work)
+        fault("altered")
+        with work.timed("match"):
+            _match(connection, work, shape)
+        fault("matched")
+        with work.timed("merge"):
+            _merge(connection, work, merge, shape)
     with work.timed("merge"):
-        _merge(connection, work, merge, shape)
+        _number_created(connection, work, merge)
     fault("merged")
     with work.timed("subscriptions"):
         _consent(connection, work, merge)
@@ -173,24 +240,15 @@ def _transaction(connection: psycopg.Connection, work: Work, target: Target, fau
     fault("told")
     counts = work.counts()
     fault("counted")
-    report = _close(connection, work, counts)
+    report = close(connection, work, counts)
     fault("closed")
     return report
 
 
-def _skip(connection: psycopg.Connection, work: Work, reason: str) -> LoadReport:
-    item, counts = work.validated.landing.item, Counts()
-    ledger.register_items(connection, [item], work.now)
-    load = ledger.open_load(connection, work.new_load("skipped"))
-    if load is not None:
-        ledger.close_load(connection, load, ledger.Outcome("skipped", counts, work.now, error=reason))
-        ledger.set_item_status(connection, item, "skipped")
-    number = None if work.run.dry_run else load
-    return LoadReport(work.bound.name, item.key, number, "skipped", counts, reason=reason, dry_run=work.run.dry_run)
-
-
 def _stage(connection: psycopg.Connection, work: Work, fault: Fault) -> None:
-    if not work.staged_early:
+    if work.ahead == "merged":
+        return
+    if not work.ahead:
         connection.execute(work.stage.create())
         staged = copy_accepted(connection, work.validated.accepted, work.stage, lambda: fault("copying"))
         if staged != work.validated.accepted_rows:
@@ -239,6 +297,7 @@ def _match(connection: psycopg.Connection, work: Work, shape: TableShape) -> Non
 
 
 def _merge(connection: psycopg.Connection, work: Work, merge: Merge, shape: TableShape) -> None:
+    """What is in the stage, merged."""
     if work.bound.spec.mode == "update_only":
         work.unmatched = _unmatched(connection, work, merge)
     due = _count(connection, merge.count_to_write()) if shape.guarded else 0
@@ -257,29 +316,36 @@ def _write(connection: psycopg.Connection, work: Work, merge: Merge, shape: Tabl
     assert shape.oid is not None
     if not work.keeps_written:
         before = rows_written(connection, shape.oid)
-        written = connection.execute(merge.statement()).rowcount
+        written = connection.execute(merge.statement(), prepare=False).rowcount
         after = rows_written(connection, shape.oid)
-        work.inserted, work.updated = after[0] - before[0], after[1] - before[1]
-        if work.inserted + work.updated != written:
+        inserted, updated = after[0] - before[0], after[1] - before[1]
+        if inserted + updated != written:
             raise CountsDisagree(
-                f"{work.where}: {written} rows were merged, and Postgres counted {work.inserted} inserts and "
-                f"{work.updated} updates",
+                f"{work.where}: {written} rows were merged, and Postgres counted {inserted} inserts and "
+                f"{updated} updates",
                 hint="nothing was committed; do triggers of the table write to it, or is track_counts off?",
             )
-        return
-    if connection.info.server_version >= RETURNS_OLD:
-        written = connection.execute(merge.keep_written(returns_old=True)).rowcount
     else:
-        written = connection.execute(merge.keep_written(returns_old=False)).rowcount
-        planned, written = written, connection.execute(merge.statement()).rowcount
+        returns_old = connection.info.server_version >= RETURNS_OLD
+        if work.ahead != "merged":
+            connection.execute(merge.create_written())
+        found = connection.execute(merge.keep_written(returns_old=returns_old), prepare=False).fetchone()
+        assert found is not None
+        planned, inserted = int(found[0]), int(found[1])
+        written = planned if returns_old else connection.execute(merge.statement(), prepare=False).rowcount
+        updated = written - inserted
         if written != planned and not shape.guarded:
             raise TargetBusy(
                 f"{work.where}: another application wrote to {work.bound.database.table} during the merge",
                 hint="nothing was committed; it is tried again",
             )
+    work.inserted += inserted
+    work.updated += updated
+
+
+def _number_created(connection: psycopg.Connection, work: Work, merge: Merge) -> None:
+    if work.keeps_written and work.inserted and connection.info.server_version < RETURNS_OLD:
         connection.execute(merge.number_created())
-    work.inserted = _count(connection, sql.SQL("SELECT count(*) FROM ingest_written WHERE created"))
-    work.updated = written - work.inserted
 
 
 def _unmatched(connection: psycopg.Connection, work: Work, merge: Merge) -> int:
@@ -317,47 +383,3 @@ def _tell(connection: psycopg.Connection, work: Work, merge: Merge) -> None:
             "created": work.inserted, "updated": work.updated + work.consented,
         }  # fmt: skip
         connection.execute("SELECT pg_notify(%s, %s::jsonb::text)", (events.CHANNEL, Jsonb(news)))
-
-
-def _close(connection: psycopg.Connection, work: Work, counts: Counts) -> LoadReport:
-    bound, run, landing = work.bound, work.run, work.validated.landing
-    item = landing.item
-    if run.dry_run:
-        return work.report(counts)
-    ledger.lock_mapping(connection, bound.name, bound.database_name, fingerprint(bound), mapping_of(bound), work.now)
-    if item.kind == "cursor":
-        reached = landing.cursor_commit or landing.cursor_to or item.cursor_from
-        ledger.set_cursor(connection, bound.name, reached, work.now, load=work.load)
-    if run.forced:
-        detail = {"load": work.load, "run": run.id}
-        ledger.record_audit(
-            connection, run.by, "forced", work.now, import_name=bound.name, item=item.key, detail=detail
-        )
-    ledger.set_item_status(connection, item, "committed")
-    ledger.close_load(connection, work.load, work.outcome(counts))
-    return work.report(counts)
-
-
-def _ask_the_ledger(target: Target, work: Work, error: psycopg.Error) -> LoadReport:
-    """What is true after a commit whose acknowledgement did not come.
-
-    The old session may still be committing: its advisory lock is waited for before the ledger is asked.
-    """
-    for pause in RECONNECT_SECONDS:
-        sleep(pause)
-        try:
-            with target.session(work.where) as connection:
-                prepare_session(connection, target, work.bound.name)
-                lock_table(connection, *work.bound.database.schema_and_table)
-                settled = ledger.find_load(connection, work.validated.landing.item, work.run.id)
-            break
-        except TargetUnavailable:
-            continue
-    else:
-        raise TargetUnavailable(
-            f"{work.where}: the connection broke while the commit was under way, and the target does not answer since",
-            hint="whether it was committed is in the ledger; running it again asks the ledger first and is safe",
-        ) from None
-    if settled is None or settled.status != "committed":
-        raise translate(error, work.where) from None
-    return settled.report

@@ -51,14 +51,9 @@ def obstacle(connection: psycopg.Connection, validated: Validated, bound: BoundI
         return _cursor_moved(connection, item)
     if item.kind == "replay":
         return None
-    newest = ledger.newest_committed(connection, bound.name)
-    ordered_by_row = bound.spec.version is not None
-    if newest is not None and not ordered_by_row and newest.item != item.key and _place(item) < _place(newest):
-        return StaleItem(
-            f"import {bound.name}, item {item.key}: stale: it is older than {newest.item}, which load {newest.load} "
-            "committed",
-            hint=f"nothing was merged; to apply it anyway: ingest run {bound.name} --item {item.key} --force",
-        )
+    older = stale(connection, item, bound, run)
+    if older is not None:
+        return older
     last = ledger.last_committed(connection, bound.name)
     least = bound.spec.shrink.min_percent
     if item.kind in _WHOLE_DELIVERIES and last is not None and validated.read * 100 < last.read * least:
@@ -69,6 +64,20 @@ def obstacle(connection: psycopg.Connection, validated: Validated, bound: BoundI
             f"ingest run {bound.name} --item {item.key} --force, or set shrink: {{min_percent: 0}}",
         )
     return None
+
+
+def stale(connection: psycopg.Connection, item: Item, bound: BoundImport, run: Run) -> StaleItem | None:
+    """The item is older than the newest committed one of its import, and must not be merged unless forced."""
+    if run.forced or bound.spec.version is not None or item.kind in {"cursor", "replay"}:
+        return None
+    newest = ledger.newest_committed(connection, bound.name)
+    if newest is None or newest.item == item.key or _place(item) >= _place(newest):
+        return None
+    return StaleItem(
+        f"import {bound.name}, item {item.key}: stale: it is older than {newest.item}, which load {newest.load} "
+        "committed",
+        hint=f"nothing was merged; to apply it anyway: ingest run {bound.name} --item {item.key} --force",
+    )
 
 
 def _place(item: Item | ledger.CommittedItem) -> tuple[float, int]:

@@ -106,6 +106,16 @@ class Stage:
         return self.bound.match is not None or self.bound.database.fields[self.bound.database.key].type == "email"
 
     @property
+    def merges_by_run(self) -> bool:
+        """Whether a run of rows can be merged without a look at the others.
+
+        Rows find their profiles by the plain key, none is older than its profile, none has a subscription, and each
+        either adds or changes a profile: nobody has to list those that do neither.
+        """
+        spec = self.bound.spec
+        return not self.matches and spec.version is None and not spec.subscriptions and spec.mode != "update_only"
+
+    @property
     def key(self) -> sql.Identifier:
         """The stage column with the key of a row's profile."""
         return sql.Identifier("s", KEY if self.matches else self.bound.database.key)
@@ -129,6 +139,10 @@ class Stage:
         return sql.SQL("COPY ingest_stage ({}) FROM STDIN (FORMAT binary)").format(
             comma(each.name for each in self.copied)
         )
+
+    def clear(self) -> sql.SQL:
+        """Makes room for the next run."""
+        return sql.SQL("TRUNCATE ingest_stage")
 
     def analyze(self) -> sql.Composed:
         """Tells the planner how many rows there are and how their keys are spread."""

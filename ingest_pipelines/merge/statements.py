@@ -40,18 +40,33 @@ class Merge(Changes):
             parts.append(sql.SQL("RETURNING {}").format(returning))
         return sql.SQL(" ").join(parts)
 
+    def create_written(self) -> sql.Composed:
+        """`ingest_written`: number, key, whether new, and which fields change, of every profile that is written."""
+        masks = [sql.SQL("0::bigint AS {}").format(sql.Identifier(mask)) for mask in self.masks or ("unchanged",)]
+        return sql.SQL(
+            "CREATE TEMPORARY TABLE ingest_written ON COMMIT DROP AS "
+            "SELECT false AS created, t.{} AS profile_id, t.{} AS key, {} FROM {} WITH NO DATA"
+        ).format(
+            sql.Identifier(PROFILE_ID), sql.Identifier(self.stage.bound.database.key), sql.SQL(", ").join(masks),
+            self.target,
+        )  # fmt: skip
+
     def keep_written(self, *, returns_old: bool) -> sql.Composed:
-        """`ingest_written`: number, key, whether new, and which fields change, of every profile that is written.
+        """Fills `ingest_written`; answers with how many profiles are written, and how many of them are new.
 
         Args:
             returns_old: the MERGE itself tells, as Postgres 18 can; else what it is about to do is worked out before
                 it, and `number_created` completes that afterwards.
         """
-        head = sql.SQL("CREATE TEMPORARY TABLE ingest_written ON COMMIT DROP AS ")
-        if returns_old:
-            return head + sql.SQL("WITH merged AS ({}) SELECT * FROM merged").format(self._returning_changes())
+        written = self._returning_changes() if returns_old else self._coming_changes()
+        return sql.SQL(
+            "WITH written AS ({}), kept AS (INSERT INTO ingest_written SELECT * FROM written RETURNING created) "
+            "SELECT count(*), count(*) FILTER (WHERE created) FROM kept"
+        ).format(written)
+
+    def _coming_changes(self) -> sql.Composed:
         new = self._is_new
-        return head + sql.SQL("SELECT {} AS created, t.{} AS profile_id, {} AS key, {} {}").format(
+        return sql.SQL("SELECT {} AS created, t.{} AS profile_id, {} AS key, {} {}").format(
             new, sql.Identifier(PROFILE_ID), self.stage.key,
             self.mask_columns(new, lambda column: sql.Identifier("t", column.into), self.after), self._to_write(),
         )  # fmt: skip

@@ -117,6 +117,13 @@ def lock_table(connection: psycopg.Connection, schema: str, table: str) -> None:
     connection.execute("SELECT pg_advisory_xact_lock(%s)", (lock_number(schema, table),))
 
 
+def lock_table_at_once(connection: psycopg.Connection, schema: str, table: str) -> bool:
+    """Whether the target table is this transaction's, among loads; nobody is waited for."""
+    found = connection.execute("SELECT pg_try_advisory_xact_lock(%s)", (lock_number(schema, table),)).fetchone()
+    assert found is not None
+    return bool(found[0])
+
+
 def holder_of(connection: psycopg.Connection, schema: str, table: str) -> str:
     """Who holds the table or its advisory lock right now, for an error message; "" where nobody does."""
     number = lock_number(schema, table) % 2**64

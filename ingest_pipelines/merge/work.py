@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import cached_property
 from time import perf_counter
+from typing import Literal
 
 from ingest_pipelines import ledger
 from ingest_pipelines.config import BoundImport
@@ -25,7 +26,7 @@ class Work:
     Attributes:
         problem: why a dry run's item would not be merged; any other load stops there.
         matched: what the look-up of profiles took out of the stage.
-        staged_early: the accepted rows were in the stage before `apply` was called.
+        ahead: how far the accepted rows had come before `apply` was called: staged, or even merged.
         stale: rows taken out of the stage because they are older than their profile.
         consented: profiles of which only subscriptions changed.
     """
@@ -38,7 +39,7 @@ class Work:
     problem: LoadError | None = None
     ddl: tuple[str, ...] = ()
     matched: Matched = field(default_factory=Matched)
-    staged_early: bool = False
+    ahead: Literal["", "staged", "merged"] = ""
     stale: int = 0
     inserted: int = 0
     updated: int = 0

@@ -1,7 +1,7 @@
 """Every import as an asset: shared ops in a graph of its own, whose output the target IO manager merges.
 
-Ops are shared by all imports; a step finds its import by the graph it stands in. There is one merge op per target
-table, because pools hang on ops, and ops of their own for connections that are Dagster resources. (No
+Ops are shared by all imports; a step finds its import by the graph it stands in. There is one validate op and one merge
+op per target table, because pools hang on ops, and ops of their own for connections that are Dagster resources. (No
 `from __future__ import annotations` here: Dagster reads the annotations of ops.)
 """
 
@@ -80,30 +80,46 @@ def land_op(connection: frozenset[str]) -> OpDefinition:
     return land
 
 
-@op(out=Out(Validated, io_manager_key="handles", is_required=False), required_resource_keys={"site"})
-def validate(context: OpExecutionContext, landing: Landing) -> Iterator[Output[Validated]]:
-    """Every row judged. More rejects than the import allows fail the run here, before anything is merged."""
-    with answered(context):
-        work = _work(context)
-        work.site.watch("validate")
-        with failures_told(work, context.log, landing):
-            validated = pipeline.validate(landing, work.bound, work.workspace, work.loads_here)
-        with failures_told(work, context.log, validated):
-            _check_rejects(context, work, validated)
-        facts = {"read": validated.read, "accepted": validated.accepted_rows, "rejected": validated.rejected_rows}
-        yield Output(validated, metadata=facts)
+def _pool(schema: str, table: str) -> str:
+    """One step at a time per table. Who holds the lock of the table must not wait for it, so one step has it."""
+    return f"target_{schema}_{table}"
 
 
 @functools.cache
-def merge_op(schema: str, table: str, connection: frozenset[str]) -> OpDefinition:
-    """The step whose output the target IO manager merges into the table; one at a time per table.
+def validate_op(schema: str, table: str, *, pooled: bool) -> OpDefinition:
+    """The step that judges the rows for the table; a large item's are merged meanwhile, so one at a time per table."""
+
+    @op(
+        name=f"validate_{schema}_{table}",
+        pool=_pool(schema, table) if pooled else None,
+        out=Out(Validated, io_manager_key="handles", is_required=False),
+        required_resource_keys={"site"},
+    )
+    def validate(context: OpExecutionContext, landing: Landing) -> Iterator[Output[Validated]]:
+        """Every row judged. More rejects than the import allows fail the run here, before anything is committed."""
+        with answered(context):
+            work = _work(context)
+            work.site.watch("validate")
+            with failures_told(work, context.log, landing):
+                validated = pipeline.validate(landing, work.bound, work.workspace, work.destination)
+            with failures_told(work, context.log, validated):
+                _check_rejects(context, work, validated)
+            facts = {"read": validated.read, "accepted": validated.accepted_rows, "rejected": validated.rejected_rows}
+            yield Output(validated, metadata=facts)
+
+    return validate
+
+
+@functools.cache
+def merge_op(schema: str, table: str, connection: frozenset[str], *, pooled: bool) -> OpDefinition:
+    """The step whose output the target IO manager merges into the table.
 
     The rest of a drain is read here, and a loaded file archived: with the client of the connection's resource.
     """
 
     @op(
         name="__".join([*connection, f"merge_{schema}_{table}"]),
-        pool=f"target_{schema}_{table}",
+        pool=_pool(schema, table) if pooled else None,
         out=Out(Validated, io_manager_key="target", is_required=False),
         required_resource_keys={"site", "target", *connection},
     )
@@ -118,13 +134,18 @@ def merge_op(schema: str, table: str, connection: frozenset[str]) -> OpDefinitio
     return merge
 
 
-def import_asset(bound: BoundImport) -> AssetsDefinition:
-    """The import as a partitioned asset made of ops."""
+def import_asset(bound: BoundImport, *, loads_where_it_judges: bool) -> AssetsDefinition:
+    """The import as a partitioned asset made of ops.
+
+    Args:
+        loads_where_it_judges: a run is one process, which may load an item while it judges it.
+    """
     key = asset_key(bound)
     connection = resource_keys(bound)
     schema, table = bound.database.schema_and_table
     land = land_op(connection).alias("land")
-    merge = merge_op(schema, table, connection).alias(f"merge_{schema}_{table}")
+    validate = validate_op(schema, table, pooled=loads_where_it_judges).alias("validate")
+    merge = merge_op(schema, table, connection, pooled=not loads_where_it_judges).alias(f"merge_{schema}_{table}")
 
     def compose(source: Any) -> Any:
         return merge(validate(land(source=source)))

@@ -42,7 +42,7 @@ def build(site: Site) -> Definitions:
     scheduled = sum(bound.spec.schedule is not None for bound in site.project.imports.values())
     for name, bound in site.project.imports.items():
         try:
-            assets.append(import_asset(bound))
+            assets.append(import_asset(bound, loads_where_it_judges=site.loads_where_it_judges))
         except DagsterInvalidDefinitionError as error:
             broken[name] = ConfigError([f"imports/{name}.yaml:1: {error}"], hint=f"then run: ingest check {name}")
             continue

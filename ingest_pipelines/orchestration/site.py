@@ -53,6 +53,11 @@ class Site:
     clock: Callable[[], datetime] = _clock
     _by_graph: dict[str, BoundImport] = field(default_factory=dict, compare=False, repr=False)
 
+    @property
+    def loads_where_it_judges(self) -> bool:
+        """Whether the process that judges an item's rows also loads them."""
+        return self.settings.executor == "in_process"
+
     def bound(self, graph: str) -> BoundImport:
         """The import whose asset's graph has that name."""
         if not self._by_graph:

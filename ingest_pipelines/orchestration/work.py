@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from ingest_pipelines import ledger
 from ingest_pipelines.config import BoundImport
 from ingest_pipelines.errors import UsageError
-from ingest_pipelines.merge import Target
 from ingest_pipelines.model import Item, ItemKey, Run
 from ingest_pipelines.orchestration.partitions import window_item
 from ingest_pipelines.orchestration.site import Site
-from ingest_pipelines.pipeline import Workspace
+from ingest_pipelines.pipeline import Destination, Workspace
 from ingest_pipelines.sources import open_query
 
 BY_TAG = "ingest/by"
@@ -41,9 +40,11 @@ class Work:
     run: Run
 
     @property
-    def loads_here(self) -> Target | None:
-        """The target, where the process that validates will also load."""
-        return self.site.target if self.site.settings.executor == "in_process" else None
+    def destination(self) -> Destination | None:
+        """Where the process that validates will also load; None where another one does, or none."""
+        if self.run.dry_run or not self.site.loads_where_it_judges:
+            return None
+        return Destination(self.site.target, self.run, self.site.clock())
 
     @property
     def workspace(self) -> Workspace:

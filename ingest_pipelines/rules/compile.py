@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -79,6 +79,26 @@ class Rules:
         masks = [(~rule.passes).alias(f"broken:{index}") for index, rule in enumerate(self.rules)]
         answer = self._cast(frame).select(LINE, KEY, *masks).collect()
         return answer.select(LINE, KEY), answer.get_columns()[2:]
+
+    @property
+    def compared(self) -> tuple[str, ...]:
+        """The columns of a working frame that must not repeat in an item: KEY and those of `uniques`."""
+        return (KEY, *(unique.name for unique in self.uniques))
+
+    @property
+    def compared_columns(self) -> tuple[str, ...]:
+        """The source columns they are made of."""
+        return tuple(source.column for source in self._compared_sources if source.column is not None)
+
+    def compare(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """The columns `compared` of a frame that holds `compared_columns`."""
+        lines = frame.with_columns(pl.lit(0, pl.Int64).alias(LINE))
+        return replace(self, sources=self._compared_sources, places=None)._cast(lines).select(self.compared).collect()
+
+    @property
+    def _compared_sources(self) -> tuple[SourceCell, ...]:
+        names = {cell.name for cell in (*self.key.cells, *(unique.cell for unique in self.uniques))}
+        return tuple(source for source in self.sources if source.cell.name in names)
 
     @property
     def _kept(self) -> list[str]:

@@ -6,7 +6,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from time import perf_counter
@@ -20,14 +20,29 @@ from ingest_pipelines.rules.ahead import read_ahead
 from ingest_pipelines.rules.compile import BAD, KEY, Rules
 from ingest_pipelines.rules.keys import comparable
 from ingest_pipelines.rules.rejects import Rejects
-from ingest_pipelines.rules.repeats import Lines, Repeats, Seen, between, find_repeats
+from ingest_pipelines.rules.repeats import Hashes, Lines, Repeats, Seen, between, find_repeats
 from ingest_pipelines.rules.spill import SLICE_ROWS, Parts, Runs
+from ingest_pipelines.rules.suspects import Suspects, find_suspects
 from ingest_pipelines.rules.types import Rule
+
+
+@dataclass(frozen=True)
+class Ahead:
+    """Somebody who takes accepted rows while others are judged.
+
+    Attributes:
+        compared: `rules.compared_columns` of every row, for one look before the first row is judged.
+        take: told of each run of accepted rows as soon as it is written. Rows that may repeat come last. As soon as
+            more rows are rejected than the import allows, there is no further call.
+    """
+
+    compared: Iterable[pl.DataFrame]
+    take: Callable[[Path], None]
 
 
 def judge(
     landing: Landing, header: Sequence[str], frames: Iterable[pl.DataFrame], rules: Rules, spill: Path,
-    on_run: Callable[[Path], None] | None = None,
+    ahead: Ahead | None = None,
 ) -> Validated:  # fmt: skip
     """The item's rows, judged; read = accepted + rejected + superseded.
 
@@ -37,8 +52,7 @@ def judge(
             iterated again, they are where a value that must be unique repeats; an iterator's rows are all spilled
             for that case.
         spill: a folder; the files of this call lie in a fresh one inside it. It is gone again if this raises.
-        on_run: told of each run of accepted rows as soon as it is written. In the end a run may be another file of
-            fewer rows, or gone: rows that only the whole item shows to be repeated are taken out again.
+        ahead: somebody takes accepted rows while others are judged.
 
     Raises:
         ItemRefused: from `frames`.
@@ -49,20 +63,24 @@ def judge(
     folder = Path(tempfile.mkdtemp(prefix=f"{rules.bound.name}-", dir=spill))
     try:
         with rules.places.open(rules.bound.database.geo_database) if rules.places else nullcontext():
-            judged = _first_pass(frames, rules, folder, on_run)
+            judged = _first_pass(frames, rules, folder, ahead)
             verdict = _second_pass(judged, rules)
             rejects = _write_rejects(frames, judged, verdict, header, rules, folder)
-        judged.runs.remove(verdict.out)
+        for runs in judged.accepted:
+            runs.remove(verdict.out)
+        if ahead is not None and judged.allowed:
+            for path in judged.held.paths:
+                ahead.take(path)
         judged.parts.clear()
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
     validated = Validated(
         landing=landing,
-        accepted=tuple(judged.runs.paths),
+        accepted=tuple(path for runs in judged.accepted for path in runs.paths),
         rejects=rejects.path if rejects.rows else None,
         read=judged.read,
-        accepted_rows=judged.runs.rows,
+        accepted_rows=sum(runs.rows for runs in judged.accepted),
         rejected_rows=rejects.rows,
         superseded_rows=len(verdict.superseded),
         codes=dict(rejects.codes),
@@ -84,45 +102,85 @@ def judge(
 
 @dataclass
 class _Judged:
-    """What the first pass leaves: sorted runs, parts, and a hash of every key and unique value."""
+    """What the first pass leaves: sorted runs, parts, and a hash of every key and unique value.
+
+    Attributes:
+        held: rows that may repeat, where somebody takes the others in the meantime.
+        seen: by compared column. Nothing where the suspects are known.
+        allowed: not more rows break a rule than the import allows, as far as that is known.
+    """
 
     runs: Runs
+    held: Runs
     parts: Parts
+    seen: dict[str, Seen]
+    suspects: Suspects | None
     read: int = 0
     geo_misses: int = 0
-    keys: Seen = field(default_factory=Seen)
-    uniques: list[Seen] = field(default_factory=list)
+    broken: int = 0
+    allowed: bool = True
+
+    @property
+    def accepted(self) -> tuple[Runs, Runs]:
+        """All accepted rows."""
+        return self.runs, self.held
+
+    def candidates(self, name: str) -> Hashes:
+        """Hashes that occur more than once in a compared column."""
+        return self.seen[name].candidates() if self.suspects is None else self.suspects.hashes[name]
 
 
-def _first_pass(
-    frames: Iterable[pl.DataFrame], rules: Rules, folder: Path, on_run: Callable[[Path], None] | None
-) -> _Judged:
+def _first_pass(frames: Iterable[pl.DataFrame], rules: Rules, folder: Path, ahead: Ahead | None) -> _Judged:
     """Each row by itself."""
-    may_repeat = rules.bound.spec.duplicates == "reject" or bool(rules.uniques)
+    refuses = rules.bound.spec.duplicates == "reject"
     once = isinstance(frames, Iterator)
     judged = _Judged(
-        Runs(folder, rules, on_run),
-        Parts(folder, all_rows=may_repeat and once),
-        uniques=[Seen() for _ in rules.uniques],
+        Runs(folder, rules, on_run=ahead.take if ahead else None),
+        Runs(folder, rules, "held"),
+        Parts(folder, all_rows=once and (refuses or bool(rules.uniques))),
+        {name: Seen() for name in rules.compared},
+        find_suspects(ahead.compared, rules) if ahead else None,
     )
+    if judged.suspects is not None:
+        repeated = [hashes for name, hashes in judged.suspects.hashes.items() if name != KEY or refuses]
+        _stop_above_limit(judged, rules, 2 * max(map(len, repeated), default=0))
+        judged.broken = 0
     with read_ahead(frames) as ordered:
         for frame in ordered:
             broken = []
             for piece in frame.iter_slices(SLICE_ROWS):
                 rows = rules.judged(piece)
-                judged.keys.add(rows[KEY])
-                for unique, seen in zip(rules.uniques, judged.uniques, strict=True):
-                    seen.add(rows[unique.name])
                 good = rows.filter(~pl.col(BAD))
-                judged.runs.add(good)
                 if rules.places:
                     judged.geo_misses += int(good[rules.places.miss_name].sum())
-                broken.append(rows.filter(BAD).select(LINE, KEY, *(unique.name for unique in rules.uniques)))
+                broken.append(rows.filter(BAD).select(LINE, *rules.compared))
+                _accept(judged, rows, good)
             if broken:
                 judged.read += len(frame)
                 judged.parts.add(frame, pl.concat(broken))
-    judged.runs.finish()
+            _stop_above_limit(judged, rules, sum(map(len, broken)))
+    for runs in judged.accepted:
+        runs.finish()
     return judged
+
+
+def _accept(judged: _Judged, rows: pl.DataFrame, good: pl.DataFrame) -> None:
+    if judged.suspects is None:
+        for name, seen in judged.seen.items():
+            seen.add(rows[name])
+    elif (suspected := judged.suspects.among(good)) is not None:
+        judged.held.add(good.filter(suspected))
+        good = good.filter(~suspected)
+    judged.runs.add(good)
+
+
+def _stop_above_limit(judged: _Judged, rules: Rules, broken: int) -> None:
+    """Nobody takes rows ahead of an item that will not be merged."""
+    judged.broken += broken
+    if judged.suspects is not None and judged.allowed:
+        judged.allowed = rules.bound.spec.rejects.allows(judged.broken, judged.suspects.rows)
+        if not judged.allowed:
+            judged.runs.on_run = None
 
 
 @dataclass(frozen=True)
@@ -147,16 +205,16 @@ def _second_pass(judged: _Judged, rules: Rules) -> _Verdict:
     """Rows compared with each other: repeated keys, then values that must be unique among what is left."""
     duplicates = rules.bound.spec.duplicates
     keep = "first" if duplicates == "first" else "last"
-    keys = find_repeats(judged.keys.candidates(), partial(_values, judged, rules.key.value, KEY), keep)
+    keys = find_repeats(judged.candidates(KEY), partial(_values, judged, rules.key.value, KEY), keep)
     repeated: list[tuple[Rule, Lines]] = []
     superseded = np.empty(0, np.int64)
     if duplicates == "reject":
         repeated.append((rules.repeated_key, keys.lines))
     else:
         superseded = keys.spare
-    for unique, seen in zip(rules.uniques, judged.uniques, strict=True):
+    for unique in rules.uniques:
         read = partial(_values, judged, comparable(unique.cell), unique.name, superseded)
-        found: Repeats = find_repeats(seen.candidates(), read)
+        found: Repeats = find_repeats(judged.candidates(unique.name), read)
         repeated.append((unique.rule, found.lines))
     return _Verdict(repeated, superseded)
 
@@ -166,7 +224,8 @@ def _values(
 ) -> Iterator[tuple[pl.LazyFrame, bool]]:
     """All rows again, as (LINE, value): accepted ones, then broken ones."""
     left = pl.lit(True) if without is None else ~_in(without)
-    for path in judged.runs.paths:
+    suspected = [judged.held] if judged.suspects is not None else judged.accepted
+    for path in (path for runs in suspected for path in runs.paths):
         yield pl.scan_ipc(path).filter(left).select(LINE, value.alias("value")), True
     for frame in judged.parts.all_broken():
         yield frame.select(LINE, pl.col(name).alias("value")), False

@@ -27,6 +27,7 @@ class Runs:
     """Accepted rows, cut into sorted runs of RUN_ROWS.
 
     Attributes:
+        name: what its files' names begin with.
         on_run: told of each run as soon as it is written.
         paths: an Arrow IPC file per run.
         rows: accepted so far.
@@ -34,6 +35,7 @@ class Runs:
 
     folder: Path
     rules: Rules
+    name: str = "accepted"
     on_run: Callable[[Path], None] | None = None
     paths: list[Path] = field(default_factory=list)
     rows: int = 0
@@ -55,7 +57,7 @@ class Runs:
 
     def _write(self, rows: pl.DataFrame) -> None:
         prove(self.rules.schema, rows)
-        path = self.folder / f"accepted-{len(self.paths):05}.arrow"
+        path = self.folder / f"{self.name}-{len(self.paths):05}.arrow"
         order = rows.select(sort_order(rows[KEY])).to_series().arg_sort()
         write(rows.select(self.rules.accepted)[order], path)
         self.paths.append(path)

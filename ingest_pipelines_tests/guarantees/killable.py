@@ -14,6 +14,8 @@ from typing import Self
 
 from ingest_pipelines.config import BoundImport
 from ingest_pipelines.merge import Target, apply
+from ingest_pipelines.merge.ahead import Destination, LoadAhead
+from ingest_pipelines.merge.apply import Fault
 from ingest_pipelines.model import Run, Validated
 
 
@@ -23,6 +25,7 @@ class Load:
 
     Attributes:
         dies_at: the fault point at which the process kills itself; "": it lives.
+        ahead: the rows are loaded as if others were still judged.
     """
 
     validated: Validated
@@ -31,6 +34,7 @@ class Load:
     run: Run
     now: datetime
     dies_at: str = ""
+    ahead: bool = False
 
 
 class KillableLoader:
@@ -84,10 +88,18 @@ def _load_and_exit(load: Load) -> None:
 
     code = 1
     try:
-        apply(load.validated, load.bound, load.target, load.run, load.now, fault=die)
+        ahead = _loaded_ahead(load, die) if load.ahead else None
+        apply(load.validated, load.bound, load.target, load.run, load.now, ahead=ahead, fault=die)
         code = 0
     finally:
         os._exit(code)
+
+
+def _loaded_ahead(load: Load, die: Fault) -> LoadAhead:
+    ahead = LoadAhead(load.validated.landing, load.bound, Destination(load.target, load.run, load.now), die)
+    for run in load.validated.accepted:
+        ahead.add(run)
+    return ahead
 
 
 if __name__ == "__main__":

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from ingest_pipelines.config import BoundImport
 from ingest_pipelines.merge import Target
-from ingest_pipelines.merge.apply import FAULT_POINTS
+from ingest_pipelines.merge.apply import FAULT_POINTS, FAULT_POINTS_AHEAD
 from ingest_pipelines.model import ItemKey, Run
 from ingest_pipelines_tests.guarantees.killable import KillableLoader, Load
 from ingest_pipelines_tests.guarantees.world import CONSENT, CONTACT, Row, World, read_world
@@ -19,9 +21,12 @@ ROUNDS = 2
 """Kills at each fault point, in each part, on each version of Postgres."""
 
 PARTS = [1, *(pytest.param(part, marks=pytest.mark.slow) for part in range(2, 11))]
-"""Each is a history of its own. All ten are 560 kills, and take some minutes: so that each can run by itself."""
+"""Each is a history of its own. All ten are 560 kills, and 300 of loads that began early; they take some minutes: so that each can run by itself."""
 
 AFTER_COMMIT = {"committed"}
+
+NOT_AHEAD = {"copying", "altered", "matched"}
+"""What a load that has merged its rows while others were judged has behind it."""
 
 
 def random_batch(chance: random.Random) -> tuple[list[Row], list[Rejected]]:
@@ -43,22 +48,43 @@ def random_batch(chance: random.Random) -> tuple[list[Row], list[Rejected]]:
 def test_a_killed_load_leaves_the_target_old_or_new(
     target: Target, loader: KillableLoader, tmp_path: Path, part: int
 ) -> None:
-    seed = random.SystemRandom().randrange(10**9)
-    chance = random.Random(seed)
     bound = bound_import(
         columns=COLUMNS, subscriptions=[CONSENT], rejects={"unlimited": True}, shrink={"min_percent": 0}
     )
     assert bound.extra_columns == (CONTACT,)
+    _kill_again_and_again(target, loader, tmp_path, bound, FAULT_POINTS * ROUNDS)
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_so_does_a_load_that_began_while_its_rows_were_judged(
+    target: Target, loader: KillableLoader, tmp_path: Path, part: int
+) -> None:
+    bound = bound_import(columns=COLUMNS, rejects={"unlimited": True}, shrink={"min_percent": 0})
+    points = tuple(point for point in (*FAULT_POINTS_AHEAD, *FAULT_POINTS) if point not in NOT_AHEAD)
+    _kill_again_and_again(target, loader, tmp_path, bound, points, ahead=True)
+
+
+def _kill_again_and_again(
+    target: Target, loader: KillableLoader, tmp_path: Path, bound: BoundImport, points: Sequence[str], *,
+    ahead: bool = False,
+) -> None:  # fmt: skip
+    seed = random.SystemRandom().randrange(10**9)
+    chance = random.Random(seed)
     world, cursor = World(), None
-    kills = [point for point in FAULT_POINTS for _ in range(ROUNDS)]
+    kills = list(points)
     chance.shuffle(kills)
     for number, point in enumerate(kills):
         rows, rejected = random_batch(chance)
+        if not bound.extra_columns:
+            rows = [(*row[:3], None) for row in rows]
         key = ItemKey(f"chunk-{number:04}")
         of = replace(item(number, kind="cursor"), key=key, cursor_from=cursor)
-        validated = delivery(tmp_path, bound, rows, of=of, rejected=rejected, cursor_to=str(number))
+        values = [row[: 3 + len(bound.extra_columns)] for row in rows]
+        validated = delivery(
+            tmp_path, bound, values, of=of, rejected=rejected, cursor_to=str(number), runs=1 + number % 3
+        )
         run = Run(id=f"run-{number}", by="schedule")
-        load = Load(validated, bound, target, run, NOW, dies_at=point)
+        load = Load(validated, bound, target, run, NOW, dies_at=point, ahead=ahead)
         expected = world.after(key, rows, rejected, cursor=str(number))
 
         assert not loader.run(load), f"seed {seed}, round {number} was not killed at {point}"

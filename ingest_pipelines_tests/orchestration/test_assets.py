@@ -9,6 +9,10 @@ import psycopg
 import pytest
 from dagster import AssetCheckSeverity, AssetKey, DagsterEventType, DagsterInstance
 
+from ingest_pipelines import pipeline
+from ingest_pipelines.merge.ahead import LoadAhead
+from ingest_pipelines.merge.work import Work
+from ingest_pipelines.model import Validated
 from ingest_pipelines.orchestration import failures
 from ingest_pipelines_tests.orchestration.conftest import GOOD, HEADER, ONE_BAD, Shop, verdicts
 
@@ -170,3 +174,33 @@ def _shown(instance: DagsterInstance) -> dict[str, Any]:
         name: getattr(value, "records", None) or getattr(value, "schema", None) or value.value
         for name, value in event.asset_materialization.metadata.items()
     }
+
+
+def test_a_large_item_is_loaded_while_it_is_judged(
+    shop: Shop, instance: DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken: list[bool] = []
+
+    class Watched(LoadAhead):
+        def take(self, validated: Validated) -> tuple[Work, psycopg.Connection] | None:
+            load = super().take(validated)
+            taken.append(load is not None and load[0].ahead == "merged")
+            return load
+
+    monkeypatch.setattr(pipeline, "LARGE", 0)
+    monkeypatch.setattr(pipeline, "LoadAhead", Watched)
+    shop.write_import(rejects={"unlimited": True})
+    shop.deliver("Points_1.csv", f"{HEADER}\nC1,Gold,10,\nC2,Gold,many,\nC3,Gold,1,\nC3,Silver,2,\nC4,,4,\n")
+    assert shop.run(instance, shop.arrive(instance)).success
+    assert shop.rows("SELECT customer_id, tier, points FROM crm.customers ORDER BY 1") == [
+        ("C1", "Gold", 10),
+        ("C4", None, 4),
+    ]
+    assert shop.rows("SELECT line, code FROM ingest.rejects ORDER BY 1") == [
+        (3, "bad_int"), (4, "duplicate_key"), (5, "duplicate_key"),
+    ]  # fmt: skip
+    shop.write_import()
+    shop.deliver("Points_2.csv", ONE_BAD, age=timedelta(minutes=30))
+    assert not shop.run(instance, shop.arrive(instance)).success
+    assert taken == [True]
+    assert shop.rows("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'") == [(0,)]

@@ -1,0 +1,266 @@
+"""Rows that are loaded while others are judged become the same load, or none: nothing depends on it but time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from ingest_pipelines.config import BoundImport
+from ingest_pipelines.errors import StaleItem
+from ingest_pipelines.merge import Target, ahead, apply
+from ingest_pipelines.merge.ahead import Destination, LoadAhead
+from ingest_pipelines.merge.target import lock_table
+from ingest_pipelines.model import Counts, Run, Validated
+from ingest_pipelines_tests.merge.deliveries import NOW, SENSOR, Rejected, bound_import, delivery, item
+from ingest_pipelines_tests.merge.targets import Rows
+
+CUSTOMERS = "SELECT customer_id, tier, points FROM crm.customers ORDER BY customer_id"
+LOADERS = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+OPENED = "ahead: opened"
+
+
+@pytest.fixture
+def points() -> list[str]:
+    """The points that a load passed, in order."""
+    return []
+
+
+@pytest.fixture
+def begin(target: Target, points: list[str]) -> Iterator[Any]:
+    """Begins the load of judged rows, all of which are there."""
+    begun: list[LoadAhead] = []
+
+    def begin(validated: Validated, bound: BoundImport, run: Run = SENSOR, to: Target = target) -> LoadAhead:
+        load = LoadAhead(validated.landing, bound, Destination(to, run, NOW), points.append)
+        begun.append(load)
+        for file in validated.accepted:
+            load.add(file)
+        load.finish()
+        return load
+
+    yield begin
+    for load in begun:
+        load.discard()
+
+
+def test_rows_loaded_ahead_are_merged_like_any_others(
+    target: Target, query: Rows, tmp_path: Path, begin: Any, points: list[str]
+) -> None:
+    bound = bound_import(rejects={"unlimited": True})
+    old = delivery(tmp_path, bound, [("C1", "Gold", 1), ("C2", None, 2), ("C3", "Silver", 3)], of=item(1))
+    apply(old, bound, target, SENSOR, NOW)
+    rows = [("C1", "Gold", 1), ("C2", "Gold", 2), ("C4", None, 4), ("C5", None, 5)]
+    validated = delivery(tmp_path, bound, rows, of=item(2), runs=2, rejected=[Rejected(9)])
+    run = Run("run-2", by="sensor")
+    report = apply(validated, bound, target, run, NOW, ahead=begin(validated, bound, run), fault=points.append)
+    assert OPENED in points
+    assert not {"copying", "altered", "matched"} & set(points)
+    assert report.counts == Counts(read=5, inserted=2, updated=1, unchanged=1, rejected=1)
+    assert query(CUSTOMERS) == [
+        ("C1", "Gold", 1), ("C2", "Gold", 2), ("C3", "Silver", 3), ("C4", None, 4), ("C5", None, 5),
+    ]  # fmt: skip
+    told = (
+        "SELECT e.key, e.fields FROM ingest.events e JOIN ingest.loads l ON l.id = e.load WHERE l.item = %s ORDER BY 1"
+    )
+    assert query(told, validated.landing.item.key) == [("C2", ["tier"]), ("C4", []), ("C5", [])]
+    numbers = "SELECT count(*) FROM ingest.events e JOIN crm.customers c USING (profile_id) WHERE c.customer_id = e.key"
+    assert query(numbers) == [(6,)]
+    assert query(LOADERS) == [(0,)]
+
+
+def test_the_first_load_of_a_table_makes_it_ahead(
+    target: Target, query: Rows, tmp_path: Path, begin: Any, points: list[str]
+) -> None:
+    bound = bound_import(events=False)
+    validated = delivery(tmp_path, bound, [("C1", "Gold", 1), ("C2", None, 2), ("C3", "Silver", 3)], runs=3)
+    ahead = begin(validated, bound)
+    assert query("SELECT to_regclass('crm.customers')") == [(None,)]  # to everybody else
+    report = apply(validated, bound, target, SENSOR, NOW, ahead=ahead)
+    assert OPENED in points
+    assert report.counts == Counts(read=3, inserted=3)
+    assert any("CREATE TABLE" in statement for statement in report.ddl)
+    assert query(CUSTOMERS) == [("C1", "Gold", 1), ("C2", None, 2), ("C3", "Silver", 3)]
+
+
+def test_add_only_leaves_profiles_alone_ahead_too(
+    target: Target, query: Rows, tmp_path: Path, begin: Any, points: list[str]
+) -> None:
+    bound = bound_import(mode="add_only")
+    apply(delivery(tmp_path, bound, [("C1", "Gold", 1)], of=item(1)), bound, target, SENSOR, NOW)
+    validated = delivery(tmp_path, bound, [("C1", "Silver", 2), ("C2", None, 2)], of=item(2))
+    run = Run("run-2", by="sensor")
+    report = apply(validated, bound, target, run, NOW, ahead=begin(validated, bound, run))
+    assert OPENED in points
+    assert report.counts == Counts(read=2, inserted=1, skipped=1)
+    assert query(CUSTOMERS) == [("C1", "Gold", 1), ("C2", None, 2)]
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {"mode": "update_only"},
+        {"match": {"by": "field", "field": "email"}, "columns": {"CID": "customer_id", "Mail": "email"}},
+        {"version": "Points"},
+        {"subscriptions": [{"resource": "newsletter", "channel": "email", "contact": "Mail", "status": "subscribed"}]},
+    ],
+)
+def test_loads_that_look_at_all_rows_first_only_stage_them_ahead(
+    target: Target, query: Rows, tmp_path: Path, begin: Any, points: list[str], spec: dict[str, Any]
+) -> None:
+    bound = bound_import(**spec)
+    values: dict[str, Any] = {"customer_id": "C1", "tier": "Gold", "points": 1, "email": "c1@example.com"}
+    names = [*(mapped.name for mapped in bound.fields), *bound.extra_columns]
+    validated = delivery(tmp_path, bound, [[values.get(name, "c1@example.com") for name in names]])
+    ahead = begin(validated, bound)
+    assert query("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'") == [(0,)]
+    report = apply(validated, bound, target, SENSOR, NOW, ahead=ahead, fault=points.append)
+    assert OPENED not in points
+    assert "copying" not in points
+    assert report.counts.read == 1
+    assert report.status == "committed"
+
+
+def test_a_table_that_is_being_loaded_is_not_waited_for(
+    target: Target, query: Rows, tmp_path: Path, begin: Any, points: list[str]
+) -> None:
+    bound = bound_import()
+    validated = delivery(tmp_path, bound, [("C1", "Gold", 1)])
+    with target.connect() as other:
+        lock_table(other, "crm", "customers")
+        ahead = begin(validated, bound)
+        assert OPENED not in points
+    assert apply(validated, bound, target, SENSOR, NOW, ahead=ahead).counts == Counts(read=1, inserted=1)
+    assert query(CUSTOMERS) == [("C1", "Gold", 1)]
+
+
+def test_a_table_is_not_altered_while_rows_are_judged(
+    target: Target, query: Rows, tmp_path: Path, begin: Any, points: list[str]
+) -> None:
+    query("CREATE SCHEMA crm")
+    query("CREATE TABLE crm.customers (customer_id varchar(64) PRIMARY KEY, tier text)")
+    bound = bound_import()
+    validated = delivery(tmp_path, bound, [("C1", "Gold", 1)])
+    ahead = begin(validated, bound)
+    assert OPENED not in points
+    assert query("SELECT count(*) FROM crm.customers") == [(0,)]  # would wait for who alters it
+    report = apply(validated, bound, target, SENSOR, NOW, ahead=ahead)
+    assert any("points" in statement for statement in report.ddl)
+    assert query(CUSTOMERS) == [("C1", "Gold", 1)]
+
+
+def test_a_row_that_somebody_else_writes_is_waited_for_after_the_last_is_judged(
+    target: Target, query: Rows, tmp_path: Path, begin: Any, points: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ahead, "PATIENCE_SECONDS", 0.05)
+    bound = bound_import()
+    apply(delivery(tmp_path, bound, [("C1", "Gold", 1)], of=item(1)), bound, target, SENSOR, NOW)
+    validated = delivery(tmp_path, bound, [("C1", "Silver", 2)], of=item(2))
+    run = Run("run-2", by="sensor")
+    with target.connect() as other:
+        other.execute("UPDATE crm.customers SET points = 9")
+        load = begin(validated, bound, run)
+    assert "ahead: copied" in points
+    assert "ahead: merged" not in points
+    assert apply(validated, bound, target, run, NOW, ahead=load).counts == Counts(read=1, updated=1)
+    assert query(CUSTOMERS) == [("C1", "Silver", 2)]
+
+
+def test_rows_that_the_item_lost_after_they_were_merged_are_not_committed(
+    target: Target, query: Rows, tmp_path: Path, begin: Any
+) -> None:
+    bound = bound_import(rejects={"unlimited": True})
+    judged = delivery(tmp_path, bound, [("C1", "Gold", 1), ("C2", "Gold", 2), ("C3", "Silver", 3)])
+    left = delivery(tmp_path, bound, [("C3", "Silver", 3)])
+    validated = replace(left, read=3, rejected_rows=2)
+    report = apply(validated, bound, target, SENSOR, NOW, ahead=begin(judged, bound))
+    assert report.counts == Counts(read=3, inserted=1, rejected=2)
+    assert query(CUSTOMERS) == [("C3", "Silver", 3)]
+    assert query(LOADERS) == [(0,)]
+
+
+def test_a_stale_item_is_not_begun(target: Target, query: Rows, tmp_path: Path, begin: Any, points: list[str]) -> None:
+    bound = bound_import()
+    apply(delivery(tmp_path, bound, [("C1", "Gold", 1)], of=item(2)), bound, target, SENSOR, NOW)
+    validated = delivery(tmp_path, bound, [("C1", "Silver", 2)], of=item(1))
+    run = Run("run-2", by="sensor")
+    with pytest.raises(StaleItem):
+        apply(validated, bound, target, run, NOW, ahead=begin(validated, bound, run))
+    assert OPENED not in points
+    assert query(CUSTOMERS) == [("C1", "Gold", 1)]
+    assert query(LOADERS) == [(0,)]
+
+
+def test_a_load_that_could_not_begin_ahead_begins_later(
+    target: Target, query: Rows, tmp_path: Path, begin: Any
+) -> None:
+    bound = bound_import()
+    validated = delivery(tmp_path, bound, [("C1", "Gold", 1)])
+    nowhere = Target(target.url.rsplit("/", 1)[0] + "/no_such_database")
+    ahead = begin(validated, bound, to=nowhere)
+    assert apply(validated, bound, target, SENSOR, NOW, ahead=ahead).counts == Counts(read=1, inserted=1)
+
+
+def test_a_load_whose_connection_broke_while_it_waited_begins_again(
+    target: Target, query: Rows, tmp_path: Path, begin: Any, points: list[str]
+) -> None:
+    bound = bound_import()
+    validated = delivery(tmp_path, bound, [("C1", "Gold", 1)])
+    ahead = begin(validated, bound)
+    assert OPENED in points
+    query("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'ingest_pipelines%%'")
+    assert apply(validated, bound, target, SENSOR, NOW, ahead=ahead).counts == Counts(read=1, inserted=1)
+    assert query(CUSTOMERS) == [("C1", "Gold", 1)]
+
+
+def test_a_run_whose_load_committed_is_not_loaded_again(
+    target: Target, query: Rows, tmp_path: Path, begin: Any, points: list[str]
+) -> None:
+    bound = bound_import()
+    validated = delivery(tmp_path, bound, [("C1", "Gold", 1)])
+    first = apply(validated, bound, target, SENSOR, NOW)
+    query("UPDATE crm.customers SET points = 7")
+    again = apply(validated, bound, target, SENSOR, NOW, ahead=begin(validated, bound))
+    assert OPENED not in points
+    assert again.load_id == first.load_id
+    assert query(CUSTOMERS) == [("C1", "Gold", 7)]
+
+
+def test_a_load_that_nobody_takes_leaves_nothing(
+    target: Target, query: Rows, tmp_path: Path, begin: Any, points: list[str]
+) -> None:
+    load = begin(delivery(tmp_path, bound_import(), [("C1", "Gold", 1)]), bound_import())
+    assert "ahead: merged" in points
+    load.discard()
+    assert query("SELECT to_regclass('crm.customers')") == [(None,)]
+    assert query("SELECT count(*) FROM pg_class WHERE relname LIKE 'ingest_stage%%'") == [(0,)]
+    assert query(LOADERS) == [(0,)]
+
+
+def test_the_planner_is_left_as_it_was_for_the_rest_of_the_load(target: Target, tmp_path: Path, begin: Any) -> None:
+    bound = bound_import(shrink={"min_percent": 0})
+    apply(delivery(tmp_path, bound, [(f"C{n}", "Gold", n) for n in range(9)], of=item(1)), bound, target, SENSOR, NOW)
+    validated = delivery(tmp_path, bound, [("C1", "Silver", 2)], of=item(2))
+    found: list[str] = []
+    run = Run("run-2", by="sensor")
+    load = begin(validated, bound, run)
+    taken = load.take(validated)
+    assert taken is not None
+    work, connection = taken
+
+    class Taken:
+        def take(self, validated: Validated) -> tuple[Any, psycopg.Connection]:
+            return work, connection
+
+    def look(point: str) -> None:
+        if point == "merged":
+            found.extend(
+                str(connection.execute(f"SHOW {name}").fetchone()) for name in ("enable_seqscan", "enable_hashjoin")
+            )
+
+    apply(validated, bound, target, run, NOW, ahead=Taken(), fault=look)  # type: ignore[arg-type]  # the same load
+    assert found == ["('on',)", "('on',)"]
