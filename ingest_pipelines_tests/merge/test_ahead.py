@@ -21,6 +21,10 @@ from ingest_pipelines_tests.merge.targets import Rows
 
 CUSTOMERS = "SELECT customer_id, tier, points FROM crm.customers ORDER BY customer_id"
 LOADERS = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+LOCKS = """
+    SELECT count(*) FROM pg_locks JOIN pg_database d ON d.oid = database
+    WHERE locktype = 'advisory' AND datname = current_database()
+"""
 OPENED = "ahead: opened"
 
 
@@ -117,7 +121,7 @@ def test_loads_that_look_at_all_rows_first_only_stage_them_ahead(
     names = [*(mapped.name for mapped in bound.fields), *bound.extra_columns]
     validated = delivery(tmp_path, bound, [[values.get(name, "c1@example.com") for name in names]])
     ahead = begin(validated, bound)
-    assert query("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'") == [(0,)]
+    assert query(LOCKS) == [(0,)]
     report = apply(validated, bound, target, SENSOR, NOW, ahead=ahead, fault=points.append)
     assert OPENED not in points
     assert "copying" not in points

@@ -203,4 +203,7 @@ def test_a_large_item_is_loaded_while_it_is_judged(
     shop.deliver("Points_2.csv", ONE_BAD, age=timedelta(minutes=30))
     assert not shop.run(instance, shop.arrive(instance)).success
     assert taken == [True]
-    assert shop.rows("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'") == [(0,)]
+    assert shop.rows(
+        "SELECT count(*) FROM pg_locks JOIN pg_database d ON d.oid = database "
+        "WHERE locktype = 'advisory' AND datname = current_database()"
+    ) == [(0,)]

@@ -26,7 +26,7 @@ POINTS = {
     "owners": ["team:crm"],
     "tags": ["ingest/connection", "ingest/import", "ingest/status", "tills"],
     "checks": ["dates", "keys", "reject_rate", "text", "types", "volume"],
-    "ops": ["land", "merge_crm_customers", "validate"],
+    "ops": ["land", "merge_crm_customers", "validate_crm_customers"],
     "pools": ["target_crm_customers"],
     "downstream": ["table/crm/customers"],
 }
