@@ -21,7 +21,7 @@ ROUNDS = 2
 """Kills at each fault point, in each part, on each version of Postgres."""
 
 PARTS = [1, *(pytest.param(part, marks=pytest.mark.slow) for part in range(2, 11))]
-"""Each is a history of its own. All ten are 560 kills, and 300 of loads that began early; they take some minutes: so that each can run by itself."""
+"""Each is a history of its own. All ten are some 900 kills, and take some minutes: so that each can run by itself."""
 
 AFTER_COMMIT = {"committed"}
 
