@@ -20,7 +20,8 @@ from ingest_pipelines_tests.merge.deliveries import NOW, SENSOR, Rejected, bound
 from ingest_pipelines_tests.merge.targets import Rows
 
 CUSTOMERS = "SELECT customer_id, tier, points FROM crm.customers ORDER BY customer_id"
-LOADERS = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+OTHERS = "FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+LOADERS = f"SELECT count(*) {OTHERS}"
 LOCKS = """
     SELECT count(*) FROM pg_locks JOIN pg_database d ON d.oid = database
     WHERE locktype = 'advisory' AND datname = current_database()
@@ -216,7 +217,7 @@ def test_a_load_whose_connection_broke_while_it_waited_begins_again(
     validated = delivery(tmp_path, bound, [("C1", "Gold", 1)])
     ahead = begin(validated, bound)
     assert OPENED in points
-    query("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'ingest_pipelines%%'")
+    query(f"SELECT pg_terminate_backend(pid) {OTHERS}")
     assert apply(validated, bound, target, SENSOR, NOW, ahead=ahead).counts == Counts(read=1, inserted=1)
     assert query(CUSTOMERS) == [("C1", "Gold", 1)]
 
