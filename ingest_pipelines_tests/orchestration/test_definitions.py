@@ -104,7 +104,8 @@ def test_validation_fails_on_the_mistakes_that_the_location_survives(shop: Shop)
 
 
 def test_loading_the_code_location_imports_no_connector(shop: Shop) -> None:
-    _add_vendor(shop)
+    house = {"type": "snowflake", "account": "acme", "user": "etl", "password": {"env": "HOME"}}
+    _add_vendor(shop, drops={"type": "s3", "bucket": "drops"}, lake={"type": "gcs", "bucket": "lake"}, house=house)
     shop.write_import(source={"connection": "vendor", "file": "tills/Points"})
     code = "import json, sys, ingest_pipelines.definitions; print(json.dumps(sorted(sys.modules)))"
     found = subprocess.run(
@@ -126,10 +127,10 @@ def test_the_repositorys_dagster_yaml_is_the_packaged_one() -> None:
     assert (root / "dagster.yaml").read_text() == packaged.read_text()
 
 
-def _add_vendor(shop: Shop) -> None:
+def _add_vendor(shop: Shop, **more: dict[str, Any]) -> None:
     path = shop.home / "connections.yaml"
     connections = yaml.safe_load(path.read_text())
-    connections["connections"]["vendor"] = SFTP
+    connections["connections"] |= {"vendor": SFTP, **more}
     path.write_text(yaml.safe_dump(connections))
 
 
