@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from ingest_pipelines.cli import (
+    auditing,
     browsing,
     checking,
     events,
@@ -64,7 +65,7 @@ def options(
 _COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
     SET_UP: (showing.demo, scaffold.init, wizard.new, browsing.browse, checking.check, checking.schema),
     LOAD: (planning.plan, loading.run, serving.up, steering.activate, steering.pause, steering.resume),
-    SEE: (reports.status, reports.report, events.events),
+    SEE: (reports.status, reports.report, events.events, auditing.audit),
     MEND: (steering.unlock, purging.purge),
 }
 for panel, commands in _COMMANDS.items():

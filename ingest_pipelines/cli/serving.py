@@ -28,4 +28,4 @@ def up(
         screen.say(f"  {screen.plural(len(project.imports), 'import')} of {project.home}")
         screen.say("  Ctrl-C stops it; what is committed stays")
 
-    raise typer.Exit(serve(settings, port=port, ready=ready))
+    raise typer.Exit(serve(settings, port=port, ready=ready, tell=screen.note))

@@ -41,13 +41,21 @@ def record_audit(
     )
 
 
-def list_audit(connection: psycopg.Connection, *, import_name: str | None = None, last: int = 50) -> list[AuditEntry]:
-    """The last deeds, newest first; of one import where it is given."""
+def list_audit(
+    connection: psycopg.Connection,
+    *,
+    import_name: str | None = None,
+    since: datetime | None = None,
+    last: int = 50,
+) -> list[AuditEntry]:
+    """The last deeds, newest first; of one import, and from a moment on, where they are given."""
     with connection.cursor(row_factory=class_row(AuditEntry)) as cursor:
         return cursor.execute(
             """
             SELECT id, at, who, what, import AS import_name, item, detail FROM ingest.audit
-            WHERE %(import)s::text IS NULL OR import = %(import)s ORDER BY id DESC LIMIT %(last)s
+            WHERE (%(import)s::text IS NULL OR import = %(import)s)
+              AND (%(since)s::timestamptz IS NULL OR at >= %(since)s)
+            ORDER BY id DESC LIMIT %(last)s
             """,
-            {"import": import_name, "last": last},
+            {"import": import_name, "since": since, "last": last},
         ).fetchall()

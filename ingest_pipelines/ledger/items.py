@@ -87,13 +87,25 @@ def newest_of_path(connection: psycopg.Connection, item: Item) -> Item | None:
         return cursor.execute(query, (item.import_name, item.path, item.key, item.modified_at)).fetchone()
 
 
-def item_states(connection: psycopg.Connection, import_name: str) -> list[ItemState]:
-    """Key, status and age of every item of the import, newest first."""
+def item_states(connection: psycopg.Connection, import_name: str, keys: Sequence[str] | None = None) -> list[ItemState]:
+    """Key, status and age of the import's items, newest first; only of those that are named."""
     with connection.cursor(row_factory=class_row(ItemState)) as cursor:
         return cursor.execute(
-            "SELECT key, status, created_at FROM ingest.items WHERE import = %s ORDER BY created_at DESC, key DESC",
-            (import_name,),
+            """
+            SELECT key, status, created_at FROM ingest.items
+            WHERE import = %s AND (%s::text[] IS NULL OR key = ANY(%s)) ORDER BY created_at DESC, key DESC
+            """,
+            (import_name, keys, keys),
         ).fetchall()
+
+
+def imports_without_items(connection: psycopg.Connection, names: Sequence[str]) -> set[str]:
+    """Those of the imports of which nothing ever came."""
+    found = connection.execute(
+        "SELECT name FROM unnest(%s::text[]) name WHERE NOT EXISTS (SELECT FROM ingest.items WHERE import = name)",
+        (list(names),),
+    )
+    return {name for (name,) in found}
 
 
 def find_item_state(connection: psycopg.Connection, import_name: str, key: str) -> ItemState | None:

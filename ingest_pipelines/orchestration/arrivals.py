@@ -87,7 +87,10 @@ def look(
     items = tuple(item_of(bound.name, file, uris[file.path], source=str(source.file)) for file in picked.files)
     with site.target.session() as connection:
         ledger.register_items(connection, items, now)
-        known = {state.key: state.status for state in ledger.item_states(connection, bound.name)}
+        known = {
+            state.key: state.status
+            for state in ledger.item_states(connection, bound.name, [item.key for item in items])
+        }
     return Arrivals(items, {item.key: known[item.key] for item in items}, _growing(picked.unsettled, seen, now))
 
 

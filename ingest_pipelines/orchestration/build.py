@@ -18,11 +18,12 @@ from ingest_pipelines.orchestration.arrivals import Listings
 from ingest_pipelines.orchestration.assets import broken_asset, import_asset
 from ingest_pipelines.orchestration.checks import checks_of
 from ingest_pipelines.orchestration.executors import executor_of
+from ingest_pipelines.orchestration.housekeeping import housekeeping_sensor
 from ingest_pipelines.orchestration.lineage import outside_assets
 from ingest_pipelines.orchestration.remote_spill import io_managers
 from ingest_pipelines.orchestration.resources import resources_of
 from ingest_pipelines.orchestration.schedules import MOST_JOBS, import_schedule
-from ingest_pipelines.orchestration.sensors import file_sensor, housekeeping_sensor, watches_files
+from ingest_pipelines.orchestration.sensors import file_sensor, watches_files
 from ingest_pipelines.orchestration.site import Site
 
 
@@ -40,6 +41,7 @@ def build(site: Site) -> Definitions:
     whole: list[BoundImport] = []
     broken = dict(site.project.broken)
     scheduled = sum(bound.spec.schedule is not None for bound in site.project.imports.values())
+    own_jobs = scheduled * len(site.project.imports) <= MOST_JOBS
     for name, bound in site.project.imports.items():
         try:
             assets.append(import_asset(bound, loads_where_it_judges=site.loads_where_it_judges))
@@ -50,7 +52,7 @@ def build(site: Site) -> Definitions:
         if watches_files(bound):
             sensors.append(file_sensor(site, bound, listings))
         if bound.spec.schedule is not None:
-            schedules.append(import_schedule(site, bound, listings, own_job=scheduled <= MOST_JOBS))
+            schedules.append(import_schedule(site, bound, listings, own_job=own_jobs))
     if broken and site.settings.validating:
         raise ConfigError(
             [mistake for error in broken.values() for mistake in error.mistakes], hint="run: ingest check"

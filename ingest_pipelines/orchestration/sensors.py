@@ -1,4 +1,4 @@
-"""Sensors: one per file import, and one that finds work which a crash left without a run.
+"""Sensors: one per file import.
 
 A tick writes items to the ledger first, then Dagster adds their partitions and launches their runs. A daemon killed
 in between leaves items that wait, and the next tick asks for the same runs: `run_key` is the item's key, so none
@@ -8,8 +8,8 @@ starts twice.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime, timedelta
+from collections.abc import Iterable, Mapping
+from datetime import datetime
 
 from dagster import (
     AddDynamicPartitionsRequest,
@@ -28,7 +28,6 @@ from ingest_pipelines import ledger
 from ingest_pipelines.config import BoundImport
 from ingest_pipelines.model import Item
 from ingest_pipelines.orchestration.arrivals import Listings, look, period_of
-from ingest_pipelines.orchestration.handles import purge_runs
 from ingest_pipelines.orchestration.partitions import asset_key, partitions_name
 from ingest_pipelines.orchestration.resources import client_of, resource_keys
 from ingest_pipelines.orchestration.site import Site
@@ -36,9 +35,6 @@ from ingest_pipelines.orchestration.work import IMPORT_TAG, is_dry_run, run_tags
 
 RUNS_PER_TICK = 50
 """Launching takes a tenth of a second each, and a tick has sixty seconds."""
-
-LOST_AFTER = timedelta(minutes=5)
-"""An item that waits this long without a run was forgotten by a crash."""
 
 
 def watches_files(bound: BoundImport) -> bool:
@@ -97,36 +93,6 @@ def request_runs(
     )
 
 
-def housekeeping_sensor(site: Site, imports: Sequence[BoundImport]) -> SensorDefinition:
-    """The sensor that launches what was forgotten and removes files that nobody will ask for."""
-
-    @sensor(
-        name="housekeeping",
-        description="Launches items that a crash left without a run; removes the files of old runs.",
-        asset_selection=[asset_key(bound) for bound in imports],
-        minimum_interval_seconds=120,
-        default_status=DefaultSensorStatus.RUNNING if site.settings.automation else DefaultSensorStatus.STOPPED,
-    )
-    def housekeeping(context: SensorEvaluationContext) -> SensorResult | SkipReason:
-        now = site.clock()
-        purge_runs(site.settings.spool, site.settings.spill, now, context.instance)
-        with site.target.session() as connection:
-            waiting = ledger.waiting_items(connection, now - LOST_AFTER)
-        lost = [item for item in waiting if _is_lost(item, site, context.instance)][:RUNS_PER_TICK]
-        if not lost:
-            return SkipReason(f"{len(waiting)} items wait for their run to end; none was forgotten")
-        results = [
-            request_runs(site.project.imports[item.import_name], [item], context.instance, by="housekeeping")
-            for item in lost
-        ]
-        return SensorResult(
-            run_requests=[run for result in results for run in result.run_requests or ()],
-            dynamic_partitions_requests=[add for result in results for add in result.dynamic_partitions_requests or ()],
-        )
-
-    return housekeeping
-
-
 def starts_running(site: Site) -> bool:
     """Whether sensors and schedules are switched on until a person says otherwise.
 
@@ -151,13 +117,6 @@ def has_run(item: Item, instance: DagsterInstance) -> bool:
     """Whether a run for the item was requested before, by whatever sensor or schedule; a plan does not count."""
     tags = {"dagster/partition": str(item.key), IMPORT_TAG: item.import_name}
     return any(not is_dry_run(run.tags) for run in instance.get_runs(RunsFilter(tags=tags)))
-
-
-def _is_lost(item: Item, site: Site, instance: DagsterInstance) -> bool:
-    bound = site.project.imports.get(item.import_name)
-    if bound is None or why_stopped(site, bound):
-        return False
-    return not has_run(item, instance)
 
 
 def _read_cursor(cursor: str | None) -> dict[str, datetime]:

@@ -22,6 +22,7 @@ from ingest_pipelines.config import Settings
 from ingest_pipelines.config.settings import child_environment
 from ingest_pipelines.errors import IngestError, UsageError
 from ingest_pipelines.orchestration.instance import HERE, dagster_home, open_instance
+from ingest_pipelines.orchestration.orphans import Claim, Watcher, alone, end_groups
 from ingest_pipelines.orchestration.site import TARGET_DATABASE
 
 HOST = "127.0.0.1"
@@ -29,8 +30,6 @@ HOST = "127.0.0.1"
 
 PORTS = range(3000, 3100)
 START_SECONDS = 120.0
-STOP_SECONDS = 15.0
-"""A run that is merging gets this long to roll back."""
 
 
 class _Stop(Exception):
@@ -43,31 +42,41 @@ class _Child:
     process: subprocess.Popen[bytes]
 
 
-def up(settings: Settings, *, port: int | None = None, ready: Callable[[str], None]) -> int:
-    """Serves until Ctrl-C or SIGTERM; every process it started is gone when it returns.
+def up(
+    settings: Settings, *, port: int | None = None, ready: Callable[[str], None], tell: Callable[[str], None]
+) -> int:
+    """Serves until Ctrl-C or SIGTERM; every process it started is gone when it returns, and soon after it is killed.
 
     Args:
         port: of the webserver; the first free one from 3000 where none is given.
         ready: told the URL once it answers.
+        tell: told what an earlier one left behind.
 
     Returns:
         0 after a signal.
 
     Raises:
-        UsageError: the port is taken.
+        UsageError: the port is taken, or another one serves from the same state folder.
         IngestError: a process did not start, or ended by itself.
     """
     with _signals_stop(), contextlib.ExitStack() as stack:
         try:
-            if settings.database_url is None or settings.dagster_url is None:
+            claim = stack.enter_context(alone(settings.state, tell))
+            own_server = settings.database_url is None or settings.dagster_url is None
+            watcher = stack.enter_context(contextlib.closing(Watcher(settings.state, embedded_server=own_server)))
+            if own_server:
                 server = stack.enter_context(embedded.running(settings.state))
                 server.ensure_database(TARGET_DATABASE)
             open_instance(settings).dispose()  # creates the tables once, before two processes try to at the same time
             chosen = stack.enter_context(_free_port(port))
             children: list[_Child] = []
             stack.callback(_stop, children)
-            _start(settings, chosen, children)
+            for child in _start(settings, chosen, claim):
+                children.append(child)
+                watcher.watch(child.process.pid)
+                claim.serves(child.process.pid)
             _wait_until_it_answers(chosen, children)
+            claim.at(f"http://{HOST}:{chosen}")
             ready(f"http://{HOST}:{chosen}")
             _watch(children)
         except _Stop:
@@ -75,7 +84,7 @@ def up(settings: Settings, *, port: int | None = None, ready: Callable[[str], No
     return 0
 
 
-def _start(settings: Settings, port: int, children: list[_Child]) -> None:
+def _start(settings: Settings, port: int, claim: Claim) -> Iterator[_Child]:
     home = dagster_home(settings)
     environment = child_environment(settings, home)
     workspace = ["-w", str(HERE / "workspace.yaml")]
@@ -87,8 +96,9 @@ def _start(settings: Settings, port: int, children: list[_Child]) -> None:
             process = subprocess.Popen(
                 [sys.executable, *words],
                 env=environment, cwd=home, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+                pass_fds=[claim.inherited],
             )  # fmt: skip
-        children.append(_Child(name, process))
+        yield _Child(name, process)
 
 
 def _answers(port: int) -> bool:
@@ -129,20 +139,10 @@ def _complain_about_dead(children: Sequence[_Child]) -> None:
 
 def _stop(children: Sequence[_Child]) -> None:
     """Every child is gone, with all processes that it started."""
-    deadline = time.monotonic() + STOP_SECONDS
-    for request in (signal.SIGINT, signal.SIGTERM):
-        for child in children:
-            _signal_group(child, request)
-        while time.monotonic() < deadline and any(child.process.poll() is None for child in children):
-            time.sleep(0.05)
+    groups = [child.process.pid for child in children]
+    end_groups(groups, lambda: all(child.process.poll() is not None for child in children))
     for child in children:
-        _signal_group(child, signal.SIGKILL)
         child.process.wait()
-
-
-def _signal_group(child: _Child, request: signal.Signals) -> None:
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(child.process.pid, request)
 
 
 @contextlib.contextmanager

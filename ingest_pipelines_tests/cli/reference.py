@@ -44,6 +44,7 @@ EXAMPLES = {
     "run": ["ingest run loyalty", "ingest run loyalty --file Points.csv", "ingest run loyalty --item ITEM --force"],
     "report": ["ingest report loyalty --last 3", "ingest report loyalty --json | jq '.[0].rejected'"],
     "events": ["ingest events loyalty", "ingest events --follow --json"],
+    "audit": ["ingest audit", "ingest audit loyalty --since 7d --json"],
     "rejects list": ["ingest rejects list loyalty --code bad_date", "ingest rejects list loyalty --load 12 --json"],
     "rejects export": ["ingest rejects export loyalty --output rejects.csv"],
     "rejects replay": ["ingest rejects replay loyalty rejects.csv"],

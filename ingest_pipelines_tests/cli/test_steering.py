@@ -240,9 +240,30 @@ def test_purge_deletes_what_is_older_than_the_retention_and_nothing_else(
     assert before[0] - after[0] == 1
 
 
-def test_audit_names_the_person(project: Terminal, rows: psycopg.Connection) -> None:
-    found = rows.execute("SELECT DISTINCT who FROM ingest.audit").fetchall()
-    assert all("@" in who for (who,) in found)
+def test_the_audit_says_who_did_what_and_when(project: Terminal, rows: psycopg.Connection) -> None:
+    deeds = project.ingest("audit", "--json").json
+    assert [deed["what"] for deed in reversed(deeds)] == audit(rows)
+    assert all("@" in deed["who"] for deed in deeds)
+    assert {deed["import"] for deed in project.ingest("audit", "orders", "--json").json} == {"orders"}
+    text = project.ingest("audit").out
+    assert all(len(line) <= 80 for line in text.splitlines())
+    said = " ".join(text.split())
+    assert "orders: cursor set (from its start to 120000)" in said
+    assert "loyalty: unlocked (columns.Joined: it filled 'joined_on' (date), now 'member_since' (date))" in said
+    assert "purged (customers: 1 reject, 4 events)" in said
+
+
+def test_the_audit_is_cut_by_time_and_length(project: Terminal, rows: psycopg.Connection) -> None:
+    rows.execute("UPDATE ingest.audit SET at = at - interval '30 days' WHERE id = (SELECT min(id) FROM ingest.audit)")
+    every = project.ingest("audit", "--json").json
+    assert project.ingest("audit", "--since", "7d", "--json").json == every[:-1]
+    assert project.ingest("audit", "--since", "2999-01-01").out.startswith("nobody has done anything by hand since")
+    cut = project.ingest("audit", "--last", "1", "--json")
+    assert cut.json == every[:1]
+    assert cut.err == "there are more: ingest audit --last 10\n"
+    wrong = project.ingest("audit", "--since", "yesterday")
+    assert (wrong.code, "ingest" in wrong.out) == (2, False)
+    assert "for example 2026-11-22, or 7d" in wrong.err
 
 
 def test_commands_for_one_target_leave_others_alone(postgres_url: str, project: Terminal) -> None:

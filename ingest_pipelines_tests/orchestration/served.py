@@ -25,10 +25,17 @@ PATIENCE = 240.0
 
 @dataclass
 class Served:
-    """A running `ingest up`."""
+    """A running `ingest up`.
+
+    Attributes:
+        log: what it says on stderr.
+        exit_code: which it must end with; a test that ends it otherwise than by Ctrl-C says so.
+    """
 
     process: subprocess.Popen[str]
     url: str
+    log: Path
+    exit_code: int = 0
 
     @property
     def port(self) -> int:
@@ -89,6 +96,18 @@ class Served:
         assert answer["__typename"] == "LaunchBackfillSuccess", answer
         return str(answer["backfillId"])
 
+    def terminate(self, run_id: str) -> None:
+        """The run is asked to end, as the UI's button does it."""
+        query = """mutation($id: String!) { terminateRun(runId: $id) {
+            __typename ... on TerminateRunFailure { message } ... on PythonError { message } } }"""
+        answer = self.ask(query, id=run_id)["terminateRun"]
+        assert answer["__typename"] == "TerminateRunSuccess", answer
+
+    def child(self, words: str) -> psutil.Process:
+        """The process below `ingest up` whose command line has those words."""
+        children = psutil.Process(self.process.pid).children()
+        return next(child for child in children if words in " ".join(child.cmdline()))
+
     def ended(self, backfill_id: str) -> bool:
         """Whether a backfill is over."""
         query = (
@@ -116,26 +135,30 @@ _OVER = {"SUCCESS", "FAILURE", "CANCELED"}
 
 @contextmanager
 def serve(environment: Mapping[str, str], folder: Path) -> Iterator[Served]:
-    """`ingest up` for the length of the block; proves that nothing of it is left after Ctrl-C."""
-    with (folder / "up.log").open("w") as log:
+    """`ingest up` for the length of the block; proves that nothing of it is left after Ctrl-C, or whatever ended it."""
+    path = folder / "up.log"
+    with path.open("w") as log:
         process = subprocess.Popen(
             [sys.executable, "-u", "-c", "from ingest_pipelines.cli import main; main()", "up"],
             env={**os.environ, **environment}, cwd=folder, stdout=subprocess.PIPE, stderr=log, text=True,
             start_new_session=True,
         )  # fmt: skip
     family: list[psutil.Process] = []
+    served: Served | None = None
     try:
         assert process.stdout is not None
         line = process.stdout.readline()
-        assert "http://" in line, (line, (folder / "up.log").read_text())
-        yield Served(process, next(word for word in line.split() if word.startswith("http://")))
+        assert "http://" in line, (line, path.read_text())
+        served = Served(process, next(word for word in line.split() if word.startswith("http://")), path)
+        family = psutil.Process(process.pid).children(recursive=True)
+        yield served
     finally:
         if process.poll() is None:
             family = psutil.Process(process.pid).children(recursive=True)
             process.send_signal(signal.SIGINT)
         code = process.wait(timeout=60)
-    _, alive = psutil.wait_procs(family, timeout=10)
-    assert code == 0
+    _, alive = psutil.wait_procs(family, timeout=30)
+    assert code == served.exit_code
     assert alive == []
 
 

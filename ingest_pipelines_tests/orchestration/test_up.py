@@ -6,116 +6,35 @@ import contextlib
 import os
 import signal
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
 from itertools import pairwise
-from pathlib import Path
-from typing import Any
-from urllib.parse import urlsplit
-from uuid import uuid4
 
 import psutil
 import psycopg
 import pytest
-import yaml
 
-from ingest_pipelines_tests.orchestration.conftest import DATABASES, GOOD, IMPORT, ONE_BAD
-from ingest_pipelines_tests.orchestration.served import Served, serve, wait_for
-from ingest_pipelines_tests.servers import postgres
+from ingest_pipelines_tests.orchestration.conftest import GOOD, ONE_BAD
+from ingest_pipelines_tests.orchestration.served import wait_for
+from ingest_pipelines_tests.orchestration.vendor import KEY, VISITS, Vendor, vendor_of
 from ingest_pipelines_tests.servers.sftp import SftpServer
 
-KEY = ("customers", "points")
-VISITS = {
-    "database": "customers",
+NAPS = {
+    **VISITS,
     "source": {
         "connection": "shop_db",
-        "query": "SELECT who, n FROM visits WHERE at >= {windowStart} AND at < {windowEnd}",
+        "query": "SELECT who, n, pg_sleep(600)::text AS nap FROM visits WHERE at >= {windowStart} AND at < {windowEnd}",
         "window": {"every": "day", "start": "2026-01-01"},
     },
-    "columns": {"who": "customer_id", "n": {"field": "visits", "type": "int"}},
 }
-
-
-class Vendor:
-    """An SFTP server that delivers, the target that it is loaded into, and the `ingest up` in between."""
-
-    def __init__(self, home: Path, root: Path, database_url: str, served: Served) -> None:
-        self.home, self.root, self.database_url, self.served = home, root, database_url, served
-
-    def deliver(self, name: str, text: str) -> Path:
-        """A file, complete since an hour and a little newer than the last one."""
-        folder = self.root / "points"
-        path = folder / name
-        draft = self.root / f".{name}"
-        draft.write_text(text, encoding="utf-8")
-        newest = max((file.stat().st_mtime for file in folder.glob("*")), default=0.0)
-        when = max(newest + 1, (datetime.now(UTC) - timedelta(hours=1)).timestamp())
-        os.utime(draft, (when, when))
-        draft.rename(path)
-        return path
-
-    def write_import(self, **changes: Any) -> None:
-        source = {"connection": "vendor", "file": "points/Points", "settle": "1s"}
-        text = yaml.safe_dump({**IMPORT, "source": source, "sensor": {"every": "5s"}, **changes})
-        path = self.home / "imports" / "points.yaml"
-        path.with_suffix(".new").write_text(text, encoding="utf-8")
-        path.with_suffix(".new").rename(path)
-
-    def rows(self, query: str, *values: object) -> list[tuple[Any, ...]]:
-        with psycopg.connect(self.database_url) as connection:
-            return connection.execute(query.encode(), values).fetchall()
-
-    def execute(self, statement: str) -> None:
-        with psycopg.connect(self.database_url) as connection:
-            connection.execute(statement.encode())
-
-    def wait_for_load(self, file: str, status: str) -> str:
-        """The key of the file's item, once its last load has that status."""
-        query = "SELECT item FROM ingest.loads WHERE item LIKE %s AND status = %s"
-        [(key,)] = wait_for(lambda: self._loads(query, f"%{file}%", status), f"{file} {status}")
-        return str(key)
-
-    def _loads(self, query: str, *values: object) -> list[tuple[Any, ...]]:
-        try:
-            return self.rows(query, *values)
-        except psycopg.errors.UndefinedTable:
-            return []
+"""A query that takes longer than anybody waits."""
 
 
 @pytest.fixture(scope="module")
 def vendor(tmp_path_factory: pytest.TempPathFactory, sftp_server: SftpServer, postgres_url: str) -> Iterator[Vendor]:
-    folder = tmp_path_factory.mktemp("served")
-    root = Path(sftp_server.root) / uuid4().hex
-    (root / "points").mkdir(parents=True)
-    home = folder / "project"
-    (home / "imports").mkdir(parents=True)
-    connection = {
-        "type": "sftp", "host": sftp_server.host, "port": sftp_server.port, "username": sftp_server.username,
-        "private_key": {"env": "VENDOR_KEY"}, "host_key": sftp_server.host_key, "root": str(root),
-    }  # fmt: skip
-    (home / "databases.yaml").write_text(yaml.safe_dump(DATABASES))
-    with postgres.fresh_database(postgres_url) as target, postgres.fresh_database(postgres_url) as runs:
-        parts = urlsplit(target)
-        shop_db = {
-            "type": "postgresql", "host": parts.hostname, "port": parts.port, "database": parts.path[1:],
-            "username": parts.username, "password": {"env": "SHOP_PW"},
-        }  # fmt: skip
-        drops = {
-            "type": "s3", "bucket": "drops", "endpoint_url": "https://s3.example.com",
-            "access_key_id": {"env": "DROPS_ID"}, "secret_access_key": {"env": "DROPS_SECRET"},
-        }  # fmt: skip
-        house = {"type": "snowflake", "account": "acme", "user": "etl", "password": {"env": "HOUSE_PW"}}
-        connections = {"vendor": connection, "shop_db": shop_db, "drops": drops, "house": house}
-        (home / "connections.yaml").write_text(yaml.safe_dump({"connections": connections}))
-        (home / "imports" / "visits.yaml").write_text(yaml.safe_dump(VISITS))
-        environment = {
-            "INGEST_HOME": str(home), "INGEST_STATE": str(folder / "state"), "INGEST_DATABASE_URL": target,
-            "INGEST_DAGSTER_URL": runs, "VENDOR_KEY": sftp_server.private_key,
-            "SHOP_PW": str(parts.password), "DROPS_ID": "s3cret-id", "DROPS_SECRET": "s3cret-key",
-            "HOUSE_PW": "s3cret-password",
-        }  # fmt: skip
-        Vendor(home, root, target, None).write_import()  # type: ignore[arg-type]
-        with serve(environment, folder) as served:
-            yield Vendor(home, root, target, served)
+    with vendor_of(tmp_path_factory.mktemp("served"), sftp_server, postgres_url) as vendor:
+        vendor.write("naps", NAPS)
+        vendor.execute("CREATE TABLE visits (who text, n int, at timestamptz)")
+        with vendor.up():
+            yield vendor
 
 
 def test_a_file_that_arrives_is_loaded_by_the_daemons_sensor(vendor: Vendor) -> None:
@@ -193,9 +112,8 @@ def test_the_pages_of_resources_show_connections_and_no_secret(vendor: Vendor) -
 
 @pytest.mark.slow
 def test_a_backfill_of_windows_runs_them_one_after_the_other_in_order(vendor: Vendor) -> None:
-    vendor.execute("CREATE TABLE visits (who text, n int, at timestamptz)")
     vendor.execute(
-        "INSERT INTO visits SELECT 'C' || n, n, timestamptz '2026-01-01' + n * interval '6 h'"
+        "INSERT INTO visits SELECT 'W' || n, n, timestamptz '2026-01-01' + n * interval '6 h'"
         " FROM generate_series(0, 11) n"
     )
     keys = ["2026-01-01", "2026-01-02", "2026-01-03"]
@@ -206,7 +124,58 @@ def test_a_backfill_of_windows_runs_them_one_after_the_other_in_order(vendor: Ve
     assert [run["tags"]["dagster/partition"] for run in runs] == keys
     assert [run["tags"]["ingest/connection"] for run in runs] == ["shop_db"] * 3
     assert all(before["endTime"] <= after["startTime"] for before, after in pairwise(runs))
-    assert vendor.rows("SELECT count(*), sum(visits) FROM crm.customers WHERE visits IS NOT NULL") == [(12, 66)]
+    assert vendor.rows("SELECT count(*), sum(visits) FROM crm.customers WHERE customer_id LIKE 'W%'") == [(12, 66)]
+
+
+@pytest.mark.slow
+def test_failed_files_run_again_by_one_backfill_in_the_order_of_their_delivery(vendor: Vendor) -> None:
+    """Materialize failed and missing: each is loaded before a newer one could make it stale."""
+    vendor.write_import()
+    keys = []
+    for number, tier in ((4, "Bronze"), (5, "Silver"), (6, "Gold")):
+        vendor.deliver(f"Points_176722560{number}.csv", ONE_BAD.replace("Gold", tier))
+        keys.append(vendor.wait_for_load(f"Points_176722560{number}", "failed"))
+    vendor.write_import(rejects={"max_rows": 1})
+    backfill = vendor.served.backfill(KEY, [keys[2], keys[0], keys[1]])
+    wait_for(lambda: vendor.served.ended(backfill), "the backfill")
+    committed = "SELECT item FROM ingest.loads WHERE item = ANY(%s) AND status = 'committed' ORDER BY id"
+    assert [item for (item,) in vendor.rows(committed, keys)] == keys
+    assert vendor.rows("SELECT tier FROM crm.customers WHERE customer_id = 'C1'") == [("Gold",)]
+
+
+@pytest.mark.slow
+def test_a_run_that_is_terminated_while_it_reads_cancels_its_query_and_is_not_tried_again(vendor: Vendor) -> None:
+    vendor.execute("INSERT INTO visits VALUES ('C1', 1, '2026-01-05')")
+    run = vendor.served.materialize(("customers", "naps"), "2026-01-05")
+    sleeping = (
+        "SELECT pid FROM pg_stat_activity"
+        " WHERE query LIKE '%pg_sleep%' AND state = 'active' AND pid <> pg_backend_pid()"
+    )
+    wait_for(lambda: vendor.rows(sleeping), "the query")
+    vendor.served.terminate(run)
+    assert vendor.served.wait_for_run(run)["status"] == "CANCELED"
+    assert vendor.rows(sleeping) == []
+    assert vendor.rows("SELECT * FROM ingest.loads WHERE import = 'naps'") == []
+    assert [each["runId"] for each in vendor.served.runs("2026-01-05")] == [run]
+
+
+@pytest.mark.slow
+def test_a_run_that_is_terminated_while_it_merges_leaves_the_table_as_it_was(vendor: Vendor) -> None:
+    vendor.execute("INSERT INTO visits VALUES ('C77', 77, '2026-01-06')")
+    vendor.execute("CREATE SCHEMA IF NOT EXISTS crm")
+    vendor.execute("CREATE TABLE IF NOT EXISTS crm.customers (customer_id varchar(64) PRIMARY KEY, points bigint)")
+    before = vendor.rows("SELECT * FROM crm.customers ORDER BY customer_id")
+    with psycopg.connect(vendor.database_url) as holder:
+        holder.execute("LOCK TABLE crm.customers IN EXCLUSIVE MODE")
+        run = vendor.served.materialize(("customers", "visits"), "2026-01-06")
+        wait_for(lambda: _process_that_waits_for_a_lock(vendor), "a merge that waits")
+        vendor.served.terminate(run)
+        assert vendor.served.wait_for_run(run)["status"] == "CANCELED"
+    assert vendor.rows("SELECT * FROM crm.customers ORDER BY customer_id") == before
+    assert vendor.rows("SELECT * FROM ingest.loads WHERE run_id = %s", run) == []
+    again = vendor.served.materialize(("customers", "visits"), "2026-01-06")
+    assert vendor.served.wait_for_run(again)["status"] == "SUCCESS"
+    assert {each["runId"] for each in vendor.served.runs("2026-01-06")} == {run, again}
 
 
 def _process_that_waits_for_a_lock(vendor: Vendor) -> int | None:

@@ -1,0 +1,111 @@
+"""`ingest audit`: who did what by hand, and when."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ingest_pipelines.cli import screen
+from ingest_pipelines.cli.naming import Json, import_names
+from ingest_pipelines.cli.reports import item_name
+from ingest_pipelines.errors import UsageError
+
+if TYPE_CHECKING:
+    from ingest_pipelines.ledger import AuditEntry
+
+
+def audit(
+    name: Annotated[
+        str | None,
+        typer.Argument(metavar="[NAME]", help="Only of this import; else of all.", autocompletion=import_names),
+    ] = None,
+    since: Annotated[
+        str | None, typer.Option("--since", metavar="WHEN", help="From this day, moment, or so long ago: 7d, 24h.")
+    ] = None,
+    last: Annotated[int, typer.Option("--last", min=1, help="How many at most.")] = 50,
+    json: Json = False,
+) -> None:
+    """Who activated, paused, forced, replayed, unlocked, purged or set a cursor, and when; newest first."""
+    from ingest_pipelines import ledger
+    from ingest_pipelines.cli.target import ledger_of, now
+    from ingest_pipelines.config import read_settings
+
+    begin = _moment(since, now()) if since is not None else None
+    with ledger_of(read_settings()) as connection:
+        found = ledger.list_audit(connection, import_name=name, since=begin, last=last + 1)
+    shown, more = found[:last], len(found) > last
+    if json:
+        screen.as_json([_as_json(entry) for entry in shown])
+    elif not shown:
+        screen.say("nobody has done anything by hand" + (f" since {screen.moment(begin)}" if begin else " yet"))
+    else:
+        rows = [(screen.moment(entry.at), entry.who, _deed(entry)) for entry in shown]
+        for line in screen.columns(("when", "who", "what"), rows):
+            screen.say(line)
+    if more:
+        screen.note(f"there are more: ingest audit {f'{name} ' if name else ''}--last {last * 10}")
+
+
+def _moment(text: str, now: datetime) -> datetime:
+    """`2026-11-22`, `2026-11-22T09:15` in local time, or `7d` before now."""
+    from ingest_pipelines.config.base import parse_duration
+
+    try:
+        return datetime.fromisoformat(text).astimezone()
+    except ValueError:
+        pass
+    try:
+        return now - parse_duration(text)
+    except (ValueError, OverflowError):
+        raise UsageError(
+            f"--since {text}: neither a day nor a length of time", hint="for example 2026-11-22, or 7d"
+        ) from None
+
+
+def _deed(entry: AuditEntry) -> str:
+    """`loyalty: forced Customers_1767225600.csv (load 12)`."""
+    subject = f"{entry.import_name}: " if entry.import_name else ""
+    item = f" {item_name(entry.item)}" if entry.item else ""
+    detail = _detail(entry)
+    return f"{subject}{entry.what}{item}" + (f" ({detail})" if detail else "")
+
+
+def _detail(entry: AuditEntry) -> str:
+    facts = dict(entry.detail)
+    match entry.what:
+        case "cursor set":
+            return f"from {_or_nothing(facts.get('from'))} to {facts.get('to')}"
+        case "forced":
+            return f"load {facts.get('load')}"
+        case "replayed":
+            return f"{facts.get('rows')} rows of load {facts.get('rejects_of')}, as load {facts.get('load')}"
+        case "unlocked":
+            return "; ".join(_texts(facts.get("changes")))
+        case "purged":
+            return "; ".join(
+                f"{each['database']}: {screen.plural(int(str(each['rejects'])), 'reject')}, "
+                f"{screen.plural(int(str(each['events'])), 'event')}"
+                for each in _mappings(facts.get("databases"))
+            )
+    return ", ".join(f"{name} {value}" for name, value in facts.items())
+
+
+def _or_nothing(value: object) -> str:
+    return "its start" if value is None else str(value)
+
+
+def _texts(value: object) -> list[str]:
+    return [str(each) for each in value] if isinstance(value, list) else []
+
+
+def _mappings(value: object) -> list[dict[str, object]]:
+    return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
+
+
+def _as_json(entry: AuditEntry) -> dict[str, object]:
+    return {
+        "id": entry.id, "at": entry.at, "who": entry.who, "what": entry.what, "import": entry.import_name,
+        "item": entry.item, "detail": dict(entry.detail),
+    }  # fmt: skip

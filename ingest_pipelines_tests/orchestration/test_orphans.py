@@ -1,0 +1,100 @@
+"""What `ingest up` started ends with it, however it ends."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+from ingest_pipelines.errors import UsageError
+from ingest_pipelines.orchestration import orphans
+from ingest_pipelines.orchestration.orphans import alone
+
+PARENT = """
+import subprocess, sys
+from pathlib import Path
+from ingest_pipelines.orchestration.orphans import Watcher, alone
+state = Path(sys.argv[1])
+with alone(state, print) as claim:
+    watcher = Watcher(state, embedded_server=False)
+    words = {"start_new_session": True, "pass_fds": [claim.inherited], "stdout": subprocess.DEVNULL}
+    child = subprocess.Popen(["sleep", "600"], **words)
+    watcher.watch(child.pid)
+    claim.serves(child.pid)
+    claim.at("http://127.0.0.1:3000")
+    print(child.pid, watcher._process.pid, flush=True)
+    sys.stdin.read()
+    watcher.close()
+    child.kill()
+"""
+
+
+@pytest.fixture
+def parent(tmp_path: Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", PARENT, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+
+
+def _family(parent: subprocess.Popen[str]) -> tuple[psutil.Process, psutil.Process]:
+    """Its child and its watcher."""
+    assert parent.stdout is not None
+    child, watcher = map(int, parent.stdout.readline().split())
+    return psutil.Process(child), psutil.Process(watcher)
+
+
+def test_children_of_a_killed_parent_end(parent: subprocess.Popen[str], tmp_path: Path) -> None:
+    family = _family(parent)
+    parent.kill()
+    parent.communicate()
+    _, alive = psutil.wait_procs(family, timeout=20)
+    assert alive == []
+    said: list[str] = []
+    with alone(tmp_path, said.append):
+        assert said == []
+
+
+def test_a_second_one_is_told_where_the_first_one_serves(parent: subprocess.Popen[str], tmp_path: Path) -> None:
+    family = _family(parent)
+    with pytest.raises(UsageError, match=r"http://127\.0\.0\.1:3000") as told, alone(tmp_path, print):
+        pass
+    assert "INGEST_STATE" in told.value.hint
+    parent.communicate("")
+    _, alive = psutil.wait_procs(family, timeout=20)
+    assert alive == []
+
+
+def test_the_next_one_waits_for_what_is_left_and_says_so(parent: subprocess.Popen[str], tmp_path: Path) -> None:
+    child, watcher = _family(parent)
+    watcher.send_signal(signal.SIGSTOP)
+    parent.kill()
+    parent.communicate()
+    said: list[str] = []
+
+    def tell(words: str) -> None:
+        said.append(words)
+        watcher.send_signal(signal.SIGCONT)
+
+    with alone(tmp_path, tell):
+        assert said[0].startswith("found: processes of an ingest up that was killed")
+    _, alive = psutil.wait_procs([child, watcher], timeout=20)
+    assert alive == []
+
+
+def test_what_does_not_end_is_named(
+    parent: subprocess.Popen[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    child, watcher = _family(parent)
+    watcher.kill()
+    parent.kill()
+    parent.communicate()
+    monkeypatch.setattr(orphans, "WAIT_SECONDS", 0.0)
+    with pytest.raises(UsageError, match=f"still runs .process {child.pid}") as told, alone(tmp_path, print):
+        pass
+    assert told.value.hint == f"end it: kill -{child.pid}"
+    child.kill()
+    psutil.wait_procs([child, watcher], timeout=20)
