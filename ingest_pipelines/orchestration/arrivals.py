@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from ingest_pipelines import ledger
 from ingest_pipelines.config import BoundImport
-from ingest_pipelines.errors import shown
+from ingest_pipelines.errors import IngestError, SourceDenied, shown
 from ingest_pipelines.model import Item, ItemKey, ItemStatus, SourceFile
 from ingest_pipelines.orchestration.site import Site
 from ingest_pipelines.sources import open_files
@@ -19,6 +21,10 @@ from ingest_pipelines.sources.files import SETTLE, fingerprint_of, item_of, pick
 SHARED_FOR = timedelta(seconds=20)
 """Sensors of one connection tick together: one listing serves them all, and none is older than this, nor than a
 third of the sensor's own period."""
+
+ASKED_LATELY = timedelta(minutes=3)
+SECONDS_FOR_OTHERS = 5.0
+"""A tick has sixty seconds; listing the folders of others takes no more of them."""
 
 DEFAULT_PERIOD = timedelta(seconds=60)
 
@@ -103,26 +109,66 @@ def period_of(bound: BoundImport) -> timedelta:
     return bound.spec.sensor.every if bound.spec.sensor is not None else DEFAULT_PERIOD
 
 
+@dataclass(frozen=True)
+class _Listed:
+    """What a folder held at that moment, or why it could not be listed."""
+
+    at: datetime
+    listing: Listing | None = None
+    uris: Mapping[str, str] = field(default_factory=dict)
+    error: IngestError | None = None
+
+
 @dataclass
 class Listings:
-    """Listings of file sources, shared for a moment by the imports of a connection."""
+    """Listings of file sources, shared for a moment by the imports of a connection.
 
-    _kept: dict[tuple[str, str], tuple[datetime, Listing, dict[str, str]]] = field(default_factory=dict)
-    _locks: dict[tuple[str, str], threading.Lock] = field(default_factory=dict)
+    Who finds a listing too old logs in once and lists all folders that the connection's imports asked for lately. A
+    server that is down is asked once in that moment, too, and not by each import in turn.
+    """
+
+    _kept: dict[str, dict[str, _Listed]] = field(default_factory=dict)
+    _locks: dict[str, threading.Lock] = field(default_factory=dict)
     _guard: threading.Lock = field(default_factory=threading.Lock)
 
-    def of(self, bound: BoundImport, now: datetime, client: Client | None = None) -> tuple[Listing, dict[str, str]]:
-        """The files in the import's folder, and their addresses for people by path."""
+    def of(self, bound: BoundImport, now: datetime, client: Client | None = None) -> tuple[Listing, Mapping[str, str]]:
+        """The files in the import's folder, and their addresses for people by path.
+
+        Raises:
+            SourceUnavailable, SourceDenied: as the server said, at most a moment ago.
+        """
         shared_for = min(SHARED_FOR, period_of(bound) / 3)
         folder = str(bound.spec.source.file).strip("/").rpartition("/")[0]
-        place = (bound.connection_name, folder)
         with self._guard:
-            lock = self._locks.setdefault(place, threading.Lock())
+            lock = self._locks.setdefault(bound.connection_name, threading.Lock())
+            folders = self._kept.setdefault(bound.connection_name, {})
         with lock:
-            kept = self._kept.get(place)
-            if kept is None or not timedelta(0) <= now - kept[0] < shared_for:
-                with open_files(bound.connection, client) as source:
-                    found = source.listing(folder, nested=False)
-                    kept = (now, found, {file.path: source.uri(file.path) for file in found.files})
-                self._kept[place] = kept
-        return kept[1], kept[2]
+            kept = folders.get(folder)
+            if kept is None or not timedelta(0) <= now - kept.at < shared_for:
+                others = [each for each, last in folders.items() if each != folder and now - last.at < ASKED_LATELY]
+                folders.update(_list(bound, [folder, *others], now, client))
+                kept = folders[folder]
+        if kept.error is not None:
+            raise copy(kept.error)
+        assert kept.listing is not None
+        return kept.listing, kept.uris
+
+
+def _list(bound: BoundImport, folders: Sequence[str], now: datetime, client: Client | None) -> dict[str, _Listed]:
+    """The folders in one session; the first one whatever it takes, the others while there is time."""
+    found: dict[str, _Listed] = {}
+    deadline = time.monotonic() + SECONDS_FOR_OTHERS
+    try:
+        with open_files(bound.connection, client) as source:
+            for folder in folders:
+                if found and time.monotonic() > deadline:
+                    break
+                try:
+                    listing = source.listing(folder, nested=False)
+                except SourceDenied as error:  # this folder, for instance it is missing
+                    found[folder] = _Listed(now, error=error)
+                else:
+                    found[folder] = _Listed(now, listing, {file.path: source.uri(file.path) for file in listing.files})
+    except IngestError as error:
+        return {folder: found.get(folder) or _Listed(now, error=error) for folder in folders}
+    return found

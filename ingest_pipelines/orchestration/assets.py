@@ -8,6 +8,7 @@ op per target table, because pools hang on ops, and ops of their own for connect
 import functools
 import re
 from collections.abc import Iterator
+from datetime import datetime
 from typing import Any
 
 from dagster import (
@@ -134,7 +135,7 @@ def merge_op(schema: str, table: str, connection: frozenset[str], *, pooled: boo
     return merge
 
 
-def import_asset(bound: BoundImport, *, loads_where_it_judges: bool) -> AssetsDefinition:
+def import_asset(bound: BoundImport, now: datetime, *, loads_where_it_judges: bool) -> AssetsDefinition:
     """The import as a partitioned asset made of ops.
 
     Args:
@@ -158,7 +159,7 @@ def import_asset(bound: BoundImport, *, loads_where_it_judges: bool) -> AssetsDe
         group_name=bound.database_name,
         kinds={bound.connection.type, "postgres"},
         owners=list(bound.spec.owners),
-        tags=_tags(bound),
+        tags=_tags(bound, now),
     )(compose)
     due = due_within(bound)
     if due is None:
@@ -167,9 +168,12 @@ def import_asset(bound: BoundImport, *, loads_where_it_judges: bool) -> AssetsDe
     return asset.map_asset_specs(lambda spec: apply_freshness_policy(spec, policy))
 
 
-def _tags(bound: BoundImport) -> dict[str, str]:
-    """The import's names, its status in YAML, and its labels."""
-    tags = {IMPORT_TAG: bound.name, CONNECTION_TAG: bound.connection_name, STATUS_TAG: bound.spec.status}
+def _tags(bound: BoundImport, now: datetime) -> dict[str, str]:
+    """The import's names, its status in YAML or `ended`, and its labels."""
+    ends_on = bound.spec.schedule.ends_on if bound.spec.schedule is not None else None
+    ended = bound.spec.status == "active" and ends_on is not None and now.date() > ends_on
+    status = "ended" if ended else bound.spec.status
+    tags = {IMPORT_TAG: bound.name, CONNECTION_TAG: bound.connection_name, STATUS_TAG: status}
     return tags | {re.sub(r"[^A-Za-z0-9_.-]+", "_", label)[:63]: "" for label in bound.spec.labels}
 
 

@@ -88,7 +88,7 @@ def verdict(key: AssetKey, family: Family, codes: Mapping[str, int], *, failed: 
         check_name=check_name(family),
         passed=not broken,
         severity=AssetCheckSeverity.ERROR if failed else AssetCheckSeverity.WARN,
-        description="; ".join(f"{rows} rows: {CODES[code][1]}" for code, rows in broken.items()) or None,
+        description="; ".join(f"{_said(rows)}: {CODES[code][1]}" for code, rows in broken.items()) or None,
         metadata=dict(broken),
     )
 
@@ -147,3 +147,7 @@ def findings(
 def _loads(connection: psycopg.Connection, bound: BoundImport, run_id: str) -> list[Load]:
     own = [load for load in ledger.loads_of_run(connection, run_id) if load.import_name == bound.name]
     return own or ledger.recent_loads(connection, bound.name, last=1)
+
+
+def _said(rows: int) -> str:
+    return "1 row" if rows == 1 else f"{rows:,} rows"

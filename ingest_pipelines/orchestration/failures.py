@@ -57,7 +57,7 @@ def failure_metadata(error: IngestError, report: LoadReport | None, work: Work) 
     """What the run's page shows beside the failure."""
     shown: dict[str, MetadataValue] = {"item": MetadataValue.text(work.item.key)}
     if error.hint:
-        shown["next"] = MetadataValue.md(f"```\n{error.hint}\n```")
+        shown["next"] = MetadataValue.text(error.hint)
     return {**shown, **(report_metadata(report, work.bound) if report is not None else {})}
 
 

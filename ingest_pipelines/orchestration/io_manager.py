@@ -18,7 +18,7 @@ from ingest_pipelines.orchestration.metadata import in_one, report_metadata, tab
 from ingest_pipelines.orchestration.replacement import replacement_loaded, settle_replaced
 from ingest_pipelines.orchestration.resources import client_of
 from ingest_pipelines.orchestration.site import Site
-from ingest_pipelines.orchestration.work import Work, find_work
+from ingest_pipelines.orchestration.work import STATUS_TAG, Work, find_work
 from ingest_pipelines.sources import archive_item
 from ingest_pipelines.sources.base import Client
 
@@ -49,6 +49,8 @@ class TargetIOManager(IOManager):
                 if obj.landing.replaced is None
                 else settle_replaced(next(iter(reports), None), obj, work)
             )
+        status = "completed_with_rejects" if report.counts.rejected else "completed"
+        context.step_context.instance.add_run_tags(context.run_id, {STATUS_TAG: status})
         write_report(self._site.settings.spill, context.run_id, report)
         forget_rows(obj)
         if obj.landing.replaced is not None and reports:

@@ -11,6 +11,7 @@ from dagster import DagsterExecutionInterruptedError, DagsterInstance, DagsterRu
 from dagster._core.definitions.job_base import InMemoryJob
 from dagster._core.execution.api import execute_run
 from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
+from dagster._core.storage.tags import MAX_RETRIES_TAG
 
 from ingest_pipelines import ledger
 from ingest_pipelines.config import BoundImport
@@ -89,6 +90,7 @@ def run_import(
         job.get_subset(asset_selection={asset_key(bound)}),
         tags={
             "dagster/partition": key,
+            MAX_RETRIES_TAG: "0",  # a person waits, and is told
             **run_tags(bound, by, forced=forced, dry_run=dry_run),
             **({ITEM_TAG: str(item.key)} if key != item.key else {}),
         },

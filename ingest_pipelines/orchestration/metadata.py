@@ -49,9 +49,7 @@ def report_metadata(report: LoadReport, bound: BoundImport) -> dict[str, Metadat
     if report.cursor_to is not None:
         shown["cursor_to"] = MetadataValue.text(report.cursor_to)
     if report.counts.rejected:
-        shown["next"] = MetadataValue.md(
-            f"`ingest rejects export {bound.name}` lists every rejected row with its reasons"
-        )
+        shown["next"] = MetadataValue.text(f"every rejected row with its reasons: ingest rejects export {bound.name}")
     return shown
 
 

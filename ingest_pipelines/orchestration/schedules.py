@@ -41,7 +41,7 @@ _GOING_ON = [
 
 MOST_JOBS = 5_000
 """A schedule that its asset's page shows costs a job: 35 KB of definitions, and a fifth of a millisecond for each asset
-that there is. Above so many jobs times assets, a second, none is shown there; the list of automations shows them all."""
+that there is. Above so many jobs times assets none is shown there; the list of automations shows them all."""
 
 
 def import_schedule(site: Site, bound: BoundImport, listings: Listings, *, own_job: bool = True) -> ScheduleDefinition:

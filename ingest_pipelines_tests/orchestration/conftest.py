@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -109,12 +109,7 @@ class Shop:
         return item
 
     def run(
-        self,
-        instance: DagsterInstance,
-        item: Item,
-        *,
-        defs: Definitions | None = None,
-        tags: Mapping[str, str] | None = None,
+        self, instance: DagsterInstance, item: Item, *, defs: Definitions | None = None, **tags: str
     ) -> ExecuteInProcessResult:
         job = (defs or self.definitions()).resolve_implicit_global_asset_job_def()
         return job.execute_in_process(

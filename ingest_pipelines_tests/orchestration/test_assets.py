@@ -77,6 +77,9 @@ def test_rejects_within_the_limit_warn_and_the_good_rows_are_merged(shop: Shop, 
     checks = verdicts(instance, result.run_id)
     assert (checks["types"].passed, checks["types"].severity) == (False, AssetCheckSeverity.WARN)
     assert checks["keys"].passed
+    run = instance.get_run_by_id(result.run_id)
+    assert run is not None
+    assert run.tags["ingest/status"] == "completed_with_rejects"
     [record] = _shown(instance)["rejects"]
     assert record.data == {
         "line": 3, "key": "C2", "field": "points", "code": "bad_int", "reason": record.data["reason"], "value": "many",

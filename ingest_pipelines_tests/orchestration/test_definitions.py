@@ -79,6 +79,18 @@ def test_automation_off_starts_nothing_by_itself(shop: Shop) -> None:
     assert {status for _, _, status in shown["schedules"].values()} == {"STOPPED"}
 
 
+@pytest.mark.parametrize(
+    ("status", "until", "shown"),
+    [("active", "2026-11-22", "active"), ("active", "2026-11-21", "ended"), ("paused", "2026-11-21", "paused")],
+)
+def test_an_assets_tag_is_its_status(shop: Shop, status: str, until: str, shown: str) -> None:
+    _add_vendor(shop)
+    source = {"connection": "vendor", "file": "tills/Points"}
+    shop.write_import(source=source, schedule={"every": "6h", "until": until}, status=status)
+    asset = shop.definitions().resolve_asset_graph().get(AssetKey(["customers", "points"]))
+    assert asset.tags["ingest/status"] == shown
+
+
 def test_a_bad_yaml_file_is_a_placeholder_that_shows_its_mistakes(shop: Shop) -> None:
     (shop.home / "imports" / "loyalty.yaml").write_text(yaml.safe_dump({**IMPORT, "modus": "add_only"}))
     graph = shop.definitions().resolve_asset_graph()

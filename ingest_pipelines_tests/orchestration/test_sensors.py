@@ -7,10 +7,14 @@ from datetime import timedelta
 import pytest
 from dagster import DagsterInstance, SensorResult, SkipReason, build_sensor_context
 
+from ingest_pipelines.config.connections import Connection
 from ingest_pipelines.errors import SourceDenied
 from ingest_pipelines.ledger import set_import_status
+from ingest_pipelines.orchestration import arrivals
 from ingest_pipelines.orchestration.arrivals import SHARED_FOR, Listings
 from ingest_pipelines.orchestration.sensors import file_sensor
+from ingest_pipelines.sources import open_files
+from ingest_pipelines.sources.base import FileSource
 from ingest_pipelines_tests.orchestration.conftest import GOOD, ONE_BAD, Shop
 
 MINUTE = timedelta(minutes=1)
@@ -128,11 +132,41 @@ def test_imports_of_one_folder_share_a_listing_for_a_moment_only(shop: Shop, ins
     assert "Points_2" in str(new.partition_key)
 
 
+def test_imports_of_one_connection_share_a_login_and_each_sees_its_own_folder(
+    shop: Shop, instance: DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logins: list[str] = []
+
+    def counted(connection: Connection) -> FileSource:
+        logins.append("login")
+        return open_files(connection)
+
+    monkeypatch.setattr(arrivals, "open_files", counted)
+    shop.write_import("tills", source={"connection": "uploads", "file": "tills/Tills"})
+    shop.deliver("Points_1.csv", GOOD)
+    listings = Listings()
+    assert _tick(shop, instance, listings=listings).run_requests
+    for _ in range(2):  # its folder is missing: that is told to it alone, and asked once
+        with pytest.raises(SourceDenied, match="tills"):
+            _tick(shop, instance, name="tills", listings=listings)
+    (shop.files / "tills").mkdir()
+    (shop.files / "tills" / "Tills_1.csv").write_text(GOOD)
+    shop.now += SHARED_FOR
+    assert _tick(shop, instance, listings=listings).run_requests
+    assert "hold still" in _why_nothing(_tick(shop, instance, name="tills", listings=listings))
+    assert len(logins) == 3
+
+
 def _tick(
-    shop: Shop, instance: DagsterInstance, *, cursor: str | None = None, listings: Listings | None = None
+    shop: Shop,
+    instance: DagsterInstance,
+    *,
+    name: str = "points",
+    cursor: str | None = None,
+    listings: Listings | None = None,
 ) -> SensorResult:
     site = shop.site()
-    sensor = file_sensor(site, site.project.require("points"), listings or Listings())
+    sensor = file_sensor(site, site.project.require(name), listings or Listings())
     return _result(sensor(build_sensor_context(instance=instance, cursor=cursor)))
 
 

@@ -124,7 +124,7 @@ def test_a_backfill_of_windows_runs_them_one_after_the_other_in_order(vendor: Ve
     assert [run["tags"]["dagster/partition"] for run in runs] == keys
     assert [run["tags"]["ingest/connection"] for run in runs] == ["shop_db"] * 3
     assert all(before["endTime"] <= after["startTime"] for before, after in pairwise(runs))
-    assert vendor.rows("SELECT count(*), sum(visits) FROM crm.customers WHERE customer_id LIKE 'W%'") == [(12, 66)]
+    assert vendor.rows("SELECT count(*), sum(visits) FROM crm.customers WHERE customer_id LIKE 'W%%'") == [(12, 66)]
 
 
 @pytest.mark.slow
@@ -149,7 +149,7 @@ def test_a_run_that_is_terminated_while_it_reads_cancels_its_query_and_is_not_tr
     run = vendor.served.materialize(("customers", "naps"), "2026-01-05")
     sleeping = (
         "SELECT pid FROM pg_stat_activity"
-        " WHERE query LIKE '%pg_sleep%' AND state = 'active' AND pid <> pg_backend_pid()"
+        " WHERE query LIKE '%%pg_sleep%%' AND state = 'active' AND pid <> pg_backend_pid()"
     )
     wait_for(lambda: vendor.rows(sleeping), "the query")
     vendor.served.terminate(run)

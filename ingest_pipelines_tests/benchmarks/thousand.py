@@ -1,0 +1,269 @@
+"""`python -m ingest_pipelines_tests.benchmarks.thousand`: what a thousand imports cost before a single row is read.
+
+Each import reads files from one of twenty connections to a real SFTP server, has ten columns, and every second one a
+schedule. Measured: the code location in a process of its own, ticks of sensors and schedules, `ingest up` until it
+answers, the queries and pages of the UI in a real browser, and how often the daemon gets round all sensors.
+"""
+
+# ruff: noqa: T201  it talks to the terminal
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+import yaml
+
+from ingest_pipelines_tests.orchestration.served import Served, serve, wait_for
+from ingest_pipelines_tests.servers import browser, postgres, sftp
+from ingest_pipelines_tests.servers.fleet import Fleet
+
+if TYPE_CHECKING:
+    from dagster import ScheduleDefinition, SensorDefinition
+
+CONNECTIONS, DATABASES, FOLDERS, COLUMNS = 20, 10, 7, 10
+
+QUERIES = {
+    "assets (the catalog)": "{ assetNodes { id groupName kinds assetKey { path } description } }",
+    "sensors and schedules": """{ workspaceOrError { ... on Workspace { locationEntries { locationOrLoadError {
+        ... on RepositoryLocation { repositories { sensors { name sensorState { status } }
+        schedules { name scheduleState { status } } } } } } } } }""",
+    "one asset": """{ assetNodeOrError(assetKey: {path: ["db0", "import_0"]}) { ... on AssetNode {
+        description partitionStats { numPartitions } opNames } } }""",
+}
+PAGES = {
+    "/assets": "import_",
+    "/assets/db0/import_0": "An import of a thousand",
+    "/automation": "__files",
+    "/overview/activity/timeline": "Timeline",
+}
+
+
+def main() -> None:
+    """Measures and prints."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--imports", type=int, default=1_000)
+    parser.add_argument("--seconds", type=float, default=60.0, help="how long the daemon's ticks are counted")
+    parser.add_argument("--only", choices=["load", "ticks", "served"], action="append")
+    parser.add_argument("--inside", choices=["load", "ticks"], help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.inside:
+        print(json.dumps({"load": load, "ticks": ticks}[options.inside]()))
+        return
+    wanted = options.only or ["load", "ticks", "served"]
+    with project(options.imports) as (home, environment):
+        for name in ("load", "ticks"):
+            if name in wanted:
+                _print(f"{name}, {options.imports} imports", _inside(name, environment))
+        if "served" in wanted:
+            served(home, environment, options.seconds)
+
+
+def load() -> dict[str, float]:
+    """Seconds and megabytes of the code location, as every run, webserver and daemon pays them."""
+    found: dict[str, float] = {}
+    started = time.perf_counter()
+
+    def lap(name: str) -> None:
+        nonlocal started
+        found[name] = round(time.perf_counter() - started, 2)
+        started = time.perf_counter()
+
+    import dagster  # noqa: F401
+
+    lap("import dagster")
+    from ingest_pipelines.config import read_project, read_settings
+    from ingest_pipelines.orchestration.build import build
+    from ingest_pipelines.orchestration.site import Site
+
+    gc.disable()  # as ingest_pipelines.definitions does
+    lap("import ours")
+    settings = read_settings()
+    read = read_project(settings.home)
+    lap("read the YAML")
+    definitions = build(Site(settings, read))
+    lap("build definitions")
+    repository = definitions.get_repository_def()
+    lap("repository")
+    from dagster._core.remote_representation.external_data import RepositorySnap
+    from dagster._serdes import serialize_value
+
+    text = serialize_value(RepositorySnap.from_def(repository))
+    lap("snapshot for the webserver")
+    found["snapshot MB"] = round(len(text) / 1e6, 1)
+    found["peak MB"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+    return found
+
+
+def ticks() -> dict[str, float]:
+    """Milliseconds of a tick's evaluation in this process: nothing new, which is what most ticks find."""
+    from dagster import DagsterInstance, build_schedule_context, build_sensor_context
+
+    from ingest_pipelines.config import read_project, read_settings
+    from ingest_pipelines.orchestration.arrivals import Listings
+    from ingest_pipelines.orchestration.housekeeping import housekeeping_sensor
+    from ingest_pipelines.orchestration.schedules import import_schedule
+    from ingest_pipelines.orchestration.sensors import file_sensor
+    from ingest_pipelines.orchestration.site import Site
+
+    settings = read_settings()
+    site = Site(settings, read_project(settings.home))
+    imports = list(site.project.imports.values())
+    assert site.target
+    listings = Listings()
+    with DagsterInstance.local_temp() as instance:
+        sensors = [file_sensor(site, bound, listings) for bound in imports]
+        schedules = [import_schedule(site, bound, listings, own_job=False) for bound in imports if bound.spec.schedule]
+        moment = datetime.now(UTC)
+        keep_house = housekeeping_sensor(site, imports)
+
+        def sensor(each: SensorDefinition) -> float:
+            return _timed(lambda: each(build_sensor_context(instance=instance)))
+
+        def schedule(each: ScheduleDefinition) -> float:
+            return _timed(lambda: each(build_schedule_context(instance=instance, scheduled_execution_time=moment)))
+
+        found = {
+            "sensor": [sensor(each) for each in sensors],
+            "schedule": [schedule(each) for each in schedules],
+            "housekeeping": [sensor(keep_house)],
+        }
+    return {
+        f"{name} tick, {what} ms": round(1000 * of(times), 1)
+        for name, times in found.items()
+        for what, of in (("median", median), ("longest", max))
+    }
+
+
+def served(home: Path, environment: Mapping[str, str], seconds: float) -> None:
+    """`ingest up` with all of them: until it answers, its queries, its pages, its daemon's round."""
+    with tempfile.TemporaryDirectory(prefix="ingest-thousand-") as folder:
+        begun = time.perf_counter()
+        with serve({**environment, "INGEST_AUTOMATION": "off"}, Path(folder)) as up:
+            found: dict[str, float] = {"until the UI answers, s": round(time.perf_counter() - begun, 1)}
+            wait_for(lambda: up.ask(QUERIES["assets (the catalog)"])["assetNodes"], "the code location")
+            found["until it shows the assets, s"] = round(time.perf_counter() - begun, 1)
+            for name, query in QUERIES.items():
+                found[f"query: {name}, s"] = round(min(_timed(partial(up.ask, query)) for _ in range(3)), 2)
+            found |= _pages(up)
+        _print("ingest up, nothing switched on", found)
+        with serve(environment, Path(folder)) as up:
+            _print(f"ingest up, sensors on, counted for {seconds:.0f} s", _round(up, environment, seconds))
+
+
+def _pages(up: Served) -> dict[str, float]:
+    found: dict[str, float] = {}
+    with browser.running() as chromium:
+        for path, words in PAGES.items():
+            page = chromium.new_page(viewport={"width": 1400, "height": 900})
+            begun = time.perf_counter()
+            page.goto(up.url + path)
+            page.get_by_text(words).first.wait_for(timeout=60_000)
+            found[f"page {path}, s"] = round(time.perf_counter() - begun, 1)
+            page.close()
+    return found
+
+
+def _round(up: Served, environment: Mapping[str, str], seconds: float) -> dict[str, float]:
+    """How many ticks a second the daemon gets through, and so how long it takes to get round all sensors."""
+    count = "SELECT count(*) FROM job_ticks WHERE type = 'SENSOR'"
+    with psycopg.connect(environment["INGEST_DAGSTER_URL"], autocommit=True) as connection:
+
+        def so_far() -> int:
+            row = connection.execute(count).fetchone()
+            return int(row[0]) if row else 0
+
+        wait_for(so_far, "the first tick")
+        before, begun = so_far(), time.monotonic()
+        wait_for(lambda: time.monotonic() - begun > seconds)
+        rate = (so_far() - before) / (time.monotonic() - begun)
+    imports = len(list((Path(environment["INGEST_HOME"]) / "imports").iterdir()))
+    return {"ticks a second": round(rate, 1), "a round of all sensors, s": round(imports / max(rate, 0.01))}
+
+
+@contextmanager
+def project(imports: int) -> Iterator[tuple[Path, dict[str, str]]]:
+    """The project on disk, its servers, and the environment that names both."""
+    fleet = Fleet.assemble()
+    try:
+        server = fleet.ask("sftp", sftp.SftpServer, sftp.launch)
+        admin = fleet.ask("postgres", postgres.PostgresServer, postgres.launch).url
+        home = fleet.folder / "project"
+        (home / "imports").mkdir(parents=True)
+        for number in range(FOLDERS):
+            (Path(server.root) / f"folder_{number}").mkdir()
+        connection = {
+            "type": "sftp", "host": server.host, "port": server.port, "username": server.username,
+            "private_key": {"env": "VENDOR_KEY"}, "host_key": server.host_key, "root": server.root,
+        }  # fmt: skip
+        _write(home / "connections.yaml", {"connections": {f"vendor_{n}": connection for n in range(CONNECTIONS)}})
+        fields = {"customer_id": {"type": "string"}, **{f"f{n}": {"type": "string"} for n in range(100)}}
+        tables = {
+            f"db{n}": {"table": f"crm.table_{n}", "key": "customer_id", "fields": fields} for n in range(DATABASES)
+        }
+        _write(home / "databases.yaml", {"databases": tables})
+        for number in range(imports):
+            _write(home / "imports" / f"import_{number}.yaml", _import(number))
+        with postgres.fresh_database(admin) as target, postgres.fresh_database(admin) as runs:
+            environment = {
+                "INGEST_HOME": str(home), "INGEST_STATE": str(fleet.folder / "state"),
+                "INGEST_DATABASE_URL": target, "INGEST_DAGSTER_URL": runs, "VENDOR_KEY": server.private_key,
+            }  # fmt: skip
+            yield home, environment
+    finally:
+        fleet.disband()
+
+
+def _import(number: int) -> dict[str, Any]:
+    columns = {"CID": "customer_id", **{f"Column {n}": f"f{(number + n) % 100}" for n in range(COLUMNS)}}
+    spec = {
+        "description": "An import of a thousand", "owners": ["team:crm"], "labels": ["many"],
+        "database": f"db{number % DATABASES}", "columns": columns,
+        "source": {
+            "connection": f"vendor_{number % CONNECTIONS}", "file": f"folder_{number % FOLDERS}/File{number}",
+        },
+    }  # fmt: skip
+    return {**spec, "schedule": {"every": "6h"}} if number % 2 else spec
+
+
+def _write(path: Path, value: object) -> None:
+    path.write_text(yaml.safe_dump(value, sort_keys=False), encoding="utf-8")
+
+
+def _inside(name: str, environment: Mapping[str, str]) -> dict[str, float]:
+    """The measurement in a process of its own."""
+    words = [sys.executable, "-m", __spec__.name if __spec__ else __name__, "--inside", name]
+    done = subprocess.run(words, env={**os.environ, **environment}, check=True, stdout=subprocess.PIPE, text=True)
+    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def _timed(act: Callable[[], object]) -> float:
+    begun = time.perf_counter()
+    act()
+    return time.perf_counter() - begun
+
+
+def _print(title: str, found: Mapping[str, float]) -> None:
+    print(f"{title} (load average {os.getloadavg()[0]:.1f})", flush=True)
+    for name, value in found.items():
+        print(f"  {name:<38}{value:>8}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
