@@ -233,10 +233,10 @@ def test_a_key_that_may_not_go_does_not_keep_those_after_it(
 def test_old_failed_runs_go_only_where_another_run_settled_their_item(shop: Shop, instance: DagsterInstance) -> None:
     shop.deliver("Points_1.csv", ONE_BAD)
     item = shop.arrive(instance)
-    failed = shop.run(instance, item, **TAGS)
+    failed = shop.run(instance, item, defs=None, **TAGS)
     assert _prune_later(shop, instance) == (0, failed.run_id)
     shop.write_import(rejects={"unlimited": True})
-    repaired = shop.run(instance, item, **TAGS)
+    repaired = shop.run(instance, item, defs=None, **TAGS)
     assert prune_runs(shop.site(), instance, shop.now) == (0, "")
     assert _prune_later(shop, instance) == (1, repaired.run_id)
     assert [_is_there(instance, run.run_id) for run in (failed, repaired)] == [False, True]
@@ -245,7 +245,7 @@ def test_old_failed_runs_go_only_where_another_run_settled_their_item(shop: Shop
 def test_old_good_runs_go_once_their_partition_is_gone(shop: Shop, instance: DagsterInstance) -> None:
     shop.deliver("Points_1.csv", GOOD)
     item = shop.arrive(instance)
-    loaded = shop.run(instance, item, **TAGS)
+    loaded = shop.run(instance, item, defs=None, **TAGS)
     assert _prune_later(shop, instance)[0] == 0
     instance.delete_dynamic_partition(partitions_name(shop.bound()), str(item.key))
     assert _prune_later(shop, instance)[0] == 1
@@ -258,7 +258,7 @@ def test_a_run_that_is_kept_does_not_hide_those_after_it(
 ) -> None:
     monkeypatch.setattr(housekeeping, "REMOVED_PER_TICK", 1)
     shop.deliver("Points_1.csv", ONE_BAD)
-    kept = shop.run(instance, shop.arrive(instance), **TAGS)
+    kept = shop.run(instance, shop.arrive(instance), defs=None, **TAGS)
     gone, after = _prune_later(shop, instance)
     assert (gone, after) == (0, kept.run_id)
     assert _prune_later(shop, instance, after) == (0, "")

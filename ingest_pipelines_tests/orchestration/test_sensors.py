@@ -14,7 +14,7 @@ from ingest_pipelines.orchestration import arrivals
 from ingest_pipelines.orchestration.arrivals import SHARED_FOR, Listings
 from ingest_pipelines.orchestration.sensors import file_sensor
 from ingest_pipelines.sources import open_files
-from ingest_pipelines.sources.base import FileSource
+from ingest_pipelines.sources.base import Client, FileSource
 from ingest_pipelines_tests.orchestration.conftest import GOOD, ONE_BAD, Shop
 
 MINUTE = timedelta(minutes=1)
@@ -137,9 +137,9 @@ def test_imports_of_one_connection_share_a_login_and_each_sees_its_own_folder(
 ) -> None:
     logins: list[str] = []
 
-    def counted(connection: Connection) -> FileSource:
+    def counted(connection: Connection, client: Client | None = None) -> FileSource:
         logins.append("login")
-        return open_files(connection)
+        return open_files(connection, client)
 
     monkeypatch.setattr(arrivals, "open_files", counted)
     shop.write_import("tills", source={"connection": "uploads", "file": "tills/Tills"})
