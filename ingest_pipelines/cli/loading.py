@@ -19,8 +19,6 @@ from ingest_pipelines.cli.reports import COUNTS, item_name, load_json
 from ingest_pipelines.errors import IngestError, UsageError
 
 if TYPE_CHECKING:
-    import psycopg
-
     from ingest_pipelines.config import BoundImport, Settings
     from ingest_pipelines.ledger import Load
     from ingest_pipelines.model import Counts, RejectSample
@@ -37,7 +35,8 @@ def run(
     ] = None,
     file: Annotated[Path | None, typer.Option("--file", metavar="F", help="Load this local file.")] = None,
     failed: Annotated[
-        bool, typer.Option("--failed", help="Apply every item again whose last load failed or was refused, in order.")
+        bool,
+        typer.Option("--failed", help="Apply every item again that failed, was refused, or whose run died, in order."),
     ] = False,
     force: Annotated[
         bool, typer.Option("--force", help="Apply it although it is older, far smaller, or nothing new; recorded.")
@@ -56,8 +55,7 @@ def run(
     loads: list[Load] = []
     error: IngestError | None = None
     with launcher(settings, project) as launch, screen.progress(name) as show:
-        with launch.site.target.session() as connection:
-            items = _failed_items(connection, name) if failed else [item]
+        items = launch.failed_items(name) if failed else [item]
         if not items:
             screen.note(f"import {name}: no item has failed; there is nothing to run again")
         for each in items:
@@ -74,15 +72,6 @@ def run(
         raise error
 
 
-def _failed_items(connection: psycopg.Connection, name: str) -> list[str | None]:
-    """Keys of the items without a committed load whose last one failed or was refused, oldest first."""
-    from ingest_pipelines import ledger
-
-    failed = [each for status in ("failed", "refused") for each in ledger.list_items(connection, name, status=status)]
-    failed.sort(key=lambda each: (each.modified_at is None, each.modified_at, each.serial or -1, each.key))
-    return [each.key for each in failed]
-
-
 class Launcher:
     """Runs imports one after the other in this process, under one Dagster instance."""
 
@@ -95,6 +84,12 @@ class Launcher:
         from ingest_pipelines.orchestration.launch import run_import
 
         return run_import(self.site, self._instance, name, by=user(), **choice)
+
+    def failed_items(self, name: str) -> list[str | None]:
+        """Keys of what failed and was not repaired since, oldest first; see `orchestration.launch.failed_items`."""
+        from ingest_pipelines.orchestration.launch import failed_items
+
+        return [item.key for item in failed_items(self.site, self._instance, name)]
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 
-from dagster import DagsterExecutionInterruptedError, DagsterInstance, DagsterRun, Failure
+from dagster import DagsterExecutionInterruptedError, DagsterInstance, DagsterRun, Failure, RunsFilter
 from dagster._core.definitions.job_base import InMemoryJob
 from dagster._core.execution.api import execute_run
 from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
@@ -16,7 +16,7 @@ from dagster._core.storage.tags import MAX_RETRIES_TAG
 from ingest_pipelines import ledger
 from ingest_pipelines.config import BoundImport
 from ingest_pipelines.errors import IngestError, InternalError, UsageError
-from ingest_pipelines.model import Item, ItemKind, LoadReport
+from ingest_pipelines.model import Item, ItemKind, ItemStatus, LoadReport
 from ingest_pipelines.orchestration.arrivals import Listings, look
 from ingest_pipelines.orchestration.build import build
 from ingest_pipelines.orchestration.due import due_items
@@ -24,11 +24,12 @@ from ingest_pipelines.orchestration.handles import purge_runs, read_report
 from ingest_pipelines.orchestration.instance import LOCATION
 from ingest_pipelines.orchestration.partitions import add_partitions, asset_key, ended_windows, window_item
 from ingest_pipelines.orchestration.site import Site, Stage
-from ingest_pipelines.orchestration.work import ITEM_TAG, run_tags
+from ingest_pipelines.orchestration.work import IMPORT_TAG, ITEM_TAG, is_dry_run, run_tags
 from ingest_pipelines.sources import open_query, open_upload
 from ingest_pipelines.sources.files import item_of
 
 _ANY_WINDOW = "name one to read it again: ingest run NAME --item 2026-01-31"
+_FAILED: tuple[ItemStatus, ...] = ("failed", "refused")
 _REPOSITORY = "__repository__"
 """Dagster's name for the definitions of a module."""
 
@@ -113,6 +114,24 @@ def run_import(
     if report is None and error is None:
         raise InternalError(f"run {run.run_id} of import {name} ended without a report")
     return Outcome(run.run_id, item, report, error)
+
+
+def failed_items(site: Site, instance: DagsterInstance, name: str) -> list[Item]:
+    """The import's items, in order, that no load committed: the last one failed, or the runs died or were cancelled.
+
+    A run that dies leaves no load behind; Dagster knows of it.
+    """
+    with site.target.session() as connection:
+        failed = [each for status in _FAILED for each in ledger.list_items(connection, name, status=status)]
+        waiting = ledger.list_items(connection, name, status="new")
+    failed += [item for item in waiting if _runs_ended(item, instance)]
+    return sorted(failed, key=lambda each: (each.modified_at is None, each.modified_at, each.serial or -1, each.key))
+
+
+def _runs_ended(item: Item, instance: DagsterInstance) -> bool:
+    tags = {"dagster/partition": str(item.key), IMPORT_TAG: item.import_name}
+    runs = [run for run in instance.get_runs(RunsFilter(tags=tags)) if not is_dry_run(run.tags)]
+    return bool(runs) and all(run.is_finished and not run.is_success for run in runs)
 
 
 def _partition_of(item: Item, bound: BoundImport, site: Site) -> str:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
+import pytest
 import yaml
-from dagster import DagsterInstance
+from dagster import DagsterInstance, DagsterRunStatus
 
 from ingest_pipelines.errors import RejectsAboveLimit
 from ingest_pipelines.orchestration.instance import HERE
-from ingest_pipelines.orchestration.launch import run_import
-from ingest_pipelines_tests.orchestration.conftest import ONE_BAD, Shop
+from ingest_pipelines.orchestration.launch import failed_items, run_import
+from ingest_pipelines_tests.orchestration.conftest import GOOD, ONE_BAD, Shop
 
 
 def test_a_failed_run_is_not_tried_again_by_the_daemon(shop: Shop) -> None:
@@ -20,3 +23,23 @@ def test_a_failed_run_is_not_tried_again_by_the_daemon(shop: Shop) -> None:
     assert isinstance(outcome.error, RejectsAboveLimit)
     assert run is not None
     assert run.tags["dagster/will_retry"] == "false"
+
+
+@pytest.mark.parametrize(
+    ("statuses", "failed"),
+    [(["FAILURE"], True), (["CANCELED", "FAILURE"], True), (["FAILURE", "STARTED"], False), ([], False)],
+)
+def test_what_died_without_a_load_is_among_what_failed(
+    shop: Shop, instance: DagsterInstance, statuses: list[str], failed: bool
+) -> None:
+    shop.deliver("Points_1.csv", ONE_BAD, age=timedelta(hours=2))
+    refused = shop.arrive(instance)
+    shop.run(instance, refused)
+    shop.deliver("Points_2.csv", GOOD)
+    died = shop.arrive(instance)
+    job = shop.definitions().resolve_implicit_global_asset_job_def()
+    for status in statuses:
+        tags = {"dagster/partition": str(died.key), "ingest/import": "points"}
+        instance.create_run_for_job(job, tags=tags, status=DagsterRunStatus(status))
+    found = failed_items(shop.site(), instance, "points")
+    assert found == ([refused, died] if failed else [refused])

@@ -6,6 +6,7 @@ import os
 import signal
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 from dagster import DagsterInstance
@@ -14,7 +15,7 @@ from dagster._core.scheduler.instigation import InstigatorState, InstigatorType,
 from ingest_pipelines.config import read_settings
 from ingest_pipelines.orchestration.instance import open_instance
 from ingest_pipelines_tests.orchestration.conftest import GOOD
-from ingest_pipelines_tests.orchestration.served import wait_for
+from ingest_pipelines_tests.orchestration.served import serve, wait_for
 from ingest_pipelines_tests.orchestration.vendor import VISITS, Vendor, vendor_of
 from ingest_pipelines_tests.servers.sftp import SftpServer
 
@@ -63,6 +64,12 @@ def test_a_second_ingest_up_of_the_same_state_is_told_where_the_first_one_is(ven
     with vendor.up() as first, pytest.raises(AssertionError, match="runs already on") as told, vendor.up():
         pass
     assert first.url in str(told.value)
+
+
+def test_the_embedded_postgres_of_a_killed_ingest_up_ends_too(tmp_path: Path) -> None:
+    with serve({"INGEST_STATE": str(tmp_path / "state")}, tmp_path) as served:
+        served.exit_code = -signal.SIGKILL
+        os.kill(served.process.pid, signal.SIGKILL)
 
 
 def _schedules(instance: DagsterInstance) -> list[tuple[InstigatorState, ScheduleInstigatorData]]:
