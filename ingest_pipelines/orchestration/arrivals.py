@@ -57,7 +57,10 @@ class Arrivals:
         last = self.items[-1]
         state = self.states[last.key]
         if state == "new":
-            return f"the last file, {shown(last.path)}, has its run already"
+            return (
+                f"the last file, {shown(last.path)}, has its run already; "
+                f"if that died or was cancelled, run: ingest run {bound.name} --failed"
+            )
         known = f"the last file, {shown(last.path)}, is known and {state}"
         if state in {"failed", "refused"}:
             return f"{known}: upload it anew when it is mended, or re-run its partition {last.key}"
