@@ -6,12 +6,13 @@ import json
 import subprocess
 import sys
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from dagster import AssetKey, Definitions
+from dagster import AssetKey, Definitions, FreshnessPolicy
 
 from ingest_pipelines.errors import ConfigError
 from ingest_pipelines.orchestration.build import build
@@ -89,6 +90,16 @@ def test_an_assets_tag_is_its_status(shop: Shop, status: str, until: str, shown:
     shop.write_import(source=source, schedule={"every": "6h", "until": until}, status=status)
     asset = shop.definitions().resolve_asset_graph().get(AssetKey(["customers", "points"]))
     assert asset.tags["ingest/status"] == shown
+
+
+def test_an_import_that_is_due_regularly_has_a_freshness_policy(shop: Shop) -> None:
+    _add_vendor(shop)
+    shop.write_import(source={"connection": "vendor", "file": "tills/Points"}, schedule={"every": "6h"})
+    shop.write_import("whenever")
+    graph = shop.definitions().resolve_asset_graph()
+    policy = graph.get(AssetKey(["customers", "points"])).freshness_policy_or_from_metadata
+    assert policy == FreshnessPolicy.time_window(fail_window=timedelta(hours=7.5))
+    assert graph.get(AssetKey(["customers", "whenever"])).freshness_policy_or_from_metadata is None
 
 
 def test_a_bad_yaml_file_is_a_placeholder_that_shows_its_mistakes(shop: Shop) -> None:

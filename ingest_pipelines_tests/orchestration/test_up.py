@@ -48,6 +48,17 @@ def test_a_file_that_arrives_is_loaded_by_the_daemons_sensor(vendor: Vendor) -> 
     assert vendor.served.wait_for_run(run["runId"])["status"] == "SUCCESS"
 
 
+def test_nothing_listens_to_other_machines(vendor: Vendor) -> None:
+    ours = psutil.Process(vendor.served.process.pid)
+    listening = {
+        link.laddr.ip
+        for process in (ours, *ours.children(recursive=True))
+        for link in process.net_connections("tcp")
+        if link.status == psutil.CONN_LISTEN
+    }
+    assert listening == {"127.0.0.1"}
+
+
 def test_a_failed_partition_run_again_from_the_ui_succeeds_once_the_cause_is_gone(vendor: Vendor) -> None:
     vendor.deliver("Points_1767225601.csv", ONE_BAD)
     key = vendor.wait_for_load("Points_1767225601", "failed")
