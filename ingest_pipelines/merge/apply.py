@@ -34,7 +34,7 @@ from ingest_pipelines.errors import (
 from ingest_pipelines.merge import events
 from ingest_pipelines.merge.catalog import read_shape, rows_written
 from ingest_pipelines.merge.closing import ask_the_ledger, close, skip
-from ingest_pipelines.merge.copy import copy_accepted, copy_rejects
+from ingest_pipelines.merge.copy import copy_accepted, copy_profiles, copy_rejects
 from ingest_pipelines.merge.ddl import TableShape, additions, fields_of
 from ingest_pipelines.merge.driver_errors import LOCK_ERRORS, translate
 from ingest_pipelines.merge.mapping import check_mapping
@@ -43,7 +43,14 @@ from ingest_pipelines.merge.order import nothing_new, obstacle, stale
 from ingest_pipelines.merge.routes import key_label
 from ingest_pipelines.merge.statements import Merge
 from ingest_pipelines.merge.subscriptions import COUNT_CONSENTED, CREATE_CONSENTS, Consent
-from ingest_pipelines.merge.target import Target, holder_of, lock_table, lock_table_at_once, prepare_session
+from ingest_pipelines.merge.target import (
+    Target,
+    holder_of,
+    lock_table,
+    lock_table_at_once,
+    look_up_by_index,
+    prepare_session,
+)
 from ingest_pipelines.merge.work import Work
 from ingest_pipelines.model import LoadReport, Run, Validated
 
@@ -151,8 +158,10 @@ def open_ahead(connection: psycopg.Connection, work: Work, fault: Fault = no_fau
     fault("ahead: opened")
     with work.timed("ddl"):
         shape = _alter(connection, work)
+    merge = Merge(stage)
     if work.keeps_written:
-        connection.execute(Merge(stage).create_written())
+        connection.execute(merge.create_written())
+    work.first = stage.copies_profiles and bool(_count(connection, merge.is_empty()))
     work.ahead = "merged"
     return shape
 
@@ -160,30 +169,27 @@ def open_ahead(connection: psycopg.Connection, work: Work, fault: Fault = no_fau
 def merge_ahead(
     connection: psycopg.Connection, work: Work, shape: TableShape, runs: Iterable[Path], fault: Fault = no_fault
 ) -> int:
-    """Some runs of accepted rows, merged; how many rows they have."""
+    """Some runs of accepted rows, merged; how many rows they have.
+
+    Where there was no profile, each row is one. Should somebody else have added it meanwhile, this fails, and the load
+    begins again.
+    """
+    if work.first:
+        with work.timed("copy"):
+            rows = copy_profiles(connection, runs, work.stage, lambda: fault("ahead: copying"))
+        fault("ahead: copied")
+        work.inserted += rows
+        fault("ahead: merged")
+        return rows
     with work.timed("copy"):
         rows = copy_accepted(connection, runs, work.stage, lambda: fault("ahead: copying"))
     fault("ahead: copied")
     with work.timed("merge"):
-        _plan_for(connection, work, rows, shape.rows + work.inserted)
+        look_up_by_index(connection, rows < (shape.rows + work.inserted) / 2)
         _merge(connection, work, Merge(work.stage), shape)
         connection.execute(work.stage.clear())
     fault("ahead: merged")
     return rows
-
-
-def _plan_for(connection: psycopg.Connection, work: Work, rows: int, profiles: float) -> None:
-    """How rows shall find their profiles: by the index, in the order of their keys, unless they are most of the table.
-
-    The planner cannot be asked: it does not know how fast the table grows.
-    """
-    by_index = rows < profiles / 2
-    if not by_index:
-        connection.execute(work.stage.analyze())
-    connection.execute(
-        "SELECT set_config(name, %s, true) FROM unnest(%s::text[]) name",
-        ("off" if by_index else "on", ["enable_hashjoin", "enable_mergejoin", "enable_seqscan"]),
-    )
 
 
 def _transaction(connection: psycopg.Connection, work: Work, target: Target, fault: Fault) -> LoadReport:
@@ -215,7 +221,7 @@ def _transaction(connection: psycopg.Connection, work: Work, target: Target, fau
     fault("opened")
     merge = Merge(work.stage)
     if work.ahead == "merged":
-        _plan_for(connection, work, rows=1, profiles=0)
+        look_up_by_index(connection, False)
     else:
         with work.timed("ddl"):
             shape = _alter(connection, work)
@@ -226,7 +232,7 @@ def _transaction(connection: psycopg.Connection, work: Work, target: Target, fau
         with work.timed("merge"):
             _merge(connection, work, merge, shape)
     with work.timed("merge"):
-        _number_created(connection, work, merge)
+        _complete_written(connection, work, merge)
     fault("merged")
     with work.timed("subscriptions"):
         _consent(connection, work, merge)
@@ -343,8 +349,12 @@ def _write(connection: psycopg.Connection, work: Work, merge: Merge, shape: Tabl
     work.updated += updated
 
 
-def _number_created(connection: psycopg.Connection, work: Work, merge: Merge) -> None:
-    if work.keeps_written and work.inserted and connection.info.server_version < RETURNS_OLD:
+def _complete_written(connection: psycopg.Connection, work: Work, merge: Merge) -> None:
+    if not work.keeps_written or not work.inserted:
+        return
+    if work.first:
+        connection.execute(merge.keep_copied())
+    elif connection.info.server_version < RETURNS_OLD:
         connection.execute(merge.number_created())
 
 

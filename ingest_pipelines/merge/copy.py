@@ -18,7 +18,7 @@ from pgpq.schema import Jsonb
 from psycopg import sql
 
 from ingest_pipelines.errors import InternalError
-from ingest_pipelines.merge.stage import Stage
+from ingest_pipelines.merge.stage import Stage, StageColumn
 
 ROWS = 32_768
 """Rows encoded at a time: a few megabytes, whatever the size of a spill file's batches."""
@@ -37,10 +37,28 @@ def copy_accepted(
     Args:
         after_batch: called after each batch handed to the server.
     """
-    frames = [column.frame for column in stage.copied]
-    jsonb = frozenset(column.frame for column in stage.copied if column.json)
+    return _copy_columns(connection, files, stage.copied, stage.copy(), after_batch)
+
+
+def copy_profiles(
+    connection: psycopg.Connection, files: Iterable[Path], stage: Stage, after_batch: Callable[[], None]
+) -> int:
+    """The accepted rows in the target itself, as new profiles; their number as the server counted them."""
+    return _copy_columns(connection, files, stage.fields, stage.copy_profiles(), after_batch)
+
+
+def _copy_columns(
+    connection: psycopg.Connection,
+    files: Iterable[Path],
+    columns: Iterable[StageColumn],
+    statement: sql.Composed,
+    after_batch: Callable[[], None],
+) -> int:
+    chosen = tuple(columns)
+    frames = [column.frame for column in chosen]
+    jsonb = frozenset(column.frame for column in chosen if column.json)
     batches = (batch.select(frames) for file in files for batch in _batches(file))
-    return _copy(connection, stage.copy(), batches, jsonb, after_batch)
+    return _copy(connection, statement, batches, jsonb, after_batch)
 
 
 def copy_rejects(connection: psycopg.Connection, file: Path, load: int) -> int:

@@ -13,7 +13,7 @@ from psycopg import sql
 from ingest_pipelines.config import BoundImport
 from ingest_pipelines.config.databases import Field
 from ingest_pipelines.merge.column_types import type_of
-from ingest_pipelines.merge.names import comma, version_column
+from ingest_pipelines.merge.names import comma, table_name, version_column
 from ingest_pipelines.model import LINE
 
 KEY = "_key"
@@ -138,6 +138,17 @@ class Stage:
         """Binary COPY into the stage."""
         return sql.SQL("COPY ingest_stage ({}) FROM STDIN (FORMAT binary)").format(
             comma(each.name for each in self.copied)
+        )
+
+    @property
+    def copies_profiles(self) -> bool:
+        """Whether rows can be copied into an empty target as they are."""
+        return self.merges_by_run and all(column.cast is None for column in self.fields)
+
+    def copy_profiles(self) -> sql.Composed:
+        """Binary COPY into the target."""
+        return sql.SQL("COPY {} ({}) FROM STDIN (FORMAT binary)").format(
+            table_name(self.bound.database), comma(each.into for each in self.fields)
         )
 
     def clear(self) -> sql.SQL:

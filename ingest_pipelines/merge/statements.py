@@ -103,6 +103,17 @@ class Merge(Changes):
             )
         )
 
+    def is_empty(self) -> sql.Composed:
+        """Whether the target has no profile."""
+        return sql.SQL("SELECT NOT EXISTS (SELECT FROM {})").format(self.target)
+
+    def keep_copied(self) -> sql.Composed:
+        """Fills `ingest_written` with all profiles of this transaction."""
+        masks = sql.SQL("").join(sql.SQL(", 0") for _ in self.masks or ("unchanged",))
+        return sql.SQL(
+            "INSERT INTO ingest_written SELECT true, t.{}, t.{}{} FROM {} WHERE t.xmin = pg_current_xact_id()::xid"
+        ).format(sql.Identifier(PROFILE_ID), sql.Identifier(self.stage.bound.database.key), masks, self.target)
+
     def number_created(self) -> sql.Composed:
         """The numbers of the profiles that the MERGE added."""
         return sql.SQL(

@@ -106,6 +106,17 @@ def prepare_session(connection: psycopg.Connection, target: Target, name: str) -
     )
 
 
+def look_up_by_index(connection: psycopg.Connection, by_index: bool) -> None:
+    """How rows find their profiles: by the index, in the order of their keys, unless they are most of the table.
+
+    The planner cannot be asked while a load goes on: it does not know how fast the table grows.
+    """
+    connection.execute(
+        "SELECT set_config(name, %s, true) FROM unnest(%s::text[]) name",
+        ("off" if by_index else "on", ["enable_hashjoin", "enable_mergejoin", "enable_seqscan"]),
+    )
+
+
 def lock_number(schema: str, table: str) -> int:
     """The advisory lock of a target table: the same number in every process, a bigint."""
     digest = hashlib.sha256(f"ingest_pipelines {schema}.{table}".encode()).digest()

@@ -27,6 +27,7 @@ class Work:
         problem: why a dry run's item would not be merged; any other load stops there.
         matched: what the look-up of profiles took out of the stage.
         ahead: how far the accepted rows had come before `apply` was called: staged, or even merged.
+        first: there was no profile before, so rows loaded ahead were copied and not merged.
         stale: rows taken out of the stage because they are older than their profile.
         consented: profiles of which only subscriptions changed.
     """
@@ -40,6 +41,7 @@ class Work:
     ddl: tuple[str, ...] = ()
     matched: Matched = field(default_factory=Matched)
     ahead: Literal["", "staged", "merged"] = ""
+    first: bool = False
     stale: int = 0
     inserted: int = 0
     updated: int = 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import psycopg
@@ -81,7 +82,7 @@ def test_rows_loaded_ahead_are_merged_like_any_others(
 def test_the_first_load_of_a_table_makes_it_ahead(
     target: Target, query: Rows, tmp_path: Path, begin: Any, points: list[str]
 ) -> None:
-    bound = bound_import(events=False)
+    bound = bound_import()
     validated = delivery(tmp_path, bound, [("C1", "Gold", 1), ("C2", None, 2), ("C3", "Silver", 3)], runs=3)
     ahead = begin(validated, bound)
     assert query("SELECT to_regclass('crm.customers')") == [(None,)]  # to everybody else
@@ -90,6 +91,48 @@ def test_the_first_load_of_a_table_makes_it_ahead(
     assert report.counts == Counts(read=3, inserted=3)
     assert any("CREATE TABLE" in statement for statement in report.ddl)
     assert query(CUSTOMERS) == [("C1", "Gold", 1), ("C2", None, 2), ("C3", "Silver", 3)]
+
+
+def test_of_a_table_that_was_empty_only_the_loads_own_profiles_are_told(
+    target: Target, query: Rows, tmp_path: Path, begin: Any, points: list[str]
+) -> None:
+    bound = bound_import()
+    first = delivery(tmp_path, bound, [("C1", "Gold", 1)], of=item(1))
+    apply(first, bound, target, SENSOR, NOW)
+    query("TRUNCATE crm.customers")
+    query("TRUNCATE ingest.event_batches")
+    validated = delivery(tmp_path, bound, [("C1", "Gold", 1), ("C2", None, 2)], of=item(2))
+    run = Run("run-2", by="sensor")
+    load = begin(validated, bound, run)
+    query("INSERT INTO crm.customers (customer_id) VALUES ('theirs')")
+    assert apply(validated, bound, target, run, NOW, ahead=load).counts == Counts(read=2, inserted=2)
+    assert "ahead: merged" in points
+    assert query("SELECT key, c.customer_id FROM ingest.events JOIN crm.customers c USING (profile_id) ORDER BY 1") == [
+        ("C1", "C1"), ("C2", "C2"),
+    ]  # fmt: skip
+
+
+def test_a_profile_that_another_application_added_meanwhile_is_updated(
+    target: Target, query: Rows, tmp_path: Path
+) -> None:
+    bound = bound_import()
+    apply(delivery(tmp_path, bound, [("C1", "Gold", 1)], of=item(1)), bound, target, SENSOR, NOW)
+    query("TRUNCATE crm.customers")
+    validated = delivery(tmp_path, bound, [("C1", "Gold", 1), ("C2", None, 2)], of=item(2), runs=2)
+    run = Run("run-2", by="sensor")
+    merged = Event()
+
+    def note(point: str) -> None:
+        if point == "ahead: merged":
+            merged.set()
+
+    load = LoadAhead(validated.landing, bound, Destination(target, run, NOW), note)
+    load.add(validated.accepted[0])
+    assert merged.wait(30)
+    query("INSERT INTO crm.customers (customer_id, tier) VALUES ('C2', 'Gold')")
+    load.add(validated.accepted[1])
+    assert apply(validated, bound, target, run, NOW, ahead=load).counts == Counts(read=2, inserted=1, updated=1)
+    assert query(CUSTOMERS) == [("C1", "Gold", 1), ("C2", None, 2)]
 
 
 def test_add_only_leaves_profiles_alone_ahead_too(
