@@ -232,7 +232,7 @@ def _transaction(connection: psycopg.Connection, work: Work, target: Target, fau
         with work.timed("merge"):
             _merge(connection, work, merge, shape)
     with work.timed("merge"):
-        _complete_written(connection, work, merge)
+        _number_created(connection, work, merge)
     fault("merged")
     with work.timed("subscriptions"):
         _consent(connection, work, merge)
@@ -349,12 +349,9 @@ def _write(connection: psycopg.Connection, work: Work, merge: Merge, shape: Tabl
     work.updated += updated
 
 
-def _complete_written(connection: psycopg.Connection, work: Work, merge: Merge) -> None:
-    if not work.keeps_written or not work.inserted:
-        return
-    if work.first:
-        connection.execute(merge.keep_copied())
-    elif connection.info.server_version < RETURNS_OLD:
+def _number_created(connection: psycopg.Connection, work: Work, merge: Merge) -> None:
+    before_18 = connection.info.server_version < RETURNS_OLD
+    if work.keeps_written and work.inserted and before_18 and not work.first:
         connection.execute(merge.number_created())
 
 
@@ -384,7 +381,8 @@ def _tell(connection: psycopg.Connection, work: Work, merge: Merge) -> None:
     if not work.bound.spec.events or not (work.inserted or work.updated or work.consented):
         return
     connection.execute("SELECT pg_advisory_xact_lock(%s)", (events.OUTBOX_LOCK,))
-    batches = connection.execute(events.write_events(merge), {"load": work.load}).rowcount
+    written = merge.copied() if work.first else sql.SQL("ingest_written")
+    batches = connection.execute(events.write_events(merge, written), {"load": work.load}).rowcount
     if work.bound.spec.subscriptions:
         batches += connection.execute(events.WRITE_CONSENT_EVENTS, {"load": work.load}).rowcount
     if batches:

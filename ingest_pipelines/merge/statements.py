@@ -42,14 +42,18 @@ class Merge(Changes):
 
     def create_written(self) -> sql.Composed:
         """`ingest_written`: number, key, whether new, and which fields change, of every profile that is written."""
-        masks = [sql.SQL("0::bigint AS {}").format(sql.Identifier(mask)) for mask in self.masks or ("unchanged",)]
         return sql.SQL(
             "CREATE TEMPORARY TABLE ingest_written ON COMMIT DROP AS "
             "SELECT false AS created, t.{} AS profile_id, t.{} AS key, {} FROM {} WITH NO DATA"
         ).format(
-            sql.Identifier(PROFILE_ID), sql.Identifier(self.stage.bound.database.key), sql.SQL(", ").join(masks),
+            sql.Identifier(PROFILE_ID), sql.Identifier(self.stage.bound.database.key), self._no_changes,
             self.target,
         )  # fmt: skip
+
+    @property
+    def _no_changes(self) -> sql.Composed:
+        masks = self.masks or ("unchanged",)
+        return sql.SQL(", ").join(sql.SQL("0::bigint AS {}").format(sql.Identifier(mask)) for mask in masks)
 
     def keep_written(self, *, returns_old: bool) -> sql.Composed:
         """Fills `ingest_written`; answers with how many profiles are written, and how many of them are new.
@@ -107,12 +111,14 @@ class Merge(Changes):
         """Whether the target has no profile."""
         return sql.SQL("SELECT NOT EXISTS (SELECT FROM {})").format(self.target)
 
-    def keep_copied(self) -> sql.Composed:
-        """Fills `ingest_written` with all profiles of this transaction."""
-        masks = sql.SQL("").join(sql.SQL(", 0") for _ in self.masks or ("unchanged",))
+    def copied(self) -> sql.Composed:
+        """All profiles of this transaction, with the columns of `ingest_written`: each of them is new."""
         return sql.SQL(
-            "INSERT INTO ingest_written SELECT true, t.{}, t.{}{} FROM {} WHERE t.xmin = pg_current_xact_id()::xid"
-        ).format(sql.Identifier(PROFILE_ID), sql.Identifier(self.stage.bound.database.key), masks, self.target)
+            "(SELECT true AS created, t.{} AS profile_id, t.{} AS key, {} FROM {} "
+            "WHERE t.xmin = pg_current_xact_id()::xid) AS copied"
+        ).format(
+            sql.Identifier(PROFILE_ID), sql.Identifier(self.stage.bound.database.key), self._no_changes, self.target
+        )  # fmt: skip
 
     def number_created(self) -> sql.Composed:
         """The numbers of the profiles that the MERGE added."""
