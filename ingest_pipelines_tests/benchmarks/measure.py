@@ -16,6 +16,7 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ import psycopg
 from psycopg import sql
 
 from ingest_pipelines_tests.benchmarks import floor, peers, product
-from ingest_pipelines_tests.benchmarks.generate import COLUMNS, File, Truth, write_csv, write_parquet
+from ingest_pipelines_tests.benchmarks.generate import COLUMNS, File, Truth, truth, write_csv, write_parquet
 from ingest_pipelines_tests.benchmarks.process import Cost, measure
 from ingest_pipelines_tests.benchmarks.scenarios import SCENARIOS, Scenario, Start, Task, starting_file
 from ingest_pipelines_tests.benchmarks.server import Cluster
@@ -43,12 +44,14 @@ class Contender:
     Attributes:
         template: the starting database.
         command: builds what to run; called before the clock starts.
+        expected: what the table adds up to afterwards.
     """
 
     name: str
     template: str
     command: Callable[[], tuple[list[str], dict[str, str]]]
     rounds: int
+    expected: Truth
 
 
 class Bench:
@@ -163,6 +166,7 @@ def contenders(bench: Bench, task: Task, scenario: Scenario, uv: Path, only: Ite
     wanted = tuple(only)
     file = bench.csv(scenario.file(task.rows))
     given = bench.table(scenario.start, task.rows)
+    expected = scenario.expected(task.rows)
     taking_part = []
     if scenario.floor:
         script = bench.work / "floor.sql"
@@ -173,12 +177,13 @@ def contenders(bench: Bench, task: Task, scenario: Scenario, uv: Path, only: Ite
             psql = bench.cluster.binaries / "psql"
             return floor.command(psql, bench.cluster.url(DATABASE), script), dict(os.environ)
 
-        taking_part.append(Contender(FLOOR, given, run_floor, task.rounds))
+        taking_part.append(Contender(FLOOR, given, run_floor, task.rounds, expected))
     else:
-        clean = bench.csv(File(task.rows, changed_percent=100))
-        name = "ingest run, clean file"
-        taking_part.append(Contender(name, given, lambda: bench.ingest("customers", clean), task.rounds))
-    taking_part.append(Contender(PRODUCT, given, lambda: bench.ingest(scenario.import_name, file), task.rounds))
+        clean = File(task.rows, changed_percent=100)
+        command = partial(bench.ingest, "customers", bench.csv(clean))
+        taking_part.append(Contender("ingest run, clean file", given, command, task.rounds, truth(clean)))
+    ours = partial(bench.ingest, scenario.import_name, file)
+    taking_part.append(Contender(PRODUCT, given, ours, task.rounds, expected))
     if task.peers and scenario.peers:
         taking_part += _peers(bench, task, scenario, uv, given)
     return [contender for contender in taking_part if not wanted or any(word in contender.name for word in wanted)]
@@ -208,13 +213,13 @@ def _peers(bench: Bench, task: Task, scenario: Scenario, uv: Path, given: str) -
                 folder.mkdir()
             return peers.command(peer, python, source, bench.cluster.url(DATABASE), folder), dict(os.environ)
 
-        yield Contender(peer.name, template, run_peer, 1 if peer.slow else task.rounds)
+        rounds = 1 if peer.slow else task.rounds
+        yield Contender(peer.name, template, run_peer, rounds, scenario.expected(task.rows))
 
 
 def compete(bench: Bench, task: Task, uv: Path, only: Iterable[str] = ()) -> None:
     """One task, measured; the result is a file in the results folder, there after every round."""
     scenario = SCENARIOS[task.scenario]
-    expected = scenario.expected(task.rows)
     taking_part = contenders(bench, task, scenario, uv, only)
     load_before = os.getloadavg()[0]
     runs: list[dict[str, Any]] = []
@@ -227,7 +232,7 @@ def compete(bench: Bench, task: Task, uv: Path, only: Iterable[str] = ()) -> Non
             argv, environment = contender.command()
             bench.cluster.settle()
             cost = bench.run(argv, environment)
-            correct = bench.added_up() == expected
+            correct = bench.added_up() == contender.expected
             runs.append({"contender": contender.name, "round": number, **facts(cost), "correct": correct})
             print(
                 f"  {task.scenario} {task.rows:>10,} round {number + 1}  {contender.name:<24}{cost.wall:8.2f} s"
