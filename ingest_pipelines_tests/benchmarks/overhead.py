@@ -6,12 +6,20 @@ from __future__ import annotations
 
 import os
 import sys
+import tempfile
+from itertools import pairwise
+from pathlib import Path
 from statistics import median
 from typing import Any
+
+import psycopg
+import yaml
 
 from ingest_pipelines_tests.benchmarks import product
 from ingest_pipelines_tests.benchmarks.generate import File, Truth, truth
 from ingest_pipelines_tests.benchmarks.measure import DATABASE, PRODUCT, Bench, facts
+from ingest_pipelines_tests.benchmarks.report import WHOLE
+from ingest_pipelines_tests.orchestration.served import serve
 
 STEPS = {
     "python": "pass",
@@ -38,6 +46,64 @@ def fixed_cost(bench: Bench, rounds: int) -> None:
     for name in (*STEPS, PRODUCT):
         print(f"  fixed cost  {name:<40}{median(r['wall'] for r in runs if r['contender'] == name):8.2f} s", flush=True)
     bench.keep("fixed_cost", "a run of ten rows, and what it starts with", 10, load_before, runs)
+
+
+STAGES = {
+    "queued, until the daemon takes it": "PIPELINE_ENQUEUED",
+    "launch: a process, imports, the code location": "PIPELINE_STARTING",
+    "start of the run, until its first step": "PIPELINE_START",
+    "steps: land, validate, merge, checks": "STEP_START",
+    WHOLE: "PIPELINE_SUCCESS",
+}
+"""What a run of the daemon goes through, by the Dagster event that each begins with."""
+
+_WINDOWS = """\
+database: customers
+source:
+  connection: cluster
+  query: >-
+    SELECT 'D' || n AS customer_id, n AS points FROM generate_series(1, 10) n
+    WHERE {windowStart} < {windowEnd}
+  window: {every: day, start: "2026-01-01"}
+columns: {customer_id: customer_id, points: points}
+"""
+
+
+def through_the_daemon(bench: Bench, rounds: int) -> None:
+    """A run of ten rows under `ingest up`, asked for as the UI does it; by the times of Dagster's own events."""
+    load_before = os.getloadavg()[0]
+    bench.cluster.create(DATABASE, bench.table("half", 1_000))
+    _, environment = bench.ingest("customers", bench.csv(File(10)))
+    with tempfile.TemporaryDirectory(prefix="ingest-daemon-") as name:
+        folder = Path(name)
+        home = folder / "home"
+        product.write_project(home, bench.data)
+        connections = yaml.safe_load((home / "connections.yaml").read_text())
+        connections["connections"]["cluster"] = {
+            "type": "postgresql", "host": "127.0.0.1", "port": bench.cluster.port, "database": DATABASE,
+            "username": "postgres", "password": {"env": "CLUSTER_PASSWORD"},
+        }  # fmt: skip
+        (home / "connections.yaml").write_text(yaml.safe_dump(connections))
+        (home / "imports" / "windows.yaml").write_text(_WINDOWS)
+        here = {"INGEST_HOME": str(home), "INGEST_STATE": str(folder / "state"), "CLUSTER_PASSWORD": "unused"}
+        runs = []
+        with serve({**environment, **here}, folder) as up:
+            for number in range(rounds):
+                run = up.materialize(("customers", "windows"), f"2026-01-{number + 1:02}")
+                correct = up.wait_for_run(run)["status"] == "SUCCESS"
+                for stage, seconds in _stages(environment["INGEST_DAGSTER_URL"], run).items():
+                    runs.append({"contender": stage, "round": number, "wall": seconds, "correct": correct})
+    for stage in STAGES:
+        print(f"  {stage:<50}{median(r['wall'] for r in runs if r['contender'] == stage):8.2f} s", flush=True)
+    bench.keep("through_the_daemon", "a run of ten rows under `ingest up`", 10, load_before, runs)
+
+
+def _stages(dagster_url: str, run: str) -> dict[str, float]:
+    query = "SELECT extract(epoch FROM min(timestamp)) FROM event_logs WHERE run_id = %s AND dagster_event_type = %s"
+    with psycopg.connect(dagster_url) as connection:
+        times = [float(connection.execute(query, [run, event]).fetchone()[0]) for event in STAGES.values()]  # type: ignore[index]
+    lasted = [after - before for before, after in pairwise(times)]
+    return dict(zip(STAGES, [*lasted, times[-1] - times[0]], strict=True))
 
 
 def twenty_at_once(bench: Bench, rows: int) -> None:
