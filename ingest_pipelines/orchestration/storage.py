@@ -18,6 +18,7 @@ from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 
 from ingest_pipelines.config import Settings, read_settings
 from ingest_pipelines.orchestration.site import DAGSTER_DATABASE, embedded_server
+from ingest_pipelines.orchestration.turns import keep_places
 
 _REST_SECONDS = 0.1
 _TABLES = ("runs", "instance_info", "event_logs", "jobs")
@@ -56,6 +57,7 @@ class RunStorage(DagsterPostgresStorage):
             for question in _COLUMN_QUESTIONS:
                 if hasattr(part, question):
                     setattr(part, question, _yes_for_good(getattr(part, question)))
+        keep_places(storage._run_storage)
         return storage
 
 

@@ -189,6 +189,29 @@ def test_a_run_that_is_terminated_while_it_merges_leaves_the_table_as_it_was(ven
     assert {each["runId"] for each in vendor.served.runs("2026-01-06")} == {run, again}
 
 
+@pytest.mark.slow
+def test_files_that_came_together_are_loaded_in_order_though_the_first_ones_run_is_killed(vendor: Vendor) -> None:
+    """The second one waits for the retry, which would be refused as stale after it."""
+    source = {"connection": "vendor", "file": "points/Pair", "settle": "1s", "pick": "all"}
+    vendor.write_import(source=source, rejects={"max_rows": 1})
+    vendor.execute("CREATE SCHEMA IF NOT EXISTS crm")
+    vendor.execute("CREATE TABLE IF NOT EXISTS crm.customers (customer_id varchar(64) PRIMARY KEY, points bigint)")
+    with psycopg.connect(vendor.database_url) as holder:
+        holder.execute("LOCK TABLE crm.customers IN EXCLUSIVE MODE")
+        vendor.deliver("Pair_1767225701.csv", GOOD.replace("Gold", "Older"))
+        vendor.deliver("Pair_1767225702.csv", GOOD.replace("Gold", "Newer"))
+        process = wait_for(lambda: _process_that_waits_for_a_lock(vendor), "a merge that waits")
+        known = "SELECT key FROM ingest.items WHERE key LIKE '%%Pair%%' ORDER BY modified_at"
+        keys = wait_for(lambda: found if len(found := [key for (key,) in vendor.rows(known)]) == 2 else None)
+        wait_for(lambda: vendor.served.runs(keys[1]), "the second file's run to be queued")
+        os.kill(process, signal.SIGKILL)
+        wait_for(lambda: "FAILURE" in {run["status"] for run in vendor.served.runs(keys[0])}, "the death to be noticed")
+    vendor.wait_for_load("Pair_1767225702", "committed")
+    loads = "SELECT item, status FROM ingest.loads WHERE item = ANY(%s) ORDER BY id"
+    assert vendor.rows(loads, keys) == [(key, "committed") for key in keys]
+    assert vendor.rows("SELECT tier FROM crm.customers WHERE customer_id = 'C1'") == [("Newer",)]
+
+
 def _process_that_waits_for_a_lock(vendor: Vendor) -> int | None:
     """The process whose load has copied its rows and waits for the table."""
     waiting = vendor.rows(
