@@ -34,7 +34,7 @@ from ingest_pipelines import pipeline
 from ingest_pipelines.config import BoundImport
 from ingest_pipelines.errors import ConfigError, ItemGone, RejectsAboveLimit
 from ingest_pipelines.model import Item, Landing, Validated
-from ingest_pipelines.orchestration.checks import check_name, families_of, verdict
+from ingest_pipelines.orchestration.checks import delivery_verdict, families_of, findings_of_refused, verdict
 from ingest_pipelines.orchestration.deliveries import due_within
 from ingest_pipelines.orchestration.failures import failures_told, search_told
 from ingest_pipelines.orchestration.lineage import description_of, source_key
@@ -209,12 +209,15 @@ def _check_rejects(context: OpExecutionContext, work: Work, validated: Validated
 
 
 def _record_verdicts(context: OpExecutionContext, work: Work, validated: Validated) -> None:
-    """The families' checks as failed evaluations: their own steps will not run."""
-    for family in families_of(work.bound):
-        result = verdict(asset_key(work.bound), family, validated.codes, failed=True)
+    """The import's checks, for their own step will not run, and Dagster calls failed what nobody evaluated."""
+    key = asset_key(work.bound)
+    with work.site.target.session() as connection:
+        found = findings_of_refused(connection, work.bound, validated, work.site)
+    results = [verdict(key, family, validated.codes, failed=True) for family in families_of(work.bound)]
+    for result in [*results, *(delivery_verdict(key, name, finding) for name, finding in found.items())]:
         evaluation = AssetCheckEvaluation(
-            asset_key=asset_key(work.bound),
-            check_name=check_name(family),
+            asset_key=key,
+            check_name=result.check_name or "",
             passed=result.passed,
             severity=result.severity,
             description=result.description,

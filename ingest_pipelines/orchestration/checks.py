@@ -21,6 +21,7 @@ from dagster import (
 from ingest_pipelines import ledger
 from ingest_pipelines.config import BoundImport
 from ingest_pipelines.ledger import Load
+from ingest_pipelines.model import Validated
 from ingest_pipelines.orchestration.deliveries import Finding, due_within, lateness, reject_rate, volume
 from ingest_pipelines.orchestration.partitions import asset_key
 from ingest_pipelines.orchestration.site import Site
@@ -141,6 +142,19 @@ def findings(
     elif bound.spec.source.cursor is None:
         unjudged = Finding(True, "the item was not loaded as a whole delivery, and is not compared")
         found |= {VOLUME: unjudged, REJECT_RATE: unjudged}
+    return found
+
+
+def findings_of_refused(
+    connection: psycopg.Connection, bound: BoundImport, validated: Validated, site: Site
+) -> dict[str, Finding]:
+    """The same for an item that has more rejects than the import allows, and has no load yet."""
+    found = findings(connection, bound, [], site)
+    if bound.spec.source.cursor is None:
+        item = validated.landing.item.key
+        before = [delivery for delivery in ledger.deliveries(connection, bound.name) if delivery.item != item]
+        found[VOLUME] = volume(validated.read, before, bound.spec.volume)
+        found[REJECT_RATE] = reject_rate(validated.read, validated.rejected_rows, before)
     return found
 
 
