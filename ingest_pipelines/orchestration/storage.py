@@ -17,6 +17,7 @@ from sqlalchemy.exc import DisconnectionError, SQLAlchemyError
 from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 
 from ingest_pipelines.config import Settings, read_settings
+from ingest_pipelines.orchestration.pools import rest_between_claims
 from ingest_pipelines.orchestration.site import DAGSTER_DATABASE, embedded_server
 from ingest_pipelines.orchestration.turns import keep_places
 
@@ -58,6 +59,7 @@ class RunStorage(DagsterPostgresStorage):
                 if hasattr(part, question):
                     setattr(part, question, _yes_for_good(getattr(part, question)))
         keep_places(storage._run_storage)
+        rest_between_claims(storage._event_log_storage)
         return storage
 
 

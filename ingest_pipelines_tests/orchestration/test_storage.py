@@ -1,9 +1,12 @@
-"""Dagster's storage over one kept connection: it outlives a cut, and a ready storage is not read anew."""
+"""Dagster's storage over one kept connection: it outlives a cut, is not read anew, and who waits for a pool rests."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from time import monotonic, thread_time
+from typing import Any
 
 import psycopg
 import pytest
@@ -13,6 +16,7 @@ from sqlalchemy import Engine, event
 from ingest_pipelines.config import read_settings
 from ingest_pipelines.orchestration import storage
 from ingest_pipelines.orchestration.instance import open_instance
+from ingest_pipelines_tests.orchestration.served import wait_for
 
 
 @pytest.fixture
@@ -39,6 +43,10 @@ def statements() -> Iterator[list[str]]:
 
 @asset
 def nothing() -> None: ...
+
+
+@asset(pool="one_at_a_time")
+def alone() -> None: ...
 
 
 def _run(instance: DagsterInstance) -> None:
@@ -69,3 +77,26 @@ def test_a_connection_that_was_cut_while_it_rested_is_replaced(place: str, monke
         assert cut == (1,)
         _run(instance)
         assert len(instance.get_run_ids()) == 2
+
+
+def test_a_run_that_waits_for_a_pool_rests_and_goes_on_soon_after_it_is_free(place: str) -> None:
+    asked: list[tuple[float, float]] = []
+    with open_instance(read_settings()) as instance, ThreadPoolExecutor(1) as other:
+        events = instance.event_log_storage
+        events.set_concurrency_slots("one_at_a_time", 1)
+        assert events.claim_concurrency_slot("one_at_a_time", "another run", "a step").is_claimed
+        ask = events.claim_concurrency_slot
+
+        def claim(*claimed: Any) -> Any:
+            asked.append((monotonic(), thread_time()))
+            return ask(*claimed)
+
+        events.claim_concurrency_slot = claim  # type: ignore[method-assign, assignment]
+        run = other.submit(materialize, [alone], instance=instance)
+        wait_for(lambda: len(asked) > 4, "the run to ask for its turn")
+        events.free_concurrency_slot_for_step("another run", "a step")
+        freed = monotonic()
+        assert run.result(timeout=60).success
+    assert asked[-1][0] - freed < 3
+    (began, cpu_before), (later, cpu_after) = asked[0], asked[4]
+    assert cpu_after - cpu_before < 0.1 * (later - began)
