@@ -194,22 +194,30 @@ def test_files_that_came_together_are_loaded_in_order_though_the_first_ones_run_
     """The second one waits for the retry, which would be refused as stale after it."""
     source = {"connection": "vendor", "file": "points/Pair", "settle": "1s", "pick": "all"}
     vendor.write_import(source=source, rejects={"max_rows": 1})
-    vendor.execute("CREATE SCHEMA IF NOT EXISTS crm")
-    vendor.execute("CREATE TABLE IF NOT EXISTS crm.customers (customer_id varchar(64) PRIMARY KEY, points bigint)")
-    with psycopg.connect(vendor.database_url) as holder:
-        holder.execute("LOCK TABLE crm.customers IN EXCLUSIVE MODE")
-        vendor.deliver("Pair_1767225701.csv", GOOD.replace("Gold", "Older"))
-        vendor.deliver("Pair_1767225702.csv", GOOD.replace("Gold", "Newer"))
-        process = wait_for(lambda: _process_that_waits_for_a_lock(vendor), "a merge that waits")
-        known = "SELECT key FROM ingest.items WHERE key LIKE '%%Pair%%' ORDER BY modified_at"
-        keys = wait_for(lambda: found if len(found := [key for (key,) in vendor.rows(known)]) == 2 else None)
-        wait_for(lambda: vendor.served.runs(keys[1]), "the second file's run to be queued")
-        os.kill(process, signal.SIGKILL)
-        wait_for(lambda: "FAILURE" in {run["status"] for run in vendor.served.runs(keys[0])}, "the death to be noticed")
+    vendor.deliver("Pair_1767225701.csv", GOOD.replace("Gold", "Older"))
+    vendor.deliver("Pair_1767225702.csv", GOOD.replace("Gold", "Newer"))
+    known = "SELECT key FROM ingest.items WHERE key LIKE '%%Pair%%' ORDER BY modified_at"
+    keys = wait_for(lambda: found if len(found := [key for (key,) in vendor.rows(known)]) == 2 else None)
+    os.kill(wait_for(lambda: _process_of_the_run_of(vendor, keys[0]), "the first file's run"), signal.SIGKILL)
+    wait_for(lambda: vendor.served.runs(keys[1]), "the second file's run to be queued")
+    wait_for(lambda: "FAILURE" in {run["status"] for run in vendor.served.runs(keys[0])}, "the death to be noticed")
     vendor.wait_for_load("Pair_1767225702", "committed")
     loads = "SELECT item, status FROM ingest.loads WHERE item = ANY(%s) ORDER BY id"
     assert vendor.rows(loads, keys) == [(key, "committed") for key in keys]
     assert vendor.rows("SELECT tier FROM crm.customers WHERE customer_id = 'C1'") == [("Newer",)]
+
+
+def _process_of_the_run_of(vendor: Vendor, key: str) -> int | None:
+    """The process of the only run of that partition, just started: it has read nothing and holds no pool."""
+    query = (
+        "SELECT substring(event FROM 'Started process for run [(]pid: ([0-9]+)[)]')::int FROM event_logs"
+        " WHERE run_id = %s AND event LIKE '%%Started process for run%%'"
+    )
+    for run in vendor.served.runs(key):
+        with psycopg.connect(vendor.environment["INGEST_DAGSTER_URL"]) as connection:
+            for (process,) in connection.execute(query, [run["runId"]]).fetchall():
+                return int(process)
+    return None
 
 
 def _process_that_waits_for_a_lock(vendor: Vendor) -> int | None:
