@@ -262,7 +262,11 @@ def _failures(members: Iterable[Mapping[str, Any]], now: datetime) -> Iterator[s
         for text in rest:
             yield f"    {screen.wrapped(text.strip(), 4)}"
         committed = line["committed_at"]
-        yield f"    the data in place are from {screen.ago(committed, now)}" if committed else "    nothing is in place"
+        yield (
+            f"    none of it is in the table; the last load that is came {screen.ago(committed, now)}"
+            if committed
+            else "    nothing of this import is in the table yet"
+        )
 
 
 def _mistakes(members: Iterable[Mapping[str, Any]]) -> Iterator[str]:

@@ -38,7 +38,7 @@ def outside_assets(imports: Iterable[BoundImport]) -> Iterator[AssetSpec]:
             key,
             group_name="sources",
             kinds={first.connection.type},
-            description=f"{_what(first)} of the {first.connection.type} connection `{first.connection_name}`",
+            description=f"{_what(first)} of the {first.connection.type} connection {first.connection_name}",
         )
     for key, writers in _grouped((table_key(bound.database), bound) for bound in bound_imports):
         database = writers[0].database
@@ -47,7 +47,7 @@ def outside_assets(imports: Iterable[BoundImport]) -> Iterator[AssetSpec]:
             deps=[asset_key(bound) for bound in writers],
             group_name=writers[0].database_name,
             kinds={"postgres", "table"},
-            description=database.description or f"Profiles, one row per `{database.key}`",
+            description=database.description or f"Profiles, one row per {database.key}",
             metadata={
                 "dagster/table_name": ".".join(database.schema_and_table),
                 "dagster/column_schema": _table_schema(writers),
@@ -56,13 +56,16 @@ def outside_assets(imports: Iterable[BoundImport]) -> Iterator[AssetSpec]:
 
 
 def description_of(bound: BoundImport) -> str:
-    """The import for people: where from, where to, how, and its mapping as a table."""
+    """The import for people: where from, where to, how, and its mapping as a table.
+
+    The catalog shows the first words of it in one line, and Markdown as it is written; so they are plain sentences.
+    """
     spec = bound.spec
     matched = bound.database.key if bound.match is None else f"{bound.match.by} {bound.match.field or ''}".strip()
     lines = [
-        spec.description,
-        f"{_what(bound)} of `{bound.connection_name}` → `{'.'.join(bound.database.schema_and_table)}`, "
-        f"`{spec.mode}`, matched by `{matched}`",
+        _sentence(spec.description),
+        f"{_what(bound)} of {bound.connection_name} → {'.'.join(bound.database.schema_and_table)}, "
+        f"{spec.mode}, matched by {matched}.",
         f"Runs {spec.schedule.words}" if spec.schedule is not None else "",
         f"Rejects allowed: {spec.rejects}. Next: `ingest report {bound.name}`, `ingest rejects list {bound.name}`",
         "\n".join(
@@ -77,6 +80,10 @@ def description_of(bound: BoundImport) -> str:
         ),
     ]
     return "\n\n".join(line for line in lines if line)
+
+
+def _sentence(text: str) -> str:
+    return text if not text or text[-1] in ".!?:" else f"{text}."
 
 
 def column_lineage(bound: BoundImport) -> TableColumnLineage:
@@ -109,8 +116,8 @@ def _cell(text: str) -> str:
 def _what(bound: BoundImport) -> str:
     source = bound.spec.source
     if source.file is not None:
-        return f"The files `{source.file}`"
-    return f"The table `{source.table}`" if source.table else "A query" if source.query else "Uploads"
+        return f"The files {source.file}"
+    return f"The table {source.table}" if source.table else "A query" if source.query else "Uploads"
 
 
 def _table_schema(writers: Iterable[BoundImport]) -> TableSchema:

@@ -14,8 +14,8 @@ TABLE = AssetKey(["table", "crm", "customers"])
 def test_an_imports_page_shows_its_mapping_as_a_table(shop: Shop) -> None:
     shop.write_import(rejects={"max_rows": 5}, schedule=None)
     assert description_of(shop.bound()) == (
-        "Points and tier from the tills\n\n"
-        "The files `points/Points` of `uploads` → `crm.customers`, `add_and_update`, matched by `customer_id`\n\n"
+        "Points and tier from the tills.\n\n"
+        "The files points/Points of uploads → crm.customers, add_and_update, matched by customer_id.\n\n"
         "Rejects allowed: 5 rows. Next: `ingest report points`, `ingest rejects list points`\n\n"
         "| source column | field | type | rules |\n"
         "| --- | --- | --- | --- |\n"
