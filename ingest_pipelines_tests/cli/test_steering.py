@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import re
 import shutil
 import zipfile
 from collections.abc import Iterator
@@ -281,9 +282,10 @@ def test_every_failed_item_runs_again_in_order(project: Terminal) -> None:
         file = project.folder / f"bad_{number}.csv"
         rows = "".join(f"{key}{n},a@example.com,Gold,{n},2020-01-01\n" for n in range(4))
         file.write_text(f"CID,Email,Tier,Points,Joined\n{rows}{key},b@example.com,Gold,x,2020-01-01\n")
-        failed = project.ingest("run", "loyalty", "--file", file, "--json")
+        failed = project.ingest("run", "loyalty", "--file", file)
         assert failed.code == 4
-        assert failed.json[0]["status"] == "failed"
+        assert failed.out.startswith("failed: import loyalty")
+        assert re.search(r"rejected +1\n  not merged +4 ", failed.out), failed.out
     imports.write_text(text)
     loads = project.ingest("run", "loyalty", "--failed", "--json").json
     assert [(load["status"], load["inserted"], load["rejected"]) for load in loads] == [("committed", 4, 1)] * 2
