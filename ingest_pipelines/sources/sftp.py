@@ -31,7 +31,8 @@ from ingest_pipelines.sources.files import MAX_FOLDERS, address, archive_names, 
 if TYPE_CHECKING:
     import paramiko
 
-KEEP_ALIVE_SECONDS = 15
+KEEP_ALIVE_SECONDS = 15.0
+"""Silence after which the server, and the firewalls on the way to it, hear that the connection is still in use."""
 
 MAX_NAME_BYTES = 255
 """Longest name in every common file system. SFTP has no error of its own for a longer one."""
@@ -43,9 +44,15 @@ _CIPHERS = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com", "aes128-ctr", "a
 class Sftp:
     """An SFTP connection. Connects on entry, and again by itself when the connection was cut."""
 
-    def __init__(self, connection: SftpConnection, pause: Callable[[float], None] = time.sleep) -> None:
+    def __init__(
+        self,
+        connection: SftpConnection,
+        pause: Callable[[float], None] = time.sleep,
+        keep_alive_seconds: float = KEEP_ALIVE_SECONDS,
+    ) -> None:
         self._connection = connection
         self._pause = pause
+        self._keep_alive_seconds = keep_alive_seconds
         self._place = f"{connection.host}:{connection.port}"
         self._socket: socket.socket | None = None
         self._transport: paramiko.Transport | None = None
@@ -310,7 +317,7 @@ class Sftp:
             ) from None
         except (paramiko.SSHException, EOFError, OSError):
             raise SourceUnavailable(f"{self._place} broke off during the login") from None
-        transport.set_keepalive(KEEP_ALIVE_SECONDS)
+        transport.set_keepalive(self._keep_alive_seconds)
         return given.username
 
     def _private_key(self) -> paramiko.PKey:

@@ -42,6 +42,7 @@ class CutProxy:
     Attributes:
         connections: how many clients connected.
         cuts: how many connections a fault ended.
+        sent: how many bytes all clients sent, as far as they got through.
     """
 
     def __init__(self, host: str, port: int) -> None:
@@ -49,6 +50,7 @@ class CutProxy:
         self.port = 0
         self.connections = 0
         self.cuts = 0
+        self.sent = 0
         self._upstream = (host, port)
         self._fault = Fault()
         self._refusals_left = 0
@@ -155,6 +157,7 @@ class CutProxy:
                 sink.write(data)
                 await sink.drain()
                 passed += len(data)
+                self.sent += 0 if to_client else len(data)
             if sink.can_write_eof():
                 sink.write_eof()
 

@@ -6,7 +6,8 @@ import dataclasses
 import os
 import shutil
 import subprocess
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -16,6 +17,7 @@ from ingest_pipelines.config.connections import SftpConnection
 from ingest_pipelines.errors import ItemGone, SourceDenied
 from ingest_pipelines.sources import open_files
 from ingest_pipelines.sources.base import FileSource
+from ingest_pipelines.sources.sftp import Sftp
 from ingest_pipelines_tests.servers.cut_proxy import CutProxy
 from ingest_pipelines_tests.servers.sftp import SftpServer
 from ingest_pipelines_tests.sources.contract import NetworkContract, SourceContract
@@ -210,3 +212,23 @@ def test_the_connection_is_described_by_what_a_person_needs(place: SftpPlace) ->
     assert steps["host key"].startswith("ssh-ed25519 SHA256:")
     assert steps["login"] == place.server.username
     assert dataclasses.asdict(place.server)["private_key"] not in str(steps)
+
+
+def test_an_idle_connection_is_kept_alive(place: SftpPlace, cut_proxy: Callable[[str, int], CutProxy]) -> None:
+    proxy = cut_proxy("127.0.0.1", place.port())
+    with Sftp(place.connection(port=proxy.port), keep_alive_seconds=0.1) as source:
+        place.put("a.csv", b"1")
+        source.listing()
+        for _ in range(2):  # the first growth may still be the listing's last request
+            before, deadline = proxy.sent, time.monotonic() + 5
+            while proxy.sent == before:
+                assert time.monotonic() < deadline, "an idle connection sent nothing"
+                time.sleep(0.01)
+        assert [file.path for file in source.listing().files] == ["a.csv"]
+    assert proxy.connections == 1
+
+
+def test_openssh_and_we_agree_on_the_fastest_cipher(place: SftpPlace) -> None:
+    with Sftp(place.connection()) as source:
+        agreed = vars(source._transport)
+    assert (agreed["remote_cipher"], agreed["local_cipher"]) == ("aes128-gcm@openssh.com",) * 2

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -52,8 +52,14 @@ class Forgetful(asyncssh.SFTPServer):
 
 
 @contextmanager
-def serving(folder: Path, server: type[asyncssh.SFTPServer] | None) -> Iterator[FileSource]:
-    """A server of its own in a thread, and a source of its files; without a class it offers no SFTP."""
+def serving(
+    folder: Path, server: type[asyncssh.SFTPServer] | None, ciphers: Sequence[str] = ()
+) -> Iterator[FileSource]:
+    """A server of its own in a thread, and a source of its files; without a class it offers no SFTP.
+
+    Args:
+        ciphers: the only ones that the server offers; its own choice if empty.
+    """
     key, client = asyncssh.generate_private_key("ssh-ed25519"), asyncssh.generate_private_key("ssh-ed25519")
     (folder / "files").mkdir()
     (folder / "files" / "a.csv").write_bytes(CONTENT)
@@ -65,8 +71,9 @@ def serving(folder: Path, server: type[asyncssh.SFTPServer] | None) -> Iterator[
     async def listen() -> asyncssh.SSHAcceptor:
         allowed = asyncssh.import_authorized_keys(client.export_public_key().decode())
         return await asyncssh.listen(
-            "127.0.0.1", 0, server_host_keys=[key], authorized_client_keys=allowed, sftp_factory=server
-        )
+            "127.0.0.1", 0, server_host_keys=[key], authorized_client_keys=allowed, sftp_factory=server,
+            encryption_algs=ciphers,
+        )  # fmt: skip
 
     listener = asyncio.run_coroutine_threadsafe(listen(), loop).result(10)
     connection = SftpConnection.model_validate(
@@ -104,6 +111,12 @@ def test_short_answers_make_a_whole_file(tmp_path: Path) -> None:
     with serving(tmp_path, Stingy) as source, source:
         assert b"".join(source.read("a.csv", 12_345)) == CONTENT[12_345:]
         assert land_file(item_in(source, "a.csv"), source, tmp_path / "spool", Limits()).path.read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("cipher", ["aes256-gcm@openssh.com", "aes128-ctr", "aes256-ctr"])
+def test_a_server_with_one_cipher_is_read_by_it(tmp_path: Path, cipher: str) -> None:
+    with serving(tmp_path, asyncssh.SFTPServer, [cipher]) as source, source:
+        assert b"".join(source.read("a.csv")) == CONTENT
 
 
 @pytest.mark.parametrize("server", [Failing, Forgetful])
