@@ -291,3 +291,18 @@ def test_every_failed_item_runs_again_in_order(project: Terminal) -> None:
     assert [(load["status"], load["inserted"], load["rejected"]) for load in loads] == [("committed", 4, 1)] * 2
     assert ["bad_1.csv" in load["item"] for load in loads] == [True, False]
     assert "no item has failed" in project.ingest("run", "loyalty", "--failed").err
+
+
+def test_a_one_time_import_runs_again_only_with_a_file_that_has_the_columns_of_the_first(
+    project: Terminal, rows: psycopg.Connection
+) -> None:
+    profiles = "SELECT md5(string_agg(c::text, '|' ORDER BY c::text)) FROM crm.customers c"
+    file = project.folder / "again.csv"
+    file.write_text("CID,Email,Points,Joined\n6001,a@example.com,1,2020-01-01\n")
+    before = rows.execute(profiles).fetchone()
+    refused = project.ingest("run", "loyalty", "--file", file, "--json")
+    assert (refused.code, refused.json[0]["status"]) == (1, "refused")
+    assert "line 1: the header lacks 'Tier'" in refused.err
+    assert rows.execute(profiles).fetchone() == before
+    file.write_text("Extra,Joined,Points,Tier,Email,CID\nx,2020-01-01,1,Gold,a@example.com,6001\n")
+    assert project.ingest("plan", "loyalty", "--file", file, "--json").json["inserted"] == 1

@@ -5,6 +5,7 @@ A source's test module subclasses `SourceContract` (and `NetworkContract`) and g
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import logging
 import random
@@ -248,6 +249,18 @@ class SourceContract:
         place.put("a.csv", b"x" * 1001)
         with pytest.raises(ItemRefused, match="larger than 1000 bytes"):
             land_file(item_in(source, "a.csv"), source, tmp_path, Limits(max_bytes=1000))
+        assert list(tmp_path.iterdir()) == []
+
+    def test_a_file_that_expands_above_the_cap_is_refused_before_the_rest_is_read(
+        self, place: Place, source: FileSource, tmp_path: Path
+    ) -> None:
+        place.put("a.csv.gz", gzip.compress(bytes(5 * CHUNK) + _noise(2 * CHUNK), 1))
+        item, limits = item_in(source, "a.csv.gz"), Limits(max_bytes=4 * CHUNK)
+        asked_for_more: list[bool] = []
+        first_only = _After(source, 1, lambda: asked_for_more.append(True))
+        with pytest.raises(ItemRefused, match=f"larger than {4 * CHUNK} bytes"):
+            land_file(item, first_only, tmp_path, limits)
+        assert not asked_for_more
         assert list(tmp_path.iterdir()) == []
 
     def test_many_files_are_listed_to_the_last(self, place: Place, source: FileSource) -> None:
