@@ -138,8 +138,8 @@ def _first_pass(frames: Iterable[pl.DataFrame], rules: Rules, folder: Path, ahea
         Runs(folder, rules, on_run=ahead.take if ahead else None),
         Runs(folder, rules, "held"),
         Parts(folder, all_rows=once and (refuses or bool(rules.uniques))),
-        {name: Seen() for name in rules.compared},
-        find_suspects(ahead.compared, rules) if ahead else None,
+        {name: Seen(folder) for name in rules.compared},
+        find_suspects(ahead.compared, rules, folder) if ahead else None,
     )
     if judged.suspects is not None:
         repeated = [hashes for name, hashes in judged.suspects.hashes.items() if name != KEY or refuses]

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryFile
+from typing import IO
 
 import numpy as np
 import polars as pl
@@ -18,6 +21,8 @@ from ingest_pipelines.model import LINE
 Hashes = NDArray[np.uint64]
 Lines = NDArray[np.int64]
 
+_IN_MEMORY = 8_000_000
+"""Hashes held before they are written down: 64 MB."""
 _AT_ONCE = 4_000_000
 """Hashes sorted together: 32 MB."""
 _CANDIDATES = 1_000_000
@@ -26,28 +31,49 @@ _CANDIDATES = 1_000_000
 
 @dataclass
 class Seen:
-    """Hashes of the values of a stream, 8 bytes each."""
+    """Hashes of the values of a stream, 8 bytes each; beyond 64 MB they go to a file without a name.
 
+    Attributes:
+        folder: where that file lies; None: the system's folder for such files.
+    """
+
+    folder: Path | None = None
     chunks: list[Hashes] = field(default_factory=list)
+    _held: int = 0
+    _written: int = 0
+    _file: IO[bytes] | None = None
 
     def add(self, values: pl.Series) -> None:
         """Remembers the values; NULLs are no values."""
-        self.chunks.append(values.drop_nulls().hash().to_numpy())
+        hashes = values.drop_nulls().hash().to_numpy()
+        self.chunks.append(hashes)
+        self._held += len(hashes)
+        if self._held > _IN_MEMORY:
+            self._file = self._file or TemporaryFile(dir=self.folder)  # noqa: SIM115  it lives as long as this
+            for chunk in self.chunks:
+                self._file.write(chunk.tobytes())
+            self._written += self._held
+            self.chunks.clear()
+            self._held = 0
 
     def candidates(self) -> Hashes:
         """The hashes that occur more than once, sorted."""
-        total = sum(map(len, self.chunks))
-        parts = max(1, -(-total // _AT_ONCE))
+        parts = max(1, -(-(self._written + self._held) // _AT_ONCE))
         return np.concatenate([_repeated(self._part(part, parts)) for part in range(parts)])
 
     def _part(self, part: int, parts: int) -> Hashes:
-        if parts == 1:
-            return np.concatenate(self.chunks) if self.chunks else np.empty(0, np.uint64)
         # The upper half of the hash, scaled to `parts`: parts hold ascending ranges.
         chosen = [
-            chunk[((chunk >> np.uint64(32)) * np.uint64(parts)) >> np.uint64(32) == part] for chunk in self.chunks
+            chunk[((chunk >> np.uint64(32)) * np.uint64(parts)) >> np.uint64(32) == part] for chunk in self._all()
         ]
-        return np.concatenate(chosen)
+        return np.concatenate(chosen) if chosen else np.empty(0, np.uint64)
+
+    def _all(self) -> Iterator[Hashes]:
+        if self._file is not None:
+            self._file.seek(0)
+            while block := self._file.read(8 << 20):
+                yield np.frombuffer(block, np.uint64)
+        yield from self.chunks
 
 
 def _repeated(hashes: Hashes) -> Hashes:

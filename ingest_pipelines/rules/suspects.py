@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import polars as pl
 
@@ -37,13 +38,14 @@ class Suspects:
         return rows.select(pl.any_horizontal(masks).alias("suspected")).to_series() if masks else None
 
 
-def find_suspects(frames: Iterable[pl.DataFrame], rules: Rules) -> Suspects:
+def find_suspects(frames: Iterable[pl.DataFrame], rules: Rules, folder: Path) -> Suspects:
     """The suspects of an item.
 
     Args:
         frames: the columns `rules.compared_columns` of every row.
+        folder: for what does not fit into memory.
     """
-    rows, seen = 0, {name: Seen() for name in rules.compared}
+    rows, seen = 0, {name: Seen(folder) for name in rules.compared}
     for frame in frames:
         values = rules.compare(frame)
         rows += len(values)

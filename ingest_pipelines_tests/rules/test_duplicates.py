@@ -158,11 +158,17 @@ def test_values_whose_hashes_collide_are_told_apart() -> None:
     assert repeats.spare.tolist() == [2]
 
 
-def test_candidates_are_found_across_chunks_and_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("in_memory", [8_000_000, 50, 1])
+def test_candidates_are_found_across_chunks_parts_and_what_was_written_down(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, in_memory: int
+) -> None:
     monkeypatch.setattr("ingest_pipelines.rules.repeats._AT_ONCE", 10)
-    seen = Seen()
+    monkeypatch.setattr("ingest_pipelines.rules.repeats._IN_MEMORY", in_memory)
+    seen = Seen(tmp_path)
     values = pl.Series([f"value {number % 150}" for number in range(200)])
     for start in range(0, 200, 30):
         seen.add(values[start : start + 30])
     expected = np.unique(values[:50].hash().to_numpy())
     assert np.array_equal(seen.candidates(), expected)
+    assert sum(map(len, seen.chunks)) <= in_memory
+    assert not list(tmp_path.iterdir())  # nothing that a crash would leave
