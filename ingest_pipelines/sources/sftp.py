@@ -234,10 +234,16 @@ class Sftp:
     def _check_host_key(self) -> str:
         import paramiko
 
+        from ingest_pipelines.sources import sftp_protocol
+
         known = self._known_keys()
         if self._socket is None:
             raise InternalError("a host key without a connection")
-        transport = paramiko.Transport(self._socket, default_window_size=16 << 20)
+        transport = paramiko.Transport(
+            self._socket,
+            default_window_size=sftp_protocol.CHANNEL_WINDOW,
+            default_max_packet_size=sftp_protocol.PACKET,
+        )
         self._transport = transport
         limit = self._connection.timeout_seconds
         transport.banner_timeout = transport.handshake_timeout = transport.auth_timeout = limit
@@ -343,10 +349,12 @@ class Sftp:
     def _open_folder(self) -> str:
         import paramiko
 
+        from ingest_pipelines.sources import sftp_protocol
+
         if self._transport is None:
             raise InternalError("a folder without a transport")
         try:
-            client = paramiko.SFTPClient.from_transport(self._transport)
+            client = sftp_protocol.Client.from_transport(self._transport)
         except (paramiko.SSHException, EOFError, OSError):
             raise SourceDenied(f"{self._place} allows the login, but not SFTP", hint="ask for SFTP access") from None
         if client is None:
