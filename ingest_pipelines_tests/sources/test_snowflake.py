@@ -96,9 +96,6 @@ LONG = "9999999999999999999999999999.9999999999"
         ("TIMESTAMP_NTZ", {"'9999-12-31 23:59:59'": datetime(9999, 12, 31, 23, 59, 59)}),
         ("TIMESTAMP_NTZ", {"'2026-03-29 02:30:00.000001'": datetime(2026, 3, 29, 2, 30, 0, 1)}),
         ("TIMESTAMP_TZ", {"'2026-01-01 00:00:00+02:00'": datetime(2025, 12, 31, 22, tzinfo=UTC)}),
-        ("TIMESTAMP_LTZ", {"'2026-01-01 00:00:00+02:00'": datetime(2025, 12, 31, 22, tzinfo=UTC)}),
-        ("ARRAY", {"ARRAY_CONSTRUCT(1, 2)": "[1,2]"}),
-        ("OBJECT", {"OBJECT_CONSTRUCT('a', 1)": '{"a":1}'}),
         ("VARIANT", {"PARSE_JSON('{\"a\":1}')": '{"a":1}'}),
     ],
 )  # fmt: skip
