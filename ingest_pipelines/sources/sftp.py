@@ -37,9 +37,6 @@ KEEP_ALIVE_SECONDS = 15.0
 MAX_NAME_BYTES = 255
 """Longest name in every common file system. SFTP has no error of its own for a longer one."""
 
-_CIPHERS = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com", "aes128-ctr", "aes192-ctr", "aes256-ctr")
-"""Fastest first: GCM needs no second pass for the checksum."""
-
 
 class Sftp:
     """An SFTP connection. Connects on entry, and again by itself when the connection was cut."""
@@ -239,17 +236,12 @@ class Sftp:
         known = self._known_keys()
         if self._socket is None:
             raise InternalError("a host key without a connection")
-        transport = paramiko.Transport(
-            self._socket,
-            default_window_size=sftp_protocol.CHANNEL_WINDOW,
-            default_max_packet_size=sftp_protocol.PACKET,
-        )
+        transport = sftp_protocol.transport_over(self._socket)
         self._transport = transport
         limit = self._connection.timeout_seconds
         transport.banner_timeout = transport.handshake_timeout = transport.auth_timeout = limit
         transport.channel_timeout = limit
         options = transport.get_security_options()
-        options.ciphers = tuple(name for name in _CIPHERS if name in options.ciphers)
         wanted = {kind for key in known for kind in _signatures(key.get_name())}
         options.key_types = tuple(kind for kind in options.key_types if kind in wanted) or options.key_types
         try:

@@ -8,6 +8,7 @@ each time that a part of it is taken; `Client` takes everything at once.
 from __future__ import annotations
 
 import contextlib
+import socket
 from collections.abc import Iterator
 from typing import Protocol, cast
 
@@ -35,6 +36,9 @@ REQUEST = 32 << 10
 MAX_REQUEST = 255 << 10
 """Most that is asked for in one request, where the server says that it gives so much."""
 
+CIPHERS = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com", "aes128-ctr", "aes192-ctr", "aes256-ctr")
+"""Fastest first: GCM needs no second pass for the checksum."""
+
 CHANNEL_WINDOW = 16 << 20
 """Most bytes that the server may send and that nobody took yet."""
 
@@ -43,6 +47,14 @@ PACKET = 128 << 10
 
 WINDOW = 4 << 20
 """Bytes asked for and not yet handed on: enough for a 100 MB/s line with 40 ms latency."""
+
+
+def transport_over(connected: socket.socket) -> paramiko.Transport:
+    """A transport with room for a fast transfer, and the ciphers that it offers; nothing is sent yet."""
+    transport = paramiko.Transport(connected, default_window_size=CHANNEL_WINDOW, default_max_packet_size=PACKET)
+    options = transport.get_security_options()
+    options.ciphers = tuple(name for name in CIPHERS if name in options.ciphers)
+    return transport
 
 
 class Client(paramiko.SFTPClient):
