@@ -181,7 +181,7 @@ class Validated:
 
 @dataclass(frozen=True)
 class Counts:
-    """The outcome of a load's rows. `read` is always their sum."""
+    """The outcome of a load's rows. `read` is their sum, but for an item that failed as a whole."""
 
     read: int = 0
     inserted: int = 0
@@ -192,11 +192,16 @@ class Counts:
     rejected: int = 0
 
     @property
-    def balanced(self) -> bool:
-        """Whether read = inserted + updated + unchanged + unmatched + skipped + rejected."""
-        return self.read == (
+    def not_merged(self) -> int:
+        """Rows that were read and have no outcome: the good ones of an item that failed as a whole."""
+        return self.read - (
             self.inserted + self.updated + self.unchanged + self.unmatched + self.skipped + self.rejected
         )
+
+    @property
+    def balanced(self) -> bool:
+        """Whether read = inserted + updated + unchanged + unmatched + skipped + rejected."""
+        return self.not_merged == 0
 
 
 @dataclass(frozen=True)

@@ -150,10 +150,9 @@ def print_counts(counts: Counts) -> None:
         rows = getattr(counts, name)
         meaning = f"   {screen.painted(why[name], 'dim')}" if rows and name in why else ""
         screen.say(f"  {name:<10} {screen.number(rows):>12}{meaning}")
-    good = 2 * counts.read - sum(getattr(counts, name) for name in COUNTS)
-    if good:
+    if counts.not_merged:
         why_not = screen.painted("good rows of an item that failed as a whole", "dim")
-        screen.say(f"  {'not merged':<10} {screen.number(good):>12}   {why_not}")
+        screen.say(f"  {'not merged':<10} {screen.number(counts.not_merged):>12}   {why_not}")
 
 
 def print_codes(codes: Any, samples: Any) -> None:

@@ -157,7 +157,7 @@ def import_asset(bound: BoundImport, now: datetime, *, loads_where_it_judges: bo
         description=description_of(bound),
         partitions_def=partitions_of(bound),
         group_name=bound.database_name,
-        kinds={"postgres", *({bound.connection.type} - {"postgresql"})},
+        kinds={"postgres"} | ({bound.connection.type} - {"postgresql"}),
         owners=list(bound.spec.owners),
         tags=_tags(bound, now),
     )(compose)

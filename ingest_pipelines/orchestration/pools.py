@@ -16,7 +16,7 @@ from dagster._utils.concurrency import ConcurrencyClaimStatus
 from dagster_shared.record import replace
 
 REST_SECONDS = 0.5
-"""Between two questions of one run; twenty that wait ask forty times a second, a millisecond each."""
+"""Between two questions of one run; twenty that wait ask forty times a second."""
 
 
 def rest_between_claims(storage: SqlEventLogStorage, rest: Callable[[float], None] = sleep) -> None:

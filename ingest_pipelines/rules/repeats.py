@@ -62,11 +62,13 @@ class Seen:
         return np.concatenate([_repeated(self._part(part, parts)) for part in range(parts)])
 
     def _part(self, part: int, parts: int) -> Hashes:
+        if parts == 1:
+            return np.concatenate(self.chunks) if self.chunks else np.empty(0, np.uint64)
         # The upper half of the hash, scaled to `parts`: parts hold ascending ranges.
         chosen = [
             chunk[((chunk >> np.uint64(32)) * np.uint64(parts)) >> np.uint64(32) == part] for chunk in self._all()
         ]
-        return np.concatenate(chosen) if chosen else np.empty(0, np.uint64)
+        return np.concatenate(chosen)
 
     def _all(self) -> Iterator[Hashes]:
         if self._file is not None:

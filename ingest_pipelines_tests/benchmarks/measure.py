@@ -185,11 +185,11 @@ def contenders(bench: Bench, task: Task, scenario: Scenario, uv: Path, only: Ite
     ours = partial(bench.ingest, scenario.import_name, file)
     taking_part.append(Contender(PRODUCT, given, ours, task.rounds, expected))
     if task.peers and scenario.peers:
-        taking_part += _peers(bench, task, scenario, uv, given)
+        taking_part += _peers(bench, task, scenario, uv, given, expected)
     return [contender for contender in taking_part if not wanted or any(word in contender.name for word in wanted)]
 
 
-def _peers(bench: Bench, task: Task, scenario: Scenario, uv: Path, given: str) -> Iterable[Contender]:
+def _peers(bench: Bench, task: Task, scenario: Scenario, uv: Path, given: str, expected: Truth) -> Iterable[Contender]:
     for peer in peers.PEERS.values():
         if peer.slow and task.rows > 1_000_000:
             continue
@@ -214,7 +214,7 @@ def _peers(bench: Bench, task: Task, scenario: Scenario, uv: Path, given: str) -
             return peers.command(peer, python, source, bench.cluster.url(DATABASE), folder), dict(os.environ)
 
         rounds = 1 if peer.slow else task.rounds
-        yield Contender(peer.name, template, run_peer, rounds, scenario.expected(task.rows))
+        yield Contender(peer.name, template, run_peer, rounds, expected)
 
 
 def compete(bench: Bench, task: Task, uv: Path, only: Iterable[str] = ()) -> None:

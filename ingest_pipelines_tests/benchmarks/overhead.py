@@ -99,9 +99,13 @@ def through_the_daemon(bench: Bench, rounds: int) -> None:
 
 
 def _stages(dagster_url: str, run: str) -> dict[str, float]:
-    query = "SELECT extract(epoch FROM min(timestamp)) FROM event_logs WHERE run_id = %s AND dagster_event_type = %s"
+    query = (
+        "SELECT dagster_event_type, extract(epoch FROM min(timestamp))::float8 FROM event_logs"
+        " WHERE run_id = %s GROUP BY 1"
+    )
     with psycopg.connect(dagster_url) as connection:
-        times = [float(connection.execute(query, [run, event]).fetchone()[0]) for event in STAGES.values()]  # type: ignore[index]
+        first: dict[str, float] = dict(connection.execute(query, [run]).fetchall())
+    times = [first[event] for event in STAGES.values()]
     lasted = [after - before for before, after in pairwise(times)]
     return dict(zip(STAGES, [*lasted, times[-1] - times[0]], strict=True))
 
