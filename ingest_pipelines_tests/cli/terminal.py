@@ -14,6 +14,9 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+HEARS_CTRL_C = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+"""Tests that run behind a shell's `&` hand down that SIGINT is ignored; a terminal does not."""
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -54,7 +57,7 @@ class Terminal:
     def process(self, *words: object, **environment: str) -> subprocess.Popen[str]:
         """The command as a process of its own, with pipes."""
         return subprocess.Popen(
-            [sys.executable, "-c", "from ingest_pipelines.cli import main; main()", *map(str, words)],
+            [sys.executable, "-c", f"{HEARS_CTRL_C}; from ingest_pipelines.cli import main; main()", *map(str, words)],
             cwd=self.folder, env=self._environment(environment), text=True,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         )  # fmt: skip

@@ -255,6 +255,8 @@ def test_the_audit_says_who_did_what_and_when(project: Terminal, rows: psycopg.C
 
 
 def test_the_audit_is_cut_by_time_and_length(project: Terminal, rows: psycopg.Connection) -> None:
+    for deed in ("pause", "resume"):
+        assert project.ingest(deed, "loyalty").code == 0
     rows.execute("UPDATE ingest.audit SET at = at - interval '30 days' WHERE id = (SELECT min(id) FROM ingest.audit)")
     every = project.ingest("audit", "--json").json
     assert project.ingest("audit", "--since", "7d", "--json").json == every[:-1]

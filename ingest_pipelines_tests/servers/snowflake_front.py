@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import json
 import sys
@@ -72,17 +73,19 @@ class Aborts:
             mark = scope["query_string"].decode()
             await JSONResponse(sum(mark in sql for sql in self._running.values()))(scope, receive, send)
         elif "abort-request" in path:
-            self._abort(str(_read(scope, await _content(receive))["requestId"]), _token(scope))
+            await self._abort(str(_read(scope, await _content(receive))["requestId"]), _token(scope))
             await JSONResponse({"data": None, "code": None, "message": None, "success": True})(scope, receive, send)
         elif "query-request" in path:
             await self._query(scope, receive, send)
         else:
             await self._served(scope, receive, send)
 
-    def _abort(self, request: str, token: str) -> None:
+    async def _abort(self, request: str, token: str) -> None:
         if request in self._running:
             self._aborted.add(request)
+        while request in self._running:  # DuckDB forgets an interrupt that comes before it has begun
             sessions[token]._duck_conn.interrupt()
+            await asyncio.sleep(0.05)
 
     async def _query(self, scope: Scope, receive: Receive, send: Send) -> None:
         content = await _content(receive)
