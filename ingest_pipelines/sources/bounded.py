@@ -35,6 +35,10 @@ class Pending(Generic[T]):
             del self._work
             self._done.set()
 
+    def over(self, seconds: float) -> bool:
+        """Whether the call has come to an end, with a value or an error. Waits for it that long."""
+        return self._done.wait(seconds)
+
     def wait(self, seconds: float, what: str) -> T:
         """The call's value.
 

@@ -50,7 +50,10 @@ class Session(ABC):
 
     @abstractmethod
     def cancel(self) -> None:
-        """Stops the running query on the server. Called from another thread than the one that waits for it."""
+        """Stops the query that runs on the server, if one does. Called from another thread than the one that waits.
+
+        Called again until that thread is free.
+        """
 
     @abstractmethod
     def close(self) -> None:
@@ -208,10 +211,10 @@ class SqlSource(ABC, Generic[C]):
         """No session; its query is cancelled on the server. Waits no longer than CANCEL_SECONDS for either."""
         session, worker = self._session, self._worker
         self._session = self._worker = None
-        if session is not None and cancel:
-            helper = Worker("cancel")
+        if session is not None and worker is not None and cancel:
+            free, helper = worker.submit(lambda: None), Worker("cancel")
             with suppress(Exception):
-                helper.call(session.cancel, CANCEL_SECONDS, "cancel")
+                helper.call(lambda: _cancel(session, free), CANCEL_SECONDS, "cancel")
             helper.stop()
         if worker is not None:
             if session is not None:
@@ -273,6 +276,15 @@ def driver(module: str, extra: str) -> ModuleType:
 
 def _resolve(host: str, port: int) -> None:
     socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+
+
+def _cancel(session: Session, free: Pending[None]) -> None:
+    """Until the session's thread is free: servers forget a cancel that comes before the query, or between two."""
+    deadline, pause = time.monotonic() + CANCEL_SECONDS, 1 / 64
+    session.cancel()
+    while not free.over(pause) and time.monotonic() < deadline:
+        pause = min(2 * pause, 1.0)
+        session.cancel()
 
 
 def _first_rows(batches: Iterator[pa.RecordBatch], limit: int) -> Generator[pa.RecordBatch, None, None]:
