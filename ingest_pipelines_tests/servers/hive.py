@@ -16,9 +16,10 @@ from ingest_pipelines_tests.servers.fleet import Fleet, Launched, ServerDown, ac
 
 @dataclass(frozen=True)
 class HiveServer:
-    """How to log in."""
+    """How to log in, and where Spark tells what it is doing."""
 
     port: int
+    status_port: int
     host: str = "127.0.0.1"
     username: str = "etl"
 
@@ -54,11 +55,12 @@ def launch(fleet: Fleet, folder: Path) -> Launched:
     if shutil.which("java") is None and "JAVA_HOME" not in os.environ:
         raise ServerDown("there is no java; on Debian: apt-get install openjdk-17-jre-headless")
     home = Path(spark.origin).parent
-    server = HiveServer(fleet.free_port())
+    server = HiveServer(fleet.free_port(), fleet.free_port())
     temporary = folder / "tmp"
     java = f"-XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Dderby.system.home={folder} -Djava.io.tmpdir={temporary}"
     spark_settings = {
-        "spark.ui.enabled": "false", "spark.sql.shuffle.partitions": "2", "spark.driver.host": "127.0.0.1",
+        "spark.ui.port": str(server.status_port), "spark.ui.liveUpdate.period": "0",
+        "spark.sql.shuffle.partitions": "2", "spark.driver.host": "127.0.0.1",
         "spark.driver.bindAddress": "127.0.0.1", "spark.sql.warehouse.dir": str(folder / "warehouse"),
         "spark.hadoop.javax.jdo.option.ConnectionURL": "jdbc:derby:memory:metastore;create=true",
     }  # fmt: skip

@@ -66,6 +66,9 @@ def translate(sql: str, dialect: str, adapt: Callable[[exp.Expr], None]) -> tupl
         if parsed is None:
             continue
         adapt(parsed)
+        for kind in parsed.find_all(exp.DataType):
+            if kind.this in {exp.DataType.Type.BINARY, exp.DataType.Type.VARBINARY}:
+                kind.set("expressions", [])  # DuckDB's have no length
         names = []
         for node in list(parsed.find_all(exp.Parameter, exp.Placeholder)):
             name = (node.this.name if isinstance(node, exp.Parameter) else str(node.this)).lower()

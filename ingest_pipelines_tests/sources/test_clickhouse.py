@@ -21,7 +21,7 @@ from ingest_pipelines.errors import SourceDenied
 from ingest_pipelines.sources import open_query
 from ingest_pipelines_tests.servers import clickhouse
 from ingest_pipelines_tests.sources.landed import Landed
-from ingest_pipelines_tests.sources.query_contract import ROWS, QueryContract
+from ingest_pipelines_tests.sources.query_contract import ROWS, PasswordContract, QueryContract
 
 LONG = "9999999999999999999999999999.9999999999"
 
@@ -72,10 +72,9 @@ def warehouse(filled: ClickhouseWarehouse, monkeypatch: pytest.MonkeyPatch) -> C
     return filled
 
 
-class TestClickhouse(QueryContract):
+class TestClickhouse(QueryContract, PasswordContract):
     slow_query = "SELECT count() AS MARK FROM numbers(100000000000) WHERE sipHash64(number) = 1"
     unreadable = "SELECT toInt32(concat('hunter2', toString(id))) AS v FROM contract_rows"
-    runs_to_the_end = True
 
 
 @pytest.mark.parametrize(
@@ -86,6 +85,7 @@ class TestClickhouse(QueryContract):
         ("Int32", {"-2147483648": -(2**31), "2147483647": 2**31 - 1}),
         ("Int64", {"-9223372036854775808": -(2**63), "9223372036854775807": 2**63 - 1}),
         ("UInt8", {"255": 255}),
+        ("UInt16", {"65535": 2**16 - 1}),
         ("UInt32", {"4294967295": 2**32 - 1}),
         ("UInt64", {"18446744073709551615": 2**64 - 1}),
         ("Int128", {"-170141183460469231731687303715884105728": "-170141183460469231731687303715884105728"}),

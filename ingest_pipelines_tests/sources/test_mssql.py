@@ -1,6 +1,6 @@
 """A stand-in for SQL Server that Microsoft's own driver talks to: the contract, and types.
 
-What it does not prove: T-SQL itself, isolation, types that DuckDB lacks, Kerberos and Entra logins.
+What it does not prove: T-SQL itself, isolation, types that DuckDB lacks (`money`), Kerberos and Entra logins.
 `test_drivers` goes on to a real server where it is given one.
 """
 
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing
-from datetime import date, datetime, time
+from datetime import UTC, date, datetime, time
 from decimal import Decimal
 
 import pytest
@@ -20,7 +20,7 @@ from ingest_pipelines.sources import open_query
 from ingest_pipelines.sources.mssql import _braced
 from ingest_pipelines_tests.servers import mssql
 from ingest_pipelines_tests.sources.landed import Landed
-from ingest_pipelines_tests.sources.query_contract import ENDLESS, ROWS, QueryContract
+from ingest_pipelines_tests.sources.query_contract import ENDLESS, ROWS, PasswordContract, StreamContract
 
 CONTRACT = (
     "CREATE TABLE contract_rows (id bigint, name nvarchar(50))",
@@ -67,7 +67,7 @@ def warehouse(filled: MssqlWarehouse, monkeypatch: pytest.MonkeyPatch) -> MssqlW
     return filled
 
 
-class TestMssql(QueryContract):
+class TestMssql(StreamContract, PasswordContract):
     slow_query = ENDLESS
     unreadable = "SELECT CAST(CONCAT('hunter2', id) AS int) AS v FROM contract_rows"
 
@@ -83,6 +83,9 @@ LONG = "9999999999999999999999999999.9999999999"
         ("tinyint", {"255": 255}),
         ("int", {"-2147483648": -(2**31), "2147483647": 2**31 - 1}),
         ("float", {"0.25": 0.25, "-1.5": -1.5}),
+        ("real", {"1.5": 1.5}),
+        ("varbinary(4)", {"UNHEX('00ff')": b"\x00\xff", "UNHEX('')": b""}),
+        ("datetimeoffset", {"'2026-01-01 00:00:00.000001+02:00'": datetime(2025, 12, 31, 22, 0, 0, 1, UTC)}),
         ("bit", {"1": True, "0": False}),
         ("decimal(12, 2)", {"-0.10": Decimal("-0.10")}),
         ("decimal(38, 10)", {f"'{LONG}'": Decimal(LONG)}),

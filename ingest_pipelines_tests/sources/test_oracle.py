@@ -1,6 +1,7 @@
 """A stand-in for Oracle that python-oracledb's thin mode talks to: the contract, and types.
 
-What it does not prove: Oracle's SQL, isolation, NUMBER without a precision, time zones, LOBs, named time zones.
+What it does not prove: Oracle's SQL, isolation, NUMBER without a precision, LOBs, named time zones, and that Oracle
+refuses to write when asked to. Of `TIMESTAMP WITH TIME ZONE` it shows that we ask for UTC, not what Oracle answers.
 `test_drivers` goes on to a real server where it is given one.
 """
 
@@ -8,9 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal
 
+import oracledb
 import pytest
 from pydantic import TypeAdapter
 
@@ -20,7 +22,7 @@ from ingest_pipelines.sources import open_query
 from ingest_pipelines.sources.oracle import spelled
 from ingest_pipelines_tests.servers import oracle
 from ingest_pipelines_tests.sources.landed import Landed
-from ingest_pipelines_tests.sources.query_contract import ENDLESS, ROWS, QueryContract
+from ingest_pipelines_tests.sources.query_contract import ENDLESS, ROWS, PasswordContract, StreamContract
 
 CONTRACT = (
     "CREATE TABLE contract_rows (id NUMBER(10), name VARCHAR2(50))",
@@ -69,7 +71,7 @@ def warehouse(filled: OracleWarehouse, monkeypatch: pytest.MonkeyPatch) -> Oracl
     return filled
 
 
-class TestOracle(QueryContract):
+class TestOracle(StreamContract, PasswordContract):
     slow_query = ENDLESS
     unreadable = "SELECT CAST('hunter2' || id AS NUMBER) AS v FROM contract_rows"
     missing = "table or view does not exist"
@@ -88,6 +90,11 @@ LONG = "9999999999999999999999999999.9999999999"
         ("BINARY_DOUBLE", {"0.1": 0.1, "-1.5": -1.5}),
         ("VARCHAR2(50)", {"'Zoë 日本 \U0001f600'": "Zoë 日本 \U0001f600", "'007'": "007"}),
         ("DATE", {"DATE '2026-02-28'": datetime(2026, 2, 28)}),
+        ("RAW(4)", {"HEXTORAW('00FF')": b"\x00\xff"}),
+        (
+            "TIMESTAMP WITH TIME ZONE",
+            {"'2026-01-01 00:00:00+02:00'": datetime(2025, 12, 31, 22, tzinfo=UTC)},
+        ),
         ("TIMESTAMP", {"TIMESTAMP '2026-03-29 02:30:00.123456'": datetime(2026, 3, 29, 2, 30, 0, 123456)}),
     ],
 )
@@ -112,6 +119,18 @@ def test_what_arrow_would_round_is_spelled_by_the_server() -> None:
         'JSON_SERIALIZE("Doc" RETURNING CLOB) AS "Doc" FROM (\nSELECT * FROM t -- all\n)'
     )
     assert spelled("SELECT 1", [("ONE", "DB_TYPE_NUMBER", 10)]) == "SELECT 1"
+
+
+def test_every_query_runs_in_a_read_only_transaction(warehouse: OracleWarehouse) -> None:
+    """That it is asked for in time, each time. The refusal below is the stand-in's own; Oracle's is the real one."""
+    with open_query(warehouse.connection()) as source:
+        for _ in range(2):
+            (batch,) = source.batches("SELECT SYS_CONTEXT('STAND_IN', 'TRANSACTION') AS v FROM dual", {})
+            assert batch.column(0).to_pylist() == ["READ ONLY"]
+    warehouse.schema.execute("DROP TABLE IF EXISTS kept", "CREATE TABLE kept (n NUMBER(10))")
+    with pytest.raises(oracledb.DatabaseError, match="ORA-01456"):
+        warehouse.schema.execute("SET TRANSACTION READ ONLY", "INSERT INTO kept VALUES (1)")
+    warehouse.schema.execute("INSERT INTO kept VALUES (1)")
 
 
 def test_an_unknown_service_is_told_so(warehouse: OracleWarehouse) -> None:

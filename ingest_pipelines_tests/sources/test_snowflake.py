@@ -26,7 +26,7 @@ from ingest_pipelines.errors import ConfigError
 from ingest_pipelines.sources.snowflake import _credentials
 from ingest_pipelines_tests.servers import snowflake
 from ingest_pipelines_tests.sources.landed import Landed
-from ingest_pipelines_tests.sources.query_contract import ENDLESS, ROWS, QueryContract
+from ingest_pipelines_tests.sources.query_contract import ENDLESS, ROWS, PasswordContract, QueryContract
 
 CONTRACT = (
     f"CREATE TABLE contract_rows AS SELECT seq4() + 1 AS id, 'name ' || (seq4() + 1) AS name"
@@ -73,10 +73,9 @@ def warehouse(filled: SnowflakeWarehouse, monkeypatch: pytest.MonkeyPatch) -> Sn
     return filled
 
 
-class TestSnowflake(QueryContract):
+class TestSnowflake(QueryContract, PasswordContract):
     slow_query = ENDLESS
     unreadable = "SELECT ('hunter2' || id)::NUMBER AS v FROM contract_rows"
-    runs_to_the_end = True
 
 
 LONG = "9999999999999999999999999999.9999999999"
@@ -97,6 +96,9 @@ LONG = "9999999999999999999999999999.9999999999"
         ("TIMESTAMP_NTZ", {"'9999-12-31 23:59:59'": datetime(9999, 12, 31, 23, 59, 59)}),
         ("TIMESTAMP_NTZ", {"'2026-03-29 02:30:00.000001'": datetime(2026, 3, 29, 2, 30, 0, 1)}),
         ("TIMESTAMP_TZ", {"'2026-01-01 00:00:00+02:00'": datetime(2025, 12, 31, 22, tzinfo=UTC)}),
+        ("TIMESTAMP_LTZ", {"'2026-01-01 00:00:00+02:00'": datetime(2025, 12, 31, 22, tzinfo=UTC)}),
+        ("ARRAY", {"ARRAY_CONSTRUCT(1, 2)": "[1,2]"}),
+        ("OBJECT", {"OBJECT_CONSTRUCT('a', 1)": '{"a":1}'}),
         ("VARIANT", {"PARSE_JSON('{\"a\":1}')": '{"a":1}'}),
     ],
 )  # fmt: skip

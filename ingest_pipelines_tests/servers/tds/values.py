@@ -43,11 +43,17 @@ def column(name: str, duckdb_type: str) -> Column:
     """How a column of DuckDB travels."""
     if duckdb_type in {"BIGINT", "UBIGINT", "HUGEINT"}:
         return Column(name, bytes([INTEGER, 8]), b"\0", lambda value: struct.pack("<Bq", 8, value))
-    if duckdb_type in {"INTEGER", "SMALLINT", "TINYINT", "UINTEGER", "USMALLINT", "UTINYINT"}:
+    if duckdb_type == "SMALLINT":
+        return Column(name, bytes([INTEGER, 2]), b"\0", lambda value: struct.pack("<Bh", 2, value))
+    if duckdb_type == "UTINYINT":
+        return Column(name, bytes([INTEGER, 1]), b"\0", lambda value: bytes([1, value]))
+    if duckdb_type in {"INTEGER", "TINYINT", "UINTEGER", "USMALLINT"}:
         return Column(name, bytes([INTEGER, 4]), b"\0", lambda value: struct.pack("<Bi", 4, value))
     if duckdb_type == "BOOLEAN":
         return Column(name, bytes([BIT, 1]), b"\0", lambda value: bytes([1, value]))
-    if duckdb_type in {"DOUBLE", "FLOAT"}:
+    if duckdb_type == "FLOAT":
+        return Column(name, bytes([FLOAT, 4]), b"\0", lambda value: struct.pack("<Bf", 4, value))
+    if duckdb_type == "DOUBLE":
         return Column(name, bytes([FLOAT, 8]), b"\0", lambda value: struct.pack("<Bd", 8, value))
     if duckdb_type.startswith("DECIMAL"):
         precision, scale = map(int, re.findall(r"\d+", duckdb_type))

@@ -2,7 +2,8 @@
 
 It knows one service, logins with a password, statements with binds (by position, by name, in arrays), fetching in
 batches. Oracle's SQL runs, translated, on DuckDB, each user in a schema of its own; every statement commits. `CREATE
-USER name IDENTIFIED BY password` and `DROP USER name CASCADE` work.
+USER name IDENTIFIED BY password` and `DROP USER name CASCADE` work. After `SET TRANSACTION READ ONLY` it
+refuses to write until the transaction ends, and `SYS_CONTEXT('STAND_IN', 'TRANSACTION')` tells.
 """
 
 from __future__ import annotations
@@ -39,6 +40,9 @@ FETCH_TOO = 0x40
 NO_DATA = 1403
 
 IGNORED = re.compile(r"\s*(ALTER\s+SESSION|SET|COMMIT|ROLLBACK)\b", re.IGNORECASE)
+READ_ONLY = re.compile(r"\s*SET\s+TRANSACTION\s+READ\s+ONLY\s*$", re.IGNORECASE)
+WRITES = re.compile(r"\s*(INSERT|UPDATE|DELETE|MERGE)\b", re.IGNORECASE)
+TRANSACTION = re.compile(r"SYS_CONTEXT\s*\(\s*'STAND_IN'\s*,\s*'TRANSACTION'\s*\)", re.IGNORECASE)
 CREATE_USER = re.compile(r"\s*CREATE\s+USER\s+(\w+)\s+IDENTIFIED\s+BY\s+\"?(\w+)\"?\s*$", re.IGNORECASE)
 DROP_USER = re.compile(r"\s*DROP\s+USER\s+(\w+)\s+CASCADE\s*$", re.IGNORECASE)
 
@@ -58,9 +62,11 @@ CATALOG = (
     "upper(column_name) AS column_name, ordinal_position AS column_id, data_type, "
     "numeric_precision AS data_precision, numeric_scale AS data_scale "
     "FROM information_schema.columns WHERE table_schema <> 'main'",
+    "CREATE MACRO main.sys_extract_utc(moment) AS make_timestamp(epoch_us(moment))",
+    "CREATE MACRO main.hextoraw(digits) AS unhex(digits)",
     "CREATE VIEW main.nls_session_parameters AS SELECT 'NLS_NUMERIC_CHARACTERS' AS parameter, '.,' AS value",
 )
-"""The views by which a client finds tables and columns."""
+"""The views by which a client finds tables and columns, and functions of Oracle that DuckDB lacks."""
 
 
 class Schemas:
@@ -102,6 +108,10 @@ class OpenCursor:
     fetched: int = 0
 
 
+class WriteRefused(Exception):
+    """A statement that writes, within a read-only transaction."""
+
+
 class Front(socketserver.BaseRequestHandler):
     """One client's session."""
 
@@ -113,6 +123,7 @@ class Front(socketserver.BaseRequestHandler):
         self._wire = Wire(self.request)
         self._statements: dict[int, OpenCursor] = {}
         self._opened = 0
+        self._read_only = False
         try:
             if self._log_in():
                 while True:
@@ -148,6 +159,7 @@ class Front(socketserver.BaseRequestHandler):
                 raise EOFError
             kind, function = self._function(reader)
         if function in {COMMIT, ROLLBACK, PING, LOGOFF}:
+            self._read_only = self._read_only and function == PING
             self._wire.send(status())
         elif function == FETCH:
             identity, count = reader.number(), reader.number()
@@ -242,7 +254,7 @@ class Front(socketserver.BaseRequestHandler):
         except Interrupted:
             self._wire.send(_cancelled(identity))
             return
-        except (duckdb.Error, SqlglotError) as failed:
+        except (duckdb.Error, SqlglotError, WriteRefused) as failed:
             self._wire.send(_refusal(failed, identity))
             return
         if result is None or not result.columns:
@@ -256,7 +268,11 @@ class Front(socketserver.BaseRequestHandler):
     def _result(self, sql: str, values: list[Any]) -> Result | None:
         sql = sql.strip().rstrip(";")
         if IGNORED.match(sql):
+            self._read_only = self._read_only or READ_ONLY.match(sql) is not None
             return None
+        if self._read_only and WRITES.match(sql):
+            raise WriteRefused
+        sql = TRANSACTION.sub("'READ ONLY'" if self._read_only else "'READ WRITE'", sql)
         if created := CREATE_USER.match(sql):
             self.schemas.create(*created.groups())
             return None
@@ -309,9 +325,12 @@ def _description(columns: list[Column]) -> bytes:
 
 
 def _use_plain_names(statement: exp.Expr) -> None:
-    """Oracle's unquoted names are capitals; DuckDB does not care, and need not quote them."""
+    """Oracle's unquoted names are capitals; DuckDB does not care, and need not quote them. Its RAW is BLOB."""
     for name in statement.find_all(exp.Identifier):
         name.set("quoted", False)
+    for kind in statement.find_all(exp.DataType):
+        if kind.sql().upper().startswith("RAW"):
+            kind.set("this", exp.DataType.Type.VARBINARY)
 
 
 def _refusal(failed: Exception, identity: int) -> bytes:
@@ -320,6 +339,7 @@ def _refusal(failed: Exception, identity: int) -> bytes:
     for kind, code, words in (
         (duckdb.CatalogException, 942, "table or view does not exist"),
         (duckdb.ConstraintException, 1, "unique constraint violated"),
+        (WriteRefused, 1456, "may not perform insert, delete, update operation inside a READ ONLY transaction"),
         (duckdb.BinderException, 904, f"invalid identifier: {said}"),
     ):
         if isinstance(failed, kind):

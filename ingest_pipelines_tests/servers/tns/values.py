@@ -6,13 +6,13 @@ import re
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
 
 from ingest_pipelines_tests.servers.tns.wire import number, text
 
-VARCHAR, NUMBER, DATE, RAW, BINARY_DOUBLE, TIMESTAMP, TIMESTAMP_TZ = 1, 2, 12, 23, 101, 180, 187
+VARCHAR, NUMBER, DATE, RAW, BINARY_DOUBLE, TIMESTAMP, TIMESTAMP_TZ = 1, 2, 12, 23, 101, 180, 181
 UTF8 = 873
 MANTISSA = 20
 """An Oracle number has at most so many base-100 digits."""
@@ -58,6 +58,10 @@ def column(name: str, duckdb_type: str) -> Column:
         return Column(name, BINARY_DOUBLE, 0, 0, 8, 0, _encode_double)
     if duckdb_type == "DATE":
         return Column(name, DATE, 0, 0, 7, 0, _encode_date)
+    if duckdb_type == "TIMESTAMP WITH TIME ZONE":  # in UTC, +00:00
+        return Column(
+            name, TIMESTAMP_TZ, 0, 6, 13, 0, lambda value: _encode_timestamp(value.astimezone(UTC)) + b"\x14\x3c"
+        )
     if duckdb_type.startswith("TIMESTAMP"):
         return Column(name, TIMESTAMP, 0, 6, 11, 0, _encode_timestamp)
     if duckdb_type == "BLOB":
