@@ -294,6 +294,25 @@ class PasswordContract:
         assert "wrong-secret" not in str(caught.value)
 
 
+class EarlyCancelContract:
+    """For servers that heed a cancel at any time. Spark accepts one for a query that has just begun, and runs it on."""
+
+    slow_query: ClassVar[str]
+
+    @pytest.mark.parametrize("patience", [0.001, 0.004, 0.016, 0.064])
+    def test_who_leaves_before_the_query_has_begun_leaves_none_behind(
+        self, warehouse: Warehouse, patience: float
+    ) -> None:
+        """Some servers are asked for the columns first; some forget a cancel that comes before the query."""
+        mark = f"left_after_{round(patience * 1000)}"
+        connection = warehouse.connection(query_timeout_seconds=patience, retries=0)
+        with open_query(connection) as source:
+            with pytest.raises(SourceUnavailable, match="no answer within"):
+                list(source.batches(self.slow_query.replace("MARK", mark), {}))
+            until(lambda: connection.type not in {thread.name for thread in threading.enumerate()})
+            until(lambda: warehouse.running(mark) == 0)
+
+
 class StreamContract(QueryContract):
     """For servers that send rows while the query runs. Others have ended it by then: there is nothing to stop."""
 

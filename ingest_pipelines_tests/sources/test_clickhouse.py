@@ -21,7 +21,7 @@ from ingest_pipelines.errors import SourceDenied
 from ingest_pipelines.sources import open_query
 from ingest_pipelines_tests.servers import clickhouse
 from ingest_pipelines_tests.sources.landed import Landed
-from ingest_pipelines_tests.sources.query_contract import ROWS, PasswordContract, QueryContract
+from ingest_pipelines_tests.sources.query_contract import ROWS, EarlyCancelContract, PasswordContract, QueryContract
 
 LONG = "9999999999999999999999999999.9999999999"
 
@@ -72,7 +72,7 @@ def warehouse(filled: ClickhouseWarehouse, monkeypatch: pytest.MonkeyPatch) -> C
     return filled
 
 
-class TestClickhouse(QueryContract, PasswordContract):
+class TestClickhouse(QueryContract, PasswordContract, EarlyCancelContract):
     slow_query = "SELECT count() AS MARK FROM numbers(100000000000) WHERE sipHash64(number) = 1"
     unreadable = "SELECT toInt32(concat('hunter2', toString(id))) AS v FROM contract_rows"
 

@@ -1,7 +1,8 @@
 """Spark's HiveServer2: the contract, and types.
 
-What it does not prove: passwords, which it does not check; Hive's own SQL; and that a query ends whose reader leaves
-between two batches, since it has ended before the first.
+What it does not prove: passwords, which it does not check; Hive's own SQL; that a query ends whose reader leaves
+between two batches, since it has ended before the first; and that one ends whose reader leaves within milliseconds of
+its start, since Spark accepts that cancel and runs it on.
 """
 
 from __future__ import annotations

@@ -20,7 +20,13 @@ from ingest_pipelines.sources import open_query
 from ingest_pipelines.sources.mssql import _braced
 from ingest_pipelines_tests.servers import mssql
 from ingest_pipelines_tests.sources.landed import Landed
-from ingest_pipelines_tests.sources.query_contract import ENDLESS, ROWS, PasswordContract, StreamContract
+from ingest_pipelines_tests.sources.query_contract import (
+    ENDLESS,
+    ROWS,
+    EarlyCancelContract,
+    PasswordContract,
+    StreamContract,
+)
 
 CONTRACT = (
     "CREATE TABLE contract_rows (id bigint, name nvarchar(50))",
@@ -67,7 +73,7 @@ def warehouse(filled: MssqlWarehouse, monkeypatch: pytest.MonkeyPatch) -> MssqlW
     return filled
 
 
-class TestMssql(StreamContract, PasswordContract):
+class TestMssql(StreamContract, PasswordContract, EarlyCancelContract):
     slow_query = ENDLESS
     unreadable = "SELECT CAST(CONCAT('hunter2', id) AS int) AS v FROM contract_rows"
 

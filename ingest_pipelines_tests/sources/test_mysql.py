@@ -14,7 +14,7 @@ from ingest_pipelines.sources import open_query
 from ingest_pipelines.sources.mysql_rows import split
 from ingest_pipelines_tests.servers import mysql
 from ingest_pipelines_tests.sources.landed import Landed
-from ingest_pipelines_tests.sources.query_contract import ROWS, PasswordContract, StreamContract
+from ingest_pipelines_tests.sources.query_contract import ROWS, EarlyCancelContract, PasswordContract, StreamContract
 
 CONTRACT = (
     f"CREATE TABLE contract_rows AS SELECT seq AS id, CONCAT('name ', seq) AS name FROM seq_1_to_{ROWS}",
@@ -69,7 +69,7 @@ def warehouse(filled: MysqlWarehouse, monkeypatch: pytest.MonkeyPatch) -> MysqlW
     return filled
 
 
-class TestMysql(StreamContract, PasswordContract):
+class TestMysql(StreamContract, PasswordContract, EarlyCancelContract):
     slow_query = "SELECT SLEEP(600) AS MARK"
     unreadable = "SELECT POW(10, 400 + LENGTH('hunter2')) AS v"
 

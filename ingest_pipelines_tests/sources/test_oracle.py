@@ -22,7 +22,13 @@ from ingest_pipelines.sources import open_query
 from ingest_pipelines.sources.oracle import spelled
 from ingest_pipelines_tests.servers import oracle
 from ingest_pipelines_tests.sources.landed import Landed
-from ingest_pipelines_tests.sources.query_contract import ENDLESS, ROWS, PasswordContract, StreamContract
+from ingest_pipelines_tests.sources.query_contract import (
+    ENDLESS,
+    ROWS,
+    EarlyCancelContract,
+    PasswordContract,
+    StreamContract,
+)
 
 CONTRACT = (
     "CREATE TABLE contract_rows (id NUMBER(10), name VARCHAR2(50))",
@@ -71,7 +77,7 @@ def warehouse(filled: OracleWarehouse, monkeypatch: pytest.MonkeyPatch) -> Oracl
     return filled
 
 
-class TestOracle(StreamContract, PasswordContract):
+class TestOracle(StreamContract, PasswordContract, EarlyCancelContract):
     slow_query = ENDLESS
     unreadable = "SELECT CAST('hunter2' || id AS NUMBER) AS v FROM contract_rows"
     missing = "table or view does not exist"

@@ -16,7 +16,7 @@ from ingest_pipelines.errors import SourceDenied
 from ingest_pipelines.sources import open_query
 from ingest_pipelines_tests.servers import postgres
 from ingest_pipelines_tests.sources.landed import Landed
-from ingest_pipelines_tests.sources.query_contract import ROWS, PasswordContract, StreamContract
+from ingest_pipelines_tests.sources.query_contract import ROWS, EarlyCancelContract, PasswordContract, StreamContract
 
 CONTRACT = f"""
     CREATE TABLE contract_rows AS SELECT n AS id, 'name ' || n AS name FROM generate_series(1, {ROWS}) n;
@@ -69,7 +69,7 @@ def warehouse(filled: PostgresWarehouse, monkeypatch: pytest.MonkeyPatch) -> Pos
     return filled
 
 
-class TestPostgresql(StreamContract, PasswordContract):
+class TestPostgresql(StreamContract, PasswordContract, EarlyCancelContract):
     slow_query = "SELECT pg_sleep(600) AS MARK"
     unreadable = "SELECT CAST('hunter2' || id AS int) FROM contract_rows"
 

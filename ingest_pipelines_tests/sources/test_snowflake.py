@@ -26,7 +26,13 @@ from ingest_pipelines.errors import ConfigError
 from ingest_pipelines.sources.snowflake import _credentials
 from ingest_pipelines_tests.servers import snowflake
 from ingest_pipelines_tests.sources.landed import Landed
-from ingest_pipelines_tests.sources.query_contract import ENDLESS, ROWS, PasswordContract, QueryContract
+from ingest_pipelines_tests.sources.query_contract import (
+    ENDLESS,
+    ROWS,
+    EarlyCancelContract,
+    PasswordContract,
+    QueryContract,
+)
 
 CONTRACT = (
     f"CREATE TABLE contract_rows AS SELECT seq4() + 1 AS id, 'name ' || (seq4() + 1) AS name"
@@ -73,7 +79,7 @@ def warehouse(filled: SnowflakeWarehouse, monkeypatch: pytest.MonkeyPatch) -> Sn
     return filled
 
 
-class TestSnowflake(QueryContract, PasswordContract):
+class TestSnowflake(QueryContract, PasswordContract, EarlyCancelContract):
     slow_query = ENDLESS
     unreadable = "SELECT ('hunter2' || id)::NUMBER AS v FROM contract_rows"
 
