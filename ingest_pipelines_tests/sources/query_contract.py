@@ -305,11 +305,12 @@ class EarlyCancelContract:
     ) -> None:
         """Some servers are asked for the columns first; some forget a cancel that comes before the query."""
         mark = f"left_after_{round(patience * 1000)}"
-        connection = warehouse.connection(query_timeout_seconds=patience, retries=0)
+        connection, others = warehouse.connection(query_timeout_seconds=patience, retries=0), threading.enumerate()
         with open_query(connection) as source:
             with pytest.raises(SourceUnavailable, match="no answer within"):
                 list(source.batches(self.slow_query.replace("MARK", mark), {}))
-            until(lambda: connection.type not in {thread.name for thread in threading.enumerate()})
+            mine = [thread for thread in threading.enumerate() if thread not in others]
+            until(lambda: not any(thread.is_alive() for thread in mine if thread.name == connection.type))
             until(lambda: warehouse.running(mark) == 0)
 
 
