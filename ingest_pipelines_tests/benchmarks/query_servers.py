@@ -76,7 +76,7 @@ class Kind:
     what: str
     filled: Callable[[Fleet, int], AbstractContextManager[Keys]]
     emulated: bool = False
-    most_rows: int = 3_000_000
+    most_rows: int = 10_000_000
 
 
 def _columns(*types: str) -> str:

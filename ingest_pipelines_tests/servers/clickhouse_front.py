@@ -64,7 +64,9 @@ class Engine:
     """The one engine of this process. It runs one statement at a time, besides those about what runs."""
 
     def __init__(self) -> None:
-        self._session: Any = Session()  # type: ignore[no-untyped-call]  # chdb has hardly any types
+        session: Any = Session()  # type: ignore[no-untyped-call]  # chdb has hardly any types
+        session.query("SET max_threads = 1")  # with more, a large result may wait for itself, and forever
+        self._session = session
         self._turn = threading.Lock()
 
     def run(self, sql: str, data: bytes, request: dict[str, str]) -> tuple[bytes, str]:
