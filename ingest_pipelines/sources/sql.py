@@ -211,16 +211,17 @@ class SqlSource(ABC, Generic[C]):
         """No session; its query is cancelled on the server. Waits no longer than CANCEL_SECONDS for either."""
         session, worker = self._session, self._worker
         self._session = self._worker = None
-        if session is not None and worker is not None and cancel:
-            free, helper = worker.submit(lambda: None), Worker("cancel")
-            with suppress(Exception):
-                helper.call(lambda: _cancel(session, free), CANCEL_SECONDS, "cancel")
-            helper.stop()
-        if worker is not None:
-            if session is not None:
+        if worker is None:  # and so no session
+            return
+        if session is not None:
+            if cancel:
+                free, helper = worker.submit(lambda: None), Worker("cancel")
                 with suppress(Exception):
-                    worker.call(session.close, CANCEL_SECONDS, "close")
-            worker.stop()
+                    helper.call(lambda: _cancel(session, free), CANCEL_SECONDS, "cancel")
+                helper.stop()
+            with suppress(Exception):
+                worker.call(session.close, CANCEL_SECONDS, "close")
+        worker.stop()
 
     def _reach(self, host: str, port: int) -> None:
         socket.create_connection((host, port), timeout=self._connection.timeout_seconds).close()
