@@ -1,9 +1,10 @@
 """Accepted rows into the target, whole or not at all."""
 
-from ingest_pipelines.merge.apply import FAULT_POINTS, apply
+from ingest_pipelines.merge.apply import apply
 from ingest_pipelines.merge.catalog import row_count
 from ingest_pipelines.merge.column_types import column_type
 from ingest_pipelines.merge.failures import record_failure, record_replaced
+from ingest_pipelines.merge.faults import FAULT_POINTS
 from ingest_pipelines.merge.mapping import mapping_changes
 from ingest_pipelines.merge.order import nothing_new
 from ingest_pipelines.merge.target import Target

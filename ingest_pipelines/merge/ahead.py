@@ -22,8 +22,10 @@ import psycopg
 
 from ingest_pipelines.config import BoundImport
 from ingest_pipelines.errors import IngestError
-from ingest_pipelines.merge.apply import Fault, merge_ahead, no_fault, open_ahead
-from ingest_pipelines.merge.copy import copy_accepted
+from ingest_pipelines.merge.apply import merge_ahead, open_ahead
+from ingest_pipelines.merge.copy import copy_accepted, rows_of
+from ingest_pipelines.merge.faults import Fault, no_fault
+from ingest_pipelines.merge.known import find_known
 from ingest_pipelines.merge.target import Target, begin
 from ingest_pipelines.merge.work import Work
 from ingest_pipelines.model import Landing, Run, Validated
@@ -52,6 +54,7 @@ class LoadAhead:
         self.import_name = bound.name
         self._target = destination.target
         self._work = Work(_nothing_of(landing), bound, destination.run, destination.now)
+        self._expected = landing.newlines if landing.rows is None else landing.rows
         self._fault = fault
         self._files: SimpleQueue[Path | None] = SimpleQueue()
         self._taken: list[Path] = []
@@ -104,11 +107,15 @@ class LoadAhead:
             shape = open_ahead(self._connection, work, self._fault)
             if shape is None:
                 runs = (run for batch in chain([first], batches) for run in batch)
-                rows = copy_accepted(self._connection, runs, work.stage, lambda: None)
+                rows = copy_accepted(self._connection, rows_of(runs), work.stage, lambda: None)
                 work.ahead = "staged"
             else:
                 rows = 0
                 for batch in chain([first], batches):
+                    if work.known is None:
+                        with work.timed("keys"):
+                            left = self._expected - rows
+                            work.known = find_known(self._connection, work.stage, shape, batch, left)
                     rows += merge_ahead(self._connection, work, shape, batch, self._fault)
             self._rows = rows
         except (IngestError, psycopg.Error, OSError):

@@ -12,8 +12,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING
@@ -34,9 +35,11 @@ from ingest_pipelines.errors import (
 from ingest_pipelines.merge import events
 from ingest_pipelines.merge.catalog import read_shape, rows_written
 from ingest_pipelines.merge.closing import ask_the_ledger, close, skip
-from ingest_pipelines.merge.copy import copy_accepted, copy_profiles, copy_rejects
+from ingest_pipelines.merge.copy import copy_accepted, copy_created, copy_profiles, copy_rejects, rows_of
 from ingest_pipelines.merge.ddl import TableShape, additions, fields_of
 from ingest_pipelines.merge.driver_errors import LOCK_ERRORS, translate
+from ingest_pipelines.merge.faults import Fault, no_fault
+from ingest_pipelines.merge.known import take_numbers
 from ingest_pipelines.merge.mapping import check_mapping
 from ingest_pipelines.merge.match import Matching, RejectedByMatch
 from ingest_pipelines.merge.order import nothing_new, obstacle, stale
@@ -57,27 +60,11 @@ from ingest_pipelines.model import LoadReport, Run, Validated
 if TYPE_CHECKING:
     from ingest_pipelines.merge.ahead import LoadAhead
 
-Fault = Callable[[str], None]
-"""Called with the name of each point a load passes; tests kill the process or cut the connection there."""
-
-FAULT_POINTS = (
-    "connected", "copying", "staged", "locked", "opened", "altered", "matched", "merged", "consented", "rejected",
-    "told", "counted", "closed", "committed",
-)  # fmt: skip
-"""Every point, in order. `closed` is the last one before COMMIT is sent, `committed` the first after it."""
-
-FAULT_POINTS_AHEAD = ("ahead: opened", "ahead: copying", "ahead: copied", "ahead: merged")
-"""Points that a load passes while its rows are judged, the last three for every run."""
-
 UNMATCHED_LISTED = 1_000
 """How many rows without a profile are listed in the ledger; all of them are counted."""
 
 RETURNS_OLD = 180_000
 """From this version on, MERGE tells what a profile was before."""
-
-
-def no_fault(point: str) -> None:
-    """What production calls: nothing happens."""
 
 
 def apply(
@@ -161,35 +148,49 @@ def open_ahead(connection: psycopg.Connection, work: Work, fault: Fault = no_fau
     merge = Merge(stage)
     if work.keeps_written:
         connection.execute(merge.create_written())
-    work.first = stage.copies_profiles and bool(_count(connection, merge.is_empty()))
+        connection.execute(events.CREATE_CREATED)
     work.ahead = "merged"
     return shape
 
 
 def merge_ahead(
-    connection: psycopg.Connection, work: Work, shape: TableShape, runs: Iterable[Path], fault: Fault = no_fault
+    connection: psycopg.Connection, work: Work, shape: TableShape, runs: Sequence[Path], fault: Fault = no_fault
 ) -> int:
-    """Some runs of accepted rows, merged; how many rows they have.
+    """Some runs of accepted rows, merged, or copied where their keys are new; how many rows they have.
 
-    Where there was no profile, each row is one. Should somebody else have added it meanwhile, this fails, and the load
-    begins again.
+    Should somebody else have added a new key meanwhile, this fails, and the load begins again.
     """
-    if work.first:
-        with work.timed("copy"):
-            rows = copy_profiles(connection, runs, work.stage, lambda: fault("ahead: copying"))
-        fault("ahead: copied")
-        work.inserted += rows
-        fault("ahead: merged")
-        return rows
+    new = staged = 0
     with work.timed("copy"):
-        rows = copy_accepted(connection, runs, work.stage, lambda: fault("ahead: copying"))
+        for run in runs:
+            added, left = _copy_run(connection, work, run, partial(fault, "ahead: copying"))
+            new, staged = new + added, staged + left
     fault("ahead: copied")
-    with work.timed("merge"):
-        look_up_by_index(connection, rows < (shape.rows + work.inserted) / 2)
-        _merge(connection, work, Merge(work.stage), shape)
-        connection.execute(work.stage.clear())
+    work.copied += new
+    work.inserted += new
+    if staged:
+        with work.timed("merge"):
+            look_up_by_index(connection, staged < (shape.rows + work.inserted) / 2)
+            _merge(connection, work, Merge(work.stage), shape)
+            connection.execute(work.stage.clear())
     fault("ahead: merged")
-    return rows
+    return new + staged
+
+
+def _copy_run(connection: psycopg.Connection, work: Work, run: Path, copying: Callable[[], None]) -> tuple[int, int]:
+    """A run's new rows in the target, and its others in the stage: how many of each."""
+    if work.known is None:
+        return 0, copy_accepted(connection, rows_of([run]), work.stage, copying)
+    new, others = work.known.split(run)
+    copied = staged = 0
+    if len(new):
+        numbers = take_numbers(connection, work.known, len(new))
+        copied = copy_profiles(connection, new.numbered(numbers), work.stage, copying)
+        if work.keeps_written:
+            copy_created(connection, new.created(numbers, work.known.column))
+    if len(others):
+        staged = copy_accepted(connection, others.batches(), work.stage, copying)
+    return copied, staged
 
 
 def _transaction(connection: psycopg.Connection, work: Work, target: Target, fault: Fault) -> LoadReport:
@@ -256,7 +257,8 @@ def _stage(connection: psycopg.Connection, work: Work, fault: Fault) -> None:
         return
     if not work.ahead:
         connection.execute(work.stage.create())
-        staged = copy_accepted(connection, work.validated.accepted, work.stage, lambda: fault("copying"))
+        accepted = rows_of(work.validated.accepted)
+        staged = copy_accepted(connection, accepted, work.stage, lambda: fault("copying"))
         if staged != work.validated.accepted_rows:
             raise InternalError(
                 f"{work.where}: {work.validated.accepted_rows} rows were accepted, and {staged} reached the stage",
@@ -351,7 +353,7 @@ def _write(connection: psycopg.Connection, work: Work, merge: Merge, shape: Tabl
 
 def _number_created(connection: psycopg.Connection, work: Work, merge: Merge) -> None:
     before_18 = connection.info.server_version < RETURNS_OLD
-    if work.keeps_written and work.inserted and before_18 and not work.first:
+    if work.keeps_written and work.inserted > work.copied and before_18:
         connection.execute(merge.number_created())
 
 
@@ -381,8 +383,9 @@ def _tell(connection: psycopg.Connection, work: Work, merge: Merge) -> None:
     if not work.bound.spec.events or not (work.inserted or work.updated or work.consented):
         return
     connection.execute("SELECT pg_advisory_xact_lock(%s)", (events.OUTBOX_LOCK,))
-    written = merge.copied() if work.first else sql.SQL("ingest_written")
-    batches = connection.execute(events.write_events(merge, written), {"load": work.load}).rowcount
+    batches = connection.execute(events.write_events(merge), {"load": work.load}).rowcount
+    if work.copied:
+        batches += connection.execute(events.WRITE_CREATED_EVENTS, {"load": work.load}).rowcount
     if work.bound.spec.subscriptions:
         batches += connection.execute(events.WRITE_CONSENT_EVENTS, {"load": work.load}).rowcount
     if batches:

@@ -23,33 +23,54 @@ from ingest_pipelines.merge.stage import Stage, StageColumn
 ROWS = 32_768
 """Rows encoded at a time: a few megabytes, whatever the size of a spill file's batches."""
 
+CREATED = sql.SQL("COPY ingest_created (profiles, keys) FROM STDIN (FORMAT binary)")
+
 _REJECT_COLUMNS = ("line", "key", "field", "code", "reason", "row")
 
 
 def copy_accepted(
     connection: psycopg.Connection,
-    files: Iterable[Path],
+    rows: Iterable[pa.RecordBatch],
     stage: Stage,
     after_batch: Callable[[], None],
 ) -> int:
-    """The accepted rows in the stage; their number as the server counted them.
+    """Accepted rows in the stage; their number as the server counted them.
 
     Args:
+        rows: with the columns of a run.
         after_batch: called after each batch handed to the server.
     """
-    return _copy_columns(connection, files, stage.copied, stage.copy(), after_batch)
+    return _copy_columns(connection, rows, stage.copied, stage.copy(), after_batch)
 
 
 def copy_profiles(
-    connection: psycopg.Connection, files: Iterable[Path], stage: Stage, after_batch: Callable[[], None]
+    connection: psycopg.Connection,
+    rows: Iterable[pa.RecordBatch],
+    stage: Stage,
+    after_batch: Callable[[], None],
 ) -> int:
-    """The accepted rows in the target itself, as new profiles; their number as the server counted them."""
-    return _copy_columns(connection, files, stage.fields, stage.copy_profiles(), after_batch)
+    """Accepted rows in the target itself, as new profiles; their number as the server counted them.
+
+    Args:
+        rows: with the columns of a run and PROFILE_ID.
+    """
+    return _copy_columns(connection, rows, stage.profiles, stage.copy_profiles(), after_batch)
+
+
+def copy_created(connection: psycopg.Connection, batches: Iterable[pa.RecordBatch]) -> None:
+    """Numbers and keys of new profiles, many in a row, in `ingest_created`."""
+    _copy(connection, CREATED, batches, frozenset(), lambda: None)
+
+
+def rows_of(files: Iterable[Path]) -> Iterator[pa.RecordBatch]:
+    """All rows of the spill files."""
+    for file in files:
+        yield from _batches(file)
 
 
 def _copy_columns(
     connection: psycopg.Connection,
-    files: Iterable[Path],
+    rows: Iterable[pa.RecordBatch],
     columns: Iterable[StageColumn],
     statement: sql.Composed,
     after_batch: Callable[[], None],
@@ -57,8 +78,7 @@ def _copy_columns(
     chosen = tuple(columns)
     frames = [column.frame for column in chosen]
     jsonb = frozenset(column.frame for column in chosen if column.json)
-    batches = (batch.select(frames) for file in files for batch in _batches(file))
-    return _copy(connection, statement, batches, jsonb, after_batch)
+    return _copy(connection, statement, (batch.select(frames) for batch in rows), jsonb, after_batch)
 
 
 def copy_rejects(connection: psycopg.Connection, file: Path, load: int) -> int:
@@ -83,8 +103,8 @@ def repeated(number: int, times: int) -> pa.Array:
 
 def _copy(
     connection: psycopg.Connection,
-    statement: sql.Composed,
-    batches: Iterator[pa.RecordBatch],
+    statement: sql.SQL | sql.Composed,
+    batches: Iterable[pa.RecordBatch],
     jsonb: frozenset[str],
     after_batch: Callable[[], None],
 ) -> int:

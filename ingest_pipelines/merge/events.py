@@ -22,12 +22,8 @@ so that a reader who remembers the last number misses none."""
 _TOGETHER = sql.Literal(BATCH)
 
 
-def write_events(changes: Changes, written: sql.Composable) -> sql.Composed:
-    """Events of profiles that were written; parameter `load`. A write that only moved a version is no event.
-
-    Args:
-        written: the profiles, as a FROM item with the columns of `ingest_written`.
-    """
+def write_events(changes: Changes) -> sql.Composed:
+    """Events of profiles that the MERGE wrote; parameter `load`. A write that only moved a version is no event."""
     changed = sql.SQL(" OR ").join(sql.SQL("{} <> 0").format(sql.Identifier(mask)) for mask in changes.masks)
     masks = sql.SQL("").join(sql.SQL(", {}").format(sql.Identifier(mask)) for mask in changes.masks)
     return sql.SQL(
@@ -35,14 +31,23 @@ def write_events(changes: Changes, written: sql.Composable) -> sql.Composed:
         INSERT INTO ingest.event_batches (load, kind, fields, profiles, keys)
         SELECT %(load)s, CASE WHEN created THEN 'profile.created' ELSE 'profile.updated' END,
                CASE WHEN created THEN '{{}}' ELSE {fields} END, array_agg(profile_id), array_agg(key::text)
-        FROM {written} WHERE created{changed}
+        FROM ingest_written WHERE created{changed}
         GROUP BY created, profile_id / {together}{masks}
         """
     ).format(
-        written=written, fields=changes.changed(), together=_TOGETHER, masks=masks,
+        fields=changes.changed(), together=_TOGETHER, masks=masks,
         changed=sql.SQL(" OR {}").format(changed) if changes.masks else sql.SQL(""),
     )  # fmt: skip
 
+
+CREATE_CREATED = sql.SQL("CREATE TEMPORARY TABLE ingest_created (profiles bigint[], keys text[]) ON COMMIT DROP")
+"""Profiles that were copied into the target, already in batches."""
+
+WRITE_CREATED_EVENTS = sql.SQL(
+    "INSERT INTO ingest.event_batches (load, kind, fields, profiles, keys) "
+    "SELECT %(load)s, 'profile.created', '{}', profiles, keys FROM ingest_created"
+)
+"""Events of profiles that were copied; parameter `load`."""
 
 WRITE_CONSENT_EVENTS = sql.SQL(
     """

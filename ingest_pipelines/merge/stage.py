@@ -13,7 +13,7 @@ from psycopg import sql
 from ingest_pipelines.config import BoundImport
 from ingest_pipelines.config.databases import Field
 from ingest_pipelines.merge.column_types import type_of
-from ingest_pipelines.merge.names import comma, table_name, version_column
+from ingest_pipelines.merge.names import PROFILE_ID, comma, table_name, version_column
 from ingest_pipelines.model import LINE
 
 KEY = "_key"
@@ -145,10 +145,15 @@ class Stage:
         """Whether rows can be copied into an empty target as they are."""
         return self.merges_by_run and all(column.cast is None for column in self.fields)
 
+    @property
+    def profiles(self) -> tuple[StageColumn, ...]:
+        """What is copied into the target, in order: numbered rows."""
+        return (StageColumn(PROFILE_ID, PROFILE_ID, sql.SQL("bigint"), into=PROFILE_ID), *self.fields)
+
     def copy_profiles(self) -> sql.Composed:
         """Binary COPY into the target."""
         return sql.SQL("COPY {} ({}) FROM STDIN (FORMAT binary)").format(
-            table_name(self.bound.database), comma(each.into for each in self.fields)
+            table_name(self.bound.database), comma(each.into for each in self.profiles)
         )
 
     def clear(self) -> sql.SQL:

@@ -107,19 +107,6 @@ class Merge(Changes):
             )
         )
 
-    def is_empty(self) -> sql.Composed:
-        """Whether the target has no profile."""
-        return sql.SQL("SELECT NOT EXISTS (SELECT FROM {})").format(self.target)
-
-    def copied(self) -> sql.Composed:
-        """All profiles of this transaction, with the columns of `ingest_written`: each of them is new."""
-        return sql.SQL(
-            "(SELECT true AS created, t.{} AS profile_id, t.{} AS key, {} FROM {} "
-            "WHERE t.xmin = pg_current_xact_id()::xid) AS copied"
-        ).format(
-            sql.Identifier(PROFILE_ID), sql.Identifier(self.stage.bound.database.key), self._no_changes, self.target
-        )  # fmt: skip
-
     def number_created(self) -> sql.Composed:
         """The numbers of the profiles that the MERGE added."""
         return sql.SQL(

@@ -13,6 +13,7 @@ from typing import Literal
 from ingest_pipelines import ledger
 from ingest_pipelines.config import BoundImport
 from ingest_pipelines.errors import CountsDisagree, LoadError, RejectsAboveLimit
+from ingest_pipelines.merge.known import KnownKeys
 from ingest_pipelines.merge.match import SAMPLES, Matched
 from ingest_pipelines.merge.order import fingerprint
 from ingest_pipelines.merge.stage import Stage
@@ -27,7 +28,8 @@ class Work:
         problem: why a dry run's item would not be merged; any other load stops there.
         matched: what the look-up of profiles took out of the stage.
         ahead: how far the accepted rows had come before `apply` was called: staged, or even merged.
-        first: there was no profile before, so rows loaded ahead were copied and not merged.
+        known: the target's keys, for rows loaded ahead: those that are not among them are copied and not merged.
+        copied: rows that were.
         stale: rows taken out of the stage because they are older than their profile.
         consented: profiles of which only subscriptions changed.
     """
@@ -41,7 +43,8 @@ class Work:
     ddl: tuple[str, ...] = ()
     matched: Matched = field(default_factory=Matched)
     ahead: Literal["", "staged", "merged"] = ""
-    first: bool = False
+    known: KnownKeys | None = None
+    copied: int = 0
     stale: int = 0
     inserted: int = 0
     updated: int = 0

@@ -21,17 +21,17 @@ from ingest_pipelines.model import LINE
 Hashes = NDArray[np.uint64]
 Lines = NDArray[np.int64]
 
-_IN_MEMORY = 8_000_000
-"""Hashes held before they are written down: 64 MB."""
-_AT_ONCE = 4_000_000
-"""Hashes sorted together: 32 MB."""
+_IN_MEMORY = 2_000_000
+"""Hashes held before they are written down: 16 MB."""
+_AT_ONCE = 2_000_000
+"""Hashes sorted together: 16 MB."""
 _CANDIDATES = 1_000_000
 """Candidate hashes whose values are compared together."""
 
 
 @dataclass
 class Seen:
-    """Hashes of the values of a stream, 8 bytes each; beyond 64 MB they go to a file without a name.
+    """Hashes of the values of a stream, 8 bytes each; beyond 16 MB they go to a file without a name.
 
     Attributes:
         folder: where that file lies; None: the system's folder for such files.

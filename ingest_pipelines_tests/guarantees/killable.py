@@ -15,7 +15,7 @@ from typing import Self
 from ingest_pipelines.config import BoundImport
 from ingest_pipelines.merge import Target, apply
 from ingest_pipelines.merge.ahead import Destination, LoadAhead
-from ingest_pipelines.merge.apply import Fault
+from ingest_pipelines.merge.faults import Fault
 from ingest_pipelines.model import Run, Validated
 
 

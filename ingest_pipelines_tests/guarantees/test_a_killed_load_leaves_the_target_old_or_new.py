@@ -11,7 +11,7 @@ import pytest
 
 from ingest_pipelines.config import BoundImport
 from ingest_pipelines.merge import Target
-from ingest_pipelines.merge.apply import FAULT_POINTS, FAULT_POINTS_AHEAD
+from ingest_pipelines.merge.faults import FAULT_POINTS, FAULT_POINTS_AHEAD
 from ingest_pipelines.model import ItemKey, Run
 from ingest_pipelines_tests.guarantees.killable import KillableLoader, Load
 from ingest_pipelines_tests.guarantees.world import CONSENT, CONTACT, Row, World, read_world

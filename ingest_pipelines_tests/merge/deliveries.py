@@ -115,7 +115,7 @@ def delivery(
         part = frame.slice(number * size, size)
         files.append(folder / f"accepted-{number}.arrow")
         part.sort(bound.fields[0].name).write_ipc(files[-1])
-    landing = Landing(of, folder / "landed.csv", "csv", content, 0)
+    landing = Landing(of, folder / "landed.csv", "csv", content, 0, newlines=frame.height + 1)
     return Validated(
         replace(landing, **landed),
         tuple(files),

@@ -8,14 +8,19 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import polars as pl
 import psycopg
 import pytest
 from psycopg import sql
 
 from ingest_pipelines.config import BoundImport
 from ingest_pipelines.merge import Target
-from ingest_pipelines.merge.copy import ROWS, copy_accepted
+from ingest_pipelines.merge.copy import ROWS, copy_accepted, copy_profiles, rows_of
+from ingest_pipelines.merge.ddl import TableShape, additions
+from ingest_pipelines.merge.known import Rows
 from ingest_pipelines.merge.stage import Stage
+from ingest_pipelines.model import LINE
 from ingest_pipelines_tests.merge.deliveries import bound_import, delivery
 
 TYPES: dict[str, list[Any]] = {
@@ -41,8 +46,8 @@ TYPES: dict[str, list[Any]] = {
 }  # fmt: skip
 
 
-def everything() -> BoundImport:
-    fields: dict[str, Any] = {f"f{number}": {"type": kind} for number, kind in enumerate(TYPES)}
+def everything(*, but: str = "") -> BoundImport:
+    fields: dict[str, Any] = {f"f{number}": {"type": kind} for number, kind in enumerate(TYPES) if kind != but}
     database = {"table": "t", "key": "id", "max_fields_per_import": 99, "fields": {"id": {"type": "int"}, **fields}}
     return bound_import(database=database, columns={"id": "id", **{name: name for name in fields}})
 
@@ -84,7 +89,7 @@ def test_every_type_arrives_as_text_copy_would_bring_it(target: Target, tmp_path
     stage = Stage(bound)
     with target.connect() as connection:
         connection.execute(stage.create())
-        assert copy_accepted(connection, validated.accepted, stage, lambda: None) == len(made)
+        assert copy_accepted(connection, rows_of(validated.accepted), stage, lambda: None) == len(made)
         connection.execute("CREATE TEMP TABLE by_text (LIKE ingest_stage)")
         with connection.cursor().copy("COPY by_text FROM STDIN") as copy:
             for line, row in enumerate(made, start=2):
@@ -95,6 +100,29 @@ def test_every_type_arrives_as_text_copy_would_bring_it(target: Target, tmp_path
         assert len(binary) > 1_000_000
 
 
+def test_every_type_arrives_in_new_profiles_as_in_the_stage(target: Target, tmp_path: Path) -> None:
+    bound = everything(but="ip")  # which travels as text, so such rows are merged
+    at = 1 + list(TYPES).index("ip")
+    made = [_as_delivered(row) for row in rows()]
+    (run,) = delivery(tmp_path, bound, [(*row[:at], *row[at + 1 :]) for row in made]).accepted
+    stage = Stage(bound)
+    assert stage.copies_profiles
+    assert not Stage(everything()).copies_profiles
+    frame = pl.read_ipc(run)
+    wanted = Rows(frame, frame[LINE] % 2 == 0)
+    numbers = np.arange(7, 7 + len(wanted))
+    with target.connect() as connection:
+        for statement in (stage.create(), *additions(stage, TableShape(schema_exists=True))):
+            connection.execute(statement)
+        assert copy_accepted(connection, wanted.batches(), stage, lambda: None) == len(wanted)
+        assert copy_profiles(connection, wanted.numbered(numbers), stage, lambda: None) == len(wanted)
+        columns = ", ".join(f'"{column.name}"' for column in stage.fields)
+        copied = contents(connection, f"SELECT {columns} FROM t ORDER BY id")
+        assert copied == contents(connection, f"SELECT {columns} FROM ingest_stage ORDER BY id")
+        ids = connection.execute("SELECT array_agg(profile_id ORDER BY _line) FROM t JOIN ingest_stage USING (id)")
+        assert ids.fetchall() == [(numbers.tolist(),)]
+
+
 @pytest.mark.parametrize("count", [0, 1, ROWS, ROWS + 1])
 def test_no_row_is_lost_at_the_edges_of_a_batch(target: Target, tmp_path: Path, count: int) -> None:
     bound = bound_import()
@@ -103,7 +131,7 @@ def test_no_row_is_lost_at_the_edges_of_a_batch(target: Target, tmp_path: Path, 
     with target.connect() as connection:
         stage = Stage(bound)
         connection.execute(stage.create())
-        assert copy_accepted(connection, validated.accepted, stage, lambda: batches.append(1)) == count
+        assert copy_accepted(connection, rows_of(validated.accepted), stage, lambda: batches.append(1)) == count
         assert connection.execute("SELECT count(*), count(DISTINCT customer_id) FROM ingest_stage").fetchone() == (
             count,
             count,

@@ -24,8 +24,8 @@ from ingest_pipelines.errors import (
     TargetUnavailable,
 )
 from ingest_pipelines.merge import Target, apply, record_failure
-from ingest_pipelines.merge.apply import no_fault
 from ingest_pipelines.merge.driver_errors import translate
+from ingest_pipelines.merge.faults import no_fault
 from ingest_pipelines.model import LoadReport, Validated
 from ingest_pipelines_tests.merge.deliveries import CUSTOMERS, NOW, SENSOR, bound_import, delivery, item
 from ingest_pipelines_tests.merge.targets import Rows, fresh_target, reader

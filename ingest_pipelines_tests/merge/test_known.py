@@ -1,0 +1,188 @@
+"""Rows that are certainly new are copied, all others merged; what became of each row is the same either way."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import psycopg
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ingest_pipelines.config import BoundImport
+from ingest_pipelines.merge import Target, apply, known
+from ingest_pipelines.merge.ahead import Destination, LoadAhead
+from ingest_pipelines.merge.known import KnownKeys, bits_for
+from ingest_pipelines.merge.work import Work
+from ingest_pipelines.model import Counts, LoadReport, Run, Validated
+from ingest_pipelines_tests.merge.deliveries import CUSTOMERS, NOW, SENSOR, bound_import, delivery, item
+from ingest_pipelines_tests.merge.targets import Rows
+
+AGAIN = Run("run-2", by="sensor")
+PROFILES = "SELECT customer_id, tier, points FROM crm.customers ORDER BY points, 1"
+TOLD = """
+    SELECT e.key, e.kind, e.fields FROM ingest.events e JOIN crm.customers c USING (profile_id)
+    JOIN ingest.loads l ON l.id = e.load WHERE l.run_id = 'run-2' AND c.customer_id = e.key ORDER BY 1
+"""
+
+
+@given(known=st.lists(st.text(), max_size=50), others=st.lists(st.text(), max_size=50), rows=st.integers(0, 100))
+def test_no_known_key_is_taken_for_a_new_one(known: list[str], others: list[str], rows: int) -> None:
+    keys = KnownKeys("k", "", bits_for(rows))
+    keys.add(pl.Series(known, dtype=pl.String))
+    asked = [*others, *known]
+    taken = keys.new(pl.Series(asked, dtype=pl.String))
+    assert not {key for key, new in zip(asked, taken, strict=True) if new} & set(known)
+
+
+def test_few_new_keys_are_taken_for_known_ones() -> None:
+    keys = KnownKeys("k", "", bits_for(100_000))
+    keys.add(pl.int_range(100_000, eager=True))
+    assert not keys.new(pl.int_range(100_000, eager=True).cast(pl.String)).any()
+    new = keys.new(pl.int_range(100_000, 200_000, eager=True)).sum()
+    assert new > 100_000 * (1 - 1 / known.BITS_PER_KEY) * 0.99
+    assert keys.bits.nbytes == 1 << 18
+
+
+def test_of_an_empty_target_every_key_is_new() -> None:
+    assert KnownKeys("k", "", np.zeros(0, np.uint8)).new(pl.Series(["a", "b"])).to_list() == [True, True]
+
+
+@pytest.fixture
+def load(target: Target, loads: list[LoadAhead]) -> Any:
+    """Loads judged rows ahead, and then as `apply` does; the report, and what the load knew."""
+
+    def load(validated: Validated, bound: BoundImport, run: Run = AGAIN) -> tuple[LoadReport, Work]:
+        ahead = LoadAhead(validated.landing, bound, Destination(target, run, NOW))
+        loads.append(ahead)
+        for file in validated.accepted:
+            ahead.add(file)
+        begun = ahead.take(validated)
+        assert begun is not None
+        return apply(validated, bound, target, run, NOW, ahead=_Begun(begun)), begun[0]  # type: ignore[arg-type]
+
+    return load
+
+
+@pytest.fixture
+def loads() -> Iterator[list[LoadAhead]]:
+    """What was begun, and is given up at the end."""
+    begun: list[LoadAhead] = []
+    yield begun
+    for ahead in begun:
+        ahead.discard()
+
+
+class _Begun:
+    """A load whose transaction was looked at before `apply` takes it over."""
+
+    def __init__(self, begun: tuple[Work, psycopg.Connection]) -> None:
+        self.begun = begun
+
+    def take(self, validated: Validated) -> tuple[Work, psycopg.Connection]:
+        return self.begun
+
+
+@pytest.mark.parametrize("pages_at_once", [1, 4_096])
+def test_new_rows_are_copied_and_known_ones_merged(
+    target: Target, query: Rows, tmp_path: Path, load: Any, monkeypatch: pytest.MonkeyPatch, pages_at_once: int
+) -> None:
+    monkeypatch.setattr(known, "PAGES_AT_ONCE", pages_at_once)
+    bound = bound_import(shrink={"min_percent": 0})
+    old = [(f"C{n}", "Gold", n) for n in range(400)]
+    apply(delivery(tmp_path, bound, old, of=item(1)), bound, target, SENSOR, NOW)
+    query("ANALYZE crm.customers")
+    rows = [(f"C{n}", "Gold" if n % 2 else "Silver", n) for n in range(300, 600)]
+    validated = delivery(tmp_path, bound, rows, of=item(2), runs=3)
+    report, work = load(validated, bound)
+    assert work.known is not None
+    assert 150 < work.copied <= 200  # of 200 that are new; the first run has none
+    assert report.counts == Counts(read=300, inserted=200, updated=50, unchanged=50)
+    assert query(PROFILES) == [*old[:300], *rows]
+    assert query(TOLD) == sorted(
+        [(f"C{n}", "profile.updated", ["tier"]) for n in range(300, 400, 2)]
+        + [(f"C{n}", "profile.created", []) for n in range(400, 600)]
+    )
+
+
+def test_a_number_is_a_key_like_any_other(target: Target, query: Rows, tmp_path: Path, load: Any) -> None:
+    fields = {**CUSTOMERS["fields"], "customer_id": {"type": "int"}}
+    bound = bound_import(database={**CUSTOMERS, "fields": fields}, mode="add_only", shrink={"min_percent": 0})
+    apply(delivery(tmp_path, bound, [(n, "Gold", n) for n in range(100)], of=item(1)), bound, target, SENSOR, NOW)
+    query("ANALYZE crm.customers")
+    rows = [(n, "Silver", n) for n in range(-50, 150)]
+    report, work = load(delivery(tmp_path, bound, rows, of=item(2)), bound)
+    assert work.copied > 50
+    assert report.counts == Counts(read=200, inserted=100, skipped=100)
+    assert query("SELECT tier, count(*) FROM crm.customers GROUP BY 1 ORDER BY 1") == [("Gold", 100), ("Silver", 100)]
+
+
+@pytest.mark.parametrize(("rows", "of_them_new"), [(300, 0), (20, 20)])
+def test_the_keys_of_a_table_are_not_read_for_a_few_new_rows(
+    target: Target, query: Rows, tmp_path: Path, load: Any, rows: int, of_them_new: int
+) -> None:
+    bound = bound_import(shrink={"min_percent": 0})
+    apply(delivery(tmp_path, bound, [(f"C{n}", "Gold", n) for n in range(400)], of=item(1)), bound, target, SENSOR, NOW)
+    query("ANALYZE crm.customers")
+    first = 400 - rows + of_them_new
+    file = [(f"C{n}", "Silver", n) for n in range(first, first + rows)]
+    report, work = load(delivery(tmp_path, bound, file, of=item(2)), bound)
+    assert work.known is None
+    assert report.counts == Counts(read=rows, inserted=of_them_new, updated=rows - of_them_new)
+
+
+def test_a_known_key_that_was_not_recognized_makes_the_load_begin_again(
+    target: Target, query: Rows, tmp_path: Path, loads: list[LoadAhead]
+) -> None:
+    bound = bound_import(shrink={"min_percent": 0})
+    apply(delivery(tmp_path, bound, [(f"C{n}", "Gold", n) for n in range(100)], of=item(1)), bound, target, SENSOR, NOW)
+    query("INSERT INTO crm.customers (customer_id, tier, points) VALUES (E'split \x01 in two', 'Gold', 500)")
+    query("ANALYZE crm.customers")
+    rows = [("split \x01 in two", "Silver", 500), *((f"N{n}", "Silver", n) for n in range(200))]
+    validated = delivery(tmp_path, bound, rows, of=item(2))
+    ahead = LoadAhead(validated.landing, bound, Destination(target, AGAIN, NOW))
+    loads.append(ahead)
+    for file in validated.accepted:
+        ahead.add(file)
+    report = apply(validated, bound, target, AGAIN, NOW, ahead=ahead)
+    assert report.counts == Counts(read=201, inserted=200, updated=1)
+    assert query("SELECT count(*) FROM crm.customers WHERE tier = 'Silver'") == [(201,)]
+
+
+def test_rows_of_a_table_with_children_are_merged(target: Target, query: Rows, tmp_path: Path, load: Any) -> None:
+    query("CREATE SCHEMA crm")
+    query(
+        "CREATE TABLE crm.customers (profile_id bigint GENERATED BY DEFAULT AS IDENTITY, "
+        "customer_id varchar(64) PRIMARY KEY, tier text, points bigint, email text, phone text)"
+    )
+    query("CREATE TABLE crm.part () INHERITS (crm.customers)")
+    query("INSERT INTO crm.customers (customer_id) VALUES ('C0')")
+    bound = bound_import(shrink={"min_percent": 0})
+    rows = [(f"C{n}", "Silver", n) for n in range(200)]
+    report, work = load(delivery(tmp_path, bound, rows, of=item(2)), bound)
+    assert work.known is None
+    assert report.counts == Counts(read=200, inserted=199, updated=1)
+
+
+@pytest.mark.parametrize("numbers", ["", "CREATE SEQUENCE crm.numbers OWNED BY crm.customers.profile_id"])
+def test_a_table_that_numbers_its_profiles_itself_gets_its_rows_all_the_same(
+    target: Target, query: Rows, tmp_path: Path, load: Any, numbers: str
+) -> None:
+    query("CREATE SCHEMA crm")
+    query(
+        "CREATE TABLE crm.customers (profile_id bigint UNIQUE DEFAULT (random() * 1e15)::bigint, customer_id "
+        "varchar(64) PRIMARY KEY, tier text, points bigint, email text, phone text)"
+    )
+    if numbers:
+        query(numbers)
+    bound = bound_import()
+    report, work = load(delivery(tmp_path, bound, [(f"C{n}", None, n) for n in range(9)]), bound)
+    assert work.copied == 0
+    assert report.counts == Counts(read=9, inserted=9)
+    assert query(
+        "SELECT count(*) FROM ingest.events JOIN crm.customers c USING (profile_id) WHERE c.customer_id = key"
+    ) == [(9,)]
