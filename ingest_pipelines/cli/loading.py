@@ -63,8 +63,9 @@ def run(
             with launch.site.target.session() as connection:
                 done = ledger.loads_of_run(connection, outcome.run_id)
             loads += done
+            raised = error is None and outcome.error is not None  # at the end, with its reason
             for load in () if json else done:
-                print_load(load, outcome.report.samples if outcome.report else (), bound)
+                print_load(load, outcome.report.samples if outcome.report else (), bound, reason=not raised)
             error = error or outcome.error
     if json:
         screen.as_json([load_json(load) for load in loads])
@@ -121,11 +122,15 @@ def user() -> str:
     return f"{name}@{socket.gethostname()}"
 
 
-def print_load(load: Load, samples: tuple[RejectSample, ...], bound: BoundImport) -> None:
-    """One load, whole: how it ended, every count, why rows were rejected, what to type next."""
+def print_load(load: Load, samples: tuple[RejectSample, ...], bound: BoundImport, *, reason: bool = True) -> None:
+    """One load, whole: how it ended, every count, why rows were rejected, what to type next.
+
+    Args:
+        reason: why it failed as well; else somebody says that after it.
+    """
     state = screen.painted(load.status, screen.STATUS_STYLES.get(load.status))
     screen.say(f"{state}: import {load.import_name}, item {item_name(load.item)}, load {load.id}")
-    for line in load.error.splitlines():
+    for line in load.error.splitlines() if reason else ():
         screen.say(f"  {screen.wrapped(line, 2)}")
     if load.read:
         screen.say()

@@ -73,7 +73,7 @@ class KnownKeys:
 
     def split(self, run: Path) -> tuple[Rows, Rows]:
         """The run's rows that are new, and those that may not be."""
-        frame = pl.read_ipc(run)
+        frame = _mapped(run)
         new = self.new(frame[self.column])
         return Rows(frame, new), Rows(frame, ~new)
 
@@ -140,7 +140,7 @@ def find_known(
         return None
     if not _one(connection, sql.SQL("SELECT EXISTS (SELECT FROM {})").format(target)):
         return KnownKeys(column, numbers, np.zeros(0, np.uint8))
-    keys = pl.concat([pl.read_ipc(run, columns=[column])[column] for run in runs])
+    keys = pl.concat([_mapped(run)[column] for run in runs])
     sample = keys.gather_every(-(-len(keys) // SAMPLE)).to_list()
     found = sql.SQL("SELECT count(*) FROM {} WHERE {} = ANY(%s)").format(target, sql.Identifier(column))
     new = rows * (1 - _one(connection, found, (sample,)) / len(sample))
@@ -157,6 +157,12 @@ def take_numbers(connection: psycopg.Connection, known: KnownKeys, count: int) -
     """Numbers for so many new profiles."""
     query = sql.SQL("SELECT array_agg(nextval(%s::regclass)) FROM generate_series(1, %s)")
     return np.array(_one(connection, query, (known.numbers, count)), np.int64)
+
+
+def _mapped(run: Path) -> pl.DataFrame:
+    """The run where it lies on disk: Polars by itself would read it into memory."""
+    with pa.memory_map(str(run)) as source:
+        return pl.DataFrame(pa.ipc.open_file(source).read_all())
 
 
 def _sequence(connection: psycopg.Connection, target: str) -> str | None:

@@ -12,8 +12,8 @@ import psycopg
 import pytest
 
 from ingest_pipelines_tests.cli.terminal import Answer, Terminal
-from ingest_pipelines_tests.cli.waiting import until_it
 from ingest_pipelines_tests.config.projects import RIGHT, with_line, write_project
+from ingest_pipelines_tests.waiting import until_it
 
 Demo = tuple[Terminal, Answer]
 

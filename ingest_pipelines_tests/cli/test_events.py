@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from ingest_pipelines_tests.cli.terminal import Terminal
-from ingest_pipelines_tests.cli.waiting import until
+from ingest_pipelines_tests.waiting import until
 
 HEADER = "CID,Email,Tier,Points,Joined\n"
 

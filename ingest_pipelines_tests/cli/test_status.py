@@ -18,8 +18,8 @@ from ingest_pipelines.ledger import ImportState, ImportSummary
 from ingest_pipelines.model import ItemKey, LoadStatus
 from ingest_pipelines.orchestration.now import next_tick
 from ingest_pipelines_tests.cli.terminal import Terminal
-from ingest_pipelines_tests.cli.waiting import until_it
 from ingest_pipelines_tests.config.projects import IMPORT, RIGHT, write_project
+from ingest_pipelines_tests.waiting import until_it
 
 NOW = datetime(2026, 11, 22, 9, 30, tzinfo=UTC)
 ITEM = ItemKey("2026-11-22T06-00-00Z_Customers_1767225600.csv_3f9a1c2b")

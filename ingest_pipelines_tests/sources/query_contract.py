@@ -11,7 +11,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from datetime import date, datetime
 from decimal import Decimal
@@ -25,6 +25,7 @@ from ingest_pipelines.config.cursor_values import CursorValue, Moment
 from ingest_pipelines.errors import ConfigError, IngestError, SourceDenied, SourceUnavailable
 from ingest_pipelines.sources import open_query, sql
 from ingest_pipelines_tests.servers.cut_proxy import CutProxy, Fault
+from ingest_pipelines_tests.waiting import until
 
 ROWS = 60_000
 """Rows of the contract's table `contract_rows`: id 1..ROWS, name 'name <id>'."""
@@ -361,11 +362,3 @@ def silent_listener() -> Iterator[int]:
         thread.join()
     for client in held:
         client.close()
-
-
-def until(true: Callable[[], bool], seconds: float = 10) -> None:
-    """Waits for the condition; fails when it does not come true."""
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline, "it did not come true"
-        time.sleep(0.02)

@@ -20,7 +20,7 @@ from ingest_pipelines.sources.sftp import Sftp
 from ingest_pipelines_tests.servers.cut_proxy import CutProxy
 from ingest_pipelines_tests.servers.sftp import SftpServer
 from ingest_pipelines_tests.sources.contract import NetworkContract, SourceContract
-from ingest_pipelines_tests.sources.query_contract import until
+from ingest_pipelines_tests.waiting import until
 
 OTHER_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBB"
 
