@@ -44,7 +44,7 @@ from ingest_pipelines.merge.mapping import check_mapping
 from ingest_pipelines.merge.match import Matching, RejectedByMatch
 from ingest_pipelines.merge.order import nothing_new, obstacle, stale
 from ingest_pipelines.merge.routes import key_label
-from ingest_pipelines.merge.statements import Merge
+from ingest_pipelines.merge.statements import CREATE_UNMATCHED, LIST_UNMATCHED, Merge
 from ingest_pipelines.merge.subscriptions import COUNT_CONSENTED, CREATE_CONSENTS, Consent
 from ingest_pipelines.merge.target import (
     Target,
@@ -145,12 +145,18 @@ def open_ahead(connection: psycopg.Connection, work: Work, fault: Fault = no_fau
     fault("ahead: opened")
     with work.timed("ddl"):
         shape = _alter(connection, work)
-    merge = Merge(stage)
+    _prepare(connection, work, Merge(stage))
+    work.ahead = "merged"
+    return shape
+
+
+def _prepare(connection: psycopg.Connection, work: Work, merge: Merge) -> None:
+    """Where the merge keeps what is asked for after it."""
     if work.keeps_written:
         connection.execute(merge.create_written())
         connection.execute(events.CREATE_CREATED)
-    work.ahead = "merged"
-    return shape
+    if work.bound.spec.mode == "update_only":
+        connection.execute(CREATE_UNMATCHED)
 
 
 def merge_ahead(
@@ -231,9 +237,12 @@ def _transaction(connection: psycopg.Connection, work: Work, target: Target, fau
             _match(connection, work, shape)
         fault("matched")
         with work.timed("merge"):
+            _prepare(connection, work, merge)
             _merge(connection, work, merge, shape)
     with work.timed("merge"):
         _number_created(connection, work, merge)
+        if work.unmatched:
+            connection.execute(LIST_UNMATCHED, (work.load, key_label(work.stage), UNMATCHED_LISTED))
     fault("merged")
     with work.timed("subscriptions"):
         _consent(connection, work, merge)
@@ -307,7 +316,7 @@ def _match(connection: psycopg.Connection, work: Work, shape: TableShape) -> Non
 def _merge(connection: psycopg.Connection, work: Work, merge: Merge, shape: TableShape) -> None:
     """What is in the stage, merged."""
     if work.bound.spec.mode == "update_only":
-        work.unmatched = _unmatched(connection, work, merge)
+        work.unmatched += _count(connection, merge.find_unmatched(), (UNMATCHED_LISTED,))
     due = _count(connection, merge.count_to_write()) if shape.guarded else 0
     _write(connection, work, merge, shape)
     if work.inserted + work.updated < due:
@@ -335,8 +344,6 @@ def _write(connection: psycopg.Connection, work: Work, merge: Merge, shape: Tabl
             )
     else:
         returns_old = connection.info.server_version >= RETURNS_OLD
-        if work.ahead != "merged":
-            connection.execute(merge.create_written())
         found = connection.execute(merge.keep_written(returns_old=returns_old), prepare=False).fetchone()
         assert found is not None
         planned, inserted = int(found[0]), int(found[1])
@@ -357,15 +364,8 @@ def _number_created(connection: psycopg.Connection, work: Work, merge: Merge) ->
         connection.execute(merge.number_created())
 
 
-def _unmatched(connection: psycopg.Connection, work: Work, merge: Merge) -> int:
-    rows = _count(connection, merge.count_unmatched())
-    if rows:
-        connection.execute(merge.list_unmatched(), (work.load, key_label(work.stage), UNMATCHED_LISTED))
-    return rows
-
-
-def _count(connection: psycopg.Connection, query: sql.SQL | sql.Composed) -> int:
-    found = connection.execute(query).fetchone()
+def _count(connection: psycopg.Connection, query: sql.SQL | sql.Composed, values: tuple[int, ...] = ()) -> int:
+    found = connection.execute(query, values).fetchone()
     assert found is not None
     return int(found[0])
 

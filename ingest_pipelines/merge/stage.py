@@ -109,11 +109,9 @@ class Stage:
     def merges_by_run(self) -> bool:
         """Whether a run of rows can be merged without a look at the others.
 
-        Rows find their profiles by the plain key, none is older than its profile, none has a subscription, and each
-        either adds or changes a profile: nobody has to list those that do neither.
+        Rows find their profiles by the plain key, none is older than its profile, and none has a subscription.
         """
-        spec = self.bound.spec
-        return not self.matches and spec.version is None and not spec.subscriptions and spec.mode != "update_only"
+        return not self.matches and self.bound.spec.version is None and not self.bound.spec.subscriptions
 
     @property
     def key(self) -> sql.Identifier:
@@ -142,8 +140,9 @@ class Stage:
 
     @property
     def copies_profiles(self) -> bool:
-        """Whether rows can be copied into an empty target as they are."""
-        return self.merges_by_run and all(column.cast is None for column in self.fields)
+        """Whether new rows can be copied into the target as they are."""
+        adds = self.bound.spec.mode != "update_only"
+        return self.merges_by_run and adds and all(column.cast is None for column in self.fields)
 
     @property
     def profiles(self) -> tuple[StageColumn, ...]:

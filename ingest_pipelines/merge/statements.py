@@ -134,16 +134,22 @@ class Merge(Changes):
             "DELETE FROM ingest_stage AS s USING {} WHERE {} AND {} IS NOT NULL AND ({} IS NULL OR {})"
         ).format(self.target, self.on_key, old, new, older)
 
-    def list_unmatched(self) -> sql.Composed:
-        """Rows without a profile into the ledger: parameters are load, field and how many of them."""
+    def find_unmatched(self) -> sql.Composed:
+        """Counts the rows without a profile, and keeps the first of them; parameter: how many."""
         return sql.SQL(
-            "INSERT INTO ingest.rejects (load, line, key, field, code, reason) "
-            "SELECT %s, s.{}, {}, %s, 'unmatched', 'there is no profile for this row' "
-            "FROM ingest_stage AS s WHERE NOT EXISTS (SELECT FROM {} WHERE {}) ORDER BY s.{} LIMIT %s"
-        ).format(sql.Identifier(LINE), shown_key(self.stage), self.target, self.on_key, sql.Identifier(LINE))
+            "WITH unmatched AS MATERIALIZED (SELECT s.{} AS line, {} AS key FROM ingest_stage AS s "
+            "WHERE NOT EXISTS (SELECT FROM {} WHERE {})), "
+            "kept AS (INSERT INTO ingest_unmatched SELECT line, key FROM unmatched ORDER BY line LIMIT %s) "
+            "SELECT count(*) FROM unmatched"
+        ).format(sql.Identifier(LINE), shown_key(self.stage), self.target, self.on_key)
 
-    def count_unmatched(self) -> sql.Composed:
-        """How many rows have no profile."""
-        return sql.SQL("SELECT count(*) FROM ingest_stage AS s WHERE NOT EXISTS (SELECT FROM {} WHERE {})").format(
-            self.target, self.on_key
-        )
+
+CREATE_UNMATCHED = sql.SQL("CREATE TEMPORARY TABLE ingest_unmatched (line bigint, key text) ON COMMIT DROP")
+"""Rows that change nothing, for they have no profile: the first of each run."""
+
+LIST_UNMATCHED = sql.SQL(
+    "INSERT INTO ingest.rejects (load, line, key, field, code, reason) "
+    "SELECT %s, line, key, %s, 'unmatched', 'there is no profile for this row' "
+    "FROM ingest_unmatched ORDER BY line LIMIT %s"
+)
+"""The first of all of them into the ledger; parameters: load, field, and how many."""

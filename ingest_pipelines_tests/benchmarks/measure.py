@@ -191,7 +191,7 @@ def contenders(bench: Bench, task: Task, scenario: Scenario, uv: Path, only: Ite
 
 def _peers(bench: Bench, task: Task, scenario: Scenario, uv: Path, given: str, expected: Truth) -> Iterable[Contender]:
     for peer in peers.PEERS.values():
-        if peer.slow and task.rows > 1_000_000:
+        if (peer.slow and task.rows > 1_000_000) or (scenario.start == "empty" and not peer.fills):
             continue
         try:
             python = peers.install(peer, bench.peers, uv)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from ingest_pipelines.config import BoundImport
 from ingest_pipelines.errors import StaleItem
 from ingest_pipelines.merge import Target, ahead, apply
 from ingest_pipelines.merge.ahead import Destination, LoadAhead
+from ingest_pipelines.merge.apply import open_ahead
 from ingest_pipelines.merge.target import lock_table
 from ingest_pipelines.model import Counts, Run, Validated
 from ingest_pipelines_tests.merge.deliveries import NOW, SENSOR, Rejected, bound_import, delivery, item
@@ -148,10 +150,28 @@ def test_add_only_leaves_profiles_alone_ahead_too(
     assert query(CUSTOMERS) == [("C1", "Gold", 1), ("C2", None, 2)]
 
 
+def test_update_only_adds_nobody_ahead_either_and_lists_who_has_no_profile(
+    target: Target, query: Rows, tmp_path: Path, begin: Any, points: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.modules[open_ahead.__module__], "UNMATCHED_LISTED", 3)
+    monkeypatch.setattr(ahead, "RUNS_AT_ONCE", 1)
+    bound = bound_import(mode="update_only", shrink={"min_percent": 0})
+    known = [("C1", "Gold", 1), ("C2", "Gold", 2)]
+    apply(delivery(tmp_path, bound_import(), known, of=item(1)), bound_import(), target, SENSOR, NOW)
+    unknown = [(f"N{number}", None, number) for number in range(8)]
+    validated = delivery(tmp_path, bound, [*unknown[:2], ("C2", "Silver", 2), *unknown[2:]], of=item(2), runs=3)
+    run = Run("run-2", by="sensor")
+    report = apply(validated, bound, target, run, NOW, ahead=begin(validated, bound, run))
+    assert points.count("ahead: merged") == 3
+    assert report.counts == Counts(read=9, updated=1, unmatched=8)
+    assert query(CUSTOMERS) == [("C1", "Gold", 1), ("C2", "Silver", 2)]
+    listed = query("SELECT line, key, field, code FROM ingest.rejects ORDER BY line")
+    assert listed == [(line, key, "customer_id", "unmatched") for line, key in [(2, "N0"), (3, "N1"), (5, "N2")]]
+
+
 @pytest.mark.parametrize(
     "spec",
     [
-        {"mode": "update_only"},
         {"match": {"by": "field", "field": "email"}, "columns": {"CID": "customer_id", "Mail": "email"}},
         {"version": "Points"},
         {"subscriptions": [{"resource": "newsletter", "channel": "email", "contact": "Mail", "status": "subscribed"}]},

@@ -23,6 +23,7 @@ class Peer:
         takes: the file format it is given.
         own_table: it insists on making the table itself; then it loads the starting rows too, unmeasured.
         slow: loads once instead of every round, and nothing above one million rows.
+        fills: it can load into an empty table. dbmerge joins with it row by row and was not done after ten minutes.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Peer:
     takes: Literal["csv", "parquet"] = "csv"
     own_table: bool = False
     slow: bool = False
+    fills: bool = True
 
 
 _DLT = ("dlt[postgres]==1.31.0", "pyarrow==26.0.1")
@@ -47,7 +49,7 @@ PEERS: Mapping[str, Peer] = {
         Peer("dlt, csv", "dlt", _DLT, "load_with_dlt.py", own_table=True),
         Peer("ingestr", "ingestr", _INGESTR, "load_with_ingestr.py", own_table=True),
         Peer("sling", "sling", _SLING, "load_with_sling.py"),
-        Peer("dbmerge", "dbmerge", _DBMERGE, "load_with_dbmerge.py", slow=True),
+        Peer("dbmerge", "dbmerge", _DBMERGE, "load_with_dbmerge.py", slow=True, fills=False),
         Peer("pandas", "pandas", _PANDAS, "load_with_pandas.py", slow=True),
     )
 }
