@@ -40,8 +40,11 @@ def write_events(changes: Changes) -> sql.Composed:
     )  # fmt: skip
 
 
-CREATE_CREATED = sql.SQL("CREATE TEMPORARY TABLE ingest_created (profiles bigint[], keys text[]) ON COMMIT DROP")
-"""Profiles that were copied into the target, already in batches."""
+CREATE_CREATED = sql.SQL(
+    "CREATE TEMPORARY TABLE ingest_created (profiles bigint[], keys text[]) ON COMMIT DROP; "
+    "ALTER TABLE ingest_created ALTER profiles SET STORAGE EXTERNAL, ALTER keys SET STORAGE EXTERNAL"
+)
+"""Profiles that were copied into the target, already in batches; nothing is compressed."""
 
 WRITE_CREATED_EVENTS = sql.SQL(
     "INSERT INTO ingest.event_batches (load, kind, fields, profiles, keys) "

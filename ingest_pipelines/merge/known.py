@@ -32,8 +32,8 @@ BITS_PER_KEY = 16
 _MOST_BITS = 1 << 29
 """64 MB, from 32 million keys on."""
 
-PAGES_AT_ONCE = 4_096
-"""Of the target, while its keys are read: 32 MB of it, and a few megabytes of keys."""
+PAGES_AT_ONCE = 1_024
+"""Of the target, while its keys are read: 8 MB of it, and a megabyte of keys."""
 _SEPARATOR = "\x01"
 
 SAMPLE = 1_000
