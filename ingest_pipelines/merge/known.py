@@ -114,7 +114,8 @@ class Rows:
 
     def _slices(self) -> Iterator[pl.DataFrame]:
         for start in range(0, len(self.frame), _SLICE_ROWS):
-            yield self.frame.slice(start, _SLICE_ROWS).filter(self.wanted.slice(start, _SLICE_ROWS))
+            rows, wanted = self.frame.slice(start, _SLICE_ROWS), self.wanted.slice(start, _SLICE_ROWS)
+            yield rows if wanted.all() else rows.filter(wanted)
 
 
 def bits_for(rows: int) -> NDArray[np.uint8]:

@@ -14,7 +14,7 @@ from ingest_pipelines.rules.compile import KEY, Rules
 from ingest_pipelines.rules.repeats import Lines, between
 from ingest_pipelines.rules.schema import prove
 
-SLICE_ROWS = 65_536
+SLICE_ROWS = 32_768
 """Rows cast at a time: the columns in between stay in the processor's cache."""
 RUN_ROWS = 131_072
 """Rows sorted together, and copied while the next ones are judged. Larger runs make the merge no faster."""
