@@ -65,7 +65,8 @@ def run(
             loads += done
             raised = error is None and outcome.error is not None  # at the end, with its reason
             for load in () if json else done:
-                print_load(load, outcome.report.samples if outcome.report else (), bound, reason=not raised)
+                said = raised and load.status in {"failed", "refused"}
+                print_load(load, outcome.report.samples if outcome.report else (), bound, reason=not said)
             error = error or outcome.error
     if json:
         screen.as_json([load_json(load) for load in loads])

@@ -53,7 +53,7 @@ class LoadAhead:
     def __init__(self, landing: Landing, bound: BoundImport, destination: Destination, fault: Fault = no_fault) -> None:
         self.import_name = bound.name
         self._target = destination.target
-        self._work = Work(_nothing_of(landing), bound, destination.run, destination.now)
+        self.work = Work(_nothing_of(landing), bound, destination.run, destination.now)
         self._expected = landing.newlines if landing.rows is None else landing.rows
         self._fault = fault
         self._files: SimpleQueue[Path | None] = SimpleQueue()
@@ -76,8 +76,8 @@ class LoadAhead:
             connection, self._connection = self._connection, None
             try:
                 connection.execute("SELECT 1")  # it may have waited for long
-                self._work.validated = validated
-                return self._work, connection
+                self.work.validated = validated
+                return self.work, connection
             except psycopg.Error:
                 connection.close()
         self.discard()
@@ -100,7 +100,7 @@ class LoadAhead:
         first = next(batches, None)
         if first is None:
             return
-        work = self._work
+        work = self.work
         target = Target(self._target.url, PATIENCE_SECONDS, work_mem=self._target.work_mem)
         try:
             self._connection = begin(target, work.bound.name)

@@ -20,7 +20,6 @@ from time import perf_counter
 from typing import TYPE_CHECKING
 
 import psycopg
-from psycopg import sql
 from psycopg.types.json import Jsonb
 
 from ingest_pipelines import ledger
@@ -53,6 +52,7 @@ from ingest_pipelines.merge.target import (
     lock_table_at_once,
     look_up_by_index,
     prepare_session,
+    scalar,
 )
 from ingest_pipelines.merge.work import Work
 from ingest_pipelines.model import LoadReport, Run, Validated
@@ -316,8 +316,8 @@ def _match(connection: psycopg.Connection, work: Work, shape: TableShape) -> Non
 def _merge(connection: psycopg.Connection, work: Work, merge: Merge, shape: TableShape) -> None:
     """What is in the stage, merged."""
     if work.bound.spec.mode == "update_only":
-        work.unmatched += _count(connection, merge.find_unmatched(), (UNMATCHED_LISTED,))
-    due = _count(connection, merge.count_to_write()) if shape.guarded else 0
+        work.unmatched += scalar(connection, merge.find_unmatched(), (UNMATCHED_LISTED,))
+    due = scalar(connection, merge.count_to_write()) if shape.guarded else 0
     _write(connection, work, merge, shape)
     if work.inserted + work.updated < due:
         raise TargetRefused(
@@ -364,19 +364,13 @@ def _number_created(connection: psycopg.Connection, work: Work, merge: Merge) ->
         connection.execute(merge.number_created())
 
 
-def _count(connection: psycopg.Connection, query: sql.SQL | sql.Composed, values: tuple[int, ...] = ()) -> int:
-    found = connection.execute(query, values).fetchone()
-    assert found is not None
-    return int(found[0])
-
-
 def _consent(connection: psycopg.Connection, work: Work, merge: Merge) -> None:
     if not work.bound.spec.subscriptions:
         return
     connection.execute(CREATE_CONSENTS)
     for subscription in work.bound.spec.subscriptions:
         connection.execute(Consent(merge, subscription).upsert(), {"now": work.now})
-    work.consented = _count(connection, COUNT_CONSENTED)
+    work.consented = scalar(connection, COUNT_CONSENTED)
 
 
 def _tell(connection: psycopg.Connection, work: Work, merge: Merge) -> None:

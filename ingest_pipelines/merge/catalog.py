@@ -6,6 +6,7 @@ import psycopg
 from psycopg import sql
 
 from ingest_pipelines.merge.ddl import TableShape
+from ingest_pipelines.merge.target import scalar
 
 COUNTED_BELOW = 1_000_000
 """Rows, about; a count of so many takes a tenth of a second."""
@@ -71,6 +72,4 @@ def row_count(connection: psycopg.Connection, schema: str, table: str) -> int:
     if estimate >= COUNTED_BELOW:
         return round(estimate)
     query = sql.SQL("SELECT count(*) FROM {}").format(sql.Identifier(schema, table))
-    found = connection.execute(query).fetchone()
-    assert found is not None
-    return int(found[0])
+    return int(scalar(connection, query))

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import polars as pl
@@ -23,6 +22,7 @@ from ingest_pipelines.ledger.events import BATCH
 from ingest_pipelines.merge.ddl import TableShape
 from ingest_pipelines.merge.names import PROFILE_ID, table_name
 from ingest_pipelines.merge.stage import Stage
+from ingest_pipelines.merge.target import scalar
 
 KEY_TYPES = frozenset({"string", "int"})
 """Types whose values Postgres and Polars write as the same text."""
@@ -139,14 +139,13 @@ def find_known(
     numbers = _sequence(connection, target.as_string(connection))
     if numbers is None:
         return None
-    if not _one(connection, sql.SQL("SELECT EXISTS (SELECT FROM {})").format(target)):
+    if not scalar(connection, sql.SQL("SELECT EXISTS (SELECT FROM {})").format(target)):
         return KnownKeys(column, numbers, np.zeros(0, np.uint8))
     keys = pl.concat([_mapped(run)[column] for run in runs])
     sample = keys.gather_every(-(-len(keys) // SAMPLE)).to_list()
     found = sql.SQL("SELECT count(*) FROM {} WHERE {} = ANY(%s)").format(target, sql.Identifier(column))
-    new = rows * (1 - _one(connection, found, (sample,)) / len(sample))
-    pages = _pages(connection, shape)
-    if new * WORTH_READING < shape.rows or not pages:
+    new = rows * (1 - scalar(connection, found, (sample,)) / len(sample))
+    if new * WORTH_READING < shape.rows or not (pages := _pages(connection, shape)):
         return None
     known = KnownKeys(column, numbers, bits_for(round(shape.rows)))
     for some in _read_keys(connection, target, column, pages):
@@ -157,7 +156,7 @@ def find_known(
 def take_numbers(connection: psycopg.Connection, known: KnownKeys, count: int) -> NDArray[np.int64]:
     """Numbers for so many new profiles."""
     query = sql.SQL("SELECT array_agg(nextval(%s::regclass)) FROM generate_series(1, %s)")
-    return np.array(_one(connection, query, (known.numbers, count)), np.int64)
+    return np.array(scalar(connection, query, (known.numbers, count)), np.int64)
 
 
 def _mapped(run: Path) -> pl.DataFrame:
@@ -183,7 +182,7 @@ def _pages(connection: psycopg.Connection, shape: TableShape) -> int:
         "SELECT CASE WHEN relkind = 'r' AND NOT relhassubclass "
         "THEN pg_relation_size(oid) / current_setting('block_size')::int ELSE 0 END FROM pg_class WHERE oid = %s"
     )
-    return int(_one(connection, query, (shape.oid,)))
+    return int(scalar(connection, query, (shape.oid,)))
 
 
 def _read_keys(connection: psycopg.Connection, target: sql.Identifier, column: str, pages: int) -> Iterator[pl.Series]:
@@ -192,12 +191,6 @@ def _read_keys(connection: psycopg.Connection, target: sql.Identifier, column: s
         sql.Identifier(column), sql.Literal(_SEPARATOR), target
     )
     for first in range(0, pages, PAGES_AT_ONCE):
-        joined = _one(connection, query, (f"({first},0)", f"({first + PAGES_AT_ONCE},0)"))
+        joined = scalar(connection, query, (f"({first},0)", f"({first + PAGES_AT_ONCE},0)"))
         if joined is not None:
             yield pl.Series([joined]).str.split(_SEPARATOR).explode()
-
-
-def _one(connection: psycopg.Connection, query: sql.SQL | sql.Composed, values: tuple[Any, ...] = ()) -> Any:
-    found = connection.execute(query, values).fetchone()
-    assert found is not None
-    return found[0]

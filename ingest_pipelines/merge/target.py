@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any, LiteralString
 
 import psycopg
+from psycopg import sql
 
 from ingest_pipelines.errors import TargetDenied
 from ingest_pipelines.merge.driver_errors import translate
@@ -106,6 +108,15 @@ def prepare_session(connection: psycopg.Connection, target: Target, name: str) -
     )
 
 
+def scalar(
+    connection: psycopg.Connection, query: LiteralString | sql.SQL | sql.Composed, values: Sequence[Any] = ()
+) -> Any:
+    """The one value of a query that answers with one row."""
+    found = connection.execute(query, values).fetchone()
+    assert found is not None
+    return found[0]
+
+
 def look_up_by_index(connection: psycopg.Connection, by_index: bool) -> None:
     """How rows find their profiles: by the index, in the order of their keys, unless they are most of the table.
 
@@ -130,9 +141,7 @@ def lock_table(connection: psycopg.Connection, schema: str, table: str) -> None:
 
 def lock_table_at_once(connection: psycopg.Connection, schema: str, table: str) -> bool:
     """Whether the target table is this transaction's, among loads; nobody is waited for."""
-    found = connection.execute("SELECT pg_try_advisory_xact_lock(%s)", (lock_number(schema, table),)).fetchone()
-    assert found is not None
-    return bool(found[0])
+    return bool(scalar(connection, "SELECT pg_try_advisory_xact_lock(%s)", (lock_number(schema, table),)))
 
 
 def holder_of(connection: psycopg.Connection, schema: str, table: str) -> str:

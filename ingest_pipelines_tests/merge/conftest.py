@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
+from ingest_pipelines.config import BoundImport
 from ingest_pipelines.merge import Target
+from ingest_pipelines.merge.ahead import Destination, LoadAhead
+from ingest_pipelines.model import Run, Validated
+from ingest_pipelines_tests.merge.deliveries import NOW, SENSOR
 from ingest_pipelines_tests.merge.targets import Rows, fresh_target, ledger_template, reader
 
 
@@ -40,3 +45,27 @@ def target(target_url: str) -> Target:
 def query(target_url: str) -> Rows:
     """Runs a statement in a transaction of its own and returns its rows."""
     return reader(target_url)
+
+
+@pytest.fixture
+def points() -> list[str]:
+    """The points that a load passed, in order."""
+    return []
+
+
+@pytest.fixture
+def begin(target: Target, points: list[str]) -> Iterator[Any]:
+    """Begins the load of judged rows, all of which are there."""
+    begun: list[LoadAhead] = []
+
+    def begin(validated: Validated, bound: BoundImport, run: Run = SENSOR, to: Target = target) -> LoadAhead:
+        load = LoadAhead(validated.landing, bound, Destination(to, run, NOW), points.append)
+        begun.append(load)
+        for file in validated.accepted:
+            load.add(file)
+        load.finish()
+        return load
+
+    yield begin
+    for load in begun:
+        load.discard()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from threading import Event
@@ -12,7 +11,6 @@ from typing import Any
 import psycopg
 import pytest
 
-from ingest_pipelines.config import BoundImport
 from ingest_pipelines.errors import StaleItem
 from ingest_pipelines.merge import Target, ahead, apply
 from ingest_pipelines.merge.ahead import Destination, LoadAhead
@@ -30,30 +28,6 @@ LOCKS = """
     WHERE locktype = 'advisory' AND datname = current_database()
 """
 OPENED = "ahead: opened"
-
-
-@pytest.fixture
-def points() -> list[str]:
-    """The points that a load passed, in order."""
-    return []
-
-
-@pytest.fixture
-def begin(target: Target, points: list[str]) -> Iterator[Any]:
-    """Begins the load of judged rows, all of which are there."""
-    begun: list[LoadAhead] = []
-
-    def begin(validated: Validated, bound: BoundImport, run: Run = SENSOR, to: Target = target) -> LoadAhead:
-        load = LoadAhead(validated.landing, bound, Destination(to, run, NOW), points.append)
-        begun.append(load)
-        for file in validated.accepted:
-            load.add(file)
-        load.finish()
-        return load
-
-    yield begin
-    for load in begun:
-        load.discard()
 
 
 def test_rows_loaded_ahead_are_merged_like_any_others(

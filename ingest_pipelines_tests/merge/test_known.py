@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
-import psycopg
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ingest_pipelines.config import BoundImport
 from ingest_pipelines.merge import Target, apply, known
-from ingest_pipelines.merge.ahead import Destination, LoadAhead
 from ingest_pipelines.merge.known import KnownKeys, bits_for
 from ingest_pipelines.merge.work import Work
 from ingest_pipelines.model import Counts, LoadReport, Run, Validated
@@ -53,38 +50,16 @@ def test_of_an_empty_target_every_key_is_new() -> None:
 
 
 @pytest.fixture
-def load(target: Target, loads: list[LoadAhead]) -> Any:
+def load(target: Target, begin: Any) -> Any:
     """Loads judged rows ahead, and then as `apply` does; the report, and what the load knew."""
 
-    def load(validated: Validated, bound: BoundImport, run: Run = AGAIN) -> tuple[LoadReport, Work]:
-        ahead = LoadAhead(validated.landing, bound, Destination(target, run, NOW))
-        loads.append(ahead)
-        for file in validated.accepted:
-            ahead.add(file)
-        begun = ahead.take(validated)
-        assert begun is not None
-        return apply(validated, bound, target, run, NOW, ahead=_Begun(begun)), begun[0]  # type: ignore[arg-type]
+    def load(validated: Validated, bound: BoundImport) -> tuple[LoadReport, Work]:
+        ahead, passed = begin(validated, bound, AGAIN), list[str]()
+        report = apply(validated, bound, target, AGAIN, NOW, ahead=ahead, fault=passed.append)
+        assert "altered" not in passed, "the load began again"
+        return report, ahead.work
 
     return load
-
-
-@pytest.fixture
-def loads() -> Iterator[list[LoadAhead]]:
-    """What was begun, and is given up at the end."""
-    begun: list[LoadAhead] = []
-    yield begun
-    for ahead in begun:
-        ahead.discard()
-
-
-class _Begun:
-    """A load whose transaction was looked at before `apply` takes it over."""
-
-    def __init__(self, begun: tuple[Work, psycopg.Connection]) -> None:
-        self.begun = begun
-
-    def take(self, validated: Validated) -> tuple[Work, psycopg.Connection]:
-        return self.begun
 
 
 @pytest.mark.parametrize("pages_at_once", [1, 4_096])
@@ -136,7 +111,7 @@ def test_the_keys_of_a_table_are_not_read_for_a_few_new_rows(
 
 
 def test_a_known_key_that_was_not_recognized_makes_the_load_begin_again(
-    target: Target, query: Rows, tmp_path: Path, loads: list[LoadAhead]
+    target: Target, query: Rows, tmp_path: Path, begin: Any
 ) -> None:
     bound = bound_import(shrink={"min_percent": 0})
     apply(delivery(tmp_path, bound, [(f"C{n}", "Gold", n) for n in range(100)], of=item(1)), bound, target, SENSOR, NOW)
@@ -144,11 +119,7 @@ def test_a_known_key_that_was_not_recognized_makes_the_load_begin_again(
     query("ANALYZE crm.customers")
     rows = [("split \x01 in two", "Silver", 500), *((f"N{n}", "Silver", n) for n in range(200))]
     validated = delivery(tmp_path, bound, rows, of=item(2))
-    ahead = LoadAhead(validated.landing, bound, Destination(target, AGAIN, NOW))
-    loads.append(ahead)
-    for file in validated.accepted:
-        ahead.add(file)
-    report = apply(validated, bound, target, AGAIN, NOW, ahead=ahead)
+    report = apply(validated, bound, target, AGAIN, NOW, ahead=begin(validated, bound, AGAIN))
     assert report.counts == Counts(read=201, inserted=200, updated=1)
     assert query("SELECT count(*) FROM crm.customers WHERE tier = 'Silver'") == [(201,)]
 
