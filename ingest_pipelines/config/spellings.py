@@ -6,7 +6,7 @@ Rules judge rows by the same expressions; here they judge the bounds and lists t
 from __future__ import annotations
 
 import re
-from datetime import date
+from datetime import UTC, date, datetime
 from ipaddress import ip_address
 from math import isfinite
 from typing import TYPE_CHECKING
@@ -64,7 +64,7 @@ def spells(field: FieldRules, text: str) -> bool:
         case "date":
             return bool(field.format) or (re.fullmatch(DATE_PATTERN, text) is not None and _is_day(text[:10]))
         case "datetime":
-            return bool(field.format) or (re.fullmatch(DATETIME_PATTERN, text) is not None and _is_day(text[:10]))
+            return bool(field.format) or (re.fullmatch(DATETIME_PATTERN, text) is not None and _is_moment(text))
         case "enum":
             return _is_option(field.options or (), text)
         case "email":
@@ -85,6 +85,18 @@ def _is_day(text: str) -> bool:
     try:
         date.fromisoformat(text)
     except ValueError:
+        return False
+    return True
+
+
+def _is_moment(text: str) -> bool:
+    """Whether there is such a day, and the moment lies in the years 1 to 9999 of UTC as well."""
+    if not _is_day(text[:10]):
+        return False
+    offset = re.search(r"[+-][0-9]{2}:[0-9]{2}$", text)
+    try:
+        datetime.fromisoformat(f"{text[:10]}T{text[11:19]}{offset[0] if offset else '+00:00'}").astimezone(UTC)
+    except OverflowError:
         return False
     return True
 
