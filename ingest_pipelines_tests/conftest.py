@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import pytest
+from hypothesis import settings
 
 from ingest_pipelines_tests.servers import (
     browser,
@@ -31,6 +32,10 @@ from ingest_pipelines_tests.servers.fleet import Fleet
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
+
+# Examples start servers, processes and transactions: how long one takes says nothing about the code.
+settings.register_profile("ours", deadline=None)
+settings.load_profile("ours")
 
 _FLEET = pytest.StashKey[Fleet]()
 

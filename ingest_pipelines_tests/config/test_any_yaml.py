@@ -63,7 +63,7 @@ def damaged_projects(draw: st.DrawFn) -> dict[str, str]:
 
 
 @given(damaged_projects())
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_damaged_project_reports_lines_and_never_raises(tmp_path: Path, files: dict[str, str]) -> None:
     project = read_project(write_project(tmp_path, files))
     for mistake in project.mistakes:
@@ -74,7 +74,7 @@ def test_a_damaged_project_reports_lines_and_never_raises(tmp_path: Path, files:
 
 
 @given(st.text(max_size=200) | st.binary(max_size=200))
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_bytes_as_a_file_are_a_mistake_and_never_raise(tmp_path: Path, content: str | bytes) -> None:
     raw = content.encode("utf-8", "surrogatepass") if isinstance(content, str) else content
     project = read_project(write_project(tmp_path, {**RIGHT, "imports/loyalty.yaml": raw}))

@@ -191,7 +191,7 @@ def test_any_history_of_loads_agrees_with_the_model(
         run_state_machine_as_test(
             type("History", (History,), facts),
             settings=settings(
-                max_examples=histories, stateful_step_count=8, deadline=None, print_blob=True, database=None,
+                max_examples=histories, stateful_step_count=8, print_blob=True, database=None,
                 suppress_health_check=list(HealthCheck), phases=[Phase.generate, Phase.shrink],
             ),
         )  # fmt: skip

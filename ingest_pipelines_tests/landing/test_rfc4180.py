@@ -34,7 +34,7 @@ def pieces(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> N
         monkeypatch.setattr(survey, "PIECE", 24)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(table=_tables(), end=_ENDS, quoting=st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL]), bom=st.booleans())
 @example(table=[["x\r\n\r\ny", ""], ["", 'a"b'], [",", "\n\n"]], end="\r\n", quoting=csv.QUOTE_MINIMAL, bom=True)
 def test_rows_written_by_another_writer_come_back_with_their_lines(
@@ -69,7 +69,7 @@ def _line_at_end(text: str) -> int:
     return 1 + text.count("\n") + text.count("\r") - text.count("\r\n")
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     lines=st.lists(
         st.sampled_from(["a,b", "", ",", '"",', '"x\n\ny",2', '5" disk,"6"" pipe"', '"""",""']), max_size=25

@@ -107,7 +107,7 @@ EDGES = [
 
 
 @pytest.mark.parametrize("kind", SPELLED)
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(texts=st.lists(NEARLY | TIMES | st.sampled_from(EDGES), min_size=30, max_size=60))
 def test_config_knows_what_the_rules_accept(kind: str, texts: list[str]) -> None:
     field = Field.model_validate(SPELLED[kind])

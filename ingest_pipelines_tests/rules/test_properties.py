@@ -35,7 +35,7 @@ def _split(rows: pl.DataFrame, size: int) -> list[pl.DataFrame]:
     return list(rows.iter_slices(size))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(ROWS, st.sampled_from(["reject", "last", "first"]), st.sampled_from([2, 7, 31]))
 def test_read_is_accepted_and_rejected_and_superseded(rows: list[tuple[Any, ...]], duplicates: str, size: int) -> None:
     columns = {name: [row[index] for row in rows] for index, name in enumerate(CELLS)}

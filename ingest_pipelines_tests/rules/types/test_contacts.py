@@ -159,13 +159,13 @@ def test_what_is_no_single_address_is_rejected() -> None:
     assert broken(IP, NOT_IPS) == {cell: ["bad_ip"] for cell in NOT_IPS}
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(st.one_of(st.ip_addresses(v=4), st.ip_addresses(v=6)), min_size=1))
 def test_every_address_survives_its_text(addresses: list[IPv4Address | IPv6Address]) -> None:
     assert outcomes(IP, [one.exploded for one in addresses]) == [(str(one), []) for one in addresses]
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(st.from_regex(r"\+[1-9][0-9]{6,14}", fullmatch=True), min_size=1))
 def test_every_e164_number_survives(numbers: list[str]) -> None:
     numbers = [number for number in numbers if number.isascii()] or ["+12025550143"]
@@ -173,7 +173,7 @@ def test_every_e164_number_survives(numbers: list[str]) -> None:
     assert outcomes({"type": "phones"}, [";".join(numbers)]) == [(list(dict.fromkeys(numbers)), [])]
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     st.lists(
         st.from_regex(r"[a-z0-9]{1,20}(\.[a-z0-9]{1,9}){0,2}@([a-z0-9]{1,9}\.){1,3}[a-z]{2,9}", fullmatch=True),

@@ -93,7 +93,7 @@ LEAVES = (
 TREES = st.recursive(LEAVES, lambda inner: st.lists(inner) | st.dictionaries(NAMES, inner), max_leaves=10)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.dictionaries(NAMES, TREES), min_size=1, max_size=5), st.booleans())
 def test_every_document_survives_its_text(documents: list[dict[str, Any]], ascii_only: bool) -> None:
     found = outcomes(OBJECT, [json.dumps(one, ensure_ascii=ascii_only) for one in documents])

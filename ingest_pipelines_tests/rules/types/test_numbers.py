@@ -149,25 +149,25 @@ def test_typed_numbers_keep_the_same_rules() -> None:
     assert outcomes({"type": "string"}, pl.Series([12.0, 12.5])) == [("12", []), ("12.5", [])]
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(st.integers(-(2**63), 2**63 - 1), min_size=1))
 def test_every_bigint_survives_its_text(numbers: list[int]) -> None:
     assert outcomes(INT, [str(number) for number in numbers]) == [(number, []) for number in numbers]
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(st.decimals("-9999999999.99", "9999999999.99", places=2), min_size=1))
 def test_every_decimal_survives_its_text(numbers: list[Decimal]) -> None:
     assert outcomes(MONEY, [f"{number:f}" for number in numbers]) == [(number, []) for number in numbers]
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=1))
 def test_every_finite_float_survives_its_text(numbers: list[float]) -> None:
     assert outcomes(FLOAT, [repr(number) for number in numbers]) == [(number, []) for number in numbers]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(st.text(alphabet="0123456789+-.eE_, x", max_size=12), min_size=1))
 def test_a_text_is_an_int_exactly_if_it_is_a_sign_and_digits(texts: list[str]) -> None:
     def is_int(text: str) -> bool:

@@ -129,7 +129,7 @@ def test_an_emoji_in_an_enum_breaks_two_rules() -> None:
 BASIC = st.characters(exclude_categories=["Cs", "Cc", "Co", "Cn"], max_codepoint=0x22FF)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(st.text(BASIC, min_size=1, max_size=30), min_size=1))
 def test_every_text_of_letters_and_marks_survives(texts: list[str]) -> None:
     direction = set("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u20e3")
@@ -137,7 +137,7 @@ def test_every_text_of_letters_and_marks_survives(texts: list[str]) -> None:
     assert outcomes(STRING, texts) == list(zip(texts, expected, strict=True))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20))
 def test_a_control_or_astral_character_never_passes(text: str) -> None:
     [(_, codes)] = outcomes(STRING, [text])
@@ -146,7 +146,7 @@ def test_a_control_or_astral_character_never_passes(text: str) -> None:
         assert codes == ["unsupported_character"]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(st.sampled_from(TIER["options"]), min_size=1))
 def test_every_option_survives_as_name_and_as_index(options: list[str]) -> None:
     names = [option if option != "100" else "5" for option in options]

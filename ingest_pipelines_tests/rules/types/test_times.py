@@ -223,7 +223,7 @@ def test_typed_times_keep_the_same_rules() -> None:
     assert [codes for _, codes in outcomes(DATETIME, days)] == [["bad_datetime"], ["bad_datetime"]]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     st.lists(st.dates(date(1753, 1, 1)).filter(lambda day: day not in {date(1900, 1, 1), date(1989, 1, 1)}), min_size=1)
 )
@@ -236,14 +236,14 @@ def test_every_date_survives_its_text(days: list[date]) -> None:
 OFFSETS = st.integers(-14 * 60, 14 * 60).map(lambda minutes: timezone(timedelta(minutes=minutes)))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(st.datetimes(datetime(1990, 1, 1), datetime(9999, 12, 30), timezones=OFFSETS), min_size=1))
 def test_every_instant_survives_its_text(instants: list[datetime]) -> None:
     expected: list[tuple[datetime, list[str]]] = [(instant.astimezone(UTC), []) for instant in instants]
     assert outcomes(DATETIME, [instant.isoformat() for instant in instants]) == expected
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(st.datetimes(datetime(2000, 1, 1), datetime(2037, 1, 1)), min_size=1))
 def test_a_local_time_is_accepted_exactly_if_the_zone_has_it_once(times: list[datetime]) -> None:
     zone = ZoneInfo(LONDON)
