@@ -128,6 +128,8 @@ class CutProxy:
         self._pairs.add(pair)
         try:
             await asyncio.gather(self._pump(answers, client, pair), self._pump(reader, server, pair))
+        except asyncio.CancelledError:
+            pass  # the proxy closes; asyncio would print it
         finally:
             self._pairs.discard(pair)
             for end in pair:
