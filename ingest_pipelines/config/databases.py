@@ -13,7 +13,8 @@ from pydantic.json_schema import SkipJsonSchema
 
 from ingest_pipelines.config.base import Duration, LocalPath, Name, Strict
 from ingest_pipelines.config.notify import Notify
-from ingest_pipelines.config.spellings import format_mistake, pattern_mistake, spells
+from ingest_pipelines.config.spellings import pattern_mistake, spells
+from ingest_pipelines.config.time_patterns import format_mistake
 
 FieldType = Literal[
     "string", "int", "decimal", "float", "bool", "date", "datetime", "enum", "object", "objects", "array",

@@ -155,21 +155,3 @@ def pattern_mistake(pattern: str) -> str:
     except re.error as error:
         return f"not a regular expression: {error}"
     return ""
-
-
-_DIRECTIVE = re.compile(r"%(?:[-_0]?([A-Za-z%+])|(\.?[369]?f)|(:{1,3}z|\#z))")
-_WHOLE_DAYS = frozenset("DFvxcs+")
-_CLOCK_NAMES = frozenset("HkIlMSpPTRXrZznt%")
-
-
-def format_mistake(form: str) -> str:
-    """Why the strptime pattern reads no day, or ""."""
-    wrong = f"'{form}' does not name a day; write for example %d/%m/%Y or %Y-%m-%d %H:%M:%S"
-    named = {found[1] or "f" for found in _DIRECTIVE.finditer(form)}
-    if "%" in _DIRECTIVE.sub("", form) or not named <= _WHOLE_DAYS | _CLOCK_NAMES | set("YCyGgmbBhdejaAuwUWVqf"):
-        return wrong
-    year, month = named & set("Yy"), named & set("mbBh")
-    by_week = named & set("Gg") and "V" in named and named & set("uwaA")
-    by_week_of_year = year and named & set("UW") and named & set("uwaA")
-    by_month = year and ((month and named & set("de")) or "j" in named)
-    return "" if named & _WHOLE_DAYS or by_month or by_week or by_week_of_year else wrong

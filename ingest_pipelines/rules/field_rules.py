@@ -15,11 +15,10 @@ def field_rules(bound: BoundImport, cell: Cell) -> Iterator[Rule]:
     """The rules that the field's config adds to those of its type.
 
     Raises:
-        ConfigError: a `min`, `max`, `one_of` or `format` that the type does not accept, or a `pattern` that the
+        ConfigError: a `min`, `max` or `one_of` that the type does not accept, or a `pattern` that the
             linear-time engine does not know.
     """
     field = cell.field
-    _check_format(bound, cell)
     if field.required:
         # A value that its type does not accept is there, and has its own code. An enum's 0 is "not selected".
         there = cell.given
@@ -81,19 +80,3 @@ def _matches(bound: BoundImport, cell: Cell, pattern: str) -> pl.Expr:
         )
         raise _mistake(bound, cell, "pattern", f"{why}; write it more simply, or use one_of") from None
     return cell.value.str.contains(whole).fill_null(True)
-
-
-def _check_format(bound: BoundImport, cell: Cell) -> None:
-    form = cell.field.format
-    if form is None:
-        return
-    days = pl.Series(["2001-12-31", "2002-02-03"]).str.to_datetime("%Y-%m-%d", time_unit="us")
-    try:
-        text = days.dt.replace_time_zone("UTC").dt.strftime(form)
-        same = constants(cell, tuple(text)).cast(pl.Date).to_list() == days.cast(pl.Date).to_list()
-    except (pl.exceptions.PolarsError, pl.exceptions.PanicException):
-        same = False
-    if not same:
-        raise _mistake(
-            bound, cell, "format", f"'{form}' does not name a day; write for example %d/%m/%Y or %Y-%m-%d %H:%M:%S"
-        )

@@ -3,21 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 
 import polars as pl
 
 from ingest_pipelines.config.spellings import DATE_PATTERN, DATETIME_PATTERN
+from ingest_pipelines.config.time_patterns import contradicts_iso, directives
 from ingest_pipelines.rules.types.base import Cell, FieldKind, Rule, Stages
-
-_CLOCK_DIRECTIVES = ("%H", "%I", "%M", "%S", "%T", "%R", "%X", "%c", "%s", "%p", "%f", "%z")
-
-
-def _parse(text: pl.Expr, form: str) -> pl.Expr:
-    """The text as a local datetime by a strptime pattern; NULL where it does not fit."""
-    if any(directive in form for directive in _CLOCK_DIRECTIVES):
-        return text.str.to_datetime(form, time_unit="us", strict=False, cache=False)
-    return text.str.to_date(form, strict=False, cache=False).cast(pl.Datetime("us"))
+from ingest_pipelines.rules.types.strptime import by_pattern
 
 
 def _read_date(cell: Cell, source: pl.DataType) -> pl.Expr:
@@ -27,12 +20,12 @@ def _read_date(cell: Cell, source: pl.DataType) -> pl.Expr:
     if isinstance(source, pl.Datetime):
         local = _wall_clock(raw, source, cell.zone)
         return _in_calendar(local.dt.date(), local)
-    iso = pl.when(raw.str.contains(DATE_PATTERN)).then(raw.str.slice(0, 10))
+    iso = pl.when(raw.str.contains(DATE_PATTERN) & pl.lit(_reads_iso(cell))).then(raw.str.slice(0, 10))
     day = iso.str.to_date("%Y-%m-%d", strict=False, cache=False)
     if cell.field.format is None:
         return day
     other = pl.when(day.is_null()).then(raw)
-    return pl.coalesce(day, _parse(other, cell.field.format).dt.date())
+    return pl.coalesce(day, by_pattern(other, cell.field.format).struct.field("local").dt.date())
 
 
 DATE = FieldKind(
@@ -44,51 +37,60 @@ DATE = FieldKind(
 )
 
 
+def _reads_iso(cell: Cell) -> bool:
+    """Whether the ISO spellings are read besides the field's format: not where it reads the same text otherwise."""
+    return cell.field.format is None or not contradicts_iso(cell.field.format)
+
+
 def _or_format(cell: Cell) -> str:
-    return f", nor {cell.field.format}" if cell.field.format else ""
+    if cell.field.format is None:
+        return ""
+    zone = ", where %Z is UTC, GMT or Z" if "Z" in directives(cell.field.format) else ""
+    return f", nor {cell.field.format}{zone}"
 
 
 def _local(cell: Cell, source: pl.DataType) -> Stages:
-    """The wall clock as the source wrote it, and its offset in minutes where the source says one."""
+    """The wall clock as the source wrote it, and its offset from UTC where the source says one."""
     raw = cell.raw
     if isinstance(source, pl.Datetime):
         local = _wall_clock(raw, source, cell.zone)
         return ({cell.local_name: _in_calendar(local, local)},)
-    iso, tail, offset, spaced, joined, minutes = (
-        _part(cell, part) for part in ("iso", "tail", "offset", "spaced", "joined", "minutes")
+    iso, tail, zone, spaced, joined, offset, by_format = (
+        _part(cell, part) for part in ("iso", "tail", "zone", "spaced", "joined", "offset", "by_format")
     )
     micros = tail.str.extract(r"^\.([0-9]{1,6})", 1).str.pad_end(6, "0").cast(pl.Int64)
-    hours_and_minutes = offset.str.slice(1, 2).cast(pl.Int64, strict=False) * 60 + offset.str.slice(4, 2).cast(
-        pl.Int64, strict=False
-    )
+    hours, minutes = (zone.str.slice(start, 2).cast(pl.Int64, strict=False) for start in (1, 4))
+    minutes += hours * 60
     # A format that does not fit costs four times one that does: each sees only what the last one left.
     stages: list[dict[str, pl.Expr]] = [
-        {"iso": pl.when(raw.str.contains(DATETIME_PATTERN)).then(raw)},
+        {"iso": pl.when(raw.str.contains(DATETIME_PATTERN) & pl.lit(_reads_iso(cell))).then(raw)},
         {
             "spaced": _clock(pl.when(iso.str.contains(" ", literal=True)).then(iso), " "),
             "tail": pl.when(iso.str.len_bytes() > 19).then(iso.str.slice(19)),
         },
         {
             "joined": _clock(pl.when(spaced.is_null()).then(iso), "T"),
-            "offset": tail.str.extract(r"([Zz]|[+-][0-9:]+)$", 1),
+            "zone": tail.str.extract(r"([Zz]|[+-][0-9:]+)$", 1),
         },
         {
-            "minutes": pl.when(offset.str.len_bytes() == 1)
-            .then(0)
-            .when(offset.str.starts_with("-"))
-            .then(-hours_and_minutes)
-            .otherwise(hours_and_minutes),
+            "offset": pl.duration(
+                minutes=pl.when(zone.str.len_bytes() == 1)
+                .then(0)
+                .when(zone.str.starts_with("-"))
+                .then(-minutes)
+                .otherwise(minutes)
+            ),
             "local": pl.coalesce(spaced, joined, _clock(pl.when(spaced.is_null() & joined.is_null()).then(iso), "t"))
             + pl.duration(microseconds=micros.fill_null(0)),
         },
     ]
     if cell.field.format is not None:
         other = pl.when(cell.local.is_null()).then(raw)
-        last = {"local": pl.coalesce(cell.local, _by_format(cell, other))}
-        if "%z" in cell.field.format:
-            last["minutes"] = pl.when(iso.is_null() & raw.is_not_null()).then(0).otherwise(minutes)
-        stages.append(last)
-    utc = cell.local - pl.duration(minutes=minutes.fill_null(0))
+        stages.append({"by_format": by_pattern(other, cell.field.format)})
+        stages.append(
+            {part: pl.coalesce(_part(cell, part), by_format.struct.field(part)) for part in ("local", "offset")}
+        )
+    utc = cell.local - offset.fill_null(timedelta(0))
     stages.append({"local": _in_calendar(cell.local, utc)})
     return [{f"{part}:{cell.name}": column for part, column in stage.items()} for stage in stages]
 
@@ -113,13 +115,6 @@ def _clock(iso: pl.Expr, separator: str) -> pl.Expr:
     return iso.str.head(19).str.to_datetime(f"%Y-%m-%d{separator}%H:%M:%S", time_unit="us", strict=False, cache=False)
 
 
-def _by_format(cell: Cell, text: pl.Expr) -> pl.Expr:
-    assert cell.field.format is not None
-    parsed = _parse(text, cell.field.format)
-    # With an offset in the text Polars answers in UTC.
-    return parsed.dt.replace_time_zone(None) if "%z" in cell.field.format else parsed
-
-
 def _read_datetime(cell: Cell, source: pl.DataType) -> pl.Expr:
     if isinstance(source, pl.Datetime) and source.time_zone:
         return cell.raw.cast(pl.Datetime("us", source.time_zone)).dt.convert_time_zone("UTC")
@@ -130,9 +125,8 @@ def _read_datetime(cell: Cell, source: pl.DataType) -> pl.Expr:
         here = here.dt.convert_time_zone("UTC")
     if isinstance(source, pl.Datetime):
         return here
-    minutes = _part(cell, "minutes")
-    there = (pl.when(minutes.is_not_null()).then(cell.local) - pl.duration(minutes=minutes)).dt.replace_time_zone("UTC")
-    return pl.when(minutes.is_null()).then(here).otherwise(there)
+    offset = _part(cell, "offset")
+    return pl.coalesce((cell.local - offset).dt.replace_time_zone("UTC"), here)
 
 
 def _clock_changes(cell: Cell) -> Sequence[Rule]:

@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ingest_pipelines.config.spellings import format_mistake
 from ingest_pipelines.rules import compile_rules
 from ingest_pipelines_tests.rules.feeds import bound_import, broken, outcomes, values
 
@@ -77,20 +76,6 @@ def test_the_default_dates_are_the_databases() -> None:
 )  # fmt: skip
 def test_a_format_is_read_besides_the_iso_spelling(form: str, spellings: dict[str, Any]) -> None:
     assert values({**DATE, "format": form}, list(spellings)) == spellings
-
-
-FORMS = {
-    "%d": False, "%d/%m": False, "%Q": False, "%": False, "%H:%M": False, "%Y-%m": False, "%d/%m/%Y%": False,
-    "%y%j": True, "%D": True, "%F %T": True, "%d %b %y": True, "%e.%m.%Y": True, "%s": True, "%G-W%V-%u": True,
-    "%Y-%m-%dT%H:%M:%S%.f%z": True,
-}  # fmt: skip
-
-
-@pytest.mark.parametrize(("form", "names_a_day"), FORMS.items())
-def test_config_knows_which_formats_name_a_day(form: str, names_a_day: bool) -> None:
-    assert (format_mistake(form) == "") == names_a_day
-    if names_a_day:
-        compile_rules(bound_import({"f": {"type": "datetime", "format": form}}))
 
 
 def _utc(*parts: int) -> datetime:
