@@ -377,11 +377,11 @@ def _tell(connection: psycopg.Connection, work: Work, merge: Merge) -> None:
     if not work.bound.spec.events or not (work.inserted or work.updated or work.consented):
         return
     connection.execute("SELECT pg_advisory_xact_lock(%s)", (events.OUTBOX_LOCK,))
-    batches = connection.execute(events.write_events(merge), {"load": work.load}).rowcount
+    consents = bool(work.bound.spec.subscriptions)
+    write = events.write_events_with_consents(merge) if consents else events.write_events(merge)
+    batches = connection.execute(write, {"load": work.load}).rowcount
     if work.copied:
         batches += connection.execute(events.WRITE_CREATED_EVENTS, {"load": work.load}).rowcount
-    if work.bound.spec.subscriptions:
-        batches += connection.execute(events.WRITE_CONSENT_EVENTS, {"load": work.load}).rowcount
     if batches:
         news = {
             "load": work.load, "import": work.bound.name, "database": work.bound.database_name,

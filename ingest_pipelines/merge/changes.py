@@ -71,13 +71,11 @@ class Changes:
 
     @property
     def masks(self) -> Sequence[str]:
-        """The columns of `ingest_written` that remember which fields change, BITS in each."""
-        return tuple(f"changed_{number}" for number in range(-(-len(self.fields) // BITS)))
+        """The columns of `ingest_written` that remember which fields change, BITS in each; one where there are none."""
+        return tuple(f"changed_{number}" for number in range(max(1, -(-len(self.fields) // BITS))))
 
     def changed(self) -> sql.Composable:
         """Names of the changed fields, from the masks."""
-        if not self.fields:
-            return sql.SQL("'{}'::text[]")
         names = [
             sql.SQL("CASE WHEN {} & {} <> 0 THEN {} END").format(
                 sql.Identifier(self.masks[position // BITS]),
@@ -98,12 +96,11 @@ class Changes:
                 )
                 for position, column in enumerate(self.fields[number * BITS : (number + 1) * BITS])
             ]
+            changed = sql.SQL(" | ").join(bits) if bits else sql.SQL("0::bigint")
             masks.append(
-                sql.SQL("CASE WHEN {} THEN 0 ELSE {} END AS {}").format(
-                    created, sql.SQL(" | ").join(bits), sql.Identifier(name)
-                )
+                sql.SQL("CASE WHEN {} THEN 0 ELSE {} END AS {}").format(created, changed, sql.Identifier(name))
             )
-        return sql.SQL(", ").join(masks) if masks else sql.SQL("NULL AS unchanged")
+        return sql.SQL(", ").join(masks)
 
     def after(self, column: StageColumn) -> sql.Composable:
         """The value after the load: the row's, or where an empty one is to be kept, the profile's."""

@@ -25,19 +25,40 @@ _TOGETHER = sql.Literal(BATCH)
 def write_events(changes: Changes) -> sql.Composed:
     """Events of profiles that the MERGE wrote; parameter `load`. A write that only moved a version is no event."""
     changed = sql.SQL(" OR ").join(sql.SQL("{} <> 0").format(sql.Identifier(mask)) for mask in changes.masks)
-    masks = sql.SQL("").join(sql.SQL(", {}").format(sql.Identifier(mask)) for mask in changes.masks)
+    masks = sql.SQL(", ").join(sql.Identifier(mask) for mask in changes.masks)
     return sql.SQL(
         """
         INSERT INTO ingest.event_batches (load, kind, fields, profiles, keys)
         SELECT %(load)s, CASE WHEN created THEN 'profile.created' ELSE 'profile.updated' END,
                CASE WHEN created THEN '{{}}' ELSE {fields} END, array_agg(profile_id), array_agg(key::text)
-        FROM ingest_written WHERE created{changed}
-        GROUP BY created, profile_id / {together}{masks}
+        FROM ingest_written WHERE created OR {changed}
+        GROUP BY created, profile_id / {together}, {masks}
         """
-    ).format(
-        fields=changes.changed(), together=_TOGETHER, masks=masks,
-        changed=sql.SQL(" OR {}").format(changed) if changes.masks else sql.SQL(""),
-    )  # fmt: skip
+    ).format(fields=changes.changed(), together=_TOGETHER, masks=masks, changed=changed)
+
+
+def write_events_with_consents(changes: Changes) -> sql.Composed:
+    """The same where rows bring consent records, too; parameter `load`.
+
+    A profile has one event, whether its fields changed, its subscriptions or both. Those of a new profile are part of
+    its creation.
+    """
+    return sql.SQL(
+        """
+        INSERT INTO ingest.event_batches (load, kind, fields, profiles, keys)
+        SELECT %(load)s, CASE WHEN created THEN 'profile.created' ELSE 'profile.updated' END, fields,
+               array_agg(profile_id), array_agg(key)
+        FROM (
+            SELECT COALESCE(w.created, false) AS created, profile_id, COALESCE(w.key::text, c.key) AS key,
+                   CASE WHEN w.created THEN '{{}}' ELSE {fields} || COALESCE(c.fields, '{{}}') END AS fields
+            FROM ingest_written w FULL JOIN (
+                SELECT profile_id, key, array_agg(DISTINCT 'subscription:' || subscription) AS fields
+                FROM ingest_consents GROUP BY profile_id, key
+            ) c USING (profile_id)
+        ) changed
+        WHERE created OR fields <> '{{}}' GROUP BY created, fields, profile_id / {together}
+        """
+    ).format(fields=changes.changed(), together=_TOGETHER)
 
 
 CREATE_CREATED = sql.SQL(
@@ -51,16 +72,3 @@ WRITE_CREATED_EVENTS = sql.SQL(
     "SELECT %(load)s, 'profile.created', '{}', profiles, keys FROM ingest_created"
 )
 """Events of profiles that were copied; parameter `load`."""
-
-WRITE_CONSENT_EVENTS = sql.SQL(
-    """
-    INSERT INTO ingest.event_batches (load, kind, fields, profiles, keys)
-    SELECT %(load)s, 'profile.updated', fields, array_agg(profile_id), array_agg(key)
-    FROM (SELECT profile_id, key, array_agg(DISTINCT 'subscription:' || subscription) AS fields
-          FROM ingest_consents c WHERE NOT EXISTS (
-              SELECT FROM ingest_written w WHERE w.created AND w.profile_id = c.profile_id)
-          GROUP BY profile_id, key) changed
-    GROUP BY fields, profile_id / {}
-    """
-).format(_TOGETHER)
-"""Events of profiles whose subscriptions changed; parameter `load`. Those of a new profile are part of its creation."""

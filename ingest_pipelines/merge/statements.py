@@ -52,8 +52,7 @@ class Merge(Changes):
 
     @property
     def _no_changes(self) -> sql.Composed:
-        masks = self.masks or ("unchanged",)
-        return sql.SQL(", ").join(sql.SQL("0::bigint AS {}").format(sql.Identifier(mask)) for mask in masks)
+        return sql.SQL(", ").join(sql.SQL("0::bigint AS {}").format(sql.Identifier(mask)) for mask in self.masks)
 
     def keep_written(self, *, returns_old: bool) -> sql.Composed:
         """Fills `ingest_written`; answers with how many profiles are written, and how many of them are new.

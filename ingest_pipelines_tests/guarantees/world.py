@@ -61,10 +61,9 @@ class World:
             inserted += old is None
             updated += old is not None and (bool(changed) or consented)
             unchanged += old is not None and not changed and not consented
-            if old is None or changed:
-                events.add((item, customer, tuple(changed)))
-            if old is not None and consented:
-                events.add((item, customer, ("subscription:newsletter.email",)))
+            told = changed if old is None or not consented else sorted([*changed, "subscription:newsletter.email"])
+            if old is None or told:
+                events.add((item, customer, tuple(told)))
             profiles[customer] = new
             if contact is not None:
                 consents.add((customer, contact))

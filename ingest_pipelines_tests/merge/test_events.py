@@ -67,6 +67,31 @@ def test_a_change_of_consent_is_an_event_of_its_profile(target: Target, query: R
     ]  # fmt: skip
 
 
+def test_a_profile_has_one_event_per_load_whatever_changed(target: Target, query: Rows, tmp_path: Path) -> None:
+    both = [*CONSENT, {"resource": "offers", "channel": "email", "contact": "Mail", "status": "subscribed"}]
+    bound = bound_import(columns={"CID": "customer_id", "Tier": "tier"}, subscriptions=both)
+    first = [("both", "Old", "old@x.org"), ("field", "Old", "f@x.org"), ("consent", "Old", None), ("none", "Old", None)]
+    apply(delivery(tmp_path, bound, first), bound, target, SENSOR, NOW)
+    rows = [
+        ("both", "New", "new@x.org"),
+        ("field", "New", "f@x.org"),
+        ("consent", "Old", "c@x.org"),
+        ("none", "Old", None),
+    ]
+    rows += [("fresh", "New", "n@x.org")]
+    run = replace(SENSOR, id="run-2")
+    report = apply(delivery(tmp_path, bound, rows, of=item(2)), bound, target, run, NOW)
+    told = query("SELECT kind, key, fields FROM ingest.events WHERE load = %s ORDER BY key", report.load_id)
+    subscriptions = ["subscription:newsletter.email", "subscription:offers.email"]
+    assert told == [
+        ("profile.updated", "both", ["tier", *subscriptions]),
+        ("profile.updated", "consent", subscriptions),
+        ("profile.updated", "field", ["tier"]),
+        ("profile.created", "fresh", []),
+    ]
+    assert len(told) == report.counts.inserted + report.counts.updated
+
+
 def test_an_import_can_be_silent(target: Target, query: Rows, tmp_path: Path) -> None:
     bound = bound_import(events=False)
     report = apply(delivery(tmp_path, bound, [("a", "Gold", 1)]), bound, target, SENSOR, NOW)
