@@ -115,6 +115,23 @@ def read_settings() -> Settings:
     )
 
 
+def read_ui_hosts() -> frozenset[str]:
+    """Names that the Dagster UI goes by, beside this machine's own: of INGEST_UI_URL, and those in INGEST_UI_HOSTS.
+
+    Raises:
+        ConfigError: INGEST_UI_URL is no address.
+    """
+    url = os.environ.get("INGEST_UI_URL") or ""
+    try:
+        host = urlsplit(url).hostname
+    except ValueError:
+        host = None
+    if url and not host:
+        raise ConfigError(["INGEST_UI_URL: no address"], hint="for example: INGEST_UI_URL=https://ingest.example.com")
+    names = {name.strip().lower() for name in (os.environ.get("INGEST_UI_HOSTS") or "").split(",")} - {""}
+    return frozenset(names | ({f"[{host}]" if ":" in host else host} if host else set()))
+
+
 def child_environment(settings: Settings, dagster_home: Path) -> dict[str, str]:
     """The environment for processes that work for this one: ours, with every folder spelled out."""
     return {

@@ -89,7 +89,10 @@ def _start(settings: Settings, port: int, claim: Claim) -> Iterator[_Child]:
     environment = child_environment(settings, home)
     workspace = ["-w", str(HERE / "workspace.yaml")]
     for name, words in (
-        ("dagster-webserver", ["-m", "dagster_webserver", "-h", HOST, "-p", str(port), *workspace]),
+        (
+            "dagster-webserver",
+            ["-m", "ingest_pipelines.orchestration.webserver", "-h", HOST, "-p", str(port), *workspace],
+        ),
         ("dagster-daemon", ["-m", "dagster._daemon", "run", *workspace]),
     ):
         with (home / f"{name}.log").open("ab") as log:

@@ -22,8 +22,11 @@ from string import Template
 from typing import Any
 
 import pytest
+from playwright.sync_api import expect
 
 from ingest_pipelines_tests.deploy.places import DEPLOY, dagster_home
+from ingest_pipelines_tests.deploy.sites import foreign_site
+from ingest_pipelines_tests.servers import browser
 from ingest_pipelines_tests.servers.fleet import Fleet, accepts, answers
 
 VIEWER_PASSWORD = "only-looks"
@@ -48,6 +51,11 @@ class Proxy:
         found = answer.status, dict(answer.getheaders()), answer.read().decode()
         connection.close()
         return found
+
+    @property
+    def lines(self) -> list[str]:
+        """What it logged so far."""
+        return self.log.read_text().splitlines()
 
     @property
     def operator(self) -> str:
@@ -84,6 +92,54 @@ def test_a_page_elsewhere_cannot_use_the_login_that_a_browser_remembers(proxy: P
     assert proxy.ask("POST", "/graphql", Authorization=proxy.operator, Origin=own)[0] == 200
 
 
+MUTATION = "/graphql?query=mutation%7BdeleteRun(runId:%22x%22)%7B__typename%7D%7D"
+CROSS_SITE = {"Sec_Fetch_Site": "cross-site", "Sec_Fetch_Mode": "no-cors", "Sec_Fetch_Dest": "image"}
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+@pytest.mark.parametrize("path", [MUTATION, MUTATION.replace("graphql", "%67raphql"), MUTATION.replace("?", "/?")])
+def test_no_get_executes_graphql_whatever_it_says_of_itself(method: str, path: str, proxy: Proxy) -> None:
+    for headers in ({}, CROSS_SITE, {"Sec_Fetch_Site": "same-origin"}, {"Accept": "text/html"}):
+        assert proxy.ask(method, path, Authorization=proxy.operator, **headers)[0] == 403, headers
+
+
+def test_a_link_from_elsewhere_is_followed_and_nothing_else_is(proxy: Proxy) -> None:
+    link = {"Sec_Fetch_Site": "cross-site", "Sec_Fetch_Mode": "navigate", "Sec_Fetch_Dest": "document"}
+    assert proxy.ask(path="/runs/x", Authorization=proxy.operator, **link)[0] == 200
+    assert proxy.ask("POST", "/graphql", Authorization=proxy.operator, **link)[0] == 403
+    for changed in ({"Sec_Fetch_Dest": "iframe"}, {"Sec_Fetch_Mode": "no-cors"}, CROSS_SITE):
+        assert proxy.ask(path="/runs/x", Authorization=proxy.operator, **{**link, **changed})[0] == 403, changed
+    for site in ("same-origin", "none"):
+        assert proxy.ask(path="/", Authorization=proxy.operator, **{**link, "Sec_Fetch_Site": site})[0] == 200
+
+
+PAGE = """<img src='{base}{get}'><iframe src='{base}/'></iframe><script>
+fetch('{base}{get}', {{mode: 'no-cors', credentials: 'include'}}).finally(() =>
+fetch('{base}/graphql', {{mode: 'no-cors', credentials: 'include', method: 'POST', body: '{{}}'}}).finally(() => {{
+const socket = new WebSocket('{base}/graphql'.replace('https', 'wss'), 'graphql-ws');
+socket.onerror = socket.onopen = told => {{ document.title = told.type; }} }}))</script>"""
+
+
+def test_a_browser_that_knows_an_operators_login_carries_nothing_of_a_page_elsewhere(proxy: Proxy) -> None:
+    base = f"https://localhost:{proxy.port}"
+    with browser.running() as chromium:
+        context = chromium.new_context(
+            ignore_https_errors=True, http_credentials={"username": "ann", "password": proxy.operator_password}
+        )
+        page = context.new_page()
+        answer = page.goto(base)
+        assert answer is not None
+        assert answer.status == 200
+        known = len(proxy.lines)
+        with foreign_site(PAGE.format(base=base, get=MUTATION)) as port:
+            page.goto(f"http://127.0.0.1:{port}/")
+            expect(page).to_have_title("error", timeout=60_000)
+        heard = [line for line in proxy.lines[known:] if "favicon" not in line]
+    assert [line for line in heard if "GET /graphql" in line]
+    assert [line for line in heard if "POST /graphql" in line]
+    assert [line for line in heard if '" 401 ' not in line and '" 403 ' not in line] == []
+
+
 def test_the_log_says_who_did_what_and_no_secret(proxy: Proxy) -> None:
     proxy.ask("POST", "/graphql?token=hunter2", Authorization=proxy.operator, body="hunter2")
     lines = _wait_for(lambda: [line for line in proxy.log.read_text().splitlines() if "POST /graphql" in line])
@@ -95,6 +151,7 @@ def test_the_log_says_who_did_what_and_no_secret(proxy: Proxy) -> None:
 def test_the_pages_may_not_be_framed_or_sniffed(proxy: Proxy) -> None:
     headers = proxy.ask(Authorization=proxy.viewer)[1]
     assert headers["X-Frame-Options"] == "DENY"
+    assert headers["Content-Security-Policy"] == "frame-ancestors 'none'"
     assert headers["X-Content-Type-Options"] == "nosniff"
     assert "max-age" in headers["Strict-Transport-Security"]
 
@@ -108,8 +165,8 @@ def test_a_real_viewers_webserver_shows_and_launches_nothing(fleet: Fleet, datab
     lines = (DEPLOY / "machine" / "ingest.env").read_text().splitlines()
     told = dict(line.split("=", 1) for line in lines if line.startswith("DAGSTER_DISABLE"))
     process = fleet.spawn(
-        [sys.executable, "-m", "dagster_webserver", "--read-only", "-h", "127.0.0.1", "-p", str(port), "-w",
-         home / "workspace.yaml"],
+        [sys.executable, "-m", "ingest_pipelines.orchestration.webserver", "--read-only", "-h", "127.0.0.1", "-p",
+         str(port), "-w", home / "workspace.yaml"],
         tmp_path,
         lambda: answers(f"http://127.0.0.1:{port}/server_info"),
         env={**told, "DAGSTER_HOME": str(home), "INGEST_DAGSTER_URL": database_url, "INGEST_STATE": str(tmp_path)},

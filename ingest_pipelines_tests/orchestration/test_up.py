@@ -6,7 +6,9 @@ import contextlib
 import os
 import signal
 from collections.abc import Iterator
+from http.client import HTTPConnection
 from itertools import pairwise
+from urllib.parse import urlencode
 
 import psutil
 import psycopg
@@ -57,6 +59,17 @@ def test_nothing_listens_to_other_machines(vendor: Vendor) -> None:
         if link.status == psutil.CONN_LISTEN
     }
     assert listening == {"127.0.0.1"}
+
+
+def test_no_image_of_a_page_elsewhere_changes_anything(vendor: Vendor) -> None:
+    query = urlencode({"query": 'mutation { setConcurrencyLimit(concurrencyKey: "stolen", limit: 0) }'})
+    for method, host in (("GET", f"127.0.0.1:{vendor.served.port}"), ("POST", "evil.example")):
+        connection = HTTPConnection("127.0.0.1", vendor.served.port, timeout=60)
+        connection.request(method, f"/graphql?{query}", headers={"Host": host, "Content-Type": "application/json"})
+        assert connection.getresponse().status in {403, 405}
+        connection.close()
+    limits = vendor.served.ask("{ instance { concurrencyLimits { concurrencyKey } } }")["instance"]["concurrencyLimits"]
+    assert "stolen" not in {limit["concurrencyKey"] for limit in limits}
 
 
 def test_a_failed_partition_run_again_from_the_ui_succeeds_once_the_cause_is_gone(vendor: Vendor) -> None:

@@ -1,0 +1,126 @@
+"""What a web page may make a browser send to the Dagster UI: nothing, unless the page is the UI's own.
+
+The webserver has no login, or one that browsers send along by themselves. A page elsewhere can therefore make a
+person's browser ask it things: with an image, a form, a script, a frame, a socket, or a name of its own that it
+points at this machine. `Guard` stands around Dagster's app and refuses what such a page can send; programs, which send
+neither `Origin` nor `Sec-Fetch-Site`, go on working.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+LOOPBACK = frozenset({"localhost", "127.0.0.1", "[::1]"})
+"""Names of this machine that no other page's address can have."""
+
+RESPONSE_HEADERS = {
+    "X-Frame-Options": "DENY",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+"""On every answer, in the place of the app's own."""
+
+CONTENT_POLICY = (
+    "frame-ancestors 'none'; form-action 'self'; base-uri 'none'; object-src 'none'; img-src 'self' data: blob:; "
+    "media-src 'self' data: blob:; font-src 'self' data:; connect-src 'self'; frame-src 'self'"
+)
+"""Beside the app's own policy, and a browser keeps both: whatever text a page shows, it fetches nothing elsewhere."""
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Why a request goes no further."""
+
+    status: int
+    words: str
+
+
+_HOST = Refusal(
+    403, "This server does not go by that name. If you reach it by this one, set INGEST_UI_URL to its address.\n"
+)
+_FOREIGN = Refusal(403, "Another site's page asked for this. Open the Dagster UI itself and do it there.\n")
+_METHOD = Refusal(405, "GraphQL is answered to POST only.\n")
+_TYPE = Refusal(415, "Send JSON, with the header Content-Type: application/json.\n")
+
+
+class Guard:
+    """An ASGI app that refuses what a foreign page can make a browser send to `app`.
+
+    - `Host` has to be a name of this machine, or one of `hosts`: a page whose own name points here is refused.
+    - `Origin`, where there is one, has to be this server; so has `Sec-Fetch-Site`, but for a link that is followed.
+    - What is no GET or HEAD is JSON, which no form can send.
+    - GraphQL is not executed by GET or HEAD.
+    """
+
+    def __init__(self, app: ASGIApp, hosts: Collection[str]) -> None:
+        self._app = app
+        self._hosts = LOOPBACK | {host.lower() for host in hosts}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers or refuses one request or socket."""
+        if scope["type"] == "http":
+            refusal = self._refusal(scope)
+            answer: ASGIApp = self._app if refusal is None else PlainTextResponse(refusal.words, refusal.status)
+            await answer(scope, receive, _protected(send))
+        elif scope["type"] == "websocket" and self._foreign(Headers(scope=scope)) is not None:
+            await receive()
+            await send({"type": "websocket.close", "code": 1008})  # before it is accepted: answered as 403
+        else:
+            await self._app(scope, receive, send)
+
+    def _refusal(self, scope: Scope) -> Refusal | None:
+        headers, method = Headers(scope=scope), scope["method"]
+        refusal = self._foreign(headers)
+        if refusal is not None:
+            return refusal
+        reads = method in {"GET", "HEAD"}
+        followed = reads and headers.get("sec-fetch-mode") == "navigate" and headers.get("sec-fetch-dest") == "document"
+        if headers.get("sec-fetch-site", "none") not in {"none", "same-origin"} and not followed:
+            return _FOREIGN
+        if not reads:
+            return None if method == "POST" and _is_json(headers) else _METHOD if method != "POST" else _TYPE
+        if scope["path"].rstrip("/").endswith("/graphql") and scope.get("query_string"):
+            return _METHOD
+        return None
+
+    def _foreign(self, headers: Headers) -> Refusal | None:
+        """Why a request's own names for sender and receiver do not fit; None where they do."""
+        hosts, origins = headers.getlist("host"), headers.getlist("origin")
+        if len(hosts) != 1 or _name(hosts[0]) not in self._hosts:
+            return _HOST
+        here = {f"{scheme}://{hosts[0].lower()}" for scheme in ("http", "https")}
+        if len(origins) > 1 or not {origin.lower() for origin in origins} <= here:
+            return _FOREIGN
+        return None
+
+
+def _name(host: str) -> str:
+    """The host without its port."""
+    name, bracket, _ = host.lower().partition("]")
+    return name + bracket if bracket else host.lower().partition(":")[0].removesuffix(".")
+
+
+def _is_json(headers: Headers) -> bool:
+    types = headers.getlist("content-type")
+    return len(types) == 1 and types[0].partition(";")[0].strip().lower() == "application/json"
+
+
+def _protected(send: Send) -> Send:
+    """`send`, with our headers on the answer."""
+
+    async def protected(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            headers = MutableHeaders(scope=message)
+            for name, value in RESPONSE_HEADERS.items():
+                headers[name] = value
+            headers.append("Content-Security-Policy", CONTENT_POLICY)
+        await send(message)
+
+    return protected
