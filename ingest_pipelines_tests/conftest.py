@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import uuid4
@@ -19,6 +20,7 @@ from ingest_pipelines_tests.servers import (
     mssql,
     mysql,
     oracle,
+    pgbouncer,
     postgres,
     postgres_debian,
     redis,
@@ -88,6 +90,21 @@ def database_15_url(postgres_15_url: str) -> Iterator[str]:
     """The URL of an empty database of PostgreSQL 15 that only this test uses."""
     with postgres.fresh_database(postgres_15_url) as url:
         yield url
+
+
+@pytest.fixture(scope="session")
+def german_postgres(fleet: Fleet) -> postgres_debian.GermanPostgres:
+    """A PostgreSQL 15 whose messages are German, shared by all tests."""
+    return fleet.ask("postgres-german", postgres_debian.GermanPostgres, postgres_debian.launch_german)
+
+
+@pytest.fixture(scope="session")
+def poolers(fleet: Fleet, postgres_url: str, postgres_15_url: str) -> Mapping[str, pgbouncer.PgBouncer]:
+    """PgBouncer in transaction mode, by the superuser's URL of the server behind it."""
+    urls = {"pgbouncer": postgres_url, "pgbouncer-15": postgres_15_url}
+    return {
+        url: fleet.ask(name, pgbouncer.PgBouncer, partial(pgbouncer.launch_before, url)) for name, url in urls.items()
+    }
 
 
 @pytest.fixture(scope="session")

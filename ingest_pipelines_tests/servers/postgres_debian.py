@@ -1,4 +1,4 @@
-"""Debian's PostgreSQL 15, the oldest version that the product promises to load into."""
+"""Debian's PostgreSQL 15, the oldest version that the product promises to load into; also one that speaks German."""
 
 from __future__ import annotations
 
@@ -8,14 +8,65 @@ import secrets
 import shutil
 import signal
 import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from ingest_pipelines_tests.servers.fleet import Fleet, Launched, ServerDown
 from ingest_pipelines_tests.servers.postgres import PostgresServer, accepts_login
 
+_GERMAN = "/usr/share/locale/de/LC_MESSAGES/postgres-15.mo"
+
+
+@dataclass(frozen=True)
+class GermanPostgres:
+    """A superuser's URL, and the server's log, which names every login."""
+
+    url: str
+    log: str
+
 
 def launch(fleet: Fleet, folder: Path) -> Launched:
     """The server accepts connections."""
+    url, process = _start(fleet, folder, {})
+    return Launched(PostgresServer(url), process.pid, group=False, stop=signal.SIGINT)
+
+
+def launch_german(fleet: Fleet, folder: Path) -> Launched:
+    """A server whose messages are German, from the first answer to a login on, and that offers TLS.
+
+    The locale is compiled into the server's own folder: the system's stay as they are.
+    """
+    locales = folder / "locales"
+    locales.mkdir()
+    made = subprocess.run(
+        ["localedef", "-i", "de_DE", "-f", "UTF-8", locales / "de_DE.UTF-8"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if not (locales / "de_DE.UTF-8").exists():
+        raise ServerDown(f"there is no German locale; on Debian: apt-get install locales; it said:\n{made.stderr}")
+    if not Path(_GERMAN).exists():
+        raise ServerDown(f"PostgreSQL 15 was installed without its translations: there is no {_GERMAN}")
+    settings = {
+        "lc_messages": "de_DE.UTF-8", "log_connections": "on", "ssl": "on",
+        "ssl_cert_file": str(folder / "server.crt"), "ssl_key_file": str(folder / "server.key"),
+    }  # fmt: skip
+    certify = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "30", "-subj", "/CN=localhost"]
+    subprocess.run(
+        [*certify, "-out", folder / "server.crt", "-keyout", folder / "server.key"], check=True, capture_output=True
+    )
+    if os.geteuid() == 0:
+        os.chown(folder / "server.key", pwd.getpwnam("nobody").pw_uid, -1)
+    url, process = _start(fleet, folder, settings, {"LOCPATH": str(locales)})
+    german = GermanPostgres(url, str(folder / "server.log"))
+    return Launched(german, process.pid, group=False, stop=signal.SIGINT)
+
+
+def _start(
+    fleet: Fleet, folder: Path, extra: Mapping[str, str], env: Mapping[str, str] | None = None
+) -> tuple[str, subprocess.Popen[bytes]]:
     binaries = _binaries()
     prefix: list[str] = []
     data, secret = folder / "data", folder / "password"
@@ -37,16 +88,17 @@ def launch(fleet: Fleet, folder: Path) -> Launched:
     if made.returncode != 0:
         raise ServerDown(f"initdb of PostgreSQL 15 failed; it said:\n{made.stderr}")
     port = fleet.free_port()
-    server = PostgresServer(f"postgresql://postgres:{password}@127.0.0.1:{port}/postgres")
+    url = f"postgresql://postgres:{password}@127.0.0.1:{port}/postgres"
     settings = {
         "listen_addresses": "127.0.0.1", "port": str(port), "unix_socket_directories": "",
         "fsync": "off", "full_page_writes": "off", "synchronous_commit": "off",
+        **extra,
     }  # fmt: skip
     options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
     process = fleet.spawn(
-        [*prefix, binaries / "postgres", "-D", data, *options], folder, lambda: accepts_login(server.url)
+        [*prefix, binaries / "postgres", "-D", data, *options], folder, lambda: accepts_login(url), env
     )
-    return Launched(server, process.pid, group=False, stop=signal.SIGINT)
+    return url, process
 
 
 def _binaries() -> Path:
