@@ -22,7 +22,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo, timeout_from_conni
 CANNOT_CONNECT = "08001"
 REFUSED = "08004"
 BROKEN = "08006"
-PASSWORD_MISSING = "28P01"  # noqa: S105 (a code)
+PASSWORD_REFUSED = "28P01"  # noqa: S105 (a code)
 
 _REFUSAL = re.compile(r'^B\t\d+\tErrorResponse\t S "[^"]*"(?: V "[^"]*")? C "([0-9A-Z]{5})"', re.MULTILINE)
 _NO_TLS = re.compile(r"^B\t\d+\tSSLResponse\t N", re.MULTILINE)
@@ -46,7 +46,7 @@ def connect(conninfo: str = "", **settings: Any) -> psycopg.Connection:
     connected = False
     try:
         with _traced(pgconn) as trace:
-            connected = pgconn.status != pq.ConnStatus.BAD and _polled(pgconn, deadline)
+            connected = pgconn.status != pq.ConnStatus.BAD and _polled(pgconn, deadline, trace)
         if not connected:
             raise _failure(pgconn, trace, chosen)
         pgconn.nonblocking = 1
@@ -56,8 +56,12 @@ def connect(conninfo: str = "", **settings: Any) -> psycopg.Connection:
             pgconn.finish()
 
 
-def _polled(pgconn: pq.abc.PGconn, deadline: float) -> bool:
-    """Whether the login came to a good end before the deadline."""
+def _polled(pgconn: pq.abc.PGconn, deadline: float, trace: _Trace) -> bool:
+    """Whether the login came to a good end before the deadline.
+
+    libpq repeats a refused one without TLS, where `sslmode` leaves it the choice. A wrong password is not sent again:
+    the server counts.
+    """
     wanted = {pq.PollingStatus.READING: selectors.EVENT_READ, pq.PollingStatus.WRITING: selectors.EVENT_WRITE}
     status = pq.PollingStatus.WRITING
     while status in wanted:
@@ -66,35 +70,50 @@ def _polled(pgconn: pq.abc.PGconn, deadline: float) -> bool:
             if not selector.select(max(0.0, deadline - time.monotonic())):
                 return False
         status = pq.PollingStatus(pgconn.connect_poll())
+        if pgconn.error_message and PASSWORD_REFUSED in _REFUSAL.findall(trace.text):
+            return False
     return status == pq.PollingStatus.OK
 
 
 class _Trace:
     """What client and server said during the login."""
 
-    text = ""
+    def __init__(self, memory: int | None = None) -> None:
+        self._memory = memory
+        self._text = ""
+
+    @property
+    def text(self) -> str:
+        """All of it so far; libpq writes line by line."""
+        if self._memory is not None:
+            self._text = os.pread(self._memory, 1 << 20, 0).decode(errors="replace")
+        return self._text
+
+    def close(self) -> None:
+        """The memory is about to go; the text stays."""
+        _ = self.text
+        self._memory = None
 
 
 @contextmanager
 def _traced(pgconn: pq.abc.PGconn) -> Iterator[_Trace]:
     """The protocol of what happens in the block. Without it (psycopg traces on Linux only) refusals have no code."""
-    trace = _Trace()
     if pgconn.status == pq.ConnStatus.BAD or not hasattr(os, "memfd_create"):
-        yield trace
+        yield _Trace()
         return
     with closing(os.fdopen(os.memfd_create("login"), "rb")) as memory:
         try:
             pgconn.trace(memory.fileno())
             pgconn.set_trace_flags(pq.Trace.SUPPRESS_TIMESTAMPS)
         except psycopg.NotSupportedError:
-            yield trace
+            yield _Trace()
             return
+        trace = _Trace(memory.fileno())
         try:
             yield trace
         finally:
             pgconn.untrace()
-            memory.seek(0)
-            trace.text = memory.read().decode(errors="replace")
+            trace.close()
 
 
 def _failure(pgconn: pq.abc.PGconn, trace: _Trace, chosen: dict[str, Any]) -> psycopg.Error:
@@ -103,7 +122,7 @@ def _failure(pgconn: pq.abc.PGconn, trace: _Trace, chosen: dict[str, Any]) -> ps
     if refusals:
         return _error(refusals[-1])
     if pgconn.needs_password:
-        return _error(PASSWORD_MISSING)
+        return _error(PASSWORD_REFUSED)
     if not trace.text:  # nobody was spoken to
         if not _taken(chosen):
             return psycopg.ProgrammingError("a connection parameter has a value that libpq does not take")

@@ -10,27 +10,33 @@ import psycopg
 from psycopg.errors import InvalidSchemaName, UndefinedTable
 
 Connect: TypeAlias = Callable[[], psycopg.Connection]
+Prepare: TypeAlias = Callable[[psycopg.Connection], None]
 
-HEAD = "0002"
+HEAD = "0001"
 """The newest revision under `migrations/versions`."""
 
 LOCK = 7_308_604_758_122_394_672
 """Advisory lock of migrations: one process at a time per Postgres database."""
 
 
-def migrate(connect: Connect | str) -> bool:
+def migrate(connect: Connect | str, prepare: Prepare = lambda connection: None) -> bool:
     """The `ingest` schema is at HEAD; whether anything had to be done.
 
     One query when it already is: Alembic and SQLAlchemy are imported only when it is not.
 
     Args:
         connect: opens a connection of its own, or a `postgresql://` URL.
+        prepare: gives each transaction its settings.
+
+    Raises:
+        psycopg.Error: nothing was done; or the connection broke after the commit, and asking again says which.
     """
     opened = psycopg.connect(connect) if isinstance(connect, str) else connect()
     with opened as connection:
+        prepare(connection)
         if revision(connection) == HEAD:
             return False
-    _upgrade((lambda: psycopg.connect(connect)) if isinstance(connect, str) else connect)
+    _upgrade((lambda: psycopg.connect(connect)) if isinstance(connect, str) else connect, prepare)
     return True
 
 
@@ -44,7 +50,18 @@ def revision(connection: psycopg.Connection) -> str | None:
     return str(found[0]) if found else None
 
 
-def _upgrade(connect: Connect) -> None:
+def _upgrade(connect: Connect, prepare: Prepare) -> None:
+    from sqlalchemy.exc import DBAPIError
+
+    try:
+        _run(connect, prepare)
+    except DBAPIError as error:
+        if isinstance(error.orig, psycopg.Error):
+            raise error.orig from None
+        raise
+
+
+def _run(connect: Connect, prepare: Prepare) -> None:
     import sqlalchemy
     from alembic import command
     from alembic.config import Config
@@ -53,6 +70,9 @@ def _upgrade(connect: Connect) -> None:
     config.set_main_option("script_location", (Path(__file__).parent / "migrations").as_posix().replace("%", "%%"))
     engine = sqlalchemy.create_engine("postgresql+psycopg://", creator=connect, poolclass=sqlalchemy.NullPool)
     with engine.begin() as connection:
+        session = connection.connection.driver_connection
+        assert isinstance(session, psycopg.Connection)
+        prepare(session)
         connection.execute(sqlalchemy.select(sqlalchemy.func.pg_advisory_xact_lock(LOCK)))
         if not sqlalchemy.inspect(connection).has_schema("ingest"):  # IF NOT EXISTS asks for the right to create it
             connection.execute(sqlalchemy.schema.CreateSchema("ingest"))

@@ -21,7 +21,7 @@ from threading import Thread
 import psycopg
 
 from ingest_pipelines.config import BoundImport
-from ingest_pipelines.errors import IngestError
+from ingest_pipelines.errors import IngestError, TargetDenied
 from ingest_pipelines.merge.apply import merge_ahead, open_ahead
 from ingest_pipelines.merge.copy import copy_accepted, rows_of
 from ingest_pipelines.merge.faults import Fault, no_fault
@@ -60,6 +60,7 @@ class LoadAhead:
         self._taken: list[Path] = []
         self._rows: int | None = None
         self._connection: psycopg.Connection | None = None
+        self._denied: TargetDenied | None = None
         self._thread = Thread(target=self._run, name="load ahead", daemon=True)
         self._thread.start()
 
@@ -69,8 +70,14 @@ class LoadAhead:
         return self._files.put
 
     def take(self, validated: Validated) -> tuple[Work, psycopg.Connection] | None:
-        """The load and its transaction, if it holds these rows and no others; None where it did not come to that."""
+        """The load and its transaction, if it holds these rows and no others; None where it did not come to that.
+
+        Raises:
+            TargetDenied: the target did not let the load in; another try would be another refused login.
+        """
         self.finish()
+        if self._denied is not None:
+            raise self._denied
         whole = (tuple(self._taken), self._rows) == (validated.accepted, validated.accepted_rows)
         if whole and self._connection is not None:
             connection, self._connection = self._connection, None
@@ -118,6 +125,8 @@ class LoadAhead:
                             work.known = find_known(self._connection, work.stage, shape, batch, left)
                     rows += merge_ahead(self._connection, work, shape, batch, self._fault)
             self._rows = rows
+        except TargetDenied as denied:
+            self._denied = denied
         except (IngestError, psycopg.Error, OSError):
             pass  # what could not be done now is done later
 

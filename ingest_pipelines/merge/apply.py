@@ -36,22 +36,23 @@ from ingest_pipelines.merge.catalog import read_shape, rows_written
 from ingest_pipelines.merge.closing import ask_the_ledger, close, skip
 from ingest_pipelines.merge.copy import copy_accepted, copy_created, copy_profiles, copy_rejects, rows_of
 from ingest_pipelines.merge.ddl import TableShape, additions, fields_of
-from ingest_pipelines.merge.driver_errors import LOCK_ERRORS, translate
 from ingest_pipelines.merge.faults import Fault, no_fault
 from ingest_pipelines.merge.known import take_numbers
 from ingest_pipelines.merge.mapping import check_mapping
 from ingest_pipelines.merge.match import Matching, RejectedByMatch
+from ingest_pipelines.merge.names import SUBSCRIPTIONS, name_beside
 from ingest_pipelines.merge.order import nothing_new, obstacle, stale
 from ingest_pipelines.merge.routes import key_label
+from ingest_pipelines.merge.session import LOADS
 from ingest_pipelines.merge.statements import CREATE_UNMATCHED, LIST_UNMATCHED, Merge
 from ingest_pipelines.merge.subscriptions import COUNT_CONSENTED, CREATE_CONSENTS, Consent
 from ingest_pipelines.merge.target import (
     Target,
-    holder_of,
     lock_table,
     lock_table_at_once,
     look_up_by_index,
     prepare_session,
+    problem,
     scalar,
 )
 from ingest_pipelines.merge.work import Work
@@ -88,9 +89,6 @@ def apply(
     work, connection = begun if begun is not None else (Work(validated, bound, run, now), target.connect())
     work.run, work.now, work.began = run, now, perf_counter()
     try:
-        if begun is None:
-            connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
-            connection.read_only = False
         fault("connected")
         report = _transaction(connection, work, target, fault)
         if run.dry_run:
@@ -104,21 +102,16 @@ def apply(
         work.seconds["commit"] = round(perf_counter() - start, 3)
         fault("committed")
         return report
-    except LOCK_ERRORS as error:
-        raise translate(error, work.where, holder=_holder(connection, bound)) from None
     except psycopg.Error as error:
-        raise translate(error, work.where) from None
+        raise problem(connection, error, work.where, *_places(bound)) from None
     finally:
         connection.close()
 
 
-def _holder(connection: psycopg.Connection, bound: BoundImport) -> str:
-    """Who holds the target table, as far as that can be found out."""
-    try:
-        connection.rollback()
-        return holder_of(connection, *bound.database.schema_and_table)
-    except psycopg.Error:
-        return ""
+def _places(bound: BoundImport) -> tuple[str, list[str]]:
+    """The schema and the tables that a load writes to."""
+    schema, table = bound.database.schema_and_table
+    return schema, [table, name_beside(bound.database, SUBSCRIPTIONS)]
 
 
 def open_ahead(connection: psycopg.Connection, work: Work, fault: Fault = no_fault) -> TableShape | None:
@@ -201,7 +194,7 @@ def _copy_run(connection: psycopg.Connection, work: Work, run: Path, copying: Ca
 
 def _transaction(connection: psycopg.Connection, work: Work, target: Target, fault: Fault) -> LoadReport:
     validated, bound, item = work.validated, work.bound, work.validated.landing.item
-    prepare_session(connection, target, bound.name)
+    prepare_session(connection, target, bound.name, LOADS)
     settled = ledger.find_load(connection, item, work.run.id)
     if settled is not None and settled.status in {"committed", "skipped"}:
         return settled.report

@@ -11,7 +11,7 @@ from ingest_pipelines.errors import TargetUnavailable
 from ingest_pipelines.merge.driver_errors import translate
 from ingest_pipelines.merge.mapping import mapping_of
 from ingest_pipelines.merge.order import fingerprint
-from ingest_pipelines.merge.target import Target, lock_table, prepare_session
+from ingest_pipelines.merge.target import Target, lock_table
 from ingest_pipelines.merge.work import Work
 from ingest_pipelines.model import Counts, LoadReport
 
@@ -46,23 +46,9 @@ def close(connection: psycopg.Connection, work: Work, counts: Counts) -> LoadRep
         ledger.record_audit(
             connection, run.by, "forced", work.now, import_name=bound.name, item=item.key, detail=detail
         )
-    if item.kind == "replay":
-        _settle_rejects(connection, work)
     ledger.set_item_status(connection, item, "committed")
     ledger.close_load(connection, work.load, work.outcome(counts))
     return work.report(counts)
-
-
-def _settle_rejects(connection: psycopg.Connection, work: Work) -> None:
-    """The rejects of the rows that this replay took are resolved; the others stay open where they were first."""
-    item = work.validated.landing.item
-    ledger.resolve_corrected(connection, item, work.load, work.now)
-    ledger.close_rejected_again(connection, item, work.load, work.now)
-    for rejected_by, rows in ledger.corrected_rows(connection, item, work.load).items():
-        detail = {"load": work.load, "rejects_of": rejected_by, "rows": rows}
-        ledger.record_audit(
-            connection, work.run.by, "replayed", work.now, import_name=item.import_name, item=item.key, detail=detail
-        )
 
 
 def ask_the_ledger(target: Target, work: Work, error: psycopg.Error) -> LoadReport:
@@ -74,7 +60,6 @@ def ask_the_ledger(target: Target, work: Work, error: psycopg.Error) -> LoadRepo
         sleep(pause)
         try:
             with target.session(work.where) as connection:
-                prepare_session(connection, target, work.bound.name)
                 lock_table(connection, *work.bound.database.schema_and_table)
                 settled = ledger.find_load(connection, work.validated.landing.item, work.run.id)
             break

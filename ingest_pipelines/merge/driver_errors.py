@@ -1,141 +1,83 @@
-"""psycopg's errors as ours: what happened and whether trying again helps, without a single row value.
+"""psycopg's errors as ours: what happened and whether trying again helps, without a word of the server.
 
-Postgres puts values into DETAIL lines and, for some classes, into the message itself ("invalid input syntax for
-type integer: ..."). Only messages of the classes in `_SPEAKS_OF_NAMES` are passed on: they name tables, columns,
-constraints, files and roles, never data. What a trigger says may hold anything, whatever class it claims to be: of it
-only the function's name is told.
+A server's text holds row values: in DETAIL, in the message itself ("invalid input syntax ..."), in whatever a trigger
+raises, in the names that a trigger claims (`RAISE ... USING CONSTRAINT = NEW.email`). And it is in the language of the
+server. So the SQLSTATE alone decides what an error is; what is told of it is the name of that code, and names that the
+catalog has (`concerned`).
 """
 
 from __future__ import annotations
 
-import re
-
 from psycopg import Error, OperationalError, errors
 
-from ingest_pipelines.errors import (
-    IngestError,
-    InternalError,
-    TargetBusy,
-    TargetDenied,
-    TargetRefused,
-    TargetUnavailable,
-)
+from ingest_pipelines.errors import IngestError, InternalError, TargetUnavailable
+from ingest_pipelines.merge.sqlstates import login_meaning_of, meaning_of
+from ingest_pipelines.postgres_login import BROKEN, CANNOT_CONNECT, REFUSED
 
-_SPEAKS_OF_NAMES = ("23", "25", "28", "3D", "3F", "40", "42", "53", "55", "57")
-_REFUSES_LOGIN = (
-    "authentication failed", "no password supplied", "no pg_hba.conf entry", "does not exist", "permission denied",
-    "is not permitted to log in", "does not support SSL", "certificate verify failed", "root certificate file",
-)  # fmt: skip
-"""What a failed connection says, where no other try will help. It has no code: only its words tell it from others."""
+_NOT_OF_A_FUNCTION = (meaning_of("42703"), meaning_of("28P01"), meaning_of("42501"), meaning_of("53100"))
+"""What a function of the table's owner raises with such a code says something of that function, and not of us."""
 
-_BUSY = {"55P03": "a lock was not granted in time", "40P01": "a deadlock", "40001": "a serialization failure"}
-_GONE = {"53300", "57P01", "57P02", "57P03", "57P05", "25P03", "25P04", "25006"}
-_STANDBY = "during recovery"
-_DENIED = "42501"
-_FUNCTION = re.compile(r"PL/pgSQL function (?:([\w.\"$]+)\(.*?\)|inline_code_block) line (\d+)")
+LOCK_ERRORS = (errors.LockNotAvailable, errors.DeadlockDetected)
+"""Errors after which it is worth asking who holds the lock."""
 
 
-def translate(error: Error, where: str, *, holder: str = "") -> IngestError:
+def translate(error: Error, where: str, *, concerned: str = "", holder: str = "", hint: str = "") -> IngestError:
     """The error to raise instead; raise it `from None`, so that no traceback carries the original.
 
     Args:
         where: import and item, the start of the message.
+        concerned: the table, constraint or function that it is about, as the catalog names it.
         holder: who holds the lock that was waited for, if that is known.
+        hint: what to do, where more is known than the code says.
     """
-    state = error.sqlstate or ""
-    if state in _BUSY:
-        held = f"; {holder}" if holder else ""
-        return TargetBusy(
-            f"{where}: {_BUSY[state]} in the target{held}",
-            hint="nothing was committed; it is tried again, or wait for the other session and run it again",
+    if error.sqlstate is None:
+        return _without_a_code(error, where)
+    meaning = meaning_of(error.sqlstate)
+    if error.diag.context and meaning in _NOT_OF_A_FUNCTION:
+        meaning = meaning_of("P0001")
+    said = meaning.says if isinstance(error, LOCK_ERRORS) else f"{meaning.says}: {kind_of(error.sqlstate)}"
+    told = ", ".join(part for part in (said, concerned) if part)
+    return meaning.error(f"{where}: {told}{f'; {holder}' if holder else ''}", hint=hint or meaning.hint)
+
+
+def translate_login(error: Error, where: str) -> IngestError:
+    """The error to raise where `postgres_login` brought no session; raise it `from None`."""
+    state = error.sqlstate or BROKEN
+    meaning = login_meaning_of(state)
+    said = _LOGIN_REFUSED.get(state) or kind_of(state)
+    return meaning.error(f"{where}: {meaning.says}: {said}", hint=meaning.hint)
+
+
+_LOGIN_REFUSED = {
+    CANNOT_CONNECT: "nothing listens at the address of INGEST_DATABASE_URL",
+    BROKEN: "the connection broke off, or time ran out, during the login",
+    REFUSED: "TLS does not come about as sslmode demands it",
+    "28P01": "the password is wrong or missing, or there is no such role (28P01)",
+    "28000": "the role may not log in, or not from here (28000)",
+    "3D000": "there is no such database (3D000)",
+    "42501": "the role may not connect to the database (42501)",
+    "55000": "the database takes no connections (55000)",
+}
+"""What a code means in answer to a login."""
+
+
+def kind_of(sqlstate: str) -> str:
+    """The code's name in Postgres's appendix, in words, with the code; a function's own code may be a row's value."""
+    try:
+        name = errors.lookup(sqlstate).__name__.removesuffix("_")
+    except KeyError:
+        return "an error code of a function"
+    words = "".join(f" {letter.lower()}" if letter.isupper() else letter for letter in name).strip()
+    return f"{words} ({sqlstate})"
+
+
+def _without_a_code(error: Error, where: str) -> IngestError:
+    """The server did not say it: the connection is gone, or psycopg itself cannot go on."""
+    if isinstance(error, OperationalError):
+        return TargetUnavailable(
+            f"{where}: the connection to the target broke off", hint="nothing was committed; it is tried again"
         )
-    if state == "57014":
-        return TargetBusy(
-            f"{where}: the target's administrator or a time limit cancelled the load",
-            hint="nothing was committed; it is tried again",
-        )
-    if state in _GONE or state.startswith("08") or _is_standby(error) or (not state and _is_cut(error)):
-        return _unavailable(error, where)
-    if state.startswith("28") or state == "3D000":
-        return _login_refused(error, where)
-    if state == "53100":
-        return TargetRefused(
-            f"{where}: the target's disk is full: {_said(error)}",
-            hint="nothing was committed; free space there, then run it again",
-        )
-    if state == _DENIED:
-        return TargetRefused(
-            f"{where}: the target denies it: {_said(error)}",
-            hint="nothing was committed; grant the role of INGEST_DATABASE_URL what it lacks, then run it again",
-        )
-    if (state == "21000" or state.startswith("42")) and not _in_function(error):
-        return InternalError(
-            f"{where}: the target did not understand a statement: {_said(error)}",
-            hint="nothing was committed; this is a bug, or the ledger needs: ingest up",
-        )
-    return TargetRefused(
-        f"{where}: the target refused the rows: {_said(error)}",
-        hint="nothing was committed; the table's owner can help",
+    return InternalError(
+        f"{where}: the target's driver cannot do what it was asked for ({type(error).__name__})",
+        hint="nothing was committed; this is a bug",
     )
-
-
-def _unavailable(error: Error, where: str) -> IngestError:
-    if not error.sqlstate and any(words in _message(error) for words in _REFUSES_LOGIN):
-        return _login_refused(error, where)
-    return TargetUnavailable(
-        f"{where}: the target does not answer, or not to a load: {_said(error)}",
-        hint="nothing was committed; it is tried again",
-    )
-
-
-def _login_refused(error: Error, where: str) -> IngestError:
-    return TargetDenied(
-        f"{where}: the target refuses the login: {_said(error)}", hint="check INGEST_DATABASE_URL and the role it names"
-    )
-
-
-def _is_cut(error: Error) -> bool:
-    """Whether libpq says that there is no connection, or none any more; the server's own errors have a code."""
-    return isinstance(error, OperationalError)
-
-
-def _is_standby(error: Error) -> bool:
-    """Whether the server replays another's changes, and takes none itself: a failover is under way."""
-    return error.sqlstate == "0A000" and _STANDBY in (error.diag.message_primary or "")
-
-
-def _in_function(error: Error) -> bool:
-    """Whether a function was at work: a trigger's, or one in a constraint, an index, a default. Ours call none."""
-    return "function" in (error.diag.context or "")
-
-
-def _said(error: Error) -> str:
-    """The kind of error and the names it concerns, in words that cannot hold a value."""
-    state = error.sqlstate or ""
-    if _in_function(error):
-        function = _FUNCTION.search(error.diag.context or "")
-        name = "a function" if function is None else f"function {function[1] or 'in a DO block'}, line {function[2]}"
-        return f"{_kind(error)}, from {name}"
-    if not state or state.startswith((*_SPEAKS_OF_NAMES, "08")) or _is_standby(error):
-        return _message(error)
-    diag = error.diag
-    names = (("table", diag.table_name), ("column", diag.column_name), ("constraint", diag.constraint_name))
-    return ", ".join([_kind(error), *(f"{label} {name}" for label, name in names if name)])
-
-
-def _kind(error: Error) -> str:
-    """Psycopg's name of the error's class, in words, with its code."""
-    words = "".join(f" {letter.lower()}" if letter.isupper() else letter for letter in type(error).__name__).strip()
-    return f"{words} ({error.sqlstate})"
-
-
-def _message(error: Error) -> str:
-    """The first line of what the server, or libpq, said."""
-    text = error.diag.message_primary or (str(error) if isinstance(error, OperationalError) else "")
-    lines = text.strip().splitlines() or [type(error).__name__]
-    attempts = [line for line in lines if line.startswith("- ")]  # one per address that the host's name has
-    return (attempts[-1][2:] if attempts else lines[0]).strip()
-
-
-LOCK_ERRORS = (errors.LockNotAvailable, errors.DeadlockDetected)
-"""Errors after which it is worth asking who holds the lock."""

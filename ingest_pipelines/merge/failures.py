@@ -9,12 +9,11 @@ import psycopg
 
 from ingest_pipelines import ledger
 from ingest_pipelines.config import BoundImport
-from ingest_pipelines.errors import IngestError, ItemGone, ItemRefused, StaleItem
+from ingest_pipelines.errors import IngestError, ItemGone, ItemRefused, StaleItem, TargetDenied
 from ingest_pipelines.merge.copy import copy_rejects
-from ingest_pipelines.merge.driver_errors import translate
 from ingest_pipelines.merge.match import SAMPLES, RejectedByMatch
 from ingest_pipelines.merge.order import fingerprint
-from ingest_pipelines.merge.target import Target, prepare_session
+from ingest_pipelines.merge.target import Target
 from ingest_pipelines.model import Counts, Item, Landing, LoadReport, LoadStatus, RejectSample, Run, Validated
 
 _REFUSED = (ItemRefused, ItemGone, StaleItem)
@@ -40,7 +39,10 @@ def record_failure(
 
     Raises:
         TargetUnavailable: the ledger is out of reach as well; nothing is recorded.
+        TargetDenied: the target does not let us in, and is not asked again: an account may be locked.
     """
+    if isinstance(error, TargetDenied):
+        raise error
     validated = reached if isinstance(reached, Validated) else None
     landing = validated.landing if validated else reached if isinstance(reached, Landing) else None
     item = reached if isinstance(reached, Item) else landing.item if landing else item
@@ -50,13 +52,8 @@ def record_failure(
         content_sha256=landing.content_sha256 if landing else "", fingerprint=fingerprint(bound),
         cursor_to=landing.cursor_to if landing else None,
     )  # fmt: skip
-    with target.connect() as connection:
-        try:
-            report = _record(connection, error, validated, new, target, now)
-            connection.commit()
-        except psycopg.Error as problem:
-            raise translate(problem, f"import {bound.name}, item {item.key}") from None
-    return report
+    with target.session(f"import {bound.name}, item {item.key}") as connection:
+        return _record(connection, error, validated, new, now)
 
 
 def record_replaced(item: Item, reason: str, bound: BoundImport, target: Target, run: Run, now: datetime) -> LoadReport:
@@ -83,10 +80,8 @@ def _record(
     error: IngestError,
     validated: Validated | None,
     new: ledger.NewLoad,
-    target: Target,
     now: datetime,
 ) -> LoadReport:
-    prepare_session(connection, target, new.item.import_name)
     ledger.register_items(connection, [new.item], now)
     load = ledger.open_load(connection, new)
     if load is None:
@@ -105,8 +100,6 @@ def _record(
             codes |= {code: rows + codes.get(code, 0) for code, rows in matched.codes.items()}
             samples = (*samples, *matched.samples)[:SAMPLES]
             ledger.add_rejects(connection, load, error.records)
-        if new.item.kind == "replay":
-            ledger.close_rejected_again(connection, new.item, load, now)
     ledger.close_load(
         connection, load, ledger.Outcome(new.status, counts, finished_at=now, error=str(error), codes=codes)
     )

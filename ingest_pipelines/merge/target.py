@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, LiteralString
 
 import psycopg
 from psycopg import sql
 
-from ingest_pipelines.errors import TargetDenied
-from ingest_pipelines.merge.driver_errors import translate
+from ingest_pipelines import postgres_login
+from ingest_pipelines.errors import IngestError, TargetDenied, TargetUnavailable
+from ingest_pipelines.ledger import migrate
+from ingest_pipelines.merge.concerned import concerned, missing_grants
+from ingest_pipelines.merge.driver_errors import LOCK_ERRORS, translate, translate_login
+from ingest_pipelines.merge.session import LOADS, is_standby, prepare
 
 APPLICATION = "ingest_pipelines"
 """`application_name` of every connection; a load adds its import."""
@@ -34,77 +39,116 @@ class Target:
     work_mem: str = "256MB"
 
     def connect(self) -> psycopg.Connection:
-        """A new connection that notices a dead server within a minute.
+        """A new connection that notices a dead server within a minute; its transactions read and write.
+
+        Nothing is prepared on the server: a pooler may give each transaction another session of it.
 
         Raises:
             TargetUnavailable: no answer.
             TargetDenied: wrong address, login or database.
         """
         try:
-            return psycopg.connect(
+            connection = postgres_login.connect(
                 self.url, connect_timeout=self.connect_timeout_seconds, application_name=APPLICATION,
                 client_encoding="UTF8", keepalives=1, keepalives_idle=30, keepalives_interval=10, keepalives_count=3,
                 tcp_user_timeout=60_000,
             )  # fmt: skip
-        except psycopg.ProgrammingError:  # its message repeats parts of the URL, and one of them is the password
-            raise TargetDenied(
+        except psycopg.Error as error:
+            if error.sqlstate is not None:
+                raise translate_login(error, "target") from None
+            raise TargetDenied(  # its message repeats parts of the URL, and one of them is the password
                 "target: INGEST_DATABASE_URL cannot be read as an address",
                 hint="write postgresql://USER:PASSWORD@HOST:PORT/DATABASE, with @ / % in a password as %40 %2F %25",
             ) from None
-        except psycopg.Error as error:
-            raise translate(error, "target") from None
+        connection.prepare_threshold = None
+        connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
+        connection.deferrable = False
+        if not is_standby(connection):  # which does not take READ WRITE
+            connection.read_only = False
+        return connection
 
     @contextmanager
     def session(self, where: str = "target") -> Iterator[psycopg.Connection]:
-        """A connection for reading and for small writes: commits at the end, driver errors translated."""
+        """A transaction for reading and for small writes: commits at the end, driver errors translated."""
         with self.connect() as connection:
             try:
+                prepare_session(connection, self)
                 yield connection
                 connection.commit()
             except psycopg.Error as error:
-                raise translate(error, where) from None
+                raise problem(connection, error, where) from None
+
+    def migrate(self) -> None:
+        """The ledger is up to date.
+
+        Where the connection breaks, the ledger is asked anew: the break may have followed the commit.
+
+        Raises:
+            TargetUnavailable, TargetBusy: retryable.
+            TargetDenied: no login, or the role may not make the ledger; the hint has the GRANT.
+        """
+        try:
+            self._migrate()
+        except TargetUnavailable:
+            self._migrate()
+
+    def _migrate(self) -> None:
+        where = "target: the ledger"
+        try:
+            migrate(self.connect, lambda connection: prepare_session(connection, self))
+        except psycopg.errors.InsufficientPrivilege as error:
+            with self.connect() as connection:
+                denied = problem(connection, error, where)
+            raise TargetDenied(denied.message, hint=denied.hint) from None
+        except psycopg.Error as error:
+            raise translate(error, where) from None
+
+
+def problem(
+    connection: psycopg.Connection, error: psycopg.Error, where: str, schema: str = "", tables: Sequence[str] = ()
+) -> IngestError:
+    """The error to raise instead of the driver's; raise it `from None`. The connection's transaction is rolled back.
+
+    Args:
+        where: import and item, the start of the message.
+        schema, tables: the import's target and what stands beside it.
+    """
+    about = holder = grants = ""
+    with suppress(psycopg.Error):  # whatever else can be found out
+        connection.rollback()
+        if isinstance(error, LOCK_ERRORS) and tables:
+            holder = holder_of(connection, schema, tables[0])
+        about = concerned(connection, error)
+        if isinstance(error, psycopg.errors.InsufficientPrivilege):
+            grants = missing_grants(connection, schema, tables)
+        connection.rollback()
+    hint = f"nothing was committed; as an administrator of the target: {grants}" if grants else ""
+    return translate(error, where, concerned=about, holder=holder, hint=hint)
 
 
 def begin(target: Target, name: str) -> psycopg.Connection:
     """A connection in the transaction of a load, with its settings."""
     connection = target.connect()
     try:
-        connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
-        connection.read_only = False
-        prepare_session(connection, target, name)
-    except psycopg.Error:
+        prepare_session(connection, target, name, LOADS)
+    except BaseException:
         connection.close()
         raise
     return connection
 
 
-def prepare_session(connection: psycopg.Connection, target: Target, name: str) -> None:
-    """The transaction's own settings: they end with it, so poolers and other users are not disturbed.
-
-    A role's or a database's time limits are lifted for the load; the wait for locks is ours. The server asks every
-    ten seconds whether the client still lives, so that a killed loader's merge does not run on. An asynchronous
-    commit is made synchronous: `committed` must survive a crash of the server.
-    """
-    connection.execute(
-        """
-        SELECT set_config(setting, value, true)
-        FROM (VALUES
-            ('application_name', %s),
-            ('lock_timeout', %s),
-            ('statement_timeout', '0'),
-            ('transaction_timeout', '0'),
-            ('idle_in_transaction_session_timeout', '10min'),
-            ('client_connection_check_interval', '10s'),
-            ('work_mem', %s),
-            ('temp_buffers', '64MB'),
-            ('jit', 'off'),
-            ('timezone', 'UTC'),
-            ('synchronous_commit', 'on')
-        ) wanted (setting, value)
-        WHERE current_setting(setting, true) IS NOT NULL
-          AND NOT (setting = 'synchronous_commit' AND current_setting(setting) IN ('remote_write', 'remote_apply'))
-        """,
-        (f"{APPLICATION}: {name}"[:63], f"{max(1, round(target.lock_timeout_seconds * 1000))}ms", target.work_mem),
+def prepare_session(
+    connection: psycopg.Connection, target: Target, name: str = "", settings: Mapping[str, str] = MappingProxyType({})
+) -> None:
+    """The transaction under way, or a new one, has the settings that we rely on; they end with it."""
+    prepare(
+        connection,
+        {
+            "application_name": f"{APPLICATION}: {name}"[:63] if name else APPLICATION,
+            "lock_timeout": f"{max(1, round(target.lock_timeout_seconds * 1000))}ms",
+            "work_mem": target.work_mem,
+            **settings,
+        },
     )
 
 

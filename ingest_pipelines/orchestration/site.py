@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 from ingest_pipelines import embedded
 from ingest_pipelines.config import BoundImport, Project, Settings
-from ingest_pipelines.ledger import migrate
 from ingest_pipelines.merge import Target
 
 if TYPE_CHECKING:
@@ -68,7 +67,7 @@ class Site:
     def target(self) -> Target:
         """The target Postgres with an up-to-date ledger; the embedded one if no other is named."""
         target = Target(target_url(self.settings), self.settings.lock_timeout_seconds)
-        migrate(target.connect)
+        target.migrate()
         return target
 
     def workspace(self, run_id: str) -> Workspace:

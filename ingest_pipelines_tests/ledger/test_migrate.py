@@ -19,7 +19,6 @@ TABLES = {
     "fields",
     "loads",
     "rejects",
-    "corrections",
     "cursors",
     "event_batches",
     "events",

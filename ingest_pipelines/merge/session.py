@@ -1,0 +1,92 @@
+"""The settings of a session: whatever the role or the database has set, we read and write the same.
+
+They hold for one transaction, and end with it: so a pooler that hands out a server's session per transaction is no
+obstacle, and nobody else is disturbed. BEGIN and the settings are one round trip.
+
+What is not set here is the owner's word: `session_replication_role` (whether triggers fire), `default_tablespace`,
+`default_table_access_method`, `row_security`, `role`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import psycopg
+
+from ingest_pipelines.errors import TargetUnavailable
+from ingest_pipelines.merge.sqlstates import meaning_of
+
+READS_AND_WRITES: Mapping[str, str] = {
+    # How values are written as text, both ways.
+    "datestyle": "ISO, YMD",
+    "intervalstyle": "postgres",
+    "timezone": "UTC",
+    "extra_float_digits": "1",  # floats read back as they are
+    "bytea_output": "hex",
+    "xmloption": "content",
+    "array_nulls": "on",
+    # How a statement is read.
+    "standard_conforming_strings": "on",
+    "backslash_quote": "safe_encoding",
+    "transform_null_equals": "off",
+    "quote_all_identifiers": "off",  # the catalog's names are compared with ours
+    "restrict_nonsystem_relation_kind": "",  # `ingest.events` is a view
+    # Nobody reads notices; a trigger may send one per row, with the row in it.
+    "client_min_messages": "error",
+    # Time limits for people's queries. The wait for locks is ours; the server asks every ten seconds whether the
+    # client still lives, so that a killed loader's merge does not run on.
+    "statement_timeout": "0",
+    "transaction_timeout": "0",
+    "idle_in_transaction_session_timeout": "10min",
+    "client_connection_check_interval": "10s",
+}
+"""Of every session."""
+
+LOADS: Mapping[str, str] = {
+    "temp_buffers": "64MB",
+    "jit": "off",
+    "synchronous_commit": "on",  # `committed` must survive a crash of the server
+}
+"""Of a load's, besides."""
+
+_APPLY = """
+    SELECT pg_catalog.set_config(name, value, true)
+    FROM ROWS FROM (pg_catalog.unnest(%(names)s::pg_catalog.text[]), pg_catalog.unnest(%(values)s::pg_catalog.text[]))
+         AS wanted (name, value)
+    WHERE pg_catalog.current_setting(name, true) IS NOT NULL
+      AND NOT (name OPERATOR(pg_catalog.=) 'synchronous_commit'
+               AND pg_catalog.current_setting(name) OPERATOR(pg_catalog.=) ANY(ARRAY['remote_write', 'remote_apply']))
+      -- A server's session that a pooler hands on had temporary tables before; their buffers are as they are then.
+      AND NOT (name OPERATOR(pg_catalog.=) 'temp_buffers' AND pg_catalog.pg_my_temp_schema() OPERATOR(pg_catalog.<>) 0)
+    UNION ALL
+    -- Temporary tables and Postgres's own functions are found first, also where the path puts them last.
+    SELECT pg_catalog.set_config('search_path', pg_catalog.concat('pg_temp, pg_catalog, ', path), true)
+    FROM pg_catalog.current_setting('search_path') path
+    WHERE pg_catalog.lower(path) OPERATOR(pg_catalog.~) 'pg_(catalog|temp)'
+"""
+
+
+def prepare(connection: psycopg.Connection, settings: Mapping[str, str]) -> None:
+    """A transaction with these settings and READS_AND_WRITES; settings that the server does not know are left out.
+
+    Raises:
+        TargetUnavailable: the server takes no changes, and this is for a load.
+    """
+    wanted = {**READS_AND_WRITES, **settings}
+    if is_standby(connection) and settings.keys() >= LOADS.keys():
+        raise _only_reads()
+    try:
+        with connection.pipeline():  # BEGIN and this, at once
+            connection.execute(_APPLY, {"names": list(wanted), "values": list(wanted.values())})
+    except psycopg.errors.FeatureNotSupported:  # BEGIN READ WRITE, where a pooler hides that it is a standby
+        raise _only_reads() from None
+
+
+def is_standby(connection: psycopg.Connection) -> bool:
+    """Whether the server replays another's changes, and takes none itself: it says so in every session."""
+    return connection.info.parameter_status("in_hot_standby") == "on"
+
+
+def _only_reads() -> TargetUnavailable:
+    meaning = meaning_of("25006")
+    return TargetUnavailable(f"target: {meaning.says}", hint=meaning.hint)
