@@ -23,6 +23,10 @@ Mode = Literal["add_and_update", "add_only", "update_only"]
 LINE = "_line"
 """The column of every frame between landing and merge that holds the row's physical line."""
 
+NUL_PICTURES: Mapping[str, str] = {"\u241b": "\u241b\u241b", "\u2400": "\u241b\u2400", "\0": "\u2400"}
+"""How rejects keep a NUL, for which Postgres has no text: as its picture. A picture that the source itself has stands
+behind an escape. To be replaced in this order."""
+
 
 @dataclass(frozen=True)
 class SourceFile:

@@ -29,15 +29,57 @@ CREATE SCHEMA IF NOT EXISTS ingest AUTHORIZATION ingest_owner;
 CREATE SCHEMA IF NOT EXISTS :"profiles" AUTHORIZATION ingest_owner;
 REVOKE ALL ON SCHEMA ingest, :"profiles" FROM PUBLIC;
 
+-- What every account may do in a fresh database, ours may not: connect to it, make temporary tables and large objects in
+-- it, hold the locks that loads take turns by. Accounts that own or were granted anything here keep all that.
+SELECT format('GRANT CONNECT, TEMPORARY ON DATABASE %I TO %I', current_database(), rolname)
+FROM pg_roles
+WHERE NOT rolsuper AND rolname !~ '^(pg_|ingest_(owner|loader|viewer|dagster)$)'
+  AND has_database_privilege('public', current_database(), 'CONNECT')
+  AND EXISTS (
+    SELECT FROM pg_shdepend JOIN pg_database ON pg_database.oid = dbid
+    WHERE datname = current_database() AND refclassid = 'pg_authid'::regclass AND refobjid = pg_roles.oid
+  ) \gexec
+SELECT format('REVOKE ALL ON DATABASE %I FROM PUBLIC', current_database()) \gexec
+DO $$
+DECLARE
+    routine regprocedure;
+    role name;
+BEGIN
+    IF NOT (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) THEN
+        RAISE WARNING 'Every account that may connect can still make large objects and hold advisory locks.'
+            USING HINT = 'Only a superuser can take that away: let one run this script, too.';
+        RETURN;
+    END IF;
+    FOR routine IN
+        SELECT oid FROM pg_proc
+        WHERE pronamespace = 'pg_catalog'::regnamespace AND has_function_privilege('public', oid, 'EXECUTE')
+          AND (proname ~ '^(lo_|pg_(try_)?advisory_)' OR proname IN ('loread', 'lowrite'))
+    LOOP
+        FOR role IN
+            SELECT rolname FROM pg_roles
+            WHERE NOT rolsuper AND rolname !~ '^(pg_|ingest_(owner|viewer|dagster)$)'
+              AND (routine::text ~ 'advisory' OR rolname <> 'ingest_loader')
+              AND (rolname = 'ingest_loader' OR has_database_privilege(rolname, current_database(), 'CONNECT'))
+        LOOP
+            EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO %I', routine, role);
+        END LOOP;
+        EXECUTE format('REVOKE EXECUTE ON FUNCTION %s FROM PUBLIC', routine);
+    END LOOP;
+END
+$$;
+
 -- A load stages its rows in a temporary table.
 SELECT format('GRANT CONNECT, TEMPORARY ON DATABASE %I TO ingest_loader', current_database()) \gexec
 SELECT format('GRANT CONNECT ON DATABASE %I TO ingest_viewer', current_database()) \gexec
 GRANT USAGE, CREATE ON SCHEMA ingest, :"profiles" TO ingest_loader;
 GRANT USAGE ON SCHEMA ingest, :"profiles" TO ingest_viewer;
 
--- Tables that are there, and those that the loader will create.
+-- Tables that are there, and those that the loader will create: the viewer reads them, whatever was granted before.
+REVOKE ALL ON ALL TABLES IN SCHEMA ingest, :"profiles" FROM PUBLIC, ingest_viewer CASCADE;
+REVOKE ALL ON ALL SEQUENCES IN SCHEMA ingest, :"profiles" FROM PUBLIC, ingest_viewer CASCADE;
 GRANT SELECT ON ALL TABLES IN SCHEMA ingest, :"profiles" TO ingest_viewer;
 GRANT ingest_loader TO CURRENT_USER;
 ALTER DEFAULT PRIVILEGES FOR ROLE ingest_loader IN SCHEMA ingest, :"profiles" GRANT SELECT ON TABLES TO ingest_viewer;
 ALTER DEFAULT PRIVILEGES FOR ROLE ingest_owner IN SCHEMA ingest, :"profiles" GRANT SELECT ON TABLES TO ingest_viewer;
+ALTER DEFAULT PRIVILEGES FOR ROLE ingest_loader, ingest_owner REVOKE EXECUTE ON FUNCTIONS FROM PUBLIC;
 COMMIT;

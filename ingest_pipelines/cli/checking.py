@@ -41,7 +41,7 @@ def check(
     else:
         chosen = list(project.imports.values())
     _compile_own_rules(project, chosen)
-    _read_queries(project, chosen)
+    notes = _read_queries(project, chosen)
     used = {bound.connection_name: bound.connection for bound in chosen} if connect else {}
     tests = [test_connection(each, connection) for each, connection in used.items()]
     if json:
@@ -49,12 +49,16 @@ def check(
             {
                 "home": project.home,
                 "imports": [_described(bound) for bound in chosen],
+                "notes": notes,
                 **({"rules": {bound.name: _rules(bound) for bound in chosen}} if rules else {}),
                 **({"connections": tests} if connect else {}),
             }
         )
     else:
         _print_summary(project, chosen)
+        for note in notes:
+            screen.say()
+            screen.say(f"note: {screen.wrapped(note, 6)}")
         for bound in chosen if rules else []:
             _print_rules(bound)
         for test in tests:
@@ -108,21 +112,23 @@ def _all_mistakes(project: Project) -> ConfigError:
     )
 
 
-def _read_queries(project: Project, chosen: list[BoundImport]) -> None:
-    """Queries are one SELECT each, and their chunks lose no row; the parser loads only where there are any."""
+def _read_queries(project: Project, chosen: list[BoundImport]) -> list[str]:
+    """What the parser does not understand of the queries; it loads only where there are any.
+
+    Raises:
+        ConfigError: one is no single SELECT, or its chunks could lose rows.
+    """
     queried = [bound for bound in chosen if bound.spec.source.query is not None]
     if not queried:
-        return
+        return []
     from ingest_pipelines.config.project import place_of
-    from ingest_pipelines.sources.request import query_mistakes
+    from ingest_pipelines.sources.request import query_mistakes, query_note
 
-    mistakes = [
-        f"{place_of(project.home, bound.name, ('source', 'query'))}: {mistake}"
-        for bound in queried
-        for mistake in query_mistakes(bound)
-    ]
+    places = {bound.name: place_of(project.home, bound.name, ("source", "query")) for bound in queried}
+    mistakes = [f"{places[bound.name]}: {mistake}" for bound in queried for mistake in query_mistakes(bound)]
     if mistakes:
         raise ConfigError(mistakes, hint="nothing ran")
+    return [f"{places[bound.name]}: {note}" for bound in queried if (note := query_note(bound)) is not None]
 
 
 def _compile_own_rules(project: Project, chosen: list[BoundImport]) -> None:

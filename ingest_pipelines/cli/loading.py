@@ -123,11 +123,19 @@ def user() -> str:
     return f"{name}@{socket.gethostname()}"
 
 
-def print_load(load: Load, samples: tuple[RejectSample, ...], bound: BoundImport, *, reason: bool = True) -> None:
+def print_load(
+    load: Load,
+    samples: tuple[RejectSample, ...],
+    bound: BoundImport,
+    *,
+    reason: bool = True,
+    corrected: Path | None = None,
+) -> None:
     """One load, whole: how it ended, every count, why rows were rejected, what to type next.
 
     Args:
         reason: why it failed as well; else somebody says that after it.
+        corrected: the export that this load replayed.
     """
     state = screen.painted(load.status, screen.STATUS_STYLES.get(load.status))
     screen.say(f"{state}: import {load.import_name}, item {item_name(load.item)}, load {load.id}")
@@ -135,7 +143,9 @@ def print_load(load: Load, samples: tuple[RejectSample, ...], bound: BoundImport
         screen.say(f"  {screen.wrapped(line, 2)}")
     if load.read:
         screen.say()
-        print_counts(load.counts)
+        print_counts(load.counts, bound)
+    elif load.status == "committed":
+        screen.say(f"  nothing new: {_nothing(load, bound)}")
     if load.codes:
         screen.say()
         print_codes(load.codes, samples)
@@ -143,15 +153,27 @@ def print_load(load: Load, samples: tuple[RejectSample, ...], bound: BoundImport
         screen.say(f"  ddl: {screen.wrapped(statement, 7)}")
     for warning in load.warnings:
         screen.say(f"  {screen.painted('warning', 'warn')}: {screen.wrapped(warning, 11)}")
-    if load.rejected:
+    if load.rejected and corrected is not None:
+        screen.say()
+        command = f"ingest rejects list {bound.name} --load {load.id}"
+        screen.say(f"  {command}    each with its line in {corrected} and its reason")
+    elif load.rejected:
         screen.say()
         screen.say(f"  ingest rejects list {bound.name}      each with its line and reason")
         screen.say(f"  ingest rejects export {bound.name}    as CSV, to correct and replay")
 
 
-def print_counts(counts: Counts) -> None:
+def _nothing(load: Load, bound: BoundImport) -> str:
+    """Why a load read no row."""
+    if bound.spec.source.cursor is None:
+        return "the item has no rows"
+    since = f" beyond {load.cursor_from}" if load.cursor_from is not None else ""
+    return f"the source has no row{since}"
+
+
+def print_counts(counts: Counts, bound: BoundImport) -> None:
     """Every count of a load, and why rows of it did not move where that is not plain."""
-    why = {"unmatched": "update_only registers nobody", "skipped": "they exist already, or are older"}
+    why = {"unmatched": "update_only registers nobody", "skipped": why_skipped(bound)}
     for name in COUNTS:
         rows = getattr(counts, name)
         meaning = f"   {screen.painted(why[name], 'dim')}" if rows and name in why else ""
@@ -159,6 +181,18 @@ def print_counts(counts: Counts) -> None:
     if counts.not_merged:
         why_not = screen.painted("good rows of an item that failed as a whole", "dim")
         screen.say(f"  {'not merged':<10} {screen.number(counts.not_merged):>12}   {why_not}")
+
+
+def why_skipped(bound: BoundImport) -> str:
+    """Why rows of the import may be neither merged nor rejected: as its YAML says."""
+    spec = bound.spec
+    reasons = [
+        *(["they exist already"] if spec.mode == "add_only" else []),
+        *(["they are older than their profiles"] if spec.version is not None else []),
+        *(["a later row of the item supersedes them"] if spec.duplicates == "last" else []),
+        *(["an earlier row of the item stands for them"] if spec.duplicates == "first" else []),
+    ]
+    return ", or ".join(reasons)
 
 
 def print_codes(codes: Any, samples: Any) -> None:

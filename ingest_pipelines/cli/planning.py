@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 from datetime import timedelta
 from pathlib import Path
@@ -50,11 +51,13 @@ def plan(
     if json:
         screen.as_json(_report_json(report))
     else:
-        _print(report, bound)
+        _print(report, bound, " ".join([f"ingest run {name}", *_choice(item, file)]))
     if report.status != "committed":
         allowed = bound.spec.rejects.allows(report.counts.rejected, report.counts.read)
         problem: type[IngestError] = LoadError if allowed else RejectsAboveLimit
-        raise problem(f"this load would not commit: {report.reason.splitlines()[0]}")
+        reason, *hint = report.reason.splitlines()
+        steps = "" if problem is RejectsAboveLimit else "\n".join(map(str.strip, hint))  # a plan's rejects are not kept
+        raise problem(f"this load would not commit: {reason}", hint=steps)
 
 
 def _here(
@@ -160,14 +163,22 @@ def _report_json(report: LoadReport) -> dict[str, object]:
     }  # fmt: skip
 
 
-def _print(report: LoadReport, bound: BoundImport) -> None:
+def _choice(item: str, file: Path | None) -> list[str]:
+    """The options with which `ingest run` applies what was planned."""
+    return ["--item", item] if item else ["--file", shlex.quote(str(file))] if file is not None else []
+
+
+def _print(report: LoadReport, bound: BoundImport, command: str) -> None:
+    """What the load would do. Whether it would commit is said once, at the end: here, or by the error that follows."""
     from ingest_pipelines.cli.loading import print_codes, print_counts
     from ingest_pipelines.cli.reports import item_name
 
     screen.say(f"{screen.painted('plan', 'strong')}: import {bound.name}, item {item_name(report.item_key)}")
-    screen.say("  this is what a load would do now; everything was rolled back")
+    commits = report.status == "committed"
+    what = "what a load would do now" if commits else "what a load would find now, before it stops"
+    screen.say(f"  this is {what}; everything was rolled back")
     screen.say()
-    print_counts(report.counts)
+    print_counts(report.counts, bound)
     if report.codes:
         screen.say()
         print_codes(report.codes, report.samples)
@@ -179,4 +190,5 @@ def _print(report: LoadReport, bound: BoundImport) -> None:
     waited = report.seconds.get("lock", 0.0)
     if waited >= 1:
         screen.say(f"  waited {waited:.1f} s for another load of {bound.database.table}")
-    screen.say(f"  ingest run {bound.name}    applies it")
+    if commits:
+        screen.say(f"  {command}    applies it")

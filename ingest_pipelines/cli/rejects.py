@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import csv
 import io
-import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TextIO
 
@@ -14,24 +12,22 @@ import typer
 
 from ingest_pipelines.cli import replay, screen
 from ingest_pipelines.cli.naming import ImportName, Json
+from ingest_pipelines.cli.reject_file import write_export
 from ingest_pipelines.errors import UsageError
 
 if TYPE_CHECKING:
     import psycopg
 
     from ingest_pipelines.config import BoundImport
-    from ingest_pipelines.ledger import Load, Reject, RejectedRow
+    from ingest_pipelines.ledger import Load, Reject
 
 SHOWN = 50
 """Rejects that `list` prints where nobody says how many; JSON is never cut."""
 
-_FORMULA = re.compile(r"'*[=+\-@\t\r]")
-"""What a spreadsheet would run, or what already looks like a neutralised cell."""
-
 group = typer.Typer(help="Rows that were not applied: list, export, correct, replay.", no_args_is_help=True)
 
 LoadNumber = Annotated[
-    int | None, typer.Option("--load", metavar="N", help="Of this load; else of the last one with rejects.")
+    int | None, typer.Option("--load", metavar="N", help="Of this load; else of the last one with open rejects.")
 ]
 
 
@@ -55,6 +51,8 @@ def list_(
         limit = None if json or every else SHOWN
         found = ledger.list_rejects(connection, bound.name, load=load, code=code, limit=limit)
         chosen = ledger.get_load(connection, found[0].load) if found else None
+        waiting = ledger.count_open(connection, chosen.id) if chosen else 0
+        item = ledger.find_item(connection, bound.name, chosen.item) if chosen else None
     if json:
         screen.as_json([_reject_json(reject) for reject in found])
         return
@@ -62,7 +60,8 @@ def list_(
         what = f" with code {code}" if code else ""
         screen.say(f"{name}: no rejects{what}{f' in load {load}' if load else ''}")
         return
-    _print_rejects(bound, chosen, found, cut=len(found) == limit)
+    is_replay = item is not None and item.kind == "replay"
+    _print_rejects(bound, chosen, found, waiting, cut=len(found) == limit, is_replay=is_replay)
 
 
 @group.command()
@@ -73,9 +72,10 @@ def export(
         Path | None, typer.Option("--output", "-o", metavar="F", help="Write this file instead of stdout.")
     ] = None,
 ) -> None:
-    """Rejected rows as CSV: the file's own columns first, then line, codes, reasons. Correct and replay it.
+    """Rejected rows as CSV: the source's columns, then ours, which begin with `ingest.`. Correct and replay it.
 
-    Cells that a spreadsheet would run as a formula get a leading apostrophe; replay takes it off again.
+    Ours say which row of which load each one is, and why it was rejected; leave them as they are. Cells that a
+    spreadsheet would run as a formula get a leading apostrophe; replay takes it off again.
     """
     from ingest_pipelines import ledger
     from ingest_pipelines.cli.target import ledger_of
@@ -85,24 +85,25 @@ def export(
     bound = read_project(settings.home).require(name)
     with ledger_of(settings) as connection:
         chosen = load_with_rejects(connection, bound, load)
-        rows = ledger.rejected_rows(connection, bound.name, chosen)
+        columns = ledger.rejected_columns(connection, chosen.id)
+        rows = ledger.rejected_rows(connection, bound.name, chosen.id)
         if output is None:
-            written = _write_csv(_utf8(sys.stdout), rows)
+            written = write_export(_utf8(sys.stdout), chosen, columns, rows)
         else:
             draft = output.with_name(f"{output.name}.part")
             with draft.open("w", encoding="utf-8", newline="") as file:
-                written = _write_csv(file, rows)
+                written = write_export(file, chosen, columns, rows)
             draft.replace(output)
     if output is not None:
-        screen.note(f"{screen.plural(written, 'row')} of load {chosen} in {output}")
+        screen.note(f"{screen.plural(written, 'row')} of load {chosen.id} in {output}")
         screen.note(f"  correct them there, then run: ingest rejects replay {name} {output}")
 
 
 group.command()(replay.replay)
 
 
-def load_with_rejects(connection: psycopg.Connection, bound: BoundImport, load: int | None) -> int:
-    """The load's number; the import's last one with unresolved rejects where none is named.
+def load_with_rejects(connection: psycopg.Connection, bound: BoundImport, load: int | None) -> Load:
+    """The load; the import's last one with unresolved rejects where none is named.
 
     Raises:
         UsageError: there is none.
@@ -114,17 +115,9 @@ def load_with_rejects(connection: psycopg.Connection, bound: BoundImport, load: 
     if not found:
         where = f"load {load}" if load is not None else "any load"
         raise UsageError(f"import {bound.name}: no unresolved rejects in {where}", hint=f"ingest report {bound.name}")
-    return found[0].load
-
-
-def neutral(cell: str) -> str:
-    """The cell with an apostrophe in front, if a spreadsheet would run it; `restored` takes exactly that off."""
-    return f"'{cell}" if _FORMULA.match(cell) else cell
-
-
-def restored(cell: str) -> str:
-    """The cell as it was before `neutral`."""
-    return cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell
+    chosen = ledger.get_load(connection, found[0].load)
+    assert chosen is not None
+    return chosen
 
 
 def _known_load(connection: psycopg.Connection, bound: BoundImport, load: int | None) -> None:
@@ -133,22 +126,6 @@ def _known_load(connection: psycopg.Connection, bound: BoundImport, load: int | 
     found = ledger.get_load(connection, load) if load is not None else None
     if load is not None and (found is None or found.import_name != bound.name):
         raise UsageError(f"import {bound.name} has no load {load}", hint=f"its loads: ingest report {bound.name}")
-
-
-def _write_csv(file: TextIO, rows: Iterable[RejectedRow]) -> int:
-    """Writes the rows, streamed; returns how many."""
-    writer = csv.writer(file, lineterminator="\r\n")
-    header: Sequence[str] | None = None
-    written = 0
-    for row in rows:
-        cells = row.row or {}
-        if header is None:
-            header = list(cells)
-            writer.writerow([*map(neutral, header), *replay.ADDED])
-        codes, reasons = " ".join(dict.fromkeys(row.codes)), "; ".join(row.reasons)
-        writer.writerow([*(neutral(cells.get(column) or "") for column in header), row.line, codes, neutral(reasons)])
-        written += 1
-    return written
 
 
 def _utf8(stream: TextIO) -> TextIO:
@@ -170,7 +147,9 @@ def _reject_json(reject: Reject) -> dict[str, object]:
     }
 
 
-def _print_rejects(bound: BoundImport, load: Load, found: Sequence[Reject], *, cut: bool) -> None:
+def _print_rejects(
+    bound: BoundImport, load: Load, found: Sequence[Reject], waiting: int, *, cut: bool, is_replay: bool
+) -> None:
     from ingest_pipelines.cli.reports import item_name
 
     merged = "the others are merged" if load.status == "committed" else "nothing was merged"
@@ -181,7 +160,7 @@ def _print_rejects(bound: BoundImport, load: Load, found: Sequence[Reject], *, c
         (
             str(reject.line),
             reject.code,
-            screen.why(reject.field, reject.reason) + (" (resolved)" if reject.resolved_at else ""),
+            screen.why(reject.field, reject.reason) + (" (resolved)" if reject.resolved_at and not is_replay else ""),
         )
         for reject in found
     ]
@@ -190,4 +169,9 @@ def _print_rejects(bound: BoundImport, load: Load, found: Sequence[Reject], *, c
     screen.say()
     if cut:
         screen.say(f"  ingest rejects list {bound.name} --load {load.id} --all")
-    screen.say(f"  ingest rejects export {bound.name} --load {load.id} --output rejects.csv")
+    if waiting:
+        screen.say(f"  ingest rejects export {bound.name} --load {load.id} --output rejects.csv")
+    elif is_replay:
+        screen.say(f"  they are open in the load that rejected them first: ingest rejects list {bound.name}")
+    elif load.rejected:
+        screen.say("  all of them are resolved")

@@ -1,15 +1,17 @@
 """`ingest rejects replay`: corrected rows applied as an item of their own, and the originals marked resolved.
 
-A bad row stands unresolved in exactly one place: the load that rejected it first. What a replay rejects again stays
-unresolved there, and is marked resolved in the replay's own load.
+The ledger is told which reject each row corrects before the run starts; the load resolves those rejects in its own
+transaction. So a reject is resolved by the load that took its row, or not at all: whoever else replays, however often,
+wherever this process dies.
 """
 
 from __future__ import annotations
 
-import csv
+import fcntl
 import hashlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -18,40 +20,14 @@ import typer
 
 from ingest_pipelines.cli import screen
 from ingest_pipelines.cli.naming import ImportName, Json
-from ingest_pipelines.errors import UsageError, shown
+from ingest_pipelines.cli.reject_file import Export, Row, check_of, read_export, write_source
+from ingest_pipelines.errors import RejectsAboveLimit, StaleItem, UsageError, shown
 
 if TYPE_CHECKING:
     import psycopg
 
-    from ingest_pipelines import ledger
     from ingest_pipelines.config import BoundImport
-
-ADDED = ("line", "codes", "reasons")
-"""Columns of an export after the file's own."""
-
-
-_LOOK_BACK = 1_000
-"""Loads among which a replay finds the one whose rejects it corrects."""
-
-
-@dataclass(frozen=True)
-class Row:
-    """A row of an export: its own cells as they were before it, its line in the original file, why it was rejected.
-
-    The header has no `origin`.
-    """
-
-    cells: tuple[str, ...]
-    origin: int | None = None
-    codes: str = ""
-
-
-@dataclass(frozen=True)
-class Original:
-    """The load whose rejects are corrected, and the lines that are not resolved yet."""
-
-    load: int
-    unresolved: frozenset[int]
+    from ingest_pipelines.ledger import Correction, Load
 
 
 @dataclass(frozen=True)
@@ -59,21 +35,20 @@ class Corrected:
     """Corrected rows as a file that the import can read.
 
     Attributes:
-        path: the rows without the columns that the export added, cells as they were before it.
-        origins: physical line in `path` -> line of the original file.
-        done: rows left out, because their rejects are resolved already.
+        path: the rows whose rejects are open, as the source would have written them.
+        corrections: which reject each of them corrects.
     """
 
     path: Path
-    origins: dict[int, int]
-    done: int = 0
+    corrections: Sequence[Correction]
 
 
 def replay(
     name: ImportName,
     file: Annotated[Path, typer.Argument(metavar="FILE", help="An export whose rows you corrected.")],
     load: Annotated[
-        int | None, typer.Option("--load", metavar="N", help="Whose rejects; else the load that they fit.")
+        int | None,
+        typer.Option("--load", metavar="N", help="Whose rejects, where an older version exported FILE without it."),
     ] = None,
     json: Json = False,
 ) -> None:
@@ -86,151 +61,161 @@ def replay(
     settings = read_settings()
     project = read_project(settings.home)
     bound = project.require(name)
-    with ledger_of(settings) as connection:
-        original = _rejects_of(connection, bound, named_rows(file), load, file)
-    corrected = prepare(file, original, settings.state)
-    if not corrected.origins:
-        corrected.path.unlink()
-        screen.note(f"nothing to replay: all {screen.plural(corrected.done, 'row')} of {file} are resolved already")
-        if json:
-            screen.as_json([])
-        return
-    with launcher(settings, project) as launch, screen.progress(name) as show:
-        outcome = launch(name, file=corrected.path, kind="replay", on_stage=show)
-        with launch.site.target.session() as connection:
-            resolved, loads = settle(connection, bound, original.load, corrected, outcome.run_id)
-    if outcome.error is None:
-        corrected.path.unlink(missing_ok=True)
+    export = read_export(file)
+    with _one_at_a_time(settings.state / "replays") as folder:
+        with ledger_of(settings) as connection:
+            corrected = prepare(connection, bound, export, load, folder)
+        if not corrected.corrections:
+            _print_nothing(export, json=json)
+            return
+        with launcher(settings, project) as launch, screen.progress(name) as show:
+            outcome = launch(name, file=corrected.path, corrections=corrected.corrections, on_stage=show)
+            while isinstance(outcome.error, StaleItem):  # another replay resolved some of these rejects meanwhile
+                with launch.site.target.session() as connection:
+                    left = prepare(connection, bound, export, load, folder)
+                if not left.corrections:
+                    _print_nothing(export, json=json)
+                    return
+                if len(left.corrections) >= len(corrected.corrections):
+                    break
+                corrected = left
+                outcome = launch(name, file=corrected.path, corrections=corrected.corrections, on_stage=show)
+            with launch.site.target.session() as connection:
+                loads, resolved, waiting = _outcome(connection, bound, corrected, outcome.run_id)
     if json:
-        screen.as_json([{**load_json(each), "resolved": resolved} for each in loads])
+        screen.as_json([{**load_json(each), "resolved": sum(resolved.values())} for each in loads])
     else:
         for each in loads:
-            print_load(each, outcome.report.samples if outcome.report else (), bound)
-        _print_resolved(resolved, len(original.unresolved) - resolved, bound, original.load)
+            samples = outcome.report.samples if outcome.report else ()
+            print_load(each, samples, bound, reason=outcome.error is None, corrected=file)
+        _print_resolved(bound, resolved, waiting)
+    if isinstance(outcome.error, RejectsAboveLimit):
+        outcome.error.hint = f"nothing was merged; correct these rows of {shown(str(file))}, or leave them out"
     if outcome.error is not None:
         raise outcome.error
 
 
-def prepare(file: Path, original: Original, state: Path) -> Corrected:
-    """The corrected rows that are not resolved yet, ready to be read by the import."""
-    folder = state / "replays"
-    folder.mkdir(parents=True, exist_ok=True)
+def prepare(
+    connection: psycopg.Connection, bound: BoundImport, export: Export, load: int | None, folder: Path
+) -> Corrected:
+    """The corrected rows whose rejects are open, ready to be read by the import.
+
+    Raises:
+        UsageError: a row of the export is no reject of this import, or comes twice; nothing ran.
+    """
+    from ingest_pipelines.ledger import Correction
+
+    waiting = _open_rows(connection, bound, export, load)
     draft = folder / f".{os.getpid()}.part"
-    origins: dict[int, int] = {}
-    done = 0
-    with draft.open("w", encoding="utf-8", newline="") as out:
-        writer = csv.writer(out, lineterminator="\n")
-        line = 1
-        for row in _read_export(file):
-            if row.origin is not None and row.origin not in original.unresolved:
-                done += 1
-                continue
-            writer.writerow(row.cells)
-            if row.origin is not None:
-                origins[line] = row.origin
-            line += 1 + sum(cell.count("\n") for cell in row.cells)
-    path = folder / f"load_{original.load}_{hashlib.sha256(draft.read_bytes()).hexdigest()[:12]}.csv"
-    # The file's own time: the same corrections are the same item, however often they are replayed.
-    os.utime(draft, ns=(file.stat().st_mtime_ns,) * 2)
+    with draft.open("w", encoding="utf-8", newline="") as file:
+        written = write_source(file, export, [row for row, _ in waiting])
+    reject_loads = {row.place: reject_load for row, reject_load in waiting}
+    corrections = [Correction(line, reject_loads[row.place], row.line) for line, row in written.items()]
+    # The same corrections are the same item, however often they are replayed: named by all they say, at FILE's time.
+    content = hashlib.sha256(draft.read_bytes() + repr(corrections).encode()).hexdigest()[:12]
+    loads = "_".join(map(str, sorted(set(reject_loads.values()))[:3]))
+    path = folder / f"load_{loads}_{content}.csv"
+    os.utime(draft, ns=(export.file.stat().st_mtime_ns,) * 2)
     draft.replace(path)
-    return Corrected(path, origins, done)
+    return Corrected(path, corrections)
 
 
-def named_rows(file: Path) -> dict[int, str]:
-    """Which rows an export holds: line in the original file -> the codes it was rejected for.
-
-    Raises:
-        UsageError: not an export; the message names the line of `file`.
-    """
-    return {row.origin: row.codes for row in _read_export(file) if row.origin is not None}
-
-
-def _rejects_of(
-    connection: psycopg.Connection, bound: BoundImport, rows: Mapping[int, str], load: int | None, file: Path
-) -> Original:
-    """The load that rejected exactly these rows for exactly these codes: line numbers alone fit other loads too.
-
-    Raises:
-        UsageError: there is none, or the named one is another.
-    """
+def _open_rows(
+    connection: psycopg.Connection, bound: BoundImport, export: Export, load: int | None
+) -> list[tuple[Row, int]]:
+    """The export's rows that no replay has resolved yet, each with the load that rejected it."""
     from ingest_pipelines import ledger
 
-    for candidate in ledger.recent_loads(connection, bound.name, _LOOK_BACK):
-        if candidate.codes and load in {None, candidate.id}:
-            codes: dict[int, set[str]] = {}
-            unresolved: set[int] = set()
-            for reject in ledger.list_rejects(connection, bound.name, load=candidate.id):
-                codes.setdefault(reject.line, set()).add(reject.code)
-                if reject.resolved_at is None:
-                    unresolved.add(reject.line)
-            if all(codes.get(line) == set(given.split()) for line, given in rows.items()):
-                return Original(candidate.id, frozenset(unresolved))
-    where = f"load {load}" if load is not None else f"any of the last {_LOOK_BACK} loads"
-    raise UsageError(
-        f"import {bound.name}: the rows of {file} are no rejects of {where}",
-        hint="their columns 'line' and 'codes' must be as exported: ingest rejects export NAME --output F",
-    )
+    loads: dict[int, Load] = {}
+    states: dict[int, Mapping[int, ledger.RowState]] = {}
+    places: dict[tuple[int, int], int] = {}
+    waiting: list[tuple[Row, int]] = []
+    for row in export.rows:
+        number = row.load if row.load is not None else load
+        where = f"{shown(str(export.file))}, line {row.place}"
+        if number is None:
+            raise UsageError(
+                f"{shown(str(export.file))} is an export of an older version: it does not name its rows' load",
+                hint=f"name it: ingest rejects replay {bound.name} FILE --load N; "
+                f"the loads and their items: ingest report {bound.name}",
+            )
+        if load not in {None, number}:
+            raise UsageError(f"{where}: the row is a reject of load {number}, not of load {load}")
+        if number not in loads:
+            found = ledger.get_load(connection, number)
+            if found is None or found.import_name != bound.name:
+                raise UsageError(
+                    f"{where}: import {bound.name} has no load {number}; nothing was loaded",
+                    hint=f"is it the export of another import or another database? ingest report {bound.name}",
+                )
+            loads[number], states[number] = found, ledger.row_states(connection, number)
+        state = states[number].get(row.line)
+        is_it = row.check == check_of(loads[number], row.line) if row.load is not None else True
+        if not is_it or state is None or (row.load is None and state.codes != row.codes):
+            raise UsageError(
+                f"{where}: load {number} rejected no such row in line {row.line}; nothing was loaded",
+                hint="the columns that begin with ingest. must stay beside their row, as exported: "
+                f"ingest rejects export {bound.name} --load {number} --output F",
+            )
+        other = places.setdefault((number, row.line), row.place)
+        if other != row.place:
+            raise UsageError(
+                f"{where}: the row corrects the same reject as line {other}; nothing was loaded",
+                hint="keep one of them; a new customer comes with a delivery of its own",
+            )
+        if state.open:
+            waiting.append((row, number))
+    return waiting
 
 
-def settle(
-    connection: psycopg.Connection, bound: BoundImport, original: int, corrected: Corrected, run_id: str
-) -> tuple[int, Sequence[ledger.Load]]:
-    """Marks what the replay settled; how many rows of the original load, and the replay's own loads."""
+def _outcome(
+    connection: psycopg.Connection, bound: BoundImport, corrected: Corrected, run_id: str
+) -> tuple[Sequence[Load], dict[int, int], dict[int, int]]:
+    """The run's loads; rows that it resolved and rows that are left, both by the load that rejected them."""
     from ingest_pipelines import ledger
-    from ingest_pipelines.cli.target import now
 
     loads = ledger.loads_of_run(connection, run_id)
-    resolved = 0
-    for load in loads:
-        again = {reject.line for reject in ledger.list_rejects(connection, bound.name, load=load.id)}
-        ledger.resolve_rejects(connection, load.id, sorted(again), now())
-        if load.status == "committed":
-            passed = [origin for line, origin in corrected.origins.items() if line not in again]
-            ledger.resolve_rejects(connection, original, passed, now())
-            resolved += len(passed)
-            ledger.record_audit(
-                connection, load.by, "replayed", now(), import_name=bound.name, item=load.item,
-                detail={"load": load.id, "rejects_of": original, "rows": len(passed)},
-            )  # fmt: skip
-    return resolved, loads
+    resolved = dict.fromkeys(sorted({each.reject_load for each in corrected.corrections}), 0)
+    for each in loads:
+        if each.status == "committed":
+            item = ledger.find_item(connection, bound.name, each.item)
+            assert item is not None
+            resolved |= ledger.corrected_rows(connection, item, each.id)
+    return loads, resolved, {reject_load: ledger.count_open(connection, reject_load) for reject_load in resolved}
 
 
-def _read_export(file: Path) -> Iterator[Row]:
-    """The export's rows, the header first; streamed."""
-    from ingest_pipelines.cli.rejects import restored
+@contextmanager
+def _one_at_a_time(folder: Path) -> Iterator[Path]:
+    """The folder for a replay's file, which is gone at the end; another replay in it is waited for.
 
-    try:
-        with file.open(encoding="utf-8-sig", newline="") as opened:
-            reader = csv.reader(opened, strict=True)
-            header = next(reader, [])
-            own = [at for at, column in enumerate(header) if column not in ADDED]
-            if not {"line", "codes"} <= set(header):
-                raise UsageError(
-                    f"{file} has no columns 'line' and 'codes': it does not say which rejects its rows correct",
-                    hint="correct the file that this wrote: ingest rejects export NAME --output F",
-                )
-            place, codes = header.index("line"), header.index("codes")
-            yield Row(tuple(restored(header[at]) for at in own))
-            for cells in reader:
-                if len(cells) != len(header):
-                    raise UsageError(
-                        f"{file}, line {reader.line_num}: {len(cells)} cells, and the header has {len(header)}"
-                    )
-                if not cells[place].isdecimal():
-                    raise UsageError(f"{file}, line {reader.line_num}: the column 'line' holds no line number")
-                yield Row(tuple(restored(cells[at]) for at in own), int(cells[place]), cells[codes])
-    except FileNotFoundError:
-        raise UsageError(f"there is no file {shown(str(file))}") from None
-    except OSError as error:
-        raise UsageError(f"{shown(str(file))} cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise UsageError(f"{file} is not UTF-8", hint="save it as CSV UTF-8") from None
-    except csv.Error as error:
-        raise UsageError(f"{file} is not a comma-separated file: {error}", hint="save it as CSV UTF-8") from None
+    Two that correct the same rows would else share a file, and the first would delete it under the other.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            screen.note("another replay of this project is under way; waiting for its end")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            yield folder
+        finally:
+            for path in folder.iterdir():  # those of processes that were killed as well
+                if path.name != ".lock":
+                    path.unlink(missing_ok=True)
 
 
-def _print_resolved(resolved: int, left: int, bound: BoundImport, load: int) -> None:
+def _print_nothing(export: Export, *, json: bool) -> None:
+    rows, file = len(export.rows), shown(str(export.file))
+    what = f"all {screen.plural(rows, 'row')} of {file} are resolved already" if rows else f"{file} has no rows"
+    screen.note(f"nothing to replay: {what}")
+    if json:
+        screen.as_json([])
+
+
+def _print_resolved(bound: BoundImport, resolved: Mapping[int, int], left: Mapping[int, int]) -> None:
     screen.say()
-    screen.say(f"  {screen.plural(resolved, 'reject')} of load {load} resolved, {screen.number(left)} left")
-    if left:
+    for load, rows in resolved.items():
+        screen.say(f"  {screen.plural(rows, 'reject')} of load {load} resolved, {screen.number(left[load])} left")
+    for load in (load for load in resolved if left[load]):
         screen.say(f"  ingest rejects export {bound.name} --load {load} --output rejects.csv")

@@ -1,6 +1,14 @@
 """The `ingest` schema of the target Postgres: what there is to load, what was loaded, what was rejected."""
 
 from ingest_pipelines.ledger.audit import AuditEntry, list_audit, record_audit
+from ingest_pipelines.ledger.corrections import (
+    Correction,
+    add_corrections,
+    close_rejected_again,
+    corrected_rows,
+    count_settled,
+    resolve_corrected,
+)
 from ingest_pipelines.ledger.cursors import CursorState, find_cursor, set_cursor
 from ingest_pipelines.ledger.events import Event, last_event, list_events, purge_events
 from ingest_pipelines.ledger.imports import (
@@ -52,17 +60,21 @@ from ingest_pipelines.ledger.rejects import (
     NewReject,
     Reject,
     RejectedRow,
+    RowState,
     add_rejects,
+    count_open,
     list_rejects,
     purge_rejects,
     reject_codes,
+    rejected_columns,
     rejected_rows,
-    resolve_rejects,
+    row_states,
 )
 
 __all__ = [
     "AuditEntry",
     "CommittedItem",
+    "Correction",
     "CursorState",
     "Delivery",
     "Event",
@@ -76,8 +88,14 @@ __all__ = [
     "RegisteredField",
     "Reject",
     "RejectedRow",
+    "RowState",
+    "add_corrections",
     "add_rejects",
     "close_load",
+    "close_rejected_again",
+    "corrected_rows",
+    "count_open",
+    "count_settled",
     "deliveries",
     "find_cursor",
     "find_import",
@@ -111,8 +129,10 @@ __all__ = [
     "register_items",
     "registered_fields",
     "reject_codes",
+    "rejected_columns",
     "rejected_rows",
-    "resolve_rejects",
+    "resolve_corrected",
+    "row_states",
     "set_cursor",
     "set_import_status",
     "set_item_status",

@@ -129,7 +129,7 @@ class CommittedItem:
 
 @dataclass(frozen=True)
 class ImportSummary:
-    """An import's last load, its last success and its unresolved rejects, for `ingest status`."""
+    """An import's last delivery and its last success, for `ingest status`. A replay is no delivery."""
 
     import_name: str
     load: int
@@ -205,9 +205,16 @@ def deliveries(connection: psycopg.Connection, import_name: str, last: int = 20)
 
 
 def last_settled(connection: psycopg.Connection, import_name: str) -> datetime | None:
-    """When the import's source last delivered: the end of its last load that committed, or found nothing new."""
+    """When the import's source last delivered: the end of its last load that committed, or found nothing new.
+
+    A replay is no delivery.
+    """
     found = connection.execute(
-        "SELECT max(finished_at) FROM ingest.loads WHERE import = %s AND status IN ('committed', 'skipped')",
+        """
+        SELECT max(l.finished_at) FROM ingest.loads l
+        WHERE l.import = %s AND l.status IN ('committed', 'skipped') AND NOT EXISTS (
+            SELECT FROM ingest.items i WHERE i.import = l.import AND i.key = l.item AND i.kind = 'replay')
+        """,
         (import_name,),
     ).fetchone()
     return found[0] if found else None
@@ -250,7 +257,7 @@ def _committed(connection: psycopg.Connection, which: sql.SQL, import_name: str)
 
 
 def summaries(connection: psycopg.Connection) -> dict[str, ImportSummary]:
-    """The last load of every import that ever had one, by import: one query."""
+    """The last delivery's load of every import that ever had one, by import: one query. A replay is no delivery."""
     with connection.cursor(row_factory=class_row(ImportSummary)) as cursor:
         found = cursor.execute(
             """
@@ -259,11 +266,16 @@ def summaries(connection: psycopg.Connection) -> dict[str, ImportSummary]:
                    c.finished_at AS committed_at, l.run_id
             FROM (SELECT DISTINCT import FROM ingest.items) n
             CROSS JOIN LATERAL (
-                SELECT * FROM ingest.loads WHERE import = n.import ORDER BY id DESC LIMIT 1
+                SELECT * FROM ingest.loads d
+                WHERE d.import = n.import AND NOT EXISTS (
+                    SELECT FROM ingest.items i WHERE i.import = d.import AND i.key = d.item AND i.kind = 'replay')
+                ORDER BY d.id DESC LIMIT 1
             ) l
             LEFT JOIN LATERAL (
-                SELECT finished_at FROM ingest.loads
-                WHERE import = n.import AND status = 'committed' ORDER BY id DESC LIMIT 1
+                SELECT d.finished_at FROM ingest.loads d
+                WHERE d.import = n.import AND d.status = 'committed' AND NOT EXISTS (
+                    SELECT FROM ingest.items i WHERE i.import = d.import AND i.key = d.item AND i.kind = 'replay')
+                ORDER BY d.id DESC LIMIT 1
             ) c ON true
             """
         ).fetchall()

@@ -12,7 +12,7 @@ from psycopg.errors import InvalidSchemaName, UndefinedTable
 Connect: TypeAlias = Callable[[], psycopg.Connection]
 Prepare: TypeAlias = Callable[[psycopg.Connection], None]
 
-HEAD = "0001"
+HEAD = "0002"
 """The newest revision under `migrations/versions`."""
 
 LOCK = 7_308_604_758_122_394_672

@@ -33,15 +33,24 @@ class RejectedRow:
 
     Attributes:
         row: the source row's raw cells by column; None where the row was rejected by the merge.
-        codes, reasons: aligned, one per broken rule.
+        fields, codes, reasons: aligned, one per broken rule.
     """
 
     load: int
     line: int
     key: str | None
     row: Mapping[str, str | None] | None
+    fields: Sequence[str]
     codes: Sequence[str]
     reasons: Sequence[str]
+
+
+@dataclass(frozen=True)
+class RowState:
+    """Whether a rejected row still waits for somebody, and the rules it broke."""
+
+    open: bool
+    codes: frozenset[str]
 
 
 @dataclass(frozen=True)
@@ -90,7 +99,9 @@ def list_rejects(
     limit: int | None = None,
     unresolved: bool = False,
 ) -> list[Reject]:
-    """Broken rules by line; of the import's last load that has any where `load` is not given.
+    """Broken rules by line; where `load` is not given, of the import's last load with unresolved ones.
+
+    Where all are resolved: of its last load that had any and was no replay, whose rejects were another load's first.
 
     Rows without a profile (`unmatched`) are no rejects: they are listed only where `code` asks for them.
     """
@@ -101,9 +112,18 @@ def list_rejects(
             FROM ingest.rejects r
             WHERE r.load = COALESCE(%(load)s, (
                       SELECT l.id FROM ingest.loads l
-                      WHERE l.import = %(import)s AND EXISTS (
+                      WHERE l.import = %(import)s AND l.rejected + l.unmatched > 0 AND EXISTS (
                           SELECT FROM ingest.rejects x
-                          WHERE x.load = l.id AND NOT (%(unresolved)s AND x.resolved_at IS NOT NULL)
+                          WHERE x.load = l.id AND x.resolved_at IS NULL
+                            AND (x.code = 'unmatched') = (%(code)s::text IS NOT DISTINCT FROM 'unmatched'))
+                      ORDER BY l.id DESC LIMIT 1), (
+                      SELECT l.id FROM ingest.loads l
+                      WHERE NOT %(unresolved)s AND l.import = %(import)s AND l.rejected + l.unmatched > 0
+                        AND NOT EXISTS (
+                          SELECT FROM ingest.items i WHERE i.import = l.import AND i.key = l.item AND i.kind = 'replay')
+                        AND EXISTS (
+                          SELECT FROM ingest.rejects x
+                          WHERE x.load = l.id
                             AND (x.code = 'unmatched') = (%(code)s::text IS NOT DISTINCT FROM 'unmatched'))
                       ORDER BY l.id DESC LIMIT 1))
               AND EXISTS (SELECT FROM ingest.loads l WHERE l.id = r.load AND l.import = %(import)s)
@@ -126,6 +146,7 @@ def rejected_rows(
             """
             SELECT r.load, r.line, min(r.key) AS key,
                    (array_agg(r.row) FILTER (WHERE r.row IS NOT NULL))[1] AS row,
+                   array_agg(r.field ORDER BY r.field, r.code) AS fields,
                    array_agg(r.code ORDER BY r.field, r.code) AS codes,
                    array_agg(r.reason ORDER BY r.field, r.code) AS reasons
             FROM ingest.rejects r JOIN ingest.loads l ON l.id = r.load
@@ -147,21 +168,62 @@ def reject_codes(connection: psycopg.Connection, load: int) -> dict[str, int]:
     )
 
 
-def resolve_rejects(connection: psycopg.Connection, load: int, lines: Sequence[int], now: datetime) -> int:
-    """Marks rows as dealt with, such as by a replay; returns the number of records marked now."""
-    return connection.execute(
-        "UPDATE ingest.rejects SET resolved_at = %s WHERE load = %s AND line = ANY(%s) AND resolved_at IS NULL",
-        (now, load, list(lines)),
-    ).rowcount
+def rejected_columns(connection: psycopg.Connection, load: int) -> list[str]:
+    """The source columns that the load's unresolved rows were kept with, in the source's order.
+
+    Rows that the look-up of profiles rejected have the mapped columns only, the others all.
+    """
+    shapes = connection.execute(
+        """
+        SELECT DISTINCT (SELECT array_agg(name) FROM json_object_keys(r.row) AS name)
+        FROM ingest.rejects r
+        WHERE r.load = %s AND r.code <> 'unmatched' AND r.resolved_at IS NULL AND r.row IS NOT NULL
+        """,
+        (load,),
+    ).fetchall()
+    widest_first = sorted((columns or [] for (columns,) in shapes), key=len, reverse=True)
+    return list(dict.fromkeys(name for columns in widest_first for name in columns))
+
+
+def count_open(connection: psycopg.Connection, load: int) -> int:
+    """Rejected rows of the load that nobody has resolved yet."""
+    found = connection.execute(
+        "SELECT count(DISTINCT line) FROM ingest.rejects"
+        " WHERE load = %s AND code <> 'unmatched' AND resolved_at IS NULL",
+        (load,),
+    ).fetchone()
+    return int(found[0]) if found else 0
+
+
+def row_states(connection: psycopg.Connection, load: int) -> dict[int, RowState]:
+    """Every rejected row of the load, by line."""
+    found = connection.execute(
+        "SELECT line, bool_or(resolved_at IS NULL), array_agg(code) FROM ingest.rejects"
+        " WHERE load = %s AND code <> 'unmatched' GROUP BY line",
+        (load,),
+    )
+    return {line: RowState(is_open, frozenset(codes)) for line, is_open, codes in found}
 
 
 def purge_rejects(connection: psycopg.Connection, before: datetime, imports: Sequence[str] | None = None) -> int:
-    """Deletes the rejects of loads that started before that time, of these imports or all; the loads' counts stay."""
+    """Deletes the rejects of loads that started before that time, of these imports or all; the loads' counts stay.
+
+    What replays corrected of them is forgotten as well. Returns the number of rejects.
+    """
+    chosen = {"before": before, "imports": None if imports is None else list(imports)}
+    connection.execute(
+        """
+        DELETE FROM ingest.corrections c USING ingest.loads l
+        WHERE l.id = c.reject_load AND l.started_at < %(before)s
+          AND (%(imports)s::text[] IS NULL OR l.import = ANY(%(imports)s))
+        """,
+        chosen,
+    )
     return connection.execute(
         """
         DELETE FROM ingest.rejects r USING ingest.loads l
         WHERE l.id = r.load AND l.started_at < %(before)s
           AND (%(imports)s::text[] IS NULL OR l.import = ANY(%(imports)s))
         """,
-        {"before": before, "imports": None if imports is None else list(imports)},
+        chosen,
     ).rowcount

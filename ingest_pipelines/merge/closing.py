@@ -46,9 +46,23 @@ def close(connection: psycopg.Connection, work: Work, counts: Counts) -> LoadRep
         ledger.record_audit(
             connection, run.by, "forced", work.now, import_name=bound.name, item=item.key, detail=detail
         )
+    if item.kind == "replay":
+        _settle_rejects(connection, work)
     ledger.set_item_status(connection, item, "committed")
     ledger.close_load(connection, work.load, work.outcome(counts))
     return work.report(counts)
+
+
+def _settle_rejects(connection: psycopg.Connection, work: Work) -> None:
+    """The rejects of the rows that this replay took are resolved; the others stay open where they were first."""
+    item = work.validated.landing.item
+    ledger.resolve_corrected(connection, item, work.load, work.now)
+    ledger.close_rejected_again(connection, item, work.load, work.now)
+    for rejected_by, rows in ledger.corrected_rows(connection, item, work.load).items():
+        detail = {"load": work.load, "rejects_of": rejected_by, "rows": rows}
+        ledger.record_audit(
+            connection, work.run.by, "replayed", work.now, import_name=item.import_name, item=item.key, detail=detail
+        )
 
 
 def ask_the_ledger(target: Target, work: Work, error: psycopg.Error) -> LoadReport:

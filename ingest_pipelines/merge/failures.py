@@ -100,6 +100,8 @@ def _record(
             codes |= {code: rows + codes.get(code, 0) for code, rows in matched.codes.items()}
             samples = (*samples, *matched.samples)[:SAMPLES]
             ledger.add_rejects(connection, load, error.records)
+        if new.item.kind == "replay":
+            ledger.close_rejected_again(connection, new.item, load, now)
     ledger.close_load(
         connection, load, ledger.Outcome(new.status, counts, finished_at=now, error=str(error), codes=codes)
     )

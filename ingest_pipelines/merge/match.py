@@ -19,7 +19,7 @@ from ingest_pipelines.ledger import NewReject
 from ingest_pipelines.merge.names import PROFILE_ID, key_sequence, table_name
 from ingest_pipelines.merge.routes import Route, key_label, routes, shown_key
 from ingest_pipelines.merge.stage import Stage
-from ingest_pipelines.model import RejectSample
+from ingest_pipelines.model import NUL_PICTURES, RejectSample
 
 SAMPLES = 20
 _NAMED = sql.Literal(5)
@@ -203,12 +203,14 @@ class Matching:
         cells = {mapped.column: by_name[mapped.name] for mapped in bound.fields}
         cells |= {name: self.stage.unmapped(name) for name in bound.extra_columns if name not in cells}
         lists = {mapped.column for mapped in bound.fields if mapped.field.type == "phones"}
-        pairs = [
-            sql.SQL("{}, array_to_string({}, ';')" if name in lists else "{}, to_jsonb({}) #>> '{{}}'").format(
-                sql.Literal(name), column.value
-            )
-            for name, column in cells.items()
-        ]
+        pairs: list[sql.Composable] = []
+        for name, column in cells.items():
+            text = sql.SQL("array_to_string({}, ';')" if name in lists else "to_jsonb({}) #>> '{{}}'")
+            kept: sql.Composable = text.format(column.value)
+            for given, picture in NUL_PICTURES.items():
+                if given != "\0":  # no text of Postgres has one
+                    kept = sql.SQL("replace({}, {}, {})").format(kept, sql.Literal(given), sql.Literal(picture))
+            pairs.append(sql.SQL("{}, {}").format(sql.Literal(name), kept))
         return sql.SQL("json_object(ARRAY[{}]::text[])").format(sql.SQL(", ").join(pairs))
 
 

@@ -43,14 +43,14 @@ def nothing_new(connection: psycopg.Connection, landing: Landing, bound: BoundIm
 
 
 def obstacle(connection: psycopg.Connection, validated: Validated, bound: BoundImport, run: Run) -> LoadError | None:
-    """Why the item must not be merged unless forced: it is stale, or it shrank."""
+    """Why the item must not be merged unless forced: it is stale, it shrank, or its rejects are resolved already."""
     item = validated.landing.item
     if run.forced:
         return None
     if item.kind == "cursor":
         return _cursor_moved(connection, item)
     if item.kind == "replay":
-        return None
+        return _corrected_meanwhile(connection, item)
     older = stale(connection, item, bound, run)
     if older is not None:
         return older
@@ -96,4 +96,16 @@ def _cursor_moved(connection: psycopg.Connection, item: Item) -> LoadError | Non
         f"import {item.import_name}, item {item.key}: stale: it was opened at cursor {opened_at}, "
         "and another load has moved the committed cursor since",
         hint=f"nothing was merged; see: ingest cursor show {item.import_name}",
+    )
+
+
+def _corrected_meanwhile(connection: psycopg.Connection, item: Item) -> StaleItem | None:
+    """Each reject is corrected once. Under the table's lock this is exact: only loads of replays resolve rejects."""
+    settled = ledger.count_settled(connection, item)
+    if not settled:
+        return None
+    rows = "1 of its rows is" if settled == 1 else f"{settled:,} of its rows are"
+    return StaleItem(
+        f"import {item.import_name}, item {item.key}: stale: {rows} resolved already, by another replay",
+        hint="nothing was merged; replay the export again: rows that are resolved are left out",
     )

@@ -23,7 +23,7 @@ from dagster import (
 from ingest_pipelines import ledger
 from ingest_pipelines.config import BoundImport
 from ingest_pipelines.config.notify import AlertKind
-from ingest_pipelines.errors import IngestError, TargetDenied, Unavailable
+from ingest_pipelines.errors import IngestError, TargetDenied, Unavailable, shown
 from ingest_pipelines.ledger import ImportState, ImportSummary
 from ingest_pipelines.orchestration.alerts import TARGET, AlertBook, Condition, Message, Route, routes_of
 from ingest_pipelines.orchestration.checks import VOLUME, findings
@@ -31,10 +31,14 @@ from ingest_pipelines.orchestration.deliveries import due_within, lateness
 from ingest_pipelines.orchestration.partitions import asset_key
 from ingest_pipelines.orchestration.sending import send
 from ingest_pipelines.orchestration.site import Site
-from ingest_pipelines.orchestration.work import IMPORT_TAG, is_dry_run
+from ingest_pipelines.orchestration.work import IMPORT_TAG, ITEM_TAG, is_dry_run
+from ingest_pipelines.rules.codes import CODES
 
 MESSAGES_PER_TICK = 20
 """A mail takes a second, and a tick has sixty."""
+
+REJECTS_NAMED = 5
+"""Broken rules that a message names; `ingest rejects list` has them all."""
 
 LOOK_BACK = timedelta(days=1)
 """Runs that died longer ago are history."""
@@ -132,15 +136,15 @@ def _routes(site: Site) -> dict[str, list[Route]]:
 def _conditions(
     connection: psycopg.Connection, site: Site, instance: DagsterInstance, book: AlertBook, now: datetime
 ) -> Iterator[Condition]:
-    facts = _Facts(ledger.summaries(connection), ledger.list_imports(connection), _dead_runs(instance, now))
+    facts = _Facts(ledger.summaries(connection), ledger.list_imports(connection), _dead_runs(connection, instance, now))
     newest = book.seen_load
     for name, bound in site.project.imports.items():
         summary = facts.summaries.get(name)
         status = facts.states[name].status if name in facts.states else None
         if (status or bound.spec.status) == "draft":
             continue
-        yield from _failure(name, summary, facts.dead.get(name), book)
-        yield from _rejects(name, summary, book)
+        yield from _failure(connection, name, summary, facts.dead.get(name), book)
+        yield from _rejects(connection, name, summary, book)
         if (status or bound.spec.status) == "active":
             yield from _late(bound, summary, now)
         if summary is not None and summary.load > book.seen_load:
@@ -151,7 +155,13 @@ def _conditions(
     book.seen_load = newest
 
 
-def _failure(name: str, summary: ImportSummary | None, dead: RunRecord | None, book: AlertBook) -> Iterator[Condition]:
+def _failure(
+    connection: psycopg.Connection,
+    name: str,
+    summary: ImportSummary | None,
+    dead: RunRecord | None,
+    book: AlertBook,
+) -> Iterator[Condition]:
     """The import's last load failed, or its last run died without a word in the ledger, and no load ended since."""
     since = book.open_since(name, "failed")
     if dead is not None and (summary is None or summary.started_at < dead.create_timestamp):
@@ -159,20 +169,41 @@ def _failure(name: str, summary: ImportSummary | None, dead: RunRecord | None, b
         words = "the run ended before it could say why: was its process killed? Nothing of it was committed."
         yield Condition(name, "failed", words, item, f"ingest run {name} --item {item}", dead.dagster_run.run_id)
     elif summary is not None and summary.status in _BROKEN:
-        yield Condition(name, "failed", summary.error, summary.item, f"ingest report {name}", summary.run_id)
+        words = summary.error + _first_rejects(connection, summary, book, "failed")
+        yield Condition(name, "failed", words, summary.item, f"ingest report {name}", summary.run_id)
     elif since is not None and (summary is None or summary.finished_at is None or summary.finished_at <= since):
         yield Condition(name, "failed", "")
 
 
-def _rejects(name: str, summary: ImportSummary | None, book: AlertBook) -> Iterator[Condition]:
+def _rejects(
+    connection: psycopg.Connection, name: str, summary: ImportSummary | None, book: AlertBook
+) -> Iterator[Condition]:
     """The last committed item left rows behind. A failed one since then says nothing about that."""
     if summary is None:
         return
     if summary.status == "committed" and summary.rejected:
         words = f"{summary.rejected:,} of {summary.read:,} rows were rejected; the others are in place"
+        words += _first_rejects(connection, summary, book, "rejected")
         yield Condition(name, "rejected", words, summary.item, f"ingest rejects list {name}", summary.run_id)
     elif summary.status != "committed" and book.is_open(name, "rejected"):
         yield Condition(name, "rejected", "", summary.item)
+
+
+def _first_rejects(connection: psycopg.Connection, summary: ImportSummary, book: AlertBook, kind: AlertKind) -> str:
+    """Where the first rejects of the load are and which rules they broke, below the message; never a value.
+
+    A reason may name a profile or a value that rows share; a rule's meaning names none.
+    """
+    if not summary.rejected or book.is_open(summary.import_name, kind):  # told before: the words are not used
+        return ""
+    found = ledger.list_rejects(connection, summary.import_name, load=summary.load, limit=REJECTS_NAMED + 1)
+    lines = [
+        f"line {reject.line}, {shown(reject.field)}: {reject.code}, {CODES[reject.code][1]}"
+        for reject in found[:REJECTS_NAMED]
+        if reject.code in CODES
+    ]
+    more = [f"and more: ingest rejects list {summary.import_name}"] if len(found) > REJECTS_NAMED else []
+    return "".join(f"\n  {line}" for line in (*lines, *more))
 
 
 def _late(bound: BoundImport, summary: ImportSummary | None, now: datetime) -> Iterator[Condition]:
@@ -194,13 +225,19 @@ def _volume(
         yield Condition(bound.name, "volume", words, summary.item, step, summary.run_id)
 
 
-def _dead_runs(instance: DagsterInstance, now: datetime) -> dict[str, RunRecord]:
-    """Per import its last run, where that failed and Dagster will not try it again."""
+def _dead_runs(connection: psycopg.Connection, instance: DagsterInstance, now: datetime) -> dict[str, RunRecord]:
+    """Per import its last run, where that failed and Dagster will not try it again.
+
+    A replay is no delivery: the person who started it was told how it ended.
+    """
     newest: dict[str, RunRecord] = {}
     failed = RunsFilter(statuses=[DagsterRunStatus.FAILURE], updated_after=now - LOOK_BACK)
     for record in instance.get_run_records(failed, limit=500):
         run = record.dagster_run
         name = None if is_dry_run(run.tags) else run.tags.get(IMPORT_TAG)
-        if name is not None and name not in newest and run.tags.get("dagster/will_retry") != "true":
+        if name is None or name in newest or run.tags.get("dagster/will_retry") == "true":
+            continue
+        item = ledger.find_item(connection, name, run.tags.get(ITEM_TAG) or run.tags.get("dagster/partition", ""))
+        if item is None or item.kind != "replay":
             newest[name] = record
     return newest

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
@@ -59,7 +59,7 @@ def run_import(
     *,
     item_key: str | None = None,
     file: Path | None = None,
-    kind: ItemKind = "upload",
+    corrections: Sequence[ledger.Correction] | None = None,
     forced: bool = False,
     dry_run: bool = False,
     by: str = "",
@@ -69,7 +69,7 @@ def run_import(
 
     Args:
         file: a local file to load in place of one at the source.
-        kind: what the file is: an `upload`, or the `replay` of corrected rejects.
+        corrections: the file is a replay, and its rows correct these rejects.
         dry_run: a plan: the item is known to the ledger and to Dagster afterwards, and nothing else is changed.
         by: who asks, as user@host.
         on_stage: told of each stage as it begins.
@@ -80,7 +80,7 @@ def run_import(
     """
     bound = site.project.require(name)
     purge_runs(site.settings.spool, site.settings.spill, site.clock(), instance)
-    item = _choose(site, bound, item_key, file, kind)
+    item = _choose(site, bound, item_key, file, corrections)
     project = replace(site.project, imports={name: bound}, broken={})
     settings = replace(site.settings, executor="in_process")  # a person waits for this process
     site = replace(site, settings=settings, project=project, watch=on_stage or site.watch, _by_graph={})
@@ -119,12 +119,14 @@ def run_import(
 def failed_items(site: Site, instance: DagsterInstance, name: str) -> list[Item]:
     """The import's items, in order, that no load committed: the last one failed, or the runs died or were cancelled.
 
-    A run that dies leaves no load behind; Dagster knows of it.
+    A run that dies leaves no load behind; Dagster knows of it. A replay that failed is no delivery that is missing:
+    its rejects are still open, and are replayed again.
     """
     with site.target.session() as connection:
         failed = [each for status in _FAILED for each in ledger.list_items(connection, name, status=status)]
         waiting = ledger.list_items(connection, name, status="new")
     failed += [item for item in waiting if _runs_ended(item, instance)]
+    failed = [item for item in failed if item.kind != "replay"]
     return sorted(failed, key=lambda each: (each.modified_at is None, each.modified_at, each.serial or -1, each.key))
 
 
@@ -144,12 +146,20 @@ def _partition_of(item: Item, bound: BoundImport, site: Site) -> str:
     return ended[-1]
 
 
-def _choose(site: Site, bound: BoundImport, item_key: str | None, file: Path | None, kind: ItemKind) -> Item:
+def _choose(
+    site: Site,
+    bound: BoundImport,
+    item_key: str | None,
+    file: Path | None,
+    corrections: Sequence[ledger.Correction] | None,
+) -> Item:
     if file is not None:
+        kind: ItemKind = "upload" if corrections is None else "replay"
         with open_upload(file) as source:
             item = item_of(bound.name, source.stat(str(file.absolute())), source.uri(str(file)), kind=kind)
         with site.target.session() as connection:
             ledger.register_items(connection, [item], site.clock())
+            ledger.add_corrections(connection, item, corrections or ())
         return item
     if item_key is not None:
         with site.target.session() as connection:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import polars as pl
 
+from ingest_pipelines.model import NUL_PICTURES
 from ingest_pipelines.rules.types import FieldKind
 
 
@@ -60,13 +63,15 @@ def _utf8_or_nul(cell: bytes) -> str:
         return f"\x00\\x{cell.hex()}"
 
 
-def display_cell(column: pl.Expr, source: pl.DataType) -> pl.Expr:
-    """The cell as text for the rejects' `row`: what a person sees, NUL shown as its picture.
+def display_cell(column: pl.Expr, source: pl.DataType, kinds: Iterable[FieldKind] = ()) -> pl.Expr:
+    """The cell as text for the rejects: what a person sees and corrects; NUL by its picture.
 
-    No json of Postgres can hold a NUL.
+    Args:
+        kinds: what the column is read as; the text means the same to them as the cell.
     """
-    text = column if source == pl.String else _as_text(column, source, _PLAIN)
-    return text.str.replace_all("\x00", "\u2400", literal=True)
+    kind = next((kind for kind in kinds if kind.drops_zeros), _PLAIN)
+    text = column if source == pl.String else _as_text(column, source, kind)
+    return text.str.replace_many(list(NUL_PICTURES), list(NUL_PICTURES.values()))
 
 
 _PLAIN = FieldKind(

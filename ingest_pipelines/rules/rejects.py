@@ -15,7 +15,7 @@ import pyarrow as pa
 from ingest_pipelines.model import LINE, RejectSample
 from ingest_pipelines.rules.compile import KEY, Rules
 from ingest_pipelines.rules.raw_cells import display_cell
-from ingest_pipelines.rules.types import Rule
+from ingest_pipelines.rules.types import TYPES, Rule
 
 SCHEMA = pa.schema(
     [("line", pa.int64()), *((name, pa.large_string()) for name in ("key", "field", "code", "reason", "row"))]
@@ -77,7 +77,11 @@ class Rejects:
 
     def _row(self, raw: pl.DataFrame) -> pl.Series:
         """The source's cells as a JSON object per row."""
-        cells = (display_cell(pl.col(name), raw.schema[name]).alias(name) for name in self.header)
+        kinds = {
+            name: [TYPES[source.cell.field.type] for source in self.rules.sources if source.column == name]
+            for name in self.header
+        }
+        cells = (display_cell(pl.col(name), raw.schema[name], kinds[name]).alias(name) for name in self.header)
         return raw.select(pl.struct(cells).struct.json_encode().alias("row")).to_series()
 
     def _write(self, records: pl.DataFrame) -> None:

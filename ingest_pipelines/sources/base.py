@@ -111,8 +111,12 @@ class QuerySource(Protocol):
         """Qualified names of readable tables and views, sorted; the server's own left out."""
         ...
 
-    def select(self, table: str, columns: Sequence[str]) -> str:
-        """A query for those of the columns that the table has, however they are capitalised; for all if it has none."""
+    def select(self, table: str, columns: Sequence[str], limit: int | None = None) -> str:
+        """A query for those of the columns that the table has, however they are capitalised; for all if it has none.
+
+        Args:
+            limit: of so many rows only.
+        """
         ...
 
     def batches(
@@ -127,7 +131,7 @@ class QuerySource(Protocol):
 
         Args:
             parameters: values of the query's `{lastItem}`, `{windowStart}` and `{windowEnd}`.
-            limit: a sample of so many rows; the query itself gets the limit.
+            limit: a sample of so many rows. The query is sent as it is, and cancelled once they are read.
         """
         ...
 

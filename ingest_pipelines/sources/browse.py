@@ -65,7 +65,7 @@ def sample_file(source: FileSource, path: str) -> list[ColumnSample]:
 
 def sample_table(source: QuerySource, table: str) -> list[ColumnSample]:
     """The columns of a table or view, from its first rows."""
-    with contextlib.closing(source.batches(source.select(table, []), {}, limit=ROWS)) as batches:
+    with contextlib.closing(source.batches(source.select(table, [], limit=ROWS), {}, limit=ROWS)) as batches:
         first = next(batches)
     rows = [["" if value is None else str(value) for value in row.values()] for row in first.to_pylist()]
     return _samples(list(first.schema.names), rows)

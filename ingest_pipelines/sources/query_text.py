@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from functools import cache
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import pairwise, takewhile
 from typing import TYPE_CHECKING
 
 from ingest_pipelines.errors import ConfigError
+from ingest_pipelines.sources.single_select import reasons_against
+from ingest_pipelines.sources.sql_lexer import LexicalError, SqlToken, tokens_of, with_executable_comments
 
 if TYPE_CHECKING:
     from sqlglot import exp
-    from sqlglot.tokenizer_core import Token
 
 DIALECTS = {
     "postgresql": "postgres", "mysql": "mysql", "mssql": "tsql", "oracle": "oracle", "hive": "hive",
@@ -27,6 +29,9 @@ DIALECTS = {
 PLACEHOLDERS = ("lastItem", "windowStart", "windowEnd")
 
 _MARK = "ingest_bound_"
+
+_ROWS = "rows_read"
+"""What a query's rows are called in a query about them."""
 
 
 @dataclass(frozen=True)
@@ -45,13 +50,26 @@ class Query:
     Attributes:
         dialect: sqlglot's name of the database's SQL.
         marks: placeholders in the order of the text.
-        statement: the parsed query; each placeholder is a column whose name starts with `ingest_bound_`.
+        statement: the parsed query; each placeholder is a column whose name starts with `ingest_bound_`. None: the
+            parser does not understand the text, and it is sent for what its tokens say: one SELECT.
+        not_understood: the line where the parser stopped (`line 3`); None: it did not.
     """
 
     text: str
     dialect: str
     marks: tuple[Mark, ...]
-    statement: exp.Query
+    statement: exp.Query | None
+    not_understood: str | None = None
+
+    @cached_property
+    def tokens(self) -> list[SqlToken]:
+        """The text's tokens."""
+        return tokens_of(self.text, self.dialect)
+
+    def marked(self) -> str:
+        """The text with a name in place of each placeholder, as the parser reads it."""
+        text = self.with_markers(lambda name: f" {_MARK}{name} ")
+        return with_executable_comments(text, self.dialect)
 
     def with_markers(self, marker: Callable[[str], str], escape: Callable[[str], str] = str) -> str:
         """The text with a driver's markers.
@@ -62,27 +80,19 @@ class Query:
         """
         return "".join(_pieces(self.text, self.marks, marker, escape))
 
-    def rebuilt(self, statement: exp.Query) -> Query:
-        """Another statement made from this one, such as a sample of it, with its placeholders."""
-        text = statement.sql(dialect=self.dialect, comments=False)
+    def rebuilt(self, text: str) -> Query:
+        """Another query, made from `marked()`, with its placeholders."""
         marks = tuple(
             Mark(found[1], found.start(), found.end()) for found in re.finditer(rf"\b{_MARK}([A-Za-z]+)\b", text)
         )
-        return Query(text, self.dialect, marks, statement)
-
-    def sample(self, rows: int) -> Query:
-        """The query with a LIMIT of so many rows, or its own if that is lower."""
-        own = self.limit
-        if own is not None and own <= rows:
-            return self
-        return self.rebuilt(self.statement.copy().limit(rows, copy=False))
+        return replace(self, text=text, marks=marks, statement=None)
 
     @property
     def limit(self) -> int | None:
         """The outermost LIMIT, TOP or FETCH FIRST, where it is a plain number."""
         from sqlglot import exp
 
-        found = self.statement.args.get("limit")
+        found = self.statement.args.get("limit") if self.statement is not None else None
         if found is None or found.args.get("expressions"):
             return None
         options = found.args.get("limit_options")
@@ -96,6 +106,8 @@ class Query:
         """Whether something in the query may leave rows for the next chunk."""
         from sqlglot import exp
 
+        if self.statement is None:
+            return True
         return self.statement.find(exp.Limit, exp.Fetch) is not None or any(
             column.name.upper() == "ROWNUM" for column in self.statement.find_all(exp.Column)
         )
@@ -103,40 +115,86 @@ class Query:
     @property
     def ordered(self) -> bool:
         """Whether the outermost query has an ORDER BY."""
+        if self.statement is None:
+            return self._order_by is not None
         return self.statement.args.get("order") is not None
+
+    @property
+    def descending(self) -> bool:
+        """Whether the outermost ORDER BY begins with the largest value."""
+        from sqlglot import exp
+
+        if self.statement is None:
+            place = self._order_by
+            ordered_by = takewhile(
+                lambda token: token.depth or token.value != ",", self.tokens[place:] if place else ()
+            )
+            return any(token.value == "DESC" and not token.depth for token in ordered_by)
+        order = self.statement.args.get("order")
+        first = order.expressions[0] if order is not None else None
+        return isinstance(first, exp.Ordered) and bool(first.args.get("desc"))
+
+    @property
+    def skips_rows(self) -> bool:
+        """Whether the outermost query has an OFFSET that is not 0."""
+        if self.statement is None:
+            outer = [token for token in self.tokens if not token.depth]
+            return any(token.value == "OFFSET" and number.value != "0" for token, number in pairwise(outer))
+        offset = self.statement.args.get("offset")
+        return offset is not None and offset.expression.name != "0"
+
+    @property
+    def _order_by(self) -> int | None:
+        """Which token begins the outermost ORDER BY; None: there is none."""
+        words = [(token.depth, token.value) for token in self.tokens]
+        places = [index for index, pair in enumerate(pairwise(words)) if pair == ((0, "ORDER"), (0, "BY"))]
+        return places[-1] if places else None
 
 
 def read_query(text: str, dialect: str) -> Query:
-    """The query, proven to be one SELECT.
+    """The query: one SELECT, as far as its tokens and, where it understands the text, the parser can tell.
 
     Raises:
-        ConfigError: it is not one, or a placeholder stands where no value can be bound.
+        ConfigError: it is provably not one, or a placeholder stands where no value can be bound.
     """
+    try:
+        tokens = tokens_of(text, dialect)
+    except LexicalError as error:
+        raise ConfigError([f"query: {_place(text, error.start)}: {error}"]) from None
+    text, tokens = _without_semicolons(text, tokens)
+    marks = _marks(text, tokens)
+    for reason, token in reasons_against(tokens, dialect):
+        where = f"{_place(text, token.start)}: " if token is not None else ""
+        raise ConfigError([f"query: {where}{reason}"])
+    if dialect == "clickhouse":
+        text = _without_format(text, tokens)
+    query = Query(text, dialect, marks, None)
+    statement, not_understood = _parsed(query)
+    if statement is not None:
+        for kind, what in _writing(statement):
+            raise ConfigError([f"query: {kind} {what}; a source only reads"])
+    return replace(query, statement=statement, not_understood=not_understood)
+
+
+def _parsed(query: Query) -> tuple[exp.Query | None, str | None]:
+    """The parser's view of the query, or where it stopped."""
     from sqlglot import exp, parse
-    from sqlglot.dialects.dialect import Dialect
     from sqlglot.errors import ParseError, TokenError
 
-    tokenizer = Dialect.get_or_raise(dialect)
     try:
-        tokens = _without_semicolon(tokenizer.tokenize(text))
-        text = text[: tokens[-1].end + 1] if tokens else ""
-        marks = _marks(tokens)
-        _no_hidden_statement(tokens, dialect)
-        parsed = parse("".join(_pieces(text, marks, lambda name: f" {_MARK}{name} ", str)), read=dialect)
-    except (ParseError, TokenError) as error:
-        raise ConfigError([f"query: {_where(error)}"], hint="the query must be one SELECT statement") from None
-    if len(parsed) != 1:
-        raise ConfigError([f"query: {len(parsed)} statements; a source is one SELECT statement"])
-    statement = parsed[0]
-    if not isinstance(statement, exp.Query) or isinstance(statement, exp.Values):
-        raise ConfigError(["query: not a SELECT; a source only reads"])
-    for kind, what in _writing(statement):
-        raise ConfigError([f"query: {kind} {what}; a source only reads"])
-    return Query(text, dialect, marks, statement)
+        statements = parse(query.marked(), read=query.dialect)
+    except ParseError as error:
+        details = error.errors[0] if error.errors else {}
+        # The text that the parser saw is the user's up to the first placeholder; behind it, only the line is the same.
+        return None, f"line {details['line']}" if "line" in details else "line 1"
+    except TokenError:
+        return None, "line 1"
+    [statement] = statements if len(statements) == 1 else [None]
+    return (statement, None) if isinstance(statement, exp.Query) else (None, "line 1")
 
 
-def table_query(table: str, columns: Sequence[str], dialect: str) -> str:
-    """A SELECT of the columns from `schema.table`. Without columns: of all.
+def table_query(table: str, columns: Sequence[str], dialect: str, limit: int | None = None) -> str:
+    """A SELECT of the columns from `schema.table`, of the first `limit` rows. Without columns: of all.
 
     Raises:
         ConfigError: `table` is no name.
@@ -153,7 +211,8 @@ def table_query(table: str, columns: Sequence[str], dialect: str) -> str:
     if not plain or ";" in table:
         raise ConfigError([f"table: '{table}' is no name of a table; write schema.table"])
     selected: list[exp.Expression] = [exp.column(exp.to_identifier(name, quoted=True)) for name in columns]
-    return exp.select(*(selected or [exp.Star()])).from_(named).sql(dialect=dialect)
+    statement = exp.select(*(selected or [exp.Star()])).from_(named)
+    return (statement if limit is None else statement.limit(limit)).sql(dialect=dialect)
 
 
 def behind_query(query: Query, column: str) -> Query:
@@ -164,45 +223,105 @@ def behind_query(query: Query, column: str) -> Query:
     """
     from sqlglot import exp
 
-    rows, of = _all_rows(query, column)
     # MAX of no rows is NULL in most databases, and 0 in ClickHouse.
     some = exp.GT(this=exp.Count(this=exp.Star()), expression=exp.Literal.number(0))
-    below = exp.LT(this=exp.Max(this=of), expression=exp.column(f"{_MARK}cursor"))
+    below = exp.LT(this=exp.Max(this=_read_column(query, column)), expression=exp.column(f"{_MARK}cursor"))
     answer = exp.case().when(exp.and_(some, below), exp.Literal.number(1)).else_(exp.Literal.number(0))
-    return query.rebuilt(exp.select(exp.alias_(answer, "behind")).from_(rows))
+    return _asked(query, exp.alias_(answer, "behind"))
 
 
 def largest_query(query: Query, column: str) -> Query:
     """Asks for the largest value of the column, of all rows from the start on, in one row; see `behind_query`."""
     from sqlglot import exp
 
-    rows, of = _all_rows(query, column)
-    return query.rebuilt(exp.select(exp.alias_(exp.Max(this=of), "largest")).from_(rows))
+    return _asked(query, exp.alias_(exp.Max(this=_read_column(query, column)), "largest"))
 
 
-def _all_rows(query: Query, column: str) -> tuple[exp.Subquery, exp.Column]:
-    """The query's rows without limit and order, and the column in them."""
+def _read_column(query: Query, column: str) -> exp.Column:
     from sqlglot import exp
 
-    whole = query.statement.copy()
-    for part in ("limit", "offset", "order"):
-        whole.set(part, None)
-    name = exp.to_identifier(column, quoted=_needs_quotes(column, query.dialect))
-    return whole.subquery("rows_read"), exp.column(name, table="rows_read")
+    return exp.column(exp.to_identifier(column, quoted=_needs_quotes(column, query.dialect)), table=_ROWS)
+
+
+def _asked(query: Query, answer: exp.Expr) -> Query:
+    """One row with the answer, of the query's rows without limit and order.
+
+    The query stays as the user wrote it, but for the limit, which its tokens show: a parser that writes SQL anew loses
+    what it does not know.
+    """
+    from sqlglot import exp
+
+    asks = exp.select(answer).sql(dialect=query.dialect)
+    text = query.marked()
+    tokens = tokens_of(text, query.dialect)
+    outer = [index for index, token in enumerate(tokens) if token.depth == 0]
+    begins = _main_query(tokens, outer)
+    outer = [index for index in outer if index >= begins]
+    ends = _tail(tokens, outer, query.dialect)
+    first, end = tokens[begins].start, len(text) if ends is None else tokens[ends].start
+    body = text[first:end].rstrip()
+    for top in _top(tokens, outer):
+        body = body[: top.start - first] + " " * (top.stop - top.start) + body[top.stop - first :]
+    head = text[:first].strip()
+    if not head:
+        return query.rebuilt(f"{asks} FROM (\n{body}\n) {_ROWS}")
+    comma = "" if head.endswith(";") else ","  # Oracle's routines end with a semicolon of their own
+    return query.rebuilt(f"{head}{comma} {_ROWS} AS (\n{body}\n) {asks} FROM {_ROWS}")
+
+
+def _main_query(tokens: Sequence[SqlToken], outer: Sequence[int]) -> int:
+    """Which token begins the query behind its common table expressions and routines."""
+    last_routine = max((index for index in outer if tokens[index].value == ";"), default=0)
+    for index in outer:
+        if index < last_routine:
+            continue
+        behind = tokens[index - 1].value == ")" if index else True
+        if tokens[index].value == "SELECT" or (behind and tokens[index].value in {"(", "FROM", "TABLE"}):
+            return index
+    return 0
+
+
+def _tail(tokens: Sequence[SqlToken], outer: Sequence[int], dialect: str) -> int | None:
+    """Which token begins what limits the rows; in T-SQL, whose derived tables have no order, what orders them."""
+    ordered = [index for index in outer if [token.value for token in tokens[index : index + 2]] == ["ORDER", "BY"]]
+    if dialect == "tsql" and ordered:
+        return ordered[-1]
+    for index in outer:
+        if ordered and index < ordered[-1]:
+            continue
+        if tokens[index].value in {"FETCH", "OFFSET"} or (
+            tokens[index].value == "LIMIT" and not _chooses(tokens, index)
+        ):
+            return index
+    return None
+
+
+def _chooses(tokens: Sequence[SqlToken], limit: int) -> bool:
+    """ClickHouse's `LIMIT 1 BY a` and `LIMIT 1 OFFSET 2 BY a` choose rows of a group; they cut nothing off."""
+    return "BY" in {token.value for token in tokens[limit + 2 : limit + 5 : 2]}
+
+
+def _top(tokens: Sequence[SqlToken], outer: Sequence[int]) -> Iterator[slice]:
+    """Where a TOP stands behind a SELECT, with its number."""
+    for index in outer:
+        if tokens[index].value != "TOP" or tokens[index - 1].value not in {"SELECT", "DISTINCT", "ALL"}:
+            continue
+        end = index + 2
+        if tokens[index + 1].value == "(":
+            end = 1 + next(at for at in outer if at > index + 1 and tokens[at].value == ")")
+        end += tokens[end].value == "PERCENT"
+        end += 2 * ([token.value for token in tokens[end : end + 2]] == ["WITH", "TIES"])
+        yield slice(tokens[index].start, tokens[end].start)
 
 
 def cursor_mistakes(query: Query, column: str, *, is_text: bool) -> Iterator[str]:
     """Why chunks of the query could lose rows."""
-    from sqlglot import exp
-
     if "lastItem" not in {mark.name for mark in query.marks}:
         yield "query: {lastItem} is only in a comment; write WHERE " + column + " > {lastItem}"
-    offset = query.statement.args.get("offset")
-    if offset is not None and offset.expression.name != "0":
+    if query.skips_rows:
         yield "query: OFFSET skips rows that no chunk reads again; leave it out, the cursor moves on by itself"
     if query.ordered:
-        first = query.statement.args["order"].expressions[0]
-        if isinstance(first, exp.Ordered) and first.args.get("desc"):
+        if query.descending:
             yield "query: ORDER BY ... DESC reads the last rows first, and the cursor skips the others: use ASC"
     elif query.limit is not None or is_text:
         why = "only the database knows the order of texts" if is_text else "with a LIMIT any rows could come first"
@@ -220,49 +339,44 @@ def _pieces(
     yield escape(text[place:])
 
 
-def _without_semicolon(tokens: Sequence[Token]) -> list[Token]:
-    from sqlglot import TokenType
-
+def _without_semicolons(text: str, tokens: Sequence[SqlToken]) -> tuple[str, list[SqlToken]]:
+    """Without semicolons at both ends, of which the first ones become blanks: places in the text stay."""
     kept = list(tokens)
-    while kept and kept[-1].token_type == TokenType.SEMICOLON:
-        kept.pop()
-    return kept
+    while kept and kept[0].value == ";":
+        text = f"{text[: kept[0].start]} {text[kept.pop(0).end :]}"
+    while kept and kept[-1].value == ";":
+        text = text[: kept.pop().start]
+    return text.rstrip(), kept
 
 
-def _marks(tokens: Sequence[Token]) -> tuple[Mark, ...]:
-    from sqlglot import TokenType
+def _without_format(text: str, tokens: Sequence[SqlToken]) -> str:
+    """Without ClickHouse's FORMAT: how rows travel is the driver's to say, and the rows are the same."""
+    outer = [token for token in tokens if token.depth == 0]
+    for token, name in pairwise(outer):
+        if token.value == "FORMAT" and name.kind == "word" and name.end in {outer[-1].end, _settings(outer)}:
+            text = text[: token.start] + " " * (name.end - token.start) + text[name.end :]
+    return text.rstrip()
 
+
+def _settings(tokens: Sequence[SqlToken]) -> int | None:
+    """The end of what stands before ClickHouse's closing SETTINGS; None: there are no settings."""
+    places = [index for index, token in enumerate(tokens) if token.value == "SETTINGS" and index]
+    return tokens[places[-1] - 1].end if places else None
+
+
+def _marks(text: str, tokens: Sequence[SqlToken]) -> tuple[Mark, ...]:
     marks = []
     for index, token in enumerate(tokens):
-        if token.token_type in _texts() and any(f"{{{name}}}" in token.text for name in PLACEHOLDERS):
+        if token.kind in {"text", "name"} and any(f"{{{name}}}" in token.value for name in PLACEHOLDERS):
             raise ConfigError(
-                [f"query: line {token.line}: a placeholder stands inside quotes"],
+                [f"query: {_place(text, token.start)}: a placeholder stands inside quotes"],
                 hint="write it bare: WHERE id > {lastItem}; its value is bound, with its type",
             )
         around = tokens[index - 1 : index + 2] if index else ()
-        if token.text in PLACEHOLDERS and [part.token_type for part in around][::2] == [
-            TokenType.L_BRACE, TokenType.R_BRACE,
-        ]:  # fmt: skip
-            marks.append(Mark(token.text, around[0].start, around[2].end + 1))
+        name = text[token.start : token.end]
+        if name in PLACEHOLDERS and [part.value for part in around][::2] == ["{", "}"]:
+            marks.append(Mark(name, around[0].start, around[2].end))
     return tuple(marks)
-
-
-@cache
-def _texts() -> frozenset[object]:
-    """Tokens whose text is data or a name, never SQL."""
-    from sqlglot import TokenType
-
-    names = (
-        "STRING", "NATIONAL_STRING", "RAW_STRING", "HEREDOC_STRING", "UNICODE_STRING", "BYTE_STRING", "HEX_STRING",
-        "BIT_STRING", "IDENTIFIER",
-    )  # fmt: skip
-    return frozenset(getattr(TokenType, name) for name in names)
-
-
-def _no_hidden_statement(tokens: Sequence[Token], dialect: str) -> None:
-    """MySQL executes comments that start with an exclamation mark; nobody has read what is in them."""
-    if dialect == "mysql" and any(comment.startswith(("!", "M!")) for token in tokens for comment in token.comments):
-        raise ConfigError(["query: MySQL executes comments of the form /*! ... */; write the SQL itself"])
 
 
 def _writing(statement: exp.Query) -> Iterator[tuple[str, str]]:
@@ -270,7 +384,6 @@ def _writing(statement: exp.Query) -> Iterator[tuple[str, str]]:
 
     writers = (
         exp.Insert, exp.Update, exp.Delete, exp.Merge, exp.Create, exp.Drop, exp.Alter, exp.TruncateTable, exp.Copy,
-        exp.Command, exp.Set,
     )  # fmt: skip
     for node in statement.find_all(*writers):
         yield node.key.upper(), "inside the SELECT"
@@ -278,12 +391,10 @@ def _writing(statement: exp.Query) -> Iterator[tuple[str, str]]:
         yield "SELECT ... INTO", "makes a table"
 
 
-def _where(error: Exception) -> str:
-    """Where the parser stopped, in its words for people, without its excerpt of the text."""
-    details = getattr(error, "errors", None)
-    if details:
-        return f"line {details[0]['line']}, column {details[0]['col']}: {details[0]['description'].rstrip('.')}"
-    return "not readable as SQL: is a quote or a comment left open?"
+def _place(text: str, offset: int) -> str:
+    """`line 3, column 14`, both from 1."""
+    before = text[:offset]
+    return f"line {before.count(chr(10)) + 1}, column {offset - (before.rfind(chr(10)) + 1) + 1}"
 
 
 def _needs_quotes(name: str, dialect: str) -> bool:

@@ -91,3 +91,23 @@ def query_mistakes(bound: BoundImport) -> list[str]:
         return []
     is_text = spec.cursor.kind == "text"
     return [f"source.{mistake}" for mistake in cursor_mistakes(query, spec.cursor.column, is_text=is_text)]
+
+
+_SESSIONS = {
+    "mssql": "SQL Server has no read-only sessions: give the user SELECT, and EXECUTE on nothing",
+    "snowflake": "Snowflake has no read-only sessions: give the user a role with SELECT, and USAGE on no procedure",
+    "hive": "HiveServer2 has no read-only sessions: give the user SELECT alone",
+}
+"""Connection type -> what protects a source whose sessions can write."""
+
+
+def query_note(bound: BoundImport) -> str | None:
+    """That the parser does not understand a query which is sent all the same, and what protects its database then."""
+    query = bound.spec.source.query
+    if query is None:
+        return None
+    stopped = read_query(query, DIALECTS[bound.connection.type]).not_understood
+    if stopped is None:
+        return None
+    protection = _SESSIONS.get(bound.connection.type, "its session is read-only")
+    return f"source.query: the parser understands it up to {stopped}; it is sent as it is. {protection}"

@@ -7,7 +7,7 @@ import socket
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from decimal import Decimal
 from importlib import import_module
 from itertools import count
@@ -96,13 +96,13 @@ class SqlSource(ABC, Generic[C]):
         seconds = self._connection.query_timeout_seconds
         yield from self._attempt(lambda session: self._call(lambda: list(session.tables()), seconds))
 
-    def select(self, table: str, columns: Sequence[str]) -> str:
+    def select(self, table: str, columns: Sequence[str], limit: int | None = None) -> str:
         """A query for the wanted columns of a table."""
-        described = list(self.batches(table_query(table, (), self.dialect), {}, limit=0))
+        described = list(self.batches(table_query(table, (), self.dialect, limit=0), {}))
         found = described[0].schema.names
         exact, folded = set(found), {name.lower(): name for name in reversed(found)}
         wanted = [name if name in exact else folded.get(name.lower(), "") for name in columns]
-        return table_query(table, list(dict.fromkeys(filter(None, wanted))), self.dialect)
+        return table_query(table, list(dict.fromkeys(filter(None, wanted))), self.dialect, limit)
 
     def batches(
         self,
@@ -116,7 +116,7 @@ class SqlSource(ABC, Generic[C]):
         checked = read_query(query, self.dialect)
         if limit is None:
             return self._batches(checked, parameters, batch_rows)
-        return _first_rows(self._batches(checked.sample(limit), parameters, max(1, min(limit, batch_rows))), limit)
+        return _first_rows(self._batches(checked, parameters, max(1, min(limit, batch_rows))), limit)
 
     def behind(self, query: str, column: str, start: CursorValue, cursor: CursorValue) -> bool:
         """Whether all cursor values in the source lie below the cursor."""
@@ -288,9 +288,12 @@ def _cancel(session: Session, free: Pending[None]) -> None:
         session.cancel()
 
 
-def _first_rows(batches: Iterator[pa.RecordBatch], limit: int) -> Generator[pa.RecordBatch, None, None]:
+def _first_rows(batches: Generator[pa.RecordBatch, None, None], limit: int) -> Generator[pa.RecordBatch, None, None]:
+    """So many rows. Closing the batches before their end cancels the query on the server."""
     left = limit
-    for number, batch in enumerate(batches):
-        if left or not number:
+    with closing(batches):
+        for number, batch in enumerate(batches):
+            if number and not left:
+                return
             yield batch.slice(0, left)
-        left -= min(left, batch.num_rows)
+            left -= min(left, batch.num_rows)

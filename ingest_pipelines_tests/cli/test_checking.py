@@ -66,6 +66,21 @@ def test_check_names_the_line_of_a_query_that_is_no_select(terminal: Terminal) -
     assert "imports/loyalty.yaml:4: source.query: not a SELECT" in answer.err
 
 
+def test_check_notes_a_query_that_is_sent_without_being_understood(terminal: Terminal) -> None:
+    query = "  connection: shop_db\n  query: SELECT cid FROM CHANGETABLE(CHANGES dbo.t, 0) AS c"
+    loyalty = RIGHT["imports/loyalty.yaml"].replace("  connection: vendor\n  file: loyalty/Customers", query)
+    connections = RIGHT["connections.yaml"].replace("postgresql", "mssql")
+    write_project(terminal.folder, {**RIGHT, "imports/loyalty.yaml": loyalty, "connections.yaml": connections})
+    answer = terminal.ingest("check", VENDOR_PW="x")
+    assert answer.code == 0, answer.err
+    said = " ".join(answer.out.split())
+    assert "note: imports/loyalty.yaml:4: source.query: the parser understands it up to line 1" in said
+    assert "SQL Server has no read-only sessions" in said
+    assert "CHANGETABLE" not in answer.out
+    [note] = terminal.ingest("check", "--json", VENDOR_PW="x").json["notes"]
+    assert note.startswith("imports/loyalty.yaml:4: source.query: ")
+
+
 def test_check_connect_tests_each_connection_once_step_by_step(demo: Demo) -> None:
     answer = demo[0].ingest("check", "--connect")
     assert answer.code == 0

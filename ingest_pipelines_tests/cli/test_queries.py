@@ -75,6 +75,12 @@ def test_a_run_drains_the_cursor_chunk_by_chunk(shop: Terminal) -> None:
     assert shown.startswith("members: the next chunk starts after id = 10\n")
 
 
+def test_a_drained_source_has_nothing_new(shop: Terminal) -> None:
+    answer = shop.ingest("run", "members")
+    assert answer.code == 0, answer.err
+    assert "  nothing new: the source has no row beyond 10\n" in answer.out
+
+
 def test_a_cursor_set_back_reads_again_and_changes_nothing(shop: Terminal) -> None:
     assert shop.ingest("cursor", "set", "members", "8", "--yes").code == 0
     ran = shop.ingest("run", "members", "--json")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from io import StringIO
 
+from ingest_pipelines.cli.reject_file import OWN
 from ingest_pipelines_tests.cli.terminal import Answer, Terminal
 
 Demo = tuple[Terminal, Answer]
@@ -116,7 +117,7 @@ def test_an_export_has_the_files_columns_first_in_their_order(demo: Demo) -> Non
     rows = list(csv.reader(StringIO(answer.out, newline="")))
     assert rows[0] == [
         "CustomerID", "Email", "Phone", "FirstName", "LastName", "BirthDate", "Address", "City", "Country",
-        "RegisteredOn", "HomeStore", "LifetimeValue", "line", "codes", "reasons",
+        "RegisteredOn", "HomeStore", "LifetimeValue", *OWN,
     ]  # fmt: skip
     last = terminal.ingest("report", "customers", "--json").json[0]
     assert len(rows) - 1 == last["rejected"]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import pwd
 import subprocess
 import sys
 from importlib.resources import files
@@ -94,6 +96,56 @@ def test_the_secrets_script_makes_every_secret_and_keeps_them_when_asked_again(t
     ).stdout
     assert again == ""
     assert {path.name: path.read_text() for path in folder.iterdir()} == made
+
+
+SCRIPTS = [COMPOSE / "secrets", DEPLOY / "proxy" / "secrets"]
+
+
+def _made_by(script: Path, folder: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([script, folder, "localhost"], check=False, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.parent.name)
+@pytest.mark.parametrize("mode", [0o755, 0o770, 0o711, 0o701, 0o777, 0o2750, 0o700])
+def test_a_folder_that_was_there_is_its_owners_only(script: Path, mode: int, tmp_path: Path) -> None:
+    folder = tmp_path / "secrets.d"
+    folder.mkdir()
+    folder.chmod(mode)
+    done = _made_by(script, folder)
+    assert done.returncode == 0, done.stderr
+    assert folder.stat().st_mode & 0o077 == 0
+    folder.chmod(mode)
+    again = _made_by(script, folder)
+    assert again.returncode == 0
+    assert folder.stat().st_mode & 0o077 == 0
+    assert ("was open to others" in again.stderr) == (mode != 0o700)
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.parent.name)
+def test_a_folder_of_other_things_is_refused_and_left_alone(script: Path, tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("of others")
+    (tmp_path / "notes.txt").chmod(0o604)
+    for mode in (0o755, 0o750):
+        tmp_path.chmod(mode)
+        done = _made_by(script, tmp_path)
+        assert done.returncode == 1
+        assert "notes.txt is no secret of ours" in done.stderr
+        assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+        assert tmp_path.stat().st_mode & 0o777 == mode
+    tmp_path.chmod(0o700)
+    assert _made_by(script, tmp_path).returncode == 0
+    assert (tmp_path / "notes.txt").stat().st_mode & 0o777 == 0o604
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.parent.name)
+def test_a_folder_of_another_account_or_a_file_is_refused(script: Path, tmp_path: Path) -> None:
+    file, folder = tmp_path / "file", tmp_path / "folder"
+    file.touch()
+    folder.mkdir()
+    os.chown(folder, pwd.getpwnam("nobody").pw_uid, -1)
+    assert "is no folder" in _made_by(script, file).stderr
+    assert "another account" in _made_by(script, folder).stderr
+    assert list(folder.iterdir()) == []
 
 
 def test_every_file_that_is_mounted_and_every_program_that_is_started_is_there() -> None:

@@ -19,6 +19,7 @@ TABLES = {
     "fields",
     "loads",
     "rejects",
+    "corrections",
     "cursors",
     "event_batches",
     "events",

@@ -9,6 +9,7 @@ import psycopg
 import pytest
 
 from ingest_pipelines import ledger
+from ingest_pipelines.ledger import Correction
 from ingest_pipelines.model import Counts, Item, ItemKey, ItemKind, ItemStatus, LoadStatus, Run
 
 NOW = datetime(2026, 11, 22, 9, 15, tzinfo=UTC)
@@ -110,7 +111,8 @@ def test_the_summary_has_the_last_load_of_every_import(connection: psycopg.Conne
 
 
 def test_rejects_are_listed_exported_by_row_and_resolved(connection: psycopg.Connection) -> None:
-    first, second = load(connection, file(1), "1"), load(connection, file(2), "2")
+    bad = Counts(read=4, rejected=3, unmatched=1)
+    first, second = load(connection, file(1), "1", counts=bad), load(connection, file(2), "2", counts=bad)
     ledger.add_rejects(connection, first, [reject(3)])
     ledger.add_rejects(connection, second, [reject(5), reject(2), reject(5, "min"), reject(7, "unmatched")])
     load(connection, file(3), "3")
@@ -126,10 +128,41 @@ def test_rejects_are_listed_exported_by_row_and_resolved(connection: psycopg.Con
     rows = list(ledger.rejected_rows(connection, "loyalty", second))
     assert [(row.line, list(row.codes)) for row in rows] == [(2, ["bad_int"]), (5, ["bad_int", "min"])]
     assert list((rows[0].row or {}).items()) == [("B", "1"), ("A", None)], "the source's columns keep their order"
-    assert ledger.resolve_rejects(connection, second, [5], NOW) == 2
-    assert ledger.resolve_rejects(connection, second, [5], NOW) == 0
-    assert [row.line for row in ledger.rejected_rows(connection, "loyalty", second)] == [2]
+    assert ledger.rejected_columns(connection, second) == ["B", "A"]
     assert ledger.reject_codes(connection, second) == {"bad_int": 2, "min": 1, "unmatched": 1}
+
+
+def test_a_replays_load_resolves_what_it_took_and_no_other_row(connection: psycopg.Connection) -> None:
+    first, second = load(connection, file(1), "1"), load(connection, file(2), "2")
+    ledger.add_rejects(connection, first, [reject(3), reject(3, "min"), reject(5), reject(6)])
+    ledger.add_rejects(connection, second, [reject(3), reject(5)])
+    replayed = file(9, kind="replay")
+    corrections = [Correction(2, first, 3), Correction(3, first, 5), Correction(4, second, 5)]
+    for _ in range(2):
+        ledger.add_corrections(connection, replayed, corrections)
+    assert ledger.count_settled(connection, replayed) == 0
+    third = load(connection, replayed, "3")
+    ledger.add_rejects(connection, third, [reject(3), reject(4, "unmatched")])
+    for _ in range(2):
+        ledger.resolve_corrected(connection, replayed, third, NOW)
+        ledger.close_rejected_again(connection, replayed, third, NOW)
+    states = [{line: s.open for line, s in ledger.row_states(connection, of).items()} for of in (first, second, third)]
+    assert states == [{3: False, 5: True, 6: True}, {3: True, 5: False}, {3: False}]
+    assert [ledger.count_open(connection, of) for of in (first, second, third)] == [2, 1, 0]
+    assert ledger.corrected_rows(connection, replayed, third) == {first: 1, second: 1}
+    assert ledger.count_settled(connection, replayed) == 2
+    assert ledger.purge_rejects(connection, NOW + timedelta(days=1)) == 8
+    assert ledger.corrected_rows(connection, replayed, third) == {}
+
+
+def test_a_replay_is_no_delivery(connection: psycopg.Connection) -> None:
+    delivered = load(connection, file(1), "1", counts=Counts(read=3, inserted=2, rejected=1))
+    settled = ledger.last_settled(connection, "loyalty")
+    load(connection, file(9, kind="replay"), "2", counts=Counts(read=1, inserted=1))
+    load(connection, file(8, kind="replay"), "3", "failed")
+    summary = ledger.summaries(connection)["loyalty"]
+    assert (summary.load, summary.status, summary.read, summary.rejected) == (delivered, "committed", 3, 1)
+    assert summary.committed_at == settled == ledger.last_settled(connection, "loyalty")
 
 
 def test_a_purge_takes_old_rejects_and_leaves_the_loads(connection: psycopg.Connection) -> None:

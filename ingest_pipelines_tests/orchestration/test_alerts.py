@@ -14,6 +14,7 @@ from dagster import DagsterInstance, DagsterRunStatus, SensorResult, build_senso
 from ingest_pipelines.config.base import Secret
 from ingest_pipelines.orchestration.alert_sensor import Outcome, alert_sensor, tell
 from ingest_pipelines.orchestration.alerts import AlertBook
+from ingest_pipelines.orchestration.launch import run_import
 from ingest_pipelines.orchestration.sending import send
 from ingest_pipelines_tests.orchestration.conftest import DATABASES, GOOD, HEADER, ONE_BAD, Shop
 from ingest_pipelines_tests.servers.smtp import SmtpServer
@@ -84,6 +85,47 @@ def test_a_failure_is_told_with_import_item_reason_next_command_and_link(mailbox
     ):
         assert expected in text
     assert "many" not in text
+
+
+@pytest.mark.parametrize("limit", [{"max_rows": 0}, {"unlimited": True}], ids=["failed", "rejected"])
+def test_a_mail_about_rejects_names_lines_fields_and_rules_and_no_value(
+    mailbox: Mailbox, limit: dict[str, Any]
+) -> None:
+    mailbox.notify(*ALL, rejects=limit)
+    good = [f"C{number},Gold,1,2024-05-01" for number in range(9)]
+    bad = ["Secret1,Gold,lots,2024-05-01", ",Gold,1,1900-01-01", "Secret2,Go\0ld,9.5,31 May", "Secret3,Gold,many,"]
+    mailbox.load("\n".join([HEADER, *good, *bad, ""]))
+    mailbox.tick()
+    [letter] = mailbox.server.letters
+    body = letter.get_body(("plain",))
+    assert body is not None
+    text = body.get_content()
+    told = [line.strip().split(",")[0] for line in text.splitlines() if line.strip().startswith("line ")]
+    listed = mailbox.shop.rows("SELECT line, field, code FROM ingest.rejects ORDER BY line, field, code LIMIT 5")
+    assert told == [f"line {line}" for line, _, _ in listed]
+    for line, field, code in listed:
+        assert f"line {line}, {field}: {code}, " in text
+    assert "and more: ingest rejects list points" in text
+    for value in ("Secret", "lots", "many", "1900-01-01", "9.5", "31 May"):
+        assert value not in text
+
+
+def test_a_replay_that_fails_or_dies_alarms_nobody(mailbox: Mailbox) -> None:
+    mailbox.load(GOOD)
+    mailbox.tick()
+    file = mailbox.shop.files / "replayed.csv"
+    file.write_text(ONE_BAD)
+    site = mailbox.shop.site()
+    outcome = run_import(site, mailbox.instance, "points", file=file, corrections=[])
+    assert outcome.error is not None
+    [record] = mailbox.instance.get_run_records(limit=1)
+    assert record.dagster_run.run_id == outcome.run_id
+    mailbox.tick()
+    with site.target.session() as connection:  # as of a process that died before the ledger knew
+        connection.execute("DELETE FROM ingest.loads WHERE run_id = %s", (outcome.run_id,))
+    mailbox.shop.now += timedelta(minutes=5)
+    mailbox.tick()
+    assert mailbox.subjects() == []
 
 
 def test_repeats_are_held_back_until_recovery_and_recovery_is_told_once(mailbox: Mailbox) -> None:

@@ -197,7 +197,8 @@ def test_a_plan_under_way_or_killed_holds_back_no_schedule_and_alarms_nobody(
     instance.create_run_for_job(job, tags=tags, status=DagsterRunStatus.FAILURE)
     assert running_imports(instance) == set()
     assert _overlap(shop.bound(), instance) == ""
-    assert _dead_runs(instance, shop.now - timedelta(days=3650)) == {}
+    with shop.site().target.session() as connection:
+        assert _dead_runs(connection, instance, shop.now - timedelta(days=3650)) == {}
 
 
 @pytest.mark.parametrize(

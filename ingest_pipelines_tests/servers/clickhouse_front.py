@@ -37,8 +37,10 @@ NOT_SETTINGS = frozenset(
 
 FORMAT = re.compile(r"\bFORMAT\s+(\w+)\s*;?\s*$", re.IGNORECASE)
 INSERT_WITH_DATA = re.compile(rb"\s*INSERT\b[^\n]*?\bFORMAT\s+\w+[ \t]*\n", re.IGNORECASE)
-READS = re.compile(r"\s*(/\*.*?\*/\s*)*(SELECT|WITH|SHOW|DESC|DESCRIBE|EXISTS|EXPLAIN)\b", re.IGNORECASE | re.DOTALL)
-TAKES_SETTINGS = re.compile(r"\s*(/\*.*?\*/\s*)*(SELECT|WITH|DESC|DESCRIBE)\b", re.IGNORECASE | re.DOTALL)
+READS = re.compile(
+    r"\s*(/\*.*?\*/\s*)*(SELECT|FROM|WITH|SHOW|DESC|DESCRIBE|EXISTS|EXPLAIN)\b", re.IGNORECASE | re.DOTALL
+)
+TAKES_SETTINGS = re.compile(r"\s*(/\*.*?\*/\s*)*(SELECT|FROM|WITH|DESC|DESCRIBE)\b", re.IGNORECASE | re.DOTALL)
 
 ASIDE = re.compile(r"\s*KILL\s+QUERY\b|.*\bsystem\.processes\b", re.IGNORECASE | re.DOTALL)
 """What does not wait for the statement that runs: it is about it."""

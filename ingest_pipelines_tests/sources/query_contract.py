@@ -11,7 +11,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from datetime import date, datetime
 from decimal import Decimal
@@ -362,3 +362,23 @@ def silent_listener() -> Iterator[int]:
         thread.join()
     for client in held:
         client.close()
+
+
+class LegalSelectContract:
+    """The vendor's legal SELECTs run on the server of the tests, which has a table `t (id, a, b, d)`.
+
+    Attributes:
+        selects: the statements.
+    """
+
+    selects: ClassVar[Sequence[str]]
+
+    def test_every_legal_select_runs(self, warehouse: Warehouse) -> None:
+        failed = {}
+        with open_query(warehouse.connection()) as source:
+            for query in self.selects:
+                try:
+                    list(source.batches(query, {}))
+                except IngestError as error:
+                    failed[query] = str(error)
+        assert not failed, failed

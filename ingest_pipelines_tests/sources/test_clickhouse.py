@@ -21,7 +21,14 @@ from ingest_pipelines.errors import SourceDenied
 from ingest_pipelines.sources import open_query
 from ingest_pipelines_tests.servers import clickhouse
 from ingest_pipelines_tests.sources.landed import Landed
-from ingest_pipelines_tests.sources.query_contract import ROWS, EarlyCancelContract, PasswordContract, QueryContract
+from ingest_pipelines_tests.sources.query_contract import (
+    ROWS,
+    EarlyCancelContract,
+    LegalSelectContract,
+    PasswordContract,
+    QueryContract,
+)
+from ingest_pipelines_tests.sources.statements import LEGAL, NOT_EMBEDDED
 
 LONG = "9999999999999999999999999999.9999999999"
 
@@ -31,6 +38,8 @@ CONTRACT = (
     "CREATE TABLE contract_moments (id Int32, seen_at DateTime64(6, 'UTC')) ENGINE = MergeTree ORDER BY id",
     "INSERT INTO contract_moments SELECT number, addMicroseconds(toDateTime64('2026-03-29 01:30:00', 6, 'UTC'), number)"
     " FROM numbers(1, 4)",
+    "CREATE TABLE t (id Int32, a String, b Int32, d DateTime) ENGINE = ReplacingMergeTree ORDER BY id",
+    "INSERT INTO t VALUES (1, 'x', 1, now()), (2, 'y', 1, now())",
 )
 
 
@@ -72,7 +81,8 @@ def warehouse(filled: ClickhouseWarehouse, monkeypatch: pytest.MonkeyPatch) -> C
     return filled
 
 
-class TestClickhouse(QueryContract, PasswordContract, EarlyCancelContract):
+class TestClickhouse(QueryContract, PasswordContract, EarlyCancelContract, LegalSelectContract):
+    selects = [query for query in LEGAL["clickhouse"] if not any(part in query for part in NOT_EMBEDDED)]  # noqa: RUF012
     slow_query = "SELECT count() AS MARK FROM numbers(100000000000) WHERE sipHash64(number) = 1"
     unreadable = "SELECT toInt32(concat('hunter2', toString(id))) AS v FROM contract_rows"
 

@@ -18,13 +18,15 @@ from pydantic import TypeAdapter
 from ingest_pipelines.config.connections import Connection
 from ingest_pipelines_tests.servers import hive
 from ingest_pipelines_tests.sources.landed import Landed
-from ingest_pipelines_tests.sources.query_contract import ROWS, QueryContract
+from ingest_pipelines_tests.sources.query_contract import ROWS, LegalSelectContract, QueryContract
+from ingest_pipelines_tests.sources.statements import LEGAL, NOT_SPARK
 
 CONTRACT = (
     "CREATE TABLE contract_rows USING parquet AS"
     f" SELECT id + 1 AS id, concat('name ', id + 1) AS name FROM range({ROWS})",
     "CREATE TABLE contract_moments USING parquet AS SELECT id,"
     " timestamp_micros(unix_micros(timestamp '2026-03-29 01:30:00Z') + id) AS seen_at FROM range(1, 5)",
+    "CREATE TABLE t USING parquet AS SELECT 1 AS id, 'x,y' AS a, 1 AS b, current_timestamp() AS d",
 )
 
 
@@ -65,7 +67,8 @@ def warehouse(hive_server: hive.HiveServer) -> Iterator[HiveWarehouse]:
         yield HiveWarehouse(database)
 
 
-class TestHive(QueryContract):
+class TestHive(QueryContract, LegalSelectContract):
+    selects = [query for query in LEGAL["hive"] if not any(part in query for part in NOT_SPARK)]  # noqa: RUF012
     slow_query = "SELECT COUNT(*) AS MARK FROM range(100000000000000) WHERE SIN(id) = 2"
     unreadable = "SELECT raise_error(concat('hunter2 ', id)) AS v FROM contract_rows"
 

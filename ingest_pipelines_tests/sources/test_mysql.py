@@ -14,13 +14,22 @@ from ingest_pipelines.sources import open_query
 from ingest_pipelines.sources.mysql_rows import split
 from ingest_pipelines_tests.servers import mysql
 from ingest_pipelines_tests.sources.landed import Landed
-from ingest_pipelines_tests.sources.query_contract import ROWS, EarlyCancelContract, PasswordContract, StreamContract
+from ingest_pipelines_tests.sources.query_contract import (
+    ROWS,
+    EarlyCancelContract,
+    LegalSelectContract,
+    PasswordContract,
+    StreamContract,
+)
+from ingest_pipelines_tests.sources.statements import LEGAL, NOT_MARIADB
 
 CONTRACT = (
     f"CREATE TABLE contract_rows AS SELECT seq AS id, CONCAT('name ', seq) AS name FROM seq_1_to_{ROWS}",
     "CREATE TABLE contract_moments (id int, seen_at datetime(6))",
     "INSERT INTO contract_moments"
     " SELECT seq, TIMESTAMP'2026-03-29 01:30:00' + INTERVAL seq MICROSECOND FROM seq_1_to_4",
+    "CREATE TABLE t (id int PRIMARY KEY, a varchar(50), b int, d datetime, FULLTEXT (a)) CHARACTER SET utf8mb4",
+    "INSERT INTO t VALUES (1, 'x', 1, now()), (2, 'y', 1, now())",
 )
 
 
@@ -69,7 +78,8 @@ def warehouse(filled: MysqlWarehouse, monkeypatch: pytest.MonkeyPatch) -> MysqlW
     return filled
 
 
-class TestMysql(StreamContract, PasswordContract, EarlyCancelContract):
+class TestMysql(StreamContract, PasswordContract, EarlyCancelContract, LegalSelectContract):
+    selects = [query for query in LEGAL["mysql"] if not any(part in query for part in NOT_MARIADB)]  # noqa: RUF012
     slow_query = "SELECT SLEEP(600) AS MARK"
     unreadable = "SELECT POW(10, 400 + LENGTH('hunter2')) AS v"
 

@@ -16,12 +16,21 @@ from ingest_pipelines.errors import SourceDenied
 from ingest_pipelines.sources import open_query
 from ingest_pipelines_tests.servers import postgres
 from ingest_pipelines_tests.sources.landed import Landed
-from ingest_pipelines_tests.sources.query_contract import ROWS, EarlyCancelContract, PasswordContract, StreamContract
+from ingest_pipelines_tests.sources.query_contract import (
+    ROWS,
+    EarlyCancelContract,
+    LegalSelectContract,
+    PasswordContract,
+    StreamContract,
+)
+from ingest_pipelines_tests.sources.statements import LEGAL
 
 CONTRACT = f"""
     CREATE TABLE contract_rows AS SELECT n AS id, 'name ' || n AS name FROM generate_series(1, {ROWS}) n;
     CREATE TABLE contract_moments AS
     SELECT n AS id, timestamp '2026-03-29 01:30' + n * interval '1 us' AS seen_at FROM generate_series(1, 4) n;
+    CREATE TABLE t (id int, a text, b int, d timestamp);
+    INSERT INTO t VALUES (1, 'x', 1, now()), (2, 'y', 1, now());
 """
 
 
@@ -69,7 +78,8 @@ def warehouse(filled: PostgresWarehouse, monkeypatch: pytest.MonkeyPatch) -> Pos
     return filled
 
 
-class TestPostgresql(StreamContract, PasswordContract, EarlyCancelContract):
+class TestPostgresql(StreamContract, PasswordContract, EarlyCancelContract, LegalSelectContract):
+    selects = LEGAL["postgres"]
     slow_query = "SELECT pg_sleep(600) AS MARK"
     unreadable = "SELECT CAST('hunter2' || id AS int) FROM contract_rows"
 

@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ingest_pipelines.errors import ConfigError
-from ingest_pipelines.sources.query_text import DIALECTS, behind_query, cursor_mistakes, read_query, table_query
+from ingest_pipelines.sources.query_text import (
+    DIALECTS,
+    behind_query,
+    cursor_mistakes,
+    largest_query,
+    read_query,
+    table_query,
+)
+from ingest_pipelines_tests.sources.statements import LEGAL, WRITES
 
 EVERY = sorted(set(DIALECTS.values()))
 
@@ -27,6 +39,7 @@ EVERY = sorted(set(DIALECTS.values()))
         "EXPLAIN SELECT 1",
         "CALL refresh()",
         "SELECT (",
+        "SELECT 1)",
         "SELECT 'open",
         "",
         ";",
@@ -56,14 +69,52 @@ def test_places_are_right_behind_letters_of_any_width() -> None:
 
 @pytest.mark.parametrize("quoted", ["'{lastItem}'", "'id-{lastItem}'", '"{windowEnd}"'])
 def test_a_placeholder_in_quotes_is_told(quoted: str) -> None:
-    with pytest.raises(ConfigError, match="line 2: a placeholder stands inside quotes"):
+    with pytest.raises(ConfigError, match="line 2, column 19: a placeholder stands inside quotes"):
         read_query(f"SELECT id\nFROM t WHERE id > {quoted}", "postgres")
 
 
-@pytest.mark.parametrize("comment", ["/*! DELETE FROM t */", "/*!50000 INTO OUTFILE '/x' */", "/*M! 1 */"])
-def test_comments_that_mysql_executes_are_refused(comment: str) -> None:
-    with pytest.raises(ConfigError, match="MySQL executes"):
-        read_query(f"SELECT 1 {comment}", "mysql")
+@pytest.mark.parametrize(
+    ("query", "says"),
+    [
+        ("selct a, b FROM t", "line 1, column 1: 'SELCT' begins no SELECT; did you mean SELECT?"),
+        ("hello", "line 1, column 1: 'HELLO' begins no SELECT; a query begins with SELECT or WITH"),
+        ("SELECT a\nFROM (t", "line 2, column 6: this parenthesis never closes"),
+        ("SELECT a)", "line 1, column 9: this parenthesis closes nothing"),
+        ("SELECT 'a", "line 1, column 8: a quote never closes"),
+        ("SELECT a /* b", "line 1, column 10: a comment never closes"),
+        ("SELECT 1; SELECT 2", "2 statements; a source is one SELECT statement"),
+        ("", "empty; a source is one SELECT statement"),
+    ],
+)
+def test_a_mistake_is_told_once_with_its_place(query: str, says: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        read_query(query, "postgres")
+    assert caught.value.mistakes == (f"query: {says}",)
+
+
+@pytest.mark.parametrize(("dialect", "query"), [(dialect, query) for dialect in EVERY for query in LEGAL[dialect]])
+def test_every_legal_select_is_sent_as_it_is_written(dialect: str, query: str) -> None:
+    read = read_query(query, dialect)
+    assert re.sub(r"\s*FORMAT \w+", "", query).strip("; \n").split() == read.text.strip("; \n").split()
+
+
+@pytest.mark.parametrize(("dialect", "query"), [(dialect, query) for dialect in EVERY for query in WRITES[dialect]])
+def test_every_statement_that_writes_is_refused(dialect: str, query: str) -> None:
+    for written in (query, query.lower(), f"  \n-- a comment\n{query} ;"):
+        with pytest.raises(ConfigError):
+            read_query(written, dialect)
+
+
+@pytest.mark.parametrize("dialect", EVERY)
+@given(st.data())
+def test_whatever_stands_inside_quotes_is_never_sql(dialect: str, data: st.DataObject) -> None:
+    """Any content, quoted as the dialect quotes it, is one token; what stands behind it is still seen."""
+    content = data.draw(st.text(st.sampled_from("a;'\"`\\[]$/*-#{}\n "), max_size=12))
+    escaped = content.replace("\\", "\\\\") if dialect in {"mysql", "hive", "clickhouse", "snowflake"} else content
+    quoted = "'" + escaped.replace("'", "''") + "'"
+    assert read_query(f"SELECT {quoted} AS a FROM t", dialect).text.endswith("FROM t")
+    with pytest.raises(ConfigError, match="2 statements"):
+        read_query(f"SELECT {quoted} AS a FROM t; DELETE FROM t", dialect)
 
 
 @pytest.mark.parametrize(
@@ -90,26 +141,39 @@ def test_how_many_rows_a_chunk_may_have_is_read_from_the_query(
 
 
 @pytest.mark.parametrize(
-    ("dialect", "expected"),
+    ("dialect", "query", "rows"),
     [
-        ("postgres", "SELECT * FROM t WHERE id > ? LIMIT 3"),
-        ("tsql", "SELECT TOP 3 * FROM t WHERE id > ?"),
-        ("oracle", "SELECT * FROM t WHERE id > ? FETCH FIRST 3 ROWS ONLY"),
+        ("postgres", 'SELECT "I" FROM t WHERE "I" > {lastItem} ORDER BY "I" LIMIT 9',
+         'SELECT "I" FROM t WHERE "I" > : ORDER BY "I"'),
+        ("postgres", "SELECT id FROM t -- LIMIT\n OFFSET 0", "SELECT id FROM t -- LIMIT"),
+        ("tsql", "SELECT DISTINCT TOP (9) WITH TIES id FROM t ORDER BY id", "SELECT DISTINCT id FROM t"),
+        ("oracle", "SELECT q'[LIMIT]' FROM t FETCH FIRST 9 ROWS ONLY", "SELECT q'[LIMIT]' FROM t"),
+        ("clickhouse", "SELECT id FROM t LIMIT 1 BY b LIMIT 9", "SELECT id FROM t LIMIT 1 BY b"),
+        ("mysql", "SELECT id FROM t ORDER BY id LIMIT 9 ROWS EXAMINED 99", "SELECT id FROM t ORDER BY id"),
+        ("hive", "FROM t SELECT id LIMIT 9", "FROM t SELECT id"),
     ],
-)
-def test_a_sample_has_the_dialect_s_limit(dialect: str, expected: str) -> None:
-    assert (
-        read_query("SELECT * FROM t WHERE id > {lastItem}", dialect).sample(3).with_markers(lambda _: "?") == expected
-    )
+)  # fmt: skip
+def test_what_is_asked_about_a_query_is_about_its_own_text_without_the_limit(
+    dialect: str, query: str, rows: str
+) -> None:
+    asked = largest_query(read_query(query, dialect), "id").with_markers(lambda _: ":")
+    assert asked.split() == f"SELECT MAX(rows_read.id) AS largest FROM ( {rows} ) rows_read".split()
 
 
-def test_whether_the_source_is_behind_is_asked_without_limit_and_order() -> None:
-    query = read_query('SELECT "Id" FROM t WHERE "Id" > {lastItem} ORDER BY "Id" LIMIT 9', "postgres")
-    asked = behind_query(query, "Id").with_markers(lambda name: f":{name}")
-    assert asked == (
-        'SELECT CASE WHEN COUNT(*) > 0 AND MAX(rows_read."Id") < :cursor THEN 1 ELSE 0 END AS behind '
-        'FROM (SELECT "Id" FROM t WHERE "Id" > :lastItem) AS rows_read'
-    )
+@pytest.mark.parametrize(
+    ("dialect", "query", "asks"),
+    [
+        ("tsql", "WITH a AS (SELECT 1 AS id) SELECT TOP 9 id FROM a",
+         "WITH a AS (SELECT 1 AS id), rows_read AS ( SELECT id FROM a ) SELECT"),
+        ("oracle", "WITH FUNCTION f RETURN NUMBER IS BEGIN RETURN 1; END; SELECT f AS id FROM dual",
+         "WITH FUNCTION f RETURN NUMBER IS BEGIN RETURN 1; END; rows_read AS ( SELECT f AS id FROM dual ) SELECT"),
+    ],
+)  # fmt: skip
+def test_common_table_expressions_stay_at_the_top(dialect: str, query: str, asks: str) -> None:
+    asked = behind_query(read_query(query, dialect), "id").text
+    assert " ".join(asked.split()).startswith(asks)
+    assert asked.endswith("FROM rows_read")
+    assert "MAX(rows_read.id) < ingest_bound_cursor" in asked
 
 
 @pytest.mark.parametrize(
