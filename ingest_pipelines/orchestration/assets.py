@@ -38,6 +38,7 @@ from ingest_pipelines.orchestration.checks import delivery_verdict, families_of,
 from ingest_pipelines.orchestration.deliveries import due_within
 from ingest_pipelines.orchestration.failures import failures_told, search_told
 from ingest_pipelines.orchestration.lineage import description_of, source_key
+from ingest_pipelines.orchestration.markdown import block
 from ingest_pipelines.orchestration.partitions import asset_key, partitions_of
 from ingest_pipelines.orchestration.rehearsal import answered, rehearse
 from ingest_pipelines.orchestration.replacement import land_replacement
@@ -187,7 +188,7 @@ def _seen(item: Item, landing: Landing) -> dict[str, Any]:
 
 def broken_asset(name: str, error: ConfigError) -> AssetSpec:
     """A placeholder that shows what is wrong with an import's YAML."""
-    return AssetSpec(key=[INVALID, name], group_name=INVALID, kinds={INVALID}, description=f"```\n{error}\n```")
+    return AssetSpec(key=[INVALID, name], group_name=INVALID, kinds={INVALID}, description=block(str(error)))
 
 
 def _work(context: OpExecutionContext) -> Work:

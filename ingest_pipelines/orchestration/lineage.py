@@ -9,6 +9,7 @@ from dagster import AssetKey, AssetSpec, TableColumn, TableColumnDep, TableColum
 from ingest_pipelines.config import BoundImport
 from ingest_pipelines.config.databases import Database, Field
 from ingest_pipelines.merge import column_type
+from ingest_pipelines.orchestration.markdown import plain, table
 from ingest_pipelines.orchestration.partitions import asset_key
 from ingest_pipelines.sources.files import safe_name
 
@@ -38,7 +39,7 @@ def outside_assets(imports: Iterable[BoundImport]) -> Iterator[AssetSpec]:
             key,
             group_name="sources",
             kinds={first.connection.type},
-            description=f"{_what(first)} of the {first.connection.type} connection {first.connection_name}",
+            description=plain(f"{_what(first)} of the {first.connection.type} connection {first.connection_name}"),
         )
     for key, writers in _grouped((table_key(bound.database), bound) for bound in bound_imports):
         database = writers[0].database
@@ -47,7 +48,7 @@ def outside_assets(imports: Iterable[BoundImport]) -> Iterator[AssetSpec]:
             deps=[asset_key(bound) for bound in writers],
             group_name=writers[0].database_name,
             kinds={"postgres", "table"},
-            description=database.description or f"Profiles, one row per {database.key}",
+            description=plain(database.description or f"Profiles, one row per {database.key}"),
             metadata={
                 "dagster/table_name": ".".join(database.schema_and_table),
                 "dagster/column_schema": _table_schema(writers),
@@ -63,20 +64,19 @@ def description_of(bound: BoundImport) -> str:
     spec = bound.spec
     matched = bound.database.key if bound.match is None else f"{bound.match.by} {bound.match.field or ''}".strip()
     lines = [
-        _sentence(spec.description),
-        f"{_what(bound)} of {bound.connection_name} → {'.'.join(bound.database.schema_and_table)}, "
-        f"{spec.mode}, matched by {matched}.",
+        plain(_sentence(spec.description)),
+        plain(
+            f"{_what(bound)} of {bound.connection_name} → {'.'.join(bound.database.schema_and_table)}, "
+            f"{spec.mode}, matched by {matched}."
+        ),
         f"Runs {spec.schedule.words}" if spec.schedule is not None else "",
         f"Rejects allowed: {spec.rejects}. Next: `ingest report {bound.name}`, `ingest rejects list {bound.name}`",
-        "\n".join(
-            [
-                "| source column | field | type | rules |",
-                "| --- | --- | --- | --- |",
-                *(
-                    f"| {_cell(mapped.column)} | {mapped.name} | {mapped.field.type_name} | {_rules(mapped.field)} |"
-                    for mapped in bound.fields
-                ),
-            ]
+        table(
+            ["source column", "field", "type", "rules"],
+            (
+                [*map(plain, (mapped.column, mapped.name, mapped.field.type_name, "; ".join(rules_of(mapped.field))))]
+                for mapped in bound.fields
+            ),
         ),
     ]
     return "\n\n".join(line for line in lines if line)
@@ -103,14 +103,6 @@ def rules_of(field: Field) -> list[str]:
 
 def _value(value: object) -> str:
     return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
-
-
-def _rules(field: Field) -> str:
-    return _cell("; ".join(rules_of(field)))
-
-
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ")
 
 
 def _what(bound: BoundImport) -> str:

@@ -12,6 +12,7 @@ from ingest_pipelines.config import BoundImport
 from ingest_pipelines.merge import column_type
 from ingest_pipelines.model import Counts, LoadReport, RejectSample
 from ingest_pipelines.orchestration.lineage import column_lineage, rules_of
+from ingest_pipelines.orchestration.markdown import block, bullets, code
 
 SAMPLES = 20
 """Rejects shown; all of them are in `ingest.rejects`."""
@@ -57,7 +58,7 @@ def plan_metadata(report: LoadReport, bound: BoundImport) -> dict[str, MetadataV
     """What a load would do, without anything that reads as if it had been done."""
     shown = _findings(report)
     if report.status == "committed":
-        shown["next"] = MetadataValue.md(f"`ingest run {bound.name} --item {report.item_key}` applies it")
+        shown["next"] = MetadataValue.md(f"{code(f'ingest run {bound.name} --item {report.item_key}')} applies it")
     return shown
 
 
@@ -68,9 +69,9 @@ def _findings(report: LoadReport) -> dict[str, MetadataValue]:
     shown |= {name: MetadataValue.int(rows) for name, rows in asdict(report.counts).items()}
     shown |= {f"seconds/{stage}": MetadataValue.float(round(seconds, 3)) for stage, seconds in report.seconds.items()}
     if report.ddl:
-        shown["ddl"] = MetadataValue.md("```sql\n" + ";\n".join(report.ddl) + "\n```")
+        shown["ddl"] = MetadataValue.md(block(";\n".join(report.ddl), "sql"))
     if report.warnings:
-        shown["warnings"] = MetadataValue.md("\n".join(f"- {warning}" for warning in report.warnings))
+        shown["warnings"] = MetadataValue.md(bullets(report.warnings))
     if report.samples:
         shown["rejects"] = _reject_table(report.samples)
     return shown

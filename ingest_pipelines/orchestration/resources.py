@@ -24,6 +24,7 @@ from dagster import InitResourceContext, ResourceDefinition
 from ingest_pipelines.config import BoundImport, Project
 from ingest_pipelines.config.base import Secret
 from ingest_pipelines.config.connections import Connection, GcsConnection, S3Connection, SnowflakeConnection
+from ingest_pipelines.orchestration.markdown import code, plain, table
 from ingest_pipelines.sources.base import Client
 
 OURS = frozenset({"site", "handles", "target", "io_manager"})
@@ -82,14 +83,14 @@ def _definition(connection: Connection) -> ResourceDefinition:
 
 def _description(connection: Connection) -> str:
     """What the connection says, secrets as the references that they are. Free `options` stay in the YAML."""
-    rows: list[str] = []
+    rows: list[list[str]] = []
     for name, slot in type(connection).model_fields.items():
         value = getattr(connection, name)
         if isinstance(value, Secret):
             value = f"env: {value.env}" if value.env else f"file: {value.file}"
         if name not in {"type", "options"} and value is not None:
-            rows.append(f"| {slot.alias or name} | `{value}` |")
-    return "\n".join([f"`{CLASSES[connection.type]}`", "", "| connections.yaml | |", "| --- | --- |", *rows])
+            rows.append([plain(slot.alias or name), code(str(value))])
+    return f"{code(CLASSES[connection.type])}\n\n{table(['connections.yaml', ''], rows)}"
 
 
 def _s3(connection: S3Connection) -> object:

@@ -28,6 +28,7 @@ from ingest_pipelines import ledger
 from ingest_pipelines.config import BoundImport
 from ingest_pipelines.model import Item
 from ingest_pipelines.orchestration.arrivals import Listings, look, period_of
+from ingest_pipelines.orchestration.markdown import plain
 from ingest_pipelines.orchestration.partitions import asset_key, partitions_name
 from ingest_pipelines.orchestration.resources import client_of, resource_keys
 from ingest_pipelines.orchestration.site import Site
@@ -48,7 +49,7 @@ def file_sensor(site: Site, bound: BoundImport, listings: Listings) -> SensorDef
 
     @sensor(
         name=f"{bound.asset_name}__files",
-        description=f"New files {bound.spec.source.file} at {bound.connection_name}",
+        description=plain(f"New files {bound.spec.source.file} at {bound.connection_name}"),
         asset_selection=[asset_key(bound)],
         required_resource_keys=set(resource_keys(bound)),
         minimum_interval_seconds=int(period_of(bound).total_seconds()),
