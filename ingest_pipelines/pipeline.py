@@ -152,7 +152,7 @@ def check_rejects(validated: Validated, bound: BoundImport) -> None:
     if not bound.spec.rejects.allows(validated.rejected_rows, validated.read):
         _discard_ahead(bound.name)
         raise RejectsAboveLimit(
-            f"{validated.rejected_rows} of {validated.read} rows were rejected, and the import allows "
+            f"{validated.rejected_rows:,} of {validated.read:,} rows were rejected, and the import allows "
             f"{bound.spec.rejects}",
             hint=f"nothing was merged; see them with: ingest rejects list {bound.name}",
         )

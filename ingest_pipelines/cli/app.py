@@ -23,7 +23,7 @@ from ingest_pipelines.cli import (
     steering,
     wizard,
 )
-from ingest_pipelines.cli.boundary import Commands
+from ingest_pipelines.cli.boundary import Command, Commands
 
 SET_UP = "Set up"
 LOAD = "Load"
@@ -70,6 +70,6 @@ _COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
 }
 for panel, commands in _COMMANDS.items():
     for command in commands:
-        app.command(rich_help_panel=panel)(command)
+        app.command(cls=Command, rich_help_panel=panel)(command)
 app.add_typer(rejects.group, name="rejects", rich_help_panel=MEND)
 app.add_typer(steering.cursor_group, name="cursor", rich_help_panel=MEND)

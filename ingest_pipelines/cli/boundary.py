@@ -7,7 +7,7 @@ import traceback
 from typing import Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from ingest_pipelines.cli import screen
 from ingest_pipelines.errors import IngestError
@@ -16,7 +16,31 @@ INTERRUPTED = 130
 """The exit code of a command that Ctrl-C ended, as shells count it."""
 
 
-class Commands(TyperGroup):
+def _without_flag_types(parameters: list[Any]) -> list[Any]:
+    """The parameters, whose flags show no `<bool>` on help pages: a flag takes no value."""
+    for parameter in parameters:
+        if getattr(parameter, "is_bool_flag", False) and parameter.metavar is None:
+            parameter.metavar = ""
+    return parameters
+
+
+class Command(TyperCommand):
+    """A command whose help page is for people."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """Its arguments and options."""
+        return _without_flag_types(super().get_params(ctx))
+
+
+class Group(TyperGroup):
+    """A group of commands whose help page is for people."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """Its options."""
+        return _without_flag_types(super().get_params(ctx))
+
+
+class Commands(Group):
     """Commands in the order in which they are declared, with one place for all their errors."""
 
     def list_commands(self, ctx: Any) -> list[str]:

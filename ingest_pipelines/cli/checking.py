@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from ingest_pipelines.config.connections import Connection
     from ingest_pipelines.config.databases import Field
 
+NAMED = 8
+"""Imports that a mistake stops and that are named; more would bury the mistake."""
+
 SchemaName = Literal["connections", "databases", "import"]
 
 
@@ -106,10 +109,18 @@ def json_schemas() -> dict[SchemaName, dict[str, Any]]:
 
 def _all_mistakes(project: Project) -> ConfigError:
     count = screen.plural(len(project.mistakes), "mistake")
-    running = f"; {screen.plural(len(project.imports), 'import')} without mistakes can run" if project.imports else ""
+    others = screen.plural(len(project.imports), "import")
     return ConfigError(
-        [f"{count} in {project.home}", *(f"  {each}" for each in project.mistakes)], hint=f"\nnothing ran{running}"
+        [f"{count} in {project.home}", *(f"  {each}" for each in project.mistakes), *_stopped(project)],
+        hint=f"{others} without mistakes can run" if project.imports else "mend them, then run: ingest check",
     )
+
+
+def _stopped(project: Project) -> list[str]:
+    """Which imports a mistake of another file stops."""
+    stopped = [name for name, error in project.broken.items() if not set(error.mistakes) & set(project.mistakes)]
+    named = ", ".join(stopped[:NAMED]) + (f" and {len(stopped) - NAMED:,} more" if len(stopped) > NAMED else "")
+    return [f"  until it is mended, {screen.plural(len(stopped), 'import')} cannot run: {named}"] if stopped else []
 
 
 def _read_queries(project: Project, chosen: list[BoundImport]) -> list[str]:
@@ -127,7 +138,7 @@ def _read_queries(project: Project, chosen: list[BoundImport]) -> list[str]:
     places = {bound.name: place_of(project.home, bound.name, ("source", "query")) for bound in queried}
     mistakes = [f"{places[bound.name]}: {mistake}" for bound in queried for mistake in query_mistakes(bound)]
     if mistakes:
-        raise ConfigError(mistakes, hint="nothing ran")
+        raise ConfigError(mistakes)
     return [f"{places[bound.name]}: {note}" for bound in queried if (note := query_note(bound)) is not None]
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, TextIO
 import typer
 
 from ingest_pipelines.cli import replay, screen
+from ingest_pipelines.cli.boundary import Command, Group
 from ingest_pipelines.cli.naming import ImportName, Json
 from ingest_pipelines.cli.reject_file import write_export
 from ingest_pipelines.errors import UsageError
@@ -24,14 +25,14 @@ if TYPE_CHECKING:
 SHOWN = 50
 """Rejects that `list` prints where nobody says how many; JSON is never cut."""
 
-group = typer.Typer(help="Rows that were not applied: list, export, correct, replay.", no_args_is_help=True)
+group = typer.Typer(cls=Group, help="Rows that were not applied: list, export, correct, replay.", no_args_is_help=True)
 
 LoadNumber = Annotated[
     int | None, typer.Option("--load", metavar="N", help="Of this load; else of the last one with open rejects.")
 ]
 
 
-@group.command("list")
+@group.command("list", cls=Command)
 def list_(
     name: ImportName,
     load: LoadNumber = None,
@@ -64,7 +65,7 @@ def list_(
     _print_rejects(bound, chosen, found, waiting, cut=len(found) == limit, is_replay=is_replay)
 
 
-@group.command()
+@group.command(cls=Command)
 def export(
     name: ImportName,
     load: LoadNumber = None,
@@ -99,7 +100,7 @@ def export(
         screen.note(f"  correct them there, then run: ingest rejects replay {name} {output}")
 
 
-group.command()(replay.replay)
+group.command(cls=Command)(replay.replay)
 
 
 def load_with_rejects(connection: psycopg.Connection, bound: BoundImport, load: int | None) -> Load:

@@ -258,7 +258,8 @@ def _failures(members: Iterable[Mapping[str, Any]], now: datetime) -> Iterator[s
     for line in members:
         yield ""
         first, *rest = str(line["error"]).splitlines() or [f"import {line['import']}"]
-        yield f"  {screen.wrapped(first.strip(), 4)}"
+        named = first.strip() if line["import"] in first else f"{line['import']}: {first.strip()}"
+        yield f"  {screen.wrapped(named, 4)}"
         for text in rest:
             yield f"    {screen.wrapped(text.strip(), 4)}"
         committed = line["committed_at"]

@@ -39,6 +39,6 @@ def init(
     ):
         screen.say(f"  {path:<22} {what}")
     screen.say()
-    screen.say(f"  cd {directory}")
+    screen.say(f"  cd {screen.quoted(directory)}")
     screen.say("  ingest check")
     screen.say("  ingest run loyalty")

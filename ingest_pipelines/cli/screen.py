@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 import sys
 import textwrap
@@ -11,12 +12,16 @@ from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
 from datetime import date, datetime, timedelta
 from decimal import Decimal
+from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import typer
 
 from ingest_pipelines.errors import IngestError
+
+if TYPE_CHECKING:
+    from rich.status import Status
 
 Style = Literal["good", "warn", "bad", "dim", "strong"]
 
@@ -39,14 +44,26 @@ def width() -> int:
     return max(40, shutil.get_terminal_size((80, 24)).columns)
 
 
+_spinner: list[Status] = []
+"""The moving line on stderr, while there is one: it steps aside for each line that is written."""
+
+
 def say(text: str = "") -> None:
     """A line of the answer, on stdout. Colours are taken off where no terminal reads them."""
-    typer.echo(text)
+    _write(text, err=False)
 
 
 def note(text: str) -> None:
     """A remark beside the answer, on stderr, so that `ingest ... | jq` reads the answer alone."""
-    typer.echo(text, err=True)
+    _write(text, err=True)
+
+
+def _write(text: str, *, err: bool) -> None:
+    for status in _spinner:
+        status.stop()
+    typer.echo(text, err=err)
+    for status in _spinner:
+        status.start()
 
 
 def complain(error: IngestError) -> None:
@@ -56,9 +73,22 @@ def complain(error: IngestError) -> None:
         note(f"  {line}")
 
 
+@cache
+def moves() -> bool:
+    """Whether the terminal takes colours and moving lines: NO_COLOR and TERM=dumb say no. Read once a process."""
+    from ingest_pipelines.config.settings import colours_wanted
+
+    return colours_wanted()
+
+
 def painted(text: str, style: Style | None) -> str:
-    """The text in a style."""
-    return typer.style(text, **_STYLES[style]) if style else text
+    """The text in a style, unless NO_COLOR or a dumb terminal asks for none."""
+    return typer.style(text, **_STYLES[style]) if style and moves() else text
+
+
+def quoted(path: Path) -> str:
+    """The path as a shell takes it."""
+    return shlex.quote(str(path))
 
 
 def number(value: int) -> str:
@@ -121,14 +151,30 @@ def columns(
         last = cells[-1]
         yield last.rjust(widths[-1]) if len(cells) - 1 in numeric else wrapped(last, indent)
 
+    if indent + _NARROWEST > width() and not (len(header) - 1 in numeric and indent + widths[-1] <= width()):
+        yield from _stacked(header, table)
+        return
     yield painted("  " + "  ".join(line(list(header))).rstrip(), "dim")
     for row in table:
         yield "  " + "  ".join(line(row)).rstrip()
 
 
+_NARROWEST = 20
+"""Columns that a table's last cell needs; where the terminal leaves fewer, each row becomes lines of its own."""
+
+
+def _stacked(header: Sequence[str], table: Iterable[Sequence[str]]) -> Iterator[str]:
+    """Each cell on a line behind its column's name."""
+    names = max(map(len, header))
+    for row in table:
+        for at, (name, cell) in enumerate(zip(header, row, strict=True)):
+            mark = "- " if at == 0 else "  "
+            yield f"{mark}{painted(name.ljust(names), 'dim')}  {wrapped(cell, names + 4)}".rstrip()
+
+
 def as_json(value: object) -> None:
     """The answer as JSON, on stdout: snake_case keys, ISO times, exact decimals as text."""
-    typer.echo(json.dumps(value, default=_plain, ensure_ascii=False, indent=2))
+    say(json.dumps(value, default=_plain, ensure_ascii=False, indent=2))
 
 
 def _plain(value: object) -> object:
@@ -149,16 +195,19 @@ Show = Callable[[str], None]
 
 @contextmanager
 def progress(what: str) -> Iterator[Show]:
-    """A moving line on a terminal's stderr: call the block's value with the name of the stage. Silent elsewhere."""
-    if not sys.stderr.isatty():
+    """A moving line on a terminal's stderr: call the block's value with the name of the stage.
+
+    Silent elsewhere, and on terminals that cannot move a line or are asked not to.
+    """
+    if not sys.stderr.isatty() or not moves():
         yield lambda _: None
         return
     from rich.console import Console
+    from rich.markup import escape
 
-    console = Console(stderr=True)
-    with console.status(what, spinner="dots") as status:
-
-        def show(stage: str) -> None:
-            status.update(f"{what}: {stage}")
-
-        yield show
+    with Console(stderr=True).status(escape(what), spinner="dots") as status:
+        _spinner.append(status)
+        try:
+            yield lambda stage: status.update(escape(f"{what}: {stage}"))
+        finally:
+            _spinner.remove(status)

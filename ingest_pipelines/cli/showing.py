@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -131,11 +132,20 @@ def _print(shown: Sequence[Shown], home: Path) -> None:
     screen.say()
     screen.say(f"  the project is in {home}: edit it, break it, run it again")
     for command, what in (
+        *_to_the_path(),
         ("ingest status", "every import and its last load"),
         ("ingest rejects list customers", "every rejected row, its line, its reasons"),
         ("ingest up", "the same in the Dagster UI"),
     ):
         screen.say(f"  {command:<32}{what}")
+
+
+def _to_the_path() -> Iterator[tuple[str, str]]:
+    """How the shell finds `ingest`, where it does not yet: make installs it into a virtual environment."""
+    if shutil.which("ingest") is None:
+        activate = Path(sys.prefix, "bin", "activate")
+        near = activate.relative_to(Path.cwd()) if activate.is_relative_to(Path.cwd()) else activate
+        yield f"source {screen.quoted(near)}", "now the shell finds `ingest`"
 
 
 def _print_rejects(shown: Sequence[Shown]) -> None:

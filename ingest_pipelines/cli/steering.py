@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from ingest_pipelines.cli import screen
+from ingest_pipelines.cli.boundary import Command, Group
 from ingest_pipelines.cli.naming import ImportName, Json
 from ingest_pipelines.errors import UsageError
 
@@ -16,7 +17,9 @@ if TYPE_CHECKING:
 
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
-cursor_group = typer.Typer(help="Where the next chunk of a query import starts: show, set.", no_args_is_help=True)
+cursor_group = typer.Typer(
+    cls=Group, help="Where the next chunk of a query import starts: show, set.", no_args_is_help=True
+)
 
 
 def activate(name: ImportName, yes: Yes = False) -> None:
@@ -85,7 +88,7 @@ def unlock(name: ImportName, yes: Yes = False) -> None:
     screen.say(f"{screen.painted('unlocked', 'good')}: the next committed load of {name} locks what the YAML says then")
 
 
-@cursor_group.command("show")
+@cursor_group.command("show", cls=Command)
 def cursor_show(name: ImportName, json: Json = False) -> None:
     """The last committed value of a query import's cursor column."""
     from ingest_pipelines import ledger
@@ -113,7 +116,7 @@ def cursor_show(name: ImportName, json: Json = False) -> None:
         screen.say(f"  {by}, {screen.moment(state.updated_at)}")
 
 
-@cursor_group.command("set")
+@cursor_group.command("set", cls=Command)
 def cursor_set(
     name: ImportName,
     value: Annotated[str, typer.Argument(metavar="VALUE", help="The next chunk starts after this value.")],

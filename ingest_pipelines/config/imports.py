@@ -198,7 +198,7 @@ class RejectLimit(Strict):
         """The limit in words, for messages."""
         if self.unlimited:
             return "any number"
-        limits = [f"{self.max_rows} rows"] if self.max_rows is not None else []
+        limits = [f"{self.max_rows:,} row{'' if self.max_rows == 1 else 's'}"] if self.max_rows is not None else []
         limits += [f"{self.max_percent:g} %"] if self.max_percent is not None else []
         return " and ".join(limits) or "none"
 

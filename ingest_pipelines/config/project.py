@@ -33,8 +33,8 @@ class Project:
     Attributes:
         connections, databases: those without mistakes.
         imports: the imports without mistakes, bound to their connection and database.
-        broken: what is wrong with each of the others, by the import's name.
-        mistakes: every mistake in every file, in file order.
+        broken: what is wrong with each of the others, by the import's name, also where that stands in another file.
+        mistakes: every mistake in every file, in file order, each once: where it stands, not where it shows.
         notify: whom to tell about every import.
     """
 
@@ -67,14 +67,20 @@ class _File(Generic[M]):
 
     Attributes:
         model: the file, read without what is wrong in it; None where that leaves nothing to read.
-        damaged: names below the file's first key (`connections.NAME`) that are not in the model for their mistakes.
+        damaged: names below the file's first key (`connections.NAME`) that are not in the model -> their first mistake.
+        wrong: the keys at which mistakes stand.
     """
 
     name: str
     document: Document
     model: M | None
     mistakes: tuple[str, ...] = ()
-    damaged: frozenset[str] = frozenset()
+    damaged: Mapping[str, str] = field(default_factory=dict)
+    wrong: frozenset[tuple[str | int, ...]] = frozenset()
+
+    def reason_against(self, name: str) -> str | None:
+        """The mistake for which the entry of that name, or the whole file, cannot be used; None: it can."""
+        return self.damaged.get(name) or (self.mistakes[0] if self.model is None else None)
 
 
 def read_project(home: Path) -> Project:
@@ -96,24 +102,26 @@ def read_project(home: Path) -> Project:
     taken: set[str] = set()
     for path in _import_files(home):
         file = _read(home, f"imports/{path.name}", Import)
-        found = [*_name_mistakes(path, file.name, taken), *file.mistakes]
+        found, stopped = [*_name_mistakes(path, file.name, taken), *file.mistakes], list[str]()
         if file.model is not None:
             unusable = _unusable(file.model, connections, databases)
             bound, problems = bind(path.stem, file.model, known_connections, known_databases, filled)
             named = {where for where, _ in unusable}
-            problems = [*unusable, *(problem for problem in problems if problem[0] not in named)]
+            problems = [problem for problem in problems if problem[0] not in named]
+            stopped = [_line(file.name, file.document.line(where), what) for where, what in unusable]
             if file.mistakes:  # the rest of the file was read without them: only what stands for itself is sure
-                problems = [problem for problem in problems if _stands_alone(problem[0])]
+                problems = [problem for problem in problems if _stands_alone(problem[0], file.wrong)]
             located = sorted(((file.document.line(where), what) for where, what in problems), key=lambda pair: pair[0])
             found += [_line(file.name, line, what) for line, what in located]
-            if bound is not None and not found:
+            if bound is not None and not found and not stopped:
                 imports[path.stem] = bound
                 fields = filled.setdefault(bound.database_name, {})
                 for mapped in bound.fields:
                     fields.setdefault(mapped.name, Filled(mapped.field.type_name, bound.name))
+            found += stopped
         if found:
-            broken.setdefault(path.stem, ConfigError(found, hint=f"then run: ingest check {path.stem}"))
-            mistakes += found
+            broken.setdefault(path.stem, ConfigError(found, hint=f"mend it, then run: ingest check {path.stem}"))
+            mistakes += [mistake for mistake in found if mistake not in stopped]
         taken.add(path.stem.lower())
     notify = databases.model.notify if databases.model else ()
     return Project(home, known_connections, known_databases, imports, broken, tuple(dict.fromkeys(mistakes)), notify)
@@ -143,7 +151,10 @@ def _name_mistakes(path: Path, name: str, taken: set[str]) -> list[str]:
     return []
 
 
-def _stands_alone(where: tuple[str | int, ...]) -> bool:
+def _stands_alone(where: tuple[str | int, ...], wrong: frozenset[tuple[str | int, ...]]) -> bool:
+    """Whether a problem is sure in a file that was read without what is wrong in it; not where that is part of it."""
+    if any(place[: len(where)] == where for place in wrong):
+        return False
     return where in {("source", "connection"), ("database",)} or (where[:1] == ("columns",) and len(where) == 2)
 
 
@@ -157,8 +168,9 @@ def _unusable(
         (databases, spec.database, ("database",)),
     )
     for file, name, where in places:
-        if name in file.damaged or file.model is None:
-            problems.append((where, f"{'.'.join(map(str, where))}: '{name}' cannot be used; mend {file.name} first"))
+        reason = file.reason_against(name)
+        if reason is not None:
+            problems.append((where, f"{'.'.join(map(str, where))}: '{name}' cannot be used: {reason}"))
     return problems
 
 
@@ -197,12 +209,16 @@ def _read(home: Path, name: str, model: type[M], *, keep: str = "") -> _File[M]:
         return _File(name, document, model.model_validate(document.value, context=context))
     except ValidationError as error:
         found = mistakes_of(error, document, model)
-    lines = tuple(dict.fromkeys(_line(name, document.line(mistake.path), mistake.what) for mistake in found))
+    lines_of = [_line(name, document.line(mistake.path), mistake.what) for mistake in found]
+    lines = tuple(dict.fromkeys(lines_of))
     paths = {mistake.path[:2] if keep else mistake.path for mistake in found}
-    damaged = frozenset(str(path[1]) for path in paths if keep and len(path) > 1 and path[0] == keep)
+    damaged: dict[str, str] = {}
+    for mistake, sentence in zip(found, lines_of, strict=True):
+        if keep and len(mistake.path) > 1 and mistake.path[0] == keep:
+            damaged.setdefault(str(mistake.path[1]), sentence)
     try:
         rest = model.model_validate(_without(document.value, paths), context=context)
-        return _File(name, document, rest, lines, damaged)
+        return _File(name, document, rest, lines, damaged, frozenset(mistake.path for mistake in found))
     except ValidationError:
         return _File(name, document, None, lines)
 

@@ -132,6 +132,11 @@ def read_ui_hosts() -> frozenset[str]:
     return frozenset(names | ({f"[{host}]" if ":" in host else host} if host else set()))
 
 
+def colours_wanted() -> bool:
+    """Whether a terminal may be painted on: not where NO_COLOR is set (no-color.org), and not on a dumb one."""
+    return not os.environ.get("NO_COLOR") and os.environ.get("TERM", "") != "dumb"
+
+
 def child_environment(settings: Settings, dagster_home: Path) -> dict[str, str]:
     """The environment for processes that work for this one: ours, with every folder spelled out."""
     return {

@@ -55,7 +55,7 @@ def read_yaml(text: str) -> Document:
         loader = _Loader(text)
         node = loader.get_single_node()
     except yaml.YAMLError as error:
-        return Document(None, {}, (_syntax(error),))
+        return Document(None, {}, (_syntax(error, text),))
     if node is None:
         return Document(None, {})
     walk = _Walk({}, [])
@@ -68,15 +68,19 @@ def read_yaml(text: str) -> Document:
     try:
         return Document(loader.construct_document(node), walk.lines)
     except yaml.YAMLError as error:
-        return Document(None, walk.lines, (_syntax(error),))
+        return Document(None, walk.lines, (_syntax(error, text),))
     except (ValueError, KeyError, OverflowError):
         return Document(None, walk.lines, ((1, "not YAML: a tag such as !!int stands before a value it cannot hold"),))
 
 
-def _syntax(error: yaml.YAMLError) -> tuple[int, str]:
+def _syntax(error: yaml.YAMLError, text: str) -> tuple[int, str]:
     if isinstance(error, yaml.MarkedYAMLError):
         mark = error.problem_mark or error.context_mark
-        return (mark.line + 1 if mark else 1), f"not YAML: {error.problem or error.context}"
+        line = mark.line + 1 if mark else 1
+        before = text.splitlines()[line - 1 : line]
+        if before and "\t" in before[0][: (mark.column if mark else 0) + 1]:
+            return line, "not YAML: there is a tab; YAML indents with blanks"
+        return line, f"not YAML: {error.problem or error.context}"
     return 1, f"not YAML: {str(error).splitlines()[0]}"
 
 

@@ -143,7 +143,7 @@ def _batches(
             raise rows.refusal() from None
         line = rows.next_line()
         raise ItemRefused(
-            f"{landing.item.uri}, line {line}: the row that starts here is larger than {block} bytes",
+            f"{landing.item.uri}, line {line}: the row that starts here is larger than {block:,} bytes",
             line=line,
             hint="raise source.limits.max_cell_bytes; a row may be four times as large",
         ) from None
@@ -242,10 +242,10 @@ class _Rows:
             f"line {line}: {cells} {'cell' if cells == 1 else 'cells'}"
             for line, cells in zip(self._wrong_lines[:NAMED_LINES], self._wrong_cells, strict=False)
         ]
-        more = f"and {'at least ' if count >= MAX_WRONG_LINES else ''}{count - len(named)} more"
+        more = f"and {'at least ' if count >= MAX_WRONG_LINES else ''}{count - len(named):,} more"
         rows = "row has" if count == 1 else "rows have"
         return ItemRefused(
-            f"{self._landing.item.uri}: {count} {rows} more or fewer cells than the header's {width}\n  "
+            f"{self._landing.item.uri}: {count:,} {rows} more or fewer cells than the header's {width}\n  "
             + "\n  ".join([*named, more] if count > len(named) else named),
             line=self._wrong_lines[0],
             hint="quote cells that hold a comma or a line break, and fill or remove the others",
@@ -287,7 +287,7 @@ class _Rows:
             if lengths.max() > cap:
                 line = int(lines[int((lengths > cap).argmax())])
                 raise ItemRefused(
-                    f"{self._landing.item.uri}, line {line}: the cell in '{shown(name)}' is larger than {cap} bytes",
+                    f"{self._landing.item.uri}, line {line}: the cell in '{shown(name)}' is larger than {cap:,} bytes",
                     line=line,
                     hint="a quote that closes too late makes such cells; else raise source.limits.max_cell_bytes",
                 )

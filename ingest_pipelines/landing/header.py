@@ -133,7 +133,7 @@ def _refuse_columns(
             )
     if len(columns) > limits.max_columns:
         raise ItemRefused(
-            f"{where}: {len(columns)} columns, and at most {limits.max_columns} are allowed",
+            f"{where}: {len(columns):,} columns, and at most {limits.max_columns:,} are allowed",
             line=line,
             hint="raise source.limits.max_columns, or remove columns",
         )

@@ -241,6 +241,6 @@ def _changed(item: Item) -> ItemChanged:
 
 def _too_large(item: Item, limits: Limits) -> ItemRefused:
     return ItemRefused(
-        f"{item.uri}: the file is larger than {limits.max_bytes} bytes",
+        f"{item.uri}: the file is larger than {limits.max_bytes:,} bytes",
         hint="split the file, or raise source.limits.max_bytes",
     )

@@ -110,7 +110,7 @@ class _Sink:
         self.bytes += len(data)
         if self.bytes > self.limits.max_bytes:
             raise ItemRefused(
-                f"{self._where}: the result is larger than {self.limits.max_bytes} bytes",
+                f"{self._where}: the result is larger than {self.limits.max_bytes:,} bytes",
                 hint="read it in chunks (cursor, window), select fewer columns, or raise source.limits.max_bytes",
             )
         self.digest.update(data)
@@ -129,7 +129,7 @@ def _named(schema: pa.Schema, wanted: Sequence[str], limits: Limits, where: str)
     names = list(schema.names)
     if len(names) > limits.max_columns:
         raise ItemRefused(
-            f"{where}: the result has {len(names)} columns, and source.limits.max_columns is {limits.max_columns}",
+            f"{where}: the result has {len(names):,} columns, and source.limits.max_columns is {limits.max_columns}",
             hint="select the columns that are mapped",
         )
     for name in wanted:
@@ -181,8 +181,8 @@ def _no_huge_cell(column: pa.Array, name: str, row: int, limits: Limits, where: 
     if longest > limits.max_cell_bytes:
         place = pc.index(pc.binary_length(column), pa.scalar(longest, pa.int32())).as_py()
         raise ItemRefused(
-            f"{where}: row {row + place + 1} has {longest} bytes in '{shown(name)}', and the cap is "
-            f"{limits.max_cell_bytes}",
+            f"{where}: row {row + place + 1} has {longest:,} bytes in '{shown(name)}', and the cap is "
+            f"{limits.max_cell_bytes:,}",
             line=row + place + 1,
             hint="shorten the column in the query, or raise source.limits.max_cell_bytes",
         )

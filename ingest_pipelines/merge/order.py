@@ -58,8 +58,8 @@ def obstacle(connection: psycopg.Connection, validated: Validated, bound: BoundI
     least = bound.spec.shrink.min_percent
     if item.kind in _WHOLE_DELIVERIES and last is not None and validated.read * 100 < last.read * least:
         return ShrunkItem(
-            f"import {bound.name}, item {item.key}: shrunk: {validated.read} rows, and the last committed item "
-            f"{last.item} had {last.read}; below {least:g} % an item is held",
+            f"import {bound.name}, item {item.key}: shrunk: {validated.read:,} rows, and the last committed item "
+            f"{last.item} had {last.read:,}; below {least:g} % an item is held",
             hint="nothing was merged; if it is right: "
             f"ingest run {bound.name} --item {item.key} --force, or set shrink: {{min_percent: 0}}",
         )

@@ -88,7 +88,7 @@ class Work:
         if limit.allows(rejected, read):
             return None
         return RejectsAboveLimit(
-            f"{self.where}: {rejected} of {read} rows were rejected, and the import allows {limit}",
+            f"{self.where}: {rejected:,} of {read:,} rows were rejected, and the import allows {limit}",
             hint=f"nothing was merged; see them with: ingest rejects list {self.bound.name}",
         )
 

@@ -31,6 +31,14 @@ class Listing:
     files: tuple[SourceFile, ...]
     too_deep: int = 0
 
+    def counted(self) -> str:
+        """`3 files`, and how many lie too deep."""
+        count = f"{len(self.files):,} file{'' if len(self.files) == 1 else 's'}"
+        if not self.too_deep:
+            return count
+        lie = "1 more lies" if self.too_deep == 1 else f"{self.too_deep:,} more lie"
+        return f"{count}; {lie} too deep, below two folders"
+
 
 @dataclass(frozen=True)
 class Step:

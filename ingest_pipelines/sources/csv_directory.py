@@ -117,7 +117,7 @@ class CsvDirectory:
         except IngestError as error:
             yield Step("listing", False, error.message, error.hint)
             return
-        yield Step("listing", True, f"{len(found.files)} files, {found.too_deep} more are too deep")
+        yield Step("listing", True, found.counted())
 
 
 class Upload:

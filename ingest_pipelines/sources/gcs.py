@@ -196,7 +196,7 @@ class Gcs:
             self._close()
         for name in STEPS[:-1]:
             yield Step(name, True, self.uri("") if name == "folder" else "")
-        yield Step("listing", True, f"{len(found.files)} files, {found.too_deep} more are too deep")
+        yield Step("listing", True, found.counted())
 
     def _bucket(self) -> storage.Bucket:
         return self._connected().bucket(self._connection.bucket)

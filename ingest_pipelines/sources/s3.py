@@ -177,7 +177,7 @@ class S3:
             self._close()
         for name in STEPS[:-1]:
             yield Step(name, True, {"connect": endpoint, "folder": self.uri("")}.get(name, ""))
-        yield Step("listing", True, f"{len(found.files)} files, {found.too_deep} more are too deep")
+        yield Step("listing", True, found.counted())
 
     def _connected(self) -> BaseClient:
         if self._client is None:

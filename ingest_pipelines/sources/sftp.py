@@ -156,7 +156,7 @@ class Sftp:
 
     def _list_root(self) -> str:
         found = self.listing()
-        return f"{len(found.files)} files, {found.too_deep} more are too deep"
+        return found.counted()
 
     def _remote(self, path: str, *, file: bool = False) -> str:
         parts = segments(path) if path or file else ()

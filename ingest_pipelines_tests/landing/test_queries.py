@@ -106,7 +106,7 @@ def test_caps_hold_while_the_rows_stream(tmp_path: Path) -> None:
     with pytest.raises(ItemRefused, match="row 2 has 101 bytes in 'v'") as caught:
         _land(tmp_path, [wide], max_cell_bytes=100)
     assert caught.value.line == 2
-    with pytest.raises(ItemRefused, match="larger than 5000 bytes"):
+    with pytest.raises(ItemRefused, match="larger than 5,000 bytes"):
         _land(tmp_path, [_batch(k=["x" * 100] * 1000)], max_bytes=5000)
     with pytest.raises(ItemRefused, match="2 columns, and source"):
         _land(tmp_path, [wide], max_columns=1)

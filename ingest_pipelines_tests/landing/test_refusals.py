@@ -130,8 +130,8 @@ def test_a_file_of_nothing_but_wrong_rows_stops_counting(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("content", "line", "message"),
     [
-        (b"id,tier\n1,2\n\n3,%s\n4,5\n" % (b"x" * 1001), 4, "the cell in 'tier' is larger than 1000 bytes"),
-        (b'id,tier\n"1\n",2\n3,"%s"\n' % (b"\xc3\xa9" * 501), 4, "the cell in 'tier' is larger than 1000 bytes"),
+        (b"id,tier\n1,2\n\n3,%s\n4,5\n" % (b"x" * 1001), 4, "the cell in 'tier' is larger than 1,000 bytes"),
+        (b'id,tier\n"1\n",2\n3,"%s"\n' % (b"\xc3\xa9" * 501), 4, "the cell in 'tier' is larger than 1,000 bytes"),
         (b"id,tier\n1,2\n3,%s\n" % (b"x" * 9_000_000), 3, "row that starts here is larger|cell in 'tier' is larger"),
         (b"id,tier\n1,2\n3,\"%s\"\n4,5\n" % (b"x\n" * 9_000_000), 3, "row that starts here is larger|cell in 'tier'"),
         (b"id," + b",".join(b"c%d" % each for each in range(60)) + b"\n", 1, "61 columns, and at most 50 are allowed"),

@@ -247,7 +247,7 @@ class SourceContract:
         self, place: Place, source: FileSource, tmp_path: Path
     ) -> None:
         place.put("a.csv", b"x" * 1001)
-        with pytest.raises(ItemRefused, match="larger than 1000 bytes"):
+        with pytest.raises(ItemRefused, match="larger than 1,000 bytes"):
             land_file(item_in(source, "a.csv"), source, tmp_path, Limits(max_bytes=1000))
         assert list(tmp_path.iterdir()) == []
 
@@ -258,7 +258,7 @@ class SourceContract:
         item, limits = item_in(source, "a.csv.gz"), Limits(max_bytes=4 * CHUNK)
         asked_for_more: list[bool] = []
         first_only = _After(source, 1, lambda: asked_for_more.append(True))
-        with pytest.raises(ItemRefused, match=f"larger than {4 * CHUNK} bytes"):
+        with pytest.raises(ItemRefused, match=f"larger than {4 * CHUNK:,} bytes"):
             land_file(item, first_only, tmp_path, limits)
         assert not asked_for_more
         assert list(tmp_path.iterdir()) == []
