@@ -122,7 +122,7 @@ def test_a_wrong_row_far_down_is_found_and_nothing_after_it_is_handed_out(tmp_pa
 
 
 def test_a_file_of_nothing_but_wrong_rows_stops_counting(tmp_path: Path) -> None:
-    with pytest.raises(ItemRefused, match=r"100000 rows have(.|\n)*and at least 99980 more") as refused:
+    with pytest.raises(ItemRefused, match=r"100,000 rows have(.|\n)*and at least 99,980 more") as refused:
         read(b"id,tier\n" + b"1\n" * 110_000, tmp_path, "id")
     assert refused.value.line == 2
 
