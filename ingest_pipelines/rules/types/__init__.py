@@ -1,9 +1,10 @@
 """The field types of design 4.1; TYPES names them all."""
 
 from ingest_pipelines.rules.types.base import Cell, FieldKind, Rule
-from ingest_pipelines.rules.types.contacts import EMAIL, IP, PHONE, PHONES
+from ingest_pipelines.rules.types.contacts import EMAIL, IP
 from ingest_pipelines.rules.types.documents import ARRAY, OBJECT, OBJECTS
 from ingest_pipelines.rules.types.numbers import BOOL, DECIMAL, FLOAT, INT
+from ingest_pipelines.rules.types.phones import PHONE, PHONES
 from ingest_pipelines.rules.types.text import ENUM, STRING
 from ingest_pipelines.rules.types.times import DATE, DATETIME
 

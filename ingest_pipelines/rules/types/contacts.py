@@ -1,10 +1,6 @@
-"""email, phone, phones, ip: where a customer can be reached. Stored in the one spelling that a system dials."""
+"""email, ip: addresses of a customer."""
 
 from __future__ import annotations
-
-import json
-import re
-from functools import partial
 
 import polars as pl
 
@@ -29,79 +25,6 @@ EMAIL = FieldKind(
     reason=lambda _: "not one email address such as ann@example.com",
     read=_read_email,
     keeps_raw=True,
-)
-
-_E164 = r"\+[1-9][0-9]{6,14}"
-_WRITTEN = re.compile(r"(?:tel:)?\+?[0-9 ()./\u00a0\u2011-]{3,40}", re.ASCII)
-"""What a person writes as a number: no letters, no extension; E.164 has neither."""
-
-
-def read_phone(text: str, region: str | None) -> str | None:
-    """The number in E.164, of a length its country has; None where it is none. National ones need the region."""
-    import phonenumbers
-
-    if re.fullmatch(_E164, text):
-        return text
-    if not _WRITTEN.fullmatch(text):
-        return None
-    try:
-        number = phonenumbers.parse(text, region)
-    except phonenumbers.NumberParseException:
-        return None
-    if phonenumbers.is_possible_number_with_reason(number) != phonenumbers.ValidationResult.IS_POSSIBLE:
-        return None
-    return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
-
-
-def _read_phone_cell(cell: Cell, source: pl.DataType) -> pl.Expr:
-    ready = cell.raw.str.contains(f"^{_E164}$")
-    other = by_distinct_value(
-        pl.when(~ready).then(cell.raw), partial(read_phone, region=cell.field.region), pl.String()
-    )
-    return pl.when(ready).then(cell.raw).otherwise(other)
-
-
-def _national(cell: Cell) -> str:
-    return f", or a number of {cell.field.region}" if cell.field.region else ""
-
-
-PHONE = FieldKind(
-    code="bad_phone",
-    dtype=lambda _: pl.String(),
-    reason=lambda cell: f"not a phone number such as +442079460018{_national(cell)}",
-    read=_read_phone_cell,
-)
-
-
-def read_phones(text: str, region: str | None) -> list[str] | None:
-    """The numbers of a JSON array, or of a text that separates them by `;` or `,`; each once, in order.
-
-    Raises:
-        ValueError: neither.
-    """
-    parts = json.loads(text) if text.startswith("[") else re.split("[;,]", text)
-    if not all(isinstance(part, str) for part in parts):
-        return None
-    numbers = [read_phone(part.strip(" "), region) for part in parts if part.strip(" ")]
-    if None in numbers or (parts and not numbers):
-        return None
-    return list(dict.fromkeys(number for number in numbers if number))
-
-
-def _read_phones_cell(cell: Cell, source: pl.DataType) -> pl.Expr:
-    ready = cell.raw.str.contains(f"^{_E164}(?:[;,]{_E164})*$")
-    split = pl.when(ready).then(cell.raw).str.replace_all(",", ";", literal=True).str.split(";")
-    other = by_distinct_value(
-        pl.when(~ready).then(cell.raw), partial(read_phones, region=cell.field.region), pl.List(pl.String)
-    )
-    return pl.when(ready).then(split.list.unique(maintain_order=True)).otherwise(other)
-
-
-PHONES = FieldKind(
-    code="bad_phone",
-    dtype=lambda _: pl.List(pl.String),
-    reason=lambda cell: f"not phone numbers such as +442079460018;+442079460019{_national(cell)}, nor a JSON array",
-    read=_read_phones_cell,
 )
 
 _OCTET = "(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
