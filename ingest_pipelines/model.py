@@ -27,6 +27,13 @@ NUL_PICTURES: Mapping[str, str] = {"\u241b": "\u241b\u241b", "\u2400": "\u241b\u
 """How rejects keep a NUL, for which Postgres has no text: as its picture. A picture that the source itself has stands
 behind an escape. To be replaced in this order."""
 
+TRIM = "_trim"
+"""The column of a landed frame that says whether a cell of the row begins or ends with a blank. In a frame without it
+any cell may."""
+
+OWN_COLUMNS = (LINE, TRIM)
+"""Names that no source's column may have."""
+
 
 @dataclass(frozen=True)
 class SourceFile:

@@ -12,6 +12,7 @@ from pydantic import StrictBool, StrictStr, WithJsonSchema, field_validator, mod
 from pydantic.json_schema import SkipJsonSchema
 
 from ingest_pipelines.config.base import Duration, LocalPath, Name, Strict
+from ingest_pipelines.config.blanks import trimmed
 from ingest_pipelines.config.notify import Notify
 from ingest_pipelines.config.spellings import pattern_mistake, spells
 from ingest_pipelines.config.time_patterns import format_mistake
@@ -121,6 +122,12 @@ class FieldRules(Strict):
         bounds = [self._bound(key, bound) for key, bound in (("min", self.min), ("max", self.max)) if bound is not None]
         if len(bounds) == 2 and bounds[0] > bounds[1]:
             raise ValueError("min is above max: no value could pass")
+        for key in ("options", "one_of"):
+            for value in getattr(self, key) or ():
+                if value != trimmed(value):
+                    raise ValueError(
+                        f"{key}: '{value}' begins or ends with a blank; a cell's own blanks there are left out"
+                    )
         for value in self.one_of or ():
             if not spells(self, value):
                 raise ValueError(f"one_of: '{value}' is no {self.type_name}")

@@ -7,9 +7,10 @@ from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Discriminator, Field, StrictBool, Tag, model_validator
+from pydantic import Discriminator, Field, StrictBool, StrictStr, Tag, field_validator, model_validator
 
 from ingest_pipelines.config.base import Duration, Name, Strict, TimeZone, parse_duration
+from ingest_pipelines.config.blanks import trimmed
 from ingest_pipelines.config.cursor_values import CursorKind, cursor_kind
 from ingest_pipelines.config.databases import Channel, FieldRules
 from ingest_pipelines.config.notify import Notify
@@ -95,6 +96,27 @@ class Limits(Strict):
     max_expansion: int = Field(default=200, ge=1)
 
 
+class Format(Strict):
+    """How a source writes its cells.
+
+    Attributes:
+        null_values: texts that are empty cells, as they stand. Not given: none but nothing, and in the match key
+            words such as NULL and N/A.
+    """
+
+    null_values: tuple[StrictStr, ...] | None = None
+
+    @field_validator("null_values")
+    @classmethod
+    def _can_occur(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        for text in value or ():
+            if text != trimmed(text):
+                raise ValueError(
+                    f"'{text}' begins or ends with a blank, and a cell's own blanks there are no part of it"
+                )
+        return value
+
+
 class SourceOfImport(Strict):
     """What an import reads: a file by name, a query, or a table."""
 
@@ -109,6 +131,7 @@ class SourceOfImport(Strict):
     drain: StrictBool = True
     window: Window | None = None
     limits: Limits = Limits()
+    format: Format = Format()
 
     @model_validator(mode="after")
     def _one_thing(self) -> Self:

@@ -9,6 +9,7 @@ import polars as pl
 import pyarrow as pa
 
 from ingest_pipelines.errors import ItemRefused
+from ingest_pipelines.landing.edges import trim_column
 from ingest_pipelines.landing.frames import BATCH_BYTES, BATCH_ROWS, Frames
 from ingest_pipelines.model import LINE, Landing
 
@@ -18,8 +19,8 @@ def read_arrow(
 ) -> tuple[tuple[str, ...], Frames]:
     """The result's columns, and its rows as frames of about `batch_rows`.
 
-    Columns of a frame: `_line` (Int64: the row's number, from 1), then every column of the result under its name and
-    with its type. NULL is NULL; an empty text stays one.
+    Columns of a frame: LINE (Int64: the row's number, from 1), TRIM, then every column of the result under its name
+    and with its type. NULL is NULL; an empty text stays one.
 
     Raises:
         ItemRefused: a required column is missing: the mapping changed after the item landed.
@@ -57,10 +58,12 @@ def _some_columns(landing: Landing, columns: Sequence[str]) -> Iterator[pl.DataF
     with pa.OSFile(str(landing.path)) as file, pa.ipc.open_stream(file) as stream:
         for batch in stream:
             if batch.num_rows:
-                yield pl.DataFrame(pl.from_arrow(pa.Table.from_batches([batch]).select(list(columns))))
+                some = batch.select(list(columns))
+                yield pl.DataFrame(pl.from_arrow(pa.Table.from_batches([some]))).insert_column(0, trim_column([some]))
 
 
 def _frame(batches: list[pa.RecordBatch], line: int) -> pl.DataFrame:
     frame = pl.from_arrow(pa.Table.from_batches(batches))
     assert isinstance(frame, pl.DataFrame)
-    return frame.select(pl.int_range(line, line + len(frame), dtype=pl.Int64).alias(LINE), pl.all())
+    lines = pl.int_range(line, line + len(frame), dtype=pl.Int64, eager=True).alias(LINE)
+    return frame.insert_column(0, lines).insert_column(1, trim_column(batches))

@@ -17,6 +17,7 @@ import pyarrow.csv as arrow_csv
 
 from ingest_pipelines.config.imports import Limits
 from ingest_pipelines.errors import ItemRefused, shown
+from ingest_pipelines.landing.edges import trim_column
 from ingest_pipelines.landing.frames import BATCH_BYTES, BATCH_ROWS, Frames
 from ingest_pipelines.landing.header import Header, read_header
 from ingest_pipelines.landing.survey import Survey, survey
@@ -44,7 +45,7 @@ def read_csv(
 ) -> tuple[tuple[str, ...], Frames]:
     """The header, and the rows as frames of about `batch_rows`.
 
-    Columns of a frame: `_line` (Int64: the physical line on which the row starts; the header's is 1), then every
+    Columns of a frame: LINE (Int64: the physical line on which the row starts; the header's is 1), TRIM, then every
     source column under its name as String; NULL: empty, "": quoted empty. A blank line is no row.
 
     Header, encoding and quotes are checked before the first frame; the width of rows and the size of cells while
@@ -95,7 +96,8 @@ def _some_columns(
     names = [header.columns[index] for index in wanted]
     try:
         for batch in _batches(landing, header, _Rows(landing, header, found, limits), limits, wanted):
-            yield pl.DataFrame(pl.from_arrow(pa.Table.from_batches([batch]).rename_columns(names)))
+            frame = pl.DataFrame(pl.from_arrow(pa.Table.from_batches([batch]).rename_columns(names)))
+            yield frame.insert_column(0, trim_column([batch]))
     except ItemRefused:
         return
 
@@ -183,7 +185,8 @@ class _Blocks(RawIOBase):
 def _frame(header: Header, batches: list[pa.RecordBatch], lines: list[Numbers]) -> pl.DataFrame:
     table = pa.Table.from_batches(batches).rename_columns(list(header.columns))
     frame = pl.DataFrame(pl.from_arrow(table))
-    return frame.insert_column(0, pl.Series(LINE, np.concatenate(lines), dtype=pl.Int64))
+    frame.insert_column(0, pl.Series(LINE, np.concatenate(lines), dtype=pl.Int64))
+    return frame.insert_column(1, trim_column(batches))
 
 
 class _Rows:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from ingest_pipelines.config.imports import Limits
 from ingest_pipelines.errors import ItemRefused, shown
-from ingest_pipelines.model import LINE, Landing
+from ingest_pipelines.model import OWN_COLUMNS, Landing
 
 BOM = b"\xef\xbb\xbf"
 
@@ -143,9 +143,10 @@ def _refuse_columns(
         raise ItemRefused(
             f"{where}: the header repeats {'; '.join(places)}", line=line, hint="give each column its own name"
         )
-    if LINE in columns:
+    own = [name for name in OWN_COLUMNS if name in columns]
+    if own:
         raise ItemRefused(
-            f"{where}: the column name '{LINE}' is kept for line numbers", line=line, hint="rename the column"
+            f"{where}: the column name '{own[0]}' is kept for the product itself", line=line, hint="rename the column"
         )
     if missing:
         raise ItemRefused(

@@ -18,7 +18,7 @@ from ingest_pipelines.config.imports import Limits
 from ingest_pipelines.errors import ItemRefused, Unavailable, shown
 from ingest_pipelines.landing.arrow_types import plain_batch, plain_schema
 from ingest_pipelines.landing.cursor import Chunk, CursorTrack
-from ingest_pipelines.model import LINE, Item, Landing
+from ingest_pipelines.model import OWN_COLUMNS, Item, Landing
 
 ROWS = 50_000
 """Rows of a landed batch. Fixed, so that the hash does not depend on how the network cut the result."""
@@ -143,11 +143,12 @@ def _named(schema: pa.Schema, wanted: Sequence[str], limits: Limits, where: str)
             hint="give each its own name in the query: SELECT a.id AS id, b.id AS other_id",
         )
     missing = [name for name in dict.fromkeys(wanted) if name not in names]
-    if missing or LINE in names:
+    own = [name for name in OWN_COLUMNS if name in names]
+    if missing or own:
         raise ItemRefused(
             f"{where}: the result has no column {', '.join(map(shown, missing))}; it has {', '.join(map(shown, names))}"
             if missing
-            else f"{where}: the result has a column '{LINE}', which is a name the product keeps for itself",
+            else f"{where}: the result has a column '{own[0]}', which is a name the product keeps for itself",
             hint="name the columns in the query as the mapping does: SELECT ... AS name",
         )
     return pa.schema([field.with_name(name) for field, name in zip(schema, names, strict=True)])

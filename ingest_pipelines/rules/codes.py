@@ -7,7 +7,7 @@ from typing import Literal
 Family = Literal["keys", "types", "dates", "text", "field rules", "matching"]
 
 CODES: dict[str, tuple[Family, str]] = {
-    "missing_key": ("keys", "the match key is empty"),
+    "missing_key": ("keys", "the match key is empty, or a word for nothing such as NULL"),
     "duplicate_key": ("keys", "the match key stands more than once in the item"),
     "bad_int": ("types", "not a whole number"),
     "bad_decimal": ("types", "not a decimal number, or more digits than the field holds"),
@@ -23,7 +23,10 @@ CODES: dict[str, tuple[Family, str]] = {
     "date_too_early": ("dates", "a date before 1753-01-01"),
     "default_date": ("dates", "a date that systems write when they know none"),
     "too_long": ("text", "more characters than the field holds"),
-    "unsupported_character": ("text", "an emoji, a control character, or one beyond the Basic Multilingual Plane"),
+    "unsupported_character": (
+        "text",
+        "an emoji, a control character, one beyond the Basic Multilingual Plane, or in a key an invisible one",
+    ),
     "required": ("field rules", "empty, and the field is required"),
     "below_min": ("field rules", "less than the field's `min`"),
     "above_max": ("field rules", "more than the field's `max`"),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from ingest_pipelines.config import BoundImport
-from ingest_pipelines.model import LINE
+from ingest_pipelines.model import LINE, TRIM
 from ingest_pipelines.rules.cells import SourceCell, geo_fields, source_cells
 from ingest_pipelines.rules.field_rules import field_rules
 from ingest_pipelines.rules.keys import MatchKey, comparable, is_column, match_key
@@ -108,7 +108,8 @@ class Rules:
             cell = source.cell
             names += [cell.name, cell.given_name]
             names += [cell.local_name] if cell.field.type == "datetime" else []
-            names += [cell.raw_name] if TYPES[cell.field.type].keeps_raw else []
+            kept = TYPES[cell.field.type].keeps_raw or (self.key.named is not None and cell in self.key.cells)
+            names += [cell.raw_name] if kept else []
         names += [self.places.miss_name] if self.places else []
         return list(dict.fromkeys(names))
 
@@ -117,9 +118,10 @@ class Rules:
         raw = [pl.col(LINE)]
         # Columns of one stage are computed side by side, stage after stage: everything as early as it can be.
         stages: defaultdict[int, dict[str, pl.Expr]] = defaultdict(dict)
+        trim = TRIM not in frame.columns or bool(frame[TRIM].any())
         for source in self.sources:
             cell, kind = source.cell, TYPES[source.cell.field.type]
-            expression, dtype = _raw(source, frame)
+            expression, dtype = self._raw(source, frame, trim=trim)
             raw.append(expression.alias(cell.raw_name))
             before = kind.before(cell, dtype)
             for number, stage in enumerate(before):
@@ -134,6 +136,18 @@ class Rules:
             working = self.places.fill(working)
         return working.with_columns(
             self.key.value.alias(KEY), *(comparable(unique.cell).alias(unique.name) for unique in self.uniques)
+        )
+
+    def _raw(self, source: SourceCell, frame: pl.DataFrame, *, trim: bool) -> tuple[pl.Expr, pl.DataType]:
+        if source.column is None:
+            return pl.lit(None, dtype=pl.String), pl.String()
+        return raw_cell(
+            pl.col(source.column),
+            frame.schema[source.column],
+            TYPES[source.cell.field.type],
+            trim=trim,
+            composed=source.cell.name in identities(self.bound, self.key),
+            null_values=self.bound.spec.source.format.null_values or (),
         )
 
     @property
@@ -153,12 +167,6 @@ class Rules:
         return [(r.field, r.code, r.reason) for r in sorted(every, key=lambda rule: where[rule.field])]
 
 
-def _raw(source: SourceCell, frame: pl.DataFrame) -> tuple[pl.Expr, pl.DataType]:
-    if source.column is None:
-        return pl.lit(None, dtype=pl.String), pl.String()
-    return raw_cell(pl.col(source.column), frame.schema[source.column], TYPES[source.cell.field.type])
-
-
 def compile_rules(bound: BoundImport) -> Rules:
     """The rules of an import.
 
@@ -168,29 +176,41 @@ def compile_rules(bound: BoundImport) -> Rules:
     sources = tuple(source_cells(bound))
     cells = [source.cell for source in sources]
     key = match_key(bound, cells)
-    rules = [key.missing]
+    rules = [key.missing, *([key.named] if key.named else [])]
     for cell in cells:
-        rules += cell_rules(bound, cell)
+        rules += cell_rules(bound, cell, key)
     schema = build_schema(bound.name, cells, rules)
     uniques = tuple(_uniques(bound, cells))
-    return Rules(bound, schema, sources, tuple(declared_rules(schema)), key, uniques, _places(bound, cells))
+    return Rules(bound, schema, sources, tuple(declared_rules(schema)), key, uniques, _places(bound, cells, key))
 
 
-def cell_rules(bound: BoundImport, cell: Cell) -> Iterator[Rule]:
+def cell_rules(bound: BoundImport, cell: Cell, key: MatchKey) -> Iterator[Rule]:
     """All rules of one cell that a row can break by itself."""
     kind = TYPES[cell.field.type]
     if cell.field.type != "string":
-        yield kind.accepted(cell)
+        accepted = kind.accepted(cell)
+        # A key that says NULL is a missing one, and not a bad int besides.
+        yield (
+            replace(accepted, passes=accepted.passes | key.says_nothing)
+            if key.named and cell in key.cells
+            else accepted
+        )
     yield from kind.rules(cell)
     if cell.field.type in {"date", "datetime"}:
         yield from date_rules(cell, bound.database.default_dates)
     if cell.field.type in {"string", "email", "enum"}:
-        yield character_rule(cell, cell.raw)
+        yield character_rule(cell, cell.raw, identifies=cell.name in identities(bound, key))
     if cell.field.type in {"object", "objects", "array"}:
         yield character_rule(cell, document_text(cell))
     if not is_column(cell):
         yield from length_rules(cell)
     yield from field_rules(bound, cell)
+
+
+def identities(bound: BoundImport, key: MatchKey) -> frozenset[str]:
+    """The cells that tell one customer, or one consent, from another."""
+    contacts = (f"column:{subscription.contact}" for subscription in bound.spec.subscriptions)
+    return frozenset((bound.database.key, *(cell.name for cell in key.cells), *contacts))
 
 
 def item_rule(cell: Cell, code: str, reason: str) -> Rule:
@@ -206,10 +226,10 @@ def _uniques(bound: BoundImport, cells: Sequence[Cell]) -> Iterator[Unique]:
             yield Unique(cell, item_rule(cell, "not_unique", "the value stands more than once in the item"))
 
 
-def _places(bound: BoundImport, cells: Sequence[Cell]) -> Places | None:
+def _places(bound: BoundImport, cells: Sequence[Cell], key: MatchKey) -> Places | None:
     if bound.spec.geo is None:
         return None
     by_name = {cell.name: cell for cell in cells}
     filled = {part: by_name[name] for part, name in geo_fields(bound).items()}
-    rules = {part: tuple(cell_rules(bound, cell)) for part, cell in filled.items()}
+    rules = {part: tuple(cell_rules(bound, cell, key)) for part, cell in filled.items()}
     return Places(by_name[f"column:{bound.spec.geo.ip}"], filled, rules)

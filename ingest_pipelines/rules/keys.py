@@ -10,6 +10,12 @@ import polars as pl
 from ingest_pipelines.config import BoundImport
 from ingest_pipelines.rules.types import Cell, Rule
 
+NULL_WORDS = (
+    "null", "(null)", "<null>", "[null]", "\\n", "nil", "none", "nan", "nat", "n/a", "na", "n.a.", "<na>", "#n/a",
+    "#na", "undefined", "-", "--", "---", ".", "?", "#null!", "#ref!", "#value!", "#name?", "#num!", "#div/0!",
+)  # fmt: skip
+"""What databases, spreadsheets, programs and people write where there is nothing, in small letters."""
+
 
 @dataclass(frozen=True)
 class MatchKey:
@@ -19,10 +25,12 @@ class MatchKey:
         cells: the cells to match by, in order of preference; one must be there.
         value: over working frames and accepted files alike; NULL where the row has no key. `007` and `7` are the
             same int, addresses differ in more than case.
+        null_words: what a cell says, in small letters, where it means that there is no key.
     """
 
     cells: tuple[Cell, ...]
     value: pl.Expr
+    null_words: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -32,9 +40,25 @@ class MatchKey:
     @property
     def missing(self) -> Rule:
         """The rule `missing_key`."""
-        there = pl.any_horizontal([_is_there(cell) for cell in self.cells])
+        there = pl.any_horizontal([cell.given for cell in self.cells])
         names = " and ".join(cell.name for cell in self.cells)
         return self.cells[0].rule("missing_key", f"empty, and rows are matched by {names}", there)
+
+    @property
+    def named(self) -> Rule | None:
+        """The rule `missing_key` for a cell that says in words that there is no key; None where no word does."""
+        if not self.null_words:
+            return None
+        reason = f"a word for nothing, such as NULL or N/A, and rows are matched by {self.name}"
+        otherwise = "if it is a key, write source: {format: {null_values: []}}"
+        return self.cells[0].rule("missing_key", f"{reason}; {otherwise}", ~self.says_nothing)
+
+    @property
+    def says_nothing(self) -> pl.Expr:
+        """Whether the key's cell is one of `null_words`, in any case."""
+        raw = self.cells[0].raw.cast(pl.String)
+        short = pl.when(raw.str.len_bytes() <= max(map(len, self.null_words))).then(raw)
+        return short.str.to_lowercase().is_in(list(self.null_words)).fill_null(False)
 
 
 def match_key(bound: BoundImport, cells: Sequence[Cell]) -> MatchKey:
@@ -44,7 +68,9 @@ def match_key(bound: BoundImport, cells: Sequence[Cell]) -> MatchKey:
     chosen = tuple(by_name[name] for name in names)
     values = [comparable(cell) for cell in chosen]
     value = values[0] if len(values) == 1 else pl.coalesce(values)
-    return MatchKey(chosen, value)
+    declared = bound.spec.source.format.null_values is not None
+    # Of an address and a number one is enough: what says nothing there is no address, and rejected as that.
+    return MatchKey(chosen, value, NULL_WORDS if len(chosen) == 1 and not declared else ())
 
 
 def comparable(cell: Cell) -> pl.Expr:
@@ -52,20 +78,12 @@ def comparable(cell: Cell) -> pl.Expr:
     value = cell.value
     if cell.field.type == "email":
         return value.str.to_lowercase()
-    if cell.field.type == "string":
-        return pl.when(value.str.strip_chars() != "").then(value)
     return value.cast(pl.String) if is_column(cell) else value
 
 
 def is_column(cell: Cell) -> bool:
     """Whether the cell is a source column that fills no field."""
     return cell.name.startswith("column:")
-
-
-def _is_there(cell: Cell) -> pl.Expr:
-    if cell.field.type == "string":
-        return (cell.value.str.strip_chars() != "").fill_null(False)
-    return cell.given
 
 
 def _names(bound: BoundImport) -> list[str]:

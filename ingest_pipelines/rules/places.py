@@ -41,15 +41,12 @@ class Places:
     def fill(self, working: pl.LazyFrame) -> pl.LazyFrame:
         """The working frame with the places in it, and `miss_name`: an address that the database does not know."""
         dtype = pl.Struct({"known": pl.Boolean, **dict.fromkeys(self.filled, pl.String)})
-        found = self.address.value.str.strip_chars(" ").map_batches(self._look_up, return_dtype=dtype)
+        found = self.address.value.map_batches(self._look_up, return_dtype=dtype)
         place = pl.col(_FOUND).struct
         return (
             working.with_columns(found.alias(_FOUND))
             .with_columns(
-                (self.address.value.str.strip_chars(" ").str.len_bytes() > 0)
-                .and_(~place.field("known"))
-                .fill_null(False)
-                .alias(self.miss_name),
+                (self.address.value.is_not_null() & ~place.field("known")).fill_null(False).alias(self.miss_name),
                 *(pl.coalesce(cell.value, place.field(part)).alias(cell.name) for part, cell in self.filled.items()),
             )
             .with_columns(cell.value.is_not_null().alias(cell.given_name) for cell in self.filled.values())

@@ -2,25 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import polars as pl
 
+from ingest_pipelines.config.blanks import BLANKS
 from ingest_pipelines.model import NUL_PICTURES
 from ingest_pipelines.rules.types import FieldKind
 
 
-def raw_cell(column: pl.Expr, source: pl.DataType, kind: FieldKind) -> tuple[pl.Expr, pl.DataType]:
+def raw_cell(
+    column: pl.Expr, source: pl.DataType, kind: FieldKind, *,
+    trim: bool = True, composed: bool = False, null_values: Sequence[str] = (),
+) -> tuple[pl.Expr, pl.DataType]:  # fmt: skip
     """The column as `kind` reads it, and its dtype: String, or one that the kind takes as it is.
 
-    An empty cell is NULL. Spaces around the text go where the kind trims.
+    An empty cell is NULL. Blanks and invisible characters at a text's ends are no part of it.
+
+    Args:
+        trim: whether any cell may have such.
+        composed: of two ways to write the same letter (`e` and an accent, `é`) all cells have the same one: NFC.
+        null_values: texts that are empty cells.
     """
     if source != pl.String and kind.takes(source):
         return column, source
     text = _as_text(column, source, kind)
-    if kind.trims:
-        text = text.str.strip_chars(" ")
-    return pl.when(text != "").then(text), pl.String()
+    if trim:
+        # Blanks are quick to strip; the many invisible characters are not, and only some cells can have them.
+        text = text.str.strip_chars()
+        text = pl.coalesce(_beyond_ascii(text).str.strip_chars(BLANKS), text)
+    if composed:
+        text = pl.coalesce(_beyond_ascii(text).str.normalize("NFC"), text)
+    there = text != ""
+    if null_values:
+        there &= ~text.is_in(list(null_values))
+    return pl.when(there).then(text), pl.String()
+
+
+def _beyond_ascii(text: pl.Expr) -> pl.Expr:
+    """The text; NULL where it is ASCII."""
+    return pl.when(text.str.len_bytes() != text.str.len_chars()).then(text)
 
 
 def _as_text(column: pl.Expr, source: pl.DataType, kind: FieldKind) -> pl.Expr:
@@ -74,6 +95,4 @@ def display_cell(column: pl.Expr, source: pl.DataType, kinds: Iterable[FieldKind
     return text.str.replace_many(list(NUL_PICTURES), list(NUL_PICTURES.values()))
 
 
-_PLAIN = FieldKind(
-    code="bad_string", dtype=lambda _: pl.String(), reason=lambda _: "", read=lambda cell, _: cell.raw, trims=False
-)
+_PLAIN = FieldKind(code="bad_string", dtype=lambda _: pl.String(), reason=lambda _: "", read=lambda cell, _: cell.raw)

@@ -8,7 +8,7 @@ import polars as pl
 
 from ingest_pipelines.config.imports import Limits
 from ingest_pipelines.landing import land_file, read_csv
-from ingest_pipelines.model import Item, ItemKey, Landing
+from ingest_pipelines.model import TRIM, Item, ItemKey, Landing
 from ingest_pipelines.sources import open_upload
 
 
@@ -28,7 +28,7 @@ def read(
     header, frames = read_csv(
         landed(content, folder, limits=limits), required, limits or Limits(), batch_rows=batch_rows
     )
-    return header, list(frames)
+    return header, [frame.drop(TRIM) for frame in frames]
 
 
 def rows(content: bytes, folder: Path, *required: str) -> list[tuple[object, ...]]:

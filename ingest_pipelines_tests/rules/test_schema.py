@@ -51,7 +51,8 @@ def test_the_table_names_every_rule_in_the_order_of_the_columns() -> None:
     fields: dict[str, dict[str, Any]] = {"i": {"type": "int", "min": 0}, "mail": {"type": "email", "unique": True}}
     table = compile_rules(bound_import(fields)).table()
     assert [(field, code) for field, code, _ in table] == [
-        ("id", "missing_key"), ("id", "unsupported_character"), ("id", "too_long"), ("id", "duplicate_key"),
+        ("id", "missing_key"), ("id", "missing_key"), ("id", "unsupported_character"), ("id", "too_long"),
+        ("id", "duplicate_key"),
         ("i", "bad_int"), ("i", "below_min"), ("mail", "bad_email"), ("mail", "unsupported_character"),
         ("mail", "not_unique"),
     ]  # fmt: skip

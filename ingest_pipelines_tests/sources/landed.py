@@ -11,7 +11,7 @@ import polars as pl
 from ingest_pipelines.config.connections import Connection
 from ingest_pipelines.config.imports import Limits
 from ingest_pipelines.landing import land_query, read_arrow
-from ingest_pipelines.model import Item, ItemKey
+from ingest_pipelines.model import TRIM, Item, ItemKey
 from ingest_pipelines.sources import open_query
 
 Landed = Callable[[Connection, str, Sequence[str]], pl.DataFrame]
@@ -25,4 +25,4 @@ def land(spool: Path, connection: Connection, query: str, columns: Sequence[str]
     _, frames = read_arrow(landing, columns)
     found = list(frames)
     assert sum(map(len, found)) == landing.rows
-    return pl.concat(found) if found else pl.DataFrame()
+    return pl.concat(found).drop(TRIM) if found else pl.DataFrame()

@@ -113,7 +113,6 @@ class FieldKind:
         keeps_raw: whether rules look at the raw text once more. Else a judged frame drops it: moving it about would
             cost as much as the values.
         rules: further rules that belong to the type.
-        trims: whether spaces around the text are no part of the value. Only for strings they are.
         drops_zeros: whether `3.00` of a typed source means 3. Text is taken as it stands.
     """
 
@@ -126,7 +125,6 @@ class FieldKind:
     accepts: Callable[[Cell], pl.Expr] | None = None
     rules: Callable[[Cell], Sequence[Rule]] = _no_rules
     keeps_raw: bool = False
-    trims: bool = True
     drops_zeros: bool = False
 
     def accepted(self, cell: Cell) -> Rule:

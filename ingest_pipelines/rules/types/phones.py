@@ -88,7 +88,7 @@ def _shapes(codes: frozenset[int]) -> tuple[str, str, str]:
     for code in sorted(codes):
         region = COUNTRY_CODE_TO_REGION_CODE[code][0]
         country = PhoneMetadata.metadata_for_region_or_calling_code(code, region)
-        if country is None:
+        if country is None or country.general_desc is None:
             continue
         local = country.general_desc.possible_length_local_only
         lengths = [

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import polars as pl
 
+from ingest_pipelines.config.blanks import INSIDE_A_KEY
 from ingest_pipelines.rules.types.base import Cell, FieldKind, Rule
 
 LATIN_1_CEILING = 8000
@@ -25,15 +26,22 @@ Letters of every script pass, with the zero-width joiners that Persian and Indic
 """
 
 
-def character_rule(cell: Cell, text: pl.Expr) -> Rule:
-    """What `characters` allows in `text`. No text column of Postgres can hold a NUL."""
+def character_rule(cell: Cell, text: pl.Expr, *, identifies: bool = False) -> Rule:
+    """What `characters` allows in `text`. No text column of Postgres can hold a NUL.
+
+    Args:
+        identifies: a customer, or a contact: two that differ look different, so nothing in it is invisible.
+    """
+    seen = (
+        " or, in what identifies a customer, an invisible character or a blank other than a space" if identifies else ""
+    )
     if cell.field.characters == "any":
-        passes = ~text.str.contains("\x00", literal=True).fill_null(False)
-        return cell.rule("unsupported_character", "a NUL character", passes)
+        wrong = text.str.contains(INSIDE_A_KEY) if identifies else text.str.contains("\x00", literal=True)
+        return cell.rule("unsupported_character", f"a NUL character{seen}", ~wrong.fill_null(False))
     return cell.rule(
         "unsupported_character",
-        "an emoji, a control character, or a character beyond the Basic Multilingual Plane",
-        ~text.str.contains(UNSUPPORTED).fill_null(False),
+        f"an emoji, a control character, a character beyond the Basic Multilingual Plane{seen}",
+        ~text.str.contains(f"[{UNSUPPORTED}{INSIDE_A_KEY}]" if identifies else UNSUPPORTED).fill_null(False),
     )
 
 
@@ -63,7 +71,6 @@ STRING = FieldKind(
     reason=lambda _: "not text",
     read=lambda cell, _: cell.raw,
     keeps_raw=True,
-    trims=False,
 )
 
 _DIGITS = "^[0-9]+$"

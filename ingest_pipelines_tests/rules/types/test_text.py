@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ingest_pipelines.config.blanks import trimmed
 from ingest_pipelines_tests.rules.feeds import broken, outcomes, values
 
 STRING = {"type": "string"}
@@ -14,14 +15,14 @@ ANY = {"type": "string", "characters": "any"}
 TIER = {"type": "enum", "options": ["Bronze", "Silver", "Gold", "n/a", "100", "Très bon"]}
 
 TEXTS = [
-    "a", " ", "  a  ", "007", "1e5", "NULL", "null", "N/A", "true", "2001-12-31", "a\tb", "a\nb", "a\r\nb", "a,b",
+    "a", "a  a", "007", "1e5", "NULL", "null", "N/A", "true", "2001-12-31", "a\tb", "a\nb", "a\r\nb", "a,b",
     'a"b', "a'b", "a\\b", "=1+1", "@x", "é", "e\u0301", "ß", "Ω", "Жанна", "李小龍", "가나다", "محمد", "שלום",
-    "می\u200cخواهم", "क्\u200dष", "\u200eabc\u200f", "a\u200bb", "a\u00a0b", "a\ufeffb", "©", "®", "™", "€", "→", "★",
+    "می\u200cخواهم", "क्\u200dष", "a\u200eb\u200fc", "a\u200bb", "a\u00a0b", "a\ufeffb", "©", "®", "™", "€", "→", "★",
     "✓", "½", "№", "①", "ﬁ", "\ufffd", "\ue000", "0", "-", "‘quoted’", "…", "㊗",
 ]  # fmt: skip
 UNSUPPORTED = {
-    "nul": "a\x00b", "bell": "a\x07b", "backspace": "\x08", "vertical tab": "\x0b", "form feed": "\x0c",
-    "escape": "\x1b[31m", "unit separator": "\x1f", "delete": "\x7f", "next line": "\x85",
+    "nul": "a\x00b", "bell": "a\x07b", "backspace": "\x08", "vertical tab": "a\x0bb", "form feed": "a\x0cb",
+    "escape": "\x1b[31m", "unit separator": "\x1f", "delete": "\x7f", "next line": "a\x85b",
     "cp1252 read as latin-1": "\x93quoted\x94", "grinning face": "😀", "text and emoji": "hello 😀",
     "astral letter": "𝒜", "astral han": "𠮷", "flag": "🇬🇧",
     "family": "👨\u200d👩",
@@ -30,8 +31,8 @@ UNSUPPORTED = {
     "tick box": "✅", "cross": "❌", "scissors": "✂", "aeroplane": "✈", "telephone": "☎", "umbrella": "☔",
     "zodiac": "♈",
     "chess pawn": "♟", "high voltage": "⚡", "snowman": "⛄", "church": "⛪", "sparkles": "✨", "heavy plus": "➕",
-    "keycap": "1\ufe0f\u20e3", "copyright as emoji": "©\ufe0f", "right-to-left override": "a\u202eb",
-    "embedding": "\u202aa\u202c", "isolate": "\u2066a\u2069",
+    "keycap": "1\ufe0f\u20e3", "copyright as emoji": "©\ufe0f!", "right-to-left override": "a\u202eb",
+    "embedding": "a\u202ab\u202c", "isolate": "a\u2066b\u2069",
 }  # fmt: skip
 
 
@@ -93,7 +94,7 @@ ENUMS = {
 NOT_ENUMS = [
     "bronze", "BRONZE", "Bronz", "Bronze!", "Gold,Silver", "Gold;Silver", "7", "8", "10", "99", "100", "0100", "-1",
     "+1", "1.0", "1e0", "1,0", "Tres bon", "Très  bon", "N/A", "null", "NULL", "none", "Platinum", "\u0661", "\uff11",
-    "x", "?", "[Gold]", "'Gold'", "Gold\t", "Gold\n", "Bro nze", "0x1", "9223372036854775808",
+    "x", "?", "[Gold]", "'Gold'", "Go\tld", "Bro nze", "0x1", "9223372036854775808",
     "99999999999999999999999",
 ]  # fmt: skip
 
@@ -130,7 +131,7 @@ BASIC = st.characters(exclude_categories=["Cs", "Cc", "Co", "Cn"], max_codepoint
 
 
 @settings(max_examples=100)
-@given(st.lists(st.text(BASIC, min_size=1, max_size=30), min_size=1))
+@given(st.lists(st.text(BASIC, min_size=1, max_size=30).map(trimmed).filter(bool), min_size=1))
 def test_every_text_of_letters_and_marks_survives(texts: list[str]) -> None:
     direction = set("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u20e3")
     expected = [[] if not direction & set(text) else ["unsupported_character"] for text in texts]
@@ -140,7 +141,7 @@ def test_every_text_of_letters_and_marks_survives(texts: list[str]) -> None:
 @settings(max_examples=100)
 @given(st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20))
 def test_a_control_or_astral_character_never_passes(text: str) -> None:
-    [(_, codes)] = outcomes(STRING, [text])
+    [(_, codes)] = outcomes(STRING, [f"a{text}a"])
     refused = any(ord(c) > 0xFFFF or (unicodedata.category(c) == "Cc" and c not in "\t\n\r") for c in text)
     if refused:
         assert codes == ["unsupported_character"]
