@@ -15,8 +15,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as arrow_csv
 
+from ingest_pipelines.config.blanks import trimmed
 from ingest_pipelines.config.imports import Limits
 from ingest_pipelines.errors import ItemRefused, shown
+from ingest_pipelines.file_content import BOM
 from ingest_pipelines.landing.edges import trim_column
 from ingest_pipelines.landing.frames import BATCH_BYTES, BATCH_ROWS, Frames
 from ingest_pipelines.landing.header import Header, read_header
@@ -207,6 +209,8 @@ class _Rows:
         self._wrong_cells = array("q")
         self._wrong_breaks = array("q")
         self._wrong_lines: list[int] = []
+        names = {spelling for name in header.columns for spelling in (name, trimmed(name))}
+        self._names = pa.array([*names, *(BOM.decode() + name for name in names), None], pa.string())
         # a blank line's number less the blank lines before it: comparable with numbers that don't count them
         self._blank = found.blank - np.arange(len(found.blank))
 
@@ -231,6 +235,7 @@ class _Rows:
         inner = _inner_breaks(batch) if self.survey.quoted else None
         lines = self._advance(batch.num_rows, inner)
         self._check_cells(batch, lines)
+        self._check_second_header(batch, lines)
         return lines
 
     def next_line(self) -> int:
@@ -293,6 +298,24 @@ class _Rows:
                     f"{self._landing.item.uri}, line {line}: the cell in '{shown(name)}' is larger than {cap:,} bytes",
                     line=line,
                     hint="a quote that closes too late makes such cells; else raise source.limits.max_cell_bytes",
+                )
+
+    def _check_second_header(self, batch: pa.RecordBatch, lines: Numbers) -> None:
+        """A row of nothing but the header's names, in whatever order, is a header again and no customer."""
+        again: pa.Array | None = None
+        for column in batch.columns:
+            named = pc.is_in(column, value_set=self._names)
+            again = named if again is None else pc.and_(again, named)
+            if not pc.any(again).as_py():
+                return
+        for row in np.flatnonzero(np.asarray(again)):
+            cells = [trimmed(str(column[int(row)].as_py() or "")) for column in batch.columns]
+            if sorted(cells) == sorted(map(trimmed, self._header.columns)):
+                line = int(lines[row])
+                raise ItemRefused(
+                    f"{self._landing.item.uri}, line {line}: the header again: the file was put together from several",
+                    line=line,
+                    hint="upload each file by itself, or remove the line",
                 )
 
 

@@ -5,22 +5,29 @@ from __future__ import annotations
 import csv
 import difflib
 import io
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from ingest_pipelines.config.imports import Limits
 from ingest_pipelines.errors import ItemRefused, shown
+from ingest_pipelines.file_content import BOM, content_of
 from ingest_pipelines.model import OWN_COLUMNS, Landing
-
-BOM = b"\xef\xbb\xbf"
 
 MAX_HEADER_BYTES = 8 << 20
 """Where the header must have ended."""
 
-_WIDE_MARKS = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
-_PACKED_MARKS = {b"\x1f\x8b": (".gz", ".csv.gz"), b"PK\x03\x04": (".zip", ".csv.zip")}
+QUOTING = 'quote the whole cell, without a blank before it, and write a quote inside it twice: "a ""b"" c"'
+"""What to do about a quote in the wrong place."""
+
+CONTENT_BYTES = 64 << 10
+"""What a file is shows by so many of its bytes."""
+
 _OTHER_DELIMITERS = {";": "semicolon", "\t": "tab", "|": "vertical bar"}
+_CELL = rb'(?:"(?:[^"]|"")*+"|[^",\r\n]*+)'
+_RECORD = re.compile(rb"[\r\n]*+" + _CELL + rb"(?:," + _CELL + rb")*+[\r\n]*+")
+"""RFC 4180: a quote stands around a whole cell, or twice inside such a one."""
 
 
 @dataclass(frozen=True)
@@ -62,10 +69,15 @@ def read_header(landing: Landing, required: Sequence[str], limits: Limits) -> He
                 f"{landing.item.uri}: the file is empty", line=1, hint="upload a file with a header and rows"
             )
         columns = tuple(cell.encode("latin-1").decode("utf-8") for cell in cells)
+        if not _RECORD.fullmatch(head[start : lines.offset]):
+            raise csv.Error
     except csv.Error:
+        _refuse_delimiter(landing, head[start : lines.offset].decode("utf-8", "replace"), line, required)
         raise ItemRefused(
-            f"{landing.item.uri}, line {line}: the header can't be read: a quote in it never closes, or is not doubled",
+            f"{landing.item.uri}, line {line}: the header can't be read: a quote in it never closes, or stands inside "
+            "a cell that does not begin with one",
             line=line,
+            hint=QUOTING,
         ) from None
     except UnicodeDecodeError:
         raise not_utf8(landing, line, head[: lines.offset]) from None
@@ -89,20 +101,8 @@ class _Lines:
 
 
 def _refuse_other_content(landing: Landing, head: bytes) -> None:
-    for mark, name in _WIDE_MARKS.items():
-        if head.startswith(mark):
-            raise ItemRefused(
-                f"{landing.item.uri}, line 1: the file is {name}, not UTF-8",
-                line=1,
-                hint="save it as UTF-8 (CSV UTF-8)",
-            )
-    for mark, (name, ending) in _PACKED_MARKS.items():
-        if head.startswith(mark):
-            raise ItemRefused(
-                f"{landing.item.uri}: the file holds {name} data, not CSV text",
-                line=1,
-                hint=f"let its name end in {ending}",
-            )
+    if content := content_of(head[:CONTENT_BYTES], landing.item.path):
+        raise ItemRefused(f"{landing.item.uri}, line 1: the file is {content.name}", line=1, hint=content.advice)
 
 
 def not_utf8(landing: Landing, line: int, around: bytes) -> ItemRefused:
@@ -126,16 +126,19 @@ def _refuse_columns(
             f"{where}: the header holds NUL; it looks like UTF-16", line=line, hint="save the file as UTF-8"
         )
     missing = [column for column in required if column not in columns]
-    for delimiter, name in _OTHER_DELIMITERS.items():
-        if missing and set(required) <= set(_split(columns, delimiter)):
-            raise ItemRefused(
-                f"{where}: the delimiter is a {name}; it must be a comma", line=line, hint="export the file with commas"
-            )
+    if missing:
+        _refuse_delimiter(landing, ",".join(columns), line, required)
     if len(columns) > limits.max_columns:
         raise ItemRefused(
             f"{where}: {len(columns):,} columns, and at most {limits.max_columns:,} are allowed",
             line=line,
             hint="raise source.limits.max_columns, or remove columns",
+        )
+    if columns.count("") > 1:
+        raise ItemRefused(
+            f"{where}: columns {_places(columns, '')} have no name",
+            line=line,
+            hint="remove them (the header may end in commas), or give each its own name",
         )
     repeated = [column for column, times in Counter(columns).items() if times > 1]
     if repeated:
@@ -156,9 +159,15 @@ def _refuse_columns(
         )
 
 
-def _split(columns: Sequence[str], delimiter: str) -> list[str]:
-    """The header's cells as they would be with the other delimiter."""
-    return next(csv.reader([",".join(columns)], delimiter=delimiter), [])
+def _refuse_delimiter(landing: Landing, header: str, line: int, required: Sequence[str]) -> None:
+    """Raises ItemRefused if another delimiter than the comma makes all the required columns of it."""
+    for delimiter, name in _OTHER_DELIMITERS.items():
+        if set(required) <= set(next(csv.reader(header.splitlines(), delimiter=delimiter), [])):
+            raise ItemRefused(
+                f"{landing.item.uri}, line {line}: the delimiter is a {name}; it must be a comma",
+                line=line,
+                hint="export the file with commas",
+            )
 
 
 def _places(columns: Sequence[str], column: str) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from io import FileIO
+from typing import NoReturn
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +18,8 @@ import pyarrow as pa
 
 from ingest_pipelines.config.imports import Limits
 from ingest_pipelines.errors import ItemRefused
-from ingest_pipelines.landing.header import Header, not_utf8
+from ingest_pipelines.file_content import BOM
+from ingest_pipelines.landing.header import QUOTING, Header, not_utf8
 from ingest_pipelines.model import Landing
 
 PIECE = 4 << 20
@@ -49,8 +51,6 @@ class Survey:
 
 def survey(landing: Landing, header: Header, limits: Limits) -> Survey:
     """The file's body, proven to be UTF-8 with RFC 4180 quoting.
-
-    A quote inside an unquoted cell is taken as it stands, as every reader does.
 
     Raises:
         ItemRefused: with the line.
@@ -147,8 +147,7 @@ class _Walk:
         first = int(self._inside)
         before, after = self._before(data, quotes[first::2]), _after(data, quotes[1 - first :: 2])
         if not (_EDGE[before].all() and _EDGE[after].all()):
-            quotes = self._check_quotes_slowly(data, quotes)
-            before = self._before(data, quotes[first::2])
+            self._refuse_quote(data, quotes, before, after)
         begins = quotes[first::2][before != _QUOTE]
         if len(begins):
             self._opened = self._offset + int(begins[-1])
@@ -161,33 +160,40 @@ class _Walk:
             before[0] = self._previous
         return before
 
-    def _check_quotes_slowly(self, data: Bytes, quotes: Positions) -> Positions:
-        """The same, one quote at a time, for a piece in which some quote is not at the edge of its cell."""
-        inside, closed, opened = self._inside, -1, self._opened
-        at_edge_before = _EDGE[self._before(data, quotes)].tolist()
-        at_edge_after = _EDGE[_after(data, quotes)].tolist()
-        follows_quote = (self._before(data, quotes) == _QUOTE).tolist()
-        taken: list[int] = []
-        for index, position in enumerate(quotes.tolist()):
-            if inside:
-                if not at_edge_after[index]:
-                    line, closing = self._lines.at(opened), self._lines.at(self._offset + position)
-                    uri = self._landing.item.uri
-                    where = "here" if closing == line else f"on line {closing}"
-                    raise ItemRefused(
-                        f"{uri}, line {line}: the quote that opens here closes {where} with text after it",
-                        line=line,
-                        hint='a quote inside a quoted cell is written twice: "a ""b"" c"',
-                    )
-                inside, closed = False, position
-            elif closed >= 0 and position == closed + 1:
-                inside = True
-            elif at_edge_before[index] and not follows_quote[index]:
-                inside, opened = True, self._offset + position
-            else:
-                continue
-            taken.append(position)
-        return np.array(taken, np.int64)
+    def _refuse_quote(self, data: Bytes, quotes: Positions, before: Bytes, after: Bytes) -> NoReturn:
+        """Raises ItemRefused for the first quote that is not at the edge of its cell.
+
+        Args:
+            before, after: the bytes before quotes that open, and after those that close.
+        """
+        first = int(self._inside)
+        opening, closing = quotes[first::2], quotes[1 - first :: 2]
+        inner, early = opening[~_EDGE[before]], closing[~_EDGE[after]]
+        uri = self._landing.item.uri
+        if len(inner) and not (len(early) and early[0] < inner[0]):
+            position = int(inner[0])
+            line = self._lines.at(self._offset + position)
+            if data[max(0, position - 3) : position].tobytes() == BOM:
+                raise ItemRefused(
+                    f"{uri}, line {line}: a byte order mark inside the file: it was put together from several files",
+                    line=line,
+                    hint="upload each file by itself",
+                )
+            raise ItemRefused(
+                f"{uri}, line {line}: a quote stands inside a cell that does not begin with one",
+                line=line,
+                hint=QUOTING,
+            )
+        position = int(early[0])
+        begins = opening[(before != _QUOTE) & (opening < position)]
+        opened = self._offset + int(begins[-1]) if len(begins) else self._opened
+        line, closes = self._lines.at(opened), self._lines.at(self._offset + position)
+        where = "here" if closes == line else f"on line {closes}"
+        raise ItemRefused(
+            f"{uri}, line {line}: the quote that opens here closes {where} with text after it",
+            line=line,
+            hint='a quote inside a quoted cell is written twice: "a ""b"" c"',
+        )
 
     def _may_hold_blank_lines(self, data: Bytes) -> bool:
         if self._previous in (_LF, _CR) and data[0] in (_LF, _CR):

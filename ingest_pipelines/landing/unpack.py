@@ -4,15 +4,28 @@ from __future__ import annotations
 
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from ingest_pipelines.errors import ItemRefused
+from ingest_pipelines.errors import ItemRefused, shown
+from ingest_pipelines.file_content import content_of, is_litter, office_file
 
 PIECE = 1 << 20
 """Most bytes that are decompressed at a time."""
 
+NAMED = 5
+"""How many files of an archive a message names."""
+
 _ENCRYPTED = 0x1
+
+
+_AGAIN = "compress the CSV file with {}, or let its name end in what it is"
+
+
+def _no(packing: str, ending: str, head: bytes) -> str:
+    """That a file is not what its ending says, and what it is instead."""
+    content = content_of(head)
+    return f"its name ends in {ending}, but it is {content.name if content else 'not ' + packing + ' data'}"
 
 
 class Gunzip:
@@ -21,6 +34,7 @@ class Gunzip:
     def __init__(self, uri: str) -> None:
         self._uri = uri
         self._member = zlib.decompressobj(wbits=31)
+        self._begun = False
 
     def feed(self, chunk: bytes) -> Iterator[bytes]:
         """What the chunk adds, in pieces of at most PIECE bytes.
@@ -28,6 +42,9 @@ class Gunzip:
         Raises:
             ItemRefused: the bytes are not gzip, or damaged.
         """
+        if not self._begun and chunk[:2] != b"\x1f\x8b"[: len(chunk)]:
+            raise ItemRefused(f"{self._uri}: {_no('gzip', '.gz', chunk)}", hint=_AGAIN.format("gzip"))
+        self._begun = self._begun or bool(chunk)
         while chunk:
             if self._member.eof:
                 chunk = chunk.lstrip(b"\0")  # padding after the last member, as tape and block tools leave it
@@ -53,10 +70,19 @@ class Gunzip:
             )
 
 
+def _members(members: Sequence[zipfile.ZipInfo]) -> str:
+    """Why these are not one file: how many there are, and some names."""
+    if not members:
+        return "the .zip holds no file"
+    named = ", ".join(shown(each.filename) for each in members[:NAMED])
+    more = f" and {len(members) - NAMED} more" if len(members) > NAMED else ""
+    return f"the .zip holds {len(members)} files, and must hold exactly one: {named}{more}"
+
+
 def unzip(path: Path, uri: str) -> Iterator[bytes]:
     """The one file in a zip archive, in pieces; its checksum is verified at the end.
 
-    Folders and the `__MACOSX` shadow files that macOS adds do not count.
+    Folders do not count, nor what systems leave in them by themselves.
 
     Raises:
         ItemRefused: not a zip archive, damaged, encrypted, or not exactly one file.
@@ -64,11 +90,11 @@ def unzip(path: Path, uri: str) -> Iterator[bytes]:
     again = "compress one CSV file without a password, or deliver it as plain .csv"
     try:
         with zipfile.ZipFile(path) as archive:
-            members = [
-                each for each in archive.infolist() if not each.is_dir() and not each.filename.startswith("__MACOSX/")
-            ]
+            members = [each for each in archive.infolist() if not each.is_dir() and not is_litter(each.filename)]
+            if office := office_file([each.filename for each in members]):
+                raise ItemRefused(f"{uri}: the .zip is {office}", hint="export it as CSV (UTF-8)")
             if len(members) != 1:
-                raise ItemRefused(f"{uri}: the .zip holds {len(members)} files, and must hold exactly one", hint=again)
+                raise ItemRefused(f"{uri}: {_members(members)}", hint=again)
             if members[0].flag_bits & _ENCRYPTED:
                 raise ItemRefused(f"{uri}: the .zip is encrypted", hint=again)
             if members[0].compress_type not in {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}:
@@ -76,5 +102,11 @@ def unzip(path: Path, uri: str) -> Iterator[bytes]:
             with archive.open(members[0]) as member:
                 while piece := member.read(PIECE):
                     yield piece
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, ValueError, OverflowError):
+    except zipfile.BadZipFile:
+        with path.open("rb") as file:
+            head = file.read(PIECE)
+        if head[:2] != b"PK":
+            raise ItemRefused(f"{uri}: {_no('zip', '.zip', head)}", hint=_AGAIN.format("zip")) from None
+        raise ItemRefused(f"{uri}: the .zip is damaged, or not a zip archive", hint=again) from None
+    except (zlib.error, EOFError, NotImplementedError, ValueError, OverflowError):
         raise ItemRefused(f"{uri}: the .zip is damaged, or not a zip archive", hint=again) from None

@@ -19,7 +19,9 @@ from ipaddress import ip_address
 from typing import cast
 
 from ingest_pipelines.errors import UsageError, shown
+from ingest_pipelines.file_content import content_of, is_litter
 from ingest_pipelines.sources.base import FileSource, QuerySource
+from ingest_pipelines.sources.files import MAX_FOLDERS, visible
 
 HEAD = 64 << 10
 """Bytes of a file that are looked at, and at most that many of what a compressed file holds."""
@@ -46,8 +48,18 @@ def sample_file(source: FileSource, path: str) -> list[ColumnSample]:
         UsageError: empty, not UTF-8, not comma-separated, or not what its name says.
         SourceUnavailable, SourceDenied, ItemGone.
     """
+    folders = path.strip("/").split("/")
+    if len(folders) - 1 > MAX_FOLDERS:
+        raise UsageError(
+            f"{shown(path)} lies more than two folders deep: no import can read it",
+            hint="move it up, then browse it there",
+        )
+    if not all(map(visible, folders)):
+        raise UsageError(f"{shown(path)} is hidden, or not whole yet: no import can read it")
     head = _head(source, path)
     content = _unpacked(path, head)
+    if wrong := content_of(content, path):
+        raise UsageError(f"{shown(path)} is {wrong.name}", hint=wrong.advice)
     cut = HEAD in {len(head), len(content)}
     reader = csv.reader(io.StringIO(_text(path, content), newline=""))
     rows = [row for row, _ in zip((row for row in reader if row), range(ROWS + 2), strict=False)]
@@ -109,7 +121,9 @@ def _unpacked(path: str, head: bytes) -> bytes:
         if path.lower().endswith(".zip"):
             return _unzipped(head)
     except (zlib.error, ValueError):
-        raise UsageError(f"{shown(path)} is not what its name says: it cannot be decompressed") from None
+        found = content_of(head)
+        instead = f": it is {found.name}" if found and not head.startswith(b"PK") else ": it cannot be decompressed"
+        raise UsageError(f"{shown(path)} is not what its name says{instead}") from None
     return head
 
 
@@ -120,8 +134,10 @@ def _unzipped(head: bytes) -> bytes:
         size = int.from_bytes(head[18:22], "little")
         name, extra = int.from_bytes(head[26:28], "little"), int.from_bytes(head[28:30], "little")
         body = head[30 + name + extra :]
-        if head[30 : 30 + name].endswith(b"/"):
-            head = body[size:]
+        member = head[30 : 30 + name].decode("utf-8", "replace")
+        if member.endswith("/") or is_litter(member):
+            # A size of 0 stands behind the data: then the next file is where its own header is.
+            head = body[size:] if size or not flags & 8 else body[max(0, body.find(b"PK\x03\x04")) :]
             continue
         if flags & 1 or method not in {0, 8}:
             break
@@ -133,13 +149,12 @@ def _unzipped(head: bytes) -> bytes:
 
 def _text(path: str, head: bytes) -> str:
     """The head as text, without a character that the cut went through."""
-    save = "save it as UTF-8 (CSV UTF-8)"
-    if head.startswith((b"\xff\xfe", b"\xfe\xff")) or head.count(b"\0") * 4 > len(head):
-        raise UsageError(f"{shown(path)} is UTF-16", hint=save)
     try:
         return codecs.getincrementaldecoder("utf-8-sig")().decode(head)
     except UnicodeDecodeError:
-        raise UsageError(f"{shown(path)} is not UTF-8; it looks like Windows-1252", hint=save) from None
+        raise UsageError(
+            f"{shown(path)} is not UTF-8; it looks like Windows-1252", hint="save it as UTF-8 (CSV UTF-8)"
+        ) from None
 
 
 def _is_int(value: str) -> bool:

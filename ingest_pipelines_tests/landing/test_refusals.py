@@ -19,17 +19,17 @@ REFUSALS: dict[str, tuple[bytes, int, str]] = {
     "semicolons": (b"id;tier\n1;Gold\n", 1, "delimiter is a semicolon; it must be a comma"),
     "tabs": (b"id\ttier\n1\tGold\n", 1, "delimiter is a tab"),
     "vertical bars": (b"id|tier\n1|Gold\n", 1, "delimiter is a vertical bar"),
-    "semicolons with decimal commas": (b'"id";"tier";"a,b"\n1;Gold;2\n', 1, "header can't be read|delimiter is a semi"),
+    "semicolons with decimal commas": (b'"id";"tier";"a,b"\n1;Gold;2\n', 1, "delimiter is a semicolon"),
     "a missing column": (b"id,Teir\n1,2\n", 1, r"lacks 'tier' \(there is 'Teir'\)"),
     "a column in other case": (b"ID,tier\n1,2\n", 1, r"lacks 'id' \(there is 'ID'\)"),
     "a missing column with nothing like it": (b"id,x\n1,2\n", 1, "lacks 'tier'$"),
     "no header": (b"17,Gold\n18,Silver\n", 1, "lacks 'id'; 'tier'"),
     "a repeated column": (b"id,tier,id\n1,2,3\n", 1, "repeats 'id' in columns 1, 3"),
-    "columns without names": (b"id,tier,,\n1,2,3,4\n", 1, "repeats '' in columns 3, 4"),
+    "columns without names": (b"id,tier,,\n1,2,3,4\n", 1, "columns 3, 4 have no name"),
     "a reserved column": (b"id,tier,_line\n1,2,3\n", 1, "'_line' is kept"),
     "a quote in the header that never closes": (b'id,"tier\n1,2\n', 1, "the header can't be read"),
     "utf16": ("id,tier\n1,Gold\n".encode("utf-16"), 1, "is UTF-16, not UTF-8"),
-    "utf16 without a mark": ("id,tier\n1,Gold\n".encode("utf-16-le"), 1, "looks like UTF-16"),
+    "utf16 without a mark": ("id,tier\n1,Gold\n".encode("utf-16-le"), 1, "is UTF-16, not UTF-8"),
     "cp1252": ("id,tier\n1,Gold\n2,Café\n".encode("cp1252"), 3, "not valid UTF-8; it looks like Windows-1252"),
     "cp1252 in the header": ("id,tier,Größe\n1,2,3\n".encode("cp1252"), 1, "not valid UTF-8; it looks like Windows"),
     "a lone surrogate": (b"id,tier\n1,\xed\xa0\x80\n", 2, "not valid UTF-8"),
@@ -40,10 +40,32 @@ REFUSALS: dict[str, tuple[bytes, int, str]] = {
         b'id,tier\n1,2\n3,"Gold\n4,"5"\n6,7\n', 3, "the quote that opens here closes on line 4 with text after it",
     ),
     "a quote inside quotes that is not doubled": (b'id,tier\n1,"5" disk"\n', 2, "closes here with text after it"),
+    **{
+        f"a quote inside a cell: {cell!r}": (
+            b"id,tier\n1,2\n3," + cell + b'\n"a\nb",5\n', 3, "line 3: a quote stands inside a cell that does not begin"
+        )
+        for cell in (b' "disk"', b'\t"disk"', b'disk"', b'5" disk', b'a"b"c', b'a""', b"\xc2\xa0\"disk\"", b"'\"'")
+    },
+    **{
+        f"text after a closing quote: {cell!r}": (
+            b"id,tier\n1,2\n3," + cell + b"\n4,5\n", 3, "the quote that opens here closes here with text after it"
+        )
+        for cell in (b'"disk" ', b'"disk"x', b'"disk"\t', b'"a" "b"', b'"disk"\xc2\xa0', b'""x', b'"a""" ')
+    },
+    "a blank before a quote in the header": (b'id, "tier"\n1,2\n', 1, "never closes, or stands inside a cell"),
+    "a quote inside a name": (b'id,ti"er\n1,2\n', 1, "a quote in it never closes, or stands inside a cell"),
+    "the header again": (b"id,tier\n1,2\nid,tier\n3,4\n", 3, "line 3: the header again: .* put together from several"),
+    "the header again with a mark": (b"id,tier\n1,2\n\xef\xbb\xbfid,tier\n3,4\n", 3, "the header again"),
+    "the header again in quotes": (b'id,tier\n1,"2\n"\n"id","tier"\n3,4\n', 4, "the header again"),
+    "the header again with a mark and quotes": (
+        b'id,tier\n1,2\n\xef\xbb\xbf"id","tier"\n3,4\n', 3, "a byte order mark inside the file",
+    ),
+    "the header again in another order": (b"id,tier,x\n1,2,3\nx,id,tier\n", 3, "the header again"),
+    "the header again where columns have no name": (b"id,tier,\n1,2,3\nid,tier,\n", 3, "the header again"),
     "too few cells": (b"id,tier\n1,2\n3\n4,5\n", 3, "1 row has more .* the header's 2\n  line 3: 1 cell$"),
     "too many cells": (b"id,tier\n1,2,3\n4,5\n6,7,8,9\n", 2, "2 rows have .*\n  line 2: 3 cells\n  line 4: 4 cells"),
-    "gzip by another name": (b"\x1f\x8b\x08\0\0", 1, "holds .gz data"),
-    "zip by another name": (b"PK\x03\x04rest", 1, "holds .zip data"),
+    "gzip by another name": (b"\x1f\x8b\x08\0\0", 1, "is gzip data"),
+    "zip by another name": (b"PK\x03\x04rest", 1, "is a zip archive"),
 }  # fmt: skip
 
 
@@ -74,10 +96,6 @@ ACCEPTED: dict[str, tuple[bytes, list[tuple[object, ...]]]] = {
     "control characters": (b"id,tier\n1,\x1b[31m\n", [(2, "1", "\x1b[31m")]),
     "zero-width and bidi marks": ("id,tier\n1,\u200b\u202e\ufeff\n".encode(), [(2, "1", "\u200b\u202e\ufeff")]),
     "line separators of Unicode": ("id,tier\n1,a\u2028b\x85c\x0bd\n".encode(), [(2, "1", "a\u2028b\x85c\x0bd")]),
-    "a quote inside an unquoted cell": (b'id,tier\n1,5" disk\n2,6"\n', [(2, "1", '5" disk'), (3, "2", '6"')]),
-    "one odd quote before quoted cells": (
-        b'id,tier\n5",2\n"3","a\nb"\n4,5\n', [(2, '5"', "2"), (3, "3", "a\nb"), (5, "4", "5")],
-    ),
     "quoted empty beside empty": (b'id,tier\n"",\n,""\n', [(2, "", None), (3, None, "")]),
     "old Mac line ends": (b"id,tier\r1,2\r\r3,4\r", [(2, "1", "2"), (4, "3", "4")]),
     "mixed line ends": (b"id,tier\r\n1,2\n3,4\r5,6", [(2, "1", "2"), (3, "3", "4"), (4, "5", "6")]),
@@ -85,6 +103,10 @@ ACCEPTED: dict[str, tuple[bytes, list[tuple[object, ...]]]] = {
         b'id,tier\r\n1,"a\rb"\r\n3,"c\r\nd"\r\n5,6\r\n',
         [(2, "1", "a\rb"), (4, "3", "c\r\nd"), (6, "5", "6")],
     ),
+    "names of the header in a row": (
+        b"id,tier\nid,2\ntier,id2\n,tier\n", [(2, "id", "2"), (3, "tier", "id2"), (4, None, "tier")],
+    ),
+    "a mark before a row that is none": (b"id,tier\n0,1\n\xef\xbb\xbf1,2\n", [(2, "0", "1"), (3, "\ufeff1", "2")]),
     "semicolons in cells": (b"id,tier\n1;2,3|4\n", [(2, "1;2", "3|4")]),
 }  # fmt: skip
 

@@ -71,16 +71,14 @@ def _line_at_end(text: str) -> int:
 
 @settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
-    lines=st.lists(
-        st.sampled_from(["a,b", "", ",", '"",', '"x\n\ny",2', '5" disk,"6"" pipe"', '"""",""']), max_size=25
-    ),
+    lines=st.lists(st.sampled_from(["a,b", "", ",", '"",', '"x\n\ny",2', '"""",""']), max_size=25),
     end=_ENDS,
 )
 def test_blank_lines_are_no_rows_and_still_count_as_lines(lines: list[str], end: str) -> None:
     expected: list[tuple[object, ...]] = []
     cells = {
         "a,b": ("a", "b"), ",": (None, None), '"",': ("", None), '"x\n\ny",2': ("x\n\ny", "2"),
-        '5" disk,"6"" pipe"': ('5" disk', '6" pipe'), '"""",""': ('"', ""),
+        '"""",""': ('"', ""),
     }  # fmt: skip
     line = 2
     for each in lines:
