@@ -155,6 +155,15 @@ def test_a_replays_load_resolves_what_it_took_and_no_other_row(connection: psyco
     assert ledger.corrected_rows(connection, replayed, third) == {}
 
 
+def test_an_export_has_every_column_that_any_of_its_rows_was_kept_with(connection: psycopg.Connection) -> None:
+    number = load(connection, file(1), "1")
+    matched = replace(reject(2, "duplicate_match"), row={"A": "1"})  # the look-up of profiles knows mapped columns only
+    ledger.add_rejects(connection, number, [matched, reject(3), replace(reject(4), row={"A": "2", "odd\r": None})])
+    assert ledger.rejected_columns(connection, number) in (["B", "A", "odd\r"], ["A", "odd\r", "B"])
+    ledger.add_rejects(connection, number, [replace(reject(5), row={"B": "", "C": "", "A": "", "D": ""})])
+    assert ledger.rejected_columns(connection, number) == ["B", "C", "A", "D", "odd\r"]
+
+
 def test_a_replay_is_no_delivery(connection: psycopg.Connection) -> None:
     delivered = load(connection, file(1), "1", counts=Counts(read=3, inserted=2, rejected=1))
     settled = ledger.last_settled(connection, "loyalty")
