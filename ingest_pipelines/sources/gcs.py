@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from ingest_pipelines.config.connections import GcsConnection
 from ingest_pipelines.errors import (
@@ -22,9 +23,13 @@ from ingest_pipelines.errors import (
 from ingest_pipelines.model import SourceFile
 from ingest_pipelines.sources.base import CHUNK, Client, Listing, Step
 from ingest_pipelines.sources.files import address, archive_names, folder_prefix, listing_of, object_key
+from ingest_pipelines.sources.http_headers import refuse_broken_headers
+from ingest_pipelines.sources.network import retried
 
 if TYPE_CHECKING:
     from google.cloud import storage
+
+T = TypeVar("T")
 
 STRETCH = 16 * CHUNK
 """Most bytes of one request. An answer is checked and tried again as a whole, so it must fit into memory."""
@@ -47,6 +52,7 @@ class Gcs:
         self._client: storage.Client | None = None
 
     def __enter__(self) -> Self:
+        refuse_broken_headers()
         with self._answering(""):
             self._client = self._make_client()
         return self
@@ -66,7 +72,8 @@ class Gcs:
     def listing(self, folder: str = "", *, nested: bool = True) -> Listing:
         """The visible files under `folder`."""
         root = folder_prefix(self._connection.prefix, "")
-        with self._answering(folder):
+
+        def whole() -> Listing:
             found = self._connected().list_blobs(
                 self._connection.bucket,
                 prefix=folder_prefix(self._connection.prefix, folder),
@@ -76,14 +83,18 @@ class Gcs:
             )
             return listing_of(_facts(blob.name.removeprefix(root), blob) for blob in found)
 
+        return self._asked(folder, whole)
+
     def stat(self, path: str, version: str = "") -> SourceFile:
         """The file as it is now, or its generation of that number."""
-        with self._answering(path):
-            blob = self._find(self._key(path), int(version)) if version.isdecimal() else None
-            blob = blob or self._find(self._key(path))
+        blob = self._look(path, version) or (self._look(path) if version else None)
         if blob is None:
             raise ItemGone(f"{self.uri(path)} does not exist")
         return _facts(path, blob)
+
+    def _look(self, path: str, version: str = "") -> storage.Blob | None:
+        generation = int(version) if version.isdecimal() else None
+        return self._asked(path, lambda: self._find(self._key(path), generation))
 
     def _find(self, key: str, generation: int | None = None) -> storage.Blob | None:
         return self._bucket().get_blob(key, generation=generation, **self._patience())
@@ -96,8 +107,8 @@ class Gcs:
 
     def read(self, path: str, offset: int = 0, version: str = "") -> Iterator[bytes]:
         """The file's bytes from `offset`, as they are stored; with a generation only of that one."""
+        blob = self._look(path, version)
         with self._answering(path):
-            blob = self._find(self._key(path), int(version)) if version.isdecimal() else self._find(self._key(path))
             if blob is None and version:
                 raise ItemChanged(f"{self.uri(path)} changed while it was read")
             if blob is None:
@@ -131,38 +142,43 @@ class Gcs:
     def _stretch(self, blob: storage.Blob, start: int, end: int, path: str) -> bytes:
         from google.api_core.exceptions import NotFound
 
-        try:
-            content: bytes = blob.download_as_bytes(
-                start=start,
-                end=end - 1,
-                raw_download=True,
-                if_generation_match=blob.generation,
-                checksum=None,  # of the whole object: nothing to compare a part with
-                **self._patience(),
-            )
-        except NotFound:  # the generation, that is: it was there a moment ago
-            raise ItemChanged(f"{self.uri(path)} changed while it was read") from None
-        return content
+        def content() -> bytes:
+            try:
+                stretch: bytes = blob.download_as_bytes(
+                    start=start,
+                    end=end - 1,
+                    raw_download=True,
+                    if_generation_match=blob.generation,
+                    checksum=None,  # of the whole object: nothing to compare a part with
+                    **self._patience(),
+                )
+            except NotFound:  # the generation, that is: it was there a moment ago
+                raise ItemChanged(f"{self.uri(path)} changed while it was read") from None
+            return stretch
+
+        return self._asked(path, content)
 
     def move(self, path: str, folder: str, expected: SourceFile | None = None) -> None:
         """Copies the object into `folder`, compares the copy, deletes the object: each only if nothing changed."""
+        self._asked(path, lambda: self._move(path, folder, expected))
+
+    def _move(self, path: str, folder: str, expected: SourceFile | None) -> None:
         bucket, target = self._bucket(), folder_prefix(self._connection.prefix, folder)
-        with self._answering(path):
-            blob = self._find(self._key(path))
-            if blob is None:
-                if self._find(target + path.rpartition("/")[2]) is None:
-                    raise ItemGone(f"{self.uri(path)} does not exist")
+        blob = self._find(self._key(path))
+        if blob is None:
+            if self._find(target + path.rpartition("/")[2]) is None:
+                raise ItemGone(f"{self.uri(path)} does not exist")
+            return
+        found = _facts(path, blob)
+        if expected is not None and (found.size, found.version) != (expected.size, expected.version):
+            raise ItemChanged(f"{self.uri(path)} was replaced after it was loaded; it stays where it is")
+        for name in archive_names(found):
+            copy = self._find(target + name)
+            if copy is None:
+                copy = self._copied(blob, bucket.blob(target + name))
+            if (copy.size, copy.crc32c) == (blob.size, blob.crc32c):
+                blob.delete(if_generation_match=blob.generation, **self._patience())
                 return
-            found = _facts(path, blob)
-            if expected is not None and (found.size, found.version) != (expected.size, expected.version):
-                raise ItemChanged(f"{self.uri(path)} was replaced after it was loaded; it stays where it is")
-            for name in archive_names(found):
-                copy = self._find(target + name)
-                if copy is None:
-                    copy = self._copied(blob, bucket.blob(target + name))
-                if (copy.size, copy.crc32c) == (blob.size, blob.crc32c):
-                    blob.delete(if_generation_match=blob.generation, **self._patience())
-                    return
         raise ItemChanged(f"{self.uri(path)}: its name is taken in {shown(folder)}; it stays where it is")
 
     def _copied(self, blob: storage.Blob, copy: storage.Blob) -> storage.Blob:
@@ -207,12 +223,17 @@ class Gcs:
         return self._client
 
     def _patience(self) -> dict[str, Any]:
-        """How long a request may take, and how often it is sent again: 0.5, 1, 2 ... seconds apart."""
-        from google.cloud.storage.retry import DEFAULT_RETRY
+        """How long a request may take. Google's own retries are off: they end by the clock, a slow one is the last."""
+        return {"timeout": self._connection.timeout_seconds, "retry": None}
 
-        pauses = sum(min(0.5 * 2**attempt, 10.0) for attempt in range(self._connection.retries))
-        retry = DEFAULT_RETRY.with_delay(initial=0.5, maximum=10.0, multiplier=2.0).with_timeout(pauses + 0.5)
-        return {"timeout": self._connection.timeout_seconds, "retry": retry if self._connection.retries else None}
+    def _asked(self, path: str, work: Callable[[], T]) -> T:
+        """What the work returns; it is done again where the server does not answer, as often as `retries` says."""
+
+        def attempt() -> T:
+            with self._answering(path):
+                return work()
+
+        return retried(attempt, self._connection.retries, time.sleep)
 
     @contextlib.contextmanager
     def _answering(self, path: str) -> Iterator[None]:

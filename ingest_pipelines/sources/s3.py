@@ -20,6 +20,7 @@ from ingest_pipelines.errors import (
 from ingest_pipelines.model import SourceFile
 from ingest_pipelines.sources.base import CHUNK, Client, Listing, Step
 from ingest_pipelines.sources.files import address, archive_names, folder_prefix, listing_of, object_key
+from ingest_pipelines.sources.http_headers import refuse_broken_headers
 
 if TYPE_CHECKING:
     from botocore.client import BaseClient
@@ -47,6 +48,7 @@ class S3:
         self._client: BaseClient | None = None
 
     def __enter__(self) -> Self:
+        refuse_broken_headers()
         with self._answering(""):
             self._client = self._make_client()
         return self

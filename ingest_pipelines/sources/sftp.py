@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Self, TypeVar
 
 from ingest_pipelines.config.connections import SftpConnection
 from ingest_pipelines.errors import (
@@ -27,9 +27,14 @@ from ingest_pipelines.errors import (
 from ingest_pipelines.model import SourceFile
 from ingest_pipelines.sources.base import Listing, Step
 from ingest_pipelines.sources.files import MAX_FOLDERS, address, archive_names, segments, visible
+from ingest_pipelines.sources.network import BROKEN_HINT, raised_by_us, retried
 
 if TYPE_CHECKING:
     import paramiko
+
+    from ingest_pipelines.sources import sftp_protocol
+
+T = TypeVar("T")
 
 KEEP_ALIVE_SECONDS = 15.0
 """Silence after which the server, and the firewalls on the way to it, hear that the connection is still in use."""
@@ -52,11 +57,11 @@ class Sftp:
         self._keep_alive_seconds = keep_alive_seconds
         self._place = f"{connection.host}:{connection.port}"
         self._socket: socket.socket | None = None
-        self._transport: paramiko.Transport | None = None
+        self._transport: sftp_protocol.Transport | None = None
         self._client: paramiko.SFTPClient | None = None
 
     def __enter__(self) -> Self:
-        self._connect()
+        self._retried(self._connected)
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -69,9 +74,13 @@ class Sftp:
     def listing(self, folder: str = "", *, nested: bool = True) -> Listing:
         """The visible files under `folder`. Links are not followed."""
         parts = segments(folder.strip("/")) if folder.strip("/") else ()
-        files: list[SourceFile] = []
-        too_deep = self._collect(parts, files, nested)
-        return Listing(tuple(sorted(files, key=lambda file: file.path)), too_deep)
+
+        def whole() -> Listing:
+            files: list[SourceFile] = []
+            too_deep = self._collect(parts, files, nested)
+            return Listing(tuple(sorted(files, key=lambda file: file.path)), too_deep)
+
+        return self._retried(whole)
 
     def _collect(self, parts: tuple[str, ...], files: list[SourceFile], nested: bool) -> int:
         too_deep = 0
@@ -94,8 +103,12 @@ class Sftp:
     def stat(self, path: str, version: str = "") -> SourceFile:
         """The file as it is now."""
         remote = self._remote(path, file=True)
-        with self._answering(path):
-            found = self._connected().lstat(remote)
+
+        def look() -> paramiko.SFTPAttributes:
+            with self._answering(path):
+                return self._connected().lstat(remote)
+
+        found = self._retried(look)
         if not modes.S_ISREG(found.st_mode or 0):
             raise ItemGone(f"{self.uri(path)} is not a regular file", hint="links and folders are not read")
         return _facts(path, found)
@@ -105,11 +118,15 @@ class Sftp:
         from ingest_pipelines.sources import sftp_protocol
 
         remote = self._remote(path, file=True)
+        client = self._retried(self._connected)
         with self._answering(path):
-            yield from sftp_protocol.read(self._connected(), remote, offset)
+            yield from sftp_protocol.read(client, remote, offset)
 
     def move(self, path: str, folder: str, expected: SourceFile | None = None) -> None:
         """Renames the file into `folder`. A name that is taken there gets the file's time in front."""
+        self._retried(lambda: self._move(path, folder, expected))
+
+    def _move(self, path: str, folder: str, expected: SourceFile | None) -> None:
         remote, target = self._remote(path, file=True), self._remote("/".join(segments(folder.strip("/"))))
         name = posixpath.basename(remote)
         with self._answering(path):
@@ -164,20 +181,9 @@ class Sftp:
             raise ItemGone(f"there is no file '{shown(path)}': the name is too long")
         return posixpath.join(self._connection.root or ".", *parts)
 
-    def _connect(self) -> None:
-        for attempt in range(self._connection.retries + 1):
-            try:
-                for _, stage in self._stages():
-                    stage()
-                return
-            except SourceUnavailable:
-                self._close()
-                if attempt == self._connection.retries:
-                    raise
-                self._pause(min(0.5 * 2**attempt, 10.0))
-            except IngestError:
-                self._close()
-                raise
+    def _retried(self, work: Callable[[], T]) -> T:
+        """The work, again with a new connection where the one that it had broke off."""
+        return retried(work, self._connection.retries, self._pause)
 
     def _close(self) -> None:
         with contextlib.suppress(Exception):
@@ -191,7 +197,12 @@ class Sftp:
     def _connected(self) -> paramiko.SFTPClient:
         if self._client is None or self._transport is None or not self._transport.is_active():
             self._close()
-            self._connect()
+            try:
+                for _, stage in self._stages():
+                    stage()
+            except BaseException:
+                self._close()
+                raise
         if self._client is None:
             raise InternalError("an SFTP connection without a client")
         return self._client
@@ -251,9 +262,9 @@ class Sftp:
                 f"{self._place} has no host key of the known kind ({', '.join(sorted(wanted))}), or no common cipher",
                 hint=self._scan_hint,
             ) from None
-        except (paramiko.SSHException, EOFError, OSError):
+        except Exception:  # whatever the transport's thread met: there is no session, and no key was refused
             raise SourceUnavailable(
-                f"{self._place} answers, but not with SSH, or not in time", hint="is this the SFTP port?"
+                f"{self._place} broke off the key exchange, or does not speak SSH", hint="is this the SFTP port?"
             ) from None
         given = transport.get_remote_server_key()
         if given not in known:
@@ -295,17 +306,19 @@ class Sftp:
         return [entry.key]
 
     def _log_in(self) -> str:
-        import paramiko
 
         transport, given = self._transport, self._connection
         if transport is None:
             raise InternalError("a login without a transport")
+        key = self._private_key() if given.private_key is not None else None
         try:
-            if given.private_key is not None:
-                transport.auth_publickey(given.username, self._private_key())
+            if key is not None:
+                transport.auth_publickey(given.username, key)
             elif given.password is not None:
                 transport.auth_password(given.username, given.password.reveal())
-        except paramiko.AuthenticationException as error:
+        except Exception as error:  # AuthenticationException also where the connection broke off or was silent
+            if not transport.packetizer.login_refused:
+                raise SourceUnavailable(f"{self._place} broke off during the login", hint=BROKEN_HINT) from None
             allowed = getattr(error, "allowed_types", None)
             wants = f"; the server takes {', '.join(map(shown, allowed))}" if allowed else ""
             what = "private key" if given.private_key is not None else "password"
@@ -313,8 +326,6 @@ class Sftp:
                 f"{self._place} refuses the login of {shown(given.username)} by {what}{wants}",
                 hint="check `username` and the secret in connections.yaml",
             ) from None
-        except (paramiko.SSHException, EOFError, OSError):
-            raise SourceUnavailable(f"{self._place} broke off during the login") from None
         transport.set_keepalive(self._keep_alive_seconds)
         return given.username
 
@@ -339,21 +350,19 @@ class Sftp:
         )
 
     def _open_folder(self) -> str:
-        import paramiko
 
         from ingest_pipelines.sources import sftp_protocol
 
         if self._transport is None:
             raise InternalError("a folder without a transport")
         try:
-            client = sftp_protocol.Client.from_transport(self._transport)
-        except (paramiko.SSHException, EOFError, OSError):
+            client = sftp_protocol.session_over(self._transport, self._connection.timeout_seconds)
+        except Exception as error:
+            if isinstance(error, TimeoutError | SourceUnavailable) or not sftp_protocol.answers(self._transport, error):
+                raise SourceUnavailable(
+                    f"{self._place} broke off after the login, while the SFTP session began", hint=BROKEN_HINT
+                ) from None
             raise SourceDenied(f"{self._place} allows the login, but not SFTP", hint="ask for SFTP access") from None
-        if client is None:
-            raise SourceDenied(f"{self._place} allows the login, but not SFTP", hint="ask for SFTP access")
-        channel = client.get_channel()
-        if channel is not None:
-            channel.settimeout(self._connection.timeout_seconds)
         self._client = client
         with self._answering("", folder=True):
             found = client.stat(self._remote(""))
@@ -384,11 +393,18 @@ class Sftp:
                 f"{self._place} did not answer for {self._connection.timeout_seconds:g} seconds",
                 hint="raise timeout_seconds if the server is just slow",
             ) from None
-        except (paramiko.SSHException, EOFError, OSError) as error:
+        except IngestError:
+            raise
+        except Exception as error:
             if isinstance(error, OSError) and error.errno in {errno.ENAMETOOLONG, errno.ELOOP}:
                 raise ItemGone(f"{uri} does not exist") from None
             self._close()
-            raise SourceUnavailable(f"{self._place} broke off the connection, or reports a failure on {uri}") from None
+            known = isinstance(error, paramiko.SSHException | EOFError | OSError)
+            if not known and raised_by_us(error):
+                raise
+            raise SourceUnavailable(
+                f"{self._place} broke off the connection, or reports a failure on {uri}", hint=BROKEN_HINT
+            ) from None
 
 
 def _signatures(kind: str) -> tuple[str, ...]:

@@ -8,11 +8,13 @@ each time that a part of it is taken; `Client` takes everything at once.
 from __future__ import annotations
 
 import contextlib
+import logging
 import socket
 from collections.abc import Iterator
 from typing import Protocol, cast
 
 import paramiko
+from paramiko.common import MSG_USERAUTH_FAILURE
 from paramiko.sftp import (
     CMD_CLOSE,
     CMD_DATA,
@@ -29,6 +31,10 @@ from paramiko.sftp import (
 )
 
 from ingest_pipelines.sources.base import CHUNK
+from ingest_pipelines.sources.bounded import Worker
+
+RESOURCE_SHORTAGE = 4
+"""The reason in SSH's refusal of a channel that may go away by itself."""
 
 REQUEST = 32 << 10
 """Bytes that every server gives in one answer."""
@@ -49,12 +55,72 @@ WINDOW = 4 << 20
 """Bytes asked for and not yet handed on: enough for a 100 MB/s line with 40 ms latency."""
 
 
-def transport_over(connected: socket.socket) -> paramiko.Transport:
-    """A transport with room for a fast transfer, and the ciphers that it offers; nothing is sent yet."""
-    transport = paramiko.Transport(connected, default_window_size=CHANNEL_WINDOW, default_max_packet_size=PACKET)
+class Packets(paramiko.packet.Packetizer):
+    """Paramiko's packets, which remembers whether the server refused a login.
+
+    Paramiko raises the same for a refused login and for a connection that breaks off within one.
+    """
+
+    login_refused = False
+
+    def read_message(self) -> tuple[int, paramiko.Message]:
+        """The next message's kind and the message."""
+        kind, message = super().read_message()
+        if kind == MSG_USERAUTH_FAILURE:
+            self.login_refused = True
+        return kind, message
+
+
+class Transport(paramiko.Transport):
+    """Paramiko's transport with `Packets`."""
+
+    packetizer: Packets
+
+
+def transport_over(connected: socket.socket) -> Transport:
+    """A transport with room for a fast transfer, and the ciphers that it offers; nothing is sent yet.
+
+    Paramiko prints a traceback for each connection that breaks off, unless its log is set up: ours is the word.
+    """
+    log = logging.getLogger("paramiko")
+    if log.level == logging.NOTSET:
+        log.setLevel(logging.CRITICAL)
+    transport = Transport(
+        connected, default_window_size=CHANNEL_WINDOW, default_max_packet_size=PACKET, packetizer_class=Packets
+    )
     options = transport.get_security_options()
     options.ciphers = tuple(name for name in CIPHERS if name in options.ciphers)
     return transport
+
+
+def session_over(transport: paramiko.Transport, timeout_seconds: float) -> Client:
+    """A new SFTP session, each of whose answers may take so long.
+
+    Raises:
+        SourceUnavailable, TimeoutError: the server is silent.
+        Exception: paramiko's, of any kind; `answers` tells a refusal from a connection that broke off.
+    """
+    channel = transport.open_session(window_size=CHANNEL_WINDOW, max_packet_size=PACKET, timeout=timeout_seconds)
+    channel.settimeout(timeout_seconds)
+    request = Worker("sftp")  # paramiko waits for the answer to this one request without an end
+    try:
+        request.call(lambda: channel.invoke_subsystem("sftp"), timeout_seconds, "SFTP")
+    finally:
+        request.stop()
+    return Client(channel)
+
+
+def answers(transport: paramiko.Transport, error: Exception) -> bool:
+    """Whether the server is still there after the error: it answers a request for another channel, or refuses it."""
+    if isinstance(error, paramiko.ChannelException):
+        return error.code != RESOURCE_SHORTAGE
+    try:
+        transport.open_session(timeout=transport.channel_timeout).close()
+    except paramiko.ChannelException:
+        return True
+    except (paramiko.SSHException, EOFError, OSError):
+        return False
+    return True
 
 
 class Client(paramiko.SFTPClient):

@@ -25,6 +25,7 @@ class Fault:
         refuse_first: so are the first n connections only, counted from the moment the fault is set.
         delay_seconds: every piece of data waits this long.
         silent: connections stay open and nothing gets through.
+        once: the network is mended by the first cut.
     """
 
     cut_after_received: int | None = None
@@ -34,6 +35,7 @@ class Fault:
     refuse_first: int = 0
     delay_seconds: float = 0.0
     silent: bool = False
+    once: bool = False
 
 
 class CutProxy:
@@ -42,7 +44,7 @@ class CutProxy:
     Attributes:
         connections: how many clients connected.
         cuts: how many connections a fault ended.
-        sent: how many bytes all clients sent, as far as they got through.
+        sent, received: how many bytes all clients sent and received, as far as they got through.
     """
 
     def __init__(self, host: str, port: int) -> None:
@@ -51,6 +53,7 @@ class CutProxy:
         self.connections = 0
         self.cuts = 0
         self.sent = 0
+        self.received = 0
         self._upstream = (host, port)
         self._fault = Fault()
         self._refusals_left = 0
@@ -154,12 +157,15 @@ class CutProxy:
                     sink.write(data[: max(0, limit - passed)])
                     await sink.drain()
                     self.cuts += 1
+                    if fault.once:
+                        self._fault = Fault()
                     self._cut(pair, reset=fault.reset)
                     return
                 sink.write(data)
                 await sink.drain()
                 passed += len(data)
                 self.sent += 0 if to_client else len(data)
+                self.received += len(data) if to_client else 0
             if sink.can_write_eof():
                 sink.write_eof()
 

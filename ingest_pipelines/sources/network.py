@@ -1,0 +1,55 @@
+"""What all sources do about a network that fails: pauses between attempts, names of errors, whose exception it is."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable, Iterator
+from typing import TypeVar
+
+from ingest_pipelines.errors import SourceUnavailable
+
+T = TypeVar("T")
+
+LONGEST_PAUSE = 10.0
+"""Seconds between two attempts, at most."""
+
+FIRST_PAUSE = 0.25
+
+BROKEN_HINT = "it is tried again by itself; to see which step fails, run: ingest check --connect"
+
+
+def pauses(retries: int) -> Iterator[float]:
+    """Seconds between attempts: FIRST_PAUSE, doubled each time, up to LONGEST_PAUSE."""
+    return (min(FIRST_PAUSE * 2.0**attempt, LONGEST_PAUSE) for attempt in range(retries))
+
+
+def retried(work: Callable[[], T], retries: int, pause: Callable[[float], None]) -> T:
+    """What the work returns, as soon as the source answers.
+
+    Args:
+        work: may be done twice.
+
+    Raises:
+        SourceUnavailable: of the last attempt; all other errors at once.
+    """
+    for seconds in pauses(retries):
+        try:
+            return work()
+        except SourceUnavailable:
+            pause(seconds)
+    return work()
+
+
+def error_name(error: BaseException) -> str:
+    """An error's name without its text: `ECONNRESET`, or its class."""
+    number = getattr(error, "errno", None)
+    return errno.errorcode.get(number, type(error).__name__) if isinstance(number, int) else type(error).__name__
+
+
+def raised_by_us(error: BaseException) -> bool:
+    """Whether our own code raised it, and no driver did: a bug must not look like a broken connection."""
+    innermost = error.__traceback__
+    while innermost is not None and innermost.tb_next is not None:
+        innermost = innermost.tb_next
+    module = innermost.tb_frame.f_globals.get("__name__", "") if innermost is not None else ""
+    return str(module).startswith("ingest_pipelines.")
