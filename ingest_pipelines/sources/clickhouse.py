@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Collection, Iterator, Mapping, Set
 from contextlib import closing, suppress
 from decimal import Decimal
 from typing import IO, Any, ClassVar
@@ -14,9 +14,11 @@ import pyarrow.compute as pc
 
 from ingest_pipelines.config.connections import ClickhouseConnection
 from ingest_pipelines.config.cursor_values import CursorValue, Moment
-from ingest_pipelines.errors import IngestError, SourceDenied, SourceUnavailable
+from ingest_pipelines.errors import SourceDenied
+from ingest_pipelines.sources.error_codes import BROKEN, CLICKHOUSE, REFUSED, DriverError, meaning_of
+from ingest_pipelines.sources.http_headers import refuse_broken_headers
 from ingest_pipelines.sources.query_text import Query
-from ingest_pipelines.sources.sql import HostSource, Session, decimals, driver, driver_seconds, naive_text
+from ingest_pipelines.sources.sql import HostSource, Session, accepted, decimals, driver, driver_seconds, naive_text
 
 _EXACT = re.compile(
     r"U?Int(8|16|32|64)|Float(32|64)|Bool|String|Decimal\((\d|[12]\d|3[0-8]), \d+\)|Date|Date32|DateTime64\(.*\)"
@@ -26,14 +28,6 @@ _EXACT = re.compile(
 _WRAPPED = re.compile(r"(?:Nullable|LowCardinality)\((.*)\)")
 _LIST = re.compile(r"Array\((.*)\)")
 _NESTED = ("Array(", "Tuple(", "Map(", "Nested(")
-
-_SPEAKS_OF_NAMES = {36, 42, 43, 46, 47, 60, 81, 164, 179, 192, 193, 194, 195, 291, 497, 516}
-"""Errors whose message names tables, columns, functions and users, but no value."""
-
-_DENIED = {164, 192, 193, 194, 195, 291, 497, 516}
-
-_GONE = {3, 24, 32, 159, 160, 198, 202, 203, 209, 210, 241, 243, 279, 319, 394, 425, 439, 999}
-"""Errors that may go away by themselves: network, time, memory, too much at once, cancelled."""
 
 _TABLES = """
     SELECT if(match(database, '^[A-Za-z_][A-Za-z0-9_]*$'), database, concat('`', database, '`'))
@@ -50,14 +44,32 @@ class Clickhouse(HostSource[ClickhouseConnection]):
 
     def connect(self) -> Session:
         """A client whose queries are read-only."""
+        refuse_broken_headers()
         return _Session(self._connection, self.uri())
+
+    def judge(self, error: Exception, *, connecting: bool) -> DriverError | None:
+        """By number, from the answer's header. What has none is no answer of ClickHouse, or breaks off."""
+        errors = driver("clickhouse_connect", "clickhouse").driver.exceptions
+        if isinstance(error, driver("urllib3", "clickhouse").exceptions.HTTPError | pa.ArrowException):
+            return DriverError(type(error).__name__, BROKEN)
+        if not isinstance(error, errors.ClickHouseError):
+            return None
+        number = getattr(error, "code", None)
+        if number is None:  # a ProgrammingError is the driver's own, about how it was used
+            return DriverError(type(error).__name__, REFUSED if isinstance(error, errors.ProgrammingError) else BROKEN)
+        return DriverError(f"code {number}", meaning_of(CLICKHOUSE, number), str(error))
+
+    def known_options(self) -> Collection[str]:
+        """What the driver's `get_client` and its HTTP client take."""
+        module: Any = driver("clickhouse_connect", "clickhouse")
+        client = driver("clickhouse_connect.driver.httpclient", "clickhouse").HttpClient
+        return {*accepted(module.get_client), *accepted(client.__init__)} - {"kwargs", "generic_args"}
 
 
 class _Session(Session):
     def __init__(self, settings: ClickhouseConnection, uri: str) -> None:
         module = driver("clickhouse_connect", "clickhouse")
         self._errors: Any = module.driver.exceptions
-        self._http = driver("urllib3", "clickhouse").exceptions.HTTPError
         self._uri = uri
         self._query_id = ""
         arguments: dict[str, Any] = {
@@ -65,13 +77,10 @@ class _Session(Session):
             "send_receive_timeout": max(1, round(driver_seconds(settings.query_timeout_seconds))),
             "autogenerate_session_id": False, "client_name": "ingest pipelines", **settings.options,
         }  # fmt: skip
-        try:
-            self._client: Any = module.get_client(
-                host=settings.host, port=settings.port, username=settings.username, database=settings.database,
-                password=settings.password.reveal() if settings.password else "", **arguments,
-            )  # fmt: skip
-        except self._errors.ClickHouseError as error:
-            raise _translate(error, uri) from None
+        self._client: Any = module.get_client(
+            host=settings.host, port=settings.port, username=settings.username, database=settings.database,
+            password=settings.password.reveal() if settings.password else "", **arguments,
+        )  # fmt: skip
         readonly = self._client.server_settings.get("readonly")
         self._settings: dict[str, object] = {"cancel_http_readonly_queries_on_client_close": 1}
         if readonly is None or readonly.value == "0":
@@ -97,10 +106,6 @@ class _Session(Session):
             )
             with closing(body):
                 yield from self._batches(body, kinds)
-        except self._errors.ClickHouseError as error:
-            raise _translate(error, self._uri) from None
-        except (OSError, self._http) as error:
-            raise SourceUnavailable(f"{self._uri}: the connection broke ({type(error).__name__})") from None
         finally:
             self._query_id = ""
 
@@ -117,10 +122,7 @@ class _Session(Session):
 
     def tables(self) -> Iterator[str]:
         """Tables and views that the user may see."""
-        try:
-            yield from (name for (name,) in self._client.query(_TABLES, settings=self._settings).result_rows)
-        except self._errors.ClickHouseError as error:
-            raise _translate(error, self._uri) from None
+        yield from (name for (name,) in self._client.query(_TABLES, settings=self._settings).result_rows)
 
     def cancel(self) -> None:
         """Asks the server to kill the query; closing the connection does the same where it is set up so."""
@@ -187,24 +189,3 @@ def _marker(name: str, value: CursorValue) -> str:
 
 def _quoted(name: str) -> str:
     return "`" + name.replace("\\", "\\\\").replace("`", "\\`") + "`"
-
-
-def _translate(error: Exception, uri: str) -> IngestError:
-    said = str(error)
-    found = re.search(r"Code: (\d+)", said) or re.search(r"error code (\d+)", said)
-    code = int(found[1]) if found else 0
-    if code == 0 or code in _GONE:
-        broke = "the server is overloaded or the query took too long" if code else "the server does not answer"
-        return SourceUnavailable(f"{uri}: {broke}" + (f" (code {code})" if code else ""))
-    name = re.search(r"\(([A-Z_]{4,})\)", said)
-    words = name[1].lower().replace("_", " ") if name else "error"
-    if code in _SPEAKS_OF_NAMES and (
-        message := re.search(r"DB::Exception: (.*?)(?:\. ?\(|\(version|$)", said, re.DOTALL)
-    ):
-        words = " ".join(message[1].split())
-    return SourceDenied(
-        f"{uri}: {words} (code {code})",
-        hint="check the connection's username, password and database, and the user's grants"
-        if code in _DENIED
-        else "run the query in the database's own console to see more",
-    )

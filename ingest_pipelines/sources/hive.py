@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from decimal import Decimal
 from typing import Any, ClassVar
@@ -15,9 +15,10 @@ import pyarrow as pa
 
 from ingest_pipelines.config.connections import HiveConnection
 from ingest_pipelines.config.cursor_values import CursorValue, Moment
-from ingest_pipelines.errors import IngestError, SourceDenied, SourceUnavailable
+from ingest_pipelines.errors import ConfigError
+from ingest_pipelines.sources.error_codes import BROKEN, HIVE, REFUSED, DriverError, meaning_of
 from ingest_pipelines.sources.query_text import Query
-from ingest_pipelines.sources.sql import HostSource, Session, backticked, decimals, driver, naive_text
+from ingest_pipelines.sources.sql import HostSource, Session, accepted, backticked, decimals, driver, naive_text
 
 _SETTINGS = (
     "SET spark.sql.session.timeZone=UTC",
@@ -34,13 +35,8 @@ _TYPES = {
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.005, 0.5
 
-_NAMES = re.compile(
-    r"The (?:table or view|schema|column) [^.]{0,400}?cannot be (?:found|resolved)"
-    r"|A column, variable, or function parameter with name [^.]{0,200}? cannot be resolved"
-    r"|Table not found '?[^'\s]{0,200}'?|Invalid table alias or column reference '[^']{0,200}'"
-    r"|Database does not exist: \S{1,200}|Permission denied: user \[[^\]]{0,100}\]"
-)
-"""The parts of messages that name tables and columns; the rest may hold values."""
+_SASL_BAD = re.compile(r"Bad status: 3 ")
+"""How thrift_sasl begins when the server ended the login with SASL's status BAD."""
 
 
 class Hive(HostSource[HiveConnection]):
@@ -50,17 +46,45 @@ class Hive(HostSource[HiveConnection]):
 
     def connect(self) -> Session:
         """A login by SASL: LDAP where there is a password, else no check, unless `options` name another `auth`."""
-        return _Session(self._connection, self.uri())
+        return _Session(self._connection)
+
+    def judge(self, error: Exception, *, connecting: bool) -> DriverError | None:
+        """By what stands in the server's answer: Hive's number, SQLSTATE, the state of the operation."""
+        if isinstance(error, driver("thrift.Thrift", "hive").TException):
+            denied = connecting and _SASL_BAD.match(str(error))
+            return DriverError(type(error).__name__, HIVE["login"] if denied else BROKEN)
+        if not isinstance(error, driver("pyhive.exc", "hive").Error):
+            return None
+        answer = error.args[0] if error.args else None
+        told = answer if getattr(answer, "operationState", None) is not None else getattr(answer, "status", None)
+        if told is None:
+            return DriverError(type(error).__name__, BROKEN if connecting else REFUSED)
+        types = driver("TCLIService.ttypes", "hive")
+        number, state = int(told.errorCode or 0), str(told.sqlState or "")
+        if getattr(told, "operationState", None) in {
+            types.TOperationState.CANCELED_STATE,
+            types.TOperationState.CLOSED_STATE,
+        }:
+            return DriverError("CANCELED_STATE", HIVE["cancelled"])
+        if getattr(told, "statusCode", None) == types.TStatusCode.INVALID_HANDLE_STATUS:
+            return DriverError("INVALID_HANDLE_STATUS", HIVE["handle"])
+        code = state or (str(number) if number else "ERROR_STATE")
+        if 30_000 <= number < 40_000:
+            return DriverError(code, HIVE["transient"])
+        return DriverError(code, meaning_of(HIVE, number, state), str(told.errorMessage or ""))
+
+    def known_options(self) -> Collection[str]:
+        """What PyHive's connections take."""
+        return accepted(driver("pyhive.hive", "hive").Connection.__init__)
 
 
 class _Session(Session):
-    def __init__(self, settings: HiveConnection, uri: str) -> None:
+    def __init__(self, settings: HiveConnection) -> None:
         self._hive: Any = driver("pyhive.hive", "hive")
         self._thrift: Any = driver("TCLIService.ttypes", "hive")
         self._broken: Any = driver("thrift.Thrift", "hive").TException
         logging.getLogger("pyhive.hive").setLevel(logging.WARNING)  # below that it logs rows
         self._settings = settings
-        self._uri = uri
         self._handle: Any = None
         self._cancelled = False
         self._connection = self._login()
@@ -81,8 +105,6 @@ class _Session(Session):
             while (batch := self._fetch(self._handle, schema, batch_rows)).num_rows or not some:
                 yield batch
                 some = True
-        except (self._hive.Error, self._broken, OSError, EOFError) as error:
-            raise _translate(error, self._uri) from None
         finally:
             handle, self._handle = self._handle, None
             if handle is not None:
@@ -92,15 +114,12 @@ class _Session(Session):
     def tables(self) -> Iterator[str]:
         """Tables and views of the connection's database."""
         database = self._settings.database
-        try:
-            handle = self._execute("SHOW TABLES IN `" + database.replace("`", "``") + "`")
-            schema = pa.schema(self._columns(handle))
-            name = 0 if len(schema) == 1 else 1
-            found: list[str] = []
-            while (batch := self._fetch(handle, schema, 10_000)).num_rows:
-                found += batch.column(name).to_pylist()
-        except (self._hive.Error, self._broken, OSError, EOFError) as error:
-            raise _translate(error, self._uri) from None
+        handle = self._execute("SHOW TABLES IN `" + database.replace("`", "``") + "`")
+        schema = pa.schema(self._columns(handle))
+        name = 0 if len(schema) == 1 else 1
+        found: list[str] = []
+        while (batch := self._fetch(handle, schema, 10_000)).num_rows:
+            found += batch.column(name).to_pylist()
         yield from sorted(f"{backticked(database)}.{backticked(table)}" for table in found)
 
     def cancel(self) -> None:
@@ -108,7 +127,7 @@ class _Session(Session):
         self._cancelled = True
         handle = self._handle
         if handle is not None:
-            with suppress(self._hive.Error, self._broken, OSError, EOFError, IngestError):
+            with suppress(self._hive.Error, self._broken, OSError, EOFError):
                 other = self._login()
                 other.client.CancelOperation(self._thrift.TCancelOperationReq(handle))
                 other.close()
@@ -131,8 +150,11 @@ class _Session(Session):
                 host=settings.host, port=settings.port, username=settings.username, password=password,
                 database=settings.database, **options,
             )  # fmt: skip
-        except (self._hive.Error, self._broken, OSError, EOFError) as error:
-            raise _translate(error, self._uri) from None
+        except (ValueError, NotImplementedError):
+            raise ConfigError(
+                ["options: `auth`, `kerberos_service_name` and the password do not fit together"],
+                hint="auth is NONE, NOSASL, LDAP, KERBEROS or CUSTOM; LDAP and CUSTOM take a password, the others none",
+            ) from None
 
     def _execute(self, statement: str) -> Any:
         """The finished operation. The server works on it while we ask how far it is, so that it can be cancelled."""
@@ -146,10 +168,12 @@ class _Session(Session):
             self._check(status)
             if status.operationState == states.FINISHED_STATE:
                 return handle
-            if status.operationState in {states.CANCELED_STATE, states.CLOSED_STATE} or self._cancelled:
-                raise self._hive.OperationalError("the operation was cancelled")
-            if status.operationState in {states.ERROR_STATE, states.UKNOWN_STATE}:
-                raise self._hive.ProgrammingError(status.errorMessage or "")
+            if self._cancelled:
+                status.operationState = states.CANCELED_STATE
+            if status.operationState in {
+                states.CANCELED_STATE, states.CLOSED_STATE, states.ERROR_STATE, states.UKNOWN_STATE
+            }:  # fmt: skip
+                raise self._hive.OperationalError(status)
             time.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE)
 
@@ -175,7 +199,7 @@ class _Session(Session):
     def _check(self, response: Any) -> None:
         codes = self._thrift.TStatusCode
         if response.status.statusCode not in {codes.SUCCESS_STATUS, codes.SUCCESS_WITH_INFO_STATUS}:
-            raise self._hive.ProgrammingError(response.status.errorMessage or "")
+            raise self._hive.OperationalError(response)
 
 
 def _array(column: Any, kind: pa.DataType) -> pa.Array:
@@ -200,16 +224,3 @@ def _marker(name: str, value: CursorValue) -> str:
     if isinstance(value, Decimal):
         return f"CAST({marker} AS DECIMAL(38, {min(37, decimals(value))}))"
     return f"CAST({marker} AS TIMESTAMP)" if isinstance(value, Moment) else f"CAST({marker} AS DATE)"
-
-
-def _translate(error: Exception, uri: str) -> IngestError:
-    kind, said = type(error).__name__, str(error)
-    if "validating the login" in said or (kind == "TTransportException" and "Bad status: 3" in said):
-        return SourceDenied(f"{uri}: the login failed", hint="check username, password and options.auth")
-    if kind not in {"ProgrammingError", "OperationalError"} or "cancel" in said.lower():
-        return SourceUnavailable(f"{uri}: the server does not answer, or ended the query ({kind})")
-    named = _NAMES.search(said)
-    return SourceDenied(
-        f"{uri}: {named[0] if named else 'the query was refused'}",
-        hint="run the query in beeline to see more",
-    )

@@ -3,37 +3,54 @@
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from decimal import Decimal
+from functools import cache
 from typing import Any, ClassVar
 
 import pyarrow as pa
 
 from ingest_pipelines.config.connections import MssqlConnection
 from ingest_pipelines.config.cursor_values import CursorValue, Moment, cursor_text
-from ingest_pipelines.errors import ConfigError, IngestError, SourceDenied, SourceUnavailable
+from ingest_pipelines.errors import ConfigError
+from ingest_pipelines.sources.error_codes import BROKEN, MSSQL, MSSQL_LOGIN, REFUSED, DriverError, meaning_of
 from ingest_pipelines.sources.query_text import Query
-from ingest_pipelines.sources.sql import HostSource, Session, decimals, driver, driver_seconds
-
-_LOGIN = ("login failed", "invalid authorization", "cannot open database", "not able to access the database")
-_GONE = (
-    "unable to establish connection", "communication link", "timeout", "timed out", "tcp provider", "ssl provider",
-    "connection failure", "server is not responding", "deadlock", "operation canceled", "connection is broken",
-    "operation was cancelled", "connection was not found", "connection not open", "general error",
-)  # fmt: skip
-"""What the driver says of errors that may go away by themselves."""
-
-_SPEAKS_OF_NAMES = ("invalid object name", "invalid column name", "permission was denied", *_LOGIN)
-"""Errors whose message names objects, columns and users, but no value."""
+from ingest_pipelines.sources.sql import HostSource, Session, decimals, driver, driver_seconds, option_mistakes
 
 _TABLES = """
     SELECT table_schema, table_name FROM information_schema.tables
     WHERE table_schema NOT IN ('sys', 'INFORMATION_SCHEMA') ORDER BY table_schema, table_name
 """
 
+_STATEMENT = 3
+"""ODBC's handle of a statement."""
+
+_STATES = (
+    "HY000", "HY008", "HYT00", "HYT01", "08001", "08002", "08003", "08004", "08007", "08S01", "22001", "22003", "22007",
+    "22008", "22012", "22018", "25000", "28000", "40001", "40003", "42000", "42S02", "42S22",
+)  # fmt: skip
+"""SQLSTATEs that mean something to us; see `error_codes`."""
+
+_KEYWORDS = (
+    "ApplicationIntent", "Authentication", "Encrypt", "HostNameInCertificate", "IpAddressPreference", "KeepAlive",
+    "KeepAliveInterval", "MultiSubnetFailover", "PacketSize", "ServerCertificate", "ServerSPN", "Trusted_Connection",
+    "TrustServerCertificate",
+)  # fmt: skip
+"""Keywords of the driver's connection string that an option is likely to mean."""
+
 _ROUNDED = 900
 """Nanoseconds that datetime2(7) has below the microsecond, which is all that the driver's Arrow keeps."""
+
+
+class _Diagnostics(threading.local):
+    """What the thread's last failed statement left: SQL Server's number of the error, 0 if there is none."""
+
+    number = 0
+
+
+_diagnostics = _Diagnostics()
 
 
 class Mssql(HostSource[MssqlConnection]):
@@ -43,14 +60,32 @@ class Mssql(HostSource[MssqlConnection]):
 
     def connect(self) -> Session:
         """A login, encrypted unless `options` say otherwise."""
-        return _Session(self._connection, self.uri())
+        return _Session(self._connection)
+
+    def judge(self, error: Exception, *, connecting: bool) -> DriverError | None:
+        """By number, which the driver has for statements only; else by SQLSTATE, which it tells in words of its own."""
+        module: Any = driver("mssql_python", "mssql")
+        if isinstance(error, RuntimeError):  # from the driver's C++, which found no diagnostics
+            return DriverError(type(error).__name__, BROKEN)
+        if not isinstance(error, module.exceptions.Exception):
+            return None
+        state = _states().get(str(getattr(error, "driver_error", "")), "")
+        number, said = _diagnostics.number, str(getattr(error, "ddbc_error", ""))
+        if connecting and state == "42000":
+            return DriverError(state, MSSQL_LOGIN)
+        unknown = BROKEN if connecting else REFUSED
+        code = str(number) if number and not connecting else state or type(error).__name__
+        return DriverError(code, meaning_of(MSSQL, code, state, unknown=unknown), said)
+
+    def known_options(self) -> None:
+        """The driver tells which keyword of its connection string it does not know."""
 
 
 class _Session(Session):
-    def __init__(self, settings: MssqlConnection, uri: str) -> None:
+    def __init__(self, settings: MssqlConnection) -> None:
         module: Any = driver("mssql_python", "mssql")
         self._error = module.Error
-        self._uri = uri
+        _note_numbers(module)
         self._cursor: Any = None
         keys = {
             "Server": f"{settings.host},{settings.port}", "Database": settings.database, "UID": settings.username,
@@ -63,13 +98,15 @@ class _Session(Session):
             module.pooling(enabled=False)  # a pooled login would outlive its session
             self._connection = module.connect(text, autocommit=True, timeout=max(1, round(settings.timeout_seconds)))
             self._connection.timeout = max(1, round(driver_seconds(settings.query_timeout_seconds)))
-        except module.exceptions.ConnectionStringParseError:
+        except module.exceptions.ConnectionStringParseError as error:
+            lowered = str(error).lower()
+            unknown = [name for name in settings.options if f"'{name.lower()}'" in lowered]
+            if unknown:
+                raise option_mistakes(unknown, "mssql", _KEYWORDS) from None
             raise ConfigError(
                 ["options: the SQL Server driver does not take one of them"],
                 hint="write them as the driver's connection string does: Encrypt, TrustServerCertificate ...",
             ) from None
-        except (self._error, RuntimeError) as error:
-            raise _translate(error, uri) from None
 
     def run(self, query: Query, parameters: Mapping[str, CursorValue], batch_rows: int) -> Iterator[pa.RecordBatch]:
         """Batches of `batch_rows`, fetched as Arrow."""
@@ -80,6 +117,7 @@ class _Session(Session):
             return _marker(parameters[name])
 
         text = query.with_markers(marker)
+        _diagnostics.number = 0
         try:
             self._cursor = self._connection.cursor()
             self._cursor.execute(text, *([tuple(values)] if values else []))
@@ -87,8 +125,6 @@ class _Session(Session):
             while (batch := self._cursor.arrow_batch(batch_rows)).num_rows or not some:
                 yield batch
                 some = True
-        except (self._error, RuntimeError) as error:
-            raise _translate(error, self._uri) from None
         finally:
             cursor, self._cursor = self._cursor, None
             if cursor is not None:
@@ -97,12 +133,9 @@ class _Session(Session):
 
     def tables(self) -> Iterator[str]:
         """Tables and views of the database that the user may see."""
-        try:
-            with self._connection.cursor() as cursor:
-                cursor.execute(_TABLES)
-                found = cursor.fetchall()
-        except (self._error, RuntimeError) as error:
-            raise _translate(error, self._uri) from None
+        with self._connection.cursor() as cursor:
+            cursor.execute(_TABLES)
+            found = cursor.fetchall()
         for schema, table in found:
             yield f"{_quoted(schema)}.{_quoted(table)}"
 
@@ -148,19 +181,26 @@ def _quoted(name: str) -> str:
     return name if re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name) else "[" + name.replace("]", "]]") + "]"
 
 
-def _translate(error: Exception, uri: str) -> IngestError:
-    said = " ".join(str(getattr(error, "ddbc_error", "") or error).replace("[Microsoft]", "").split())
-    said = said.replace("[SQL Server]", "").replace("[ODBC Driver 18 for SQL Server]", "")
-    lowered = f"{getattr(error, 'driver_error', '')} {said}".lower()
-    if any(words in lowered for words in _LOGIN):
-        return SourceDenied(f"{uri}: {said}", hint="check the connection's username, password and database")
-    if any(words in lowered for words in _GONE):
-        return SourceUnavailable(f"{uri}: the server does not answer, or ended the query: {_kind(error)}")
-    if not any(words in lowered for words in _SPEAKS_OF_NAMES):
-        said = _kind(error)
-    return SourceDenied(f"{uri}: {said}", hint="run the query in the database's own console to see more")
+@cache
+def _states() -> dict[str, str]:
+    """SQLSTATE by the words in which the driver tells it, which are its own and the same everywhere."""
+    words_of = driver("mssql_python", "mssql").exceptions.sqlstate_to_exception
+    return {str(words_of(state, "").driver_error): state for state in _STATES}
 
 
-def _kind(error: Exception) -> str:
-    """The driver's own name for the error, which holds nothing of the server's."""
-    return str(getattr(error, "driver_error", "") or type(error).__name__)
+@cache
+def _note_numbers(module: Any) -> None:
+    """Has the driver note the number of each failed statement, which it drops otherwise.
+
+    SQLSTATE 42000 is all from a misspelled word to a denied permission and a database that is just moved.
+    """
+    bindings = module.helpers.ddbc_bindings
+    check = bindings.DDBCSQLCheckError
+
+    def noting(kind: int, handle: Any, result: int) -> Any:
+        records = bindings.DDBCSQLGetAllDiagRecords(handle) if kind == _STATEMENT else []
+        found = re.search(r"\((\d+)\)$", records[0][0]) if records else None
+        _diagnostics.number = int(found[1]) if found else 0
+        return check(kind, handle, result)
+
+    bindings.DDBCSQLCheckError = noting

@@ -31,6 +31,10 @@ _FLOATS = frozenset({4, 5})
 _STRINGS = frozenset({249, 250, 251, 252, 253, 254, 255, 15})
 
 
+class LargeRow(ValueError):
+    """A row that the protocol cuts into several packets."""
+
+
 @dataclass(frozen=True)
 class Column:
     """A column of a result as the server describes it."""
@@ -71,7 +75,7 @@ def split(buffer: bytes) -> Packets:
     """The buffer's packets; a part of one at its end is left.
 
     Raises:
-        ValueError: a row of 16 MB or more, which the protocol cuts into several packets.
+        LargeRow: a row of 16 MB or more, which the protocol cuts into several packets.
     """
     starts: list[int] = []
     place, size = 0, len(buffer)
@@ -79,7 +83,7 @@ def split(buffer: bytes) -> Packets:
         length = buffer[place] | buffer[place + 1] << 8 | buffer[place + 2] << 16
         cells = place + HEADER
         if length == LARGEST_PACKET:
-            raise ValueError("a row of 16 MB or more")
+            raise LargeRow("a row of 16 MB or more")
         if cells + length > size:
             break
         mark = buffer[cells] if length else 0

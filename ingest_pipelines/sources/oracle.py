@@ -6,7 +6,7 @@ What Arrow would round or strip is spelled by the server instead: NUMBER without
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from datetime import date
 from typing import Any, ClassVar
@@ -16,26 +16,14 @@ import pyarrow.compute as pc
 
 from ingest_pipelines.config.connections import OracleConnection
 from ingest_pipelines.config.cursor_values import CursorValue, Moment
-from ingest_pipelines.errors import IngestError, SourceDenied, SourceUnavailable
+from ingest_pipelines.sources.error_codes import BROKEN, ORACLE, REFUSED, DriverError, meaning_of
 from ingest_pipelines.sources.query_text import Query
-from ingest_pipelines.sources.sql import HostSource, Session, driver, driver_seconds
+from ingest_pipelines.sources.sql import HostSource, Session, accepted, driver, driver_seconds
 
 _SESSION = (
     "ALTER SESSION SET TIME_ZONE = 'UTC' NLS_NUMERIC_CHARACTERS = '.,' NLS_DATE_FORMAT = 'YYYY-MM-DD HH24:MI:SS'"
     " NLS_TIMESTAMP_FORMAT = 'YYYY-MM-DD HH24:MI:SS.FF9'"
 )
-
-_DENIED = {1005, 1017, 1031, 1045, 28000, 28001, 12514, 12505, 6001, 6003}
-_SPEAKS_OF_NAMES = _DENIED | {904, 942, 980, 1031, 1435, 4043, 1456}
-"""Errors whose message names tables, columns, users and services, but no value."""
-
-_GONE = {
-    28, 54, 60, 1012, 1013, 1033, 1034, 1089, 1090, 1555, 3113, 3114, 3135, 12170, 12516, 12519, 12520, 12528, 12537,
-    12541, 12543, 12545, 12547, 12571, 18, 20, 4068,
-}  # fmt: skip
-"""ORA errors that may go away by themselves: network, shutdown, too many sessions, locks, old snapshots, cancelled."""
-
-_GONE_DRIVER = {"DPY-1001", "DPY-4011", "DPY-4024", "DPY-6000", "DPY-6005", "DPY-4005"}
 
 _TABLES = """
     SELECT DISTINCT owner, table_name FROM all_tab_columns
@@ -46,6 +34,9 @@ _TABLES = """
 """Tables and views alike."""
 
 
+_CODE = re.compile(r"^DPY-\d+", re.MULTILINE)
+
+
 class Oracle(HostSource[OracleConnection]):
     """An Oracle database to query."""
 
@@ -54,29 +45,41 @@ class Oracle(HostSource[OracleConnection]):
 
     def connect(self) -> Session:
         """A login whose queries run in read-only transactions."""
-        return _Session(self._connection, self.uri())
+        return _Session(self._connection)
+
+    def judge(self, error: Exception, *, connecting: bool) -> DriverError | None:
+        """By the server's code (ORA-00942) or the driver's (DPY-4011)."""
+        if not isinstance(error, driver("oracledb", "oracle").Error):
+            return None
+        details = error.args[0] if error.args else None
+        number, said = int(getattr(details, "code", 0) or 0), str(getattr(details, "message", "") or "")
+        if number:  # the server's; the text is the server's, too
+            return DriverError(f"ORA-{number:05}", meaning_of(ORACLE, f"ORA-{number}"), said)
+        codes = _CODE.findall(said)  # the driver's own text: its code, and below it what the code came from
+        code = next((code for code in reversed(codes) if code in ORACLE), codes[0] if codes else type(error).__name__)
+        return DriverError(code, meaning_of(ORACLE, code, unknown=BROKEN if connecting else REFUSED))
+
+    def known_options(self) -> Collection[str]:
+        """What the driver's `connect` takes."""
+        return accepted(driver("oracledb", "oracle").connect)
 
 
 class _Session(Session):
-    def __init__(self, settings: OracleConnection, uri: str) -> None:
+    def __init__(self, settings: OracleConnection) -> None:
         module: Any = driver("oracledb", "oracle")
         self._error = module.Error
-        self._uri = uri
         self._in_call = False
         arguments: dict[str, Any] = {
             "tcp_connect_timeout": settings.timeout_seconds, "retry_count": 0, "program": "ingest_pipelines",
             **settings.options,
         }  # fmt: skip
-        try:
-            self._connection = module.connect(
-                user=settings.username, password=settings.password.reveal() if settings.password else "",
-                host=settings.host, port=settings.port, service_name=settings.database, **arguments,
-            )  # fmt: skip
-            self._connection.call_timeout = round(driver_seconds(settings.query_timeout_seconds) * 1000)
-            with self._connection.cursor() as cursor:
-                cursor.execute(_SESSION)
-        except (self._error, OSError) as error:
-            raise _translate(error, uri) from None
+        self._connection = module.connect(
+            user=settings.username, password=settings.password.reveal() if settings.password else "",
+            host=settings.host, port=settings.port, service_name=settings.database, **arguments,
+        )  # fmt: skip
+        self._connection.call_timeout = round(driver_seconds(settings.query_timeout_seconds) * 1000)
+        with self._connection.cursor() as cursor:
+            cursor.execute(_SESSION)
 
     def run(self, query: Query, parameters: Mapping[str, CursorValue], batch_rows: int) -> Iterator[pa.RecordBatch]:
         """Batches of `batch_rows`, fetched as Arrow."""
@@ -103,19 +106,14 @@ class _Session(Session):
                 yield pa.RecordBatch.from_arrays([_whole(array) for array in arrays], names=table.column_names)
                 self._in_call = True
             self._connection.rollback()
-        except (self._error, OSError) as error:
-            raise _translate(error, self._uri) from None
         finally:
             self._in_call = False
 
     def tables(self) -> Iterator[str]:
         """Tables and views that the user may read."""
-        try:
-            with self._connection.cursor() as cursor:
-                cursor.execute(_TABLES)
-                found = cursor.fetchall()
-        except (self._error, OSError) as error:
-            raise _translate(error, self._uri) from None
+        with self._connection.cursor() as cursor:
+            cursor.execute(_TABLES)
+            found = cursor.fetchall()
         yield from sorted(f"{_quoted(owner)}.{_quoted(table)}" for owner, table in found)
 
     def cancel(self) -> None:
@@ -198,23 +196,3 @@ def _identifier(name: str) -> str:
 
 def _quoted(name: str) -> str:
     return name if re.fullmatch(r"[A-Z][A-Z0-9_$#]*", name) else _identifier(name)
-
-
-def _translate(error: Exception, uri: str) -> IngestError:
-    details = error.args[0] if error.args else None
-    code, full = int(getattr(details, "code", 0) or 0), str(getattr(details, "full_code", "") or "")
-    said = str(getattr(details, "message", "") or error).splitlines()[0].strip()
-    unknown_service = re.search(r"DPY-6001|DPY-6003|ORA-125(?:14|05)", str(getattr(details, "message", "")))
-    if unknown_service:
-        return SourceDenied(f"{uri}: the listener does not know the service", hint="check the connection's database")
-    if isinstance(error, OSError) or full in _GONE_DRIVER or (full.startswith("ORA-") and code in _GONE):
-        return SourceUnavailable(f"{uri}: the database does not answer, or ended the query ({full or 'network'})")
-    if not (full.startswith("ORA-") and code in _SPEAKS_OF_NAMES):
-        said = f"{full or type(error).__name__}: the query was refused"
-    login = full.startswith("ORA-") and code in _DENIED
-    return SourceDenied(
-        f"{uri}: {said}",
-        hint="check the connection's username, password and database, and the user's grants"
-        if login
-        else "run the query in the database's own console to see more",
-    )

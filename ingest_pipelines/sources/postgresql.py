@@ -6,7 +6,7 @@ About ADBC's CPU time, landing included, without its losses: infinity, numerics,
 from __future__ import annotations
 
 import select
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 import psycopg
@@ -16,9 +16,11 @@ import pyarrow.csv as arrow_csv
 from psycopg import pq
 from psycopg.errors import error_from_result
 
+from ingest_pipelines import postgres_login
 from ingest_pipelines.config.connections import PostgresqlConnection
 from ingest_pipelines.config.cursor_values import CursorValue, Moment
-from ingest_pipelines.errors import IngestError, SourceDenied, SourceUnavailable
+from ingest_pipelines.errors import ConfigError, shown
+from ingest_pipelines.sources.error_codes import BROKEN, POSTGRESQL, REFUSED, DriverError, meaning_of
 from ingest_pipelines.sources.query_text import Query
 from ingest_pipelines.sources.sql import HostSource, Session
 
@@ -38,14 +40,6 @@ _TIMESTAMPTZ = 1184
 
 _BLOCK = 4 << 20
 
-_SPEAKS_OF_NAMES = ("22004", "25", "28", "2BP01", "3D", "3F", "42", "53", "54", "55", "57", "58")
-"""Classes of errors whose message names tables, columns and roles, but no value."""
-
-_GONE = ("08", "53", "57", "58", "40", "XX")
-"""Classes of errors that may go away by themselves: connection, resources, shutdown, conflict with recovery."""
-
-_LOGIN_FAILED = ("authentication failed", "no password supplied", "no pg_hba.conf entry", "does not exist")
-
 _TABLES = b"""
     SELECT quote_ident(nspname) || '.' || quote_ident(relname)
     FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace
@@ -63,12 +57,26 @@ class Postgresql(HostSource[PostgresqlConnection]):
 
     def connect(self) -> Session:
         """A login whose transactions are read-only."""
-        return _Session(self._connection, self.uri())
+        return _Session(self._connection)
+
+    def judge(self, error: Exception, *, connecting: bool) -> DriverError | None:
+        """By SQLSTATE. Without one it is libpq or psycopg that speaks: of the connection, or of how it was used."""
+        if not isinstance(error, psycopg.Error):
+            return None
+        if error.sqlstate is None:
+            usage = isinstance(error, psycopg.ProgrammingError | psycopg.DataError | psycopg.NotSupportedError)
+            return DriverError(type(error).__name__, REFUSED if usage else BROKEN)
+        return DriverError(
+            error.sqlstate, meaning_of(POSTGRESQL, state=error.sqlstate), error.diag.message_primary or ""
+        )
+
+    def known_options(self) -> Collection[str]:
+        """Libpq's parameters."""
+        return {option.keyword.decode() for option in pq.Conninfo.get_defaults()}
 
 
 class _Session(Session):
-    def __init__(self, settings: PostgresqlConnection, uri: str) -> None:
-        self._uri = uri
+    def __init__(self, settings: PostgresqlConnection) -> None:
         self._cancelled = False
         seconds = settings.timeout_seconds
         arguments: dict[str, Any] = {
@@ -77,34 +85,33 @@ class _Session(Session):
             **settings.options,
         }  # fmt: skip
         try:
-            self._connection = psycopg.connect(
+            self._connection = postgres_login.connect(
                 host=settings.host, port=settings.port, dbname=settings.database, user=settings.username,
-                password=settings.password.reveal() if settings.password else None,
-                cursor_factory=psycopg.ClientCursor, **arguments,
+                password=settings.password.reveal() if settings.password else None, **arguments,
             )  # fmt: skip
-        except psycopg.Error as error:
-            raise _translate(error, uri) from None
+        except psycopg.ProgrammingError as error:
+            if error.sqlstate is not None:  # the server's
+                raise
+            raise ConfigError(
+                [f"options: libpq does not take the value of one of them: {', '.join(map(shown, settings.options))}"],
+                hint="correct it in connections.yaml",
+            ) from None
+        self._connection.cursor_factory = psycopg.ClientCursor
         self._connection.read_only = True
 
     def run(self, query: Query, parameters: Mapping[str, CursorValue], batch_rows: int) -> Iterator[pa.RecordBatch]:
         """COPY's rows, in blocks of about 4 MB, or `batch_rows` if that comes first."""
         text = query.with_markers(lambda name: f"%({name})s", lambda piece: piece.replace("%", "%%")).encode()
         bound = {name: _bound(value) for name, value in parameters.items()}
-        try:
-            with self._connection.transaction():
-                self._connection.execute(_SETTINGS)
-                columns = self._describe(text, bound)
-                yield from _batches(columns, self._rows(text, bound, batch_rows))
-        except psycopg.Error as error:
-            raise _translate(error, self._uri) from None
+        with self._connection.transaction():
+            self._connection.execute(_SETTINGS)
+            columns = self._describe(text, bound)
+            yield from _batches(columns, self._rows(text, bound, batch_rows))
 
     def tables(self) -> Iterator[str]:
         """Tables, views and foreign tables that the user may read."""
-        try:
-            with self._connection.transaction():
-                yield from (name for (name,) in self._connection.execute(_TABLES))
-        except psycopg.Error as error:
-            raise _translate(error, self._uri) from None
+        with self._connection.transaction():
+            yield from (name for (name,) in self._connection.execute(_TABLES))
 
     def cancel(self) -> None:
         """Asks the server to cancel; the query then ends with an error on its own thread."""
@@ -185,16 +192,3 @@ def _batches(columns: Sequence[psycopg.Column], blocks: Iterator[bytes]) -> Iter
 def _bound(value: CursorValue) -> object:
     """What psycopg quotes as a literal of the right type; a text takes the type of what it is compared with."""
     return value.datetime if isinstance(value, Moment) else value
-
-
-def _translate(error: psycopg.Error, uri: str) -> IngestError:
-    state = error.sqlstate or ""
-    said = (error.diag.message_primary or (str(error) if isinstance(error, psycopg.OperationalError) else "")).strip()
-    words = said.splitlines()[0].strip() if said else type(error).__name__
-    if any(failed in words for failed in _LOGIN_FAILED) and (not state or state.startswith(("28", "3D"))):
-        return SourceDenied(f"{uri}: {words}", hint="check the connection's username, password and database")
-    if state.startswith(_GONE) or (not state and isinstance(error, psycopg.OperationalError)):
-        return SourceUnavailable(f"{uri}: {words}")
-    if not state.startswith(_SPEAKS_OF_NAMES):
-        words = f"{type(error).__name__} while the query ran"
-    return SourceDenied(f"{uri}: {words} ({state})", hint="run the query in the database's own console to see more")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import closing, suppress
 from decimal import Decimal
 from typing import Any, ClassVar
@@ -12,8 +12,10 @@ import pyarrow as pa
 
 from ingest_pipelines.config.connections import SnowflakeConnection
 from ingest_pipelines.config.cursor_values import CursorValue, Moment, cursor_text
-from ingest_pipelines.errors import ConfigError, IngestError, SourceDenied, SourceUnavailable
+from ingest_pipelines.errors import ConfigError, SourceDenied
 from ingest_pipelines.sources.base import Client
+from ingest_pipelines.sources.error_codes import BROKEN, REFUSED, SNOWFLAKE, SNOWFLAKE_LOGIN, DriverError, meaning_of
+from ingest_pipelines.sources.http_headers import refuse_broken_headers
 from ingest_pipelines.sources.query_text import Query
 from ingest_pipelines.sources.sql import Session, SqlSource, decimals, driver
 
@@ -22,12 +24,7 @@ _SESSION = {
     "CLIENT_TELEMETRY_ENABLED": False, "CLIENT_OUT_OF_BAND_TELEMETRY_ENABLED": False,
 }  # fmt: skip
 
-_SPEAKS_OF_NAMES = {904, 2003, 2043, 3001, 606, 390100, 390144, 390189, 390201}
-"""Errors whose message names tables, columns, roles and warehouses, but no value."""
-
 _LOGIN = range(390100, 390500)
-_GONE = {604, 625, 630, 390112, 390114, 390195, 250001, 250003, 253012, 290404, 290500, 290502, 290503, 290504}
-"""Errors that may go away by themselves: cancelled, timed out, session expired, server or network in trouble."""
 
 _TABLES = """
     SELECT table_schema, table_name FROM information_schema.tables
@@ -56,7 +53,26 @@ class Snowflake(SqlSource[SnowflakeConnection]):
 
     def connect(self) -> Session:
         """A login by password or key pair."""
+        refuse_broken_headers()
         return _Session(self._connection, self.uri(), self._client)
+
+    def judge(self, error: Exception, *, connecting: bool) -> DriverError | None:
+        """By number. Without a known one, the connector's type tells the network from a refused query."""
+        errors = driver("snowflake.connector", "snowflake").errors
+        if not isinstance(error, errors.Error):
+            return None
+        number = getattr(error, "errno", None) or -1
+        network = isinstance(error, errors.OperationalError | errors.InternalServerError | errors.HttpError)
+        unknown = SNOWFLAKE_LOGIN if number in _LOGIN else BROKEN if network or connecting else REFUSED
+        return DriverError(
+            str(number) if number > 0 else type(error).__name__,
+            meaning_of(SNOWFLAKE, number, unknown=unknown),
+            str(getattr(error, "raw_msg", None) or ""),
+        )
+
+    def known_options(self) -> Collection[str]:
+        """The connector's parameters; it ignores others."""
+        return {*driver("snowflake.connector.connection", "snowflake").DEFAULT_CONFIGURATION, "insecure_mode"}
 
 
 class _Session(Session):
@@ -67,11 +83,8 @@ class _Session(Session):
         self._cursor: Any = None
         self._text = ""
         opened = client or (lambda: closing(connector.connect(**connect_arguments(settings))))
-        try:
-            self._entered = opened()
-            self._connection = self._entered.__enter__()
-        except self._errors.Error as error:
-            raise _translate(error, uri) from None
+        self._entered = opened()
+        self._connection = self._entered.__enter__()
 
     def run(self, query: Query, parameters: Mapping[str, CursorValue], batch_rows: int) -> Iterator[pa.RecordBatch]:
         """The result's chunks, cut to at most `batch_rows`."""
@@ -89,10 +102,6 @@ class _Session(Session):
                 self._cursor, self._text = cursor, text
                 cursor.execute(text, values or None)
                 yield from self._batches(cursor, batch_rows, micros=micros)
-        except self._errors.Error as error:
-            raise _translate(error, self._uri) from None
-        except OSError as error:
-            raise SourceUnavailable(f"{self._uri}: the connection broke ({type(error).__name__})") from None
         finally:
             self._cursor = None
 
@@ -114,12 +123,9 @@ class _Session(Session):
 
     def tables(self) -> Iterator[str]:
         """Tables and views of the connection's database that the role may see."""
-        try:
-            with self._connection.cursor() as cursor:
-                for schema, table in cursor.execute(_TABLES).fetchall():
-                    yield f"{_quoted(schema)}.{_quoted(table)}"
-        except self._errors.Error as error:
-            raise _translate(error, self._uri) from None
+        with self._connection.cursor() as cursor:
+            for schema, table in cursor.execute(_TABLES).fetchall():
+                yield f"{_quoted(schema)}.{_quoted(table)}"
 
     def cancel(self) -> None:
         """Aborts the query; the connector's own way, which needs no query id yet."""
@@ -190,17 +196,3 @@ def _marker(value: CursorValue) -> str:
 
 def _quoted(name: str) -> str:
     return name if re.fullmatch(r"[A-Z_][A-Z0-9_$]*", name) else '"' + name.replace('"', '""') + '"'
-
-
-def _translate(error: Exception, uri: str) -> IngestError:
-    number = getattr(error, "errno", None) or 0
-    if number in _GONE or (
-        number not in _LOGIN and type(error).__name__ in {"OperationalError", "InternalServerError"}
-    ):
-        return SourceUnavailable(f"{uri}: the account does not answer, or ended the query ({number})")
-    said = str(getattr(error, "raw_msg", None) or error).strip().splitlines()[0] if number in _SPEAKS_OF_NAMES else ""
-    if number in _LOGIN or number == 3001:
-        hint = "check user, password or key, role and warehouse"
-    else:
-        hint = "run the query in a worksheet to see more"
-    return SourceDenied(f"{uri}: {said or 'the query was refused'} ({number})", hint=hint)

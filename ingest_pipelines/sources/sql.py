@@ -6,11 +6,11 @@ import re
 import socket
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from decimal import Decimal
 from importlib import import_module
-from itertools import count
+from inspect import signature
 from types import ModuleType
 from typing import ClassVar, Generic, Self, TypeVar
 
@@ -18,9 +18,12 @@ import pyarrow as pa
 
 from ingest_pipelines.config.connections import SnowflakeConnection, SqlConnection
 from ingest_pipelines.config.cursor_values import CursorValue, Moment, cursor_text
-from ingest_pipelines.errors import IngestError, MissingDriver, SourceUnavailable
+from ingest_pipelines.config.nearest import nearest
+from ingest_pipelines.errors import ConfigError, IngestError, MissingDriver, SourceDenied, SourceUnavailable, shown
 from ingest_pipelines.sources.base import Step
 from ingest_pipelines.sources.bounded import Pending, Worker
+from ingest_pipelines.sources.error_codes import BROKEN, DriverError
+from ingest_pipelines.sources.network import error_name, raised_by_us, retried
 from ingest_pipelines.sources.query_text import Query, behind_query, largest_query, read_query, table_query
 
 BATCH_ROWS = 50_000
@@ -28,17 +31,13 @@ BATCH_ROWS = 50_000
 CANCEL_SECONDS = 5.0
 """How long a server may take to cancel a query, before it is left alone."""
 
-LONGEST_PAUSE = 10.0
-"""Seconds between two attempts, at most; the first pause is a sixteenth of a second."""
-
-
 T = TypeVar("T")
 C = TypeVar("C", bound=SqlConnection | SnowflakeConnection)
 H = TypeVar("H", bound=SqlConnection)
 
 
 class Session(ABC):
-    """One login. All calls but `cancel` come from one thread. Errors are translated here, free of values."""
+    """One login. All calls but `cancel` come from one thread. The driver's exceptions are translated by `SqlSource`."""
 
     @abstractmethod
     def run(self, query: Query, parameters: Mapping[str, CursorValue], batch_rows: int) -> Iterator[pa.RecordBatch]:
@@ -74,6 +73,18 @@ class SqlSource(ABC, Generic[C]):
     @abstractmethod
     def connect(self) -> Session:
         """A new login with a read-only session where the database has one."""
+
+    @abstractmethod
+    def judge(self, error: Exception, *, connecting: bool) -> DriverError | None:
+        """What an exception of the driver means, by its type and codes; None for what only `translated` knows.
+
+        Args:
+            connecting: whether the login raised it.
+        """
+
+    @abstractmethod
+    def known_options(self) -> Collection[str] | None:
+        """Names of the driver's options; None where the driver itself names the one that it does not know."""
 
     @abstractmethod
     def address(self) -> tuple[str, int]:
@@ -147,7 +158,8 @@ class SqlSource(ABC, Generic[C]):
                     yield Step(name, ok=False, detail=error.message, hint=error.hint or hint)
                     return
                 except OSError as error:
-                    yield Step(name, ok=False, detail=str(error.strerror or error), hint=hint)
+                    detail = "the host name can't be resolved" if name == "resolve" else "nobody answers there"
+                    yield Step(name, ok=False, detail=f"{detail} ({error_name(error)})", hint=hint)
                     return
                 yield Step(name, ok=True)
         finally:
@@ -161,7 +173,7 @@ class SqlSource(ABC, Generic[C]):
         whole = False
         try:
             while batch is not None:
-                following = self._submit(lambda: next(stream, None))
+                following = self._submit(lambda: next(stream, None), query)
                 yield batch
                 batch = following.wait(seconds, self.uri())
             whole = True
@@ -177,35 +189,69 @@ class SqlSource(ABC, Generic[C]):
             return stream, next(stream, None)
 
         try:
-            return self._call(begin, self._connection.query_timeout_seconds)
+            return self._call(begin, self._connection.query_timeout_seconds, query)
         except BaseException as error:
             self._drop(cancel=not isinstance(error, IngestError) or isinstance(error, SourceUnavailable))
             raise
 
     def _attempt(self, work: Callable[[Session], T]) -> T:
         """The work, with a new session each time that the source does not answer, as often as `retries` says."""
-        for attempt in count():
+
+        def attempt() -> T:
             try:
                 return work(self._session or self._open())
             except SourceUnavailable:
                 self._drop()
-                if attempt >= self._connection.retries:
-                    raise
-                time.sleep(min(2.0 ** (attempt - 4), LONGEST_PAUSE))
-        raise AssertionError
+                raise
+
+        return retried(attempt, self._connection.retries, time.sleep)
 
     def _open(self) -> Session:
         self._drop()
+        self._check_options()
         self._worker = Worker(self._connection.type)
         self._session = self._call(self.connect, self._connection.timeout_seconds)
         return self._session
 
-    def _call(self, work: Callable[[], T], seconds: float) -> T:
-        return self._submit(work).wait(seconds, self.uri())
+    def _check_options(self) -> None:
+        """Raises ConfigError: drivers would ignore a mistyped option, or fail in words of their own."""
+        known = self.known_options()
+        unknown = [name for name in self._connection.options if known is not None and name not in known]
+        if unknown:
+            raise option_mistakes(unknown, self._connection.type, known or ())
 
-    def _submit(self, work: Callable[[], T]) -> Pending[T]:
+    def _call(self, work: Callable[[], T], seconds: float, query: Query | None = None) -> T:
+        return self._submit(work, query).wait(seconds, self.uri())
+
+    def _submit(self, work: Callable[[], T], query: Query | None = None) -> Pending[T]:
         assert self._worker is not None
-        return self._worker.submit(work)
+        connecting = self._session is None
+        return self._worker.submit(lambda: self._translating(work, query, connecting=connecting))
+
+    def _translating(self, work: Callable[[], T], query: Query | None, *, connecting: bool) -> T:
+        """The work's result. The one place where an exception of a driver becomes an error of ours."""
+        try:
+            return work()
+        except IngestError:
+            raise
+        except Exception as error:
+            raise self._translated(error, query, connecting=connecting) from None
+
+    def _translated(self, error: Exception, query: Query | None, *, connecting: bool) -> Exception:
+        """What the driver says of it, in codes; else what its type says; a bug of ours stays what it is."""
+        known = self.judge(error, connecting=connecting)
+        if known is not None:
+            return known.told(self.uri(), query)
+        if isinstance(error, OSError | EOFError):
+            return DriverError(error_name(error), BROKEN).told(self.uri(), query)
+        if isinstance(error, pa.ArrowException):
+            return SourceDenied(
+                f"{self.uri()}: a column holds a value that its type does not allow",
+                hint="convert the column to text in the query",
+            )
+        if raised_by_us(error):
+            return error
+        return DriverError(type(error).__name__, BROKEN).told(self.uri(), query)
 
     def _drop(self, *, cancel: bool = False) -> None:
         """No session; its query is cancelled on the server. Waits no longer than CANCEL_SECONDS for either."""
@@ -273,6 +319,19 @@ def driver(module: str, extra: str) -> ModuleType:
             f"the driver for {extra} connections is not installed ({error.name or module})",
             hint=f"pip install 'ingest-pipelines[{extra}]'",
         ) from None
+
+
+def option_mistakes(names: Iterable[str], kind: str, known: Collection[str]) -> ConfigError:
+    """The options that a driver does not know, each with the one that was meant."""
+    return ConfigError(
+        [f"options: '{shown(name)}' is no option of the {kind} driver; {nearest(name, known)}" for name in names],
+        hint="correct it in connections.yaml",
+    )
+
+
+def accepted(function: Callable[..., object]) -> list[str]:
+    """Names of a function's arguments."""
+    return [name for name in signature(function).parameters if name != "self"]
 
 
 def _resolve(host: str, port: int) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
+import re
 import sys
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
@@ -22,6 +23,9 @@ from starlette.responses import JSONResponse
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+
+FAIL = re.compile(r"\bFAIL\((\d+), '((?:[^']|'')*)'\)", re.IGNORECASE)
+"""`FAIL(2003, 'words')` in a query: the statement fails with this number and these words."""
 
 _timestamps = fakesnow.arrow.timestamp_to_sf_struct
 
@@ -89,6 +93,15 @@ class Aborts:
 
     async def _query(self, scope: Scope, receive: Receive, send: Send) -> None:
         content = await _content(receive)
+        if asked := FAIL.search(str(_read(scope, content)["sqlText"])):
+            failed: dict[str, object] = {
+                "data": {},
+                "code": f"{int(asked[1]):06}",
+                "message": asked[2],
+                "success": False,
+            }
+            await JSONResponse(failed)(scope, receive, send)
+            return
         request = parse_qs(scope["query_string"].decode())["requestId"][0]
         self._running[request] = str(_read(scope, content)["sqlText"])
 

@@ -53,6 +53,14 @@ CREATE_DATABASE = re.compile(r"\s*CREATE\s+DATABASE\s+\[?(\w+)\]?\s*;?\s*$", re.
 DROP_DATABASE = re.compile(r"\s*DROP\s+DATABASE\s+\[?(\w+)\]?\s*;?\s*$", re.IGNORECASE)
 USE = re.compile(r"\s*USE\s+\[?(\w+)\]?\s*;?\s*$", re.IGNORECASE)
 
+FAIL = re.compile(r"\bFAIL\((\d+), '((?:[^']|'')*)'\)", re.IGNORECASE)
+"""`FAIL(208, 'words')` in a query: the statement fails with this number and these words."""
+
+FAILING_DATABASE = re.compile(r"fail_(\d+)")
+"""The login to a database of this name fails with this number."""
+
+FOREIGN = "Die Anmeldung für anna@example.com ist fehlgeschlagen."
+
 SERVER_VALUES = {
     r"CAST\s*\(\s*SERVERPROPERTY\s*\(\s*'ProductVersion'\s*\)\s*AS\s*VARCHAR[^)]*\)": "'16.0.4135.4'",
     r"SERVERPROPERTY\s*\(\s*'\w+'\s*\)": "NULL",
@@ -95,6 +103,8 @@ class Databases:
         Raises:
             Refused: there is none of that name.
         """
+        if asked := FAILING_DATABASE.fullmatch(name):
+            raise Refused(int(asked[1]), FOREIGN)
         if name.lower() not in self._known:
             raise Refused(4060, f'Cannot open database "{name}" requested by the login. The login failed.', 11)
         cursor = self._root.cursor()
@@ -227,6 +237,8 @@ class Front(socketserver.BaseRequestHandler):
 
     def _result(self, sql: str, named: dict[str, Any]) -> Result | None:
         """The last statement's result; None where nothing runs on DuckDB."""
+        if asked := FAIL.search(sql):
+            raise Refused(int(asked[1]), asked[2].replace("''", "'"))
         if IGNORED.match(sql) or not sql.strip():
             return None
         if created := CREATE_DATABASE.match(sql):

@@ -42,6 +42,8 @@ NO_DATA = 1403
 IGNORED = re.compile(r"\s*(ALTER\s+SESSION|SET|COMMIT|ROLLBACK)\b", re.IGNORECASE)
 READ_ONLY = re.compile(r"\s*SET\s+TRANSACTION\s+READ\s+ONLY\s*$", re.IGNORECASE)
 WRITES = re.compile(r"\s*(INSERT|UPDATE|DELETE|MERGE)\b", re.IGNORECASE)
+FAIL = re.compile(r"\bFAIL\((\d+), '((?:[^']|'')*)'\)", re.IGNORECASE)
+"""`FAIL(942, 'words')` in a query: the statement fails with this number and these words."""
 TRANSACTION = re.compile(r"SYS_CONTEXT\s*\(\s*'STAND_IN'\s*,\s*'TRANSACTION'\s*\)", re.IGNORECASE)
 CREATE_USER = re.compile(r"\s*CREATE\s+USER\s+(\w+)\s+IDENTIFIED\s+BY\s+\"?(\w+)\"?\s*$", re.IGNORECASE)
 DROP_USER = re.compile(r"\s*DROP\s+USER\s+(\w+)\s+CASCADE\s*$", re.IGNORECASE)
@@ -106,6 +108,10 @@ class OpenCursor:
     result: Result | None = None
     columns: list[Column] = field(default_factory=list)
     fetched: int = 0
+
+
+class Asked(Exception):
+    """An error that the statement asks for: its number and its words."""
 
 
 class WriteRefused(Exception):
@@ -254,7 +260,7 @@ class Front(socketserver.BaseRequestHandler):
         except Interrupted:
             self._wire.send(_cancelled(identity))
             return
-        except (duckdb.Error, SqlglotError, WriteRefused) as failed:
+        except (duckdb.Error, SqlglotError, WriteRefused, Asked) as failed:
             self._wire.send(_refusal(failed, identity))
             return
         if result is None or not result.columns:
@@ -270,6 +276,8 @@ class Front(socketserver.BaseRequestHandler):
         if IGNORED.match(sql):
             self._read_only = self._read_only or READ_ONLY.match(sql) is not None
             return None
+        if asked := FAIL.search(sql):
+            raise Asked(int(asked[1]), asked[2].replace("''", "'"))
         if self._read_only and WRITES.match(sql):
             raise WriteRefused
         sql = TRANSACTION.sub("'READ ONLY'" if self._read_only else "'READ WRITE'", sql)
@@ -335,6 +343,9 @@ def _use_plain_names(statement: exp.Expr) -> None:
 
 def _refusal(failed: Exception, identity: int) -> bytes:
     """Oracle's number and words for what went wrong."""
+    if isinstance(failed, Asked):
+        code, words = failed.args
+        return error(code, f"ORA-{code:05}: {words}\n", identity)
     said = str(failed).split("\n", 1)[0]
     for kind, code, words in (
         (duckdb.CatalogException, 942, "table or view does not exist"),
