@@ -27,11 +27,12 @@ from ingest_pipelines.errors import IngestError, TargetDenied, Unavailable, show
 from ingest_pipelines.ledger import ImportState, ImportSummary
 from ingest_pipelines.orchestration.alerts import TARGET, AlertBook, Condition, Message, Route, routes_of
 from ingest_pipelines.orchestration.checks import VOLUME, findings
+from ingest_pipelines.orchestration.claims import ITEM_TAG
 from ingest_pipelines.orchestration.deliveries import due_within, lateness
 from ingest_pipelines.orchestration.partitions import asset_key
 from ingest_pipelines.orchestration.sending import send
 from ingest_pipelines.orchestration.site import Site
-from ingest_pipelines.orchestration.work import IMPORT_TAG, ITEM_TAG, is_dry_run
+from ingest_pipelines.orchestration.work import IMPORT_TAG, is_dry_run
 from ingest_pipelines.rules.codes import CODES
 
 MESSAGES_PER_TICK = 20

@@ -195,7 +195,9 @@ def _work(context: OpExecutionContext) -> Work:
     site: Site = context.resources.site
     attempt = context.retry_number + 1
     with search_told(attempt, context.log):
-        return find_work(site, str(context.op_handle), context.partition_key, context.run_id, attempt, context.run.tags)
+        return find_work(
+            site, str(context.op_handle), context.partition_key, context.run, attempt, context.instance, context.log
+        )
 
 
 def _check_rejects(context: OpExecutionContext, work: Work, validated: Validated) -> None:

@@ -113,7 +113,13 @@ class TargetIOManager(IOManager):
         attempt = step.previous_attempt_count + 1
         with search_told(attempt, context.log):
             return find_work(
-                self._site, context.step_key, context.partition_key, context.run_id, attempt, step.dagster_run.tags
+                self._site,
+                context.step_key,
+                context.partition_key,
+                step.dagster_run,
+                attempt,
+                step.instance,
+                context.log,
             )
 
 

@@ -12,6 +12,7 @@ from dagster._core.definitions.job_base import InMemoryJob
 from dagster._core.execution.api import execute_run
 from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
 from dagster._core.storage.tags import MAX_RETRIES_TAG
+from dagster._core.utils import make_new_run_id
 
 from ingest_pipelines import ledger
 from ingest_pipelines.config import BoundImport
@@ -19,12 +20,13 @@ from ingest_pipelines.errors import IngestError, InternalError, UsageError
 from ingest_pipelines.model import Item, ItemKind, ItemStatus, LoadReport
 from ingest_pipelines.orchestration.arrivals import Listings, look
 from ingest_pipelines.orchestration.build import build
+from ingest_pipelines.orchestration.claims import BY_TAG, FORCED_TAG, ITEM_TAG
 from ingest_pipelines.orchestration.due import due_items
 from ingest_pipelines.orchestration.handles import purge_runs, read_report
 from ingest_pipelines.orchestration.instance import LOCATION
 from ingest_pipelines.orchestration.partitions import add_partitions, asset_key, ended_windows, window_item
-from ingest_pipelines.orchestration.site import Site, Stage
-from ingest_pipelines.orchestration.work import IMPORT_TAG, ITEM_TAG, is_dry_run, run_tags
+from ingest_pipelines.orchestration.site import Asked, Site, Stage
+from ingest_pipelines.orchestration.work import DRY_RUN_TAG, IMPORT_TAG, is_dry_run, run_tags
 from ingest_pipelines.sources import open_query, open_upload
 from ingest_pipelines.sources.files import item_of
 
@@ -83,7 +85,9 @@ def run_import(
     item = _choose(site, bound, item_key, file, corrections)
     project = replace(site.project, imports={name: bound}, broken={})
     settings = replace(site.settings, executor="in_process")  # a person waits for this process
-    site = replace(site, settings=settings, project=project, watch=on_stage or site.watch, _by_graph={})
+    run_id = make_new_run_id()
+    asked = Asked(run_id, item.key, by, forced)
+    site = replace(site, settings=settings, project=project, watch=on_stage or site.watch, asked=asked, _by_graph={})
     job = build(site).resolve_implicit_global_asset_job_def()
     key = _partition_of(item, bound, site)
     add_partitions(bound, [key], instance)
@@ -92,9 +96,13 @@ def run_import(
         tags={
             "dagster/partition": key,
             MAX_RETRIES_TAG: "0",  # a person waits, and is told
-            **run_tags(bound, by, forced=forced, dry_run=dry_run),
+            **run_tags(bound),
+            BY_TAG: by,  # for those who look at the run; the process itself knows
+            **({FORCED_TAG: "true"} if forced else {}),
             **({ITEM_TAG: str(item.key)} if key != item.key else {}),
+            **({DRY_RUN_TAG: "true"} if dry_run else {}),
         },
+        run_id=run_id,
         run_config=_QUIET,
         asset_selection={asset_key(bound)},
         remote_job_origin=RemoteJobOrigin(

@@ -121,7 +121,7 @@ def _table_schema(writers: Iterable[BoundImport]) -> TableSchema:
     assert database is not None
     ordered = [database.key, *(name for name in fields if name != database.key)]
     return TableSchema(
-        [TableColumn(name, column_type(fields[name]), fields[name].description or None) for name in ordered]
+        [TableColumn(name, column_type(fields[name]), plain(fields[name].description) or None) for name in ordered]
     )
 
 

@@ -12,7 +12,7 @@ from ingest_pipelines.config import BoundImport
 from ingest_pipelines.merge import column_type
 from ingest_pipelines.model import Counts, LoadReport, RejectSample
 from ingest_pipelines.orchestration.lineage import column_lineage, rules_of
-from ingest_pipelines.orchestration.markdown import block, bullets, code
+from ingest_pipelines.orchestration.markdown import block, bullets, code, plain
 
 SAMPLES = 20
 """Rejects shown; all of them are in `ingest.rejects`."""
@@ -97,7 +97,7 @@ def column_schema(bound: BoundImport) -> TableSchema:
             TableColumn(
                 mapped.name,
                 type=column_type(mapped.field),
-                description=" ".join(filter(None, (mapped.field.description, f"from {mapped.column}"))),
+                description=plain(" ".join(filter(None, (mapped.field.description, f"from {mapped.column}")))),
                 constraints=TableColumnConstraints(
                     nullable=mapped.name != bound.database.key,
                     unique=mapped.name == bound.database.key,

@@ -21,7 +21,7 @@ from ingest_pipelines.orchestration.io_manager import TargetIOManager
 from ingest_pipelines.orchestration.metadata import plan_metadata
 from ingest_pipelines.orchestration.partitions import asset_key
 from ingest_pipelines.orchestration.site import Site
-from ingest_pipelines.orchestration.work import ITEM_TAG, PLAN_TAG, Work, is_dry_run
+from ingest_pipelines.orchestration.work import PLAN_TAG, Work, is_dry_run
 
 _WORDS: Mapping[LoadStatus, str] = {
     "committed": "would commit",
@@ -42,7 +42,8 @@ def answered(context: OpExecutionContext) -> Iterator[None]:
             raise
         site: Site = context.resources.site
         bound = site.bound(str(context.op_handle).partition(".")[0])
-        key = ItemKey(context.run.tags.get(ITEM_TAG, context.partition_key))
+        asked = site.asked
+        key = asked.item if asked is not None and asked.run_id == context.run_id else ItemKey(context.partition_key)
         _answer(
             context,
             LoadReport(

@@ -21,6 +21,7 @@ from dagster import (
 from ingest_pipelines.config import BoundImport
 from ingest_pipelines.model import Item
 from ingest_pipelines.orchestration.arrivals import Listings, look
+from ingest_pipelines.orchestration.claims import sealed
 from ingest_pipelines.orchestration.due import due_items
 from ingest_pipelines.orchestration.partitions import add_partitions, asset_key
 from ingest_pipelines.orchestration.plans import crons_of, outside
@@ -109,7 +110,7 @@ def requests(
             run_key=f"{key}@{tick}" if again else key,
             partition_key=key,
             asset_selection=[asset_key(bound)],
-            tags=run_tags(bound, by),
+            tags=run_tags(bound) | sealed(bound, key, by, instance),
         )
         for key in keys
     ]

@@ -28,6 +28,7 @@ from ingest_pipelines import ledger
 from ingest_pipelines.config import BoundImport
 from ingest_pipelines.model import Item
 from ingest_pipelines.orchestration.arrivals import Listings, look, period_of
+from ingest_pipelines.orchestration.claims import sealed
 from ingest_pipelines.orchestration.markdown import plain
 from ingest_pipelines.orchestration.partitions import asset_key, partitions_name
 from ingest_pipelines.orchestration.resources import client_of, resource_keys
@@ -86,7 +87,12 @@ def request_runs(
         added = [key for key in keys if key not in known]
     return SensorResult(
         run_requests=[
-            RunRequest(run_key=key, partition_key=key, asset_selection=[asset_key(bound)], tags=run_tags(bound, by))
+            RunRequest(
+                run_key=key,
+                partition_key=key,
+                asset_selection=[asset_key(bound)],
+                tags=run_tags(bound) | sealed(bound, key, by, instance),
+            )
             for key in keys
         ],
         dynamic_partitions_requests=[AddDynamicPartitionsRequest(partitions_name(bound), added)] if added else [],

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from ingest_pipelines import embedded
 from ingest_pipelines.config import BoundImport, Project, Settings
 from ingest_pipelines.merge import Target
+from ingest_pipelines.model import ItemKey
 
 if TYPE_CHECKING:
     from ingest_pipelines.pipeline import Workspace
@@ -38,18 +39,35 @@ def _clock() -> datetime:
 
 
 @dataclass(frozen=True)
+class Asked:
+    """What a process knows of the run that it launched and executes itself.
+
+    Attributes:
+        by: who asked for it, as user@host.
+        forced: the item is applied although it is stale, shrunk or brings nothing new.
+    """
+
+    run_id: str
+    item: ItemKey
+    by: str
+    forced: bool
+
+
+@dataclass(frozen=True)
 class Site:
     """What every step needs to find its work.
 
     Attributes:
         watch: told the name of each stage as it begins.
         clock: the time, with zone.
+        asked: the run of a command, which executes in its process.
     """
 
     settings: Settings
     project: Project
     watch: Callable[[Stage], None] = _silent
     clock: Callable[[], datetime] = _clock
+    asked: Asked | None = None
     _by_graph: dict[str, BoundImport] = field(default_factory=dict, compare=False, repr=False)
 
     @property

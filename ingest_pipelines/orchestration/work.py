@@ -4,24 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from logging import Logger
+
+from dagster import DagsterInstance, DagsterRun
 
 from ingest_pipelines import ledger
 from ingest_pipelines.config import BoundImport
 from ingest_pipelines.errors import UsageError
-from ingest_pipelines.model import Item, ItemKey, Run
+from ingest_pipelines.model import Item, Run
+from ingest_pipelines.orchestration.claims import proven
 from ingest_pipelines.orchestration.partitions import window_item
 from ingest_pipelines.orchestration.site import Site
 from ingest_pipelines.pipeline import Destination, Workspace
 from ingest_pipelines.sources import open_query
 
-BY_TAG = "ingest/by"
-FORCED_TAG = "ingest/forced"
 IMPORT_TAG = "ingest/import"
 CONNECTION_TAG = "ingest/connection"
-ITEM_TAG = "ingest/item"
 STATUS_TAG = "ingest/status"
-"""Tags of a run. A re-run from the UI has none of them: everything a load depends on is in the ledger. Only an item
-that cannot be a partition, such as a replay of a window import, is named by ITEM_TAG."""
+"""Tags of a run. A run that a person launches in the UI has none of them: everything a load depends on is in the
+ledger. What is believed of the others: `claims`."""
 
 DRY_RUN_TAG = "ingest/dry_run"
 """A run with it plans: it does all that a load does, and takes it back."""
@@ -52,16 +53,30 @@ class Work:
         return self.site.workspace(self.run.id)
 
 
-def find_work(site: Site, step_key: str, item_key: str, run_id: str, attempt: int, tags: Mapping[str, str]) -> Work:
+def find_work(
+    site: Site, step_key: str, partition: str, run: DagsterRun, attempt: int, instance: DagsterInstance, log: Logger
+) -> Work:
     """The work of a step, from the names that Dagster gives it and the ledger.
+
+    Args:
+        log: told which of the run's tags are not believed.
 
     Raises:
         UsageError: the ledger does not know the item: the partition was added by hand.
     """
     bound = site.bound(step_key.partition(".")[0])
-    item_key = tags.get(ITEM_TAG, item_key)
+    known = proven(run, bound, partition, site, instance)
+    if known.unproven:
+        log.warning(
+            "Not believed, for `ingest run` did not set them: the tags %s. To force an item: ingest run %s --item %s "
+            "--force",
+            ", ".join(known.unproven),
+            bound.name,
+            known.item,
+        )
+    item_key = known.item
     with site.target.session() as connection:
-        item = ledger.find_item(connection, bound.name, ItemKey(item_key))
+        item = ledger.find_item(connection, bound.name, item_key)
     if item is None and bound.spec.source.window is not None:
         item = window_item(bound, item_key, open_query(bound.connection).uri(), site.clock())
     if item is None:
@@ -69,16 +84,13 @@ def find_work(site: Site, step_key: str, item_key: str, run_id: str, attempt: in
             f"import {bound.name}: the ledger knows no item {item_key}; was its partition added by hand?",
             hint=f"let the sensor find the file, or run: ingest run {bound.name} --file F",
         )
-    run = Run(
-        run_id, attempt, by=tags.get(BY_TAG, "dagster"), forced=tags.get(FORCED_TAG) == "true", dry_run=is_dry_run(tags)
-    )
-    return Work(site, bound, item, run)
+    dry_run = is_dry_run(run.tags)
+    return Work(site, bound, item, Run(run.run_id, attempt, by=known.by, forced=known.forced, dry_run=dry_run))
 
 
-def run_tags(bound: BoundImport, by: str, *, forced: bool = False, dry_run: bool = False) -> dict[str, str]:
-    """Tags for a run of the import."""
-    tags = {IMPORT_TAG: bound.name, CONNECTION_TAG: bound.connection_name, BY_TAG: by}
-    return tags | ({FORCED_TAG: "true"} if forced else {}) | ({DRY_RUN_TAG: "true"} if dry_run else {})
+def run_tags(bound: BoundImport) -> dict[str, str]:
+    """Tags that every run of the import has, by which runs are found and held back."""
+    return {IMPORT_TAG: bound.name, CONNECTION_TAG: bound.connection_name}
 
 
 def is_dry_run(tags: Mapping[str, str]) -> bool:

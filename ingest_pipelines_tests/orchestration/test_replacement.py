@@ -10,8 +10,9 @@ import pytest
 from dagster import AssetKey, DagsterInstance, ExecuteInProcessResult
 
 from ingest_pipelines.model import Item
+from ingest_pipelines.orchestration.claims import sealed
 from ingest_pipelines.orchestration.launch import run_import
-from ingest_pipelines.orchestration.work import BY_TAG, DRY_RUN_TAG
+from ingest_pipelines.orchestration.work import DRY_RUN_TAG
 from ingest_pipelines_tests.orchestration.conftest import GOOD, HEADER, ONE_BAD, Shop
 
 MENDED = f"{HEADER}\nC1,Gold,11,2024-05-01\nC2,Silver,22,2024-06-01\n"
@@ -149,7 +150,8 @@ def _shown(result: ExecuteInProcessResult) -> dict[str, object]:
 
 
 def _run_by_the_sensor(shop: Shop, instance: DagsterInstance, item: Item) -> bool:
-    return _run_tagged(shop, instance, item, BY_TAG, "sensor")
+    tags: dict[str, Any] = sealed(shop.bound(), str(item.key), "sensor", instance)
+    return shop.run(instance, item, **tags).success
 
 
 def _run_tagged(shop: Shop, instance: DagsterInstance, item: Item, tag: str, value: str) -> bool:
