@@ -22,6 +22,7 @@ line. A message names import, item, line and field. It never carries a row's val
     │   ├── RejectsAboveLimit       more rejects than the import allows                        exit 4
     │   ├── CursorStuck             a chunk whose cursor did not grow, or went backwards
     │   ├── TargetRefused           the target cannot take the rows: full disk, permission, a user's constraint
+    │   │   ├── TargetForbids       the role lacks a right; the hint has the GRANT             exit 3
     │   │   └── TargetDenied        the target does not let us in: address, login, database    exit 3
     │   └── CountsDisagree          read is not the sum of the outcomes: a bug, rolled back
     └── InternalError               a promise this code made to itself is broken: a bug        exit 1
@@ -145,6 +146,12 @@ class CursorStuck(LoadError):
 
 class TargetRefused(LoadError):
     """The target answers, and cannot take the rows. Nothing was committed."""
+
+
+class TargetForbids(TargetRefused):
+    """The target lets us in, and the role lacks a right. Nothing was committed."""
+
+    exit_code = 3
 
 
 class TargetDenied(TargetRefused):

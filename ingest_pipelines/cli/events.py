@@ -12,9 +12,8 @@ from ingest_pipelines.cli import screen
 from ingest_pipelines.cli.naming import Json, import_names
 
 if TYPE_CHECKING:
-    import psycopg
-
     from ingest_pipelines.ledger import Event
+    from ingest_pipelines.merge import Target
 
 PAGE = 1_000
 """Events that are asked for at a time."""
@@ -38,45 +37,53 @@ def events(
     json: Json = False,
 ) -> None:
     """Profiles created and updated, oldest first: which fields changed, never their values. As JSON one per line."""
-    from ingest_pipelines.cli.target import ledger_of
+    from ingest_pipelines.cli.target import target_of
     from ingest_pipelines.config import read_project, read_settings
 
     settings = read_settings()
     if name is not None:
         read_project(settings.home).require(name)
-    with ledger_of(settings) as connection:
-        found = _follow(connection, name, after) if follow else _page(connection, name, after or 0, limit)
-        for event in found:
-            screen.say(_as_line(event) if json else _as_text(event))
+    target = target_of(settings)
+    found = _follow(target, name, after) if follow else _page(target, name, after or 0, limit)
+    for event in found:
+        screen.say(_as_line(event) if json else _as_text(event))
 
 
-def _page(connection: psycopg.Connection, name: str | None, after: int, limit: int) -> Iterator[Event]:
+def _page(target: Target, name: str | None, after: int, limit: int) -> Iterator[Event]:
     from ingest_pipelines import ledger
 
-    found = ledger.list_events(connection, after=after, import_name=name, limit=limit + 1)
+    with target.ledger() as connection:
+        found = ledger.list_events(connection, after=after, import_name=name, limit=limit + 1)
     yield from found[:limit]
     if len(found) > limit:
         screen.note(f"there are more: ingest events {f'{name} ' if name else ''}--after {found[limit - 1].id}")
 
 
-def _follow(connection: psycopg.Connection, name: str | None, after: int | None) -> Iterator[Event]:
-    """Events as their loads commit: woken by a notification, and looking by itself in case one was lost."""
+def _follow(target: Target, name: str | None, after: int | None) -> Iterator[Event]:
+    """Events as their loads commit: woken by a notification, and looking by itself in case one was lost.
+
+    A notification may be lost to a pooler, or to a cut; so each look is a session of its own.
+    """
     from psycopg import sql
 
     from ingest_pipelines import ledger
     from ingest_pipelines.merge.events import CHANNEL
 
-    connection.autocommit = True  # a notification arrives between transactions only
-    connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(CHANNEL)))
-    seen = ledger.last_event(connection) if after is None else after
-    while True:
-        page = ledger.list_events(connection, after=seen, import_name=name, limit=PAGE)
-        yield from page
-        if page:
-            seen = page[-1].id
-        else:
-            for _ in connection.notifies(timeout=WAIT_SECONDS, stop_after=1):
-                pass
+    with target.connect() as listener:
+        listener.autocommit = True  # a notification arrives between transactions only
+        listener.execute(sql.SQL("LISTEN {}").format(sql.Identifier(CHANNEL)))
+        seen = after
+        while True:
+            with target.ledger() as connection:
+                if seen is None:
+                    seen = ledger.last_event(connection)
+                page = ledger.list_events(connection, after=seen, import_name=name, limit=PAGE)
+            yield from page
+            if page:
+                seen = page[-1].id
+            else:
+                for _ in listener.notifies(timeout=WAIT_SECONDS, stop_after=1):
+                    pass
 
 
 def _as_line(event: Event) -> str:

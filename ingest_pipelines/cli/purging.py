@@ -23,7 +23,7 @@ def purge(
     settings = read_settings()
     project = read_project(settings.home)
     gone: list[dict[str, object]] = []
-    with ledger_of(settings) as connection:
+    with ledger_of(settings, writes=True) as connection:
         for name, database in project.databases.items():
             imports = [bound.name for bound in project.imports.values() if bound.database_name == name]
             rejects = ledger.purge_rejects(connection, now() - database.retention.rejects, imports)

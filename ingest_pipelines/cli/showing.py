@@ -83,12 +83,11 @@ def _deliver(settings: Settings, project: Project, show: Callable[[str], None]) 
     made = list(deliveries())
     show("Postgres starts")
     with ExitStack() as stack:
-        connection = stack.enter_context(ledger_of(settings))
         launch: Launcher | None = None
         for delivery in made:
             name = delivery.feed.name
-            newest = ledger.newest_committed(connection, name)
-            connection.commit()
+            with ledger_of(settings) as connection:
+                newest = ledger.newest_committed(connection, name)
             delivery.write(settings.home / "deliveries")
             again = newest is not None and (newest.serial or 0) >= delivery.serial
             if not again:
@@ -96,7 +95,8 @@ def _deliver(settings: Settings, project: Project, show: Callable[[str], None]) 
                 outcome = launch(name, on_stage=lambda stage, what=delivery.path: show(f"{what}: {stage}"))
                 if outcome.error is not None:
                     raise outcome.error
-            yield _shown(connection, delivery, again=again)
+            with ledger_of(settings) as connection:
+                yield _shown(connection, delivery, again=again)
 
 
 def _shown(connection: psycopg.Connection, delivery: Delivery, *, again: bool) -> Shown:

@@ -71,7 +71,7 @@ def unlock(name: ImportName, yes: Yes = False) -> None:
     from ingest_pipelines.merge import mapping_changes
 
     settings, _, bound = _read(name)
-    with ledger_of(settings) as connection:
+    with ledger_of(settings, writes=True) as connection:
         state = ledger.find_import(connection, name)
         if state is None or state.mapping is None:
             screen.say(f"import {name} is not locked: it has no committed load since it was made or unlocked")
@@ -136,7 +136,7 @@ def cursor_set(
         text = cursor_text(parse_cursor(value, cursor.kind))
     except ValueError as error:
         raise UsageError(f"import {name}: {error}", hint=f"its first chunk started after {cursor.start}") from None
-    with ledger_of(settings) as connection:
+    with ledger_of(settings, writes=True) as connection:
         before = ledger.find_cursor(connection, name)
         screen.say(f"import {name}: {cursor.column} = {before.value if before else cursor.start}, to become {text}")
         if not yes and not typer.confirm("\nset it?", default=False, err=True):
@@ -166,7 +166,7 @@ def _set_status(settings: Settings, bound: BoundImport, status: Literal["active"
     from ingest_pipelines.cli.loading import user
     from ingest_pipelines.cli.target import ledger_of, now
 
-    with ledger_of(settings) as connection:
+    with ledger_of(settings, writes=True) as connection:
         _refuse_same(bound, ledger.find_import(connection, bound.name), status)
         ledger.set_import_status(connection, bound.name, bound.database_name, status, now())
         ledger.record_audit(connection, user(), deed, now(), import_name=bound.name)

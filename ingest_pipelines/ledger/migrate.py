@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, Self, TypeAlias
 
 import psycopg
 from psycopg.errors import InvalidSchemaName, UndefinedTable
@@ -48,6 +48,29 @@ def revision(connection: psycopg.Connection) -> str | None:
         connection.rollback()
         return None
     return str(found[0]) if found else None
+
+
+class NoLedger(psycopg.Cursor[Any]):
+    """A cursor over a ledger that does not exist: it sends nothing, and finds nothing."""
+
+    def execute(self, *statement: Any, **options: Any) -> Self:
+        """Nothing happens."""
+        return self
+
+    def fetchone(self) -> None:
+        """There is no row."""
+
+    def fetchall(self) -> list[Any]:
+        """There are no rows."""
+        return []
+
+    def __iter__(self) -> Self:
+        """There are no rows."""
+        return self
+
+    def __next__(self) -> Any:
+        """There is no row."""
+        raise StopIteration
 
 
 def _upgrade(connect: Connect, prepare: Prepare) -> None:

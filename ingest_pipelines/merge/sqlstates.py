@@ -11,7 +11,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ingest_pipelines.errors import IngestError, TargetBusy, TargetDenied, TargetRefused, TargetUnavailable
+from ingest_pipelines.errors import (
+    IngestError,
+    TargetBusy,
+    TargetDenied,
+    TargetForbids,
+    TargetRefused,
+    TargetUnavailable,
+)
 from ingest_pipelines.postgres_login import REFUSED
 
 
@@ -53,7 +60,7 @@ _LIMIT = Meaning(
 )
 _LOGIN = Meaning(TargetDenied, "the target refuses the login", _CHECK_URL)
 _DENIED = Meaning(
-    TargetRefused,
+    TargetForbids,
     "the target denies it",
     "nothing was committed; grant the role of INGEST_DATABASE_URL what it lacks, then run it again",
 )

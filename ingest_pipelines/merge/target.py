@@ -14,7 +14,7 @@ from psycopg import sql
 
 from ingest_pipelines import postgres_login
 from ingest_pipelines.errors import IngestError, TargetDenied, TargetUnavailable
-from ingest_pipelines.ledger import migrate
+from ingest_pipelines.ledger.migrate import HEAD, NoLedger, migrate, revision
 from ingest_pipelines.merge.concerned import concerned, missing_grants
 from ingest_pipelines.merge.driver_errors import LOCK_ERRORS, translate, translate_login
 from ingest_pipelines.merge.session import LOADS, is_standby, prepare
@@ -78,6 +78,17 @@ class Target:
             except psycopg.Error as error:
                 raise problem(connection, error, where) from None
 
+    @contextmanager
+    def ledger(self) -> Iterator[psycopg.Connection]:
+        """A transaction for reading the ledger. Where there is none yet, nothing is in it, and none is made."""
+        with self.session() as connection:
+            at = revision(connection)
+            if at is None:
+                connection.cursor_factory = NoLedger
+            elif at != HEAD:
+                self.migrate()
+            yield connection
+
     def migrate(self) -> None:
         """The ledger is up to date.
 
@@ -85,7 +96,8 @@ class Target:
 
         Raises:
             TargetUnavailable, TargetBusy: retryable.
-            TargetDenied: no login, or the role may not make the ledger; the hint has the GRANT.
+            TargetForbids: the role may not make the ledger; the hint has the GRANT.
+            TargetDenied: no login.
         """
         try:
             self._migrate()
@@ -93,15 +105,16 @@ class Target:
             self._migrate()
 
     def _migrate(self) -> None:
-        where = "target: the ledger"
         try:
             migrate(self.connect, lambda connection: prepare_session(connection, self))
-        except psycopg.errors.InsufficientPrivilege as error:
-            with self.connect() as connection:
-                denied = problem(connection, error, where)
-            raise TargetDenied(denied.message, hint=denied.hint) from None
         except psycopg.Error as error:
-            raise translate(error, where) from None
+            if not isinstance(error, psycopg.errors.InsufficientPrivilege):
+                raise translate(error, _LEDGER) from None
+            with self.connect() as connection:
+                raise problem(connection, error, _LEDGER) from None
+
+
+_LEDGER = "target: the ledger"
 
 
 def problem(
@@ -153,7 +166,9 @@ def prepare_session(
 
 
 def scalar(
-    connection: psycopg.Connection, query: LiteralString | sql.SQL | sql.Composed, values: Sequence[Any] = ()
+    connection: psycopg.Connection,
+    query: LiteralString | sql.SQL | sql.Composed,
+    values: Sequence[Any] | Mapping[str, Any] = (),
 ) -> Any:
     """The one value of a query that answers with one row."""
     found = connection.execute(query, values).fetchone()
@@ -181,6 +196,13 @@ def lock_number(schema: str, table: str) -> int:
 def lock_table(connection: psycopg.Connection, schema: str, table: str) -> None:
     """The target table is this transaction's, among loads. Waits up to the session's `lock_timeout`."""
     connection.execute("SELECT pg_advisory_xact_lock(%s)", (lock_number(schema, table),))
+
+
+def lock_out_writers(connection: psycopg.Connection, schema: str, table: str) -> None:
+    """Nobody else writes to the table, which may not exist yet; readers go on. Waits up to the `lock_timeout`."""
+    if scalar(connection, "SELECT to_regclass(format('%%I.%%I', %s::text, %s::text))", (schema, table)) is not None:
+        lock = sql.SQL("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE")
+        connection.execute(lock.format(sql.Identifier(schema, table)))
 
 
 def lock_table_at_once(connection: psycopg.Connection, schema: str, table: str) -> bool:

@@ -82,11 +82,15 @@ class Site:
         return self._by_graph[graph]
 
     @cached_property
+    def target_as_it_is(self) -> Target:
+        """The target Postgres, maybe without a ledger; the embedded one if no other is named."""
+        return Target(target_url(self.settings), self.settings.lock_timeout_seconds)
+
+    @cached_property
     def target(self) -> Target:
-        """The target Postgres with an up-to-date ledger; the embedded one if no other is named."""
-        target = Target(target_url(self.settings), self.settings.lock_timeout_seconds)
-        target.migrate()
-        return target
+        """The target Postgres with an up-to-date ledger."""
+        self.target_as_it_is.migrate()
+        return self.target_as_it_is
 
     def workspace(self, run_id: str) -> Workspace:
         """Folders for one run's files."""

@@ -1,0 +1,142 @@
+"""The ledger is made by what writes to it, with words where it cannot be; reading makes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from urllib.parse import urlsplit
+from uuid import uuid4
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from ingest_pipelines.errors import TargetUnavailable
+from ingest_pipelines.ledger import list_imports, set_import_status
+from ingest_pipelines.merge import Target
+from ingest_pipelines_tests.cli.terminal import Terminal
+from ingest_pipelines_tests.config.projects import RIGHT, write_project
+from ingest_pipelines_tests.servers.cut_proxy import CutProxy, Fault
+
+READS = (
+    ["check"],
+    ["status"],
+    ["report", "loyalty"],
+    ["rejects", "list", "loyalty"],
+    ["events"],
+    ["audit"],
+)
+
+
+@pytest.fixture
+def visitor(database_url: str) -> Iterator[str]:
+    """The URL of the empty database for a role that may connect to it, and nothing else."""
+    role, parts = f"role_{uuid4().hex[:8]}", urlsplit(database_url)
+    with psycopg.connect(database_url, autocommit=True) as admin:
+        admin.execute(sql.SQL("CREATE ROLE {} LOGIN PASSWORD 'pw'").format(sql.Identifier(role)))
+        yield parts._replace(netloc=f"{role}:pw@{parts.hostname}:{parts.port}").geturl()
+        admin.execute(sql.SQL("DROP OWNED BY {r}; DROP ROLE {r}").format(r=sql.Identifier(role)))
+
+
+def schemas(url: str) -> list[str]:
+    with psycopg.connect(url) as connection:
+        return [name for (name,) in connection.execute("SELECT nspname FROM pg_namespace WHERE nspname !~ '^pg_'")]
+
+
+def test_reading_a_missing_ledger_makes_nothing(visitor: str, database_url: str, tmp_path: Path) -> None:
+    with psycopg.connect(database_url, autocommit=True) as admin:
+        admin.execute("CREATE DATABASE dagster_of_the_test")
+    storage = urlsplit(database_url)._replace(path="/dagster_of_the_test").geturl()
+    terminal = Terminal(
+        write_project(tmp_path, RIGHT),
+        {"INGEST_DATABASE_URL": visitor, "INGEST_DAGSTER_URL": storage, "VENDOR_PW": "x"},
+    )
+    try:
+        before = schemas(database_url)
+        for words in READS:
+            answer = terminal.ingest(*words)
+            assert answer.code == 0, (words, answer)
+        assert "never" in terminal.ingest("status").out
+        assert "no load yet" in terminal.ingest("report", "loyalty").out
+        assert schemas(database_url) == before
+        answer = terminal.ingest("run", "loyalty")
+        assert answer.code == 3
+        role, database = urlsplit(visitor).username, urlsplit(visitor).path[1:]
+        assert "insufficient privilege (42501)" in answer.err
+        assert f"GRANT CREATE ON DATABASE {database} TO {role}" in " ".join(answer.err.split())
+        assert "Traceback" not in answer.err
+        assert schemas(database_url) == before
+    finally:
+        with psycopg.connect(database_url, autocommit=True) as admin:
+            admin.execute("DROP DATABASE dagster_of_the_test WITH (FORCE)")
+
+
+@pytest.mark.parametrize("reset", [True, False])
+def test_a_cut_while_the_ledger_is_made_is_a_target_that_does_not_answer(
+    database_url: str, cut_proxy: Callable[[str, int], CutProxy], reset: bool
+) -> None:
+    """Wherever it comes: what is sent is cut, or what is answered, the commit's acknowledgement among it."""
+    parts = urlsplit(database_url)
+    proxy = cut_proxy(str(parts.hostname), int(parts.port or 0))
+    target = Target(parts._replace(netloc=f"{parts.username}:{parts.password}@127.0.0.1:{proxy.port}").geturl())
+    cuts = 0
+    for position in range(5 if reset else 6, 21, 2):
+        for direction in ("cut_after_received", "cut_after_sent"):
+            proxy.break_with(Fault(reset=reset, **{direction: 2**position // 3}))
+            try:
+                target.migrate()
+            except TargetUnavailable:
+                cuts += 1
+            with psycopg.connect(database_url, autocommit=True) as admin:
+                admin.execute("DROP SCHEMA IF EXISTS ingest CASCADE")
+    assert cuts > 8
+    proxy.mend()
+    target.migrate()
+    with target.ledger() as connection:
+        assert list_imports(connection) == {}
+
+
+def test_a_lost_acknowledgement_of_the_ledger_s_making_is_asked_about(
+    database_url: str, cut_proxy: Callable[[str, int], CutProxy]
+) -> None:
+    """The last bytes that the server sends are lost; the second look finds the ledger."""
+    parts = urlsplit(database_url)
+    proxy = cut_proxy(str(parts.hostname), int(parts.port or 0))
+    target = Target(parts._replace(netloc=f"{parts.username}:{parts.password}@127.0.0.1:{proxy.port}").geturl())
+
+    def made() -> bool:
+        with psycopg.connect(database_url) as admin:
+            found = admin.execute("SELECT to_regclass('ingest.alembic_version') IS NOT NULL").fetchone()
+        return found == (True,)
+
+    size = 256
+    while not made():  # until the cut comes after the commit
+        proxy.break_with(Fault(cut_after_received=size))
+        try:
+            target.migrate()
+            break
+        except TargetUnavailable:
+            size += 64
+    assert made()
+    proxy.mend()
+    target.migrate()
+
+
+def test_a_cut_in_any_other_session_is_a_target_that_does_not_answer(
+    database_url: str, cut_proxy: Callable[[str, int], CutProxy]
+) -> None:
+    Target(database_url).migrate()
+    parts = urlsplit(database_url)
+    proxy = cut_proxy(str(parts.hostname), int(parts.port or 0))
+    target = Target(parts._replace(netloc=f"{parts.username}:{parts.password}@127.0.0.1:{proxy.port}").geturl())
+    ended = set()
+    for size in range(0, 2_000, 60):
+        proxy.break_with(Fault(cut_after_received=size))
+        try:
+            with target.session() as connection:
+                set_import_status(connection, "loyalty", "customers", "paused", datetime.now(UTC))
+            ended.add("committed")
+        except TargetUnavailable:
+            ended.add("cut")
+    assert ended == {"committed", "cut"}
