@@ -8,11 +8,15 @@
 6. merge: changed profiles over, new ones in; then consent records, events and rejects.
 7. close: counts (they must add up), mapping, cursor, item status.
 8. commit. If its acknowledgement is lost: connect anew and ask the ledger what is true.
+
+Other applications may write to the table at any time. Where one of them comes between our look and our write (it adds
+a key that is new to us as well), all of it is rolled back and begins again, once, with other writers locked out.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -28,11 +32,10 @@ from ingest_pipelines.errors import (
     CountsDisagree,
     InternalError,
     LoadError,
-    TargetBusy,
     TargetRefused,
 )
 from ingest_pipelines.merge import events
-from ingest_pipelines.merge.catalog import read_shape, rows_written
+from ingest_pipelines.merge.catalog import is_unique_index_of, read_shape, rows_written
 from ingest_pipelines.merge.closing import ask_the_ledger, close, skip
 from ingest_pipelines.merge.copy import copy_accepted, copy_created, copy_profiles, copy_rejects, rows_of
 from ingest_pipelines.merge.ddl import TableShape, additions, fields_of
@@ -48,6 +51,7 @@ from ingest_pipelines.merge.statements import CREATE_UNMATCHED, LIST_UNMATCHED, 
 from ingest_pipelines.merge.subscriptions import COUNT_CONSENTED, CREATE_CONSENTS, Consent
 from ingest_pipelines.merge.target import (
     Target,
+    lock_out_writers,
     lock_table,
     lock_table_at_once,
     look_up_by_index,
@@ -86,8 +90,35 @@ def apply(
         ConfigError: the import's mapping is locked, and the YAML says something else.
     """
     begun = ahead.take(validated) if ahead is not None else None
-    work, connection = begun if begun is not None else (Work(validated, bound, run, now), target.connect())
+    try:
+        return _attempt(begun or _begin(validated, bound, target, run, now), target, run, now, fault)
+    except _Overtaken:
+        work, connection = _begin(validated, bound, target, run, now)
+        work.alone = True
+        return _attempt((work, connection), target, run, now, fault)
+
+
+class _Overtaken(Exception):
+    """Another application wrote to the table between our look at it and our write; nothing was committed."""
+
+
+def _begin(
+    validated: Validated, bound: BoundImport, target: Target, run: Run, now: datetime
+) -> tuple[Work, psycopg.Connection]:
+    return Work(validated, bound, run, now), target.connect()
+
+
+def _attempt(
+    begun: tuple[Work, psycopg.Connection], target: Target, run: Run, now: datetime, fault: Fault
+) -> LoadReport:
+    """The load, once.
+
+    Raises:
+        _Overtaken: it has to begin again, alone with the table.
+    """
+    work, connection = begun
     work.run, work.now, work.began = run, now, perf_counter()
+    places = _places(work.bound)
     try:
         fault("connected")
         report = _transaction(connection, work, target, fault)
@@ -102,10 +133,28 @@ def apply(
         work.seconds["commit"] = round(perf_counter() - start, 3)
         fault("committed")
         return report
+    except CountsDisagree:
+        if work.alone:
+            raise
+        raise _Overtaken from None
+    except psycopg.errors.UniqueViolation as error:
+        if not work.alone and _takes_a_key(connection, work.bound, error):
+            raise _Overtaken from None
+        raise problem(connection, error, work.where, *places) from None
     except psycopg.Error as error:
-        raise problem(connection, error, work.where, *_places(bound)) from None
+        raise problem(connection, error, work.where, *places) from None
     finally:
         connection.close()
+
+
+def _takes_a_key(connection: psycopg.Connection, bound: BoundImport, error: psycopg.Error) -> bool:
+    """Whether it is the key's constraint that is broken: the stage has no key twice, so another session brought it."""
+    with suppress(psycopg.Error):
+        connection.rollback()
+        return is_unique_index_of(
+            connection, *bound.database.schema_and_table, bound.database.key, error.diag.constraint_name or ""
+        )
+    return False
 
 
 def _places(bound: BoundImport) -> tuple[str, list[str]]:
@@ -209,6 +258,8 @@ def _transaction(connection: psycopg.Connection, work: Work, target: Target, fau
     fault("staged")
     with work.timed("lock"):
         lock_table(connection, *bound.database.schema_and_table)
+        if work.alone:
+            lock_out_writers(connection, *bound.database.schema_and_table)
     fault("locked")
     work.refuse(obstacle(connection, validated, bound, work.run))
     ledger.register_items(connection, [item], work.now)
@@ -313,6 +364,8 @@ def _merge(connection: psycopg.Connection, work: Work, merge: Merge, shape: Tabl
     due = scalar(connection, merge.count_to_write()) if shape.guarded else 0
     _write(connection, work, merge, shape)
     if work.inserted + work.updated < due:
+        if not work.alone:
+            raise _Overtaken
         raise TargetRefused(
             f"{work.where}: a trigger of {work.bound.database.table} left out {due - work.inserted - work.updated} of "
             f"{due} rows",
@@ -343,9 +396,9 @@ def _write(connection: psycopg.Connection, work: Work, merge: Merge, shape: Tabl
         written = planned if returns_old else connection.execute(merge.statement(), prepare=False).rowcount
         updated = written - inserted
         if written != planned and not shape.guarded:
-            raise TargetBusy(
-                f"{work.where}: another application wrote to {work.bound.database.table} during the merge",
-                hint="nothing was committed; it is tried again",
+            raise CountsDisagree(
+                f"{work.where}: {written} rows were merged, and {planned} were to be",
+                hint="nothing was committed; do triggers of the table write to it?",
             )
     work.inserted += inserted
     work.updated += updated

@@ -52,6 +52,20 @@ def read_shape(connection: psycopg.Connection, schema: str, table: str) -> Table
     )  # fmt: skip
 
 
+def is_unique_index_of(connection: psycopg.Connection, schema: str, table: str, column: str, name: str) -> bool:
+    """Whether the table, or one of its partitions, has a unique index of that name on that column alone."""
+    query = """
+        SELECT EXISTS (
+            SELECT FROM pg_index x JOIN pg_class i ON i.oid = x.indexrelid
+            JOIN pg_attribute a ON a.attrelid = x.indrelid AND a.attnum = x.indkey[0]
+            WHERE x.indisunique AND x.indnkeyatts = 1 AND i.relname = %(name)s AND a.attname = %(column)s
+              AND x.indrelid IN (
+                SELECT to_regclass(format('%%I.%%I', %(schema)s::text, %(table)s::text)) UNION SELECT relid
+                FROM pg_partition_tree(to_regclass(format('%%I.%%I', %(schema)s::text, %(table)s::text)))))
+    """
+    return bool(scalar(connection, query, {"schema": schema, "table": table, "column": column, "name": name}))
+
+
 def rows_written(connection: psycopg.Connection, oid: int) -> tuple[int, int]:
     """Rows inserted into and updated in the table, and its partitions, by this transaction so far."""
     found = connection.execute(

@@ -30,6 +30,7 @@ class Work:
         ahead: how far the accepted rows had come before `apply` was called: staged, or even merged.
         known: the target's keys, for rows loaded ahead: those that are not among them are copied and not merged.
         copied: rows that were.
+        alone: other applications' writers are locked out of the table, for one of them was in the way before.
         stale: rows taken out of the stage because they are older than their profile.
         consented: profiles of which only subscriptions changed.
     """
@@ -45,6 +46,7 @@ class Work:
     ahead: Literal["", "staged", "merged"] = ""
     known: KnownKeys | None = None
     copied: int = 0
+    alone: bool = False
     stale: int = 0
     inserted: int = 0
     updated: int = 0
@@ -65,8 +67,12 @@ class Work:
 
     @property
     def keeps_written(self) -> bool:
-        """Whether somebody asks afterwards which profiles were written."""
-        return self.bound.spec.events or bool(self.bound.spec.subscriptions)
+        """Whether somebody asks afterwards which profiles were written.
+
+        The second try of a load counts by them: Postgres's own counts may be off (`track_counts`), or hold what
+        triggers wrote.
+        """
+        return self.bound.spec.events or bool(self.bound.spec.subscriptions) or self.alone
 
     @contextmanager
     def timed(self, step: str) -> Iterator[None]:

@@ -117,6 +117,7 @@ database: people
 source: {connection: uploads, file: Notes}
 mode: update_only
 match: {by: email}
+events: false
 rejects: {unlimited: true}
 columns: {email: email, note: note}
 """,
