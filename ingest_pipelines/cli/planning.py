@@ -90,7 +90,7 @@ def _choose(connection: psycopg.Connection, site: Site, bound: BoundImport, key:
     """
     from ingest_pipelines import ledger
     from ingest_pipelines.sources import open_files, open_upload
-    from ingest_pipelines.sources.files import item_of, pick_files
+    from ingest_pipelines.sources.files import item_of, near_misses, pick_files
 
     if file is not None:
         with open_upload(file) as upload:
@@ -109,7 +109,8 @@ def _choose(connection: psycopg.Connection, site: Site, bound: BoundImport, key:
         listing = source.listing(wanted.strip("/").rpartition("/")[0], nested=False)
         picked = pick_files(listing, wanted, "last", site.clock(), timedelta(0)).files
         if not picked:
-            raise UsageError(f"import {bound.name}: there is no file {wanted} at {bound.connection_name} yet")
+            missing = f"there is no file {wanted} at {bound.connection_name} yet{near_misses(listing, wanted)}"
+            raise UsageError(f"import {bound.name}: {missing}")
         return item_of(bound.name, picked[-1], source.uri(picked[-1].path), source=wanted)
 
 

@@ -16,7 +16,7 @@ from ingest_pipelines.model import Item, ItemKey, ItemStatus, SourceFile
 from ingest_pipelines.orchestration.site import Site
 from ingest_pipelines.sources import open_files
 from ingest_pipelines.sources.base import Client, Listing
-from ingest_pipelines.sources.files import SETTLE, fingerprint_of, item_of, pick_files
+from ingest_pipelines.sources.files import SETTLE, fingerprint_of, item_of, near_misses, pick_files
 
 SHARED_FOR = timedelta(seconds=20)
 """Sensors of one connection tick together: one listing serves them all, and none is older than this, nor than a
@@ -37,11 +37,13 @@ class Arrivals:
         items: what the source has for the import now; all of them are in the ledger.
         states: the ledger's word on each.
         growing: files that may not be whole yet, and when each was first seen as it is, by fingerprint.
+        near_misses: what to say where there is no file: those that are called almost as it.
     """
 
     items: tuple[Item, ...]
     states: Mapping[ItemKey, ItemStatus]
     growing: Mapping[str, datetime]
+    near_misses: str = ""
 
     @property
     def waiting(self) -> tuple[Item, ...]:
@@ -53,7 +55,7 @@ class Arrivals:
         if self.growing:
             return f"{len(self.growing)} files came just now; they are taken once they hold still"
         if not self.items:
-            return f"no file {bound.spec.source.file} at {bound.connection_name} yet"
+            return f"no file {bound.spec.source.file} at {bound.connection_name} yet{self.near_misses}"
         last = self.items[-1]
         state = self.states[last.key]
         if state == "new":
@@ -100,7 +102,12 @@ def look(
             state.key: state.status
             for state in ledger.item_states(connection, bound.name, [item.key for item in items])
         }
-    return Arrivals(items, {item.key: known[item.key] for item in items}, _growing(picked.unsettled, seen, now))
+    return Arrivals(
+        items,
+        {item.key: known[item.key] for item in items},
+        _growing(picked.unsettled, seen, now),
+        "" if picked.matching else near_misses(listing, str(source.file)),
+    )
 
 
 def _growing(files: Iterable[SourceFile], seen: Mapping[str, datetime], now: datetime) -> dict[str, datetime]:

@@ -26,10 +26,12 @@ class Listing:
     Attributes:
         files: visible files, at most two folders deep, hidden and partial names left out, sorted by path.
         too_deep: number of files left out because they lie deeper.
+        links: paths of symbolic links, to files or folders. No source follows one below its root.
     """
 
     files: tuple[SourceFile, ...]
     too_deep: int = 0
+    links: tuple[str, ...] = ()
 
     def counted(self) -> str:
         """`3 files`, and how many lie too deep."""

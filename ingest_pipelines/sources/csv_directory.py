@@ -15,7 +15,7 @@ from ingest_pipelines.config.connections import CsvConnection
 from ingest_pipelines.errors import IngestError, ItemChanged, ItemGone, SourceDenied, SourceUnavailable, shown
 from ingest_pipelines.model import SourceFile
 from ingest_pipelines.sources.base import CHUNK, Listing, Step
-from ingest_pipelines.sources.files import MAX_FOLDERS, address, archive_names, segments, visible
+from ingest_pipelines.sources.files import MAX_FOLDERS, address, archive_names, linked_folder, segments, visible
 
 
 class CsvDirectory:
@@ -41,22 +41,34 @@ class CsvDirectory:
     def listing(self, folder: str = "", *, nested: bool = True) -> Listing:
         """The visible files under `folder`; sub-folders that can't be read are an error, not an empty folder."""
         parts = segments(folder.strip("/")) if folder.strip("/") else ()
+        if (link := self._link_above(parts)) is not None:
+            raise linked_folder(self.uri(link))
         files: list[SourceFile] = []
+        links: list[str] = []
         try:
-            too_deep = self._collect(self._root.joinpath(*parts), parts, files, nested)
+            too_deep = self._collect(self._root.joinpath(*parts), parts, files, links, nested)
         except OSError as error:
             raise _explained(error, self._root.joinpath(*parts), folder=True) from None
-        return Listing(tuple(sorted(files, key=lambda file: file.path)), too_deep)
+        return Listing(tuple(sorted(files, key=lambda file: file.path)), too_deep, tuple(sorted(links)))
 
-    def _collect(self, folder: Path, parts: tuple[str, ...], files: list[SourceFile], nested: bool) -> int:
+    def _link_above(self, parts: tuple[str, ...]) -> str | None:
+        """The first of the folders that is a symbolic link; the root itself may be one."""
+        paths = ("/".join(parts[:count]) for count in range(1, len(parts) + 1))
+        return next((path for path in paths if self._root.joinpath(path).is_symlink()), None)
+
+    def _collect(
+        self, folder: Path, parts: tuple[str, ...], files: list[SourceFile], links: list[str], nested: bool
+    ) -> int:
         too_deep = 0
         with os.scandir(folder) as found:
-            entries = [entry for entry in found if visible(entry.name) and not entry.is_symlink()]
+            entries = [entry for entry in found if visible(entry.name)]
         for entry in entries:
             below = (*parts, entry.name)
             with contextlib.suppress(FileNotFoundError):  # deleted since the folder was read
-                if entry.is_dir(follow_symlinks=False):
-                    too_deep += self._collect(Path(entry.path), below, files, nested) if nested else 0
+                if entry.is_symlink():
+                    links.append("/".join(below))
+                elif entry.is_dir(follow_symlinks=False):
+                    too_deep += self._collect(Path(entry.path), below, files, links, nested) if nested else 0
                 elif entry.is_file(follow_symlinks=False) and len(parts) > MAX_FOLDERS:
                     too_deep += 1
                 elif entry.is_file(follow_symlinks=False):
@@ -79,10 +91,10 @@ class CsvDirectory:
         return _chunks(self._local(path), offset, os.O_NOFOLLOW)
 
     def _local(self, path: str) -> Path:
-        local = self._root.joinpath(*segments(path))
-        if not local.parent.resolve().is_relative_to(self._root.resolve()):
-            raise ItemGone(f"{self.uri(path)} lies outside the directory", hint="symbolic links are not followed")
-        return local
+        parts = segments(path)
+        if (link := self._link_above(parts[:-1])) is not None:
+            raise ItemGone(f"{self.uri(link)} is a symbolic link", hint="symbolic links are not followed")
+        return self._root.joinpath(*parts)
 
     def move(self, path: str, folder: str, expected: SourceFile | None = None) -> None:
         """Moves the file into `folder`. A name that is taken there gets the file's time before its ending."""

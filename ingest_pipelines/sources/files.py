@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import difflib
 import hashlib
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import PurePosixPath
 from typing import Literal
 from urllib.parse import quote
 
-from ingest_pipelines.errors import ItemGone, shown
+from ingest_pipelines.errors import ItemGone, SourceDenied, shown
 from ingest_pipelines.model import Item, ItemKey, ItemKind, SourceFile
 from ingest_pipelines.sources.base import Listing
 
@@ -24,6 +26,18 @@ SETTLE: Mapping[str, timedelta] = {"csv": timedelta(seconds=30), "sftp": timedel
 
 _PARTIAL = (".part", ".partial", ".tmp", ".temp", ".filepart", ".crdownload", ".incomplete", "~")
 _ENDING = re.compile(r"(?P<stem>.+?)\.csv(?:\.gz|\.zip)?", re.IGNORECASE | re.DOTALL)
+
+_MOMENT = re.compile(
+    r"(?P<year>19[7-9][0-9]|2[01][0-9]{2})(?P<dash>[-_.]?)(?P<month>[0-9]{2})(?P=dash)(?P<day>[0-9]{2})"
+    r"(?:[T_ -]?(?P<hour>[0-9]{2})(?P<colon>[-_.:h]?)(?P<minute>[0-9]{2})"
+    r"(?:(?P=colon)(?P<second>[0-9]{2})(?:[.,_]?[0-9]{1,9})?)?(?:Z|UTC|\+00:?00)?)?",
+    re.IGNORECASE | re.ASCII,
+)
+"""A day or a moment as file names have it: 2026-11-29, 20261129, 20261129T060000Z, 2026-11-29_06-00 ..."""
+_CLOSE = 0.8
+"""From which likeness on a name may be a slip of the keyboard."""
+_NAMED = 5
+"""How many files a message names."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +92,14 @@ def segments(path: str) -> tuple[str, ...]:
     return parts
 
 
+def linked_folder(uri: str) -> SourceDenied:
+    """The error of a folder that is a symbolic link: below its root no source follows one."""
+    return SourceDenied(
+        f"the folder {uri} is a symbolic link, and links are not followed",
+        hint="name the folder that it leads to in source.file, or make it the connection's root",
+    )
+
+
 def object_key(prefix: str, path: str) -> str:
     """The key of an object in a flat store: the connection's prefix, then the file's path."""
     return "/".join(part for part in (prefix.strip("/"), *segments(path)) if part)
@@ -102,7 +124,11 @@ def address(scheme: str, place: str, path: str) -> str:
 
 
 def serial_of(path: str, file: str) -> int | Literal[False] | None:
-    """The serial in `Name_<serial>.csv`, None for `Name.csv`, False for a file of another name or folder."""
+    """The serial in `Name_<serial>.csv`, None for `Name.csv`, False for a file of another name or folder.
+
+    A serial is a number, or a date or timestamp in UTC, which counts as its seconds since 1970: so the usual shapes
+    are in order among themselves and with such seconds.
+    """
     folder, _, name = unicodedata.normalize("NFC", path).rpartition("/")
     wanted_folder, _, wanted = unicodedata.normalize("NFC", file.strip("/")).rpartition("/")
     parsed, given = _ENDING.fullmatch(name), _ENDING.fullmatch(wanted)
@@ -112,7 +138,50 @@ def serial_of(path: str, file: str) -> int | Literal[False] | None:
     if parsed["stem"] == stem:
         return None
     serial = parsed["stem"].removeprefix(f"{stem}_")
-    return int(serial) if serial != parsed["stem"] and re.fullmatch(r"[0-9]{1,18}", serial) else False
+    return _serial(serial) if serial != parsed["stem"] else False
+
+
+def _serial(text: str) -> int | Literal[False]:
+    found = _MOMENT.fullmatch(text)
+    if found is not None:
+        parts = (int(found[part] or 0) for part in ("year", "month", "day", "hour", "minute", "second"))
+        with contextlib.suppress(ValueError):  # no such day: digits may be a number still
+            return int(datetime(*parts, tzinfo=UTC).timestamp())  # type: ignore[arg-type,misc]  # six numbers
+    return int(text) if re.fullmatch(r"[0-9]{1,18}", text) else False
+
+
+def near_misses(listing: Listing, file: str) -> str:
+    """What to add to "there is no such file": files that are called almost that, and links, which are not followed."""
+    _, _, wanted = unicodedata.normalize("NFC", file.strip("/")).rpartition("/")
+    given = _ENDING.fullmatch(wanted)
+    name = given["stem"] if given else wanted
+    folder = unicodedata.normalize("NFC", file.strip("/")).rpartition("/")[0]
+    alike = [each.path for each in listing.files if serial_of(each.path, file) is False and _alike(each.path, name)]
+    links = [path for path in listing.links if folder.startswith(path) or _alike(path, name)]
+    said = ""
+    if alike:
+        are = "one is" if len(alike) == 1 else f"{len(alike)} are"
+        said += f"; {are} called almost that: {_some(alike)}"
+    if links:
+        said += f"; symbolic links are not followed: {_some(links)}"
+    return said
+
+
+def _alike(path: str, name: str) -> bool:
+    """Whether a file's name begins with the other but for case and signs, or is a slip of the keyboard away."""
+    folded, other = (_folded(text) for text in (path.rpartition("/")[2], name))
+    stem = _folded(path.rpartition("/")[2].partition(".")[0])
+    return bool(other) and (folded.startswith(other) or difflib.SequenceMatcher(None, stem, other).ratio() >= _CLOSE)
+
+
+def _folded(text: str) -> str:
+    plain = unicodedata.normalize("NFKD", text).casefold()
+    return "".join(letter for letter in plain if letter.isalnum())
+
+
+def _some(paths: Sequence[str]) -> str:
+    more = f" and {len(paths) - _NAMED} more" if len(paths) > _NAMED else ""
+    return ", ".join(shown(path) for path in paths[:_NAMED]) + more
 
 
 def pick_files(
@@ -165,7 +234,7 @@ def item_of(import_name: str, file: SourceFile, uri: str, *, source: str = "", k
     """
     fingerprint = fingerprint_of(file, uri)
     when = file.modified_at.astimezone(UTC).strftime("%Y-%m-%dT%H-%M-%SZ")
-    serial = serial_of(file.path, source) if source else _trailing_number(file.path)
+    serial = serial_of(file.path, source) if source else _trailing_serial(file.path)
     return Item(
         import_name=import_name,
         key=ItemKey(f"{when}_{safe_name(PurePosixPath(file.path).name)}_{fingerprint[:8]}"),
@@ -187,6 +256,8 @@ def safe_name(name: str) -> str:
     return cleaned if len(cleaned) <= 160 else f"{cleaned[:100]}_{cleaned[-59:]}"
 
 
-def _trailing_number(path: str) -> int | None:
-    found = re.search(r"_([0-9]{1,18})\.csv(?:\.gz|\.zip)?$", path, re.IGNORECASE)
-    return int(found[1]) if found else None
+def _trailing_serial(path: str) -> int | None:
+    parsed = _ENDING.fullmatch(path.rpartition("/")[2])
+    parts = parsed["stem"].split("_") if parsed else []
+    serials = (_serial("_".join(parts[start:])) for start in range(1, len(parts)))
+    return next((serial for serial in serials if serial is not False), None)

@@ -26,7 +26,7 @@ from ingest_pipelines.errors import (
 )
 from ingest_pipelines.model import SourceFile
 from ingest_pipelines.sources.base import Listing, Step
-from ingest_pipelines.sources.files import MAX_FOLDERS, address, archive_names, segments, visible
+from ingest_pipelines.sources.files import MAX_FOLDERS, address, archive_names, linked_folder, segments, visible
 from ingest_pipelines.sources.network import BROKEN_HINT, raised_by_us, retried
 
 if TYPE_CHECKING:
@@ -76,13 +76,26 @@ class Sftp:
         parts = segments(folder.strip("/")) if folder.strip("/") else ()
 
         def whole() -> Listing:
+            if (link := self._link_above(parts, folder=True)) is not None:
+                raise linked_folder(self.uri(link))
             files: list[SourceFile] = []
-            too_deep = self._collect(parts, files, nested)
-            return Listing(tuple(sorted(files, key=lambda file: file.path)), too_deep)
+            links: list[str] = []
+            too_deep = self._collect(parts, files, links, nested)
+            return Listing(tuple(sorted(files, key=lambda file: file.path)), too_deep, tuple(sorted(links)))
 
         return self._retried(whole)
 
-    def _collect(self, parts: tuple[str, ...], files: list[SourceFile], nested: bool) -> int:
+    def _link_above(self, parts: tuple[str, ...], *, folder: bool) -> str | None:
+        """The first of the folders that is a symbolic link; the root itself may be one."""
+        for count in range(1, len(parts) + 1):
+            path = "/".join(parts[:count])
+            with self._answering(path, folder=folder):
+                found = self._connected().lstat(self._remote(path))
+            if modes.S_ISLNK(found.st_mode or 0):
+                return path
+        return None
+
+    def _collect(self, parts: tuple[str, ...], files: list[SourceFile], links: list[str], nested: bool) -> int:
         too_deep = 0
         from ingest_pipelines.sources import sftp_protocol
 
@@ -92,8 +105,10 @@ class Sftp:
             mode = found.st_mode or 0
             if not visible(name):
                 continue
-            if modes.S_ISDIR(mode):
-                too_deep += self._collect((*parts, name), files, nested) if nested else 0
+            if modes.S_ISLNK(mode):
+                links.append("/".join((*parts, name)))
+            elif modes.S_ISDIR(mode):
+                too_deep += self._collect((*parts, name), files, links, nested) if nested else 0
             elif modes.S_ISREG(mode) and len(parts) > MAX_FOLDERS:
                 too_deep += 1
             elif modes.S_ISREG(mode):
@@ -105,6 +120,8 @@ class Sftp:
         remote = self._remote(path, file=True)
 
         def look() -> paramiko.SFTPAttributes:
+            if (link := self._link_above(segments(path)[:-1], folder=False)) is not None:
+                raise ItemGone(f"{self.uri(link)} is a symbolic link", hint="symbolic links are not followed")
             with self._answering(path):
                 return self._connected().lstat(remote)
 

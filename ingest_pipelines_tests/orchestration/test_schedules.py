@@ -114,6 +114,9 @@ def test_a_tick_takes_the_last_modified_file(shop: Shop, kept_instance: DagsterI
 def test_a_tick_with_nothing_new_says_so(shop: Shop, kept_instance: DagsterInstance) -> None:
     (shop.files / "points").mkdir()
     assert "no file points/Points at uploads yet" in _skipped(_tick(shop, kept_instance))
+    shop.deliver("Points-final.csv", GOOD)
+    almost = "no file points/Points at uploads yet; one is called almost that: points/Points-final.csv"
+    assert almost in _skipped(_tick(shop, kept_instance))
     shop.deliver("Points_1.csv", GOOD)
     shop.run(kept_instance, shop.arrive(kept_instance))
     assert "is known and committed" in _skipped(_tick(shop, kept_instance))

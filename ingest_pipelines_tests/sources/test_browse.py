@@ -30,6 +30,7 @@ COLUMNS = [
 
 
 def sampled(content: bytes, folder: Path, name: str = "a.csv") -> list[ColumnSample]:
+    (folder / name).parent.mkdir(parents=True, exist_ok=True)
     (folder / name).write_bytes(content)
     with open_files(CsvConnection(type="csv", directory=str(folder))) as source:
         return sample_file(source, name)
@@ -77,6 +78,9 @@ def test_rows_of_the_wrong_width_are_passed_over(tmp_path: Path) -> None:
     [
         ("a.csv", b"", "is empty"),
         ("a.csv", b"\n\n", "is empty"),
+        ("one/two/three/a.csv", b"id,name\n", "lies more than two folders deep: no import can read it"),
+        ("one/.hidden/a.csv", b"id,name\n", "is hidden, or not whole yet"),
+        ("a.csv.part", b"id,name\n", "is hidden, or not whole yet"),
         ("a.csv", b"id;name\n1;2\n", "separates its columns with semicolons"),
         ("a.csv", b"id\tname\n", "separates its columns with tabs"),
         ("a.csv", "id,name\n".encode("utf-16"), "is UTF-16"),

@@ -56,9 +56,15 @@ def test_symbolic_links_are_not_followed(place: LocalPlace, tmp_path: Path) -> N
     (place.folder / "link.csv").symlink_to(tmp_path / "outside.csv")
     (place.folder / "folder").symlink_to(tmp_path)
     (place.folder / "loop").symlink_to(place.folder)
+    (place.folder / "real").mkdir()
+    (place.folder / "real" / "a.csv").write_bytes(b"1")
+    (place.folder / "linked").symlink_to(place.folder / "real")
     with place.source() as source:
-        assert source.listing().files == ()
-        for path in ("link.csv", "folder/outside.csv"):
+        assert [file.path for file in source.listing().files] == ["real/a.csv"]
+        assert source.listing().links == ("folder", "link.csv", "linked", "loop")
+        with pytest.raises(SourceDenied, match="linked is a symbolic link, and links are not followed"):
+            source.listing("linked")
+        for path in ("link.csv", "folder/outside.csv", "linked/a.csv"):
             with pytest.raises(ItemGone):
                 source.stat(path)
             with pytest.raises(ItemGone):

@@ -19,6 +19,7 @@ from ingest_pipelines.sources.files import (
     fingerprint_of,
     item_of,
     listing_of,
+    near_misses,
     pick_files,
     safe_name,
     segments,
@@ -51,6 +52,37 @@ SERIALS: list[tuple[str, int | Literal[False] | None]] = [
     ("drop/Customers.csv.gz", None),
     ("drop/Customers_1767225600.csv", 1767225600),
     ("drop/Customers_0007.csv.zip", 7),
+    *(
+        (f"drop/Customers_{written}.csv", int(datetime(2026, 11, 29, tzinfo=UTC).timestamp()))
+        for written in ("2026-11-29", "20261129", "2026_11_29", "2026.11.29", "20261129T000000Z", "20261129000000")
+    ),
+    *(
+        (f"drop/Customers_{written}.csv.gz", int(datetime(2026, 11, 29, 6, 5, 4, tzinfo=UTC).timestamp()))
+        for written in (
+            "20261129T060504Z",
+            "2026-11-29T06:05:04Z",
+            "2026-11-29T06-05-04",
+            "2026-11-29_06-05-04",
+            "20261129_060504",
+            "20261129-060504",
+            "20261129060504",
+            "2026-11-29 06.05.04",
+            "2026-11-29T060504.123Z",
+            "20261129T060504+0000",
+            "2026_11_29_06_05_04",
+            "20261129060504123",
+        )
+    ),
+    ("drop/Customers_20261129T0605.csv", int(datetime(2026, 11, 29, 6, 5, tzinfo=UTC).timestamp())),
+    ("drop/Customers_2026-13-29.csv", False),
+    ("drop/Customers_2026-02-30.csv", False),
+    ("drop/Customers_2026-11-29T25-00-00.csv", False),
+    ("drop/Customers_2026-11-29_VIP.csv", False),
+    ("drop/Customers_VIP.csv", False),
+    ("drop/Customers_VIP_2026-11-29.csv", False),
+    ("drop/Customers-2026-11-29.csv", False),
+    ("drop/Customers_29-11-2026.csv", False),
+    ("drop/Customers_20261399.csv", 20261399),
     ("drop/Customers_.csv", False),
     ("drop/Customers_12a.csv", False),
     ("drop/Customers_-1.csv", False),
@@ -75,6 +107,43 @@ def test_a_name_belongs_to_the_import_or_does_not(path: str, serial: int | Liter
     assert found == serial
     assert type(found) is type(serial)
     assert serial_of(path, "/drop/Customers.csv") == serial
+
+
+def test_serials_of_every_shape_are_in_the_order_of_their_moments() -> None:
+    moments = [datetime(2025, 12, 31, 23, tzinfo=UTC) + timedelta(hours=7 * number) for number in range(40)]
+    shapes = ["%Y%m%dT%H%M%SZ", "%Y-%m-%dT%H-%M-%S", "%Y%m%d%H%M%S", "%Y-%m-%d_%H.%M.%S", "%s", "%Y%m%d_%H%M"]
+    names = [
+        f"drop/Customers_{int(moment.timestamp()) if shape == '%s' else moment.strftime(shape)}.csv"
+        for moment, shape in zip(moments, shapes * 7, strict=False)
+    ]
+    same_time = Listing(tuple(SourceFile(path, 10, NOW) for path in sorted(names)))
+    assert paths(picked(same_time, "all", settle=0).files) == names
+    for path, moment in zip(names, moments, strict=True):
+        item = item_of("x", SourceFile(path, 1, NOW), path)
+        assert item.serial == int(moment.timestamp())
+
+
+@pytest.mark.parametrize(
+    ("found", "words"),
+    [
+        (["drop/Loyalty_final.csv", "drop/loyalty.csv"],
+         "; 2 are called almost that: drop/Loyalty_final.csv, drop/loyalty.csv"),
+        (["drop/Loyalty.xlsx"], "; one is called almost that: drop/Loyalty.xlsx"),
+        (["drop/Loyalty_2026-13-01.csv"], "; one is called almost that: drop/Loyalty_2026-13-01.csv"),
+        (["drop/Loyality.csv"], "; one is called almost that: drop/Loyality.csv"),
+        (["drop/Loyalty-2026-11-29.csv"], "; one is called almost that: drop/Loyalty-2026-11-29.csv"),
+        (["drop/Customers.csv"], ""),
+        ([f"drop/Loyalty_{letter}.csv" for letter in "abcdefg"],
+         f"; 7 are called almost that: {', '.join(f'drop/Loyalty_{letter}.csv' for letter in 'abcde')} and 2 more"),
+    ],
+)  # fmt: skip
+def test_what_is_almost_the_name_is_named(found: list[str], words: str) -> None:
+    assert near_misses(listed(*((path, 1.0) for path in found)), "drop/Loyalty") == words
+
+
+def test_a_link_is_named_as_one() -> None:
+    listing = Listing((), links=("drop/Loyalty.csv", "drop/other.csv"))
+    assert near_misses(listing, "drop/Loyalty") == "; symbolic links are not followed: drop/Loyalty.csv"
 
 
 def test_a_name_typed_in_another_unicode_form_is_the_same_name() -> None:

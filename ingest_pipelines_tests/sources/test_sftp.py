@@ -177,8 +177,17 @@ def test_links_are_not_followed(place: SftpPlace) -> None:
     (place.folder / "etc").symlink_to("/etc")
     (place.folder / "loop").symlink_to(place.folder)
     assert _lists(place)
-    with place.source() as source, pytest.raises(ItemGone):
-        source.stat("link.csv")
+    (place.folder / "real").mkdir()
+    (place.folder / "real" / "a.csv").write_bytes(b"1")
+    (place.folder / "linked").symlink_to(place.folder / "real")
+    with place.source() as source:
+        assert source.listing().links == ("etc", "link.csv", "linked", "loop")
+        assert [file.path for file in source.listing("real").files] == ["real/a.csv"]
+        with pytest.raises(SourceDenied, match="linked is a symbolic link, and links are not followed"):
+            source.listing("linked")
+        for path in ("link.csv", "linked/a.csv"):
+            with pytest.raises(ItemGone):
+                source.stat(path)
 
 
 def test_a_file_without_permission_says_who_must_give_it(place: SftpPlace) -> None:
