@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, get_args
@@ -13,6 +15,9 @@ from ingest_pipelines.errors import ConfigError
 
 ExecutorName = Literal["in_process", "multiprocess", "k8s", "celery"]
 EXECUTORS: tuple[ExecutorName, ...] = get_args(ExecutorName)
+
+ADDRESSES = ("INGEST_DATABASE_URL", "INGEST_DAGSTER_URL", "INGEST_CELERY_BROKER")
+"""Variables that may hold a password. Each may stand in a file instead, which `<variable>_FILE` names."""
 
 
 @dataclass(frozen=True)
@@ -135,6 +140,32 @@ def read_ui_hosts() -> frozenset[str]:
 def colours_wanted() -> bool:
     """Whether a terminal may be painted on: not where NO_COLOR is set (no-color.org), and not on a dumb one."""
     return not os.environ.get("NO_COLOR") and os.environ.get("TERM", "") != "dumb"
+
+
+@contextmanager
+def secrets_in_files(folder: Path) -> Iterator[None]:
+    """Addresses with passwords are in no environment of the processes that are started within the block.
+
+    Each is in a file of the folder that only this account reads, and `<variable>_FILE` names it, until the block ends.
+    """
+    held = {variable: value for variable in ADDRESSES if (value := os.environ.get(variable))}
+    files = {variable: folder / variable.lower() for variable in held}
+    if held:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        folder.chmod(0o700)
+    try:
+        for variable, value in held.items():
+            files[variable].unlink(missing_ok=True)
+            with os.fdopen(os.open(files[variable], os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+                file.write(value)
+            del os.environ[variable]
+            os.environ[f"{variable}_FILE"] = str(files[variable])
+        yield
+    finally:
+        for variable, value in held.items():
+            os.environ[variable] = value
+            os.environ.pop(f"{variable}_FILE", None)
+            files[variable].unlink(missing_ok=True)
 
 
 def child_environment(settings: Settings, dagster_home: Path) -> dict[str, str]:

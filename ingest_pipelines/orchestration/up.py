@@ -19,7 +19,7 @@ from types import FrameType
 
 from ingest_pipelines import embedded
 from ingest_pipelines.config import Settings
-from ingest_pipelines.config.settings import child_environment
+from ingest_pipelines.config.settings import child_environment, secrets_in_files
 from ingest_pipelines.errors import IngestError, UsageError
 from ingest_pipelines.orchestration.instance import HERE, dagster_home, open_instance
 from ingest_pipelines.orchestration.orphans import Claim, Watcher, alone, end_groups
@@ -62,6 +62,7 @@ def up(
     with _signals_stop(), contextlib.ExitStack() as stack:
         try:
             claim = stack.enter_context(alone(settings.state, tell))
+            stack.enter_context(secrets_in_files(settings.state / "secrets"))
             own_server = settings.database_url is None or settings.dagster_url is None
             watcher = stack.enter_context(contextlib.closing(Watcher(settings.state, embedded_server=own_server)))
             if own_server:

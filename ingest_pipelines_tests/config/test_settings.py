@@ -9,6 +9,7 @@ import pytest
 
 from ingest_pipelines.config import demo_home, read_project, read_settings
 from ingest_pipelines.config.connections import CsvConnection
+from ingest_pipelines.config.settings import ADDRESSES, secrets_in_files
 from ingest_pipelines.errors import ConfigError, UsageError
 from ingest_pipelines_tests.config.projects import RIGHT, write_project
 
@@ -51,6 +52,26 @@ def test_a_setting_that_is_no_number_is_a_config_error(monkeypatch: pytest.Monke
     monkeypatch.setenv("INGEST_LOCK_TIMEOUT", value)
     with pytest.raises(ConfigError, match="INGEST_LOCK_TIMEOUT: expected a number of seconds above 0"):
         read_settings()
+
+
+@pytest.mark.parametrize("variable", ADDRESSES)
+def test_an_address_is_handed_on_in_a_file_of_its_owners(
+    variable: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv(variable, "postgresql://a:hunter2@b/c")
+    before = dict(os.environ)
+    folder = tmp_path / "state" / "secrets"
+    settings = read_settings()
+    with secrets_in_files(folder):
+        assert "hunter2" not in repr(os.environ)
+        assert read_settings() == settings
+        [file] = folder.iterdir()
+        assert (file.stat().st_mode & 0o777, folder.stat().st_mode & 0o777) == (0o600, 0o700)
+    assert dict(os.environ) == before
+    assert list(folder.iterdir()) == []
+    with pytest.raises(OSError, match="stop"), secrets_in_files(folder):
+        raise OSError("stop")
+    assert dict(os.environ) == before
 
 
 def test_relative_paths_in_yaml_start_at_the_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

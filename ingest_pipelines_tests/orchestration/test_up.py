@@ -61,6 +61,19 @@ def test_nothing_listens_to_other_machines(vendor: Vendor) -> None:
     assert listening == {"127.0.0.1"}
 
 
+def test_no_process_carries_the_targets_address(vendor: Vendor) -> None:
+    family = psutil.Process(vendor.served.process.pid).children(recursive=True)
+    assert len(family) > 3
+    carriers = [child.cmdline() for child in family if vendor.database_url in _environ(child)]
+    assert carriers == []
+
+
+def _environ(process: psutil.Process) -> set[str]:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return set(process.environ().values())
+    return set()
+
+
 def test_no_image_of_a_page_elsewhere_changes_anything(vendor: Vendor) -> None:
     query = urlencode({"query": 'mutation { setConcurrencyLimit(concurrencyKey: "stolen", limit: 0) }'})
     for method, host in (("GET", f"127.0.0.1:{vendor.served.port}"), ("POST", "evil.example")):
