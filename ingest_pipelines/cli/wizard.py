@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_args
 
@@ -10,7 +12,7 @@ import typer
 
 from ingest_pipelines.cli import screen
 from ingest_pipelines.cli.draft import Draft, MappedColumn, draft_yaml, field_name, file_pattern, with_connection
-from ingest_pipelines.errors import SourceUnavailable, UsageError, shown
+from ingest_pipelines.errors import ConfigError, SourceUnavailable, UsageError, shown
 
 if TYPE_CHECKING:
     from ingest_pipelines.config import Project
@@ -45,93 +47,170 @@ def new(
 ) -> None:
     """Set up an import step by step: connection, test, file or table, columns, schedule. Writes a draft."""
     from ingest_pipelines.config import read_project, read_settings
+    from ingest_pipelines.config.nearest import nearest
 
     home = read_settings().home
-    ask = _Questions(yes)
-    name = name or ask.text("name of the import")
-    file = home / "imports" / f"{name}.yaml"
-    if file.exists():
-        raise UsageError(f"{file} exists already; nothing was written", hint="choose another name, or edit that file")
+    ask = Questions(yes)
+    if name and (wrong := _wrong_name(home, name)):
+        raise UsageError(f"{wrong}; nothing was written", hint="choose another name, or edit that file")
+    name = name or ask.text("name of the import", wrong=lambda answer: _wrong_name(home, answer))
     project = read_project(home)
-    project, connection = _connection(home, project, connection, ask)
+    if not project.databases:
+        raise ConfigError(project.mistakes or ["databases.yaml: it names no database"], hint="mend it first")
+    connection, drafts = _connection(home, project, connection, ask)
+    project = read_project(home, drafts)
     chosen = project.connections[connection]
-    _test(connection, chosen)
     path = path or _path(connection, chosen, ask)
-    database = database or ask.one_of("database", sorted(project.databases))
-    if database not in project.databases:
-        raise UsageError(f"there is no database '{database}'", hint=f"known are: {', '.join(project.databases)}")
-    draft = _draft(connection, project, path, database, ask)
-    text = draft_yaml(draft)
+    if database and database not in project.databases:
+        raise UsageError(f"there is no database '{database}'", hint=nearest(database, project.databases))
+    names = sorted(project.databases)
+    database = database or (names[0] if len(names) == 1 else ask.one_of("database", names))
+    text = draft_yaml(_draft(connection, project, path, database, ask))
     screen.say(f"\nimports/{name}.yaml")
     for line in text.splitlines():
         screen.say(f"  {line}")
+    drafts[f"imports/{name}.yaml"] = text
+    read_project(home, drafts).require(name)  # nothing is written that `ingest check` refuses
     if not ask.agreed("write it?"):
         screen.note("nothing was written")
         raise typer.Exit(1)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(text, encoding="utf-8")
-    read_project(home).require(name)
-    screen.say(f"\n{screen.painted('written', 'good')}: {file}")
+    screen.say()
+    for relative, content in drafts.items():
+        file = home / relative
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(content, encoding="utf-8")
+        screen.say(f"{screen.painted('written', 'good')}: {file}")
     screen.say(f"  ingest plan {name}        what a load would do")
     screen.say(f"  ingest activate {name}    let it run by itself")
 
 
-class _Questions:
-    """Asks, unless the person said yes to everything and there is something to say yes to."""
+def _wrong_name(home: Path, name: str) -> str | None:
+    from ingest_pipelines.config.base import NAME_PATTERN
+
+    if re.fullmatch(NAME_PATTERN, name) is None:
+        return "a name is a letter, then letters, digits and _, at most 63 characters"
+    there = [file for file in (home / "imports").glob("*") if file.stem.lower() == name.lower()]
+    return f"{there[0]} exists already" if there else None
+
+
+Wrong = Callable[[str], str | None]
+"""What is wrong with an answer; None: nothing."""
+
+
+class Questions:
+    """Asks, unless the person said yes to everything and there is something to say yes to.
+
+    A wrong answer is asked again: what was answered before is never lost.
+    """
 
     def __init__(self, yes: bool) -> None:
-        self._yes = yes
+        self.yes = yes
 
-    def text(self, question: str, suggestion: str | None = None) -> str:
-        """An answer; Enter takes the suggestion."""
-        if self._yes and suggestion is not None:
+    def text(self, question: str, suggestion: str | None = None, *, wrong: Wrong = lambda _: None) -> str:
+        """An answer with which nothing is wrong; Enter takes the suggestion."""
+        if self.yes and suggestion is not None and wrong(suggestion) is None:
             return suggestion
-        answer: str = typer.prompt(question, default=suggestion, err=True, show_default=bool(suggestion))
-        return answer.strip()
+        while True:
+            given: str = typer.prompt(question, default=suggestion, err=True, show_default=bool(suggestion))
+            answer = given.strip()
+            mistake = wrong(answer)
+            if mistake is None:
+                return answer
+            screen.note(f"  {screen.painted('no', 'bad')}: {screen.wrapped(mistake, 6)}")
 
-    def one_of(self, question: str, options: Sequence[str], suggestion: str | None = None) -> str:
-        """One of the options, by number or by name; a name that is not among them is taken as typed."""
-        if len(options) == 1 and self._yes:
+    def one_of(
+        self, question: str, options: Sequence[str], suggestion: str | None = None, *, other: Wrong | None = None
+    ) -> str:
+        """One of the options, by number or by name.
+
+        Args:
+            suggestion: what Enter takes; an empty one: nothing. Without it: the first option.
+            other: what is wrong with an answer that is none of the options; without it, that is.
+        """
+        from ingest_pipelines.config.nearest import nearest
+
+        if len(options) == 1 and self.yes:
             return options[0]
         for number, option in enumerate(options[:CHOICES], 1):
             screen.note(f"  {number:>3}  {shown(option)}")
-        answer = self.text(question, suggestion or (options[0] if options else None))
-        by_number = answer.isdecimal() and 1 <= int(answer) <= len(options)
-        return options[int(answer) - 1] if by_number else answer
+
+        def meant(answer: str) -> str:
+            by_number = answer.isdecimal() and answer not in options and 1 <= int(answer) <= len(options)
+            return options[int(answer) - 1] if by_number else answer
+
+        def wrong(answer: str) -> str | None:
+            if meant(answer) in options:
+                return None
+            return other(answer) if other else f"'{shown(answer)}' is none of them; {nearest(answer, options)}"
+
+        default = suggestion if suggestion is not None else next(iter(options), "")
+        return meant(self.text(question, default or None, wrong=wrong))
 
     def agreed(self, question: str) -> bool:
         """Whether the person agrees."""
-        return self._yes or typer.confirm(f"\n{question}", default=True, err=True)
+        return self.yes or typer.confirm(f"\n{question}", default=True, err=True)
 
 
-def _connection(home: Path, project: Project, name: str, ask: _Questions) -> tuple[Project, str]:
-    """An existing connection, or a new one that is in connections.yaml now."""
+def _connection(home: Path, project: Project, name: str, ask: Questions) -> tuple[str, dict[str, str]]:
+    """A connection that answers, and connections.yaml where it is a new one: not written yet."""
     from ingest_pipelines.config import read_project
+    from ingest_pipelines.config.base import NAME_PATTERN
 
-    name = name or ask.one_of("connection (a new name makes a new one)", sorted(project.connections))
+    def wrong(answer: str) -> str | None:
+        if re.fullmatch(NAME_PATTERN, answer) is None:
+            return "a name is a letter, then letters, digits and _, at most 63 characters"
+        mistakes = [mistake for mistake in project.mistakes if f": connections.{answer}" in mistake]
+        return "; ".join(mistakes) or None
+
+    if name and (mistake := wrong(name)):
+        raise UsageError(mistake, hint="mend connections.yaml, or choose another connection")
+    name = name or ask.one_of("connection (a new name makes a new one)", sorted(project.connections), other=wrong)
     if name in project.connections:
-        return project, name
+        _test(name, project.connections[name])
+        return name, {}
     kind = ask.one_of("type of the new connection", list(_ASKED), "sftp")
-    if kind not in _ASKED:
-        raise UsageError(f"there is no connection type '{kind}'", hint=f"known are: {', '.join(_ASKED)}")
-    settings: dict[str, Any] = {"type": kind}
-    for key, (secret, suggestion) in _slots(kind).items():
-        question = f"{key}: name of the environment variable that holds it" if secret else key
-        answer = ask.text(question, f"{name}_{key}".upper() if secret else suggestion)
-        if answer and answer != suggestion:
-            settings[key] = (
-                {"env": answer} if secret else int(answer) if key == "port" and answer.isdecimal() else answer
-            )
     file = home / "connections.yaml"
     before = file.read_text(encoding="utf-8") if file.exists() else "connections:\n"
-    file.write_text(with_connection(before, name, settings), encoding="utf-8")
-    project = read_project(home)
-    if name not in project.connections:
-        file.write_text(before, encoding="utf-8")
-        wrong = [mistake for mistake in project.mistakes if f".{name}" in mistake]
-        raise UsageError("\n".join(["the connection is not complete; nothing was written", *wrong]))
-    screen.say(f"{screen.painted('written', 'good')}: {name} in {file}")
-    return project, name
+    answers: dict[str, str] = {}
+    again = list(_ASKED[kind])
+    while True:
+        settings = _settings(kind, name, answers, again, ask)
+        drafts = {"connections.yaml": with_connection(before, name, settings)}
+        drafted = read_project(home, drafts)
+        if name not in drafted.connections:
+            own = [mistake for mistake in drafted.mistakes if f": connections.{name}" in mistake]
+            for mistake in own or drafted.mistakes:
+                screen.note(
+                    f"  {screen.painted('no', 'bad')}: {mistake.partition(f'connections.{name}.')[2] or mistake}"
+                )
+            again = [key for key in _ASKED[kind] if any(f"connections.{name}.{key}" in each for each in own)] or again
+            continue
+        try:
+            _test(name, drafted.connections[name])
+        except SourceUnavailable:
+            if ask.yes or not typer.confirm("answer its questions again?", default=True, err=True):
+                raise
+            again = list(_ASKED[kind])
+            continue
+        return name, drafts
+
+
+def _settings(kind: str, name: str, answers: dict[str, str], again: Sequence[str], ask: Questions) -> dict[str, Any]:
+    """The connection's YAML from the answers, of which those to `again` are asked for; the last ones are suggested."""
+    settings: dict[str, Any] = {"type": kind}
+    for key, (secret, default) in _slots(kind).items():
+        if key in again:
+            question = f"{key}: name of the environment variable that holds it" if secret else key
+            suggestion = answers.get(key, f"{name}_{key}".upper() if secret else default)
+            answers[key] = ask.text(question, suggestion, wrong=_wrong_port if key == "port" else lambda _: None)
+        answer = answers[key]
+        if answer and answer != default:
+            settings[key] = {"env": answer} if secret else int(answer) if key == "port" else answer
+    return settings
+
+
+def _wrong_port(answer: str) -> str | None:
+    return None if answer.isdecimal() and 0 < int(answer) < 65_536 else "a port is a number from 1 to 65535"
 
 
 def _slots(kind: str) -> dict[str, tuple[bool, str | None]]:
@@ -166,7 +245,7 @@ def _test(name: str, connection: Connection) -> None:
         raise SourceUnavailable(f"{name}: the connection test failed at the step shown above")
 
 
-def _path(name: str, connection: Connection, ask: _Questions) -> str:
+def _path(name: str, connection: Connection, ask: Questions) -> str:
     from ingest_pipelines.cli.browsing import list_files, list_tables
     from ingest_pipelines.config.connections import FILE_TYPES
 
@@ -180,7 +259,7 @@ def _path(name: str, connection: Connection, ask: _Questions) -> str:
     return ask.one_of(what, offered)
 
 
-def _draft(name: str, project: Project, path: str, database: str, ask: _Questions) -> Draft:
+def _draft(name: str, project: Project, path: str, database: str, ask: Questions) -> Draft:
     from ingest_pipelines.cli.browsing import print_columns, sample_columns
     from ingest_pipelines.config.connections import FILE_TYPES
 
@@ -198,7 +277,9 @@ def _draft(name: str, project: Project, path: str, database: str, ask: _Question
     columns = _mapping(samples, project.databases[database], elsewhere, ask)
     reads_files = connection.type in FILE_TYPES
     mode = ask.one_of("mode", ["add_and_update", "add_only", "update_only"])
-    every = "" if connection.type == "csv" else ask.text("run every (6h, 12h, 24h; empty: no schedule)", "")
+    is_one_time = connection.type == "csv"
+    every = "" if is_one_time else ask.text("run every (6h; empty: no schedule)", "", wrong=_wrong_interval)
+    rejects = ask.text("rejected rows above which nothing is merged", "0", wrong=_wrong_count)
     return Draft(
         description=ask.text("description", f"{path} from {name}"),
         database=database,
@@ -206,12 +287,28 @@ def _draft(name: str, project: Project, path: str, database: str, ask: _Question
         mode=mode,
         columns=columns,
         every=every or None,
-        max_rejects=int(ask.text("rejected rows above which nothing is merged", "0")),
+        max_rejects=int(rejects),
     )
 
 
+def _wrong_interval(answer: str) -> str | None:
+    from pydantic import ValidationError
+
+    from ingest_pipelines.config.schedule import Schedule
+
+    try:
+        Schedule.model_validate({"every": answer or "1d"})
+    except ValidationError as error:
+        return error.errors()[0]["msg"].removeprefix("Value error, ")
+    return None
+
+
+def _wrong_count(answer: str) -> str | None:
+    return None if answer.isdecimal() else "a whole number, from 0 on"
+
+
 def _mapping(
-    samples: Sequence[ColumnSample], target: Database, elsewhere: Mapping[str, Mapping[str, object]], ask: _Questions
+    samples: Sequence[ColumnSample], target: Database, elsewhere: Mapping[str, Mapping[str, object]], ask: Questions
 ) -> list[MappedColumn]:
     """One column for the key, then a field for each other column, up to the database's limit per import.
 
@@ -219,10 +316,7 @@ def _mapping(
         elsewhere: fields that other imports made, and their rules: a field's type is the same everywhere.
     """
     names = [sample.column for sample in samples]
-    guess = next((name for name in names if field_name(name) == target.key), names[0])
-    key = ask.one_of(f"the column with {target.key}", names, guess)
-    if key not in names:
-        raise UsageError(f"there is no column '{shown(key)}'", hint=f"it has: {', '.join(map(shown, names))}")
+    key = ask.one_of(f"the column with {target.key}", names, key_column(names, target))
     mapped = [MappedColumn(key, target.key)]
     for sample in samples:
         if sample.column == key:
@@ -231,14 +325,65 @@ def _mapping(
             screen.note(f"  {target.max_fields_per_import} fields are mapped, as many as an import may have")
             break
         taken = {each.field for each in mapped} | set(target.reserved)
-        field = ask.text(f"{shown(sample.column)} fills field (- skips it)", field_name(sample.column, taken))
+        field = ask.text(
+            f"{shown(sample.column)} fills field (- skips it)",
+            field_name(sample.column, taken),
+            wrong=partial(_wrong_field, taken=taken),
+        )
         if field == "-":
             continue
         rules = {} if field in target.fields else elsewhere.get(field)
-        if rules is None:
-            rules = {"type": ask.text(f"  {field} is new; its type", sample.suggested)}
-        mapped.append(MappedColumn(sample.column, field, rules))
+        mapped.append(MappedColumn(sample.column, field, _new_field(field, sample, ask) if rules is None else rules))
     return mapped
+
+
+def key_column(names: Sequence[str], target: Database) -> str:
+    """The column to propose for the key; empty: none is clearly it, and a wrong one would be worse than a question."""
+    *first, last = target.key.split("_")
+    short = "".join(word[0] for word in first) + last  # `cid` of customer_id
+    exact = [name for name in names if field_name(name) in {target.key, short}]
+    words = ("id", "key", "number", "no", "code")
+    likely = [
+        name for name in names if field_name(name) not in target.fields and field_name(name).split("_")[-1] in words
+    ]
+    return next(iter([*exact, *likely]), "")
+
+
+def _wrong_field(answer: str, taken: Collection[str]) -> str | None:
+    from ingest_pipelines.config.base import NAME_PATTERN
+
+    if answer == "-":
+        return None
+    if re.fullmatch(NAME_PATTERN, answer) is None:
+        return "a field's name is a letter, then letters, digits and _, at most 63 characters"
+    return f"'{answer}' is taken; choose another, or - to skip the column" if answer in taken else None
+
+
+def _new_field(field: str, sample: ColumnSample, ask: Questions) -> dict[str, object]:
+    """The rules of a field that nobody has yet: its type, and what that cannot do without."""
+    kind = ask.text(f"  {field} is new; its type", sample.suggested, wrong=_wrong_type)
+    if kind != "enum":
+        return {"type": kind}
+    options = ask.text(f"  options of {field}, with commas between them", wrong=_wrong_options)
+    return {"type": kind, "options": [option.strip() for option in options.split(",")]}
+
+
+def _wrong_type(answer: str) -> str | None:
+    from ingest_pipelines.config.databases import FieldType
+    from ingest_pipelines.config.nearest import nearest
+
+    known = [kind for kind in get_args(FieldType) if kind != "decimal"]
+    found = re.fullmatch(r"decimal\((\d{1,2}), ?(\d{1,2})\)", answer)
+    if answer in known or (found and 1 <= int(found[1]) <= 38 and int(found[2]) <= int(found[1])):
+        return None
+    return f"'{shown(answer, 40)}' is no type; {nearest(answer, [*known, 'decimal(12,2)'])}"
+
+
+def _wrong_options(answer: str) -> str | None:
+    options = [option.strip() for option in answer.split(",")]
+    if "" in options or len(set(options)) < len(options):
+        return "name each option once, with commas between them: Bronze, Silver, Gold"
+    return "an option of digits alone would be read as an index" if any(map(str.isdecimal, options)) else None
 
 
 def _rules(column: Column) -> dict[str, object]:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -83,16 +84,19 @@ class _File(Generic[M]):
         return self.damaged.get(name) or (self.mistakes[0] if self.model is None else None)
 
 
-def read_project(home: Path) -> Project:
+def read_project(home: Path, drafts: Mapping[str, str] = MappingProxyType({})) -> Project:
     """The project in `home`, mistakes included. Reads files, and secrets' references; touches no network.
+
+    Args:
+        drafts: `imports/NAME.yaml`, `connections.yaml` -> text that is read in place of the file, before it is written.
 
     Raises:
         ConfigError: `home` is not a folder.
     """
     if not home.is_dir():
         raise ConfigError([f"{home}: there is no such folder"], hint="set INGEST_HOME, or run: ingest init DIR")
-    connections = _read(home, "connections.yaml", Connections, keep="connections")
-    databases = _read(home, "databases.yaml", Databases, keep="databases")
+    connections = _read(home, "connections.yaml", Connections, drafts, keep="connections")
+    databases = _read(home, "databases.yaml", Databases, drafts, keep="databases")
     known_connections = connections.model.connections if connections.model else {}
     known_databases = databases.model.databases if databases.model else {}
     mistakes = [*connections.mistakes, *databases.mistakes, *_shared_tables(databases)]
@@ -100,8 +104,9 @@ def read_project(home: Path) -> Project:
     broken: dict[str, ConfigError] = {}
     filled: dict[str, dict[str, Filled]] = {}
     taken: set[str] = set()
-    for path in _import_files(home):
-        file = _read(home, f"imports/{path.name}", Import)
+    drafted = {home / name for name in drafts if name.startswith("imports/")}
+    for path in sorted({*_import_files(home), *drafted}):
+        file = _read(home, f"imports/{path.name}", Import, drafts)
         found, stopped = [*_name_mistakes(path, file.name, taken), *file.mistakes], list[str]()
         if file.model is not None:
             unusable = _unusable(file.model, connections, databases)
@@ -186,11 +191,11 @@ def _shared_tables(file: _File[Databases]) -> list[str]:
     return found
 
 
-def _read(home: Path, name: str, model: type[M], *, keep: str = "") -> _File[M]:
+def _read(home: Path, name: str, model: type[M], drafts: Mapping[str, str], *, keep: str = "") -> _File[M]:
     """A file parsed; with `keep`, entries below that key stand or fall one by one."""
     path = home / name
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = drafts[name] if name in drafts else path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         return _File(name, Document(None, {}), None, (f"{name}:1: the file is missing",))
     except UnicodeDecodeError as error:
