@@ -120,8 +120,9 @@ class Landing:
         content_sha256: of the bytes as delivered (files), of the batches' content (queries).
         bytes: size of `path`.
         newlines, quotes: number of LF and of `"` bytes in `path` (csv only).
-        cursor_to: largest cursor value read, as text (cursor items only); None: no row, or none before now.
+        cursor_to: largest cursor value read, as text (cursor items only); None: no row, or none that is new.
         cursor_commit: what the ledger's cursor becomes with this chunk; never before what it was.
+        cut: whether a query's LIMIT may have left rows for the next chunk.
         rows: known for queries; for files the reader counts.
         replaced: the item that was to be landed, where another file, `item`, has its name by now.
         settled_by: the load that settled `item` before; nothing was landed, and there is nothing to load.
@@ -137,6 +138,7 @@ class Landing:
     cursor_to: str | None = None
     rows: int | None = None
     cursor_commit: str | None = None
+    cut: bool = False
     replaced: Item | None = None
     settled_by: int | None = None
 

@@ -18,16 +18,24 @@ from zoneinfo import ZoneInfo
 
 from ingest_pipelines import ledger
 from ingest_pipelines.config import BoundImport
-from ingest_pipelines.config.cursor_values import before, cursor_text, parse_cursor
+from ingest_pipelines.config.cursor_values import before, cursor_text, not_after, parse_cursor
 from ingest_pipelines.errors import CursorStuck, IngestError, RejectsAboveLimit
-from ingest_pipelines.landing import Chunk, cursor_cap, land_file, land_query, read_arrow, read_csv
+from ingest_pipelines.landing import (
+    Chunk,
+    cursor_cap,
+    land_file,
+    land_query,
+    largest_value,
+    read_arrow,
+    read_csv,
+)
 from ingest_pipelines.merge import Target, apply, record_failure
 from ingest_pipelines.merge.ahead import Destination, LoadAhead
 from ingest_pipelines.model import Item, Landing, LoadReport, Run, Validated
 from ingest_pipelines.rules import Ahead, compile_rules, judge
 from ingest_pipelines.sources import open_item, open_query
-from ingest_pipelines.sources.base import Client
-from ingest_pipelines.sources.request import cursor_after, cursor_start, request_of
+from ingest_pipelines.sources.base import Client, QuerySource
+from ingest_pipelines.sources.request import Request, cursor_after, cursor_start, cursor_value, request_of
 
 LARGE = 16 << 20
 """Bytes from which on an item is loaded while it is judged; a smaller one is loaded in no time."""
@@ -66,41 +74,66 @@ def land(
 
 
 def _land_rows(item: Item, bound: BoundImport, workspace: Workspace, now: datetime, client: Client | None) -> Landing:
-    cursor, limits, zone = bound.spec.source.cursor, bound.spec.source.limits, ZoneInfo(bound.spec.timezone)
     with open_query(bound.connection, client) as source:
         asked = request_of(item, bound, source)
-        chunk = None
-        if cursor is not None:
-            start = cursor_start(bound)
-            if cursor.lag and item.cursor_cap is None:
-                largest = source.largest(asked.query, cursor.column, start)
-                cap = cursor_cap(largest, cursor.kind, start, now, zone)
-                item = replace(item, cursor_cap=cursor_text(cap))
-            capped = None if item.cursor_cap is None else parse_cursor(item.cursor_cap, cursor.kind)
-            after = cursor_after(item, bound)
-            chunk = Chunk(cursor.column, cursor.kind, after, asked.limit, asked.may_cut, now, zone, capped)
-        with closing(source.batches(asked.query, asked.parameters)) as batches:
-            landing = land_query(item, batches, bound.required_columns, workspace.spool, limits, chunk)
-        if landing.cursor_to is not None and not bound.spec.source.drain and _stands(landing):
-            raise CursorStuck(
-                f"import {bound.name}, item {item.key}: the lag holds more rows than one chunk",
-                hint="nothing was loaded; raise the query's LIMIT, lower cursor.lag, or leave out drain: false",
-            )
-        if chunk is None or landing.rows or item.cursor_from is None:
-            return landing
-        if source.behind(asked.query, chunk.column, cursor_start(bound), chunk.after):
-            raise CursorStuck(
-                f"import {bound.name}, item {item.key}: every '{chunk.column}' in the source lies before the cursor: "
-                "was it restored from a backup?",
-                hint=f"nothing was loaded; if the source is right: ingest cursor set {bound.name} VALUE",
-            )
+        if bound.spec.source.cursor is None:
+            return _land_request(item, bound, workspace, source, asked)
+        return _land_chunk(item, bound, workspace, now, source, asked)
+
+
+def _land_chunk(
+    item: Item, bound: BoundImport, workspace: Workspace, now: datetime, source: QuerySource, asked: Request
+) -> Landing:
+    """The rows of a drain's next chunk, up to where nothing of it can be missing."""
+    cursor, drain, where = bound.spec.source.cursor, bound.spec.source.drain, f"import {bound.name}, item {item.key}"
+    assert cursor is not None
+    start, committed = cursor_start(bound), cursor_value(item.cursor_committed, bound)
+    chunk = Chunk(
+        cursor.column, cursor.kind, cursor_after(item, bound), asked.limit, now, ZoneInfo(bound.spec.timezone),
+        committed=committed, alone=not drain,
+        comes_after=lambda text, other: source.comes_after(asked.query, cursor.column, text, other),
+    )  # fmt: skip
+    if cursor.lag and item.cursor_cap is None:
+        largest = largest_value(source.largest(asked.query, cursor.column, start), chunk, where)
+        if largest is not None and committed is not None and not not_after(committed, largest):
+            raise _went_back(where, bound)
+        item = replace(item, cursor_cap=cursor_text(start if largest is None else cursor_cap(largest, chunk)))
+    chunk = replace(chunk, cap=cursor_value(item.cursor_cap, bound))
+    landing = _land_request(item, bound, workspace, source, asked, chunk)
+    if landing.cut or (drain and landing.cursor_to is not None):
+        return landing
+    # Nothing follows: what no chunk of this query will ever show is looked for.
+    if not landing.rows and committed is not None and source.behind(asked.query, cursor.column, start, committed):
+        raise _went_back(where, bound)
+    if source.lacks_values(asked.query, cursor.column):
+        raise CursorStuck(
+            f"{where}: there are rows without a value in '{cursor.column}', which the query never reads",
+            hint=f"give them a value, or leave them out on purpose: AND {cursor.column} IS NOT NULL",
+        )
     return landing
 
 
-def _stands(landing: Landing) -> bool:
-    """Whether the chunk leaves the cursor where it was, although the source has rows beyond it."""
-    committed, cap = landing.item.cursor_committed, landing.item.cursor_cap
-    return None not in {committed, cap} and landing.cursor_commit == committed and committed != cap
+def _went_back(where: str, bound: BoundImport) -> CursorStuck:
+    """The source no longer has what the cursor has passed: new rows may get the same values again."""
+    assert bound.spec.source.cursor is not None
+    return CursorStuck(
+        f"{where}: every '{bound.spec.source.cursor.column}' in the source lies before the cursor: "
+        "was it restored from a backup?",
+        hint="nothing was loaded; if the source is right, go on from the largest value that the backup had: "
+        f"ingest cursor set {bound.name} VALUE",
+    )
+
+
+def _land_request(
+    item: Item,
+    bound: BoundImport,
+    workspace: Workspace,
+    source: QuerySource,
+    asked: Request,
+    chunk: Chunk | None = None,
+) -> Landing:
+    with closing(source.batches(asked.query, asked.parameters)) as batches:
+        return land_query(item, batches, bound.required_columns, workspace.spool, bound.spec.source.limits, chunk)
 
 
 def validate(

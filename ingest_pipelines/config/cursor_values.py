@@ -13,6 +13,17 @@ from typing import Literal
 
 CursorKind = Literal["number", "moment", "text"]
 
+SPELLS = b"spells"
+"""Metadata of an Arrow field of texts that are something else in the source: what they spell."""
+
+Spelled = Literal["number", "moment", "enum"]
+
+
+def spelling(kind: Spelled | None) -> dict[bytes, bytes] | None:
+    """The metadata of a field whose texts spell something else in the source; None for texts."""
+    return None if kind is None else {SPELLS: kind.encode()}
+
+
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 _TIMESTAMP = re.compile(
     r"(\d{4}-\d{2}-\d{2})[T ](\d{2}:\d{2}(?::\d{2})?)(?:\.(\d{1,9}))?(Z|[+-]\d{2}:?\d{2}|[+-]\d{2})?"
@@ -112,15 +123,23 @@ def cursor_text(value: CursorValue) -> str:
 
 
 def before(value: CursorValue, lag: timedelta | Decimal) -> CursorValue:
-    """The value less the lag; a date less a part of a day is the day before."""
+    """What lies just before the value less the lag, so that the rows beyond it are those from there on.
+
+    Without a lag it is the value itself, whose rows have been read.
+    """
+    if not lag:
+        return value
     if isinstance(value, Moment) and isinstance(lag, timedelta):
         micros = (lag.days * 86_400 + lag.seconds) * 1_000_000 + lag.microseconds
-        return Moment(value.nanoseconds - micros * 1_000, value.zoned)
+        return Moment(value.nanoseconds - (micros + 1) * 1_000, value.zoned)
     if isinstance(value, date) and isinstance(lag, timedelta):
-        return value - timedelta(days=-(-lag // timedelta(days=1)))
+        return value - timedelta(days=1 - (-lag // timedelta(days=1)))
     if isinstance(value, int | Decimal) and isinstance(lag, Decimal):
         with localcontext(prec=_DIGITS):
-            return _number(format(value - lag, "f"))
+            less = value - lag
+            digits = less.as_tuple().exponent
+            assert isinstance(digits, int)
+            return _number(format(less - Decimal((0, (1,), min(0, digits))), "f"))
     return value
 
 
@@ -134,11 +153,14 @@ def not_after(value: CursorValue, other: CursorValue) -> bool:
 
 
 def in_future(value: CursorValue, now: datetime, zone: tzinfo) -> bool:
-    """Whether a date or timestamp lies after `now`; one without a zone is read in `zone`."""
+    """Whether a date or timestamp lies after `now`; one without a zone is read in `zone`.
+
+    So does the date of today: rows of a day that is not over are still to come.
+    """
     if isinstance(value, Moment):
         here = now if value.zoned else now.astimezone(zone).replace(tzinfo=None)
         return value.nanoseconds > Moment.of(here).nanoseconds
-    return isinstance(value, date) and value > now.astimezone(zone).date()
+    return isinstance(value, date) and value >= now.astimezone(zone).date()
 
 
 def _clock(value: Moment | date) -> int:

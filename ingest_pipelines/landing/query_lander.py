@@ -13,7 +13,7 @@ from typing import IO
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ingest_pipelines.config.cursor_values import cursor_text, not_after, parse_cursor
+from ingest_pipelines.config.cursor_values import SPELLS, Spelled
 from ingest_pipelines.config.imports import Limits
 from ingest_pipelines.errors import ItemRefused, Unavailable, shown
 from ingest_pipelines.landing.arrow_types import plain_batch, plain_schema
@@ -71,7 +71,7 @@ def _land(
     first = next(batches)
     wanted = (*required_columns, *([chunk.column] if chunk else []))
     schema = _named(plain_schema(first.schema), wanted, sink.limits, where)
-    track = CursorTrack(chunk, where) if chunk else None
+    track = CursorTrack(chunk, where, _spells(first.schema, schema.names.index(chunk.column))) if chunk else None
     rows = 0
     with pa.ipc.new_stream(pa.PythonFile(sink, mode="w"), schema) as writer:
         for batch in _even(_checked(_chain(first, batches), schema, track, sink.limits, where), schema):
@@ -89,7 +89,8 @@ def _land(
         bytes=sink.bytes,
         cursor_to=reached,
         rows=rows,
-        cursor_commit=_later(item.cursor_committed, reached, chunk) if chunk else None,
+        cursor_commit=track.commits() if track else None,
+        cut=track is not None and track.cut,
     )
 
 
@@ -154,6 +155,16 @@ def _named(schema: pa.Schema, wanted: Sequence[str], limits: Limits, where: str)
     return pa.schema([field.with_name(name) for field, name in zip(schema, names, strict=True)])
 
 
+def _spells(schema: pa.Schema, place: int) -> Spelled | None:
+    """What the column's texts are in the source, where they are no texts."""
+    field = schema.field(place)
+    if pa.types.is_decimal(field.type):
+        return "number"
+    said = (field.metadata or {}).get(SPELLS)
+    spelled: tuple[Spelled, ...] = ("number", "moment", "enum")
+    return next((kind for kind in spelled if kind.encode() == said), None)
+
+
 def _chain(first: pa.RecordBatch, others: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     yield first
     yield from others
@@ -214,15 +225,3 @@ def _own(rows: pa.Table, schema: pa.Schema) -> pa.RecordBatch:
         for column, field in zip(rows.columns, schema, strict=True)
     ]
     return pa.RecordBatch.from_arrays(arrays, schema=schema)
-
-
-def _later(committed: str | None, reached: str | None, chunk: Chunk) -> str | None:
-    """Where the cursor stands with this chunk: a lag re-reads what is behind it, and never takes it back."""
-    if reached is None or chunk.kind == "text":
-        return reached or committed
-    value = parse_cursor(reached, chunk.kind)
-    if chunk.cap is not None and not_after(chunk.cap, value):
-        value = chunk.cap
-    if committed is not None and not_after(value, parse_cursor(committed, chunk.kind)):
-        return committed
-    return cursor_text(value)

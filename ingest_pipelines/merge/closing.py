@@ -39,8 +39,7 @@ def close(connection: psycopg.Connection, work: Work, counts: Counts) -> LoadRep
         return work.report(counts)
     ledger.lock_mapping(connection, bound.name, bound.database_name, fingerprint(bound), mapping_of(bound), work.now)
     if item.kind == "cursor":
-        reached = landing.cursor_commit or landing.cursor_to or item.cursor_from
-        ledger.set_cursor(connection, bound.name, reached, work.now, load=work.load)
+        ledger.set_cursor(connection, bound.name, landing.cursor_commit, work.now, load=work.load)
     if run.forced:
         detail = {"load": work.load, "run": run.id}
         ledger.record_audit(

@@ -153,6 +153,18 @@ class QuerySource(Protocol):
         """Whether there are rows from the start on, and all their cursor values lie below the cursor."""
         ...
 
+    def comes_after(self, query: str, column: str, value: str, after: str) -> bool:
+        """Whether the query, its LIMIT left out, has a row with the very cursor value when it starts after another.
+
+        The database compares, as the query's own WHERE says: two texts that its collation takes for equal never come
+        one after the other.
+        """
+        ...
+
+    def lacks_values(self, query: str, column: str) -> bool:
+        """Whether there are rows whose cursor is NULL, so that no chunk will ever have them."""
+        ...
+
     def probe(self) -> Iterator[Step]:
         """Tests the connection step by step; stops after the first failed step. Raises nothing."""
         ...

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping, Set
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import closing, suppress
 from decimal import Decimal
 from typing import IO, Any, ClassVar
@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ingest_pipelines.config.connections import ClickhouseConnection
-from ingest_pipelines.config.cursor_values import CursorValue, Moment
+from ingest_pipelines.config.cursor_values import CursorValue, Moment, spelling
 from ingest_pipelines.errors import SourceDenied
 from ingest_pipelines.sources.error_codes import BROKEN, CLICKHOUSE, REFUSED, DriverError, meaning_of
 from ingest_pipelines.sources.http_headers import refuse_broken_headers
@@ -24,6 +24,9 @@ _EXACT = re.compile(
     r"U?Int(8|16|32|64)|Float(32|64)|Bool|String|Decimal\((\d|[12]\d|3[0-8]), \d+\)|Date|Date32|DateTime64\(.*\)"
 )
 """Types that Arrow holds as they are."""
+
+_NUMBERS = re.compile(r"U?Int(128|256)|Decimal\(\d+, \d+\)")
+"""Types of numbers that come as text, which a cursor reads as numbers."""
 
 _WRAPPED = re.compile(r"(?:Nullable|LowCardinality)\((.*)\)")
 _LIST = re.compile(r"Array\((.*)\)")
@@ -111,14 +114,13 @@ class _Session(Session):
 
     def _batches(self, body: IO[bytes], kinds: Mapping[str, str]) -> Iterator[pa.RecordBatch]:
         bare = {name: _bare(kind) for name, kind in kinds.items()}
-        seconds = {name for name, kind in bare.items() if kind == "DateTime" or kind.startswith("DateTime(")}
         with pa.ipc.open_stream(body) as stream:
             empty = True
             for batch in stream:
-                yield _exact(batch, seconds, self._uri)
+                yield _exact(batch, bare, self._uri)
                 empty = False
             if empty:
-                yield _exact(pa.RecordBatch.from_pylist([], stream.schema), seconds, self._uri)
+                yield _exact(pa.RecordBatch.from_pylist([], stream.schema), bare, self._uri)
 
     def tables(self) -> Iterator[str]:
         """Tables and views that the user may see."""
@@ -155,11 +157,12 @@ def _way(kind: str) -> str:
     return "toJSONString" if bare.startswith(_NESTED) else "toString"
 
 
-def _exact(batch: pa.RecordBatch, seconds: Set[str], uri: str) -> pa.RecordBatch:
+def _exact(batch: pa.RecordBatch, kinds: Mapping[str, str], uri: str) -> pa.RecordBatch:
     """The batch with DateTime as moments: the server writes them as numbers. Text is proven to be text."""
-    arrays = []
+    arrays, fields = [], []
     for name, array in zip(batch.schema.names, batch.columns, strict=True):
-        if name in seconds and pa.types.is_integer(array.type):
+        is_moment = kinds[name] == "DateTime" or kinds[name].startswith("DateTime(")
+        if is_moment and pa.types.is_integer(array.type):
             array = pc.cast(pc.cast(array, pa.int64()), pa.timestamp("s", "UTC"))  # noqa: PLW2901  # that column
         elif pa.types.is_string(array.type):
             try:
@@ -170,16 +173,26 @@ def _exact(batch: pa.RecordBatch, seconds: Set[str], uri: str) -> pa.RecordBatch
                     hint=f"convert it in the query: toValidUTF8({name}), or hex({name})",
                 ) from None
         arrays.append(array)
-    return pa.RecordBatch.from_arrays(arrays, names=batch.schema.names)
+        spells = spelling("number" if _NUMBERS.fullmatch(kinds[name]) else None)
+        fields.append(pa.field(name, array.type, metadata=spells))
+    return pa.RecordBatch.from_arrays(arrays, schema=pa.schema(fields))
+
+
+_INTEGERS = {
+    "Int64": range(-(2**63), 2**63), "UInt64": range(2**64), "Int128": range(-(2**127), 2**127),
+    "UInt128": range(2**128), "Int256": range(-(2**255), 2**255), "UInt256": range(2**256),
+}  # fmt: skip
+"""Types of whole numbers, the smaller ones first: the server compares some of them only with their like."""
 
 
 def _marker(name: str, value: CursorValue) -> str:
     if isinstance(value, str):
         kind = "String"
     elif isinstance(value, int):
-        kind = "Int64" if -(2**63) <= value < 2**63 else "Int256"
+        kind = next((kind for kind, values in _INTEGERS.items() if value in values), "Int256")
     elif isinstance(value, Decimal):
-        kind = f"Decimal(76, {decimals(value)})"
+        digits = max(len(value.as_tuple().digits), decimals(value))
+        kind = f"Decimal({18 if digits <= 18 else 38 if digits <= 38 else 76}, {decimals(value)})"
     elif isinstance(value, Moment):
         kind = "DateTime64(9, 'UTC')" if value.nanoseconds % 1_000 else "DateTime64(6, 'UTC')"
     else:

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from ingest_pipelines.config.connections import HiveConnection
-from ingest_pipelines.config.cursor_values import CursorValue, Moment
+from ingest_pipelines.config.cursor_values import CursorValue, Moment, spelling
 from ingest_pipelines.errors import ConfigError
 from ingest_pipelines.sources.error_codes import BROKEN, HIVE, REFUSED, DriverError, meaning_of
 from ingest_pipelines.sources.query_text import Query
@@ -32,6 +32,9 @@ _TYPES = {
     9: pa.binary(),
 }  # fmt: skip
 """Thrift's type ids that are not spelled as text."""
+
+_SPELLED = {8: spelling("moment"), 15: spelling("number"), 17: spelling("moment"), 23: spelling("moment")}
+"""Thrift's type ids whose texts a cursor reads as numbers or moments: timestamps, decimals, dates, local timestamps."""
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.005, 0.5
 
@@ -183,7 +186,8 @@ class _Session(Session):
         columns = []
         for column in response.schema.columns:
             entry = column.typeDesc.types[0].primitiveEntry
-            columns.append(pa.field(column.columnName, _TYPES.get(entry.type if entry else -1, pa.string())))
+            kind = entry.type if entry else -1
+            columns.append(pa.field(column.columnName, _TYPES.get(kind, pa.string()), metadata=_SPELLED.get(kind)))
         return columns
 
     def _fetch(self, handle: Any, schema: pa.Schema, rows: int) -> pa.RecordBatch:

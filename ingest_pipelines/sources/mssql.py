@@ -158,7 +158,8 @@ def _braced(value: str) -> str:
 
 def _marker(value: CursorValue) -> str:
     if isinstance(value, str):
-        return "?"
+        # Compared with an nvarchar, a varchar column follows other rules than where it is ordered by.
+        return "CAST(? AS varchar(8000))" if value.isascii() and len(value) <= 8000 else "?"
     if isinstance(value, int):
         return "CAST(? AS bigint)" if -(2**63) <= value < 2**63 else "CAST(? AS decimal(38, 0))"
     if isinstance(value, Decimal):

@@ -117,7 +117,7 @@ class _Session(Session):
         """What PyMySQL would read cell by cell, read in blocks; it gets its connection back at the result's end."""
         result = self._connection._result  # PyMySQL has no other way to raw rows
         columns = [Column(field.name, field.type_code, field.charsetnr, field.flags) for field in result.fields]
-        schema = pa.schema([pa.field(column.name, column.type) for column in columns])
+        schema = pa.schema([pa.field(column.name, column.type, metadata=column.spells) for column in columns])
         result.unbuffered_active = False
         buffer, some = b"", False
         while True:

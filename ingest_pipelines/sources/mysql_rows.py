@@ -14,6 +14,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from ingest_pipelines.config.cursor_values import spelling
+
 Bytes = npt.NDArray[np.uint8]
 Places = npt.NDArray[np.int64]
 
@@ -25,7 +27,14 @@ _WIDTHS = {252: 2, 253: 3, 254: 8}
 
 _BINARY_CHARSET = 63
 _UNSIGNED = 32
+_ENUM_OR_SET = 256 | 2048
 _BIT, _JSON, _TIMESTAMP = 16, 245, 7
+_SPELLED = {
+    0: spelling("number"), 246: spelling("number"),
+    **dict.fromkeys((7, 10, 12, 14), spelling("moment")),
+}  # fmt: skip
+"""Types whose texts a cursor reads as numbers or moments: decimals; dates, datetimes and timestamps."""
+
 _INTEGERS = frozenset({1, 2, 3, 8, 9, 13})
 _FLOATS = frozenset({4, 5})
 _STRINGS = frozenset({249, 250, 251, 252, 253, 254, 255, 15})
@@ -54,6 +63,11 @@ class Column:
         if self.kind == _BIT:
             return pa.uint64()
         return pa.binary() if self.kind in _STRINGS and self.charset == _BINARY_CHARSET else pa.string()
+
+    @property
+    def spells(self) -> dict[bytes, bytes] | None:
+        """The field's metadata where its cells are texts of something else."""
+        return spelling("enum") if self.flags & _ENUM_OR_SET else _SPELLED.get(self.kind)
 
 
 @dataclass(frozen=True)

@@ -15,14 +15,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ingest_pipelines.config.connections import OracleConnection
-from ingest_pipelines.config.cursor_values import CursorValue, Moment
+from ingest_pipelines.config.cursor_values import CursorValue, Moment, spelling
 from ingest_pipelines.sources.error_codes import BROKEN, ORACLE, REFUSED, DriverError, meaning_of
 from ingest_pipelines.sources.query_text import Query
 from ingest_pipelines.sources.sql import HostSource, Session, accepted, driver, driver_seconds
 
 _SESSION = (
     "ALTER SESSION SET TIME_ZONE = 'UTC' NLS_NUMERIC_CHARACTERS = '.,' NLS_DATE_FORMAT = 'YYYY-MM-DD HH24:MI:SS'"
-    " NLS_TIMESTAMP_FORMAT = 'YYYY-MM-DD HH24:MI:SS.FF9'"
+    " NLS_TIMESTAMP_FORMAT = 'YYYY-MM-DD HH24:MI:SS.FF9' NLS_SORT = BINARY NLS_COMP = BINARY"
 )
 
 _TABLES = """
@@ -92,6 +92,7 @@ class _Session(Session):
                 cursor.execute("SET TRANSACTION READ ONLY")
                 cursor.execute("".join(("SELECT * FROM (", text, "\n) WHERE 1 = 0")), bound)
                 columns = [(each.name, each.type_code.name, each.precision) for each in cursor.description]
+            numbers = {name for name, kind, precision in columns if kind == "DB_TYPE_NUMBER" and not precision}
             zoned = {name for name, kind, _ in columns if kind in _ZONED}
             frames = iter(
                 self._connection.fetch_df_batches(spelled(text, columns), bound, size=batch_rows, fetch_decimals=True)
@@ -103,7 +104,12 @@ class _Session(Session):
                     for name, column in zip(table.column_names, table.columns, strict=True)
                 ]
                 self._in_call = False
-                yield pa.RecordBatch.from_arrays([_whole(array) for array in arrays], names=table.column_names)
+                whole = [_whole(array) for array in arrays]
+                fields = [
+                    pa.field(name, array.type, metadata=spelling("number" if name in numbers else None))
+                    for name, array in zip(table.column_names, whole, strict=True)
+                ]
+                yield pa.RecordBatch.from_arrays(whole, schema=pa.schema(fields))
                 self._in_call = True
             self._connection.rollback()
         finally:

@@ -18,7 +18,7 @@ from psycopg.errors import error_from_result
 
 from ingest_pipelines import postgres_login
 from ingest_pipelines.config.connections import PostgresqlConnection
-from ingest_pipelines.config.cursor_values import CursorValue, Moment
+from ingest_pipelines.config.cursor_values import CursorValue, Moment, spelling
 from ingest_pipelines.errors import ConfigError, shown
 from ingest_pipelines.sources.error_codes import BROKEN, POSTGRESQL, REFUSED, DriverError, meaning_of
 from ingest_pipelines.sources.query_text import Query
@@ -37,6 +37,9 @@ _TYPED = {
 """Types by oid whose every value Arrow's CSV reader takes exactly; all others stay text."""
 
 _TIMESTAMPTZ = 1184
+
+_SPELLED = {1700: spelling("number"), 1082: spelling("moment"), 1114: spelling("moment"), 1184: spelling("moment")}
+"""Types by oid whose texts a cursor reads as numbers or moments."""
 
 _BLOCK = 4 << 20
 
@@ -169,7 +172,12 @@ def _finish(connection: pq.abc.PGconn) -> None:
 def _batches(columns: Sequence[psycopg.Column], blocks: Iterator[bytes]) -> Iterator[pa.RecordBatch]:
     names = [str(number) for number in range(len(columns))]
     types = [_TYPED.get(column.type_code, pa.string()) for column in columns]
-    schema = pa.schema([pa.field(column.name, kind) for column, kind in zip(columns, types, strict=True)])
+    schema = pa.schema(
+        [
+            pa.field(column.name, kind, metadata=_SPELLED.get(column.type_code))
+            for column, kind in zip(columns, types, strict=True)
+        ]
+    )
     zoned = [number for number, column in enumerate(columns) if column.type_code == _TIMESTAMPTZ]
     convert = arrow_csv.ConvertOptions(
         column_types=dict(zip(names, types, strict=True)), null_values=[""], true_values=["t"], false_values=["f"],

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise, takewhile
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from ingest_pipelines.errors import ConfigError
 from ingest_pipelines.sources.single_select import reasons_against
@@ -28,7 +28,8 @@ DIALECTS = {
 
 PLACEHOLDERS = ("lastItem", "windowStart", "windowEnd")
 
-_MARK = "ingest_bound_"
+MARK = "ingest_bound_"
+"""How the names start that stand for placeholders in a parsed query."""
 
 _ROWS = "rows_read"
 """What a query's rows are called in a query about them."""
@@ -68,7 +69,7 @@ class Query:
 
     def marked(self) -> str:
         """The text with a name in place of each placeholder, as the parser reads it."""
-        text = self.with_markers(lambda name: f" {_MARK}{name} ")
+        text = self.with_markers(lambda name: f" {MARK}{name} ")
         return with_executable_comments(text, self.dialect)
 
     def with_markers(self, marker: Callable[[str], str], escape: Callable[[str], str] = str) -> str:
@@ -83,7 +84,7 @@ class Query:
     def rebuilt(self, text: str) -> Query:
         """Another query, made from `marked()`, with its placeholders."""
         marks = tuple(
-            Mark(found[1], found.start(), found.end()) for found in re.finditer(rf"\b{_MARK}([A-Za-z]+)\b", text)
+            Mark(found[1], found.start(), found.end()) for found in re.finditer(rf"\b{MARK}([A-Za-z]+)\b", text)
         )
         return replace(self, text=text, marks=marks, statement=None)
 
@@ -100,17 +101,6 @@ class Query:
             return None
         count = found.args.get("count") if isinstance(found, exp.Fetch) else found.expression
         return int(count.name) if isinstance(count, exp.Literal) and count.is_int else None
-
-    @property
-    def may_cut(self) -> bool:
-        """Whether something in the query may leave rows for the next chunk."""
-        from sqlglot import exp
-
-        if self.statement is None:
-            return True
-        return self.statement.find(exp.Limit, exp.Fetch) is not None or any(
-            column.name.upper() == "ROWNUM" for column in self.statement.find_all(exp.Column)
-        )
 
     @property
     def ordered(self) -> bool:
@@ -215,43 +205,28 @@ def table_query(table: str, columns: Sequence[str], dialect: str, limit: int | N
     return (statement if limit is None else statement.limit(limit)).sql(dialect=dialect)
 
 
-def behind_query(query: Query, column: str) -> Query:
-    """Asks whether there are rows from the start on, and the largest value of the column lies below the cursor.
-
-    The answer is one row: 1 where it is so, else 0. The database compares, in its own order. `{lastItem}` is where the
-    rows begin; what the largest is compared with is a placeholder `cursor`.
-    """
-    from sqlglot import exp
-
-    # MAX of no rows is NULL in most databases, and 0 in ClickHouse.
-    some = exp.GT(this=exp.Count(this=exp.Star()), expression=exp.Literal.number(0))
-    below = exp.LT(this=exp.Max(this=_read_column(query, column)), expression=exp.column(f"{_MARK}cursor"))
-    answer = exp.case().when(exp.and_(some, below), exp.Literal.number(1)).else_(exp.Literal.number(0))
-    return _asked(query, exp.alias_(answer, "behind"))
-
-
-def largest_query(query: Query, column: str) -> Query:
-    """Asks for the largest value of the column, of all rows from the start on, in one row; see `behind_query`."""
-    from sqlglot import exp
-
-    return _asked(query, exp.alias_(exp.Max(this=_read_column(query, column)), "largest"))
-
-
-def _read_column(query: Query, column: str) -> exp.Column:
-    from sqlglot import exp
-
-    return exp.column(exp.to_identifier(column, quoted=_needs_quotes(column, query.dialect)), table=_ROWS)
-
-
-def _asked(query: Query, answer: exp.Expr) -> Query:
-    """One row with the answer, of the query's rows without limit and order.
+def about_rows(query: Query, column: str, *, largest: bool = False, where: Literal["=", ">="] | None = None) -> Query:
+    """Asks for the column of one of the query's rows, its limit and order left out.
 
     The query stays as the user wrote it, but for the limit, which its tokens show: a parser that writes SQL anew loses
     what it does not know.
+
+    Args:
+        largest: asks for its largest value.
+        where: asks for all values that compare so with the placeholder `cursor`.
     """
     from sqlglot import exp
 
-    asks = exp.select(answer).sql(dialect=query.dialect)
+    value = exp.column(exp.to_identifier(column, quoted=needs_quotes(column, query.dialect)), table=_ROWS)
+    asked = exp.select(exp.alias_(exp.Max(this=value), "largest") if largest else value).from_(_ROWS)
+    if where is not None:
+        compares = exp.EQ if where == "=" else exp.GTE
+        asked = asked.where(compares(this=value.copy(), expression=exp.column(f"{MARK}cursor")))
+    if largest:  # of no rows, ClickHouse's largest value is 0
+        asked = asked.having(exp.GT(this=exp.Count(this=exp.Star()), expression=exp.Literal.number(0)))
+    elif where != "=":
+        asked = asked.limit(1)
+    asks = asked.sql(dialect=query.dialect)
     text = query.marked()
     tokens = tokens_of(text, query.dialect)
     outer = [index for index, token in enumerate(tokens) if token.depth == 0]
@@ -264,9 +239,9 @@ def _asked(query: Query, answer: exp.Expr) -> Query:
         body = body[: top.start - first] + " " * (top.stop - top.start) + body[top.stop - first :]
     head = text[:first].strip()
     if not head:
-        return query.rebuilt(f"{asks} FROM (\n{body}\n) {_ROWS}")
+        return query.rebuilt(asks.replace(f"FROM {_ROWS}", f"FROM (\n{body}\n) {_ROWS}", 1))
     comma = "" if head.endswith(";") else ","  # Oracle's routines end with a semicolon of their own
-    return query.rebuilt(f"{head}{comma} {_ROWS} AS (\n{body}\n) {asks} FROM {_ROWS}")
+    return query.rebuilt(f"{head}{comma} {_ROWS} AS (\n{body}\n) {asks}")
 
 
 def _main_query(tokens: Sequence[SqlToken], outer: Sequence[int]) -> int:
@@ -312,20 +287,6 @@ def _top(tokens: Sequence[SqlToken], outer: Sequence[int]) -> Iterator[slice]:
         end += tokens[end].value == "PERCENT"
         end += 2 * ([token.value for token in tokens[end : end + 2]] == ["WITH", "TIES"])
         yield slice(tokens[index].start, tokens[end].start)
-
-
-def cursor_mistakes(query: Query, column: str, *, is_text: bool) -> Iterator[str]:
-    """Why chunks of the query could lose rows."""
-    if "lastItem" not in {mark.name for mark in query.marks}:
-        yield "query: {lastItem} is only in a comment; write WHERE " + column + " > {lastItem}"
-    if query.skips_rows:
-        yield "query: OFFSET skips rows that no chunk reads again; leave it out, the cursor moves on by itself"
-    if query.ordered:
-        if query.descending:
-            yield "query: ORDER BY ... DESC reads the last rows first, and the cursor skips the others: use ASC"
-    elif query.limit is not None or is_text:
-        why = "only the database knows the order of texts" if is_text else "with a LIMIT any rows could come first"
-        yield f"query: ORDER BY {column} is missing: {why}, and the cursor would skip the others"
 
 
 def _pieces(
@@ -397,7 +358,8 @@ def _place(text: str, offset: int) -> str:
     return f"line {before.count(chr(10)) + 1}, column {offset - (before.rfind(chr(10)) + 1) + 1}"
 
 
-def _needs_quotes(name: str, dialect: str) -> bool:
+def needs_quotes(name: str, dialect: str) -> bool:
+    """Whether the database would take the bare name for another one."""
     if dialect == "postgres":
         return re.fullmatch(r"[a-z_][a-z0-9_]*", name) is None
     return re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name) is None

@@ -10,7 +10,8 @@ from ingest_pipelines.config.cursor_values import CursorValue, Moment, parse_cur
 from ingest_pipelines.errors import ConfigError, UsageError
 from ingest_pipelines.model import Item
 from ingest_pipelines.sources.base import QuerySource
-from ingest_pipelines.sources.query_text import DIALECTS, cursor_mistakes, read_query
+from ingest_pipelines.sources.cursor_query import chunk_limit, cursor_mistakes, one_row_more
+from ingest_pipelines.sources.query_text import DIALECTS, Query, read_query
 
 
 @dataclass(frozen=True)
@@ -18,14 +19,12 @@ class Request:
     """One query with its values.
 
     Attributes:
-        limit: the query's own LIMIT, where it is a plain number.
-        may_cut: whether the query may leave rows behind that a later chunk must read.
+        limit: how many rows a chunk has at most; None: all that there are. The query asks for one row more.
     """
 
     query: str
     parameters: dict[str, CursorValue]
     limit: int | None = None
-    may_cut: bool = False
 
 
 def request_of(item: Item, bound: BoundImport, source: QuerySource) -> Request:
@@ -41,10 +40,9 @@ def request_of(item: Item, bound: BoundImport, source: QuerySource) -> Request:
         return Request(source.select(spec.table, bound.required_columns), {})
     query = read_query(spec.query, source.dialect)
     if spec.cursor is not None:
-        mistakes = [*cursor_mistakes(query, spec.cursor.column, is_text=spec.cursor.kind == "text")]
-        if mistakes:
-            raise ConfigError([f"imports/{bound.name}.yaml: source.{mistake}" for mistake in mistakes])
-        return Request(spec.query, {"lastItem": cursor_after(item, bound)}, query.limit, query.may_cut)
+        if mistakes := _chunk_mistakes(query, bound):
+            raise ConfigError([f"imports/{bound.name}.yaml: {mistake}" for mistake in mistakes])
+        return Request(one_row_more(query), {"lastItem": cursor_after(item, bound)}, chunk_limit(query))
     if spec.window is not None:
         assert item.window_start is not None
         assert item.window_end is not None
@@ -65,12 +63,22 @@ def cursor_start(bound: BoundImport) -> CursorValue:
 
 def cursor_after(item: Item, bound: BoundImport) -> CursorValue:
     """Where the item's rows start, exclusive."""
+    after = cursor_value(item.cursor_from, bound)
+    return cursor_start(bound) if after is None else after
+
+
+def cursor_value(text: str | None, bound: BoundImport) -> CursorValue | None:
+    """A value of the ledger's as the import's cursor holds it.
+
+    Raises:
+        UsageError: it is none of the column's kind.
+    """
     cursor = bound.spec.source.cursor
     assert cursor is not None
-    if item.cursor_from is None:
-        return cursor_start(bound)
+    if text is None:
+        return None
     try:
-        return parse_cursor(item.cursor_from, cursor.kind)
+        return parse_cursor(text, cursor.kind)
     except ValueError as error:
         raise UsageError(
             f"import {bound.name}: the cursor in the ledger does not fit cursor.start: {error}",
@@ -87,10 +95,15 @@ def query_mistakes(bound: BoundImport) -> list[str]:
         query = read_query(spec.query, DIALECTS[bound.connection.type])
     except ConfigError as error:
         return [f"source.{mistake}" for mistake in error.mistakes]
-    if spec.cursor is None:
+    return _chunk_mistakes(query, bound)
+
+
+def _chunk_mistakes(query: Query, bound: BoundImport) -> list[str]:
+    """Why chunks of the query could lose rows."""
+    cursor = bound.spec.source.cursor
+    if cursor is None:
         return []
-    is_text = spec.cursor.kind == "text"
-    return [f"source.{mistake}" for mistake in cursor_mistakes(query, spec.cursor.column, is_text=is_text)]
+    return [f"source.{mistake}" for mistake in cursor_mistakes(query, cursor.column, is_text=cursor.kind == "text")]
 
 
 _SESSIONS = {

@@ -15,6 +15,7 @@ from types import ModuleType
 from typing import ClassVar, Generic, Self, TypeVar
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from ingest_pipelines.config.connections import SnowflakeConnection, SqlConnection
 from ingest_pipelines.config.cursor_values import CursorValue, Moment, cursor_text
@@ -22,9 +23,10 @@ from ingest_pipelines.config.nearest import nearest
 from ingest_pipelines.errors import ConfigError, IngestError, MissingDriver, SourceDenied, SourceUnavailable, shown
 from ingest_pipelines.sources.base import Step
 from ingest_pipelines.sources.bounded import Pending, Worker
+from ingest_pipelines.sources.cursor_query import no_value_query
 from ingest_pipelines.sources.error_codes import BROKEN, DriverError
 from ingest_pipelines.sources.network import error_name, raised_by_us, retried
-from ingest_pipelines.sources.query_text import Query, behind_query, largest_query, read_query, table_query
+from ingest_pipelines.sources.query_text import Query, about_rows, read_query, table_query
 
 BATCH_ROWS = 50_000
 
@@ -130,16 +132,32 @@ class SqlSource(ABC, Generic[C]):
         return _first_rows(self._batches(checked, parameters, max(1, min(limit, batch_rows))), limit)
 
     def behind(self, query: str, column: str, start: CursorValue, cursor: CursorValue) -> bool:
-        """Whether all cursor values in the source lie below the cursor."""
-        asked = behind_query(read_query(query, self.dialect), column)
-        rows = pa.Table.from_batches(self._batches(asked, {"lastItem": start, "cursor": cursor}, BATCH_ROWS))
-        return int(rows.column(0)[0].as_py()) == 1
+        """Whether there are rows from the start on, and all their cursor values lie below the cursor."""
+        checked = read_query(query, self.dialect)
+        not_before = about_rows(checked, column, where=">=")
+        if len(self._rows(not_before, {"lastItem": start, "cursor": cursor})):
+            return False
+        return len(self._rows(about_rows(checked, column), {"lastItem": start})) > 0
 
     def largest(self, query: str, column: str, start: CursorValue) -> pa.Array:
         """The largest cursor value in the source, as an array of one, or of none where it has no rows."""
-        asked = largest_query(read_query(query, self.dialect), column)
-        rows = pa.Table.from_batches(self._batches(asked, {"lastItem": start}, BATCH_ROWS))
-        return pa.concat_arrays(rows.column(0).chunks).drop_null()
+        asked = about_rows(read_query(query, self.dialect), column, largest=True)
+        return self._rows(asked, {"lastItem": start}).drop_null()
+
+    def comes_after(self, query: str, column: str, value: str, after: str) -> bool:
+        """Whether a row with the value comes after the other one, as the database compares."""
+        asked = about_rows(read_query(query, self.dialect), column, where="=")
+        equal = self._rows(asked, {"lastItem": after, "cursor": value})
+        return bool(pc.any(pc.equal(pc.cast(equal, pa.string()), value)).as_py())
+
+    def lacks_values(self, query: str, column: str) -> bool:
+        """Whether there are rows whose cursor is NULL."""
+        asked = no_value_query(read_query(query, self.dialect), column)
+        return asked is not None and len(self._rows(asked, {})) > 0
+
+    def _rows(self, query: Query, parameters: Mapping[str, CursorValue]) -> pa.Array:
+        """The one column of an answer."""
+        return pa.concat_arrays([batch.column(0) for batch in self._batches(query, parameters, BATCH_ROWS)])
 
     def probe(self) -> Iterator[Step]:
         """Resolve, connect, login, query."""

@@ -7,8 +7,10 @@ from urllib.parse import urlsplit
 
 import psycopg
 import pytest
+from psycopg import sql
 
 from ingest_pipelines_tests.cli.terminal import Terminal
+from ingest_pipelines_tests.servers import mysql
 from ingest_pipelines_tests.servers.postgres import fresh_database
 
 IMPORT = """\
@@ -37,7 +39,7 @@ def shop(postgres_url: str, starter: Terminal) -> Iterator[Terminal]:
                 f"    database: {parts.path[1:]}\n    username: {parts.username}\n    password: {{env: SHOP_PW}}\n"
             )
         (starter.folder / "imports" / "members.yaml").write_text(IMPORT)
-        yield Terminal(starter.folder, {**starter.environment, "SHOP_PW": str(parts.password)})
+        yield Terminal(starter.folder, {**starter.environment, "SHOP_PW": str(parts.password), "SHOP_URL": url})
 
 
 def test_browse_lists_tables_and_looks_into_one(shop: Terminal) -> None:
@@ -86,3 +88,64 @@ def test_a_cursor_set_back_reads_again_and_changes_nothing(shop: Terminal) -> No
     ran = shop.ingest("run", "members", "--json")
     assert [(load["read"], load["unchanged"]) for load in ran.json] == [(2, 2)]
     assert shop.ingest("cursor", "show", "members", "--json").json["value"] == "10"
+
+
+TIES = """\
+database: customers
+source:
+  connection: {connection}
+  query: SELECT cid, tier, seq FROM {table} WHERE seq > {{lastItem}} ORDER BY seq LIMIT 3
+  cursor: {{column: seq, start: {start}}}
+columns: {{cid: customer_id, tier: {{field: tier, type: string, max_length: 10}}}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("kind", "values", "start"),
+    [
+        ("bigint", ["1", "2", "3", "3", "4"], "0"),
+        (
+            "uuid",
+            [f"'{digit * 8}-0000-7000-8000-000000000000'" for digit in "12334"],
+            "00000000-0000-0000-0000-000000000000",
+        ),
+    ],
+    ids=["bigint", "uuid"],
+)
+def test_a_row_that_the_limit_cuts_from_its_like_is_not_lost(
+    shop: Terminal, kind: str, values: list[str], start: str
+) -> None:
+    """The fourth row shares its value with the third, where the first chunk ends."""
+    with psycopg.connect(shop.environment["SHOP_URL"], autocommit=True) as source:
+        source.execute(sql.SQL("CREATE TABLE ties_{} (cid text, tier text, seq {})").format(*[sql.SQL(kind)] * 2))
+        for number, value in enumerate(values, 1):
+            statement = sql.SQL("INSERT INTO ties_{} VALUES ({}, 'Gold', {})")
+            source.execute(statement.format(sql.SQL(kind), f"{kind}{number}", sql.SQL(value)))
+    written = TIES.format(connection="shop", table=f"ties_{kind}", start=start)
+    (shop.folder / "imports" / f"ties_{kind}.yaml").write_text(written)
+    for read in ([2, 3], [0]):
+        ran = shop.ingest("run", f"ties_{kind}", "--json")
+        assert ran.code == 0, ran.err
+        assert [load["read"] for load in ran.json] == read
+
+
+def test_texts_that_only_the_database_takes_for_equal_are_not_lost(
+    shop: Terminal, mysql_database: mysql.MysqlDatabase
+) -> None:
+    """A collation says that e is é and x is 'x '; chunks of three rows end between them."""
+    mysql_database.execute(
+        "CREATE TABLE ties (cid varchar(9), tier varchar(9), seq varchar(9)) COLLATE utf8mb4_general_ci",
+        "INSERT INTO ties VALUES ('M1', 'Gold', 'a'), ('M2', 'Gold', 'A'), ('M3', 'Gold', 'b'), ('M4', 'Gold', 'e'),"
+        " ('M5', 'Gold', 'é'), ('M6', 'Gold', 'x'), ('M7', 'Gold', 'x '), ('M8', 'Gold', 'z')",
+    )
+    server = mysql_database.server
+    with (shop.folder / "connections.yaml").open("a") as file:
+        file.write(
+            f"\n  tills:\n    type: mysql\n    host: {server.host}\n    port: {server.port}\n"
+            f"    database: {mysql_database.name}\n    username: {server.username}\n    password: {{env: TILLS_PW}}\n"
+        )
+    written = TIES.format(connection="tills", table="ties", start='""')
+    (shop.folder / "imports" / "ties_text.yaml").write_text(written)
+    ran = shop.ingest("run", "ties_text", "--json", TILLS_PW=server.password)
+    assert ran.code == 0, ran.err
+    assert sum(load["read"] for load in ran.json) == 8

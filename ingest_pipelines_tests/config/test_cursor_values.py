@@ -60,15 +60,22 @@ def test_what_spells_no_value_is_refused(text: str) -> None:
 @pytest.mark.parametrize(
     ("value", "lag", "less"),
     [
-        (100, Decimal(30), 70),
-        (10**37, Decimal(1), 10**37 - 1),
-        (Decimal("10.5"), Decimal("0.25"), Decimal("10.25")),
-        (date(2026, 3, 1), timedelta(minutes=10), date(2026, 2, 28)),
-        (Moment(1_000_000_001, zoned=True), timedelta(seconds=1), Moment(1, zoned=True)),
+        (100, Decimal(30), 69),
+        (10**37, Decimal(1), 10**37 - 2),
+        (Decimal("10.5"), Decimal("0.25"), Decimal("10.24")),
+        (7, Decimal("0.5"), Decimal("6.4")),
+        (date(2026, 3, 1), timedelta(minutes=10), date(2026, 2, 27)),
+        (date(2026, 3, 1), timedelta(days=1), date(2026, 2, 27)),
+        (Moment(1_000_002_000, zoned=True), timedelta(seconds=1), Moment(1_000, zoned=True)),
         ("text", Decimal(1), "text"),
+        (100, Decimal(0), 100),
+        (date(2026, 3, 1), timedelta(0), date(2026, 3, 1)),
     ],
 )
-def test_a_lag_is_taken_off_exactly(value: CursorValue, lag: timedelta | Decimal, less: CursorValue) -> None:
+def test_rows_exactly_a_lag_behind_are_read_again(
+    value: CursorValue, lag: timedelta | Decimal, less: CursorValue
+) -> None:
+    """The next chunk's rows lie beyond the value."""
     assert before(value, lag) == less
 
 
@@ -86,6 +93,8 @@ def test_the_future_begins_by_the_clock_of_the_column() -> None:
     assert in_future(Moment.of(half_past.replace(tzinfo=UTC)), now, london)
     assert not in_future(Moment.of(half_past), now, london)
     assert in_future(date(2026, 7, 2), now, london)
+    assert in_future(date(2026, 7, 1), now, london)
+    assert not in_future(date(2026, 6, 30), now, london)
     assert not in_future("2999", now, london)
 
 

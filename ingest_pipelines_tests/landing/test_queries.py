@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest_pipelines.config.cursor_values import CursorKind, CursorValue, parse_cursor
+from ingest_pipelines.config.cursor_values import CursorKind, CursorValue, parse_cursor, spelling
 from ingest_pipelines.config.imports import Limits
 from ingest_pipelines.errors import CursorStuck, ItemRefused, SourceUnavailable
 from ingest_pipelines.landing import Chunk, land_query, read_arrow
@@ -34,10 +34,8 @@ def _land(
     return land_query(ITEM, iter(batches), columns, spool, Limits(**limits), chunk)
 
 
-def _chunk(
-    kind: CursorKind = "number", after: CursorValue = 0, limit: int | None = None, *, may_cut: bool | None = None
-) -> Chunk:
-    return Chunk("k", kind, after, limit, limit is not None if may_cut is None else may_cut, NOW, UTC)
+def _chunk(kind: CursorKind = "number", after: CursorValue = 0, limit: int | None = None, **more: Any) -> Chunk:
+    return Chunk("k", kind, after, limit, NOW, UTC, **more)
 
 
 def _batch(**columns: Any) -> pa.RecordBatch:
@@ -142,41 +140,40 @@ def test_every_arrow_type_becomes_one_that_frames_hold(tmp_path: Path, array: pa
     st.lists(st.integers(1, 12), min_size=1, max_size=40),
     st.integers(1, 12),
     st.lists(st.integers(0, 40), max_size=5),
+    st.booleans(),
 )
-def test_chunks_of_any_size_read_every_row_once(values: list[int], limit: int, cuts: list[int]) -> None:
-    """Whatever the LIMIT, and however batches are cut: no row is lost, none is read twice, or the drain stops."""
+def test_chunks_of_any_size_read_every_row(values: list[int], limit: int, cuts: list[int], again: bool) -> None:
+    """Whatever the LIMIT, wherever values tie, however batches are cut, `>` or `>=`: no row is lost, or it is told."""
     from tempfile import TemporaryDirectory
 
     table = sorted(values)
-    read: list[int] = []
+    read: set[int] = set()
     after = 0
+
+    def rows() -> list[pa.RecordBatch]:
+        found = [place for place, value in enumerate(table) if value > after or (again and value == after)][: limit + 1]
+        places = sorted({0, len(found), *(cut for cut in cuts if cut < len(found))})
+        return [
+            pa.RecordBatch.from_arrays(
+                [pa.array(found[a:b], pa.int64()), pa.array([table[n] for n in found[a:b]], pa.int64())], ["id", "k"]
+            )
+            for a, b in [*pairwise(places)] or [(0, 0)]
+        ]
+
     with TemporaryDirectory() as folder:
         while True:
-            rows = [value for value in table if value > after][:limit]
-            places = sorted({0, len(rows), *(cut for cut in cuts if cut < len(rows))})
-            batches = [_batch(k=rows[a:b]) for a, b in pairwise(places)] or [
-                pa.RecordBatch.from_arrays([pa.array([], pa.int64())], names=["k"])
-            ]
             try:
-                landing = _land(Path(folder), batches, ["k"], _chunk(after=after, limit=limit))
+                landing = _land(Path(folder), rows(), ["k"], _chunk(after=after, limit=limit))
             except CursorStuck:
-                assert max(map(table.count, table)) >= limit
+                most = max(map(table.count, table))
+                assert most > limit or (again and most + table.count(after) > limit)
                 return
-            (*frames,) = read_arrow(landing, ["k"])[1]
-            read += [value for frame in frames for value in frame["k"].to_list()]
+            read |= {place for frame in read_arrow(landing, ["k"])[1] for place in frame["id"].to_list()}
             if landing.cursor_to is None:
                 break
+            assert int(landing.cursor_to) > after
             after = int(landing.cursor_to)
-    distinct = len(set(table)) == len(table)
-    assert read == table or (not distinct and _boundary_tie(table, limit))
-
-
-def _boundary_tie(table: list[int], limit: int) -> bool:
-    """A chunk of distinct integers is taken for a unique column, even if the row after its LIMIT repeats the last."""
-    return any(
-        a == b and len(set(table[max(0, n - limit + 1) : n + 1])) == len(table[max(0, n - limit + 1) : n + 1])
-        for n, (a, b) in enumerate(pairwise(table))
-    )
+    assert read == set(range(len(table)))
 
 
 @pytest.mark.parametrize(
@@ -186,7 +183,8 @@ def _boundary_tie(table: list[int], limit: int) -> bool:
         (pa.array([2**64 - 1], pa.uint64()), "number", 0, str(2**64 - 1)),
         (pa.array([Decimal("9" * 28 + "." + "9" * 10)]), "number", 0, "9" * 28 + "." + "9" * 10),
         (pa.array(["10", "9.50"]), "number", 0, "10"),
-        (pa.array([0.1, 0.25]), "number", 0, "0.25"),
+        (pa.array([str(10**76 - 1), "-5"]), "number", 0, str(10**76 - 1)),
+        (pa.array(["0." + "0" * 59 + "1", "-5"]), "number", 0, "0." + "0" * 59 + "1"),
         (pa.array(["b", "a"]), "text", "", "a"),
         (pa.array([date(2026, 1, 1)]), "moment", date(2000, 1, 1), "2026-01-01"),
         (pa.array(["2026-01-01 00:00:00.5Z"]), "moment", date(2000, 1, 1), "2026-01-01T00:00:00.5+00:00"),
@@ -197,8 +195,7 @@ def _boundary_tie(table: list[int], limit: int) -> bool:
 def test_the_largest_value_is_kept_to_the_last_digit(
     tmp_path: Path, column: pa.Array, kind: CursorKind, after: CursorValue, reached: str
 ) -> None:
-    batch = pa.RecordBatch.from_arrays([column], names=["k"])
-    landing = _land(tmp_path, [batch], ["k"], _chunk(kind, after))
+    landing = _land(tmp_path, [_spelled(column, kind)], ["k"], _chunk(kind, after))
     assert landing.cursor_to == reached
     parse_cursor(reached, kind)
 
@@ -207,23 +204,44 @@ def test_the_largest_value_is_kept_to_the_last_digit(
     ("column", "kind", "says"),
     [
         (pa.array([1, None, None]), "number", "2 rows have no value in 'k'"),
-        (pa.array(["x"]), "number", "'k' is string, and its start says it holds numbers"),
         (pa.array([1]), "text", "'k' is int64, and its start says it holds text"),
-        (pa.array([1.5, float("nan")]), "number", "'k' is double"),
-        (pa.array(["2026-01-01", "infinity"]), "moment", "'k' is string"),
+        (pa.array([1.5, 2]), "number", "'k' is double, a binary floating-point number"),
+        (pa.array([1.5], pa.float32()), "number", "'k' is float, a binary floating-point number"),
+        (pa.array(["1", "NaN"]), "number", "'k' holds infinity or NaN"),
+        (pa.array(["-Infinity"]), "number", "'k' holds infinity or NaN"),
+        (pa.array(["2026-01-01", "infinity"]), "moment", "'k' holds infinity or NaN"),
+        (pa.array(["9" * 77]), "number", "'k' holds more than 76 digits"),
+        (pa.array(["0044-03-15 BC"]), "moment", "'k' holds dates that are none of the years 1 to 9999"),
+        (pa.array(["0000-00-00"]), "moment", "'k' holds dates that are none of the years 1 to 9999"),
         (pa.array([True]), "number", "'k' is bool"),
     ],
 )
 def test_a_column_that_can_not_order_rows_is_told(
     tmp_path: Path, column: pa.Array, kind: CursorKind, says: str
 ) -> None:
-    batch = pa.RecordBatch.from_arrays([column], names=["k"])
     after: dict[CursorKind, CursorValue] = {"number": 0, "text": "", "moment": date(2000, 1, 1)}
     with pytest.raises(CursorStuck, match=says):
-        _land(tmp_path, [batch], ["k"], _chunk(kind, after[kind]))
+        _land(tmp_path, [_spelled(column, kind)], ["k"], _chunk(kind, after[kind]))
+
+
+@pytest.mark.parametrize("kind", ["number", "moment"])
+def test_texts_of_the_source_are_ordered_as_texts_and_never_as_what_they_look_like(
+    tmp_path: Path, kind: CursorKind
+) -> None:
+    after: CursorValue = 0 if kind == "number" else date(2000, 1, 1)
+    with pytest.raises(CursorStuck, match="'k' is string, and its start says") as caught:
+        _land(tmp_path, [_batch(k=["10", "9"])], ["k"], _chunk(kind, after))
+    assert "orders it as text" in str(caught.value.hint)
+
+
+def _spelled(column: pa.Array, kind: CursorKind) -> pa.RecordBatch:
+    """A column as a source gives it whose texts are numbers or moments."""
+    text = pa.types.is_string(column.type)
+    metadata = spelling(kind) if text and kind != "text" else None
+    return pa.RecordBatch.from_arrays([column], schema=pa.schema([pa.field("k", column.type, metadata=metadata)]))
 
 
 def test_a_limit_over_rows_in_no_order_is_told(tmp_path: Path) -> None:
     with pytest.raises(CursorStuck, match="do not come in the order of 'k'"):
-        _land(tmp_path, [_batch(k=[3, 1, 2])], ["k"], _chunk(limit=3))
-    assert _land(tmp_path, [_batch(k=[3, 1, 2])], ["k"], _chunk(limit=4)).cursor_to == "3"
+        _land(tmp_path, [_batch(k=[3, 1, 2])], ["k"], _chunk(limit=2))
+    assert _land(tmp_path, [_batch(k=[3, 1, 2])], ["k"], _chunk(limit=3)).cursor_to == "3"

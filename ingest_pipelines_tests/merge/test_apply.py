@@ -188,12 +188,30 @@ def test_an_item_that_shrank_is_held(target: Target, query: Rows, tmp_path: Path
 def test_a_chunk_applies_only_where_the_cursor_stands(target: Target, query: Rows, tmp_path: Path) -> None:
     bound = bound_import()
     drain = item(1, kind="cursor", modified_at=None, serial=None)
-    apply(delivery(tmp_path, bound, [("a", "x", 1)], of=drain, cursor_to="10"), bound, target, SENSOR, NOW)
+    apply(
+        delivery(tmp_path, bound, [("a", "x", 1)], of=drain, cursor_to="10", cursor_commit="10"),
+        bound,
+        target,
+        SENSOR,
+        NOW,
+    )
     chunk = replace(drain, cursor_from="10")
-    apply(delivery(tmp_path, bound, [("b", "x", 1)], of=chunk, cursor_to="20"), bound, target, SENSOR, NOW)
+    apply(
+        delivery(tmp_path, bound, [("b", "x", 1)], of=chunk, cursor_to="20", cursor_commit="20"),
+        bound,
+        target,
+        SENSOR,
+        NOW,
+    )
     assert query("SELECT value FROM ingest.cursors") == [("20",)]
     with pytest.raises(StaleItem, match="moved the committed cursor"):
-        apply(delivery(tmp_path, bound, [("c", "x", 1)], of=chunk, cursor_to="15"), bound, target, person(7), NOW)
+        apply(
+            delivery(tmp_path, bound, [("c", "x", 1)], of=chunk, cursor_to="15", cursor_commit="15"),
+            bound,
+            target,
+            person(7),
+            NOW,
+        )
     assert query("SELECT item, cursor_from, cursor_to, status FROM ingest.loads ORDER BY id") == [
         (drain.key, None, "10", "committed"), (drain.key, "10", "20", "committed")
     ]  # fmt: skip

@@ -140,9 +140,9 @@ def test_a_late_row_within_the_lag_is_loaded_and_the_cursor_never_goes_back(shop
     list(shop.drain(bound))
     shop.source("INSERT INTO customers VALUES (18, 1), (3, 1)")
     reports = list(shop.drain(bound, "run-2"))
-    assert [(r.counts.read, r.cursor_to) for r in reports] == [(10, "23"), (2, "25")]
+    assert [(r.counts.read, r.cursor_to) for r in reports] == [(10, "22"), (3, "25")]
     assert shop.query("SELECT cursor_from, cursor_to FROM ingest.loads WHERE run_id = 'run-2' ORDER BY id") == [
-        ("13", "23"), ("23", "25")
+        ("12", "22"), ("22", "25")
     ]  # fmt: skip
     assert shop.cursor() == "25"
     assert shop.profiles().keys() == {str(n) for n in range(1, 26)} - {"3"}
@@ -197,6 +197,35 @@ def test_a_value_in_the_future_is_loaded_and_never_becomes_the_cursor(shop: Shop
     later = list(shop.drain(bound, "run-2", now=NOW + timedelta(days=365 * 1000)))
     assert [report.counts.unchanged for report in later] == [1]
     assert shop.cursor() == "2999-01-01T00:00:00+00:00"
+
+
+def test_more_rows_of_the_future_than_the_limit_are_all_loaded(shop: Shop) -> None:
+    shop.source(
+        CUSTOMERS,
+        "INSERT INTO customers SELECT n, n, timestamptz '2999-01-01' + n * interval '1 h' FROM generate_series(1, 9) n",
+    )
+    bound = shop.bound(**BY_TIME)
+    for run, outcome in (("run-1", "inserted"), ("run-2", "unchanged")):
+        assert [getattr(report.counts, outcome) for report in shop.drain(bound, run)] == [4, 4, 1]
+        assert shop.cursor() is None
+    with pytest.raises(CursorStuck, match="the lag holds more rows than one chunk, or the future does"):
+        list(shop.drain(shop.bound(**BY_TIME, drain=False), "run-3"))
+
+
+def test_a_day_is_not_passed_before_it_is_over(shop: Shop) -> None:
+    """NOW is in the morning of 2026-11-22."""
+    shop.source(
+        "CREATE TABLE customers (id bigint, points int, day date)",
+        "INSERT INTO customers VALUES (1, 1, '2026-11-21'), (2, 2, '2026-11-22')",
+    )
+    query = "SELECT id, points, day FROM customers WHERE day > {lastItem} ORDER BY day LIMIT 4"
+    bound = shop.bound(query=query, cursor={"column": "day", "start": "2026-01-01"})
+    list(shop.drain(bound))
+    assert shop.cursor() == "2026-11-21"
+    shop.source("INSERT INTO customers VALUES (3, 3, '2026-11-22')")
+    assert [report.counts.inserted for report in shop.drain(bound, "run-2")] == [1]
+    list(shop.drain(bound, "run-3", now=NOW + timedelta(days=1)))
+    assert shop.cursor() == "2026-11-22"
 
 
 def test_rows_without_a_cursor_value_are_counted_and_refused(shop: Shop) -> None:

@@ -19,6 +19,7 @@ from ingest_pipelines.config.connections import Connection
 from ingest_pipelines.config.cursor_values import parse_cursor
 from ingest_pipelines.errors import SourceDenied
 from ingest_pipelines.sources import open_query
+from ingest_pipelines.sources.clickhouse import _marker
 from ingest_pipelines_tests.servers import clickhouse
 from ingest_pipelines_tests.sources.landed import Landed
 from ingest_pipelines_tests.sources.query_contract import (
@@ -165,3 +166,15 @@ def test_the_session_can_not_write(warehouse: ClickhouseWarehouse) -> None:
     with open_query(warehouse.connection()) as source:
         (batch,) = list(source.batches("SELECT getSetting('readonly') AS v", {}))
     assert batch.column(0).to_pylist() == [2]
+
+
+@pytest.mark.parametrize(
+    ("value", "kind"),
+    [
+        (0, "Int64"), (-1, "Int64"), (2**63 - 1, "Int64"), (2**63, "UInt64"), (2**64 - 1, "UInt64"), (2**64, "Int128"),
+        (-(2**63) - 1, "Int128"), (2**127, "UInt128"), (2**128, "Int256"), (-(2**200), "Int256"), (2**255, "UInt256"),
+    ],
+)  # fmt: skip
+def test_a_whole_number_is_bound_as_the_smallest_type_that_holds_it(value: int, kind: str) -> None:
+    """The tests' engine is built without numbers of 128 and 256 bits; a server of ours has them."""
+    assert _marker("lastItem", value) == f"{{lastItem:{kind}}}"
