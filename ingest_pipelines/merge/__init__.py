@@ -6,7 +6,6 @@ from ingest_pipelines.merge.column_types import column_type
 from ingest_pipelines.merge.failures import record_failure, record_replaced
 from ingest_pipelines.merge.faults import FAULT_POINTS
 from ingest_pipelines.merge.mapping import mapping_changes
-from ingest_pipelines.merge.order import nothing_new
 from ingest_pipelines.merge.target import Target
 
 __all__ = [
@@ -15,7 +14,6 @@ __all__ = [
     "apply",
     "column_type",
     "mapping_changes",
-    "nothing_new",
     "record_failure",
     "record_replaced",
     "row_count",

@@ -44,7 +44,7 @@ from ingest_pipelines.merge.known import take_numbers
 from ingest_pipelines.merge.mapping import check_mapping
 from ingest_pipelines.merge.match import Matching, RejectedByMatch
 from ingest_pipelines.merge.names import SUBSCRIPTIONS, name_beside
-from ingest_pipelines.merge.order import nothing_new, obstacle, stale
+from ingest_pipelines.merge.order import obstacle, repeats_last, stale
 from ingest_pipelines.merge.routes import key_label
 from ingest_pipelines.merge.session import LOADS
 from ingest_pipelines.merge.statements import CREATE_UNMATCHED, LIST_UNMATCHED, Merge
@@ -174,7 +174,7 @@ def open_ahead(connection: psycopg.Connection, work: Work, fault: Fault = no_fau
     if not stage.merges_by_run:
         return None
     settled = ledger.find_load(connection, landing.item, work.run.id)
-    if settled is not None or nothing_new(connection, landing, bound, work.run):
+    if settled is not None:
         return None
     if stale(connection, landing.item, bound, work.run) is not None:
         return None
@@ -247,9 +247,11 @@ def _transaction(connection: psycopg.Connection, work: Work, target: Target, fau
     settled = ledger.find_load(connection, item, work.run.id)
     if settled is not None and settled.status in {"committed", "skipped"}:
         return settled.report
-    if reason := nothing_new(connection, validated.landing, bound, work.run):
-        return skip(connection, work, reason)
-    work.refuse(obstacle(connection, validated, bound, work.run))
+    repeats = repeats_last(connection, validated.landing, bound, work.run)
+    problem = obstacle(connection, validated, bound, work.run)
+    if repeats and problem is not None:
+        return skip(connection, work, repeats)
+    work.refuse(problem)
     work.refuse(work.above_limit())
     check_mapping(ledger.find_import(connection, bound.name), bound)
 
@@ -291,6 +293,10 @@ def _transaction(connection: psycopg.Connection, work: Work, target: Target, fau
     with work.timed("subscriptions"):
         _consent(connection, work, merge)
     fault("consented")
+    if repeats and work.changes_nothing:
+        connection.rollback()
+        prepare_session(connection, target, bound.name)
+        return skip(connection, work, repeats)
     if validated.rejects is not None:
         with work.timed("rejects"):
             copy_rejects(connection, validated.rejects, work.load)

@@ -1,4 +1,4 @@
-"""Whether an item may be loaded at all: not stale, not shrunk, not what is there already."""
+"""Whether an item may be loaded at all: not stale, not shrunk; and whether it repeats the one before."""
 
 from __future__ import annotations
 
@@ -29,9 +29,11 @@ def fingerprint(bound: BoundImport) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def nothing_new(connection: psycopg.Connection, landing: Landing, bound: BoundImport, run: Run) -> str:
-    """Why there is nothing to do, or "": the bytes equal the last committed item's, under the same configuration.
+def repeats_last(connection: psycopg.Connection, landing: Landing, bound: BoundImport, run: Run) -> str:
+    """Which load committed the same bytes last, under the same configuration, in words; "" where they are new.
 
+    Such an item is merged all the same, because the table may have changed since: by another import, by a replay, by
+    another application. Where the merge then changes nothing, there was nothing new, and the load is `skipped`.
     A person who runs an item again wants it to run; so does force.
     """
     if run.forced or run.by not in _DAEMONS or landing.item.kind not in _WHOLE_DELIVERIES or not landing.content_sha256:

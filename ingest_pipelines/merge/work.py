@@ -81,6 +81,11 @@ class Work:
         yield
         self.seconds[step] = round(self.seconds.get(step, 0.0) + perf_counter() - start, 3)
 
+    @property
+    def changes_nothing(self) -> bool:
+        """Whether the merge left profiles, consent records and the table's columns as they were."""
+        return not (self.inserted or self.updated or self.consented or self.ddl)
+
     def refuse(self, problem: LoadError | None) -> None:
         """Stops the load; a dry run goes on, to show what else there is."""
         if problem is not None and not self.run.dry_run:
