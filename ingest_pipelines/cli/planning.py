@@ -135,10 +135,12 @@ def _rehearse(site: Site, bound: BoundImport, item: Item, show: screen.Show) -> 
     """The load up to its commit, with files that are gone afterwards."""
     from ingest_pipelines import pipeline
     from ingest_pipelines.cli.loading import user
+    from ingest_pipelines.merge import probe
     from ingest_pipelines.model import Run
 
     run = Run(id=f"plan-{os.getpid()}-{site.clock():%Y%m%dT%H%M%S%f}", by=user(), dry_run=True)
     workspace = site.workspace(run.id)
+    probe(site.target, bound)
     try:
         show("land")
         if item.kind == "cursor":

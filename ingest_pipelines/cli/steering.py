@@ -76,7 +76,7 @@ def unlock(name: ImportName, yes: Yes = False) -> None:
         if state is None or state.mapping is None:
             screen.say(f"import {name} is not locked: it has no committed load since it was made or unlocked")
             return
-        changes = mapping_changes(state.mapping, bound)
+        changes = list(mapping_changes(state.mapping, bound).values())
         screen.say(f"import {name} is locked to {screen.plural(len(state.mapping), 'column')}")
         for change in changes or ["the YAML says the same"]:
             screen.say(f"  {screen.wrapped(change, 2)}")

@@ -182,6 +182,19 @@ class Field(FieldRules):
         return cls.model_validate(given)
 
 
+_OWN_SCHEMAS = {"ingest": "the ledger's", "information_schema": "Postgres's"}
+_SYSTEM_COLUMNS = frozenset({"ctid", "xmin", "xmax", "cmin", "cmax", "tableoid"})
+
+
+def taken_name(name: str) -> str:
+    """Why no field may have that name; "" where one may."""
+    if name.lower() == "profile_id" or name.startswith("_"):
+        return f"'{name}' is a name the product keeps for itself"
+    if name in _SYSTEM_COLUMNS:
+        return f"'{name}' is a column that Postgres keeps in every table; choose another field name"
+    return ""
+
+
 class Resource(Strict):
     """Something a customer consents to, over channels."""
 
@@ -211,6 +224,22 @@ class Database(Strict):
     resources: dict[Name, Resource] = Key(default_factory=dict)
     retention: Retention = Retention()
     description: str = ""
+
+    @field_validator("table")
+    @classmethod
+    def _outside_the_product(cls, value: str) -> str:
+        schema = value.rpartition(".")[0]
+        owner = "Postgres's" if schema.startswith("pg_") else _OWN_SCHEMAS.get(schema)
+        if owner is not None:
+            raise ValueError(f"the schema '{schema}' is {owner} own; choose another one for customers")
+        return value
+
+    @field_validator("fields")
+    @classmethod
+    def _free_names(cls, value: dict[str, Field]) -> dict[str, Field]:
+        for problem in filter(None, map(taken_name, value)):
+            raise ValueError(problem)
+        return value
 
     @model_validator(mode="after")
     def _key_is_a_field(self) -> Self:

@@ -6,6 +6,7 @@ from ingest_pipelines.merge.column_types import column_type
 from ingest_pipelines.merge.failures import record_failure, record_replaced
 from ingest_pipelines.merge.faults import FAULT_POINTS
 from ingest_pipelines.merge.mapping import mapping_changes
+from ingest_pipelines.merge.preflight import probe
 from ingest_pipelines.merge.target import Target
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "apply",
     "column_type",
     "mapping_changes",
+    "probe",
     "record_failure",
     "record_replaced",
     "row_count",

@@ -31,22 +31,23 @@ from ingest_pipelines.config import BoundImport
 from ingest_pipelines.errors import (
     CountsDisagree,
     InternalError,
-    LoadError,
     TargetRefused,
 )
 from ingest_pipelines.merge import events
 from ingest_pipelines.merge.catalog import is_unique_index_of, read_shape, rows_written
 from ingest_pipelines.merge.closing import ask_the_ledger, close, skip
 from ingest_pipelines.merge.copy import copy_accepted, copy_created, copy_profiles, copy_rejects, rows_of
-from ingest_pipelines.merge.ddl import TableShape, additions, fields_of
+from ingest_pipelines.merge.ddl import additions, fields_of
 from ingest_pipelines.merge.faults import Fault, no_fault
 from ingest_pipelines.merge.known import take_numbers
-from ingest_pipelines.merge.mapping import check_mapping
+from ingest_pipelines.merge.mapping import check_mapping, check_types
 from ingest_pipelines.merge.match import Matching, RejectedByMatch
 from ingest_pipelines.merge.names import SUBSCRIPTIONS, name_beside
 from ingest_pipelines.merge.order import obstacle, repeats_last, stale
+from ingest_pipelines.merge.preflight import check_target, find_obstacles
 from ingest_pipelines.merge.routes import key_label
 from ingest_pipelines.merge.session import LOADS
+from ingest_pipelines.merge.shape import TableShape
 from ingest_pipelines.merge.statements import CREATE_UNMATCHED, LIST_UNMATCHED, Merge
 from ingest_pipelines.merge.subscriptions import COUNT_CONSENTED, CREATE_CONSENTS, Consent
 from ingest_pipelines.merge.target import (
@@ -182,6 +183,8 @@ def open_ahead(connection: psycopg.Connection, work: Work, fault: Fault = no_fau
     shape = read_shape(connection, *bound.database.schema_and_table)
     if shape.oid is not None and (shape.guarded or any(additions(stage, shape))):
         return None
+    if find_obstacles(connection, stage, shape):
+        return None
     if not lock_table_at_once(connection, *bound.database.schema_and_table):
         return None
     fault("ahead: opened")
@@ -295,7 +298,7 @@ def _transaction(connection: psycopg.Connection, work: Work, target: Target, fau
     fault("consented")
     if repeats and work.changes_nothing:
         connection.rollback()
-        prepare_session(connection, target, bound.name)
+        prepare_session(connection, target, bound.name, LOADS)
         return skip(connection, work, repeats)
     if validated.rejects is not None:
         with work.timed("rejects"):
@@ -329,21 +332,15 @@ def _stage(connection: psycopg.Connection, work: Work, fault: Fault) -> None:
 
 def _alter(connection: psycopg.Connection, work: Work) -> TableShape:
     bound = work.bound
-    wanted = {name: field.type_name for name, field in fields_of(bound).items()}
     known = ledger.registered_fields(connection, bound.database_name)
-    for name, kind in wanted.items():
-        if name in known and known[name].type != kind:
-            raise LoadError(
-                f"{work.where}: the field '{name}' was created as {known[name].type} by import "
-                f"{known[name].created_by}, and the YAML says {kind}; a field's type can't change",
-                hint=f"nothing was merged; write type: {known[name].type}, or choose another field name",
-            )
+    check_types(known, bound)
     shape = read_shape(connection, *bound.database.schema_and_table)
+    check_target(connection, work.stage, shape)
     statements = list(additions(work.stage, shape))
     for statement in statements:
         connection.execute(statement)
     work.ddl = tuple(statement.as_string(connection) for statement in statements)
-    fresh = [(name, kind) for name, kind in wanted.items() if name not in known]
+    fresh = [(name, field.type_name) for name, field in fields_of(bound).items() if name not in known]
     if fresh:
         ledger.register_fields(connection, bound.database_name, fresh, bound.name, work.now)
     return read_shape(connection, *bound.database.schema_and_table) if statements else shape
@@ -412,8 +409,15 @@ def _write(connection: psycopg.Connection, work: Work, merge: Merge, shape: Tabl
 
 def _number_created(connection: psycopg.Connection, work: Work, merge: Merge) -> None:
     before_18 = connection.info.server_version < RETURNS_OLD
-    if work.keeps_written and work.inserted > work.copied and before_18:
-        connection.execute(merge.number_created())
+    if not (work.keeps_written and work.inserted > work.copied and before_18):
+        return
+    numbered = connection.execute(merge.number_created()).rowcount
+    if numbered != work.inserted - work.copied:
+        raise TargetRefused(
+            f"{work.where}: a trigger of {work.bound.database.table} gives new rows another key: "
+            f"{work.inserted - work.copied - numbered} of {work.inserted} cannot be found by theirs",
+            hint="nothing was committed; clean the key in the source, or leave it as it is in the trigger",
+        )
 
 
 def _consent(connection: psycopg.Connection, work: Work, merge: Merge) -> None:

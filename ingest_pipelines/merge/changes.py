@@ -65,7 +65,7 @@ class Changes:
     @property
     def differs(self) -> sql.Composed:
         """Whether the row would change the profile. Rows that would not are not written: no WAL, no event."""
-        old = sql.SQL(", ").join(sql.SQL("t.{}").format(sql.Identifier(column.into)) for column in self.written)
+        old = sql.SQL(", ").join(_bytewise(column, sql.Identifier("t", column.into)) for column in self.written)
         new = sql.SQL(", ").join(self.after(column) for column in self.written)
         return sql.SQL("ROW({}) IS DISTINCT FROM ROW({})").format(old, new)
 
@@ -92,7 +92,9 @@ class Changes:
         for number, name in enumerate(self.masks):
             bits = [
                 sql.SQL("CASE WHEN {} IS DISTINCT FROM {} THEN {} ELSE 0::bigint END").format(
-                    old(column), new(column), sql.SQL("{}::bigint").format(sql.Literal(1 << position))
+                    _bytewise(column, old(column)),
+                    new(column),
+                    sql.SQL("{}::bigint").format(sql.Literal(1 << position)),
                 )
                 for position, column in enumerate(self.fields[number * BITS : (number + 1) * BITS])
             ]
@@ -107,3 +109,8 @@ class Changes:
         if self.stage.bound.spec.empty == "keep" or column.keep:
             return sql.SQL("COALESCE({}, t.{})").format(column.value, sql.Identifier(column.into))
         return column.value
+
+
+def _bytewise(column: StageColumn, value: sql.Composable) -> sql.Composable:
+    """The value as it is compared: a new spelling is a change, whatever the collation of a team's own column says."""
+    return sql.SQL('{} COLLATE "C"').format(value) if column.text else value

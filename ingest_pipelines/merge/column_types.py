@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from psycopg import sql
 
 from ingest_pipelines.config.databases import Field
+from ingest_pipelines.config.spellings import LONGEST_EMAIL
 
 _PLAIN: Mapping[str, sql.SQL] = {
     "int": sql.SQL("bigint"),
@@ -36,6 +37,11 @@ _HOLDS: Mapping[str, frozenset[str]] = {
 }
 """Which existing columns may hold a field, without their length; else exactly the type it would be created with."""
 
+_BITS: Mapping[str, int] = {"smallint": 16, "integer": 32, "bigint": 64}
+_LONGEST_TEXT = 8000
+_LONGEST_PHONE = 16
+"""Characters of the longest text that the rules accept, and of the longest number in E.164 with its `+`."""
+
 _TYPE = re.compile(r"^(?P<base>[^(]*?)(?:\((?P<length>\d+)(?:,(?P<scale>\d+))?\))?(?P<rest>[^()]*)$")
 
 
@@ -58,6 +64,9 @@ def column_type(field: Field) -> str:
 def can_hold(column: str, field: Field) -> bool:
     """Whether an existing column takes every value of the field unchanged.
 
+    A column that is narrower than the field's type will do where the field's rules keep its values within it:
+    `max_length` of a text, `min` and `max` of a whole number.
+
     Args:
         column: its type, as Postgres's `format_type` spells it.
     """
@@ -67,10 +76,50 @@ def can_hold(column: str, field: Field) -> bool:
     if base not in _HOLDS.get(field.type, frozenset({column_type(field)})):
         return False
     length, scale = (int(match[part] or 0) for part in ("length", "scale"))
+    if field.type == "int":
+        least, most = _whole_numbers(base, length - scale)
+        return least <= _bound(field.min, -(2**63)) and _bound(field.max, 2**63 - 1) <= most
     if length == 0:
         return True
     if field.type == "decimal":
         assert field.precision is not None
         assert field.scale is not None
         return scale >= field.scale and length - scale >= field.precision - field.scale
-    return field.max_length is not None and field.max_length <= length
+    return longest(field) <= length
+
+
+def longest(field: Field) -> int:
+    """Characters of the longest text that the field's rules accept; of a list, of one of its members."""
+    if field.type == "enum":
+        return max(map(len, field.options or ("",)))
+    if field.type in {"phone", "phones"}:
+        return _LONGEST_PHONE
+    return min(field.max_length or _LONGEST_TEXT, LONGEST_EMAIL if field.type == "email" else _LONGEST_TEXT)
+
+
+def _whole_numbers(base: str, digits: int) -> tuple[int, int]:
+    """The least and the greatest whole number of a column."""
+    if base in _BITS:
+        half = 1 << _BITS[base] - 1
+        return -half, half - 1
+    most = 10 ** (digits or 1_000) - 1
+    return -most, most
+
+
+def _bound(value: object, otherwise: int) -> int:
+    return otherwise if value is None else int(str(value))
+
+
+def conversion(name: sql.Identifier, column: str, wanted: sql.Composable) -> sql.Composed:
+    """The expression that turns an existing column into the type that a field needs, for ALTER COLUMN ... USING."""
+    kind = wanted.as_string()
+    if column.startswith("timestamp") and "without" in column and kind == "timestamp with time zone":
+        return sql.SQL("{} AT TIME ZONE 'UTC'").format(name)
+    if kind == "jsonb" and column not in {"json", "text"} and not column.startswith("character"):
+        return sql.SQL("to_jsonb({})").format(name)
+    if kind == "text[]" and not column.endswith("[]"):
+        return sql.SQL("string_to_array({}::text, ';')").format(name)
+    numbers = ("smallint", "integer", "bigint", "numeric", "real", "double precision")
+    if column.startswith(numbers) and kind.startswith(numbers):
+        return sql.SQL("{}::{}").format(name, wanted)
+    return sql.SQL("{}::text::{}").format(name, wanted)

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from psycopg import sql
 
 from ingest_pipelines.ledger.events import BATCH
-from ingest_pipelines.merge.ddl import TableShape
 from ingest_pipelines.merge.names import PROFILE_ID, table_name
+from ingest_pipelines.merge.shape import TableShape
 from ingest_pipelines.merge.stage import Stage
 from ingest_pipelines.merge.target import scalar
 
@@ -134,6 +134,9 @@ def find_known(
     """
     column = stage.bound.database.key
     if not stage.copies_profiles or stage.bound.database.fields[column].type not in KEY_TYPES:
+        return None
+    whole = [each.into for each in stage.profiles if each.type.as_string() == "bigint"]
+    if any(shape.columns[name].type != "bigint" for name in whole):  # binary COPY converts nothing
         return None
     target = table_name(stage.bound.database)
     numbers = _sequence(connection, target.as_string(connection))

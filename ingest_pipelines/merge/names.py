@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable
 
 from psycopg import sql
 
 from ingest_pipelines.config.databases import Database
+from ingest_pipelines.config.table_names import KEY_SEQUENCE, PROFILE_ID, SUBSCRIPTIONS, short_name
 
-PROFILE_ID = "profile_id"
-"""The number every profile has besides its key."""
-
-SUBSCRIPTIONS = "subscriptions"
-KEY_SEQUENCE = "key_seq"
-
-_LONGEST = 63
-"""Bytes of a Postgres name; what is longer would be cut in silence."""
-
-
-def short_name(*parts: str) -> str:
-    """The parts as one name; where it is too long, its end is a hash of the whole."""
-    name = "_".join(parts)
-    if len(name) <= _LONGEST:
-        return name
-    return f"{name[: _LONGEST - 9]}_{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+__all__ = [
+    "KEY_SEQUENCE",
+    "PROFILE_ID",
+    "SUBSCRIPTIONS",
+    "beside",
+    "comma",
+    "key_sequence",
+    "name_beside",
+    "short_name",
+    "subscriptions_name",
+    "table_name",
+    "version_column",
+]
 
 
 def table_name(database: Database) -> sql.Identifier:

@@ -23,6 +23,7 @@ PROFILE = "_profile"
 """Stage column with the number of the profile that such a row matched; NULL where it matched none."""
 
 _DOCUMENTS = {"object", "objects", "array"}
+_TEXTS = {"string", "enum", "email", "phone", "phones"}
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,7 @@ class StageColumn:
         cast: its type in the target where that differs.
         into: its name in the target.
         json: it arrives as JSON text.
+        text: it has a collation, which may take different spellings for equal.
         keep: an empty value leaves the profile's alone, whatever the import says.
     """
 
@@ -45,6 +47,7 @@ class StageColumn:
     cast: sql.Composable | None = None
     into: str = ""
     json: bool = False
+    text: bool = False
     keep: bool = False
 
     @property
@@ -171,4 +174,4 @@ def _column(name: str, field: Field, *, keep: bool = False) -> StageColumn:
     json = field.type in _DOCUMENTS
     if field.type == "ip":
         return StageColumn(name, name, sql.SQL("text"), cast=kind, into=name, keep=keep)
-    return StageColumn(name, name, kind, into=name, json=json, keep=keep)
+    return StageColumn(name, name, kind, into=name, json=json, text=field.type in _TEXTS, keep=keep)

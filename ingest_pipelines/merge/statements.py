@@ -93,7 +93,7 @@ class Merge(Changes):
         )  # fmt: skip
 
     def _returning_changes(self) -> sql.Composed:
-        inserted = sql.SQL("{} IS NULL").format(sql.Identifier("old", PROFILE_ID))
+        inserted = sql.SQL("{} IS NULL").format(sql.Identifier("old", self.stage.bound.database.key))
         changes = self.mask_columns(
             inserted,
             lambda column: sql.Identifier("old", column.into),

@@ -1,0 +1,101 @@
+"""What Postgres's catalog says of a table, as far as a load takes it for granted. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from dataclasses import field as default
+
+KINDS: Mapping[str, str] = {
+    "v": "a view", "m": "a materialized view", "f": "a foreign table", "S": "a sequence", "i": "an index",
+    "I": "an index", "c": "a composite type", "t": "a TOAST table",
+}  # fmt: skip
+"""Relations that are no tables, by `pg_class.relkind`."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a table.
+
+    Attributes:
+        type: as `format_type` spells it.
+        not_null: it, or its domain, refuses NULL.
+        has_default: an INSERT that leaves it out gets a value: a default, an identity, a generated value.
+        computes_default: a function makes that value, so that rows need not share it.
+        generated: its value is computed, and cannot be written.
+        virtual: the same, and it is not stored.
+        identity: "" or `a` (GENERATED ALWAYS) or `d` (BY DEFAULT).
+        nondeterministic: its collation takes different spellings for equal.
+        denied: what the session's role may not do with it: SELECT, INSERT, UPDATE.
+        sequences: sequences behind its default that the role may not use.
+    """
+
+    type: str
+    not_null: bool = False
+    has_default: bool = False
+    computes_default: bool = False
+    generated: bool = False
+    virtual: bool = False
+    identity: str = ""
+    nondeterministic: bool = False
+    denied: tuple[str, ...] = ()
+    sequences: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class TableShape:
+    """What a table looks like now, to the session's role.
+
+    Attributes:
+        oid: None where there is nothing of that name.
+        kind: `pg_class.relkind`: `r` a table, `p` a partitioned one, else one of KINDS.
+        unlogged: a crash of the server empties it.
+        columns: by name.
+        primary: columns of the primary key.
+        unique: sets of columns that are unique, by a valid, whole index that is checked at once.
+        indexed: columns that a valid, whole index, unique or not, starts with.
+        rows: how many there are, about.
+        guarded: triggers of its owner look at each row before it is written, and may leave it out.
+        children: tables that inherit from it; partitions are none.
+        rules: its rewrite rules.
+        hides_rows: row security applies to the role, and no policy is known to show and take every row.
+        restricted: a policy restricts the role, whatever others permit.
+        forced: row security applies to the table's owner, too.
+        unidentified: updates of it are published, and it has no replica identity.
+        owned: the role may alter it.
+        relations: names of tables, sequences and indexes in its schema that start with the table's name.
+        unusable_sequences: those of them that are sequences, and that the role may not use.
+        role: the session's.
+        schema_exists, uses_schema, creates_in_schema, creates_schemas: what there is and what the role may do.
+        version: of the server: 180000.
+    """
+
+    schema_exists: bool = False
+    oid: int | None = None
+    kind: str = "r"
+    unlogged: bool = False
+    columns: Mapping[str, Column] = default(default_factory=dict)
+    primary: frozenset[str] = frozenset()
+    unique: frozenset[frozenset[str]] = frozenset()
+    indexed: frozenset[str] = frozenset()
+    rows: float = 0.0
+    guarded: bool = False
+    children: tuple[str, ...] = ()
+    rules: tuple[str, ...] = ()
+    hides_rows: bool = False
+    restricted: bool = False
+    forced: bool = False
+    unidentified: bool = False
+    owned: bool = True
+    relations: frozenset[str] = frozenset()
+    unusable_sequences: frozenset[str] = frozenset()
+    role: str = ""
+    database: str = ""
+    uses_schema: bool = True
+    creates_in_schema: bool = True
+    creates_schemas: bool = True
+    version: int = 180_000
+
+    def is_unique(self, *columns: str) -> bool:
+        """Whether these columns together are unique."""
+        return frozenset(columns) in self.unique
