@@ -9,10 +9,11 @@ import typer
 
 from ingest_pipelines.cli import screen
 from ingest_pipelines.cli.naming import Json, import_names
-from ingest_pipelines.errors import ConfigError, SourceUnavailable
+from ingest_pipelines.errors import ConfigError, SourceUnavailable, TargetDenied, TargetRefused, TargetUnavailable
 
 if TYPE_CHECKING:
-    from ingest_pipelines.config import BoundImport, Project
+    from ingest_pipelines.cli.target import Live
+    from ingest_pipelines.config import BoundImport, Project, Settings
     from ingest_pipelines.config.connections import Connection
     from ingest_pipelines.config.databases import Field
 
@@ -28,47 +29,66 @@ def check(
         typer.Argument(metavar="[NAME]", help="Only this import; else everything.", autocompletion=import_names),
     ] = None,
     connect: Annotated[
-        bool, typer.Option("--connect", help="Also test every connection, step by step: network, login, listing.")
+        bool, typer.Option("--connect", help="Also test every connection, step by step, and every target table.")
     ] = False,
     rules: Annotated[bool, typer.Option("--rules", help="Print every rule that the rows are judged by.")] = False,
     json: Json = False,
 ) -> None:
     """Are the YAML files right? All mistakes in one go, each with its file, line and key."""
+    from ingest_pipelines.cli.target import live_of
     from ingest_pipelines.config import read_project, read_settings
 
-    project = read_project(read_settings().home)
-    if name is not None:
-        chosen = [project.require(name)]
-    elif project.mistakes:
-        raise _all_mistakes(project)
-    else:
-        chosen = list(project.imports.values())
-    _compile_own_rules(project, chosen)
-    notes = _read_queries(project, chosen)
+    settings = read_settings()
+    live = live_of(settings)
+    project = read_project(settings.home, registered=live.types)
+    if name is not None and name not in project.broken:
+        project.require(name)
+    mistakes = _mistakes(project, name, live)
+    if mistakes:
+        raise _told(project, name, mistakes)
+    chosen = [project.imports[name]] if name is not None else list(project.imports.values())
+    notes = _read_queries(project, chosen)[1]
     used = {bound.connection_name: bound.connection for bound in chosen} if connect else {}
     tests = [test_connection(each, connection) for each, connection in used.items()]
+    refusals = _test_tables(settings, chosen) if connect and not live.unknown else {}
     if json:
         screen.as_json(
             {
                 "home": project.home,
                 "imports": [_described(bound) for bound in chosen],
                 "notes": notes,
+                "ledger": live.unknown or "ok",
                 **({"rules": {bound.name: _rules(bound) for bound in chosen}} if rules else {}),
                 **({"connections": tests} if connect else {}),
+                **(
+                    {"tables": [_table_json(bound, refusals) for bound in chosen if not live.unknown]}
+                    if connect
+                    else {}
+                ),
             }
         )
     else:
         _print_summary(project, chosen)
-        for note in notes:
+        unasked = f"what imports have loaded was not compared, for the ledger was not reached: {live.unknown}"
+        for note in [*notes, *([unasked] if live.unknown else [])]:
             screen.say()
             screen.say(f"note: {screen.wrapped(note, 6)}")
         for bound in chosen if rules else []:
             _print_rules(bound)
         for test in tests:
             print_test(test)
+        if connect and not live.unknown:
+            _print_tables(chosen, refusals)
     failed = [test["connection"] for test in tests if not test["ok"]]
     if failed:
         raise SourceUnavailable(f"{', '.join(failed)}: the connection test failed at the step shown above")
+    if connect and live.unknown:
+        raise TargetUnavailable(live.unknown, hint="check INGEST_DATABASE_URL; no table was tested")
+    if refusals:
+        raise TargetRefused(
+            "\n".join(error.message for error in refusals.values()),
+            hint="\n  ".join(dict.fromkeys(error.hint for error in refusals.values())),
+        )
 
 
 def schema(
@@ -107,15 +127,6 @@ def json_schemas() -> dict[SchemaName, dict[str, Any]]:
     }
 
 
-def _all_mistakes(project: Project) -> ConfigError:
-    count = screen.plural(len(project.mistakes), "mistake")
-    others = screen.plural(len(project.imports), "import")
-    return ConfigError(
-        [f"{count} in {project.home}", *(f"  {each}" for each in project.mistakes), *_stopped(project)],
-        hint=f"{others} without mistakes can run" if project.imports else "mend them, then run: ingest check",
-    )
-
-
 def _stopped(project: Project) -> list[str]:
     """Which imports a mistake of another file stops."""
     stopped = [name for name, error in project.broken.items() if not set(error.mistakes) & set(project.mistakes)]
@@ -123,31 +134,113 @@ def _stopped(project: Project) -> list[str]:
     return [f"  until it is mended, {screen.plural(len(stopped), 'import')} cannot run: {named}"] if stopped else []
 
 
-def _read_queries(project: Project, chosen: list[BoundImport]) -> list[str]:
-    """What the parser does not understand of the queries; it loads only where there are any.
+def _mistakes(project: Project, name: str | None, live: Live) -> list[str]:
+    """Every mistake of the project, or of one import: in its YAML, its query, its rules, and beside what has loaded."""
+    names = [name] if name is not None else sorted({*project.imports, *project.broken})
+    bound = {each: project.imports.get(each) or project.partial.get(each) for each in names}
+    readable = [each for each in bound.values() if each is not None]
+    locked = [mistake for each in readable for mistake in _lock_mistakes(project, each, live)]
+    if name is None:
+        own = list(project.mistakes)
+    else:
+        broken = project.broken.get(name)
+        own = [*project.conflicts.get(name, ()), *(broken.mistakes if broken is not None else ())]
+    own = [mistake for mistake in own if not any(each.startswith(_place(mistake)) for each in locked)]
+    rules = _compile_own_rules(project, [each for each in readable if each.name in project.imports])
+    return list(dict.fromkeys([*own, *locked, *rules, *_read_queries(project, readable)[0]]))
 
-    Raises:
-        ConfigError: one is no single SELECT, or its chunks could lose rows.
-    """
-    queried = [bound for bound in chosen if bound.spec.source.query is not None]
-    if not queried:
+
+def _place(mistake: str) -> str:
+    """`FILE:LINE: columns.COLUMN: `, where a mistake stands; of two that stand in one place the lock's is told."""
+    return ": ".join(mistake.split(": ", 2)[:2]) + ": "
+
+
+def _told(project: Project, name: str | None, mistakes: list[str]) -> ConfigError:
+    if name is not None:
+        return ConfigError(mistakes, hint=f"mend it, then run: ingest check {name}")
+    count = screen.plural(len(mistakes), "mistake")
+    wrong = {mistake.partition(":")[0].removeprefix("imports/").rpartition(".")[0] for mistake in mistakes}
+    well = len(project.imports.keys() - wrong)
+    return ConfigError(
+        [f"{count} in {project.home}", *(f"  {each}" for each in mistakes), *_stopped(project)],
+        hint=f"{screen.plural(well, 'import')} without mistakes can run"
+        if well
+        else "mend them, then run: ingest check",
+    )
+
+
+def _lock_mistakes(project: Project, bound: BoundImport, live: Live) -> list[str]:
+    """What the YAML says other than the mapping that the import's first committed load has locked."""
+    locked = live.locks.get(bound.name)
+    if locked is None:
         return []
+    from ingest_pipelines.config.project import place_of
+    from ingest_pipelines.merge.mapping import LOCKED, mapping_changes
+
+    return [
+        f"{place_of(project.home, bound.name, ('columns', column))}: {change}; {LOCKED.format(bound.name)}"
+        for column, change in mapping_changes(locked, bound).items()
+    ]
+
+
+def _read_queries(project: Project, chosen: list[BoundImport]) -> tuple[list[str], list[str]]:
+    """Queries that are no single SELECT, or whose chunks could lose rows; and what the parser does not understand.
+
+    The parser loads only where there are queries.
+    """
+    queried = [bound for bound in chosen if bound.spec.source.query is not None and not bound.reads_files]
+    if not queried:
+        return [], []
     from ingest_pipelines.config.project import place_of
     from ingest_pipelines.sources.request import query_mistakes, query_note
 
     places = {bound.name: place_of(project.home, bound.name, ("source", "query")) for bound in queried}
     mistakes = [f"{places[bound.name]}: {mistake}" for bound in queried for mistake in query_mistakes(bound)]
-    if mistakes:
-        raise ConfigError(mistakes)
-    return [f"{places[bound.name]}: {note}" for bound in queried if (note := query_note(bound)) is not None]
+    notes = [] if mistakes else [(bound.name, query_note(bound)) for bound in queried]
+    return mistakes, [f"{places[name]}: {note}" for name, note in notes if note is not None]
 
 
-def _compile_own_rules(project: Project, chosen: list[BoundImport]) -> None:
-    """What only the engine that judges rows can tell of a field; it loads slowly: only where there is such a field.
+def _test_tables(settings: Settings, chosen: list[BoundImport]) -> dict[str, TargetRefused]:
+    """Imports whose table cannot take their rows as it is now, and why: what a load would say, before there is one.
 
     Raises:
-        ConfigError: it cannot use one.
+        TargetUnavailable, TargetDenied: no answer.
     """
+    from ingest_pipelines.merge import Target, probe
+    from ingest_pipelines.orchestration.site import target_url
+
+    if settings.database_url is None and not (settings.state / "postgres" / "data").exists():
+        return {}
+    target, refusals = Target(target_url(settings)), {}
+    with screen.progress("testing tables"):
+        for bound in chosen:
+            try:
+                probe(target, bound)
+            except TargetDenied:
+                raise
+            except TargetRefused as error:
+                refusals[bound.name] = error
+    return refusals
+
+
+def _table_json(bound: BoundImport, refusals: dict[str, TargetRefused]) -> dict[str, Any]:
+    refusal = refusals.get(bound.name)
+    return {
+        "import": bound.name, "table": bound.database.table, "ok": refusal is None,
+        "error": None if refusal is None else refusal.message, "hint": None if refusal is None else refusal.hint,
+    }  # fmt: skip
+
+
+def _print_tables(chosen: list[BoundImport], refusals: dict[str, TargetRefused]) -> None:
+    screen.say()
+    screen.say(f"{screen.painted('tables', 'strong')} (target)")
+    for bound in chosen:
+        mark = screen.painted("failed", "bad") if bound.name in refusals else screen.painted("ok    ", "good")
+        screen.say(f"  {mark}  {bound.database.table}, for {bound.name}")
+
+
+def _compile_own_rules(project: Project, chosen: list[BoundImport]) -> list[str]:
+    """What only the engine that judges rows can tell of a field; it loads slowly: only where there is such a field."""
     mistakes: list[str] = []
     for bound in chosen:
         if any(_only_rules_can_tell(mapped.field) for mapped in bound.fields):
@@ -155,8 +248,7 @@ def _compile_own_rules(project: Project, chosen: list[BoundImport]) -> None:
                 _rules(bound)
             except ConfigError as error:
                 mistakes += [_placed(project.home, bound, mistake) for mistake in error.mistakes]
-    if mistakes:
-        raise ConfigError(mistakes)
+    return mistakes
 
 
 def _placed(home: Path, bound: BoundImport, mistake: str) -> str:

@@ -70,7 +70,10 @@ def new(
     for line in text.splitlines():
         screen.say(f"  {line}")
     drafts[f"imports/{name}.yaml"] = text
-    read_project(home, drafts).require(name)  # nothing is written that `ingest check` refuses
+    drafted = read_project(home, drafts)  # nothing is written that `ingest check` refuses
+    drafted.require(name)
+    if name in drafted.conflicts:
+        raise ConfigError(drafted.conflicts[name])
     if not ask.agreed("write it?"):
         screen.note("nothing was written")
         raise typer.Exit(1)

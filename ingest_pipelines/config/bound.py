@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pydantic import ValidationError
 
 from ingest_pipelines.config.connections import FILE_TYPES, Connection
-from ingest_pipelines.config.databases import Database, Field
+from ingest_pipelines.config.databases import Database, Field, taken_name
 from ingest_pipelines.config.imports import CONTACT_CHANNELS, Column, Import, Match
 from ingest_pipelines.config.nearest import closest, nearest
 
@@ -75,6 +75,19 @@ class Filled:
     by: str
 
 
+def type_conflicts(bound: BoundImport, filled: Mapping[str, Filled]) -> list[Problem]:
+    """Fields that have another type elsewhere: in the ledger, or in an import that was read before."""
+    problems: list[Problem] = []
+    for mapped in bound.fields:
+        known = filled.get(mapped.name)
+        if known is None or known.type_name == mapped.field.type_name:
+            continue
+        there = f"in imports/{known.by}.yaml" if known.by != bound.name else "since this import's first load"
+        what = f"'{mapped.name}' is {known.type_name} {there} and {mapped.field.type_name} here"
+        problems.append((("columns", mapped.column), f"columns.{mapped.column}: {what}; a field's type can't change"))
+    return problems
+
+
 def bind(
     name: str,
     spec: Import,
@@ -85,7 +98,7 @@ def bind(
     """The import with its names resolved, or the problems that keep it from being used.
 
     Args:
-        filled: per database the fields that imports bound before this one fill; they must agree on types.
+        filled: per database the fields that imports bound before this one fill; they count for max_fields.
     """
     problems: list[Problem] = []
     connection = connections.get(spec.source.connection)
@@ -209,17 +222,8 @@ def _mapping_problems(bound: BoundImport, filled: Mapping[str, Filled]) -> Itera
                 where,
                 f"columns.{mapped.column}: '{mapped.name}' is reserved in databases.yaml; choose another field name",
             )
-        if mapped.name.lower() in {"profile_id"} or mapped.name.startswith("_"):
-            yield where, f"columns.{mapped.column}: '{mapped.name}' is a name the product keeps for itself"
-        known = filled.get(mapped.name)
-        if known is not None and known.type_name != mapped.field.type_name:
-            yield (
-                where,
-                (
-                    f"columns.{mapped.column}: '{mapped.name}' is {known.type_name} in imports/{known.by}.yaml "
-                    f"and {mapped.field.type_name} here; a field's type can't change"
-                ),
-            )
+        if problem := taken_name(mapped.name):
+            yield where, f"columns.{mapped.column}: {problem}"
     attributes = [mapped for mapped in bound.fields if mapped.name != database.key]
     if len(attributes) > database.max_fields_per_import:
         yield (

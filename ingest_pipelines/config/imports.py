@@ -28,6 +28,11 @@ CONTACT_CHANNELS: Mapping[str, tuple[Channel, ...]] = {
 }
 """What a match by contact looks for -> the subscription channels whose contacts are that."""
 
+BY_CONSENT: frozenset[str] = frozenset(
+    {"email", "email_subscription", "phone", "phone_subscription", "push", "channel", "email_or_phone_subscription"}
+)
+"""Match modes that look at consent records, too."""
+
 SubscriptionStatus = Literal[
     "subscribed", "unconfirmed", "suspended", "unsubscribed", "complained", "hard_bounced", "invalid"
 ]

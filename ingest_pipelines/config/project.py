@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from ingest_pipelines.config.bound import BoundImport, Filled, MappedField, bind
+from ingest_pipelines.config.bound import BoundImport, Filled, MappedField, Problem, bind, type_conflicts
 from ingest_pipelines.config.connections import Connection, Connections
 from ingest_pipelines.config.databases import Database, Databases
-from ingest_pipelines.config.imports import Import
+from ingest_pipelines.config.imports import BY_CONSENT, Import
 from ingest_pipelines.config.mistakes import mistakes_of
 from ingest_pipelines.config.nearest import nearest
 from ingest_pipelines.config.notify import Notify
+from ingest_pipelines.config.table_names import names_beside
 from ingest_pipelines.config.yaml_lines import Document, read_yaml
 from ingest_pipelines.errors import ConfigError, UsageError, shown
 
@@ -35,6 +36,10 @@ class Project:
         connections, databases: those without mistakes.
         imports: the imports without mistakes, bound to their connection and database.
         broken: what is wrong with each of the others, by the import's name, also where that stands in another file.
+        partial: those of them that could be read and bound all the same; for nothing but the search for more mistakes.
+        conflicts: fields that have another type in another import, by the name of the import that was read later. Which
+            of them is wrong is known to the ledger: the one that loads first gives a field its type for good. So both
+            can be run, and the load of the wrong one is refused.
         mistakes: every mistake in every file, in file order, each once: where it stands, not where it shows.
         notify: whom to tell about every import.
     """
@@ -44,6 +49,8 @@ class Project:
     databases: Mapping[str, Database] = field(default_factory=dict)
     imports: Mapping[str, BoundImport] = field(default_factory=dict)
     broken: Mapping[str, ConfigError] = field(default_factory=dict)
+    partial: Mapping[str, BoundImport] = field(default_factory=dict)
+    conflicts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     mistakes: tuple[str, ...] = ()
     notify: tuple[Notify, ...] = ()
 
@@ -84,11 +91,17 @@ class _File(Generic[M]):
         return self.damaged.get(name) or (self.mistakes[0] if self.model is None else None)
 
 
-def read_project(home: Path, drafts: Mapping[str, str] = MappingProxyType({})) -> Project:
+def read_project(
+    home: Path,
+    drafts: Mapping[str, str] = MappingProxyType({}),
+    *,
+    registered: Mapping[str, Mapping[str, Filled]] = MappingProxyType({}),
+) -> Project:
     """The project in `home`, mistakes included. Reads files, and secrets' references; touches no network.
 
     Args:
         drafts: `imports/NAME.yaml`, `connections.yaml` -> text that is read in place of the file, before it is written.
+        registered: the types that fields got from their first loads, per database, as the ledger has them.
 
     Raises:
         ConfigError: `home` is not a folder.
@@ -97,16 +110,21 @@ def read_project(home: Path, drafts: Mapping[str, str] = MappingProxyType({})) -
         raise ConfigError([f"{home}: there is no such folder"], hint="set INGEST_HOME, or run: ingest init DIR")
     connections = _read(home, "connections.yaml", Connections, drafts, keep="connections")
     databases = _read(home, "databases.yaml", Databases, drafts, keep="databases")
+    drafted = {home / name for name in drafts if name.startswith("imports/")}
+    paths = sorted({*_import_files(home), *drafted})
+    files = [(path, _read(home, f"imports/{path.name}", Import, drafts)) for path in paths]
+    databases = _apart(databases, [file.model for _, file in files if file.model is not None])
     known_connections = connections.model.connections if connections.model else {}
     known_databases = databases.model.databases if databases.model else {}
-    mistakes = [*connections.mistakes, *databases.mistakes, *_shared_tables(databases)]
+    mistakes = [*connections.mistakes, *databases.mistakes]
     imports: dict[str, BoundImport] = {}
     broken: dict[str, ConfigError] = {}
+    partial: dict[str, BoundImport] = {}
+    conflicts: dict[str, tuple[str, ...]] = {}
     filled: dict[str, dict[str, Filled]] = {}
+    typed = {database: dict(fields) for database, fields in registered.items()}
     taken: set[str] = set()
-    drafted = {home / name for name in drafts if name.startswith("imports/")}
-    for path in sorted({*_import_files(home), *drafted}):
-        file = _read(home, f"imports/{path.name}", Import, drafts)
+    for path, file in files:
         found, stopped = [*_name_mistakes(path, file.name, taken), *file.mistakes], list[str]()
         if file.model is not None:
             unusable = _unusable(file.model, connections, databases)
@@ -116,20 +134,37 @@ def read_project(home: Path, drafts: Mapping[str, str] = MappingProxyType({})) -
             stopped = [_line(file.name, file.document.line(where), what) for where, what in unusable]
             if file.mistakes:  # the rest of the file was read without them: only what stands for itself is sure
                 problems = [problem for problem in problems if _stands_alone(problem[0], file.wrong)]
-            located = sorted(((file.document.line(where), what) for where, what in problems), key=lambda pair: pair[0])
-            found += [_line(file.name, line, what) for line, what in located]
-            if bound is not None and not found and not stopped:
-                imports[path.stem] = bound
-                fields = filled.setdefault(bound.database_name, {})
-                for mapped in bound.fields:
-                    fields.setdefault(mapped.name, Filled(mapped.field.type_name, bound.name))
+            found += _located(file, problems)
+            if bound is not None:
+                types = typed.setdefault(bound.database_name, {})
+                clashes = _located(file, type_conflicts(bound, types))
+                if clashes:
+                    conflicts[path.stem] = tuple(clashes)
+                    mistakes += clashes
+                if found or stopped:
+                    partial.setdefault(path.stem, bound)
+                else:
+                    imports[path.stem] = bound
+                    fields = filled.setdefault(bound.database_name, {})
+                    for mapped in bound.fields:
+                        fields.setdefault(mapped.name, Filled(mapped.field.type_name, bound.name))
+                        types.setdefault(mapped.name, Filled(mapped.field.type_name, bound.name))
             found += stopped
         if found:
             broken.setdefault(path.stem, ConfigError(found, hint=f"mend it, then run: ingest check {path.stem}"))
             mistakes += [mistake for mistake in found if mistake not in stopped]
         taken.add(path.stem.lower())
     notify = databases.model.notify if databases.model else ()
-    return Project(home, known_connections, known_databases, imports, broken, tuple(dict.fromkeys(mistakes)), notify)
+    return Project(
+        home, known_connections, known_databases, imports, broken, partial, conflicts, tuple(dict.fromkeys(mistakes)),
+        notify,
+    )  # fmt: skip
+
+
+def _located(file: _File[Import], problems: Iterable[Problem]) -> list[str]:
+    """The problems as lines, in the order of the file."""
+    located = sorted(((file.document.line(where), what) for where, what in problems), key=lambda pair: pair[0])
+    return [_line(file.name, line, what) for line, what in located]
 
 
 def place_of(home: Path, name: str, path: tuple[str | int, ...]) -> str:
@@ -179,16 +214,55 @@ def _unusable(
     return problems
 
 
-def _shared_tables(file: _File[Databases]) -> list[str]:
-    """One table belongs to one database: two would lock, type and retire its columns without knowing of each other."""
-    owners: dict[tuple[str, str], str] = {}
-    found = []
-    for name, database in (file.model.databases if file.model else {}).items():
-        owner = owners.setdefault(database.schema_and_table, name)
-        if owner != name:
-            line = file.document.line(("databases", name, "table"))
-            found.append(f"{file.name}:{line}: databases.{name}.table: is the table of '{owner}' already")
-    return found
+def _apart(file: _File[Databases], imports: Sequence[Import]) -> _File[Databases]:
+    """The file without databases whose table, or what a load makes beside it, has a name that another one needs.
+
+    One table belongs to one database: two would lock, type and retire its columns without knowing of each other. Of
+    two databases the one that stands later is the mistake.
+    """
+    if file.model is None:
+        return file
+    tables: dict[tuple[str, str], str] = {}
+    beside: dict[tuple[str, str], tuple[str, str]] = {}
+    found: dict[str, str] = {}
+    for name, database in file.model.databases.items():
+        schema, table = database.schema_and_table
+        made = [((schema, made), what) for made, what in _names_beside(name, database, imports)]
+        clash = next((where for where, _ in made if where in tables or where in beside), None)
+        if (schema, table) in tables:
+            found[name] = f"is the table of '{tables[schema, table]}' already"
+        elif (schema, table) in beside:
+            owner, what = beside[schema, table]
+            found[name] = f"'{owner}' keeps {what} under that name; choose another table"
+        elif clash is not None and clash in tables:
+            what = dict(made)[clash]
+            found[name] = f"{what} would be {'.'.join(clash)}, which is the table of '{tables[clash]}'"
+        if name not in found:
+            tables[schema, table] = name
+            beside.update({where: (name, what) for where, what in made})
+    if not found:
+        return file
+    lines = {
+        name: _line(file.name, file.document.line(("databases", name, "table")), f"databases.{name}.table: {what}")
+        for name, what in found.items()
+    }
+    left = {name: database for name, database in file.model.databases.items() if name not in found}
+    return replace(
+        file, model=file.model.model_copy(update={"databases": left}), mistakes=(*file.mistakes, *lines.values()),
+        damaged={**file.damaged, **lines},
+    )  # fmt: skip
+
+
+def _names_beside(name: str, database: Database, imports: Sequence[Import]) -> list[tuple[str, str]]:
+    """What loads of these imports make beside the database's table."""
+    here = [spec for spec in imports if spec.database == name]
+    matches = [spec.match for spec in here if spec.match is not None and spec.match != database.key]
+    contacts = {field for field, rules in database.fields.items() if rules.type in {"email", "phone"}}
+    named = {match if isinstance(match, str) else match.field or "" for match in matches} & set(database.fields)
+    kinds = {match if isinstance(match, str) else match.by for match in matches}
+    consents = bool(database.resources) or any(spec.subscriptions for spec in here) or bool(kinds & BY_CONSENT)
+    matched = contacts | named if matches or database.fields[database.key].type == "email" else set()
+    return list(names_beside(database, sorted(matched), consents=consents))
 
 
 def _read(home: Path, name: str, model: type[M], drafts: Mapping[str, str], *, keep: str = "") -> _File[M]:

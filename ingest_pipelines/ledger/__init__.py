@@ -14,6 +14,7 @@ from ingest_pipelines.ledger.events import Event, last_event, list_events, purge
 from ingest_pipelines.ledger.imports import (
     ImportState,
     RegisteredField,
+    all_fields,
     find_import,
     list_imports,
     lock_mapping,
@@ -91,6 +92,7 @@ __all__ = [
     "RowState",
     "add_corrections",
     "add_rejects",
+    "all_fields",
     "close_load",
     "close_rejected_again",
     "corrected_rows",

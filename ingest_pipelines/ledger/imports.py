@@ -119,6 +119,14 @@ def registered_fields(connection: psycopg.Connection, database: str) -> dict[str
     return {field.field: field for field in found}
 
 
+def all_fields(connection: psycopg.Connection) -> list[RegisteredField]:
+    """The fields of every database, with the types they were created with."""
+    with connection.cursor(row_factory=class_row(RegisteredField)) as cursor:
+        return cursor.execute(
+            "SELECT database, field, type, created_by, created_at FROM ingest.fields ORDER BY database, field"
+        ).fetchall()
+
+
 def register_fields(
     connection: psycopg.Connection, database: str, fields: Iterable[tuple[str, str]], import_name: str, now: datetime
 ) -> None:

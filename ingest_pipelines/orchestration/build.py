@@ -53,10 +53,10 @@ def build(site: Site) -> Definitions:
             sensors.append(file_sensor(site, bound, listings))
         if bound.spec.schedule is not None:
             schedules.append(import_schedule(site, bound, listings, own_job=own_jobs))
-    if broken and site.settings.validating:
-        raise ConfigError(
-            [mistake for error in broken.values() for mistake in error.mistakes], hint="run: ingest check"
-        )
+    if site.settings.validating and (broken or site.project.conflicts):
+        mistakes = [mistake for error in broken.values() for mistake in error.mistakes]
+        conflicts = [mistake for found in site.project.conflicts.values() for mistake in found]
+        raise ConfigError([*mistakes, *conflicts], hint="run: ingest check")
     watching = alert_sensor(site)
     assets += [broken_asset(name, error) for name, error in broken.items()]
     return Definitions(

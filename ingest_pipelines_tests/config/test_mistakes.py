@@ -391,6 +391,62 @@ def test_two_databases_cannot_share_a_table(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize("schema", ["ingest", "information_schema", "pg_catalog", "pg_temp_3", "pg_mine"])
+def test_no_table_lies_in_a_schema_of_the_ledger_or_of_postgres(tmp_path: Path, schema: str) -> None:
+    [mistake, *others] = mistakes(tmp_path, databases=DATABASES.replace("crm.customers", f"{schema}.loads"))
+    assert mistake.startswith(f"databases.yaml:3: databases.customers.table: the schema '{schema}' is ")
+    assert all("mend databases.yaml first" in other for other in others)
+
+
+@pytest.mark.parametrize("name", ["ctid", "xmin", "xmax", "cmin", "cmax", "tableoid", "profile_id", "Profile_ID"])
+def test_no_field_has_the_name_of_a_column_that_is_there_already(tmp_path: Path, name: str) -> None:
+    text = DATABASES.replace("      points: {type: int}", f"      points: {{type: int}}\n      {name}: {{type: int}}")
+    assert any(f"'{name}' is a" in mistake for mistake in mistakes(tmp_path, databases=text))
+    assert any(
+        f"columns.X: '{name}' is a" in mistake
+        for mistake in mistakes(tmp_path, loyalty=IMPORT.replace("  Tier: tier", f"  X: {{field: {name}, type: int}}"))
+    )
+
+
+LONG = "c" * 63
+BESIDE = {
+    "its consent records": "c_subscriptions",
+    "the index of its consent records": "c_subscriptions_pkey",
+    "an index of its consent records": "c_subscriptions_contact",
+    "the sequence of its keys": "c_key_seq",
+    "the numbers of its profiles": "c_profile_id_seq",
+    "the index of its key": "c_pkey",
+    "an index on 'email'": "c_email_folded",
+}
+
+
+@pytest.mark.parametrize("order", [("first", "second"), ("second", "first")])
+@pytest.mark.parametrize("what", BESIDE)
+def test_no_table_has_a_name_that_another_database_needs(tmp_path: Path, what: str, order: tuple[str, str]) -> None:
+    tables = {"first": "crm.c", "second": f"crm.{BESIDE[what]}"}
+    database = DATABASES.split("\n", 1)[1].replace("max_fields_per", "key_default: uuid\n    max_fields_per")
+    database = database.replace("uuid", "sequence") if "sequence" in what else database
+    text = "databases:\n" + "".join(
+        database.replace("customers:", f"{name}:").replace("crm.customers", tables[name]) for name in order
+    )
+    matching = IMPORT.replace("customers", "first").replace("  Tier: tier", "  Mail: email\nmatch: email_profile")
+    found = mistakes(tmp_path, databases=text, loyalty=matching.replace("  Spent", "#"))
+    collisions = [mistake for mistake in found if mistake.startswith("databases.yaml:")]
+    assert len(collisions) == 1
+    assert f"databases.{order[1]}.table: " in collisions[0]
+    assert order[0] in collisions[0]
+    assert what in collisions[0]
+    apart = text.replace("crm.c\n", "other.c\n")
+    assert not any("databases.yaml" in each for each in mistakes(tmp_path, databases=apart))
+
+
+def test_names_that_nothing_makes_are_free(tmp_path: Path) -> None:
+    second = (
+        DATABASES.split("\n", 1)[1].replace("customers:", "more:").replace("crm.customers", "crm.customers_key_seq")
+    )
+    assert mistakes(tmp_path, databases=DATABASES + second) == []
+
+
 def test_a_database_holds_at_most_its_number_of_fields(tmp_path: Path) -> None:
     text = DATABASES.replace("    reserved: [segment]", "    reserved: [segment]\n    max_fields: 4")
     assert mistakes(tmp_path, databases=text) == [
