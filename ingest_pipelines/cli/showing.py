@@ -14,6 +14,7 @@ from ingest_pipelines.cli import screen
 from ingest_pipelines.cli.naming import Json
 from ingest_pipelines.cli.reports import item_name, load_json
 from ingest_pipelines.errors import ConfigError
+from ingest_pipelines.owner_only import private_state, private_umask
 
 if TYPE_CHECKING:
     import psycopg
@@ -49,12 +50,15 @@ def demo(json: Json = False) -> None:
 
     settings = read_settings()
     settings = replace(settings, home=settings.demo)
-    lay_out_demo(settings.home)
-    project = read_project(settings.home)
-    if project.mistakes:
-        raise ConfigError(project.mistakes, hint=f"mend them in {settings.home}, or delete that folder and try again")
-    with screen.progress("the demo") as show:
-        shown = list(_deliver(settings, project, show))
+    with private_umask():
+        private_state(settings.state)
+        lay_out_demo(settings.home)
+        project = read_project(settings.home)
+        if project.mistakes:
+            hint = f"mend them in {settings.home}, or delete that folder and try again"
+            raise ConfigError(project.mistakes, hint=hint)
+        with screen.progress("the demo") as show:
+            shown = list(_deliver(settings, project, show))
     if json:
         screen.as_json([load_json(each.load) for each in shown])
         return

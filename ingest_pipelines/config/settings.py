@@ -27,8 +27,8 @@ class Settings:
     Attributes:
         home: INGEST_HOME: the project of connections, databases and imports. Default: the working directory where
             it is a project; else the demo that `ingest demo` made in the state folder; else the packaged demo.
-        state: INGEST_STATE: embedded Postgres, spool, spill, Dagster's local files. Default: `.ingest` in the
-            working directory.
+        state: INGEST_STATE: embedded Postgres, spool, spill, Dagster's local files. Default: `.ingest` beside the
+            project that INGEST_HOME names; else in the working directory.
         database_url: INGEST_DATABASE_URL, or the text of the file that INGEST_DATABASE_URL_FILE names: the target
             Postgres. None: the embedded one.
         dagster_url: INGEST_DAGSTER_URL or INGEST_DAGSTER_URL_FILE: Dagster's storage. None: a database of the embedded
@@ -85,9 +85,9 @@ def read_settings() -> Settings:
     """Settings from the environment; paths absolute.
 
     Raises:
-        ConfigError: a variable holds something it cannot.
+        ConfigError: a variable holds something it cannot, or the project's data lie in the working directory.
     """
-    state = Path(os.environ.get("INGEST_STATE") or ".ingest").resolve()
+    state = _state()
     dagster_home = os.environ.get("DAGSTER_HOME")
     shared, remote_spill = _spill(os.environ.get("INGEST_SPILL_URI") or "")
     executor = _executor(os.environ.get("INGEST_EXECUTOR") or "in_process")
@@ -168,14 +168,43 @@ def secrets_in_files(folder: Path) -> Iterator[None]:
             files[variable].unlink(missing_ok=True)
 
 
-def child_environment(settings: Settings, dagster_home: Path) -> dict[str, str]:
-    """The environment for processes that work for this one: ours, with every folder spelled out."""
+def child_environment(settings: Settings, dagster_home: Path, ui_url: str) -> dict[str, str]:
+    """The environment for processes that work for this one: ours, with every folder spelled out.
+
+    Args:
+        ui_url: where this process serves the Dagster UI; people find it at INGEST_UI_URL, where that is set.
+    """
     return {
         **os.environ,
         "INGEST_HOME": str(settings.home),
         "INGEST_STATE": str(settings.state),
         "DAGSTER_HOME": str(dagster_home),
+        "INGEST_UI_URL": os.environ.get("INGEST_UI_URL") or ui_url,
     }
+
+
+def _state() -> Path:
+    """Where the project's state lies: with the project, whatever the working directory.
+
+    Raises:
+        ConfigError: an earlier version made a Postgres in `.ingest` of the working directory, and there is none beside
+            the project: a second, empty one would load everything anew.
+    """
+    given, home, here = os.environ.get("INGEST_STATE"), os.environ.get("INGEST_HOME"), Path(".ingest").resolve()
+    if given or not home:
+        return Path(given).resolve() if given else here
+    project = Path(home).resolve()
+    if project == demo_home():
+        return here  # a package may lie where nobody can write
+    state = project.parent if (project.parent.name, project.name) == (".ingest", "demo") else project / ".ingest"
+    cluster = Path("postgres", "data")
+    own_project = Path("connections.yaml").is_file()
+    if state != here and not own_project and (here / cluster).exists() and not (state / cluster).exists():
+        raise ConfigError(
+            [f"the data of {project} lie in {here}, where an earlier version made them; their place is {state}"],
+            hint=f"nothing ran; move them: mv '{here}' '{state}', or keep them there: export INGEST_STATE='{here}'",
+        )
+    return state
 
 
 def _home(state: Path) -> Path:

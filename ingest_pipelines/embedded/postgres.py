@@ -31,6 +31,7 @@ from urllib.parse import quote
 
 from ingest_pipelines.embedded.account import Account, choose_account
 from ingest_pipelines.errors import MissingDriver, TargetUnavailable
+from ingest_pipelines.owner_only import open_private, private_folder, private_state, write_private
 
 MAJOR = "18"
 """A data folder belongs to one major version of Postgres."""
@@ -111,16 +112,14 @@ def start(state: Path, *, durable: bool = True) -> Server:
         TargetUnavailable: Postgres did not start; the message ends with what it said last.
     """
     binaries = _binaries()
-    folder = state.absolute() / "postgres"
-    folder.mkdir(parents=True, exist_ok=True)
-    folder.chmod(0o711)
+    folder = _folder(state)
     account = choose_account((binaries / "postgres", folder))
     with _locked(folder / "starting.lock"):
         if not (folder / "data").exists():
             _create_cluster(folder, binaries, account, durable)
         _check_version(folder)
         for _attempt in range(_ATTEMPTS):
-            with (folder / "alive.lock").open("a") as alive:
+            with open_private(folder / "alive.lock", "a") as alive:
                 if _try_lock(alive):
                     _launch(folder, binaries, account, durable, alive)
             server = _wait(folder)
@@ -137,7 +136,7 @@ def stop(state: Path) -> None:
     folder = state.absolute() / "postgres"
     if not folder.exists():
         return
-    with _locked(folder / "starting.lock"), (folder / "alive.lock").open("a") as alive:
+    with _locked(folder / "starting.lock"), open_private(folder / "alive.lock", "a") as alive:
         for request in (signal.SIGINT, signal.SIGQUIT):  # cut connections, checkpoint, end; then: end at once
             if _ended(folder, alive, request):
                 return
@@ -147,15 +146,18 @@ def stop(state: Path) -> None:
 @contextmanager
 def running(state: Path, *, durable: bool = True) -> Iterator[Server]:
     """A server for the length of a block; the last block to end, in any process, stops it."""
-    folder = state.absolute() / "postgres"
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "users.lock").open("a") as users:
+    with open_private(_folder(state) / "users.lock", "a") as users:
         fcntl.flock(users, fcntl.LOCK_SH)
         try:
             yield start(state, durable=durable)
         finally:
             if _try_lock(users):
                 stop(state)
+
+
+def _folder(state: Path) -> Path:
+    """The server's folder, which nobody else enters; an account that is not root's gets the capability to."""
+    return private_folder(private_state(state.absolute()) / "postgres")
 
 
 def _binaries() -> Path:
@@ -213,9 +215,9 @@ def _launch(folder: Path, binaries: Path, account: Account, durable: bool, alive
     """A new postmaster in a session of its own. It inherits `alive`, locked, and so do all its processes."""
     (folder / "data" / "postmaster.pid").unlink(missing_ok=True)  # nobody held the lock: whatever it says is stale
     port = _free_port(folder / "port")
-    (folder / "port").write_text(str(port))
+    write_private(folder / "port", str(port).encode())
     settings = {**_SETTINGS, **({} if durable else _FAST_AND_FRAGILE), "port": str(port)}
-    with (folder / "server.log").open("wb") as log:
+    with open_private(folder / "server.log", "w") as log:
         _children.append(
             subprocess.Popen(
                 [
@@ -233,7 +235,7 @@ def _wait(folder: Path) -> Server | None:
     import psycopg
 
     deadline = time.monotonic() + _PATIENCE
-    with (folder / "alive.lock").open("a") as alive:
+    with open_private(folder / "alive.lock", "a") as alive:
         while time.monotonic() < deadline:
             server = _described(folder)
             if server is not None:
@@ -323,6 +325,6 @@ def _try_lock(file: IO[str]) -> bool:
 
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    with path.open("a") as file:
+    with open_private(path, "a") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

@@ -20,6 +20,7 @@ from ingest_pipelines.config.imports import Limits
 from ingest_pipelines.errors import ItemChanged, ItemGone, ItemRefused, SourceUnavailable, Unavailable, shown
 from ingest_pipelines.landing.unpack import Gunzip, unzip
 from ingest_pipelines.model import Item, Landing, SourceFile
+from ingest_pipelines.owner_only import private_folder
 
 RESUMES = 5
 """How often a read that broke off goes on from where it stopped. Two in a row without new bytes end it."""
@@ -62,7 +63,7 @@ def land_file(item: Item, source: Readable, spool: Path, limits: Limits) -> Land
     _same_as_listed(item, before)
     if before.size > limits.max_bytes:
         raise _too_large(item, limits)
-    spool.mkdir(parents=True, exist_ok=True)
+    private_folder(spool)
     temporary: list[Path] = []
     try:
         return _land(item, before, source, spool, limits, temporary)

@@ -19,6 +19,7 @@ from ingest_pipelines.errors import ItemRefused, Unavailable, shown
 from ingest_pipelines.landing.arrow_types import plain_batch, plain_schema
 from ingest_pipelines.landing.cursor import Chunk, CursorTrack
 from ingest_pipelines.model import OWN_COLUMNS, Item, Landing
+from ingest_pipelines.owner_only import private_folder
 
 ROWS = 50_000
 """Rows of a landed batch. Fixed, so that the hash does not depend on how the network cut the result."""
@@ -45,7 +46,7 @@ def land_query(
         CursorStuck: the chunk's cursor has no values, or does not grow.
     """
     where = f"import {shown(item.import_name)}, item {item.key}"
-    spool.mkdir(parents=True, exist_ok=True)
+    private_folder(spool)
     handle, name = tempfile.mkstemp(prefix=".landing-", dir=spool)
     temporary = Path(name)
     try:

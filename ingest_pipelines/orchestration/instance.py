@@ -12,6 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from ingest_pipelines.config import Settings
 from ingest_pipelines.errors import TargetUnavailable
+from ingest_pipelines.owner_only import private_folder, private_state, write_private
 
 HERE = Path(__file__).parent
 LOCATION = "ingest_pipelines"
@@ -22,14 +23,11 @@ def dagster_home(settings: Settings) -> Path:
     """The folder of Dagster's settings: DAGSTER_HOME, else `dagster` in the state folder, kept up to date."""
     if settings.dagster_home is not None:
         return settings.dagster_home
-    home = settings.state / "dagster"
-    home.mkdir(parents=True, exist_ok=True)
-    text = (HERE / "dagster.yaml").read_text(encoding="utf-8")
+    home = private_folder(private_state(settings.state) / "dagster")
+    text = (HERE / "dagster.yaml").read_bytes()
     kept = home / "dagster.yaml"
-    if not kept.exists() or kept.read_text(encoding="utf-8") != text:
-        draft = home / "dagster.yaml.new"
-        draft.write_text(text, encoding="utf-8")
-        draft.replace(kept)
+    if not kept.exists() or kept.read_bytes() != text:
+        write_private(kept, text)
     return home
 
 

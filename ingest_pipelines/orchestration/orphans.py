@@ -22,6 +22,7 @@ from typing import IO
 
 from ingest_pipelines import embedded
 from ingest_pipelines.errors import UsageError
+from ingest_pipelines.owner_only import open_private, private_state
 
 ROLL_BACK_SECONDS = 15.0
 """A run that is merging gets this long to roll back."""
@@ -99,8 +100,8 @@ def alone(state: Path, tell: Callable[[str], None]) -> Iterator[Claim]:
     Raises:
         UsageError: another one serves, or what a killed one left does not end.
     """
-    state.mkdir(parents=True, exist_ok=True)
-    with (state / "up.lock").open("a+") as own, (state / "serving.lock").open("a+") as serving:
+    private_state(state)
+    with open_private(state / "up.lock", "a+") as own, open_private(state / "serving.lock", "a+") as serving:
         if not _lock(own):
             where = _words(own) or "it is just starting"
             raise UsageError(

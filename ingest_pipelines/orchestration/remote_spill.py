@@ -26,6 +26,7 @@ from ingest_pipelines.model import Landing, Validated
 from ingest_pipelines.orchestration.handles import HandleIOManager, read_report
 from ingest_pipelines.orchestration.io_manager import TargetIOManager
 from ingest_pipelines.orchestration.site import Site
+from ingest_pipelines.owner_only import private_folder
 
 if TYPE_CHECKING:
     from pyarrow.fs import FileSystem
@@ -187,7 +188,7 @@ def _copy_down(bucket: FileSystem, remote: str, path: Path, stamp: tuple[int, in
     """The file is at `path`, whole; two steps on one machine may want it at once."""
     from pyarrow.fs import LocalFileSystem, copy_files
 
-    path.parent.mkdir(parents=True, exist_ok=True)
+    private_folder(path.parent)
     opened, draft = tempfile.mkstemp(dir=path.parent, prefix=f"{path.name}.")
     os.close(opened)
     try:

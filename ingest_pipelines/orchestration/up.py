@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import http.client
 import os
 import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from types import FrameType
 
 from ingest_pipelines import embedded
@@ -24,6 +21,7 @@ from ingest_pipelines.errors import IngestError, UsageError
 from ingest_pipelines.orchestration.instance import HERE, dagster_home, open_instance
 from ingest_pipelines.orchestration.orphans import Claim, Watcher, alone, end_groups
 from ingest_pipelines.orchestration.site import TARGET_DATABASE
+from ingest_pipelines.owner_only import PRIVATE_UMASK, open_private
 
 HOST = "127.0.0.1"
 """The webserver has no login: it is for this machine. docs/ shows how to put a login in front of it."""
@@ -87,7 +85,7 @@ def up(
 
 def _start(settings: Settings, port: int, claim: Claim) -> Iterator[_Child]:
     home = dagster_home(settings)
-    environment = child_environment(settings, home)
+    environment = child_environment(settings, home, f"http://{HOST}:{port}")
     workspace = ["-w", str(HERE / "workspace.yaml")]
     for name, words in (
         (
@@ -96,11 +94,11 @@ def _start(settings: Settings, port: int, claim: Claim) -> Iterator[_Child]:
         ),
         ("dagster-daemon", ["-m", "dagster._daemon", "run", *workspace]),
     ):
-        with (home / f"{name}.log").open("ab") as log:
+        with open_private(home / f"{name}.log", "a") as log:
             process = subprocess.Popen(
                 [sys.executable, *words],
                 env=environment, cwd=home, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
-                pass_fds=[claim.inherited],
+                pass_fds=[claim.inherited], umask=PRIVATE_UMASK,
             )  # fmt: skip
         yield _Child(name, process)
 
@@ -157,9 +155,10 @@ def _free_port(wanted: int | None) -> Iterator[int]:
     each would take the other's answer for its own.
     """
     for port in PORTS if wanted is None else (wanted,):
-        with (Path(tempfile.gettempdir()) / f"ingest-up-{os.getuid()}-{port}.lock").open("a") as claim:
+        with socket.socket(socket.AF_UNIX) as claim:
             try:
-                fcntl.flock(claim, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if sys.platform == "linux":  # a name in the kernel, which is no file and ends with its socket
+                    claim.bind(f"\0ingest-up-{os.getuid()}-{port}")
                 _prove_free(port)
             except OSError:
                 continue

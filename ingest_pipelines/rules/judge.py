@@ -16,6 +16,7 @@ import polars as pl
 
 from ingest_pipelines.errors import InternalError
 from ingest_pipelines.model import LINE, Landing, Validated
+from ingest_pipelines.owner_only import private_folder
 from ingest_pipelines.rules.ahead import read_ahead
 from ingest_pipelines.rules.compile import BAD, KEY, Rules
 from ingest_pipelines.rules.keys import comparable
@@ -59,7 +60,7 @@ def judge(
         InternalError: an accepted row breaks the import's own schema.
     """
     started = perf_counter()
-    spill.mkdir(parents=True, exist_ok=True)
+    private_folder(spill)
     folder = Path(tempfile.mkdtemp(prefix=f"{rules.bound.name}-", dir=spill))
     try:
         with rules.places.open(rules.bound.database.geo_database) if rules.places else nullcontext():

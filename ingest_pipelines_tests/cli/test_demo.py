@@ -9,6 +9,7 @@ import pytest
 
 from ingest_pipelines.demo.generate import Delivery, deliveries
 from ingest_pipelines_tests.cli.terminal import Answer, Terminal
+from ingest_pipelines_tests.open_to_others import open_to_others
 
 Demo = tuple[Terminal, Answer]
 
@@ -50,6 +51,12 @@ def test_the_report_fits_80_columns_and_says_what_to_type_next(demo: Demo) -> No
     for command in ("ingest status", "ingest rejects list customers", "ingest up"):
         assert any(line.strip().startswith(command) for line in lines)
     assert answer.err == ""
+
+
+def test_nobody_else_reaches_what_the_demo_left(demo: Demo) -> None:
+    state = demo[0].folder / ".ingest"
+    assert {path.name for path in state.iterdir()} >= {"dagster", "demo", "spill", "spool"}
+    assert open_to_others(state) == []
 
 
 def test_the_readme_shows_what_the_demo_prints(demo: Demo) -> None:

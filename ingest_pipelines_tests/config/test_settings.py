@@ -47,6 +47,45 @@ def test_the_state_is_in_the_working_directory(tmp_path: Path) -> None:
     assert settings.spool.parent == settings.spill.parent == settings.state
 
 
+def test_the_state_lies_with_the_project_that_ingest_home_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = tmp_path / "project"
+    monkeypatch.setenv("INGEST_HOME", str(home))
+    for folder in ("here", "there"):
+        (tmp_path / folder).mkdir()
+        monkeypatch.chdir(tmp_path / folder)
+        assert read_settings().state == home / ".ingest"
+    monkeypatch.setenv("INGEST_STATE", str(tmp_path / "own"))
+    assert read_settings().state == tmp_path / "own"
+
+
+@pytest.mark.parametrize("home", [demo_home(), Path("here", ".ingest", "demo")], ids=["packaged", "laid out"])
+def test_the_demos_state_is_where_it_was_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.setenv("INGEST_HOME", str(tmp_path / home))
+    monkeypatch.chdir(tmp_path / "here")
+    assert read_settings().state == tmp_path / "here" / ".ingest"
+
+
+def test_data_that_an_earlier_version_left_in_the_working_directory_are_never_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home, left = tmp_path / "project", tmp_path / ".ingest"
+    (left / "postgres" / "data").mkdir(parents=True)
+    monkeypatch.setenv("INGEST_HOME", str(home))
+    with pytest.raises(ConfigError, match=f"the data of {home} lie in {left}") as refused:
+        read_settings()
+    assert f"mv '{left}' '{home}/.ingest'" in refused.value.hint
+    assert f"export INGEST_STATE='{left}'" in refused.value.hint
+    write_project(tmp_path, RIGHT)  # then they are of the project here, and nobody asks for them
+    assert read_settings().state == home / ".ingest"
+    (tmp_path / "connections.yaml").unlink()
+    home.mkdir()
+    left.rename(home / ".ingest")
+    assert read_settings().state == home / ".ingest"
+
+
 @pytest.mark.parametrize("value", ["soon", "-1", "0", "nan", "inf"])
 def test_a_setting_that_is_no_number_is_a_config_error(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
     monkeypatch.setenv("INGEST_LOCK_TIMEOUT", value)

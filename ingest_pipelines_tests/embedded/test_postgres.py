@@ -18,6 +18,7 @@ import pytest
 from ingest_pipelines import embedded
 from ingest_pipelines.embedded import Server
 from ingest_pipelines.errors import TargetUnavailable
+from ingest_pipelines_tests.open_to_others import open_to_others
 
 START = "import pathlib, sys; from ingest_pipelines import embedded; print(embedded.start(pathlib.Path(sys.argv[1])))"
 """A process that starts a server, prints it and ends."""
@@ -132,6 +133,15 @@ def test_only_this_machine_and_only_the_password_get_in(state: Path) -> None:
     secret = state / "postgres" / "password"
     assert stat.S_IMODE(secret.stat().st_mode) == 0o600
     assert secret.read_text() == server.password
+
+
+def test_nobody_else_reaches_its_files_also_where_an_earlier_version_let_them(state: Path) -> None:
+    embedded.start(state)
+    for loose in (state, state / "postgres"):
+        loose.chmod(0o755)
+    (state / "postgres" / "starting.lock").chmod(0o644)
+    embedded.start(state)
+    assert open_to_others(state) == []
 
 
 def test_the_product_keeps_commits_safe_on_disk_and_rows_out_of_the_log(state: Path) -> None:

@@ -5,15 +5,18 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import tempfile
 from collections.abc import Iterator
 from http.client import HTTPConnection
 from itertools import pairwise
+from pathlib import Path
 from urllib.parse import urlencode
 
 import psutil
 import psycopg
 import pytest
 
+from ingest_pipelines_tests.open_to_others import open_to_others
 from ingest_pipelines_tests.orchestration.conftest import GOOD, ONE_BAD
 from ingest_pipelines_tests.orchestration.served import wait_for
 from ingest_pipelines_tests.orchestration.vendor import KEY, VISITS, Vendor, vendor_of
@@ -48,6 +51,15 @@ def test_a_file_that_arrives_is_loaded_by_the_daemons_sensor(vendor: Vendor) -> 
     ]
     [run] = vendor.served.runs(key)
     assert vendor.served.wait_for_run(run["runId"])["status"] == "SUCCESS"
+
+
+def test_nobody_else_reaches_what_the_daemon_and_its_runs_left(vendor: Vendor) -> None:
+    vendor.deliver("Points_1767225599.csv", ONE_BAD)
+    vendor.wait_for_load("Points_1767225599", "failed")
+    state = vendor.folder / "state"
+    assert {path.name for path in state.iterdir()} >= {"dagster", "runs", "spill", "spool", "up.lock"}
+    assert open_to_others(state) == []
+    assert not list(Path(tempfile.gettempdir()).glob("ingest-up-*"))
 
 
 def test_nothing_listens_to_other_machines(vendor: Vendor) -> None:
