@@ -17,6 +17,7 @@ from ingest_pipelines.cli import screen
 from ingest_pipelines.cli.naming import ImportName, Json
 from ingest_pipelines.cli.reports import COUNTS, item_name, load_json
 from ingest_pipelines.errors import IngestError, UsageError
+from ingest_pipelines.owner_only import private_umask
 
 if TYPE_CHECKING:
     from ingest_pipelines.config import BoundImport, Settings
@@ -100,12 +101,22 @@ def launcher(settings: Settings, project: Any) -> Iterator[Launcher]:
     logging.getLogger("dagster").setLevel(logging.CRITICAL)
     logging.getLogger().addHandler(logging.NullHandler())  # else Python prints libraries' warnings by itself
     from ingest_pipelines.orchestration.instance import open_instance
+    from ingest_pipelines.orchestration.pools import WAITS
     from ingest_pipelines.orchestration.site import Site
 
+    if not WAITS.handlers:
+        WAITS.addHandler(_Notes())
     site = Site(settings, project)
     _ = site.target  # says first, and in words, if there is no database to load into
-    with contextlib.closing(_Disposable(open_instance(settings))) as held:
+    with private_umask(), contextlib.closing(_Disposable(open_instance(settings))) as held:
         yield Launcher(site, held.instance)
+
+
+class _Notes(logging.Handler):
+    """Says what the run waits for beside the command's answer."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        screen.note(screen.wrapped(record.getMessage(), 2))
 
 
 class _Disposable:

@@ -14,6 +14,7 @@ import typer
 from ingest_pipelines.cli import screen
 from ingest_pipelines.cli.naming import ImportName, Json
 from ingest_pipelines.errors import IngestError, LoadError, RejectsAboveLimit, UsageError
+from ingest_pipelines.owner_only import private_umask
 
 if TYPE_CHECKING:
     import psycopg
@@ -137,22 +138,24 @@ def _rehearse(site: Site, bound: BoundImport, item: Item, show: screen.Show) -> 
     from ingest_pipelines.cli.loading import user
     from ingest_pipelines.merge import probe
     from ingest_pipelines.model import Run
+    from ingest_pipelines.orchestration.run_locks import PLAN_PREFIX, held
 
-    run = Run(id=f"plan-{os.getpid()}-{site.clock():%Y%m%dT%H%M%S%f}", by=user(), dry_run=True)
-    workspace = site.workspace(run.id)
-    probe(site.target, bound)
-    try:
-        show("land")
-        if item.kind == "cursor":
-            item = pipeline.next_chunk(item, bound, site.target, run)
-        landing = pipeline.land(item, bound, workspace, site.clock())
-        show("validate")
-        validated = pipeline.validate(landing, bound, workspace)
-        show("merge")
-        return pipeline.load(validated, bound, site.target, run, site.clock())
-    finally:
-        shutil.rmtree(workspace.spool, ignore_errors=True)
-        shutil.rmtree(workspace.spill, ignore_errors=True)
+    run = Run(id=f"{PLAN_PREFIX}{os.getpid()}-{site.clock():%Y%m%dT%H%M%S%f}", by=user(), dry_run=True)
+    with private_umask(), held(site.settings.state, run.id):  # should it be killed, the next run removes its files
+        workspace = site.workspace(run.id)
+        probe(site.target, bound)
+        try:
+            show("land")
+            if item.kind == "cursor":
+                item = pipeline.next_chunk(item, bound, site.target, run)
+            landing = pipeline.land(item, bound, workspace, site.clock())
+            show("validate")
+            validated = pipeline.validate(landing, bound, workspace)
+            show("merge")
+            return pipeline.load(validated, bound, site.target, run, site.clock())
+        finally:
+            shutil.rmtree(workspace.spool, ignore_errors=True)
+            shutil.rmtree(workspace.spill, ignore_errors=True)
 
 
 def _report_json(report: LoadReport) -> dict[str, object]:

@@ -5,7 +5,7 @@
 
 The bytes and rows go once the load is decided for good (committed, skipped); else they stay for a re-execution, until
 they are older than `KEEP`. A killed run cannot tidy up: the housekeeping sensor does, every two minutes, and
-so does every `ingest run`.
+so does every `ingest run`; what a dead run left goes at once, see `dead_runs`.
 """
 
 from __future__ import annotations
@@ -18,10 +18,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from dagster import DagsterInstance, InputContext, IOManager, OutputContext
+from dagster import DagsterInstance, Failure, InputContext, IOManager, OutputContext
 
+from ingest_pipelines.config import Settings
 from ingest_pipelines.landing.land import PART
 from ingest_pipelines.model import Landing, LoadReport, Validated
+from ingest_pipelines.orchestration.run_locks import life_of
+from ingest_pipelines.owner_only import private_folder, write_private
 
 KEEP = timedelta(days=7)
 """How long the files of a run wait for its re-execution."""
@@ -46,16 +49,20 @@ class HandleIOManager(IOManager):
         """The handle that the upstream step of this run, or of the run it re-executes, wrote."""
         upstream = context.upstream_output
         assert upstream is not None
-        return read_handle(self._spill, upstream.run_id, upstream.step_key)
+        try:
+            return read_handle(self._spill, upstream.run_id, upstream.step_key)
+        except FileNotFoundError:
+            raise Failure(
+                "what an earlier step made is gone: its run died, or ended long ago\n  re-execute all steps of the run",
+                allow_retries=False,
+            ) from None
 
 
 def write_handle(spill: Path, run_id: str, step_key: str, handle: object) -> None:
     """`handle` is on disk, whole."""
     path = _path(spill, run_id, step_key)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_suffix(".new")
-    draft.write_bytes(pickle.dumps(handle))
-    draft.replace(path)
+    private_folder(path.parent)
+    write_private(path, pickle.dumps(handle))
 
 
 def read_handle(spill: Path, run_id: str, step_key: str) -> Any:
@@ -98,32 +105,34 @@ def forget_run(spool: Path, spill: Path, run_id: str) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def purge_runs(spool: Path, spill: Path, now: datetime, instance: DagsterInstance) -> int:
+def purge_runs(settings: Settings, now: datetime, instance: DagsterInstance) -> int:
     """What runs left that nobody will ask for is gone; of how many.
 
     Of a run that was killed while it landed its item, that is all it wrote: there is no step to go on from. What a
     run had landed waits for its re-execution, until nobody touched it for KEEP. A run that is under way keeps all.
     """
     purged = 0
-    for run in _runs_in(spool):
-        landed = any((spill / run.name).glob("*.land.handle"))
+    for run in _runs_in(settings.spool):
+        landed = any((settings.spill / run.name).glob("*.land.handle"))
         left = list(run.glob(f"{PART}*")) if landed and now - _touched(run) < KEEP else [run]
-        if left and not _in_use(run, now, instance):
+        if left and not _in_use(run, settings, now, instance):
             purged += 1
             for path in left:
                 _remove(path)
-    for run in _runs_in(spill):
-        if now - _touched(run) >= KEEP and not _in_use(run, now, instance):
+    for run in _runs_in(settings.spill):
+        if now - _touched(run) >= KEEP and not _in_use(run, settings, now, instance):
             purged += 1
             _remove(run)
     return purged
 
 
-def _in_use(run: Path, now: datetime, instance: DagsterInstance) -> bool:
-    """Whether the run may still be at work: Dagster says so, and it wrote something in the last week.
+def _in_use(run: Path, settings: Settings, now: datetime, instance: DagsterInstance) -> bool:
+    """Whether the run may still be at work: a process of it lives, or Dagster says so, and it wrote in the last week.
 
-    Run monitoring ends runs whose process died. Where no daemon watches, such a run is under way for ever.
+    `dead_runs` and run monitoring end runs whose process died. Where neither can tell, a run is under way for ever.
     """
+    if life_of(settings.state, run.name) == "alive":
+        return True
     known = instance.get_run_by_id(run.name)
     idle = now - _touched(run)
     return idle < UNKNOWN_FOR if known is None else not known.is_finished and idle < KEEP

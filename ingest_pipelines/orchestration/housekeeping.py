@@ -30,6 +30,7 @@ from ingest_pipelines.config import BoundImport
 from ingest_pipelines.errors import IngestError
 from ingest_pipelines.model import Item
 from ingest_pipelines.orchestration.arrivals import Listings
+from ingest_pipelines.orchestration.dead_runs import sweep
 from ingest_pipelines.orchestration.handles import purge_runs
 from ingest_pipelines.orchestration.partitions import asset_key, partitions_name
 from ingest_pipelines.orchestration.plans import outside
@@ -92,7 +93,7 @@ def housekeeping_sensor(site: Site, imports: Sequence[BoundImport]) -> SensorDef
     def housekeeping(context: SensorEvaluationContext) -> SensorResult:
         now, instance = site.clock(), context.instance
         at = _Round.read(context.cursor)
-        removed = purge_runs(site.settings.spool, site.settings.spill, now, instance)
+        removed = len(sweep(site, instance)) + purge_runs(site.settings, now, instance)
         pruned = prune_partitions(site, imports[at.turn : at.turn + IMPORTS_PER_TICK], instance)
         deleted, last_run = prune_runs(site, instance, now, after=at.run)
         fresh = without_a_run(site, imports)

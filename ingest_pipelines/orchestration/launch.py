@@ -18,11 +18,13 @@ from ingest_pipelines import ledger
 from ingest_pipelines.config import BoundImport
 from ingest_pipelines.errors import IngestError, InternalError, UsageError
 from ingest_pipelines.model import Item, ItemKind, ItemStatus, LoadReport
+from ingest_pipelines.orchestration import run_locks
 from ingest_pipelines.orchestration.arrivals import Listings, look
 from ingest_pipelines.orchestration.build import build
 from ingest_pipelines.orchestration.claims import BY_TAG, FORCED_TAG, ITEM_TAG
+from ingest_pipelines.orchestration.dead_runs import sweep
 from ingest_pipelines.orchestration.due import due_items
-from ingest_pipelines.orchestration.handles import purge_runs, read_report
+from ingest_pipelines.orchestration.handles import forget_run, purge_runs, read_report
 from ingest_pipelines.orchestration.instance import LOCATION
 from ingest_pipelines.orchestration.partitions import add_partitions, asset_key, ended_windows, window_item
 from ingest_pipelines.orchestration.site import Asked, Site, Stage
@@ -81,7 +83,8 @@ def run_import(
         SourceUnavailable, SourceDenied, TargetUnavailable: before there was anything to run.
     """
     bound = site.project.require(name)
-    purge_runs(site.settings.spool, site.settings.spill, site.clock(), instance)
+    sweep(site, instance)
+    purge_runs(site.settings, site.clock(), instance)
     item = _choose(site, bound, item_key, file, corrections)
     project = replace(site.project, imports={name: bound}, broken={})
     settings = replace(site.settings, executor="in_process")  # a person waits for this process
@@ -91,37 +94,39 @@ def run_import(
     job = build(site).resolve_implicit_global_asset_job_def()
     key = _partition_of(item, bound, site)
     add_partitions(bound, [key], instance)
-    run: DagsterRun = instance.create_run_for_job(
-        job.get_subset(asset_selection={asset_key(bound)}),
-        tags={
-            "dagster/partition": key,
-            MAX_RETRIES_TAG: "0",  # a person waits, and is told
-            **run_tags(bound),
-            BY_TAG: by,  # for those who look at the run; the process itself knows
-            **({FORCED_TAG: "true"} if forced else {}),
-            **({ITEM_TAG: str(item.key)} if key != item.key else {}),
-            **({DRY_RUN_TAG: "true"} if dry_run else {}),
-        },
-        run_id=run_id,
-        run_config=_QUIET,
-        asset_selection={asset_key(bound)},
-        remote_job_origin=RemoteJobOrigin(
-            RemoteRepositoryOrigin(RegisteredCodeLocationOrigin(LOCATION), _REPOSITORY), job.name
-        ),
-    )
-    error: IngestError | None = None
-    try:
-        execute_run(InMemoryJob(job), run, instance, raise_on_error=True)
-    except Failure as failure:
-        if not isinstance(failure.__cause__, IngestError):
-            raise
-        error = failure.__cause__
-    except DagsterExecutionInterruptedError:
-        raise KeyboardInterrupt from None
-    report = read_report(site.settings.spill, run.run_id)
+    with run_locks.held(site.settings.state, run_id):  # before anybody sees the run, until its report is read
+        run: DagsterRun = instance.create_run_for_job(
+            job.get_subset(asset_selection={asset_key(bound)}),
+            run_id=run_id,
+            tags={
+                "dagster/partition": key,
+                MAX_RETRIES_TAG: "0",  # a person waits, and is told
+                **run_tags(bound),
+                BY_TAG: by,  # for those who look at the run; the process itself knows
+                **({FORCED_TAG: "true"} if forced else {}),
+                **({ITEM_TAG: str(item.key)} if key != item.key else {}),
+                **({DRY_RUN_TAG: "true"} if dry_run else {}),
+            },
+            run_config=_QUIET,
+            asset_selection={asset_key(bound)},
+            remote_job_origin=RemoteJobOrigin(
+                RemoteRepositoryOrigin(RegisteredCodeLocationOrigin(LOCATION), _REPOSITORY), job.name
+            ),
+        )
+        error: IngestError | None = None
+        try:
+            execute_run(InMemoryJob(job), run, instance, raise_on_error=True)
+        except Failure as failure:
+            if not isinstance(failure.__cause__, IngestError):
+                raise
+            error = failure.__cause__
+        except DagsterExecutionInterruptedError:
+            forget_run(site.settings.spool, site.settings.spill, run_id)  # a person begins it anew, or not at all
+            raise KeyboardInterrupt from None
+        report = read_report(site.settings.spill, run_id)
     if report is None and error is None:
-        raise InternalError(f"run {run.run_id} of import {name} ended without a report")
-    return Outcome(run.run_id, item, report, error)
+        raise InternalError(f"run {run_id} of import {name} ended without a report")
+    return Outcome(run_id, item, report, error)
 
 
 def failed_items(site: Site, instance: DagsterInstance, name: str) -> list[Item]:

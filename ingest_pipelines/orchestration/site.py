@@ -8,13 +8,13 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ingest_pipelines import embedded
 from ingest_pipelines.config import BoundImport, Project, Settings
 from ingest_pipelines.merge import Target
 from ingest_pipelines.model import ItemKey
+from ingest_pipelines.owner_only import private_folder, private_state
 
 if TYPE_CHECKING:
     from ingest_pipelines.pipeline import Workspace
@@ -96,7 +96,9 @@ class Site:
         """Folders for one run's files."""
         from ingest_pipelines.pipeline import Workspace  # with all of Polars: commands that only read do without
 
-        return Workspace(spool=_made(self.settings.spool / run_id), spill=_made(self.settings.spill / run_id))
+        private_state(self.settings.state)
+        spool, spill = private_folder(self.settings.spool), private_folder(self.settings.spill)
+        return Workspace(spool=private_folder(spool / run_id), spill=private_folder(spill / run_id))
 
 
 def target_url(settings: Settings) -> str:
@@ -110,8 +112,3 @@ def target_url(settings: Settings) -> str:
 def embedded_server(settings: Settings) -> embedded.Server:
     """The embedded server, kept running until this process ends."""
     return _servers.enter_context(embedded.running(settings.state))
-
-
-def _made(folder: Path) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder

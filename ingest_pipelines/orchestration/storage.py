@@ -17,7 +17,8 @@ from sqlalchemy.exc import DisconnectionError, SQLAlchemyError
 from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 
 from ingest_pipelines.config import Settings, read_settings
-from ingest_pipelines.orchestration.pools import rest_between_claims
+from ingest_pipelines.orchestration.pools import wait_in_turn
+from ingest_pipelines.orchestration.run_locks import lock_runs
 from ingest_pipelines.orchestration.site import DAGSTER_DATABASE, embedded_server
 from ingest_pipelines.orchestration.turns import keep_places
 
@@ -50,7 +51,8 @@ class RunStorage(DagsterPostgresStorage):
         Dagster by itself connects anew for every event, some 150 times in a run of ten rows, and each of its three
         parts reads the catalog as it opens.
         """
-        url = storage_url(read_settings())
+        settings = read_settings()
+        url = storage_url(settings)
         engine = _engine(url)
         storage = cls(postgres_url=url, should_autocreate_tables=not _has_tables(engine), inst_data=inst_data)
         for part in (storage._run_storage, storage._event_log_storage, storage._schedule_storage):
@@ -59,7 +61,8 @@ class RunStorage(DagsterPostgresStorage):
                 if hasattr(part, question):
                     setattr(part, question, _yes_for_good(getattr(part, question)))
         keep_places(storage._run_storage)
-        rest_between_claims(storage._event_log_storage)
+        lock_runs(storage._run_storage, settings.state)
+        wait_in_turn(storage._event_log_storage, settings.state)
         return storage
 
 

@@ -127,13 +127,18 @@ class Shop:
 
 @pytest.fixture
 def shop(tmp_path: Path, database_url: str) -> Shop:
-    home, files = tmp_path / "project", tmp_path / "uploads"
+    return new_shop(tmp_path, database_url)
+
+
+def new_shop(folder: Path, database_url: str) -> Shop:
+    """A shop whose project, state and files lie in the folder."""
+    home, files = folder / "project", folder / "uploads"
     (home / "imports").mkdir(parents=True)
     files.mkdir()
     connections = {"connections": {"uploads": {"type": "csv", "directory": str(files)}}}
     (home / "connections.yaml").write_text(yaml.safe_dump(connections), encoding="utf-8")
     (home / "databases.yaml").write_text(yaml.safe_dump(DATABASES), encoding="utf-8")
-    shop = Shop(home, tmp_path / "state", files, database_url)
+    shop = Shop(home, folder / "state", files, database_url)
     shop.write_import()
     return shop
 
