@@ -30,6 +30,8 @@ line. A message names import, item, line and field. It never carries a row's val
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Sequence
 from typing import ClassVar
 
@@ -175,3 +177,32 @@ def shown(text: str, limit: int = 120) -> str:
     """
     safe = "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
     return safe if len(safe) <= limit else f"{safe[: limit // 2]}...{safe[-(limit // 2) :]}"
+
+
+_FULL = {errno.ENOSPC: "no space is left", errno.EDQUOT: "the quota is used up", errno.EIO: "the disk failed",
+         errno.ENFILE: "too many files are open", errno.EMFILE: "too many files are open"}  # fmt: skip
+_REFUSED = {
+    errno.EACCES: "this account has no permission", errno.EPERM: "this account has no permission",
+    errno.EROFS: "the file system is read-only", errno.ENOENT: "it does not exist",
+    errno.ENOTDIR: "a part of the path is no folder", errno.EISDIR: "it is a folder", errno.EEXIST: "it exists already",
+    errno.ENAMETOOLONG: "the name is too long", errno.ELOOP: "its symbolic links lead in a circle",
+    errno.ENOTEMPTY: "the folder is not empty", errno.EFBIG: "the file is too large",
+    errno.EXDEV: "it is on another disk", errno.EBUSY: "it is in use", errno.ETXTBSY: "it is in use",
+}  # fmt: skip
+
+
+def file_error(error: OSError) -> IngestError | None:
+    """What the file system refused, as an error of ours; None where it was not the file system.
+
+    Returns:
+        Unavailable (retryable) where the disk is full or fails; else UsageError.
+    """
+    named = error.filename if error.filename2 is None else error.filename2
+    where = shown(os.fsdecode(named)) if isinstance(named, str | bytes | os.PathLike) else "a file of ours"
+    if error.errno in _FULL:
+        hint = "nothing was committed; free disk space, then run it again"
+        return Unavailable(f"{where}: {_FULL[error.errno]}", hint=hint)
+    if error.errno in _REFUSED and not isinstance(error, ConnectionError):
+        hint = "nothing was committed; state and files of runs go where INGEST_STATE says: INGEST_STATE=DIR ingest ..."
+        return UsageError(f"{where}: {_REFUSED[error.errno]}", hint=hint)
+    return None

@@ -10,7 +10,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from ingest_pipelines.cli import screen
-from ingest_pipelines.errors import IngestError
+from ingest_pipelines.errors import IngestError, UsageError, file_error, shown
 
 INTERRUPTED = 130
 """The exit code of a command that Ctrl-C ended, as shells count it."""
@@ -47,6 +47,17 @@ class Commands(Group):
         """In order of declaration: the order in which a newcomer needs them."""
         return list(self.commands)
 
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Refuses what neither the ledger nor JSON could hold: words that are not UTF-8."""
+        for number, word in enumerate(args, 1):
+            if any("\ud800" <= letter <= "\udfff" for letter in word):
+                hint = "nothing ran; give a file with such a name another one first: mv OLD NEW"
+                error = UsageError(f"argument {number} is not UTF-8: {shown(word)}", hint=hint)
+                screen.complain(error)
+                raise typer.Exit(error.exit_code)
+        parsed: list[str] = super().parse_args(ctx, args)
+        return parsed
+
     def invoke(self, ctx: Any) -> Any:
         """Runs the command; an expected error ends it with the error's own exit code."""
         try:
@@ -56,9 +67,15 @@ class Commands(Group):
                 traceback.print_exception(error)
             screen.complain(error)
             raise typer.Exit(error.exit_code) from None
-        except KeyboardInterrupt:
-            screen.note("\nstopped; a load that had not committed changed nothing, and running it again is safe")
-            raise typer.Exit(INTERRUPTED) from None
         except BrokenPipeError:
             sys.stdout = None  # the reader, such as `head`, has what it wanted; there is nobody to flush to
             raise typer.Exit(0) from None
+        except OSError as error:
+            known = file_error(error)
+            if known is None or ctx.params.get("debug"):
+                raise
+            screen.complain(known)
+            raise typer.Exit(known.exit_code) from None
+        except KeyboardInterrupt:
+            screen.note("\nstopped; a load that had not committed changed nothing, and running it again is safe")
+            raise typer.Exit(INTERRUPTED) from None

@@ -11,7 +11,7 @@ import psycopg
 from dagster import Failure, MetadataValue, RetryRequested
 
 from ingest_pipelines import pipeline
-from ingest_pipelines.errors import IngestError
+from ingest_pipelines.errors import IngestError, file_error
 from ingest_pipelines.model import Item, Landing, LoadReport, Validated
 from ingest_pipelines.orchestration.handles import write_report
 from ingest_pipelines.orchestration.metadata import report_metadata
@@ -20,6 +20,18 @@ from ingest_pipelines.orchestration.work import Work
 RETRIES = 3
 FIRST_PAUSE_SECONDS = 5.0
 """Then twice as long each time, and up to half of it added at random."""
+
+
+@contextmanager
+def file_errors_told() -> Iterator[None]:
+    """What the file system refuses in the block, as an error of ours."""
+    try:
+        yield
+    except OSError as error:
+        known = file_error(error)
+        if known is None:
+            raise
+        raise known from error
 
 
 @contextmanager
@@ -34,7 +46,8 @@ def failures_told(work: Work, log: Logger, reached: Item | Landing | Validated |
         Failure: any other IngestError; the load is in the ledger as `failed` or `refused`, a plan is not.
     """
     try:
-        yield
+        with file_errors_told():
+            yield
     except IngestError as error:
         _retry(error, work.run.attempt, log)
         if isinstance(error.reached, Item | Landing | Validated):

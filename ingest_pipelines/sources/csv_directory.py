@@ -12,7 +12,15 @@ from pathlib import Path
 from typing import Self
 
 from ingest_pipelines.config.connections import CsvConnection
-from ingest_pipelines.errors import IngestError, ItemChanged, ItemGone, SourceDenied, SourceUnavailable, shown
+from ingest_pipelines.errors import (
+    IngestError,
+    ItemChanged,
+    ItemGone,
+    SourceDenied,
+    SourceUnavailable,
+    UsageError,
+    shown,
+)
 from ingest_pipelines.model import SourceFile
 from ingest_pipelines.sources.base import CHUNK, Listing, Step
 from ingest_pipelines.sources.files import MAX_FOLDERS, address, archive_names, linked_folder, segments, visible
@@ -101,7 +109,7 @@ class CsvDirectory:
         local, target = self._local(path), self._root.joinpath(*segments(folder.strip("/")))
         name = local.name
         try:
-            target.mkdir(parents=True, exist_ok=True)
+            _make_like_its_parent(target)
             if not local.exists() and (target / name).exists():
                 return
             found = self.stat(path)
@@ -154,6 +162,11 @@ class Upload:
 
     def stat(self, path: str = "", version: str = "") -> SourceFile:
         """The file as it is now."""
+        if any("\ud800" <= letter <= "\udfff" for letter in str(self._path)):
+            raise UsageError(
+                f"the path {shown(str(self._path))} is not UTF-8, and the ledger could not name the file",
+                hint="nothing was loaded; give it, or its folder, another name first: mv OLD NEW",
+            )
         try:
             found = self._path.stat()
         except OSError as error:
@@ -206,3 +219,11 @@ def _explained(error: OSError, path: Path, *, folder: bool = False) -> IngestErr
     if error.errno == errno.ENAMETOOLONG:
         return ItemGone(f"there is no file {where}: the name is too long")
     return SourceUnavailable(f"{where} cannot be read: {os.strerror(error.errno or 0)}")
+
+
+def _make_like_its_parent(folder: Path) -> None:
+    """The folder exists; whoever reads its parent reads it, too, whatever our own umask."""
+    if not folder.exists():
+        _make_like_its_parent(folder.parent)
+        folder.mkdir(exist_ok=True)
+        folder.chmod(folder.parent.stat().st_mode & 0o7777)

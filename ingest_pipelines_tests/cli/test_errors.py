@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -11,6 +14,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from ingest_pipelines.errors import Unavailable, UsageError, file_error
 from ingest_pipelines_tests.cli.terminal import Answer, Terminal
 from ingest_pipelines_tests.config.projects import RIGHT, with_line, write_project
 from ingest_pipelines_tests.waiting import until_it
@@ -50,6 +54,69 @@ def test_a_storage_of_dagster_that_does_not_answer_is_exit_3_too(starter: Termin
     assert answer.err == (
         "error: Dagster's storage does not answer\n  nothing ran; check INGEST_DAGSTER_URL, then run it again\n"
     )
+
+
+def test_a_folder_that_cannot_be_written_is_named_and_nothing_ran(starter: Terminal, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    refused = {
+        tmp_path / "file" / "state": "a part of the path is no folder",
+        tmp_path / ("n" * 300): "the name is too long",
+        Path("/sys/kernel/state"): "this account has no permission",  # nobody makes folders there, not even root
+    }
+    for state, why in refused.items():
+        for words in (["run", "loyalty"], ["plan", "loyalty"], ["status"], ["up"], ["demo"]):
+            answer = starter.ingest(*words, INGEST_STATE=str(state))
+            assert answer.code == 2, (words, answer)
+            assert why in answer.err, (words, answer)
+            assert "INGEST_STATE=DIR ingest ..." in answer.err
+            assert "Traceback" not in answer.err
+        answer = starter.ingest("init", state / "project")
+        assert (answer.code, answer.err.startswith("error: ")) == (2, True), answer
+        assert why in answer.err
+
+
+@pytest.mark.parametrize("number", sorted(errno.errorcode))
+def test_what_the_file_system_refuses_is_a_sentence_whatever_it_is(number: int) -> None:
+    error = file_error(OSError(number, os.strerror(number), b"/srv/caf\xe9.csv"))
+    if number in {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP}:
+        assert isinstance(error, UsageError)
+    if number in {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EMFILE}:
+        assert isinstance(error, Unavailable)
+    assert error is None or error.message.startswith("/srv/caf\\udce9.csv: ")
+
+
+@pytest.mark.parametrize("name", [b"caf\xe9.csv", b"\xff\xfe", b"a\x80b.csv"])
+def test_a_name_that_is_not_utf_8_is_refused_in_a_sentence(starter: Terminal, tmp_path: Path, name: bytes) -> None:
+    file = tmp_path / os.fsdecode(name)
+    shutil.copyfile(starter.folder / "uploads" / "Loyalty.csv", file)
+    below = tmp_path / f"folder {os.fsdecode(name)}"
+    below.mkdir()
+    shutil.copyfile(file, below / "Loyalty.csv")
+    for words in (["run", "loyalty", "--file", file], ["plan", "loyalty", "--file", file], ["check", file.name],
+                  ["rejects", "replay", "loyalty", file], ["run", "loyalty", "--item", file.name]):  # fmt: skip
+        answer = starter.ingest(*words)
+        assert answer.code == 2, (words, answer)
+        assert "is not UTF-8" in answer.err
+        assert "Traceback" not in answer.err
+    inside = Terminal(below, {**starter.environment, "INGEST_HOME": str(starter.folder)})
+    answer = inside.ingest("run", "loyalty", "--file", "Loyalty.csv")
+    assert (answer.code, "is not UTF-8" in answer.err) == (2, True), answer
+
+
+@pytest.mark.parametrize(
+    "name", ["two\nlines.csv", "\x1b[31mred\x1b[0m.csv", f"{'n' * 250}.csv", "\u202egpj.csv", "a b'c\"d.csv"]
+)
+def test_a_name_of_any_other_letters_is_loaded_and_shown_in_one_line(
+    starter: Terminal, tmp_path: Path, name: str
+) -> None:
+    file = tmp_path / name
+    lines = (starter.folder / "uploads" / "Loyalty.csv").read_text(encoding="utf-8").splitlines()
+    file.write_text("\n".join([*lines, f"C-{len(name)},new@example.com,Gold,1,2024-01-15", ""]), encoding="utf-8")
+    answer = starter.ingest("run", "loyalty", "--file", file, "--force")
+    assert answer.code in {0, 4}, answer
+    shown = starter.ingest("report", "loyalty").out + answer.out + answer.err
+    assert "\x1b[31m" not in shown
+    assert "\u202e" not in shown
 
 
 def test_debug_shows_where_in_the_code_an_error_came_from(terminal: Terminal) -> None:
