@@ -147,7 +147,9 @@ def import_lines(
     lines = []
     for name in sorted({*project.imports, *project.broken}):
         summary = summaries.get(name)
-        state = "running" if name in running else _status_of(project, name, states.get(name), summary, now)
+        state = _status_of(project, name, states.get(name), summary, now)
+        if name in running and state != "invalid":  # a run of a broken import ends, and what is wrong stays
+            state = "running"
         committed_at = summary.committed_at if summary else None
         lines.append(
             {

@@ -230,12 +230,13 @@ def _dead_runs(connection: psycopg.Connection, instance: DagsterInstance, now: d
     """Per import its last run, where that failed and Dagster will not try it again.
 
     A replay is no delivery: the person who started it was told how it ended.
+    Nor is a run without a partition: it has no item that failed, and its page says what is wrong.
     """
     newest: dict[str, RunRecord] = {}
     failed = RunsFilter(statuses=[DagsterRunStatus.FAILURE], updated_after=now - LOOK_BACK)
     for record in instance.get_run_records(failed, limit=500):
         run = record.dagster_run
-        name = None if is_dry_run(run.tags) else run.tags.get(IMPORT_TAG)
+        name = None if is_dry_run(run.tags) or "dagster/partition" not in run.tags else run.tags.get(IMPORT_TAG)
         if name is None or name in newest or run.tags.get("dagster/will_retry") == "true":
             continue
         item = ledger.find_item(connection, name, run.tags.get(ITEM_TAG) or run.tags.get("dagster/partition", ""))

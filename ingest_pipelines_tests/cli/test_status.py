@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import psycopg
 import pytest
@@ -15,6 +15,7 @@ from ingest_pipelines.cli.reports import ORDER, import_lines, status_text
 from ingest_pipelines.config import Project, read_project
 from ingest_pipelines.config.schedule import Schedule
 from ingest_pipelines.ledger import ImportState, ImportSummary
+from ingest_pipelines.ledger.imports import ImportStatus
 from ingest_pipelines.model import ItemKey, LoadStatus
 from ingest_pipelines.orchestration.now import next_tick
 from ingest_pipelines_tests.cli.terminal import Terminal
@@ -119,6 +120,23 @@ def test_a_status_of_the_ledger_wins_over_the_yaml(project: Project) -> None:
     lines = import_lines(project, {"customers": paused, "draft": active}, {}, NOW)
     found = {line["import"]: line["status"] for line in lines}
     assert (found["customers"], found["draft"], found["old"]) == ("paused", "scheduled", "ended")
+
+
+@pytest.mark.parametrize("running", [False, True])
+@pytest.mark.parametrize("last", [None, *get_args(LoadStatus)])
+@pytest.mark.parametrize("wanted", [None, *get_args(ImportStatus)])
+def test_every_import_has_a_status_whatever_the_ledger_and_dagster_say_of_it(
+    project: Project, running: bool, last: LoadStatus | None, wanted: ImportStatus | None
+) -> None:
+    names = [*project.imports, *project.broken, "removed"]
+    states = {name: ImportState(name, "customers", None, None, wanted, None) for name in names}
+    summaries = {name: summary(name, last) for name in names} if last else {}
+    ticks = dict.fromkeys(names, NOW + timedelta(hours=1))
+    lines = import_lines(project, states, summaries, NOW, running=names if running else (), ticks=ticks)
+    assert [line["import"] for line in lines] == sorted([*project.imports, *project.broken])
+    assert {line["status"] for line in lines if line["import"] in project.broken} == {"invalid"}
+    assert not running or {line["status"] for line in lines} == {"invalid", "running"}
+    assert list(status_text(lines, NOW))
 
 
 @pytest.mark.parametrize(

@@ -208,6 +208,17 @@ def test_a_run_that_dagster_tries_again_is_not_told(mailbox: Mailbox) -> None:
     assert mailbox.subjects() == []
 
 
+def test_a_run_without_a_partition_has_no_item_to_tell_of(mailbox: Mailbox) -> None:
+    job = mailbox.shop.definitions().resolve_implicit_global_asset_job_def()
+    run = mailbox.instance.create_run_for_job(job, tags={"ingest/import": "points"})
+    mailbox.instance.report_run_failed(run)
+    mailbox.shop.now = mailbox.instance.get_run_records(limit=1)[0].create_timestamp
+    for _ in range(2):
+        mailbox.tick()
+        assert mailbox.subjects() == []
+        mailbox.shop.now += timedelta(seconds=30)
+
+
 def test_only_those_who_asked_for_a_kind_are_told_of_it(mailbox: Mailbox) -> None:
     mailbox.notify("recovered", "late")
     mailbox.load(ONE_BAD)
