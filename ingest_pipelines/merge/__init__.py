@@ -1,7 +1,7 @@
 """Accepted rows into the target, whole or not at all."""
 
 from ingest_pipelines.merge.apply import apply
-from ingest_pipelines.merge.catalog import row_count
+from ingest_pipelines.merge.catalog import read_shape, row_count
 from ingest_pipelines.merge.column_types import column_type
 from ingest_pipelines.merge.failures import record_failure, record_replaced
 from ingest_pipelines.merge.faults import FAULT_POINTS
@@ -16,6 +16,7 @@ __all__ = [
     "column_type",
     "mapping_changes",
     "probe",
+    "read_shape",
     "record_failure",
     "record_replaced",
     "row_count",

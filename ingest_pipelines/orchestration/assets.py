@@ -8,7 +8,6 @@ op per target table, because pools hang on ops, and ops of their own for connect
 import functools
 import re
 from collections.abc import Iterator
-from datetime import datetime
 from typing import Any
 
 from dagster import (
@@ -32,7 +31,7 @@ from dagster import (
 
 from ingest_pipelines import pipeline
 from ingest_pipelines.config import BoundImport
-from ingest_pipelines.errors import ConfigError, ItemGone, RejectsAboveLimit
+from ingest_pipelines.errors import ConfigError, ItemGone, RejectsAboveLimit, UsageError
 from ingest_pipelines.merge import probe
 from ingest_pipelines.model import Item, Landing, Validated
 from ingest_pipelines.orchestration.checks import delivery_verdict, families_of, findings_of_refused, verdict
@@ -45,7 +44,7 @@ from ingest_pipelines.orchestration.rehearsal import answered, rehearse
 from ingest_pipelines.orchestration.replacement import land_replacement
 from ingest_pipelines.orchestration.resources import client_of, resource_keys
 from ingest_pipelines.orchestration.site import Site
-from ingest_pipelines.orchestration.work import CONNECTION_TAG, IMPORT_TAG, STATUS_TAG, Work, find_work, is_dry_run
+from ingest_pipelines.orchestration.work import CONNECTION_TAG, IMPORT_TAG, Work, find_work, is_dry_run
 
 INVALID = "invalid"
 """Kind and group of the placeholder of an import whose YAML has mistakes."""
@@ -138,7 +137,7 @@ def merge_op(schema: str, table: str, connection: frozenset[str], *, pooled: boo
     return merge
 
 
-def import_asset(bound: BoundImport, now: datetime, *, loads_where_it_judges: bool) -> AssetsDefinition:
+def import_asset(bound: BoundImport, *, loads_where_it_judges: bool) -> AssetsDefinition:
     """The import as a partitioned asset made of ops.
 
     Args:
@@ -162,7 +161,7 @@ def import_asset(bound: BoundImport, now: datetime, *, loads_where_it_judges: bo
         group_name=bound.database_name,
         kinds={"postgres"} | ({bound.connection.type} - {"postgresql"}),
         owners=list(bound.spec.owners),
-        tags=_tags(bound, now),
+        tags=_tags(bound),
     )(compose)
     due = due_within(bound)
     if due is None:
@@ -171,12 +170,9 @@ def import_asset(bound: BoundImport, now: datetime, *, loads_where_it_judges: bo
     return asset.map_asset_specs(lambda spec: apply_freshness_policy(spec, policy))
 
 
-def _tags(bound: BoundImport, now: datetime) -> dict[str, str]:
-    """The import's names, its status in YAML or `ended`, and its labels."""
-    ends_on = bound.spec.schedule.ends_on if bound.spec.schedule is not None else None
-    ended = bound.spec.status == "active" and ends_on is not None and now.date() > ends_on
-    status = "ended" if ended else bound.spec.status
-    tags = {IMPORT_TAG: bound.name, CONNECTION_TAG: bound.connection_name, STATUS_TAG: status}
+def _tags(bound: BoundImport) -> dict[str, str]:
+    """The import's names and its labels. Its status changes without a new definition: `ingest status` has it."""
+    tags = {IMPORT_TAG: bound.name, CONNECTION_TAG: bound.connection_name}
     return tags | {re.sub(r"[^A-Za-z0-9_.-]+", "_", label)[:63]: "" for label in bound.spec.labels}
 
 
@@ -197,6 +193,12 @@ def _work(context: OpExecutionContext) -> Work:
     site: Site = context.resources.site
     attempt = context.retry_number + 1
     with search_told(attempt, context.log):
+        if not context.has_partition_key:
+            name = site.bound(str(context.op_handle).partition(".")[0]).name
+            raise UsageError(
+                f"import {name}: this run names no item, so there was nothing to load",
+                hint=f"choose its partition on the asset's page, or run: ingest run {name}",
+            )
         return find_work(
             site, str(context.op_handle), context.partition_key, context.run, attempt, context.instance, context.log
         )

@@ -7,6 +7,9 @@ from dagster import (
     AssetSpec,
     DagsterInvalidDefinitionError,
     Definitions,
+    IOManager,
+    IOManagerDefinition,
+    ResourceDefinition,
     ScheduleDefinition,
     SensorDefinition,
 )
@@ -21,7 +24,7 @@ from ingest_pipelines.orchestration.executors import executor_of
 from ingest_pipelines.orchestration.housekeeping import housekeeping_sensor
 from ingest_pipelines.orchestration.lineage import outside_assets
 from ingest_pipelines.orchestration.remote_spill import io_managers
-from ingest_pipelines.orchestration.resources import resources_of
+from ingest_pipelines.orchestration.resources import named, named_resource, resources_of
 from ingest_pipelines.orchestration.schedules import MOST_JOBS, import_schedule
 from ingest_pipelines.orchestration.sensors import file_sensor, watches_files
 from ingest_pipelines.orchestration.site import Site
@@ -44,7 +47,7 @@ def build(site: Site) -> Definitions:
     own_jobs = scheduled * len(site.project.imports) <= MOST_JOBS
     for name, bound in site.project.imports.items():
         try:
-            assets.append(import_asset(bound, site.clock(), loads_where_it_judges=site.loads_where_it_judges))
+            assets.append(import_asset(bound, loads_where_it_judges=site.loads_where_it_judges))
         except DagsterInvalidDefinitionError as error:
             broken[name] = ConfigError([f"imports/{name}.yaml:1: {error}"], hint=f"then run: ingest check {name}")
             continue
@@ -64,6 +67,23 @@ def build(site: Site) -> Definitions:
         asset_checks=[checks_of(site, bound) for bound in whole],
         sensors=[*sensors, *([housekeeping_sensor(site, whole)] if whole else []), *([watching] if watching else [])],
         schedules=schedules,
-        resources={**resources_of(site.project), "site": site, **io_managers(site)},
+        resources={**resources_of(site.project), **_own_resources(site)},
         executor=executor_of(site.settings),
     )
+
+
+def _own_resources(site: Site) -> dict[str, ResourceDefinition]:
+    """What every step works with, as Dagster's page of resources shows it."""
+    managers = io_managers(site)
+    about = {
+        "handles": "Carries what a step made to the next one: small files in the run's folder, or in a bucket.",
+        "target": "Merges the accepted rows into the table, with the ledger's records, in one transaction.",
+    }
+    return {
+        "site": named_resource(Site.__name__, lambda _: site, "The project, its settings and its target Postgres."),
+        **{key: _shown_manager(manager, about[key]) for key, manager in managers.items()},
+    }
+
+
+def _shown_manager(manager: IOManager, description: str) -> IOManagerDefinition:
+    return IOManagerDefinition(named(type(manager).__name__, lambda _: manager), description=description)

@@ -83,14 +83,15 @@ def checks_of(site: Site, bound: BoundImport) -> AssetChecksDefinition:
 
 def verdict(key: AssetKey, family: Family, codes: Mapping[str, int], *, failed: bool) -> AssetCheckResult:
     """Passed if no row broke a rule of the family; else a warning where the load went on, an error where it failed."""
-    broken = {code: rows for code in FAMILIES[family] if (rows := codes.get(code, 0))}
+    rows_of = {code: codes.get(code, 0) for code in FAMILIES[family]}
+    broken = {code: rows for code, rows in rows_of.items() if rows}
     return AssetCheckResult(
         asset_key=key,
         check_name=check_name(family),
         passed=not broken,
         severity=AssetCheckSeverity.ERROR if failed else AssetCheckSeverity.WARN,
         description="; ".join(f"{_said(rows)}: {CODES[code][1]}" for code, rows in broken.items()) or None,
-        metadata=dict(broken),
+        metadata=dict(rows_of),  # zeros as well: its page plots them
     )
 
 

@@ -9,11 +9,11 @@ from dagster import AssetMaterialization, InputContext, IOManager, OutputContext
 
 from ingest_pipelines import pipeline
 from ingest_pipelines.errors import IngestError, ItemGone
-from ingest_pipelines.merge import row_count
+from ingest_pipelines.merge import read_shape, row_count
 from ingest_pipelines.model import Item, LoadReport, Validated
 from ingest_pipelines.orchestration.failures import failures_told, search_told
 from ingest_pipelines.orchestration.handles import forget_rows, read_report, write_report
-from ingest_pipelines.orchestration.lineage import table_key
+from ingest_pipelines.orchestration.lineage import table_key, table_schema
 from ingest_pipelines.orchestration.metadata import in_one, report_metadata, table_metadata
 from ingest_pipelines.orchestration.replacement import replacement_loaded, settle_replaced
 from ingest_pipelines.orchestration.resources import client_of
@@ -89,10 +89,14 @@ class TargetIOManager(IOManager):
         """What the page of the profile table shows."""
         with self._site.target.session() as connection:
             rows = row_count(connection, *work.bound.database.schema_and_table)
+            columns = read_shape(connection, *work.bound.database.schema_and_table).columns
+        table = table_key(work.bound.database)
+        writers = [bound for bound in self._site.project.imports.values() if table_key(bound.database) == table]
         return AssetMaterialization(
-            table_key(work.bound.database),
+            table,
             metadata={
                 "dagster/row_count": rows,
+                "dagster/column_schema": table_schema(writers, columns),
                 "inserted": report.counts.inserted,
                 "updated": report.counts.updated,
                 "import": work.bound.name,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from dagster import AssetKey, AssetSpec, TableColumn, TableColumnDep, TableColumnLineage, TableSchema
 
@@ -51,7 +51,7 @@ def outside_assets(imports: Iterable[BoundImport]) -> Iterator[AssetSpec]:
             description=plain(database.description or f"Profiles, one row per {database.key}"),
             metadata={
                 "dagster/table_name": ".".join(database.schema_and_table),
-                "dagster/column_schema": _table_schema(writers),
+                "dagster/column_schema": table_schema(writers),
             },
         )
 
@@ -112,16 +112,32 @@ def _what(bound: BoundImport) -> str:
     return f"The table {source.table}" if source.table else "A query" if source.query else "Uploads"
 
 
-def _table_schema(writers: Iterable[BoundImport]) -> TableSchema:
+def table_schema(writers: Iterable[BoundImport], columns: Mapping[str, str] | None = None) -> TableSchema:
+    """The table's columns, each with what it holds and which imports fill it.
+
+    Args:
+        columns: name -> type, as the table has them now; without them those that its imports will fill.
+    """
     fields: dict[str, Field] = {}
+    filled_by: dict[str, list[str]] = {}
     database: Database | None = None
     for bound in writers:
         database = bound.database
         fields |= {**bound.database.fields, **{mapped.name: mapped.field for mapped in bound.fields}}
+        for mapped in bound.fields:
+            filled_by.setdefault(mapped.name, []).append(f"{plain(bound.name)} (from {plain(mapped.column)})")
     assert database is not None
-    ordered = [database.key, *(name for name in fields if name != database.key)]
+    names = [database.key, *(name for name in fields if name != database.key)]
+    if columns is not None:
+        names = [*(name for name in names if name in columns), *sorted(columns.keys() - fields.keys())]
+
+    def described(name: str) -> str | None:
+        own = plain(_sentence(fields[name].description)) if name in fields else ""
+        sources = ", ".join(filled_by.get(name, ()))
+        return " ".join(filter(None, (own, f"Filled by {sources}." if sources else ""))) or None
+
     return TableSchema(
-        [TableColumn(name, column_type(fields[name]), plain(fields[name].description) or None) for name in ordered]
+        [TableColumn(name, (columns or {}).get(name) or column_type(fields[name]), described(name)) for name in names]
     )
 
 

@@ -42,11 +42,11 @@ def _every(schedule: Schedule, every: timedelta) -> str:
     minute, hour = (schedule.start.minute, schedule.start.hour) if schedule.start else (0, 0)
     minutes = int(every.total_seconds()) // 60
     if minutes < 60:
-        return f"{_listed(range(minute % minutes, 60, minutes))} * * * *"
+        return f"{_field(range(minute % minutes, 60, minutes))} * * * *"
     hours = minutes // 60
     if hours == 1:
         return f"{minute} * * * *"  # every hour that there is, also the one that the clock repeats
-    return f"{minute} {_listed(range(hour % hours, 24, hours))} * * *"
+    return f"{minute} {_field(range(hour % hours, 24, hours))} * * *"
 
 
 def _days(schedule: Schedule) -> Iterator[str]:
@@ -67,5 +67,8 @@ def _days(schedule: Schedule) -> Iterator[str]:
         yield f"* {months} {f'L{number}' if which == 'last' else f'{number}#{which[0]}'}"
 
 
-def _listed(values: range) -> str:
-    return ",".join(map(str, values))
+def _field(values: range) -> str:
+    """A cron field that Dagster's pages put into words: few values as a list of times, more as `every 5 minutes`."""
+    if len(values) <= 4:
+        return ",".join(map(str, values))
+    return f"*/{values.step}" if values.start == 0 else f"{values.start}-{values.stop - 1}/{values.step}"

@@ -38,7 +38,7 @@ def answered(context: OpExecutionContext) -> Iterator[None]:
         yield
     except Failure as failure:
         error = failure.__cause__
-        if not (is_dry_run(context.run.tags) and isinstance(error, IngestError)):
+        if not (is_dry_run(context.run.tags) and context.has_partition_key and isinstance(error, IngestError)):
             raise
         site: Site = context.resources.site
         bound = site.bound(str(context.op_handle).partition(".")[0])

@@ -24,7 +24,7 @@ from dagster import InitResourceContext, ResourceDefinition
 from ingest_pipelines.config import BoundImport, Project
 from ingest_pipelines.config.base import Secret
 from ingest_pipelines.config.connections import Connection, GcsConnection, S3Connection, SnowflakeConnection
-from ingest_pipelines.orchestration.markdown import code, plain, table
+from ingest_pipelines.orchestration.markdown import plain
 from ingest_pipelines.sources.base import Client
 
 OURS = frozenset({"site", "handles", "target", "io_manager"})
@@ -74,23 +74,41 @@ def _key(name: str) -> str:
 
 def _definition(connection: Connection) -> ResourceDefinition:
     make = _MAKE[connection.type]
+    return named_resource(CLASSES[connection.type], lambda _: make(connection), _description(connection))
 
-    def resource(context: InitResourceContext) -> object:
-        return make(connection)
 
-    return ResourceDefinition(resource, description=_description(connection))
+def named_resource(
+    type_name: str, make: Callable[[InitResourceContext], object], description: str
+) -> ResourceDefinition:
+    """A resource that Dagster's page shows under the name of its type: it shows the name of the function.
+
+    Args:
+        type_name: the class of what `make` returns, as `module.Class`.
+        description: one line of plain text, as the page shows it.
+    """
+    return ResourceDefinition(named(type_name.rpartition(".")[2], make), description=description)
+
+
+def named(name: str, make: Callable[[InitResourceContext], Any]) -> Callable[[InitResourceContext], Any]:
+    """`make` as a function of that name."""
+
+    def resource(context: InitResourceContext) -> Any:
+        return make(context)
+
+    resource.__name__ = name
+    return resource
 
 
 def _description(connection: Connection) -> str:
     """What the connection says, secrets as the references that they are. Free `options` stay in the YAML."""
-    rows: list[list[str]] = []
+    said: list[str] = []
     for name, slot in type(connection).model_fields.items():
         value = getattr(connection, name)
         if isinstance(value, Secret):
             value = f"env: {value.env}" if value.env else f"file: {value.file}"
         if name not in {"type", "options"} and value is not None:
-            rows.append([plain(slot.alias or name), code(str(value))])
-    return f"{code(CLASSES[connection.type])}\n\n{table(['connections.yaml', ''], rows)}"
+            said.append(plain(f"{slot.alias or name} {value}"))
+    return f"{CLASSES[connection.type]}, as connections.yaml says: {', '.join(said)}"
 
 
 def _s3(connection: S3Connection) -> object:

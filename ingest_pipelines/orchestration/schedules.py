@@ -26,7 +26,7 @@ from ingest_pipelines.orchestration.due import due_items
 from ingest_pipelines.orchestration.partitions import add_partitions, asset_key
 from ingest_pipelines.orchestration.plans import crons_of, outside
 from ingest_pipelines.orchestration.resources import client_of, resource_keys
-from ingest_pipelines.orchestration.sensors import has_run, starts_running, why_stopped
+from ingest_pipelines.orchestration.sensors import WHEN_STOPPED, has_run, starts_running, why_stopped
 from ingest_pipelines.orchestration.site import Site
 from ingest_pipelines.orchestration.work import IMPORT_TAG, is_dry_run, run_tags
 from ingest_pipelines.sources.base import Client
@@ -58,7 +58,7 @@ def import_schedule(site: Site, bound: BoundImport, listings: Listings, *, own_j
     @schedule(
         cron_schedule=crons_of(plan),
         name=f"{bound.asset_name}__schedule",
-        description=plan.words,
+        description=f"{plan.words[:1].upper()}{plan.words[1:]}. {WHEN_STOPPED}",
         execution_timezone=plan.timezone,
         required_resource_keys=set(resource_keys(bound)) if bound.reads_files else None,
         **target,

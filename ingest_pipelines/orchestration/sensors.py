@@ -39,6 +39,9 @@ RUNS_PER_TICK = 50
 """Launching takes a tenth of a second each, and a tick has sixty seconds."""
 
 
+WHEN_STOPPED = "Ticks of a draft or a paused import skip: ingest activate and ingest resume need no switch here."
+
+
 def watches_files(bound: BoundImport) -> bool:
     """Whether the import has a sensor: files that come by themselves, and not only on a schedule."""
     wanted = bound.spec.sensor is None or bound.spec.sensor.enabled
@@ -50,7 +53,7 @@ def file_sensor(site: Site, bound: BoundImport, listings: Listings) -> SensorDef
 
     @sensor(
         name=f"{bound.asset_name}__files",
-        description=plain(f"New files {bound.spec.source.file} at {bound.connection_name}"),
+        description=f"{plain(f'New files {bound.spec.source.file} at {bound.connection_name}')}. {WHEN_STOPPED}",
         asset_selection=[asset_key(bound)],
         required_resource_keys=set(resource_keys(bound)),
         minimum_interval_seconds=int(period_of(bound).total_seconds()),

@@ -7,13 +7,14 @@ from typing import Any
 
 import psycopg
 import pytest
-from dagster import AssetCheckSeverity, AssetKey, DagsterEventType, DagsterInstance
+from dagster import AssetCheckSeverity, AssetKey, DagsterEventType, DagsterInstance, TableSchema
 
 from ingest_pipelines import pipeline
 from ingest_pipelines.merge.ahead import LoadAhead
 from ingest_pipelines.merge.work import Work
 from ingest_pipelines.model import Validated
 from ingest_pipelines.orchestration import failures
+from ingest_pipelines.rules.codes import FAMILIES
 from ingest_pipelines_tests.orchestration.conftest import GOOD, HEADER, ONE_BAD, Shop, verdicts
 
 KEY = AssetKey(["customers", "points"])
@@ -97,6 +98,48 @@ def test_the_ui_never_shows_a_personal_value(shop: Shop, instance: DagsterInstan
     result = shop.run(instance, shop.arrive(instance))
     assert result.success
     assert "private.address" not in "\n".join(str(event) for event in instance.all_logs(result.run_id))
+
+
+@pytest.mark.parametrize("tags", [{}, {"ingest/dry_run": "true"}], ids=["load", "plan"])
+def test_a_run_without_a_partition_says_that_it_names_no_item(
+    shop: Shop, instance: DagsterInstance, tags: dict[str, str]
+) -> None:
+    job = shop.definitions().resolve_implicit_global_asset_job_def()
+    result = job.execute_in_process(
+        asset_selection=[AssetKey(["customers", "points"])], instance=instance, raise_on_error=False, tags=tags
+    )
+    [failed] = result.filter_events(lambda event: event.event_type == DagsterEventType.STEP_FAILURE)
+    assert "this run names no item" in str(failed.step_failure_data.user_failure_data)
+
+
+def test_every_check_has_its_numbers(shop: Shop, instance: DagsterInstance) -> None:
+    shop.write_import(rejects={"max_rows": 1})
+    shop.deliver("Points_1.csv", ONE_BAD)
+    checks = verdicts(instance, shop.run(instance, shop.arrive(instance)).run_id)
+    for family in ("keys", "types", "dates", "text"):
+        numbers = {code: value.value for code, value in checks[family].metadata.items()}
+        assert numbers == {code: int(code == "bad_int") for code in FAMILIES[family]}
+
+
+def test_the_tables_page_has_its_columns_as_they_are_with_words_for_each(shop: Shop, instance: DagsterInstance) -> None:
+    shop.deliver("Points_1.csv", GOOD)
+    shop.run(instance, shop.arrive(instance))
+    with psycopg.connect(shop.database_url) as connection:
+        connection.execute("ALTER TABLE crm.customers ADD COLUMN note text")
+    shop.deliver("Points_2.csv", GOOD.replace("20", "30"))
+    shop.run(instance, shop.arrive(instance))
+    event = instance.get_latest_materialization_event(AssetKey(["table", "crm", "customers"]))
+    assert event is not None
+    assert event.asset_materialization is not None
+    schema = event.asset_materialization.metadata["dagster/column_schema"].value
+    assert isinstance(schema, TableSchema)
+    assert {column.name: column.type for column in schema.columns} == {
+        "customer_id": "character varying(64)", "tier": "character varying(20)", "email": "text", "points": "bigint",
+        "joined_on": "date", "note": "text", "profile_id": "bigint",
+    }  # fmt: skip
+    words = {column.name: column.description for column in schema.columns}
+    assert words["points"] == "Filled by points (from Points)."
+    assert words["note"] is None
 
 
 def test_a_refused_item_says_which_line_and_is_not_tried_again(shop: Shop, instance: DagsterInstance) -> None:

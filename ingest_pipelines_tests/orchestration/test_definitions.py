@@ -25,7 +25,7 @@ SFTP = {
 POINTS = {
     "group": "customers",
     "owners": ["team:crm"],
-    "tags": ["ingest/connection", "ingest/import", "ingest/status", "tills"],
+    "tags": ["ingest/connection", "ingest/import", "tills"],
     "checks": ["dates", "keys", "reject_rate", "text", "types", "volume"],
     "ops": ["land", "merge_crm_customers", "validate_crm_customers"],
     "pools": ["target_crm_customers"],
@@ -78,18 +78,6 @@ def test_automation_off_starts_nothing_by_itself(shop: Shop) -> None:
     shown = _snapshot(shop.definitions(automation=False))
     assert {status for _, status in shown["sensors"].values()} == {"STOPPED"}
     assert {status for _, _, status in shown["schedules"].values()} == {"STOPPED"}
-
-
-@pytest.mark.parametrize(
-    ("status", "until", "shown"),
-    [("active", "2026-11-22", "active"), ("active", "2026-11-21", "ended"), ("paused", "2026-11-21", "paused")],
-)
-def test_an_assets_tag_is_its_status(shop: Shop, status: str, until: str, shown: str) -> None:
-    _add_vendor(shop)
-    source = {"connection": "vendor", "file": "tills/Points"}
-    shop.write_import(source=source, schedule={"every": "6h", "until": until}, status=status)
-    asset = shop.definitions().resolve_asset_graph().get(AssetKey(["customers", "points"]))
-    assert asset.tags["ingest/status"] == shown
 
 
 def test_an_import_that_is_due_regularly_has_a_freshness_policy(shop: Shop) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 from dagster import AssetExecutionContext, DagsterInstance, Definitions, asset, materialize
+from dagster._config.pythonic_config.resource import get_resource_type_name
 
 from ingest_pipelines.orchestration import resources
 from ingest_pipelines.orchestration.arrivals import Listings, look
@@ -152,6 +153,19 @@ def test_a_resource_is_of_the_class_that_its_page_names_and_holds_what_the_conne
         assert client.meta.endpoint_url == NOWHERE
         assert client.meta.config.connect_timeout == 7
         assert client.meta.config.s3["addressing_style"] == "path"
+
+
+def test_the_page_of_resources_reads_as_words(shop: Shop) -> None:
+    _connect(shop, drops=_s3_nowhere(shop), house=_snowflake_nowhere(shop))
+    found = shop.definitions().get_repository_def().get_top_level_resources()
+    types = {name: get_resource_type_name(definition).rpartition(".")[2] for name, definition in found.items()}
+    assert types == {
+        "drops": "S3Resource", "house": "SnowflakeResource", "site": "Site", "handles": "HandleIOManager",
+        "target": "TargetIOManager",
+    }  # fmt: skip
+    for definition in found.values():  # shown as plain text, in one line
+        assert definition.description
+        assert not {"\n", "|", "`"} & set(definition.description)
 
 
 def test_no_page_of_a_resource_shows_a_secret(shop: Shop) -> None:
