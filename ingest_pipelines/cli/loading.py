@@ -100,8 +100,8 @@ def launcher(settings: Settings, project: Any) -> Iterator[Launcher]:
     """A launcher for the project; Dagster's own log stays in its run storage and off the terminal."""
     logging.getLogger("dagster").setLevel(logging.CRITICAL)
     logging.getLogger().addHandler(logging.NullHandler())  # else Python prints libraries' warnings by itself
+    from ingest_pipelines.merge.target import WAITS
     from ingest_pipelines.orchestration.instance import open_instance
-    from ingest_pipelines.orchestration.pools import WAITS
     from ingest_pipelines.orchestration.site import Site
 
     if not WAITS.handlers:

@@ -33,12 +33,12 @@ READS_AND_WRITES: Mapping[str, str] = {
     "restrict_nonsystem_relation_kind": "",  # `ingest.events` is a view
     # Nobody reads notices; a trigger may send one per row, with the row in it.
     "client_min_messages": "error",
-    # Time limits for people's queries. The wait for locks is ours; the server asks every ten seconds whether the
+    # Time limits for people's queries. The wait for locks is ours; the server asks every two seconds whether the
     # client still lives, so that a killed loader's merge does not run on.
     "statement_timeout": "0",
     "transaction_timeout": "0",
     "idle_in_transaction_session_timeout": "10min",
-    "client_connection_check_interval": "10s",
+    "client_connection_check_interval": "2s",
 }
 """Of every session."""
 

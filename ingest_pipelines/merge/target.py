@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from threading import Timer
 from types import MappingProxyType
 from typing import Any, LiteralString
 
@@ -18,6 +20,12 @@ from ingest_pipelines.ledger.migrate import HEAD, NoLedger, migrate, revision
 from ingest_pipelines.merge.concerned import concerned, missing_grants
 from ingest_pipelines.merge.driver_errors import LOCK_ERRORS, translate, translate_login
 from ingest_pipelines.merge.session import LOADS, is_standby, prepare
+
+WAITS = logging.getLogger("ingest_pipelines.waits")
+"""Told what a load or a run of this process waits for; `ingest run` says it on the terminal."""
+
+TELL_SECONDS = 3.0
+"""A wait that is longer is told."""
 
 APPLICATION = "ingest_pipelines"
 """`application_name` of every connection; a load adds its import."""
@@ -194,8 +202,20 @@ def lock_number(schema: str, table: str) -> int:
 
 
 def lock_table(connection: psycopg.Connection, schema: str, table: str) -> None:
-    """The target table is this transaction's, among loads. Waits up to the session's `lock_timeout`."""
-    connection.execute("SELECT pg_advisory_xact_lock(%s)", (lock_number(schema, table),))
+    """The target table is this transaction's, among loads. Waits up to the session's `lock_timeout`.
+
+    A wait of more than a few seconds is told, with who held the table when it began.
+    """
+    if lock_table_at_once(connection, schema, table):
+        return
+    holder = holder_of(connection, schema, table) or "another load had it a moment ago"
+    told = Timer(TELL_SECONDS, WAITS.warning, ("waiting for table %s.%s: %s", schema, table, holder))
+    told.daemon = True
+    told.start()
+    try:
+        connection.execute("SELECT pg_advisory_xact_lock(%s)", (lock_number(schema, table),))
+    finally:
+        told.cancel()
 
 
 def lock_out_writers(connection: psycopg.Connection, schema: str, table: str) -> None:

@@ -10,7 +10,6 @@ A place is given back by the process that holds it. Where that was killed, the r
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -22,22 +21,17 @@ from dagster._core.storage.event_log import SqlEventLogStorage
 from dagster._utils.concurrency import ConcurrencyClaimStatus
 from dagster_shared.record import replace
 
+from ingest_pipelines.merge.target import TELL_SECONDS, WAITS
 from ingest_pipelines.orchestration import run_locks
 from ingest_pipelines.orchestration.work import IMPORT_TAG
 
 DIED = "its process ended before the run did: it was killed, or the machine went down"
-
-WAITS = logging.getLogger("ingest_pipelines.waits")
-"""Told what a run of this process waits for."""
 
 REST_SECONDS = 0.5
 """Between two questions of one run; twenty that wait ask forty times a second."""
 
 LOOK_SECONDS = 1.5
 """Between two looks at who holds the pool."""
-
-TELL_SECONDS = 3.0
-"""A wait that is longer is told at the next look."""
 
 
 @dataclass

@@ -11,9 +11,12 @@ import pytest
 
 from ingest_pipelines.errors import TargetBusy
 from ingest_pipelines.merge import Target, apply
+from ingest_pipelines.merge import target as targets
+from ingest_pipelines.merge.target import begin, lock_table
 from ingest_pipelines.model import Run
 from ingest_pipelines_tests.guarantees.world import World, read_world
 from ingest_pipelines_tests.merge.deliveries import NOW, bound_import, delivery, item
+from ingest_pipelines_tests.waiting import until
 
 FIRST = Run(id="run-1", by="sensor")
 SECOND = Run(id="run-2", by="sensor")
@@ -101,3 +104,19 @@ def test_a_deadlock_victim_is_retryable_and_changes_nothing(target: Target, tmp_
         (*before.loads, ("loyalty-2", "committed", 2, 0, 2, 0, 0, 0, 0)), before.rejects,
         before.events | {("loyalty-2", "a", ("tier",)), ("loyalty-2", "b", ("tier",))},
     )  # fmt: skip
+
+
+def test_a_load_that_waits_for_long_says_for_whom(
+    target: Target, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(targets, "TELL_SECONDS", 0.05)
+    bound = bound_import()
+    with begin(target, "the first one") as first, ThreadPoolExecutor(1) as pool:
+        lock_table(first, *bound.database.schema_and_table)
+        rows = delivery(tmp_path, bound, [("a", "Gold", 1)])
+        load = pool.submit(apply, rows, bound, target, SECOND, NOW)
+        until(lambda: caplog.messages)
+        first.rollback()
+        assert load.result(timeout=60).counts.inserted == 1
+    [told] = caplog.messages
+    assert told.startswith("waiting for table crm.customers: held by 'ingest_pipelines: the first one' (pid ")
