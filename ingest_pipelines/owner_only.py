@@ -9,7 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Literal
 
-STATE_ENTRIES = frozenset({"postgres", "dagster", "spool", "spill", "runs", "demo", "logs", "up.lock", "serving.lock"})
+STATE_ENTRIES = frozenset(
+    {"postgres", "dagster", "spool", "spill", "runs", "secrets", "demo", "logs", "up.lock", "serving.lock"}
+)
 """What we keep in a state folder. A folder that holds something else besides belongs to others, too."""
 
 
