@@ -89,14 +89,15 @@ class TargetIOManager(IOManager):
         """What the page of the profile table shows."""
         with self._site.target.session() as connection:
             rows = row_count(connection, *work.bound.database.schema_and_table)
-            columns = read_shape(connection, *work.bound.database.schema_and_table).columns
+            shape = read_shape(connection, *work.bound.database.schema_and_table)
+        types = {name: column.type for name, column in shape.columns.items()}
         table = table_key(work.bound.database)
         writers = [bound for bound in self._site.project.imports.values() if table_key(bound.database) == table]
         return AssetMaterialization(
             table,
             metadata={
                 "dagster/row_count": rows,
-                "dagster/column_schema": table_schema(writers, columns),
+                "dagster/column_schema": table_schema(writers, types),
                 "inserted": report.counts.inserted,
                 "updated": report.counts.updated,
                 "import": work.bound.name,
