@@ -132,7 +132,6 @@ TYPES: list[tuple[str, str, Spell, int | str]] = [
     ("snowflake", "DATE", _day, "2000-01-01"),
     ("snowflake", "VARCHAR", _word, NONE),
     ("hive", "bigint", _number, 0),
-    ("hive", "STRING COLLATE UTF8_LCASE", _capital, NONE),
 ]
 SLOW: list[tuple[str, str, Spell, int | str]] = [
     ("hive", "decimal(20, 4)", _decimal, 0),
