@@ -74,7 +74,8 @@ class Mssql(HostSource[MssqlConnection]):
         if connecting and state == "42000":
             return DriverError(state, MSSQL_LOGIN)
         unknown = BROKEN if connecting else REFUSED
-        code = str(number) if number and not connecting else state or type(error).__name__
+        network = state.startswith(("08", "HYT"))  # its number is the system's errno then
+        code = str(number) if number and not connecting and not network else state or type(error).__name__
         return DriverError(code, meaning_of(MSSQL, code, state, unknown=unknown), said)
 
     def known_options(self) -> None:
