@@ -136,14 +136,14 @@ def _rehearse(site: Site, bound: BoundImport, item: Item, show: screen.Show) -> 
     """The load up to its commit, with files that are gone afterwards."""
     from ingest_pipelines import pipeline
     from ingest_pipelines.cli.loading import user
-    from ingest_pipelines.merge import probe
+    from ingest_pipelines.merge import refuse_early
     from ingest_pipelines.model import Run
     from ingest_pipelines.orchestration.run_locks import PLAN_PREFIX, held
 
     run = Run(id=f"{PLAN_PREFIX}{os.getpid()}-{site.clock():%Y%m%dT%H%M%S%f}", by=user(), dry_run=True)
     with private_umask(), held(site.settings.state, run.id):  # should it be killed, the next run removes its files
         workspace = site.workspace(run.id)
-        probe(site.target, bound)
+        refuse_early(site.target, bound)
         try:
             show("land")
             if item.kind == "cursor":

@@ -7,7 +7,8 @@ does not fit, and the statement that mends it. Whatever no question covers is le
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from typing import LiteralString
 
 import psycopg
@@ -16,7 +17,7 @@ from psycopg import sql
 from ingest_pipelines import ledger
 from ingest_pipelines.config import BoundImport
 from ingest_pipelines.config.databases import Field
-from ingest_pipelines.errors import TargetRefused
+from ingest_pipelines.errors import TargetBusy, TargetRefused
 from ingest_pipelines.merge.catalog import read_shape
 from ingest_pipelines.merge.changes import Changes
 from ingest_pipelines.merge.column_types import can_hold, column_type, conversion, type_of
@@ -38,6 +39,9 @@ from ingest_pipelines.merge.target import Target, scalar
 
 PARTITIONED_IDENTITY = 170_000
 """From this version on, a partitioned table may have an identity column."""
+
+_PATIENCE_SECONDS = 1.0
+"""How long the question before an item is read waits for a lock."""
 
 _SUBSCRIPTION_KEY = ("profile_id", "resource", "channel", "contact")
 _SUBSCRIPTION_COLUMNS = {
@@ -556,3 +560,13 @@ def probe(target: Target, bound: BoundImport) -> None:
             check_mapping(ledger.find_import(connection, bound.name), bound)
             check_types(ledger.registered_fields(connection, bound.database_name), bound)
         check_target(connection, Stage(bound), read_shape(connection, *bound.database.schema_and_table))
+
+
+def refuse_early(target: Target, bound: BoundImport) -> None:
+    """The same before a run reads its item. A table that is locked right now is no obstacle: the load waits for it.
+
+    Raises:
+        What `probe` raises.
+    """
+    with suppress(TargetBusy):
+        probe(replace(target, lock_timeout_seconds=min(_PATIENCE_SECONDS, target.lock_timeout_seconds)), bound)

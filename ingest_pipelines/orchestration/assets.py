@@ -32,7 +32,7 @@ from dagster import (
 from ingest_pipelines import pipeline
 from ingest_pipelines.config import BoundImport
 from ingest_pipelines.errors import ConfigError, ItemGone, RejectsAboveLimit, UsageError
-from ingest_pipelines.merge import probe
+from ingest_pipelines.merge import refuse_early
 from ingest_pipelines.model import Item, Landing, Validated
 from ingest_pipelines.orchestration.checks import delivery_verdict, families_of, findings_of_refused, verdict
 from ingest_pipelines.orchestration.deliveries import due_within
@@ -68,7 +68,9 @@ def land_op(connection: frozenset[str]) -> OpDefinition:
             item = work.item
             client = client_of(context.resources, work.bound)
             with failures_told(work, context.log):
-                probe(work.site.target, work.bound)  # before the first byte is read for a table that cannot take it
+                refuse_early(
+                    work.site.target, work.bound
+                )  # before the first byte is read for a table that cannot take it
                 if item.kind == "cursor":
                     item = pipeline.next_chunk(item, work.bound, work.site.target, work.run)
             with failures_told(work, context.log, item):
