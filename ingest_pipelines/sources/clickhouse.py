@@ -17,6 +17,7 @@ from ingest_pipelines.config.cursor_values import CursorValue, Moment, spelling
 from ingest_pipelines.errors import SourceDenied
 from ingest_pipelines.sources.error_codes import BROKEN, CLICKHOUSE, REFUSED, DriverError, meaning_of
 from ingest_pipelines.sources.http_headers import refuse_broken_headers
+from ingest_pipelines.sources.network import silence
 from ingest_pipelines.sources.query_text import Query
 from ingest_pipelines.sources.sql import HostSource, Session, accepted, decimals, driver, driver_seconds, naive_text
 
@@ -48,6 +49,7 @@ class Clickhouse(HostSource[ClickhouseConnection]):
     def connect(self) -> Session:
         """A client whose queries are read-only."""
         refuse_broken_headers()
+        silence("clickhouse_connect")
         return _Session(self._connection, self.uri())
 
     def judge(self, error: Exception, *, connecting: bool) -> DriverError | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
@@ -38,6 +39,13 @@ def retried(work: Callable[[], T], retries: int, pause: Callable[[float], None])
         except SourceUnavailable:
             pause(seconds)
     return work()
+
+
+def silence(log: str) -> None:
+    """A driver's log says nothing, unless the user set it up: it repeats in its words what our error says in ours."""
+    logger = logging.getLogger(log)
+    if logger.level == logging.NOTSET:
+        logger.setLevel(logging.CRITICAL)
 
 
 def error_name(error: BaseException) -> str:

@@ -8,7 +8,6 @@ each time that a part of it is taken; `Client` takes everything at once.
 from __future__ import annotations
 
 import contextlib
-import logging
 import socket
 from collections.abc import Iterator
 from typing import Protocol, cast
@@ -32,6 +31,7 @@ from paramiko.sftp import (
 
 from ingest_pipelines.sources.base import CHUNK
 from ingest_pipelines.sources.bounded import Worker
+from ingest_pipelines.sources.network import silence
 
 RESOURCE_SHORTAGE = 4
 """The reason in SSH's refusal of a channel that may go away by itself."""
@@ -80,11 +80,9 @@ class Transport(paramiko.Transport):
 def transport_over(connected: socket.socket) -> Transport:
     """A transport with room for a fast transfer, and the ciphers that it offers; nothing is sent yet.
 
-    Paramiko prints a traceback for each connection that breaks off, unless its log is set up: ours is the word.
+    Paramiko would print a traceback for each connection that breaks off.
     """
-    log = logging.getLogger("paramiko")
-    if log.level == logging.NOTSET:
-        log.setLevel(logging.CRITICAL)
+    silence("paramiko")
     transport = Transport(
         connected, default_window_size=CHANNEL_WINDOW, default_max_packet_size=PACKET, packetizer_class=Packets
     )
