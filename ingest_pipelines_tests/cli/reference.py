@@ -32,7 +32,7 @@ your imports. Every command that reads takes `--json`: the answer alone on stdou
 
 The project is the folder that `INGEST_HOME` names; else the working directory, if it holds a `connections.yaml`;
 else the demo. The target is `INGEST_DATABASE_URL`; else an embedded Postgres under `INGEST_STATE` (`.ingest` in the
-working directory) that runs for as long as the command does, or that `ingest up` already runs.
+project's folder) that runs for as long as the command does, or that `ingest up` already runs.
 """
 
 EXAMPLES = {

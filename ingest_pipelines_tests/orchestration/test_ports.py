@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+import tempfile
+from pathlib import Path
 
 import pytest
 
@@ -20,6 +22,14 @@ def test_a_port_is_free_again_when_its_taker_is_done() -> None:
         pass
     with _free_port(first) as again:
         assert again == first
+
+
+def test_who_claims_a_port_leaves_nothing_in_the_shared_temporary_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with _free_port(None):
+        assert list(tmp_path.iterdir()) == []
 
 
 def test_a_port_that_something_listens_on_is_refused_with_a_way_out() -> None:
