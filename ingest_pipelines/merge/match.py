@@ -19,6 +19,7 @@ from ingest_pipelines.ledger import NewReject
 from ingest_pipelines.merge.names import PROFILE_ID, key_sequence, table_name
 from ingest_pipelines.merge.routes import Route, key_label, routes, shown_key
 from ingest_pipelines.merge.stage import Stage
+from ingest_pipelines.merge.target import scalar
 from ingest_pipelines.model import NUL_PICTURES, RejectSample
 
 SAMPLES = 20
@@ -119,17 +120,48 @@ class Matching:
             ).format(sql.Identifier(PROFILE_ID), table_name(database), key, key)
             self._reject("ambiguous_match", taken)
             self.connection.execute(sql.SQL("UPDATE ingest_stage SET _key = {} WHERE _profile IS NULL").format(key))
-        if database.key_default is not None:
-            made: sql.Composable = sql.SQL("gen_random_uuid()")
-            if database.key_default == "sequence":
-                made = sql.SQL("nextval({})").format(sql.Literal(key_sequence(database).as_string()))
-            kind = sql.SQL("bigint" if database.fields[database.key].type == "int" else "text")
-            self.connection.execute(
-                sql.SQL("UPDATE ingest_stage SET _key = {}::{} WHERE _key IS NULL").format(made, kind)
-            )
+        if database.key_default == "uuid":
+            self.connection.execute("UPDATE ingest_stage SET _key = gen_random_uuid()::text WHERE _key IS NULL")
+            return
+        if database.key_default == "sequence":
+            self._number_keys()
             return
         keyless = sql.SQL("SELECT _line, 'a new profile needs its key' AS reason FROM ingest_stage WHERE _key IS NULL")
         self._reject("missing_key", keyless)
+
+    def _number_keys(self) -> None:
+        """Numbers from the database's sequence become keys, but none that a profile or a row of the item has.
+
+        Sources that bring keys of their own take numbers that the sequence comes to later, and a sequence that was
+        reset gives its numbers again. A number that is taken would make a new customer overwrite a known one.
+        """
+        database, execute = self.stage.bound.database, self.connection.execute
+        kind = sql.SQL("bigint" if database.fields[database.key].type == "int" else "text")
+        execute(
+            "CREATE TEMPORARY TABLE ingest_numbers (place bigint GENERATED ALWAYS AS IDENTITY, number bigint)"
+            " ON COMMIT DROP"
+        )
+        free = sql.SQL(
+            "WITH made AS MATERIALIZED (SELECT nextval({sequence}) AS number FROM generate_series(1, %s))"
+            " INSERT INTO ingest_numbers (number) SELECT number FROM made"
+            " WHERE NOT EXISTS (SELECT FROM {table} AS t WHERE t.{key} = made.number::{kind})"
+            " AND NOT EXISTS (SELECT FROM ingest_stage AS s WHERE s._key = made.number::{kind}) ORDER BY number"
+        ).format(
+            sequence=sql.Literal(key_sequence(database).as_string()),
+            table=table_name(database), key=sql.Identifier(database.key), kind=kind,
+        )  # fmt: skip
+        missing = wanted = scalar(self.connection, "SELECT count(*) FROM ingest_stage WHERE _key IS NULL")
+        while missing > 0:
+            missing -= execute(free, (wanted,)).rowcount
+            wanted *= 2  # so that a million numbers in a row that are taken cost twenty looks, not a million
+        execute(
+            sql.SQL(
+                "UPDATE ingest_stage AS s SET _key = n.number::{} FROM ingest_numbers n,"
+                " (SELECT _line, row_number() OVER (ORDER BY _line) AS place FROM ingest_stage WHERE _key IS NULL) l"
+                " WHERE l.place = n.place AND s._line = l._line"
+            ).format(kind)
+        )
+        execute("DROP TABLE ingest_numbers")
 
     def _only_one_each(self, valued: sql.Composable, same: str) -> None:
         """No two rows share a value: all that do are rejected, or all but the one to keep are superseded.

@@ -161,6 +161,34 @@ def test_a_profile_added_by_its_address_gets_a_key_once(
     assert found == [("ANN@x.org", "A2", True), ("bob@x.org", "B", True)]
 
 
+@pytest.mark.parametrize("kind", ["string", "int"])
+@pytest.mark.parametrize("restarted", [False, True], ids=["", "restarted"])
+def test_a_number_that_is_a_key_already_is_given_to_nobody(
+    target: Target, query: Rows, tmp_path: Path, kind: str, restarted: bool
+) -> None:
+    """Keys of the source's own, of earlier loads and of the same item; also where the sequence was reset."""
+    database = {**SEQUENCE, "fields": {**CUSTOMERS["fields"], "customer_id": {"type": kind}}}
+    key = str if kind == "string" else int
+    spec: dict[str, Any] = {
+        "match": {"by": "email_profile"}, "mode": "add_and_update", "database_of": database,
+        "columns": {"CID": "customer_id", "Mail": "email", "Tier": "tier"},
+    }  # fmt: skip
+    own = [(key(number), f"own{number}@x.org", "own") for number in (2, 3, 5, 6, 7, 40)]
+    added = [(None, f"new{number}@x.org", "new") for number in range(5)]
+    assert load(target, tmp_path, [*own, *added[:2]], **spec)[0] == Counts(read=8, inserted=8)
+    if restarted:
+        query("ALTER SEQUENCE crm.customers_key_seq RESTART")
+    rows = [(key(9), "own9@x.org", "own"), *added[2:]]
+    assert load(target, tmp_path, rows, 2, **spec)[0] == Counts(read=4, inserted=4)
+    found = query("SELECT customer_id, email, tier FROM crm.customers ORDER BY email")
+    assert [(email, tier) for _, email, tier in found] == sorted(
+        (email, tier) for _, email, tier in [*own, *added, rows[0]]
+    )
+    kept = {email: number for number, email, _ in found}
+    assert all(kept[email] == number for number, email, _ in [*own, rows[0]])
+    assert len(set(kept.values())) == 12
+
+
 def test_new_customers_with_one_address_are_not_added_twice(target: Target, query: Rows, tmp_path: Path) -> None:
     rows = [
         ("ann@x.org", "+441", "A"),
