@@ -152,7 +152,7 @@ def columns(
         last = cells[-1]
         yield last.rjust(widths[-1]) if len(cells) - 1 in numeric else wrapped(last, indent)
 
-    if indent + _NARROWEST > width() and not (len(header) - 1 in numeric and indent + widths[-1] <= width()):
+    if indent + min(_NARROWEST, widths[-1]) > width():
         yield from _stacked(header, table)
         return
     yield painted("  " + "  ".join(line(list(header))).rstrip(), "dim")

@@ -135,13 +135,15 @@ def _print(shown: Sequence[Shown], home: Path) -> None:
     _print_verdict(shown)
     screen.say()
     screen.say(f"  the project is in {home}: edit it, break it, run it again")
-    for command, what in (
+    commands = [
         *_to_the_path(),
         ("ingest status", "every import and its last load"),
         ("ingest rejects list customers", "every rejected row, its line, its reasons"),
         ("ingest up", "the same in the Dagster UI"),
-    ):
-        screen.say(f"  {command:<32}{what}")
+    ]
+    size = max(len(command) for command, _ in commands)
+    for command, what in commands:
+        screen.say(f"  {command:<{size}}   {what}")
 
 
 def _to_the_path() -> Iterator[tuple[str, str]]:

@@ -161,7 +161,7 @@ def test_a_file_or_item_that_is_not_there_is_named(demo: Demo) -> None:
 
 def test_ctrl_c_in_a_load_is_exit_130_and_changes_nothing(starter: Terminal) -> None:
     url = starter.environment["INGEST_DATABASE_URL"]
-    assert starter.ingest("run", "loyalty").code == 0
+    assert starter.ingest("run", "loyalty", "--force").code == 0
     with psycopg.connect(url) as holder, psycopg.connect(url, autocommit=True) as witness:
         before = holder.execute("SELECT count(*) FROM crm.customers").fetchone()
         holder.execute("LOCK TABLE crm.customers IN ACCESS EXCLUSIVE MODE")
