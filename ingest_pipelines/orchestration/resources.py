@@ -16,6 +16,7 @@ refers to are read last, where Dagster shows and stores nothing.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -24,11 +25,14 @@ from dagster import InitResourceContext, ResourceDefinition
 from ingest_pipelines.config import BoundImport, Project
 from ingest_pipelines.config.base import Secret
 from ingest_pipelines.config.connections import Connection, GcsConnection, S3Connection, SnowflakeConnection
-from ingest_pipelines.orchestration.markdown import plain
+from ingest_pipelines.orchestration.markdown import code
 from ingest_pipelines.sources.base import Client
 
 OURS = frozenset({"site", "handles", "target", "io_manager"})
 """Keys that are taken; a connection of such a name gets `_connection` behind it."""
+
+_PLAIN = re.compile(r"[\w ./:@,=+-]*")
+"""What reads the same as text and as Markdown: Dagster's list shows a description as the one, its page as the other."""
 
 CLASSES = {
     "s3": "dagster_aws.s3.S3Resource",
@@ -107,7 +111,8 @@ def _description(connection: Connection) -> str:
         if isinstance(value, Secret):
             value = f"env: {value.env}" if value.env else f"file: {value.file}"
         if name not in {"type", "options"} and value is not None:
-            said.append(plain(f"{slot.alias or name} {value}"))
+            text = str(value)
+            said.append(f"{slot.alias or name} {text if _PLAIN.fullmatch(text) else code(text)}")
     return f"{CLASSES[connection.type]}, as connections.yaml says: {', '.join(said)}"
 
 
