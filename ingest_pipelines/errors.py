@@ -157,9 +157,15 @@ class TargetForbids(TargetRefused):
 
 
 class TargetDenied(TargetRefused):
-    """The target answers, and does not let us in. Nothing was committed."""
+    """The target answers, and does not let us in. Nothing was committed.
+
+    Attributes:
+        counted: it does not accept who we say we are. Servers and directories count that, and lock the account after
+            some tries: it is not tried again.
+    """
 
     exit_code = 3
+    counted = False
 
 
 class CountsDisagree(LoadError):

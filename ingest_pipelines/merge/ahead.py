@@ -2,7 +2,8 @@
 
 The load's transaction begins here: nobody sees anything of it before its commit. `apply` takes it over where it holds
 exactly the accepted rows, and closes it as it closes every other; else it is rolled back, and `apply` begins anew. So
-nothing here raises, nothing here waits for anybody, and nothing depends on it but time.
+nothing here raises (but for a login that counts, and must not be tried twice), nothing here waits for anybody, and
+nothing depends on it but time.
 
 Where rows cannot be merged by the run (`Stage.merges_by_run`), or somebody else is loading the table, or it has to be
 altered, they are copied into the stage, and no lock is held.
@@ -73,7 +74,7 @@ class LoadAhead:
         """The load and its transaction, if it holds these rows and no others; None where it did not come to that.
 
         Raises:
-            TargetDenied: the target did not let the load in; another try would be another refused login.
+            TargetDenied: the target did not accept who logs in; another try would count as another.
         """
         self.finish()
         if self._denied is not None:
@@ -125,10 +126,9 @@ class LoadAhead:
                             work.known = find_known(self._connection, work.stage, shape, batch, left)
                     rows += merge_ahead(self._connection, work, shape, batch, self._fault)
             self._rows = rows
-        except TargetDenied as denied:
-            self._denied = denied
-        except (IngestError, psycopg.Error, OSError):
-            pass  # what could not be done now is done later
+        except (IngestError, psycopg.Error, OSError) as problem:  # what could not be done now is done later
+            if isinstance(problem, TargetDenied) and problem.counted:
+                self._denied = problem
 
     def _batches(self) -> Iterator[list[Path]]:
         """All runs that wait, again and again: the longer one merge takes, the more the next one has."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from psycopg import Error, OperationalError, errors
 
-from ingest_pipelines.errors import IngestError, InternalError, TargetUnavailable
+from ingest_pipelines.errors import IngestError, InternalError, TargetDenied, TargetUnavailable
 from ingest_pipelines.merge.sqlstates import login_meaning_of, meaning_of
 from ingest_pipelines.postgres_login import BROKEN, CANNOT_CONNECT, REFUSED
 
@@ -45,8 +45,14 @@ def translate_login(error: Error, where: str) -> IngestError:
     state = error.sqlstate or BROKEN
     meaning = login_meaning_of(state)
     said = _LOGIN_REFUSED.get(state) or kind_of(state)
-    return meaning.error(f"{where}: {meaning.says}: {said}", hint=meaning.hint)
+    refused = meaning.error(f"{where}: {meaning.says}: {said}", hint=meaning.hint)
+    if isinstance(refused, TargetDenied):
+        refused.counted = state.startswith(_IDENTITY)
+    return refused
 
+
+_IDENTITY = "28"
+"""The class of codes about who logs in: a wrong password, a role that may not."""
 
 _LOGIN_REFUSED = {
     CANNOT_CONNECT: "nothing listens at the address of INGEST_DATABASE_URL",

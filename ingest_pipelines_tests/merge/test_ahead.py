@@ -10,6 +10,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from psycopg.conninfo import make_conninfo
 
 from ingest_pipelines.errors import StaleItem
 from ingest_pipelines.merge import Target, ahead, apply
@@ -237,13 +238,22 @@ def test_a_stale_item_is_not_begun(target: Target, query: Rows, tmp_path: Path, 
     assert query(LOADERS) == [(0,)]
 
 
+@pytest.mark.parametrize(
+    "elsewhere",
+    [
+        {"dbname": "no_such_database"},
+        {"port": "1"},
+        {"sslmode": "require"},
+        {"options": "-c no_such_setting=x"},
+        {"keepalives_idle": "x"},
+    ],
+)
 def test_a_load_that_could_not_begin_ahead_begins_later(
-    target: Target, query: Rows, tmp_path: Path, begin: Any
+    target: Target, tmp_path: Path, begin: Any, elsewhere: dict[str, str]
 ) -> None:
     bound = bound_import()
     validated = delivery(tmp_path, bound, [("C1", "Gold", 1)])
-    nowhere = Target(target.url.rsplit("/", 1)[0] + "/no_such_database")
-    ahead = begin(validated, bound, to=nowhere)
+    ahead = begin(validated, bound, to=Target(make_conninfo(target.url, **elsewhere)))
     assert apply(validated, bound, target, SENSOR, NOW, ahead=ahead).counts == Counts(read=1, inserted=1)
 
 
