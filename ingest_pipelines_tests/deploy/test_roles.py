@@ -151,7 +151,10 @@ def test_a_frozen_loader_that_needs_a_new_column_says_so_and_merges_nothing(
     guarded.write_import("more", columns={"CID": "customer_id", "Points": {"field": "visits", "type": "int"}})
     result = guarded.run(instance, guarded.arrive(instance, "more"))
     [failed] = result.filter_events(lambda event: event.event_type == DagsterEventType.STEP_FAILURE)
-    assert "ALTER TABLE crm.customers OWNER TO" in str(failed.step_failure_data.user_failure_data)
+    told = failed.step_failure_data.user_failure_data
+    assert told is not None
+    assert told.description is not None
+    assert 'ALTER TABLE "crm"."customers" ADD COLUMN "visits" bigint;' in told.description
     assert guarded.rows("SELECT status FROM ingest.loads WHERE import = 'more'") == [("failed",)]
 
 
