@@ -32,6 +32,7 @@ from ingest_pipelines.merge.names import (
     subscriptions_name,
     table_name,
 )
+from ingest_pipelines.merge.numbers import find_behind
 from ingest_pipelines.merge.routes import routes
 from ingest_pipelines.merge.shape import KINDS, Column, TableShape
 from ingest_pipelines.merge.stage import Stage
@@ -355,6 +356,15 @@ def _of_profile_id(connection: psycopg.Connection, stage: Stage, table: _Table) 
             f"the column '{PROFILE_ID}' of {table.shown} is to number every profile, and is not unique",
             (_text("CREATE UNIQUE INDEX ON {} ({})", table.name, quoted),),
         )
+    if Changes(stage).adds and "SELECT" not in column.denied:
+        behind = find_behind(connection, table.name, shape)
+        if behind is not None:
+            highest = sql.SQL("(SELECT max({}) FROM {})").format(quoted, table.name)
+            yield Obstacle(
+                f"the sequence {behind.sequence.as_string()} would give new customers the numbers of known ones: "
+                f"'{PROFILE_ID}' of {table.shown} goes up to {behind.highest:,}",
+                (_text("SELECT setval({}, {})", _named(behind.sequence), highest),),
+            )
 
 
 def _numbered_parts(stage: Stage, table: _Table) -> tuple[str, ...]:

@@ -180,6 +180,52 @@ TABLES: dict[str, Hostile] = {
         with_number("profile_id bigint UNIQUE DEFAULT (random() * 1e15)::bigint"), "some have no number",
         row="INSERT INTO crm.{t} (profile_id, customer_id) VALUES (NULL, 'old')",
     ),
+    "numbers from a sequence that is behind": Hostile(
+        table(), "would give new customers the numbers of known ones: 'profile_id' of crm.{t} goes up to 1",
+        row="INSERT INTO crm.{t} (profile_id, customer_id) VALUES (1, 'old')",
+    ),
+    "numbers from an owner's identity that was reset": Hostile(
+        with_number("profile_id bigint GENERATED ALWAYS AS IDENTITY"), "'profile_id' of crm.{t} goes up to 3",
+        row="INSERT INTO crm.{t} (customer_id) VALUES ('a'), ('b'), ('old');"
+        "ALTER TABLE crm.{t} ALTER profile_id RESTART; SELECT nextval('crm.{t}_profile_id_seq')",
+    ),
+    "numbers from a serial that is behind": Hostile(
+        with_number("profile_id bigserial UNIQUE"), "'profile_id' of crm.{t} goes up to 1,000",
+        row="INSERT INTO crm.{t} (profile_id, customer_id) SELECT n, CASE n WHEN 1 THEN 'old' ELSE 'k' || n END"
+        " FROM generate_series(1, 1000) n",
+    ),
+    "numbers from a sequence behind the statistics": Hostile(
+        table(), "'profile_id' of crm.{t} goes up to 1,000",
+        row="INSERT INTO crm.{t} (profile_id, customer_id) SELECT n, CASE n WHEN 1000 THEN 'old' ELSE 'k' || n END"
+        " FROM generate_series(501, 1000) n; ANALYZE crm.{t}; SELECT setval('crm.{t}_profile_id_seq', 599)",
+    ),
+    "numbers from a sequence that the role may only use, and nobody has": Hostile(
+        with_number("profile_id bigserial UNIQUE"), "would give new customers the numbers of known ones", owner=False,
+        privileges=f"{GRANT}; GRANT USAGE ON SEQUENCE crm.{{t}}_profile_id_seq TO {{r}}",
+        row="INSERT INTO crm.{t} (profile_id, customer_id) VALUES (1000, 'old')",
+    ),
+    "numbers from a sequence that the role may only use": Hostile(
+        with_number("profile_id bigserial UNIQUE"), "would give new customers the numbers of known ones", owner=False,
+        privileges=f"{GRANT}; GRANT USAGE ON SEQUENCE crm.{{t}}_profile_id_seq TO {{r}}",
+        row="INSERT INTO crm.{t} (profile_id, customer_id) VALUES (1000, 'old');"
+        "SELECT setval('crm.{t}_profile_id_seq', 3)",
+    ),
+    "parts numbered by a sequence that is behind": Hostile(
+        "CREATE SEQUENCE crm.{t}_n;"
+        "CREATE TABLE crm.{t} (customer_id text PRIMARY KEY, profile_id bigint NOT NULL DEFAULT nextval('crm.{t}_n'))"
+        " PARTITION BY HASH (customer_id);"
+        "CREATE TABLE crm.{t}_0 PARTITION OF crm.{t} FOR VALUES WITH (MODULUS 1, REMAINDER 0);"
+        "CREATE INDEX ON crm.{t} (profile_id);",
+        "would give new customers the numbers of known ones",
+        row="INSERT INTO crm.{t} (profile_id, customer_id) VALUES (5, 'old')",
+    ),
+    "numbers ahead of the sequence's first": Hostile(
+        table(), row="INSERT INTO crm.{t} (profile_id, customer_id) VALUES (4, 'old');"
+        "SELECT setval('crm.{t}_profile_id_seq', 5, false)",
+    ),
+    "numbers that a default makes of a sequence": Hostile(
+        "CREATE SEQUENCE crm.{t}_n;" + with_number("profile_id bigint UNIQUE DEFAULT nextval('crm.{t}_n') * 10"),
+    ),
     "text for numbers": Hostile(with_number("profile_id text DEFAULT 'x'"), "'profile_id' of crm.{t} is text"),
     "uuids for numbers": Hostile(
         with_number("profile_id uuid DEFAULT gen_random_uuid()"), "'profile_id' of crm.{t} is uuid"
