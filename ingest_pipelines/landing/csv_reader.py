@@ -210,7 +210,9 @@ class _Rows:
         self._wrong_breaks = array("q")
         self._wrong_lines: list[int] = []
         names = {spelling for name in header.columns for spelling in (name, trimmed(name))}
-        self._names = pa.array([*names, *(BOM.decode() + name for name in names), None], pa.string())
+        spellings = [*names, *(BOM.decode() + name for name in names), None]
+        # Polars makes the array: Arrow imports all of pandas to look through a list.
+        self._names = pl.Series(spellings, dtype=pl.String).to_arrow().cast(pa.string())
         # a blank line's number less the blank lines before it: comparable with numbers that don't count them
         self._blank = found.blank - np.arange(len(found.blank))
 
