@@ -11,12 +11,10 @@ import shutil
 import ssl
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from string import Template
 from typing import Any
@@ -25,7 +23,7 @@ import pytest
 from playwright.sync_api import expect
 
 from ingest_pipelines_tests.deploy.places import DEPLOY, dagster_home
-from ingest_pipelines_tests.deploy.sites import foreign_site
+from ingest_pipelines_tests.deploy.sites import QuietHandler, foreign_site, served
 from ingest_pipelines_tests.servers import browser
 from ingest_pipelines_tests.servers.fleet import Fleet, accepts, answers
 
@@ -234,7 +232,7 @@ def proxy(fleet: Fleet, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pr
 def _echo(name: str) -> Iterator[int]:
     """A server that answers with its name and the headers that it got; its port."""
 
-    class Echo(BaseHTTPRequestHandler):
+    class Echo(QuietHandler):
         def answer(self) -> None:
             body = json.dumps({"server": name, "headers": {key.lower(): value for key, value in self.headers.items()}})
             self.send_response(200)
@@ -244,16 +242,8 @@ def _echo(name: str) -> Iterator[int]:
 
         do_GET = do_POST = answer
 
-        def log_message(self, format: str, *args: object) -> None:
-            """Quiet."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Echo)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield server.server_port
-    finally:
-        server.shutdown()
-        server.server_close()
+    with served(Echo) as port:
+        yield port
 
 
 def _basic(name: str, password: str) -> str:
