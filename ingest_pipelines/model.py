@@ -111,6 +111,14 @@ class Run:
 
 
 @dataclass(frozen=True)
+class Workspace:
+    """Local folders of one run: `spool` for landed bytes, `spill` for judged rows."""
+
+    spool: Path
+    spill: Path
+
+
+@dataclass(frozen=True)
 class Landing:
     """An item's bytes on local disk, hashed, proven unchanged while they were read.
 

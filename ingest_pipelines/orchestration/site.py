@@ -8,16 +8,12 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 from ingest_pipelines import embedded
 from ingest_pipelines.config import BoundImport, Project, Settings
 from ingest_pipelines.merge import Target
-from ingest_pipelines.model import ItemKey
+from ingest_pipelines.model import ItemKey, Workspace
 from ingest_pipelines.owner_only import private_folder, private_state
-
-if TYPE_CHECKING:
-    from ingest_pipelines.pipeline import Workspace
 
 TARGET_DATABASE = "ingest"
 DAGSTER_DATABASE = "dagster"
@@ -94,8 +90,6 @@ class Site:
 
     def workspace(self, run_id: str) -> Workspace:
         """Folders for one run's files."""
-        from ingest_pipelines.pipeline import Workspace  # with all of Polars: commands that only read do without
-
         private_state(self.settings.state)
         spool, spill = private_folder(self.settings.spool), private_folder(self.settings.spill)
         return Workspace(spool=private_folder(spool / run_id), spill=private_folder(spill / run_id))

@@ -22,8 +22,7 @@ from ingest_pipelines.config.databases import Database
 from ingest_pipelines.config.imports import Import
 from ingest_pipelines.ledger import migrate
 from ingest_pipelines.merge import Target
-from ingest_pipelines.model import Item, ItemKey, LoadReport, Run
-from ingest_pipelines.pipeline import Workspace
+from ingest_pipelines.model import Item, ItemKey, LoadReport, Run, Workspace
 from ingest_pipelines_tests.servers import postgres
 
 NOW = datetime(2026, 11, 22, 9, 15, tzinfo=UTC)

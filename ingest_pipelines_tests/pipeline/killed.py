@@ -9,9 +9,9 @@ from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from ingest_pipelines import pipeline
 from ingest_pipelines.merge import Target, apply
-from ingest_pipelines.pipeline import Workspace
+from ingest_pipelines.model import Workspace
+from ingest_pipelines.pipeline import steps
 from ingest_pipelines_tests.pipeline.conftest import Shop
 from ingest_pipelines_tests.pipeline.test_cursor_torture import QUERY
 
@@ -24,7 +24,7 @@ def main(source_url: str, target_url: str, folder: Path, point: str) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
 
     os.environ["SHOP_PW"] = str(urlsplit(source_url).password)
-    setattr(pipeline, "apply", partial(apply, fault=die))  # noqa: B010  # the module's own name for it
+    setattr(steps, "apply", partial(apply, fault=die))  # noqa: B010  # the module's own name for it
     shop = Shop(source_url, Target(target_url, 5), Workspace(folder / "spool", folder / "spill"))
     list(shop.drain(shop.bound(**QUERY), "killed"))
 

@@ -10,7 +10,8 @@ PROGRAM = """
 import sys
 from pathlib import Path
 from ingest_pipelines.merge.copy import repeated
-from ingest_pipelines.pipeline import Workspace, land, validate
+from ingest_pipelines.model import Workspace
+from ingest_pipelines.pipeline import land, validate
 from ingest_pipelines.sources import open_upload
 from ingest_pipelines.sources.files import item_of
 from ingest_pipelines_tests.merge.deliveries import NOW, bound_import

@@ -22,8 +22,7 @@ from ingest_pipelines.config import BoundImport
 from ingest_pipelines.config.cursor_values import before, cursor_text, parse_cursor
 from ingest_pipelines.errors import CursorStuck
 from ingest_pipelines.landing import read_arrow
-from ingest_pipelines.model import Item, ItemKey
-from ingest_pipelines.pipeline import Workspace
+from ingest_pipelines.model import Item, ItemKey, Workspace
 from ingest_pipelines_tests.pipeline.conftest import NOW
 from ingest_pipelines_tests.pipeline.engines import ENGINES, PASSWORD, Engine
 from ingest_pipelines_tests.servers.fleet import Fleet

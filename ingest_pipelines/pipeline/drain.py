@@ -1,0 +1,99 @@
+"""A cursor's drain: chunk after chunk, each in a transaction of its own, until one is empty."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import replace
+from datetime import datetime
+
+from ingest_pipelines import ledger
+from ingest_pipelines.config import BoundImport
+from ingest_pipelines.config.cursor_values import before, cursor_text, parse_cursor
+from ingest_pipelines.errors import IngestError
+from ingest_pipelines.merge import Target
+from ingest_pipelines.model import Item, Landing, LoadReport, Run, Validated, Workspace
+from ingest_pipelines.pipeline.steps import check_rejects, discard_ahead, land, load, validate
+from ingest_pipelines.sources.base import Client
+
+
+def next_chunk(item: Item, bound: BoundImport, target: Target, run: Run) -> Item:
+    """The drain's next chunk, as the ledger has it: after this run's last one, or the committed cursor less the lag."""
+    cursor = bound.spec.source.cursor
+    assert cursor is not None
+    with target.session() as connection:
+        state = ledger.find_cursor(connection, bound.name)
+        done = [
+            load.cursor_to
+            for load in ledger.loads_of_run(connection, run.id)
+            if load.item == item.key and load.status == "committed" and load.cursor_to is not None
+        ]
+    committed = state.value if state else None
+    start, cap = committed, item.cursor_cap
+    if done:
+        start = done[-1]
+        cap = cap or (committed if cursor.lag else None)  # a run that broke off does not know its own any more
+    elif committed is not None:
+        start = cursor_text(before(parse_cursor(committed, cursor.kind), cursor.lag_amount))
+    return replace(item, cursor_from=start, cursor_committed=committed, cursor_cap=cap)
+
+
+def drain(
+    item: Item,
+    bound: BoundImport,
+    workspace: Workspace,
+    target: Target,
+    run: Run,
+    now: datetime,
+    *,
+    started: bool = False,
+    client: Client | None = None,
+) -> Generator[LoadReport, None, None]:
+    """Every chunk of a cursor's item landed, judged and merged in a transaction of its own, until one is empty.
+
+    Goes on from what is committed, so called again after a crash it does the rest. An empty first chunk is loaded too,
+    so that the ledger shows that somebody looked. With `drain: false`, and in a dry run, there is one chunk.
+
+    Args:
+        item: the drain's item; where its first chunk was loaded step by step, that chunk's: `landing.item`.
+        started: the first chunk was loaded step by step: next_chunk, land, validate, load. Only the rest is done here.
+        client: as in `land`.
+
+    Raises:
+        What land, validate, check_rejects and load raise, `reached` set; the chunks before are committed.
+    """
+    discard_ahead(bound.name)
+    if started and (run.dry_run or not bound.spec.source.drain):
+        return
+    while True:
+        reached: Item | Landing | Validated = item
+        try:
+            reached = chunk = next_chunk(item, bound, target, run)
+            with target.session() as connection:
+                known = ledger.find_load(connection, chunk, run.id)
+            if known is not None and known.status == "committed":
+                # This run has been here and found nothing beyond. Rows that came since are for the next run: under
+                # the same run key they would be taken for loaded.
+                if not started:
+                    yield known.report
+                return
+            reached = landing = land(chunk, bound, workspace, now, client=client)
+            item = replace(item, cursor_cap=landing.item.cursor_cap)
+            if not landing.rows and started:
+                landing.path.unlink(missing_ok=True)
+                return
+            reached = validated = validate(landing, bound, workspace)
+            check_rejects(validated, bound)
+            yield load(validated, bound, target, run, now)
+        except IngestError as error:
+            error.reached = reached
+            raise
+        _forget(validated)
+        if landing.cursor_to is None or not bound.spec.source.drain or run.dry_run:
+            return
+        started = True
+
+
+def _forget(validated: Validated) -> None:
+    """The files of a chunk that is loaded are gone; a drain's disk does not grow with its chunks."""
+    for path in (validated.landing.path, *validated.accepted, *((validated.rejects,) if validated.rejects else ())):
+        path.unlink(missing_ok=True)

@@ -1,0 +1,108 @@
+"""The steps of an item, each of which can be repeated at any time."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+from ingest_pipelines.config import BoundImport
+from ingest_pipelines.errors import RejectsAboveLimit
+from ingest_pipelines.landing import land_file, read_arrow, read_csv
+from ingest_pipelines.merge import Target, apply
+from ingest_pipelines.merge.ahead import Destination, LoadAhead
+from ingest_pipelines.model import Item, Landing, LoadReport, Run, Validated, Workspace
+from ingest_pipelines.pipeline.query_step import land_rows
+from ingest_pipelines.rules import Ahead, compile_rules, judge
+from ingest_pipelines.sources import open_item
+from ingest_pipelines.sources.base import Client
+
+LARGE = 16 << 20
+"""Bytes from which on an item is loaded while it is judged; a smaller one is loaded in no time."""
+
+_ahead: dict[tuple[Path, ...], LoadAhead] = {}
+"""Loads under way in this process, by the runs that `validate` handed out. A load elsewhere begins anew."""
+
+BY_QUERY = {"query", "cursor", "window"}
+"""Kinds of items whose rows a query brings; the others are files."""
+
+
+def land(
+    item: Item, bound: BoundImport, workspace: Workspace, now: datetime | None = None, *, client: Client | None = None
+) -> Landing:
+    """The item's bytes on local disk, hashed, proven unchanged while they were read; a query's rows likewise.
+
+    Args:
+        now: what a cursor must not overtake; the time of the call if it is not given.
+        client: makes the source's client; the source itself if it is not given.
+
+    Raises:
+        SourceUnavailable, ItemChanged (retryable), SourceDenied, ItemGone, ItemRefused, CursorStuck, ConfigError.
+    """
+    if item.kind in BY_QUERY:
+        return land_rows(item, bound, workspace, now or datetime.now(UTC), client)
+    with open_item(item, bound.connection, client) as source:
+        return land_file(item, source, workspace.spool, bound.spec.source.limits)
+
+
+def validate(
+    landing: Landing, bound: BoundImport, workspace: Workspace, destination: Destination | None = None
+) -> Validated:
+    """Every row judged: accepted rows sorted and cast on disk, rejects with every rule they break.
+
+    Args:
+        destination: where this process will load the item. A large one's rows are merged there while others are still
+            judged, in the transaction that `load` will close or roll back.
+
+    Raises:
+        ItemRefused: the item as a whole cannot be read.
+        InternalError: an accepted row breaks the import's own schema.
+    """
+    if landing.settled_by is not None:
+        return Validated(landing, accepted=(), rejects=None, read=0, accepted_rows=0, rejected_rows=0)
+    if landing.format == "arrow":
+        header, frames = read_arrow(landing, bound.required_columns)
+    else:
+        header, frames = read_csv(landing, bound.required_columns, bound.spec.source.limits)
+    rules = compile_rules(bound)
+    if destination is None or landing.bytes < LARGE or rules.places is not None:
+        return judge(landing, header, frames, rules, workspace.spill)
+    discard_ahead(bound.name)
+    loading = LoadAhead(landing, bound, destination)
+    ahead = Ahead(frames.read_only(rules.compared_columns), loading.add)
+    try:
+        validated = judge(landing, header, frames, rules, workspace.spill, ahead)
+    except BaseException:
+        loading.discard()
+        raise
+    _ahead[validated.accepted] = loading
+    return validated
+
+
+def discard_ahead(import_name: str) -> None:
+    """No load of an earlier attempt keeps its locks."""
+    for runs in [runs for runs, loading in _ahead.items() if loading.import_name == import_name]:
+        _ahead.pop(runs).discard()
+
+
+def check_rejects(validated: Validated, bound: BoundImport) -> None:
+    """The item's rejects are within the import's limit.
+
+    Raises:
+        RejectsAboveLimit: nothing is to be merged. `load` would say the same, later.
+    """
+    if not bound.spec.rejects.allows(validated.rejected_rows, validated.read):
+        discard_ahead(bound.name)
+        raise RejectsAboveLimit(
+            f"{validated.rejected_rows:,} of {validated.read:,} rows were rejected, and the import allows "
+            f"{bound.spec.rejects}",
+            hint=f"nothing was merged; see them with: ingest rejects list {bound.name}",
+        )
+
+
+def load(validated: Validated, bound: BoundImport, target: Target, run: Run, now: datetime) -> LoadReport:
+    """The accepted rows merged, with rejects, load record, cursor and events, in one transaction.
+
+    Raises:
+        TargetUnavailable, TargetBusy (retryable); LoadError and its kinds: nothing was committed.
+    """
+    return apply(validated, bound, target, run, now, ahead=_ahead.pop(validated.accepted, None))
