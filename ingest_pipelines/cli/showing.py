@@ -136,13 +136,12 @@ def _print(shown: Sequence[Shown], home: Path) -> None:
     screen.say()
     screen.say(f"  the project is in {home}: edit it, break it, run it again")
     commands = [
-        *_to_the_path(),
         ("ingest status", "every import and its last load"),
         ("ingest rejects list customers", "every rejected row, its line, its reasons"),
         ("ingest up", "the same in the Dagster UI"),
     ]
     size = max(len(command) for command, _ in commands)
-    for command, what in commands:
+    for command, what in (*_to_the_path(), *commands):
         screen.say(f"  {command:<{size}}   {what}")
 
 

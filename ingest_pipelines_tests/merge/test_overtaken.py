@@ -30,13 +30,14 @@ ADD = "INSERT INTO crm.customers (customer_id, tier, points) VALUES (%s, 'other'
 def other_application(url: str) -> Iterator[list[str]]:
     """It holds a new key that is not committed yet, until somebody waits for it; then the next one. What it added."""
     added: list[str] = []
-    over = threading.Event()
+    begun, over = threading.Event(), threading.Event()
 
     def add() -> None:
         with psycopg.connect(url) as application, psycopg.connect(url, autocommit=True) as watcher:
             for key in KEYS:
                 if application.execute(ADD, (key,)).rowcount:
                     added.append(key)
+                begun.set()
                 while not over.is_set() and not waits(watcher, application.info.backend_pid):
                     pass
                 application.commit()
@@ -45,6 +46,7 @@ def other_application(url: str) -> Iterator[list[str]]:
 
     thread = threading.Thread(target=add)
     thread.start()
+    assert begun.wait(60)
     try:
         yield added
     finally:
