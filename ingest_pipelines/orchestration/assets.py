@@ -105,8 +105,9 @@ def validate_op(schema: str, table: str, *, pooled: bool) -> OpDefinition:
         with answered(context):
             work = _work(context)
             work.site.watch("validate")
-            with failures_told(work, context.log, landing):
-                validated = pipeline.validate(landing, work.bound, work.workspace, work.destination)
+            early_load = work.site.early_loads.begin(landing, work.bound, work.destination)
+            with failures_told(work, context.log, landing), early_load as early:
+                validated = pipeline.validate(landing, work.bound, work.workspace, early)
             with failures_told(work, context.log, validated):
                 _check_rejects(context, work, validated)
             facts = {"read": validated.read, "accepted": validated.accepted_rows, "rejected": validated.rejected_rows}
@@ -213,6 +214,7 @@ def _check_rejects(context: OpExecutionContext, work: Work, validated: Validated
     try:
         pipeline.check_rejects(validated, work.bound)
     except RejectsAboveLimit:
+        work.site.early_loads.discard(work.bound.name)
         _record_verdicts(context, work, validated)
         raise
 

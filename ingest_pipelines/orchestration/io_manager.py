@@ -134,15 +134,17 @@ def _loads(work: Work, validated: Validated, client: Client | None = None) -> It
     A re-execution may bring a first chunk that an earlier run has committed. It is left alone, and the drain goes on
     from what is committed.
     """
-    bound, target, now = work.bound, work.site.target, work.site.clock()
+    bound, target, now, early_loads = work.bound, work.site.target, work.site.clock(), work.site.early_loads
     if validated.landing.settled_by is not None:
         return
     if work.item.kind != "cursor":
-        yield pipeline.load(validated, bound, target, work.run, now)
+        yield pipeline.load(validated, bound, target, work.run, now, early_loads.take(bound.name))
         return
     following = pipeline.next_chunk(work.item, bound, target, work.run)
     overtaken = following.cursor_from != validated.landing.item.cursor_from
-    if not overtaken:
-        yield pipeline.load(validated, bound, target, work.run, now)
+    if overtaken:
+        early_loads.discard(bound.name)
+    else:
+        yield pipeline.load(validated, bound, target, work.run, now, early_loads.take(bound.name))
     item = work.item if overtaken else validated.landing.item
     yield from pipeline.drain(item, bound, work.workspace, target, work.run, now, started=not overtaken, client=client)

@@ -13,6 +13,7 @@ from ingest_pipelines import embedded
 from ingest_pipelines.config import BoundImport, Project, Settings
 from ingest_pipelines.merge import Target
 from ingest_pipelines.model import ItemKey, Workspace
+from ingest_pipelines.orchestration.early_loads import EarlyLoads
 from ingest_pipelines.owner_only import private_folder, private_state
 
 TARGET_DATABASE = "ingest"
@@ -57,6 +58,7 @@ class Site:
         watch: told the name of each stage as it begins.
         clock: the time, with zone.
         asked: the run of a command, which executes in its process.
+        early_loads: loads that the validate op opened and the merge op will commit.
     """
 
     settings: Settings
@@ -64,6 +66,7 @@ class Site:
     watch: Callable[[Stage], None] = _silent
     clock: Callable[[], datetime] = _clock
     asked: Asked | None = None
+    early_loads: EarlyLoads = field(default_factory=EarlyLoads, compare=False, repr=False)
     _by_graph: dict[str, BoundImport] = field(default_factory=dict, compare=False, repr=False)
 
     @property

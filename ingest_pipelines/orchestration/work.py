@@ -11,11 +11,11 @@ from dagster import DagsterInstance, DagsterRun
 from ingest_pipelines import ledger
 from ingest_pipelines.config import BoundImport
 from ingest_pipelines.errors import UsageError
+from ingest_pipelines.merge.ahead import Destination
 from ingest_pipelines.model import Item, Run, Workspace
 from ingest_pipelines.orchestration.claims import proven
 from ingest_pipelines.orchestration.partitions import window_item
 from ingest_pipelines.orchestration.site import Site
-from ingest_pipelines.pipeline import Destination
 from ingest_pipelines.sources import open_query
 
 IMPORT_TAG = "ingest/import"

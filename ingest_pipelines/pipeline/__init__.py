@@ -6,18 +6,19 @@ A cursor's item is a drain of several chunks: each goes that way by itself, unti
 manager and `ingest plan` call these functions. Each can be repeated at any time: only `load` changes the target, in
 one transaction, and it asks the ledger first.
 
+That transaction may begin early. A caller that wants this opens the load itself (`merge/ahead.py`), passes it to
+`validate`, which feeds it, and to `load`, which commits it or rolls it back. Until then nobody else sees its rows.
+
     steps       land, validate, check_rejects, load: what is done with one item, or with one chunk
     query_step  the part of `land` that reads a query: where a chunk ends, and whether its source can be trusted
     drain       a cursor's chunks, one after another
 """
 
 from ingest_pipelines.merge import record_failure
-from ingest_pipelines.merge.ahead import Destination
 from ingest_pipelines.pipeline.drain import drain, next_chunk
 from ingest_pipelines.pipeline.steps import check_rejects, land, load, validate
 
 __all__ = [
-    "Destination",
     "check_rejects",
     "drain",
     "land",

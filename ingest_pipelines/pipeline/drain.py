@@ -12,7 +12,7 @@ from ingest_pipelines.config.cursor_values import before, cursor_text, parse_cur
 from ingest_pipelines.errors import IngestError
 from ingest_pipelines.merge import Target
 from ingest_pipelines.model import Item, Landing, LoadReport, Run, Validated, Workspace
-from ingest_pipelines.pipeline.steps import check_rejects, discard_ahead, land, load, validate
+from ingest_pipelines.pipeline.steps import check_rejects, land, load, validate
 from ingest_pipelines.sources.base import Client
 
 
@@ -61,7 +61,6 @@ def drain(
     Raises:
         What land, validate, check_rejects and load raise, `reached` set; the chunks before are committed.
     """
-    discard_ahead(bound.name)
     if started and (run.dry_run or not bound.spec.source.drain):
         return
     while True:

@@ -3,24 +3,17 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from pathlib import Path
 
 from ingest_pipelines.config import BoundImport
 from ingest_pipelines.errors import RejectsAboveLimit
 from ingest_pipelines.landing import land_file, read_arrow, read_csv
 from ingest_pipelines.merge import Target, apply
-from ingest_pipelines.merge.ahead import Destination, LoadAhead
+from ingest_pipelines.merge.ahead import LoadAhead
 from ingest_pipelines.model import Item, Landing, LoadReport, Run, Validated, Workspace
 from ingest_pipelines.pipeline.query_step import land_rows
 from ingest_pipelines.rules import Ahead, compile_rules, judge
 from ingest_pipelines.sources import open_item
 from ingest_pipelines.sources.base import Client
-
-LARGE = 16 << 20
-"""Bytes from which on an item is loaded while it is judged; a smaller one is loaded in no time."""
-
-_ahead: dict[tuple[Path, ...], LoadAhead] = {}
-"""Loads under way in this process, by the runs that `validate` handed out. A load elsewhere begins anew."""
 
 BY_QUERY = {"query", "cursor", "window"}
 """Kinds of items whose rows a query brings; the others are files."""
@@ -44,14 +37,11 @@ def land(
         return land_file(item, source, workspace.spool, bound.spec.source.limits)
 
 
-def validate(
-    landing: Landing, bound: BoundImport, workspace: Workspace, destination: Destination | None = None
-) -> Validated:
+def validate(landing: Landing, bound: BoundImport, workspace: Workspace, early: LoadAhead | None = None) -> Validated:
     """Every row judged: accepted rows sorted and cast on disk, rejects with every rule they break.
 
     Args:
-        destination: where this process will load the item. A large one's rows are merged there while others are still
-            judged, in the transaction that `load` will close or roll back.
+        early: the item's load, open already: each sorted run of accepted rows is handed to it as soon as it is on disk.
 
     Raises:
         ItemRefused: the item as a whole cannot be read.
@@ -64,24 +54,8 @@ def validate(
     else:
         header, frames = read_csv(landing, bound.required_columns, bound.spec.source.limits)
     rules = compile_rules(bound)
-    if destination is None or landing.bytes < LARGE or rules.places is not None:
-        return judge(landing, header, frames, rules, workspace.spill)
-    discard_ahead(bound.name)
-    loading = LoadAhead(landing, bound, destination)
-    ahead = Ahead(frames.read_only(rules.compared_columns), loading.add)
-    try:
-        validated = judge(landing, header, frames, rules, workspace.spill, ahead)
-    except BaseException:
-        loading.discard()
-        raise
-    _ahead[validated.accepted] = loading
-    return validated
-
-
-def discard_ahead(import_name: str) -> None:
-    """No load of an earlier attempt keeps its locks."""
-    for runs in [runs for runs, loading in _ahead.items() if loading.import_name == import_name]:
-        _ahead.pop(runs).discard()
+    ahead = Ahead(frames.read_only(rules.compared_columns), early.add) if early is not None else None
+    return judge(landing, header, frames, rules, workspace.spill, ahead)
 
 
 def check_rejects(validated: Validated, bound: BoundImport) -> None:
@@ -91,7 +65,6 @@ def check_rejects(validated: Validated, bound: BoundImport) -> None:
         RejectsAboveLimit: nothing is to be merged. `load` would say the same, later.
     """
     if not bound.spec.rejects.allows(validated.rejected_rows, validated.read):
-        discard_ahead(bound.name)
         raise RejectsAboveLimit(
             f"{validated.rejected_rows:,} of {validated.read:,} rows were rejected, and the import allows "
             f"{bound.spec.rejects}",
@@ -99,10 +72,21 @@ def check_rejects(validated: Validated, bound: BoundImport) -> None:
         )
 
 
-def load(validated: Validated, bound: BoundImport, target: Target, run: Run, now: datetime) -> LoadReport:
+def load(
+    validated: Validated,
+    bound: BoundImport,
+    target: Target,
+    run: Run,
+    now: datetime,
+    early: LoadAhead | None = None,
+) -> LoadReport:
     """The accepted rows merged, with rejects, load record, cursor and events, in one transaction.
+
+    Args:
+        early: the load that `validate` fed. Its transaction is taken over if it holds exactly the accepted rows; else
+            it is rolled back, and the load begins anew.
 
     Raises:
         TargetUnavailable, TargetBusy (retryable); LoadError and its kinds: nothing was committed.
     """
-    return apply(validated, bound, target, run, now, ahead=_ahead.pop(validated.accepted, None))
+    return apply(validated, bound, target, run, now, ahead=early)

@@ -12,8 +12,7 @@ from dagster import AssetCheckSeverity, AssetKey, DagsterEventType, DagsterInsta
 from ingest_pipelines.merge.ahead import LoadAhead
 from ingest_pipelines.merge.work import Work
 from ingest_pipelines.model import Validated
-from ingest_pipelines.orchestration import failures
-from ingest_pipelines.pipeline import steps
+from ingest_pipelines.orchestration import early_loads, failures
 from ingest_pipelines.rules.codes import FAMILIES
 from ingest_pipelines_tests.orchestration.conftest import GOOD, HEADER, ONE_BAD, Shop, verdicts
 
@@ -235,8 +234,8 @@ def test_a_large_item_is_loaded_while_it_is_judged(
             taken.append(load is not None and load[0].ahead == "merged")
             return load
 
-    monkeypatch.setattr(steps, "LARGE", 0)
-    monkeypatch.setattr(steps, "LoadAhead", Watched)
+    monkeypatch.setattr(early_loads, "LARGE", 0)
+    monkeypatch.setattr(early_loads, "LoadAhead", Watched)
     shop.write_import(rejects={"unlimited": True})
     shop.deliver("Points_1.csv", f"{HEADER}\nC1,Gold,10,\nC2,Gold,many,\nC3,Gold,1,\nC3,Silver,2,\nC4,,4,\n")
     assert shop.run(instance, shop.arrive(instance)).success
