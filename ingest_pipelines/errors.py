@@ -176,7 +176,7 @@ class InternalError(IngestError):
     """A promise this code made to itself is broken. Nothing was committed."""
 
 
-def shown(text: str, limit: int = 120) -> str:
+def printable(text: str, limit: int = 120) -> str:
     r"""Text from outside (a file's name, a header) as one line that is safe in a terminal and a log.
 
     Control, bidirectional and other unprintable characters are escaped (`\x1b`), long text is cut in the middle.
@@ -205,7 +205,7 @@ def file_error(error: OSError) -> IngestError | None:
         Unavailable (retryable) where the disk is full or fails; else UsageError.
     """
     named = error.filename if error.filename2 is None else error.filename2
-    where = shown(os.fsdecode(named)) if isinstance(named, str | bytes | os.PathLike) else "a file of ours"
+    where = printable(os.fsdecode(named)) if isinstance(named, str | bytes | os.PathLike) else "a file of ours"
     if error.errno in _FULL:
         hint = "nothing was committed; free disk space, then run it again"
         return Unavailable(f"{where}: {_FULL[error.errno]}", hint=hint)

@@ -10,7 +10,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from ingest_pipelines.cli import screen
-from ingest_pipelines.errors import IngestError, UsageError, file_error, shown
+from ingest_pipelines.errors import IngestError, UsageError, file_error, printable
 
 INTERRUPTED = 130
 """The exit code of a command that Ctrl-C ended, as shells count it."""
@@ -52,7 +52,7 @@ class Commands(Group):
         for number, word in enumerate(args, 1):
             if any("\ud800" <= letter <= "\udfff" for letter in word):
                 hint = "nothing ran; give a file with such a name another one first: mv OLD NEW"
-                error = UsageError(f"argument {number} is not UTF-8: {shown(word)}", hint=hint)
+                error = UsageError(f"argument {number} is not UTF-8: {printable(word)}", hint=hint)
                 screen.complain(error)
                 raise typer.Exit(error.exit_code)
         parsed: list[str] = super().parse_args(ctx, args)

@@ -8,7 +8,7 @@ import typer
 
 from ingest_pipelines.cli import screen
 from ingest_pipelines.cli.naming import Json
-from ingest_pipelines.errors import UsageError, shown
+from ingest_pipelines.errors import UsageError, printable
 
 if TYPE_CHECKING:
     from ingest_pipelines.config.connections import Connection
@@ -108,11 +108,11 @@ def _print_files(connection: str, listing: Listing, *, as_json: bool) -> None:
         screen.say(f"  {screen.plural(listing.too_deep, 'file')} more than two folders deep: no import can read them")
     if newest:
         screen.say()
-        screen.say(f"  ingest browse {connection} '{shown(newest[0].path)}' --columns")
+        screen.say(f"  ingest browse {connection} '{printable(newest[0].path)}' --columns")
 
 
 def _file_row(file: SourceFile) -> tuple[str, str, str]:
-    return screen.moment(file.modified_at), screen.number(file.size), shown(file.path)
+    return screen.moment(file.modified_at), screen.number(file.size), printable(file.path)
 
 
 def _print_tables(connection: str, tables: list[str], *, as_json: bool) -> None:
@@ -122,18 +122,18 @@ def _print_tables(connection: str, tables: list[str], *, as_json: bool) -> None:
     screen.say(f"{screen.painted(connection, 'strong')}: {screen.plural(len(tables), 'table')}")
     screen.say()
     for name in tables[:SHOWN]:
-        screen.say(f"  {shown(name)}")
+        screen.say(f"  {printable(name)}")
     if len(tables) > SHOWN:
         screen.say(f"  ... and {screen.number(len(tables) - SHOWN)} more; name a part of the table's name")
     if tables:
         screen.say()
-        screen.say(f"  ingest browse {connection} '{shown(tables[0])}' --columns")
+        screen.say(f"  ingest browse {connection} '{printable(tables[0])}' --columns")
 
 
 def print_columns(path: str, samples: list[ColumnSample]) -> None:
     """Each column with its suggested type and its first value."""
-    screen.say(f"{screen.painted(shown(path), 'strong')}: {screen.plural(len(samples), 'column')}")
+    screen.say(f"{screen.painted(printable(path), 'strong')}: {screen.plural(len(samples), 'column')}")
     screen.say()
-    rows = [(shown(sample.column), sample.suggested, shown(sample.first, 60)) for sample in samples]
+    rows = [(printable(sample.column), sample.suggested, printable(sample.first, 60)) for sample in samples]
     for line in screen.columns(("column", "suggested type", "first value"), rows):
         screen.say(line)

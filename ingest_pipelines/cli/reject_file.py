@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TextIO
 
 from ingest_pipelines.cli import screen
-from ingest_pipelines.errors import UsageError, shown
+from ingest_pipelines.errors import UsageError, printable
 from ingest_pipelines.model import NUL_PICTURES
 
 if TYPE_CHECKING:
@@ -133,14 +133,14 @@ def read_export(file: Path) -> Export:
             layout = _Layout.of(file, header)
             rows = tuple(layout.row(at, cells) for at, cells in lines if any(cells))
     except FileNotFoundError:
-        raise UsageError(f"there is no file {shown(str(file))}") from None
+        raise UsageError(f"there is no file {printable(str(file))}") from None
     except OSError as error:
-        raise UsageError(f"{shown(str(file))} cannot be read: {error.strerror}") from None
+        raise UsageError(f"{printable(str(file))} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
-        raise UsageError(f"{shown(str(file))} is not UTF-8", hint="save it as CSV UTF-8") from None
+        raise UsageError(f"{printable(str(file))} is not UTF-8", hint="save it as CSV UTF-8") from None
     except csv.Error as error:
         raise UsageError(
-            f"{shown(str(file))} is not a comma-separated file: {error}", hint="save it as CSV UTF-8"
+            f"{printable(str(file))} is not a comma-separated file: {error}", hint="save it as CSV UTF-8"
         ) from None
     return Export(file, place, tuple(_restored_name(header[at]) for at in layout.source), rows)
 
@@ -220,7 +220,7 @@ class _Layout:
         for name, found in places.items():
             if len(found) > 1:
                 raise UsageError(
-                    f"{shown(str(file))}: the column '{name}' comes {len(found)} times",
+                    f"{printable(str(file))}: the column '{name}' comes {len(found)} times",
                     hint=f"the file's own column of that name is exported as \"'{name}\"; leave its apostrophe there",
                 )
         own = {name: found[0] for name, found in places.items() if found}
@@ -234,11 +234,11 @@ class _Layout:
         for delimiter, name in _OTHER_DELIMITERS.items():
             if any(f"{LOAD}{delimiter}" in column for column in header):
                 raise UsageError(
-                    f"{shown(str(file))} is separated by {name}, not by commas",
+                    f"{printable(str(file))} is separated by {name}, not by commas",
                     hint="save it as CSV UTF-8 with commas, or keep the exported file's separator",
                 )
         raise UsageError(
-            f"{shown(str(file))} lacks a column of '{LOAD}', '{LINE}', '{CHECK}': "
+            f"{printable(str(file))} lacks a column of '{LOAD}', '{LINE}', '{CHECK}': "
             "it does not say which rejects its rows correct",
             hint="correct the file that this writes, and keep its columns: ingest rejects export NAME --output F",
         )
@@ -251,7 +251,7 @@ class _Layout:
         """
         if any(given[self.width :]):
             raise UsageError(
-                f"{shown(str(self.file))}, line {place}: {len(given)} cells, and the header has {self.width}"
+                f"{printable(str(self.file))}, line {place}: {len(given)} cells, and the header has {self.width}"
             )
         cells = [*given, *[""] * (self.width - len(given))]
         return Row(
@@ -267,8 +267,8 @@ class _Layout:
         text = cells[self.own[name]].strip()
         if not re.fullmatch(r"[0-9]{1,18}", text):
             raise UsageError(
-                f"{shown(str(self.file))}, line {place}: the column '{name if LOAD in self.own else 'line'}' holds no "
-                "number: the row does not say which reject it corrects",
+                f"{printable(str(self.file))}, line {place}: the column '{name if LOAD in self.own else 'line'}' "
+                "holds no number: the row does not say which reject it corrects",
                 hint="remove the row, or give it back what was exported there",
             )
         return int(text)

@@ -21,7 +21,7 @@ import typer
 from ingest_pipelines.cli import screen
 from ingest_pipelines.cli.naming import ImportName, Json
 from ingest_pipelines.cli.reject_file import Export, Row, check_of, read_export, write_source
-from ingest_pipelines.errors import RejectsAboveLimit, StaleItem, UsageError, shown
+from ingest_pipelines.errors import RejectsAboveLimit, StaleItem, UsageError, printable
 
 if TYPE_CHECKING:
     import psycopg
@@ -90,7 +90,7 @@ def replay(
             print_load(each, samples, bound, reason=outcome.error is None, corrected=file)
         _print_resolved(bound, resolved, waiting)
     if isinstance(outcome.error, RejectsAboveLimit):
-        outcome.error.hint = f"nothing was merged; correct these rows of {shown(str(file))}, or leave them out"
+        outcome.error.hint = f"nothing was merged; correct these rows of {printable(str(file))}, or leave them out"
     if outcome.error is not None:
         raise outcome.error
 
@@ -132,10 +132,10 @@ def _open_rows(
     waiting: list[tuple[Row, int]] = []
     for row in export.rows:
         number = row.load if row.load is not None else load
-        where = f"{shown(str(export.file))}, line {row.place}"
+        where = f"{printable(str(export.file))}, line {row.place}"
         if number is None:
             raise UsageError(
-                f"{shown(str(export.file))} is an export of an older version: it does not name its rows' load",
+                f"{printable(str(export.file))} is an export of an older version: it does not name its rows' load",
                 hint=f"name it: ingest rejects replay {bound.name} FILE --load N; "
                 f"the loads and their items: ingest report {bound.name}",
             )
@@ -206,7 +206,7 @@ def _one_at_a_time(folder: Path) -> Iterator[Path]:
 
 
 def _print_nothing(export: Export, *, json: bool) -> None:
-    rows, file = len(export.rows), shown(str(export.file))
+    rows, file = len(export.rows), printable(str(export.file))
     what = f"all {screen.plural(rows, 'row')} of {file} are resolved already" if rows else f"{file} has no rows"
     screen.note(f"nothing to replay: {what}")
     if json:

@@ -12,7 +12,7 @@ import typer
 
 from ingest_pipelines.cli import screen
 from ingest_pipelines.cli.draft import Draft, MappedColumn, draft_yaml, field_name, file_pattern, with_connection
-from ingest_pipelines.errors import ConfigError, SourceUnavailable, UsageError, shown
+from ingest_pipelines.errors import ConfigError, SourceUnavailable, UsageError, printable
 
 if TYPE_CHECKING:
     from ingest_pipelines.config import Project
@@ -135,7 +135,7 @@ class Questions:
         if len(options) == 1 and self.yes:
             return options[0]
         for number, option in enumerate(options[:CHOICES], 1):
-            screen.note(f"  {number:>3}  {shown(option)}")
+            screen.note(f"  {number:>3}  {printable(option)}")
 
         def meant(answer: str) -> str:
             by_number = answer.isdecimal() and answer not in options and 1 <= int(answer) <= len(options)
@@ -144,7 +144,7 @@ class Questions:
         def wrong(answer: str) -> str | None:
             if meant(answer) in options:
                 return None
-            return other(answer) if other else f"'{shown(answer)}' is none of them; {nearest(answer, options)}"
+            return other(answer) if other else f"'{printable(answer)}' is none of them; {nearest(answer, options)}"
 
         default = suggestion if suggestion is not None else next(iter(options), "")
         return meant(self.text(question, default or None, wrong=wrong))
@@ -329,7 +329,7 @@ def _mapping(
             break
         taken = {each.field for each in mapped} | set(target.reserved)
         field = ask.text(
-            f"{shown(sample.column)} fills field (- skips it)",
+            f"{printable(sample.column)} fills field (- skips it)",
             field_name(sample.column, taken),
             wrong=partial(_wrong_field, taken=taken),
         )
@@ -379,7 +379,7 @@ def _wrong_type(answer: str) -> str | None:
     found = re.fullmatch(r"decimal\((\d{1,2}), ?(\d{1,2})\)", answer)
     if answer in known or (found and 1 <= int(found[1]) <= 38 and int(found[2]) <= int(found[1])):
         return None
-    return f"'{shown(answer, 40)}' is no type; {nearest(answer, [*known, 'decimal(12,2)'])}"
+    return f"'{printable(answer, 40)}' is no type; {nearest(answer, [*known, 'decimal(12,2)'])}"
 
 
 def _wrong_options(answer: str) -> str | None:

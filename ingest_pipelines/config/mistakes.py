@@ -12,7 +12,7 @@ from pydantic_core import ErrorDetails
 from ingest_pipelines.config.base import NAME_PATTERN
 from ingest_pipelines.config.nearest import closest, nearest
 from ingest_pipelines.config.yaml_lines import Document, Path
-from ingest_pipelines.errors import shown
+from ingest_pipelines.errors import printable
 
 _EXPECTED = {
     "string_type": "text",
@@ -140,7 +140,7 @@ def _one_of(value: Any, expected: str) -> str:
     options = ["decimal(p,s)" if option == "decimal" else option for option in options]
     close = closest(value, options) if isinstance(value, str) else None
     if close is not None and len(options) > FEW:
-        return f"'{shown(value, 40)}' is not known; did you mean '{close}'?"
+        return f"'{printable(value, 40)}' is not known; did you mean '{close}'?"
     return f"expected one of {', '.join(options)}{f'; did you mean {close!r}?' if close else ''}"
 
 

@@ -20,7 +20,7 @@ from ingest_pipelines.config.nearest import nearest
 from ingest_pipelines.config.notify import Notify
 from ingest_pipelines.config.table_names import names_beside
 from ingest_pipelines.config.yaml_lines import Document, read_yaml
-from ingest_pipelines.errors import ConfigError, UsageError, shown
+from ingest_pipelines.errors import ConfigError, UsageError, printable
 
 __all__ = ["BoundImport", "MappedField", "Project", "read_project"]
 
@@ -175,7 +175,7 @@ def place_of(home: Path, name: str, path: tuple[str | int, ...]) -> str:
 
 def _line(file: str, line: int, what: str) -> str:
     """One mistake as one line, whatever stands in the file."""
-    return f"{file}:{line}: {shown(what, limit=400)}"
+    return f"{file}:{line}: {printable(what, limit=400)}"
 
 
 def _import_files(home: Path) -> list[Path]:

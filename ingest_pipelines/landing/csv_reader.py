@@ -17,7 +17,7 @@ import pyarrow.csv as arrow_csv
 
 from ingest_pipelines.config.blanks import trimmed
 from ingest_pipelines.config.imports import Limits
-from ingest_pipelines.errors import ItemRefused, shown
+from ingest_pipelines.errors import ItemRefused, printable
 from ingest_pipelines.file_content import BOM
 from ingest_pipelines.landing.edges import trim_column
 from ingest_pipelines.landing.frames import BATCH_BYTES, BATCH_ROWS, Frames
@@ -297,7 +297,8 @@ class _Rows:
             if lengths.max() > cap:
                 line = int(lines[int((lengths > cap).argmax())])
                 raise ItemRefused(
-                    f"{self._landing.item.uri}, line {line}: the cell in '{shown(name)}' is larger than {cap:,} bytes",
+                    f"{self._landing.item.uri}, line {line}: the cell in '{printable(name)}' is larger than "
+                    f"{cap:,} bytes",
                     line=line,
                     hint="a quote that closes too late makes such cells; else raise source.limits.max_cell_bytes",
                 )

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from ingest_pipelines.config.imports import Limits
-from ingest_pipelines.errors import ItemRefused, shown
+from ingest_pipelines.errors import ItemRefused, printable
 from ingest_pipelines.file_content import BOM, content_of
 from ingest_pipelines.model import OWN_COLUMNS, Landing
 
@@ -142,7 +142,7 @@ def _refuse_columns(
         )
     repeated = [column for column, times in Counter(columns).items() if times > 1]
     if repeated:
-        places = [f"'{shown(column)}' in columns {_places(columns, column)}" for column in repeated[:10]]
+        places = [f"'{printable(column)}' in columns {_places(columns, column)}" for column in repeated[:10]]
         raise ItemRefused(
             f"{where}: the header repeats {'; '.join(places)}", line=line, hint="give each column its own name"
         )
@@ -177,4 +177,4 @@ def _places(columns: Sequence[str], column: str) -> str:
 def _lacking(column: str, columns: Sequence[str]) -> str:
     folded = {name.strip().casefold(): name for name in columns}
     close = difflib.get_close_matches(column.strip().casefold(), folded, n=1)
-    return f"'{shown(column)}' (there is '{shown(folded[close[0]])}')" if close else f"'{shown(column)}'"
+    return f"'{printable(column)}' (there is '{printable(folded[close[0]])}')" if close else f"'{printable(column)}'"

@@ -17,7 +17,7 @@ from typing import Protocol, Self
 import numpy as np
 
 from ingest_pipelines.config.imports import Limits
-from ingest_pipelines.errors import ItemChanged, ItemGone, ItemRefused, SourceUnavailable, Unavailable, shown
+from ingest_pipelines.errors import ItemChanged, ItemGone, ItemRefused, SourceUnavailable, Unavailable, printable
 from ingest_pipelines.landing.unpack import Gunzip, unzip
 from ingest_pipelines.model import Item, Landing, SourceFile
 from ingest_pipelines.owner_only import private_folder
@@ -236,7 +236,7 @@ def _same_as_listed(item: Item, now: SourceFile) -> None:
 def _changed(item: Item) -> ItemChanged:
     return ItemChanged(
         f"{item.uri}: the file changed while it was read; nothing was loaded",
-        hint=f"when the upload is over, run: ingest run {shown(item.import_name)}; or raise source.settle",
+        hint=f"when the upload is over, run: ingest run {printable(item.import_name)}; or raise source.settle",
     )
 
 

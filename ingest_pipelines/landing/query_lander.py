@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 
 from ingest_pipelines.config.cursor_values import SPELLS, Spelled
 from ingest_pipelines.config.imports import Limits
-from ingest_pipelines.errors import ItemRefused, Unavailable, shown
+from ingest_pipelines.errors import ItemRefused, Unavailable, printable
 from ingest_pipelines.landing.arrow_types import plain_batch, plain_schema
 from ingest_pipelines.landing.cursor import Chunk, CursorTrack
 from ingest_pipelines.model import OWN_COLUMNS, Item, Landing
@@ -45,7 +45,7 @@ def land_query(
         ItemRefused: a column is missing or doubled, or a cap is exceeded.
         CursorStuck: the chunk's cursor has no values, or does not grow.
     """
-    where = f"import {shown(item.import_name)}, item {item.key}"
+    where = f"import {printable(item.import_name)}, item {item.key}"
     private_folder(spool)
     handle, name = tempfile.mkstemp(prefix=".landing-", dir=spool)
     temporary = Path(name)
@@ -141,14 +141,15 @@ def _named(schema: pa.Schema, wanted: Sequence[str], limits: Limits, where: str)
     doubled = sorted({name for name in names if names.count(name) > 1})
     if doubled:
         raise ItemRefused(
-            f"{where}: the result has several columns named {', '.join(map(shown, doubled))}",
+            f"{where}: the result has several columns named {', '.join(map(printable, doubled))}",
             hint="give each its own name in the query: SELECT a.id AS id, b.id AS other_id",
         )
     missing = [name for name in dict.fromkeys(wanted) if name not in names]
     own = [name for name in OWN_COLUMNS if name in names]
     if missing or own:
         raise ItemRefused(
-            f"{where}: the result has no column {', '.join(map(shown, missing))}; it has {', '.join(map(shown, names))}"
+            f"{where}: the result has no column {', '.join(map(printable, missing))}; "
+            f"it has {', '.join(map(printable, names))}"
             if missing
             else f"{where}: the result has a column '{own[0]}', which is a name the product keeps for itself",
             hint="name the columns in the query as the mapping does: SELECT ... AS name",
@@ -194,7 +195,7 @@ def _no_huge_cell(column: pa.Array, name: str, row: int, limits: Limits, where: 
     if longest > limits.max_cell_bytes:
         place = pc.index(pc.binary_length(column), pa.scalar(longest, pa.int32())).as_py()
         raise ItemRefused(
-            f"{where}: row {row + place + 1} has {longest:,} bytes in '{shown(name)}', and the cap is "
+            f"{where}: row {row + place + 1} has {longest:,} bytes in '{printable(name)}', and the cap is "
             f"{limits.max_cell_bytes:,}",
             line=row + place + 1,
             hint="shorten the column in the query, or raise source.limits.max_cell_bytes",

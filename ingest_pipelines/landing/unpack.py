@@ -7,7 +7,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from ingest_pipelines.errors import ItemRefused, shown
+from ingest_pipelines.errors import ItemRefused, printable
 from ingest_pipelines.file_content import content_of, is_litter, office_file
 
 PIECE = 1 << 20
@@ -74,7 +74,7 @@ def _members(members: Sequence[zipfile.ZipInfo]) -> str:
     """Why these are not one file: how many there are, and some names."""
     if not members:
         return "the .zip holds no file"
-    named = ", ".join(shown(each.filename) for each in members[:NAMED])
+    named = ", ".join(printable(each.filename) for each in members[:NAMED])
     more = f" and {len(members) - NAMED} more" if len(members) > NAMED else ""
     return f"the .zip holds {len(members)} files, and must hold exactly one: {named}{more}"
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import psycopg
 from psycopg import Error
 
-from ingest_pipelines.errors import shown
+from ingest_pipelines.errors import printable
 
 
 def concerned(connection: psycopg.Connection, error: Error) -> str:
@@ -48,8 +48,8 @@ def _relation(connection: psycopg.Connection, error: Error) -> list[str]:
     if found is None:
         return []
     schema, table, column, constraint = found
-    named = [f"{what} {shown(name)}" for what, name in (("constraint", constraint), ("column", column)) if name]
-    return [*named, f"table {shown(schema)}.{shown(table)}"]
+    named = [f"{what} {printable(name)}" for what, name in (("constraint", constraint), ("column", column)) if name]
+    return [*named, f"table {printable(schema)}.{printable(table)}"]
 
 
 def _domain(connection: psycopg.Connection, error: Error) -> list[str]:
@@ -68,7 +68,10 @@ def _domain(connection: psycopg.Connection, error: Error) -> list[str]:
     if found is None:
         return []
     schema, name, constraint = found
-    return [*([f"constraint {shown(constraint)}"] if constraint else []), f"type {shown(schema)}.{shown(name)}"]
+    return [
+        *([f"constraint {printable(constraint)}"] if constraint else []),
+        f"type {printable(schema)}.{printable(name)}",
+    ]
 
 
 def _function(connection: psycopg.Connection, context: str) -> list[str]:
@@ -85,7 +88,7 @@ def _function(connection: psycopg.Connection, context: str) -> list[str]:
     if not met:
         return []
     first = min(met, key=lambda signature: (places[signature], -len(signature)))
-    return [f"function {shown(first)}"]
+    return [f"function {printable(first)}"]
 
 
 def missing_grants(connection: psycopg.Connection, schema: str = "", tables: Sequence[str] = ()) -> str:

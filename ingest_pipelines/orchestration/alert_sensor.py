@@ -23,7 +23,7 @@ from dagster import (
 from ingest_pipelines import ledger
 from ingest_pipelines.config import BoundImport
 from ingest_pipelines.config.notify import AlertKind
-from ingest_pipelines.errors import IngestError, TargetDenied, Unavailable, shown
+from ingest_pipelines.errors import IngestError, TargetDenied, Unavailable, printable
 from ingest_pipelines.ledger import ImportState, ImportSummary
 from ingest_pipelines.orchestration.alerts import TARGET, AlertBook, Condition, Message, Route, routes_of
 from ingest_pipelines.orchestration.checks import VOLUME, findings
@@ -199,7 +199,7 @@ def _first_rejects(connection: psycopg.Connection, summary: ImportSummary, book:
         return ""
     found = ledger.list_rejects(connection, summary.import_name, load=summary.load, limit=REJECTS_NAMED + 1)
     lines = [
-        f"line {reject.line}, {shown(reject.field)}: {reject.code}, {CODES[reject.code][1]}"
+        f"line {reject.line}, {printable(reject.field)}: {reject.code}, {CODES[reject.code][1]}"
         for reject in found[:REJECTS_NAMED]
         if reject.code in CODES
     ]

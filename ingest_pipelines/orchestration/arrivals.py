@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 
 from ingest_pipelines import ledger
 from ingest_pipelines.config import BoundImport
-from ingest_pipelines.errors import IngestError, SourceDenied, shown
+from ingest_pipelines.errors import IngestError, SourceDenied, printable
 from ingest_pipelines.model import Item, ItemKey, ItemStatus, SourceFile
 from ingest_pipelines.orchestration.site import Site
 from ingest_pipelines.sources import open_files
@@ -60,10 +60,10 @@ class Arrivals:
         state = self.states[last.key]
         if state == "new":
             return (
-                f"the last file, {shown(last.path)}, has its run already; "
+                f"the last file, {printable(last.path)}, has its run already; "
                 f"if that died or was cancelled, run: ingest run {bound.name} --failed"
             )
-        known = f"the last file, {shown(last.path)}, is known and {state}"
+        known = f"the last file, {printable(last.path)}, is known and {state}"
         if state in {"failed", "refused"}:
             return f"{known}: upload it anew when it is mended, or re-run its partition {last.key}"
         return known

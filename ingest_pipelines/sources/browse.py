@@ -18,7 +18,7 @@ from datetime import date, datetime
 from ipaddress import ip_address
 from typing import cast
 
-from ingest_pipelines.errors import UsageError, shown
+from ingest_pipelines.errors import UsageError, printable
 from ingest_pipelines.file_content import content_of, is_litter
 from ingest_pipelines.sources.base import FileSource, QuerySource
 from ingest_pipelines.sources.files import MAX_FOLDERS, visible
@@ -51,15 +51,15 @@ def sample_file(source: FileSource, path: str) -> list[ColumnSample]:
     folders = path.strip("/").split("/")
     if len(folders) - 1 > MAX_FOLDERS:
         raise UsageError(
-            f"{shown(path)} lies more than two folders deep: no import can read it",
+            f"{printable(path)} lies more than two folders deep: no import can read it",
             hint="move it up, then browse it there",
         )
     if not all(map(visible, folders)):
-        raise UsageError(f"{shown(path)} is hidden, or not whole yet: no import can read it")
+        raise UsageError(f"{printable(path)} is hidden, or not whole yet: no import can read it")
     head = _head(source, path)
     content = _unpacked(path, head)
     if wrong := content_of(content, path):
-        raise UsageError(f"{shown(path)} is {wrong.name}", hint=wrong.advice)
+        raise UsageError(f"{printable(path)} is {wrong.name}", hint=wrong.advice)
     cut = HEAD in {len(head), len(content)}
     reader = csv.reader(io.StringIO(_text(path, content), newline=""))
     rows = [row for row, _ in zip((row for row in reader if row), range(ROWS + 2), strict=False)]
@@ -67,11 +67,11 @@ def sample_file(source: FileSource, path: str) -> list[ColumnSample]:
         rows = rows[:-1]  # the last one may go on behind the head
     if not rows:
         what = f"has no whole line in its first {HEAD} bytes" if cut else "is empty"
-        raise UsageError(f"{shown(path)} {what}")
+        raise UsageError(f"{printable(path)} {what}")
     header, *rest = rows
     for delimiter, name in _DELIMITERS.items():
         if len(header) == 1 and delimiter in header[0]:
-            raise UsageError(f"{shown(path)} separates its columns with {name}", hint="imports read commas")
+            raise UsageError(f"{printable(path)} separates its columns with {name}", hint="imports read commas")
     return _samples(header, [row for row in rest[:ROWS] if len(row) == len(header)])
 
 
@@ -123,7 +123,7 @@ def _unpacked(path: str, head: bytes) -> bytes:
     except (zlib.error, ValueError):
         found = content_of(head)
         instead = f": it is {found.name}" if found and not head.startswith(b"PK") else ": it cannot be decompressed"
-        raise UsageError(f"{shown(path)} is not what its name says{instead}") from None
+        raise UsageError(f"{printable(path)} is not what its name says{instead}") from None
     return head
 
 
@@ -153,7 +153,7 @@ def _text(path: str, head: bytes) -> str:
         return codecs.getincrementaldecoder("utf-8-sig")().decode(head)
     except UnicodeDecodeError:
         raise UsageError(
-            f"{shown(path)} is not UTF-8; it looks like Windows-1252", hint="save it as UTF-8 (CSV UTF-8)"
+            f"{printable(path)} is not UTF-8; it looks like Windows-1252", hint="save it as UTF-8 (CSV UTF-8)"
         ) from None
 
 

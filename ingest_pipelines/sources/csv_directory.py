@@ -19,7 +19,7 @@ from ingest_pipelines.errors import (
     SourceDenied,
     SourceUnavailable,
     UsageError,
-    shown,
+    printable,
 )
 from ingest_pipelines.model import SourceFile
 from ingest_pipelines.sources.base import CHUNK, Listing, Step
@@ -119,16 +119,16 @@ class CsvDirectory:
                 if not (target / candidate).exists():
                     local.rename(target / candidate)
                     return
-            raise ItemChanged(f"{self.uri(path)}: its name is taken in {shown(folder)}; it stays where it is")
+            raise ItemChanged(f"{self.uri(path)}: its name is taken in {printable(folder)}; it stays where it is")
         except OSError as error:
             raise _explained(error, local) from None
 
     def probe(self) -> Iterator[Step]:
         """`folder`, then `listing`."""
-        shown_root = shown(str(self._root))
+        printable_root = printable(str(self._root))
         try:
             with self:
-                yield Step("folder", True, shown_root)
+                yield Step("folder", True, printable_root)
         except IngestError as error:
             yield Step("folder", False, error.message, error.hint)
             return
@@ -164,7 +164,7 @@ class Upload:
         """The file as it is now."""
         if any("\ud800" <= letter <= "\udfff" for letter in str(self._path)):
             raise UsageError(
-                f"the path {shown(str(self._path))} is not UTF-8, and the ledger could not name the file",
+                f"the path {printable(str(self._path))} is not UTF-8, and the ledger could not name the file",
                 hint="nothing was loaded; give it, or its folder, another name first: mv OLD NEW",
             )
         try:
@@ -172,7 +172,7 @@ class Upload:
         except OSError as error:
             raise _explained(error, self._path) from None
         if not modes.S_ISREG(found.st_mode):
-            raise ItemGone(f"{shown(str(self._path))} is not a regular file")
+            raise ItemGone(f"{printable(str(self._path))} is not a regular file")
         return _facts(str(self._path), found)
 
     def read(self, path: str = "", offset: int = 0, version: str = "") -> Iterator[bytes]:
@@ -207,7 +207,7 @@ def _chunks(path: Path, offset: int, flags: int) -> Iterator[bytes]:
 
 
 def _explained(error: OSError, path: Path, *, folder: bool = False) -> IngestError:
-    where = shown(str(path))
+    where = printable(str(path))
     if isinstance(error, (FileNotFoundError, NotADirectoryError)) and folder:
         return SourceDenied(f"the folder {where} does not exist", hint="create it, or correct the configured path")
     if isinstance(error, (FileNotFoundError, NotADirectoryError)):

@@ -14,7 +14,7 @@ from pathlib import PurePosixPath
 from typing import Literal
 from urllib.parse import quote
 
-from ingest_pipelines.errors import ItemGone, SourceDenied, shown
+from ingest_pipelines.errors import ItemGone, SourceDenied, printable
 from ingest_pipelines.model import Item, ItemKey, ItemKind, SourceFile
 from ingest_pipelines.sources.base import Listing
 
@@ -88,7 +88,9 @@ def segments(path: str) -> tuple[str, ...]:
     """
     parts = tuple(path.split("/"))
     if any(part in {"", ".", ".."} or "\0" in part for part in parts):
-        raise ItemGone(f"there is no file '{shown(path)}'", hint="paths are relative to the connection, without '..'")
+        raise ItemGone(
+            f"there is no file '{printable(path)}'", hint="paths are relative to the connection, without '..'"
+        )
     return parts
 
 
@@ -181,7 +183,7 @@ def _folded(text: str) -> str:
 
 def _some(paths: Sequence[str]) -> str:
     more = f" and {len(paths) - _NAMED} more" if len(paths) > _NAMED else ""
-    return ", ".join(shown(path) for path in paths[:_NAMED]) + more
+    return ", ".join(printable(path) for path in paths[:_NAMED]) + more
 
 
 def pick_files(

@@ -18,7 +18,7 @@ from ingest_pipelines.errors import (
     ItemGone,
     SourceDenied,
     SourceUnavailable,
-    shown,
+    printable,
 )
 from ingest_pipelines.model import SourceFile
 from ingest_pipelines.sources.base import CHUNK, Client, Listing, Step
@@ -102,7 +102,7 @@ class Gcs:
     def _key(self, path: str) -> str:
         key = object_key(self._connection.prefix, path)
         if len(key.encode("utf-8", "surrogatepass")) > MAX_KEY_BYTES:
-            raise ItemGone(f"there is no file '{shown(path)}': the name is too long")
+            raise ItemGone(f"there is no file '{printable(path)}': the name is too long")
         return key
 
     def read(self, path: str, offset: int = 0, version: str = "") -> Iterator[bytes]:
@@ -179,7 +179,7 @@ class Gcs:
             if (copy.size, copy.crc32c) == (blob.size, blob.crc32c):
                 blob.delete(if_generation_match=blob.generation, **self._patience())
                 return
-        raise ItemChanged(f"{self.uri(path)}: its name is taken in {shown(folder)}; it stays where it is")
+        raise ItemChanged(f"{self.uri(path)}: its name is taken in {printable(folder)}; it stays where it is")
 
     def _copied(self, blob: storage.Blob, copy: storage.Blob) -> storage.Blob:
         """The copy; Google makes large ones in several steps."""

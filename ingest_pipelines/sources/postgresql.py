@@ -19,7 +19,7 @@ from psycopg.errors import error_from_result
 from ingest_pipelines import postgres_login
 from ingest_pipelines.config.connections import PostgresqlConnection
 from ingest_pipelines.config.cursor_values import CursorValue, Moment, spelling
-from ingest_pipelines.errors import ConfigError, shown
+from ingest_pipelines.errors import ConfigError, printable
 from ingest_pipelines.sources.error_codes import BROKEN, POSTGRESQL, REFUSED, DriverError, meaning_of
 from ingest_pipelines.sources.query_text import Query
 from ingest_pipelines.sources.sql import HostSource, Session
@@ -95,8 +95,9 @@ class _Session(Session):
         except psycopg.ProgrammingError as error:
             if error.sqlstate is not None:  # the server's
                 raise
+            names = ", ".join(map(printable, settings.options))
             raise ConfigError(
-                [f"options: libpq does not take the value of one of them: {', '.join(map(shown, settings.options))}"],
+                [f"options: libpq does not take the value of one of them: {names}"],
                 hint="correct it in connections.yaml",
             ) from None
         self._connection.cursor_factory = psycopg.ClientCursor

@@ -15,7 +15,7 @@ from ingest_pipelines.errors import (
     ItemGone,
     SourceDenied,
     SourceUnavailable,
-    shown,
+    printable,
 )
 from ingest_pipelines.model import SourceFile
 from ingest_pipelines.sources.base import CHUNK, Client, Listing, Step
@@ -150,7 +150,7 @@ class S3:
                 if there is not None and _same(there, found):
                     client.delete_object(Bucket=bucket, Key=key, IfMatch=same)
                     return
-        raise ItemChanged(f"{self.uri(path)}: its name is taken in {shown(folder)}; it stays where it is")
+        raise ItemChanged(f"{self.uri(path)}: its name is taken in {printable(folder)}; it stays where it is")
 
     def _head(self, key: str) -> SourceFile | None:
         with self._answering(""):
@@ -283,7 +283,9 @@ def _refused(code: str, place: str, uri: str) -> tuple[str, IngestError]:
     if code in _REGION:
         return "login", SourceDenied(f"{place} is in another region", hint="set `region` in connections.yaml")
     if code in _LOGIN:
-        told = SourceDenied(f"{place} does not accept the keys ({shown(code)})", hint="check the keys, and the clock")
+        told = SourceDenied(
+            f"{place} does not accept the keys ({printable(code)})", hint="check the keys, and the clock"
+        )
         return "login", told
     if code in _DENIED:
         told = SourceDenied(
@@ -291,7 +293,7 @@ def _refused(code: str, place: str, uri: str) -> tuple[str, IngestError]:
             hint="the keys need s3:ListBucket and s3:GetObject; for `archive` also s3:PutObject and s3:DeleteObject",
         )
         return "permission", told
-    return "listing", SourceUnavailable(f"{place} answers with an error ({shown(code)})", hint="try again later")
+    return "listing", SourceUnavailable(f"{place} answers with an error ({printable(code)})", hint="try again later")
 
 
 def _code(error: Exception) -> str:

@@ -22,7 +22,7 @@ from ingest_pipelines.errors import (
     ItemGone,
     SourceDenied,
     SourceUnavailable,
-    shown,
+    printable,
 )
 from ingest_pipelines.model import SourceFile
 from ingest_pipelines.sources.base import Listing, Step
@@ -158,7 +158,7 @@ class Sftp:
                 if not self._exists(posixpath.join(target, candidate)):
                     self._connected().rename(remote, posixpath.join(target, candidate))
                     return
-        raise ItemChanged(f"{self.uri(path)}: its name is taken in {shown(folder)}; it stays where it is")
+        raise ItemChanged(f"{self.uri(path)}: its name is taken in {printable(folder)}; it stays where it is")
 
     def _make_folder(self, target: str) -> None:
         parts = target.split("/")
@@ -195,7 +195,7 @@ class Sftp:
     def _remote(self, path: str, *, file: bool = False) -> str:
         parts = segments(path) if path or file else ()
         if any(len(part.encode("utf-8", "surrogatepass")) > MAX_NAME_BYTES for part in parts):
-            raise ItemGone(f"there is no file '{shown(path)}': the name is too long")
+            raise ItemGone(f"there is no file '{printable(path)}': the name is too long")
         return posixpath.join(self._connection.root or ".", *parts)
 
     def _retried(self, work: Callable[[], T]) -> T:
@@ -239,7 +239,8 @@ class Sftp:
             found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         except (OSError, UnicodeError):
             raise SourceUnavailable(
-                f"the host name {shown(host)} can't be resolved", hint="check `host` in connections.yaml, and the DNS"
+                f"the host name {printable(host)} can't be resolved",
+                hint="check `host` in connections.yaml, and the DNS",
             ) from None
         return ", ".join(dict.fromkeys(str(each[4][0]) for each in found))
 
@@ -293,7 +294,7 @@ class Sftp:
 
     @property
     def _scan_hint(self) -> str:
-        return f"the server's keys: ssh-keyscan -p {self._connection.port} {shown(self._connection.host)}"
+        return f"the server's keys: ssh-keyscan -p {self._connection.port} {printable(self._connection.host)}"
 
     def _known_keys(self) -> list[paramiko.PKey]:
         import paramiko
@@ -304,10 +305,10 @@ class Sftp:
             try:
                 found = paramiko.HostKeys(str(path)).lookup(host if port == 22 else f"[{host}]:{port}")
             except (OSError, UnicodeDecodeError):
-                raise SourceDenied(f"known_hosts: {shown(str(path))} can't be read") from None
+                raise SourceDenied(f"known_hosts: {printable(str(path))} can't be read") from None
             keys = list(found.values()) if found else []
             if not keys:
-                raise SourceDenied(f"{shown(str(path))} knows no key of {self._place}", hint=self._scan_hint)
+                raise SourceDenied(f"{printable(str(path))} knows no key of {self._place}", hint=self._scan_hint)
             return keys
         words = (self._connection.host_key or "").split()
         start = next((index for index, word in enumerate(words) if word.startswith(("ssh-", "ecdsa-"))), 0)
@@ -337,10 +338,10 @@ class Sftp:
             if not transport.packetizer.login_refused:
                 raise SourceUnavailable(f"{self._place} broke off during the login", hint=BROKEN_HINT) from None
             allowed = getattr(error, "allowed_types", None)
-            wants = f"; the server takes {', '.join(map(shown, allowed))}" if allowed else ""
+            wants = f"; the server takes {', '.join(map(printable, allowed))}" if allowed else ""
             what = "private key" if given.private_key is not None else "password"
             raise SourceDenied(
-                f"{self._place} refuses the login of {shown(given.username)} by {what}{wants}",
+                f"{self._place} refuses the login of {printable(given.username)} by {what}{wants}",
                 hint="check `username` and the secret in connections.yaml",
             ) from None
         transport.set_keepalive(self._keep_alive_seconds)
@@ -402,7 +403,7 @@ class Sftp:
         except PermissionError:
             raise SourceDenied(
                 f"no permission for {uri}",
-                hint=f"the server's owner must let {shown(self._connection.username)} read it",
+                hint=f"the server's owner must let {printable(self._connection.username)} read it",
             ) from None
         except TimeoutError:
             self._close()

@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 from ingest_pipelines.config.connections import SnowflakeConnection, SqlConnection
 from ingest_pipelines.config.cursor_values import CursorValue, Moment, cursor_text
 from ingest_pipelines.config.nearest import nearest
-from ingest_pipelines.errors import ConfigError, IngestError, MissingDriver, SourceDenied, SourceUnavailable, shown
+from ingest_pipelines.errors import ConfigError, IngestError, MissingDriver, SourceDenied, SourceUnavailable, printable
 from ingest_pipelines.sources.base import Step
 from ingest_pipelines.sources.bounded import Pending, Worker
 from ingest_pipelines.sources.cursor_query import no_value_query
@@ -342,7 +342,7 @@ def driver(module: str, extra: str) -> ModuleType:
 def option_mistakes(names: Iterable[str], kind: str, known: Collection[str]) -> ConfigError:
     """The options that a driver does not know, each with the one that was meant."""
     return ConfigError(
-        [f"options: '{shown(name)}' is no option of the {kind} driver; {nearest(name, known)}" for name in names],
+        [f"options: '{printable(name)}' is no option of the {kind} driver; {nearest(name, known)}" for name in names],
         hint="correct it in connections.yaml",
     )
 
