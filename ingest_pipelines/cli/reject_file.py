@@ -112,8 +112,8 @@ def write_export(file: TextIO, load: Load, columns: Sequence[str], rows: Iterato
     for row in rows:
         cells: Mapping[str, str | None] = row.row or {}
         why = [screen.why(field, reason) for field, reason in zip(row.fields, row.reasons, strict=True)]
-        codes, reasons = " ".join(dict.fromkeys(row.codes)), neutral("; ".join(why))
-        source = (neutral(cells.get(column) or "") for column in columns)
+        codes, reasons = " ".join(dict.fromkeys(row.codes)), escape_formula("; ".join(why))
+        source = (escape_formula(cells.get(column) or "") for column in columns)
         writer.writerow([*source, load.id, row.line, check_of(load, row.line), codes, reasons])
         written += 1
     return written
@@ -142,7 +142,7 @@ def read_export(file: Path) -> Export:
         raise UsageError(
             f"{printable(str(file))} is not a comma-separated file: {error}", hint="save it as CSV UTF-8"
         ) from None
-    return Export(file, place, tuple(_restored_name(header[at]) for at in layout.source), rows)
+    return Export(file, place, tuple(_unescaped_name(header[at]) for at in layout.source), rows)
 
 
 def write_source(file: TextIO, export: Export, rows: Sequence[Row]) -> dict[int, Row]:
@@ -171,18 +171,18 @@ def write_source(file: TextIO, export: Export, rows: Sequence[Row]) -> dict[int,
     return written
 
 
-def neutral(cell: str) -> str:
-    """The cell with an apostrophe in front, if a spreadsheet would run it; `restored` takes exactly that off."""
+def escape_formula(cell: str) -> str:
+    """The cell, with an apostrophe in front if a spreadsheet would run it; `unescape_formula` removes just that."""
     return f"'{cell}" if _FORMULA.match(cell) else cell
 
 
-def restored(cell: str) -> str:
-    """The source's cell, from what `neutral` made of the ledger's."""
+def unescape_formula(cell: str) -> str:
+    """The source's cell: the opposite of `escape_formula`, and NUL characters come back."""
     kept = cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell
     return _PICTURE.sub(lambda found: _UNPICTURED[found[0]], kept)
 
 
-def _restored_name(name: str) -> str:
+def _unescaped_name(name: str) -> str:
     return name[1:] if name.startswith("'") and _ODD_NAME.match(name) else name
 
 
@@ -256,7 +256,7 @@ class _Layout:
         cells = [*given, *[""] * (self.width - len(given))]
         return Row(
             place,
-            tuple(restored(cells[at]) for at in self.source),
+            tuple(unescape_formula(cells[at]) for at in self.source),
             self._number(LOAD, place, cells) if LOAD in self.own else None,
             self._number(LINE, place, cells),
             cells[self.own[CHECK]].strip() if CHECK in self.own else "",

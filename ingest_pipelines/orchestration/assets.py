@@ -140,18 +140,18 @@ def merge_op(schema: str, table: str, connection: frozenset[str], *, pooled: boo
     return merge
 
 
-def import_asset(bound: BoundImport, *, loads_where_it_judges: bool) -> AssetsDefinition:
+def import_asset(bound: BoundImport, *, in_process: bool) -> AssetsDefinition:
     """The import as a partitioned asset made of ops.
 
     Args:
-        loads_where_it_judges: a run is one process, which may load an item while it judges it.
+        in_process: a run is one process, which may load an item while it validates it.
     """
     key = asset_key(bound)
     connection = resource_keys(bound)
     schema, table = bound.database.schema_and_table
     land = land_op(connection).alias("land")
-    validate = validate_op(schema, table, pooled=loads_where_it_judges).alias("validate")
-    merge = merge_op(schema, table, connection, pooled=not loads_where_it_judges).alias(f"merge_{schema}_{table}")
+    validate = validate_op(schema, table, pooled=in_process).alias("validate")
+    merge = merge_op(schema, table, connection, pooled=not in_process).alias(f"merge_{schema}_{table}")
 
     def compose(source: Any) -> Any:
         return merge(validate(land(source=source)))

@@ -47,7 +47,7 @@ def build(site: Site) -> Definitions:
     own_jobs = scheduled * len(site.project.imports) <= MOST_JOBS
     for name, bound in site.project.imports.items():
         try:
-            assets.append(import_asset(bound, loads_where_it_judges=site.loads_where_it_judges))
+            assets.append(import_asset(bound, in_process=site.in_process))
         except DagsterInvalidDefinitionError as error:
             broken[name] = ConfigError([f"imports/{name}.yaml:1: {error}"], hint=f"then run: ingest check {name}")
             continue

@@ -70,8 +70,8 @@ class Site:
     _by_graph: dict[str, BoundImport] = field(default_factory=dict, compare=False, repr=False)
 
     @property
-    def loads_where_it_judges(self) -> bool:
-        """Whether the process that judges an item's rows also loads them."""
+    def in_process(self) -> bool:
+        """Whether the process that validates an item's rows also loads them."""
         return self.settings.executor == "in_process"
 
     def bound(self, graph: str) -> BoundImport:

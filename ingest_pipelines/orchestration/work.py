@@ -43,7 +43,7 @@ class Work:
     @property
     def destination(self) -> Destination | None:
         """Where the process that validates will also load; None where another one does, or none."""
-        if self.run.dry_run or not self.site.loads_where_it_judges:
+        if self.run.dry_run or not self.site.in_process:
             return None
         return Destination(self.site.target, self.run, self.site.clock())
 
