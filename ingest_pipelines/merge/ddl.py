@@ -12,6 +12,7 @@ from psycopg import sql
 from ingest_pipelines.config import BoundImport
 from ingest_pipelines.config.databases import Field
 from ingest_pipelines.merge.column_types import type_of
+from ingest_pipelines.merge.match_modes import profile_lookups
 from ingest_pipelines.merge.names import (
     KEY_SEQUENCE,
     PROFILE_ID,
@@ -21,7 +22,6 @@ from ingest_pipelines.merge.names import (
     subscriptions_name,
     table_name,
 )
-from ingest_pipelines.merge.routes import routes
 from ingest_pipelines.merge.shape import TableShape
 from ingest_pipelines.merge.stage import Stage
 
@@ -84,7 +84,7 @@ def _sequence(stage: Stage, shape: TableShape) -> Iterator[sql.Composed]:
 
 def needs_subscriptions(stage: Stage) -> bool:
     """Whether the import writes consent records, or finds profiles by them."""
-    return bool(stage.bound.spec.subscriptions) or any(route.channels for route in routes(stage))
+    return bool(stage.bound.spec.subscriptions) or any(lookup.channels for lookup in profile_lookups(stage))
 
 
 def _subscriptions(stage: Stage, shape: TableShape) -> Iterator[sql.Composed]:
@@ -100,13 +100,13 @@ def _indexes(stage: Stage, shape: TableShape) -> Iterator[sql.Composed]:
     """What a match needs, so that a small file does not read the whole table. The key has its index already."""
     database = stage.bound.database
     wanted: dict[str, tuple[sql.Identifier, sql.Composable]] = {}
-    for route in routes(stage):
-        for field in route.fields:
-            if route.folded:
-                wanted[name_beside(database, field, "folded")] = (table_name(database), route.indexed(field))
+    for lookup in profile_lookups(stage):
+        for field in lookup.fields:
+            if lookup.folded:
+                wanted[name_beside(database, field, "folded")] = (table_name(database), lookup.indexed(field))
             elif field not in shape.indexed:
-                wanted[name_beside(database, field, "match")] = (table_name(database), route.indexed(field))
-        if route.channels:
+                wanted[name_beside(database, field, "match")] = (table_name(database), lookup.indexed(field))
+        if lookup.channels:
             contacts = sql.SQL("contact, channel")
             wanted[name_beside(database, SUBSCRIPTIONS, "contact")] = (subscriptions_name(database), contacts)
             if PROFILE_ID not in shape.indexed:

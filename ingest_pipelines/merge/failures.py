@@ -12,7 +12,7 @@ from ingest_pipelines.config import BoundImport
 from ingest_pipelines.errors import IngestError, ItemGone, ItemRefused, StaleItem, TargetDenied
 from ingest_pipelines.merge.copy import copy_rejects
 from ingest_pipelines.merge.match import SAMPLES, RejectedByMatch
-from ingest_pipelines.merge.order import fingerprint
+from ingest_pipelines.merge.preconditions import fingerprint
 from ingest_pipelines.merge.target import Target
 from ingest_pipelines.model import Counts, Item, Landing, LoadReport, LoadStatus, RejectSample, Run, Validated
 

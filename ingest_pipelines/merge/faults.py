@@ -13,7 +13,7 @@ FAULT_POINTS = (
 )  # fmt: skip
 """Every point, in order. `closed` is the last one before COMMIT is sent, `committed` the first after it."""
 
-FAULT_POINTS_AHEAD = ("ahead: opened", "ahead: copying", "ahead: copied", "ahead: merged")
+EARLY_FAULT_POINTS = ("early: opened", "early: copying", "early: copied", "early: merged")
 """Points that a load passes while its rows are judged, the last three for every run."""
 
 

@@ -16,8 +16,8 @@ from psycopg.rows import class_row
 
 from ingest_pipelines.errors import RejectsAboveLimit
 from ingest_pipelines.ledger import NewReject
+from ingest_pipelines.merge.match_modes import ProfileLookup, key_label, printable_key, profile_lookups
 from ingest_pipelines.merge.names import PROFILE_ID, key_sequence, table_name
-from ingest_pipelines.merge.routes import Route, key_label, routes, shown_key
 from ingest_pipelines.merge.stage import Stage
 from ingest_pipelines.merge.target import scalar
 from ingest_pipelines.model import NUL_PICTURES, RejectSample
@@ -74,8 +74,8 @@ class Matching:
 
     def run(self) -> Matched:
         """Looks every row's profile up."""
-        execute, found = self.connection.execute, routes(self.stage)
-        execute(self._candidates(found))
+        execute, lookups = self.connection.execute, profile_lookups(self.stage)
+        execute(self._candidates(lookups))
         execute("ANALYZE ingest_matches")
         self._reject("ambiguous_match", _AMBIGUOUS)
         execute("DELETE FROM ingest_matches m WHERE NOT EXISTS (SELECT FROM ingest_stage s WHERE s._line = m._line)")
@@ -85,29 +85,29 @@ class Matching:
             " WHERE m._line = s._line"
         )
         if self.stage.bound.spec.mode != "update_only":
-            self._prepare_new(found)
+            self._prepare_new(lookups)
         execute("DROP TABLE ingest_matches")
         execute(self.stage.analyze())
         return self.matched
 
-    def _candidates(self, found: tuple[Route, ...]) -> sql.Composed:
-        """`ingest_matches`: every profile that a row matches, by whatever route, once."""
-        queries = [query for route in found for query in route.profiles(self.stage)]
+    def _candidates(self, lookups: tuple[ProfileLookup, ...]) -> sql.Composed:
+        """`ingest_matches`: every profile that a row matches, by whatever lookup, once."""
+        queries = [query for lookup in lookups for query in lookup.profiles(self.stage)]
         return sql.SQL("CREATE TEMPORARY TABLE ingest_matches (_line, profile_id, key) ON COMMIT DROP AS {}").format(
             sql.SQL(" UNION ").join(queries)
         )
 
-    def _prepare_new(self, found: tuple[Route, ...]) -> None:
+    def _prepare_new(self, lookups: tuple[ProfileLookup, ...]) -> None:
         """Rows that match nothing are distinct customers, each with a key that nobody has."""
-        values = sql.SQL(", ").join(route.value for route in found)
+        values = sql.SQL(", ").join(lookup.value for lookup in lookups)
         nothing = sql.SQL(
             "SELECT s._line, 'there is nothing to match by' AS reason FROM ingest_stage AS s"
             " WHERE s._profile IS NULL AND num_nonnulls({}) = 0"
         ).format(values)
         self._reject("missing_key", nothing)
-        for route in found:
+        for lookup in lookups:
             fresh = sql.SQL("SELECT s._line, {}::text AS value FROM ingest_stage AS s WHERE s._profile IS NULL")
-            self._only_one_each(fresh.format(route.value), f"match no profile and have the same {route.label}")
+            self._only_one_each(fresh.format(lookup.value), f"match no profile and have the same {lookup.label}")
         self._give_keys()
 
     def _give_keys(self) -> None:
@@ -206,7 +206,7 @@ class Matching:
                 " told AS (INSERT INTO ingest.rejects (load, line, key, field, code, reason, row)"
                 " SELECT %(load)s, _line, key, %(field)s, %(code)s, reason, row FROM gone RETURNING line, key, reason)"
                 " SELECT line, key, reason, count(*) OVER () FROM told ORDER BY line LIMIT %(samples)s"
-            ).format(bad, shown_key(self.stage), self._row()),
+            ).format(bad, printable_key(self.stage), self._row()),
             {"load": self.load, "field": key_label(self.stage), "code": code, "samples": SAMPLES},
         ).fetchall()
         if not found:

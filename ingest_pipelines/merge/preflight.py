@@ -23,6 +23,7 @@ from ingest_pipelines.merge.changes import Changes
 from ingest_pipelines.merge.column_types import can_hold, column_type, conversion, type_of
 from ingest_pipelines.merge.ddl import additions, fields_of, needs_subscriptions
 from ingest_pipelines.merge.mapping import check_mapping, check_types
+from ingest_pipelines.merge.match_modes import profile_lookups
 from ingest_pipelines.merge.names import (
     KEY_SEQUENCE,
     PROFILE_ID,
@@ -33,7 +34,6 @@ from ingest_pipelines.merge.names import (
     table_name,
 )
 from ingest_pipelines.merge.numbers import find_behind
-from ingest_pipelines.merge.routes import routes
 from ingest_pipelines.merge.shape import KINDS, Column, TableShape
 from ingest_pipelines.merge.stage import Stage
 from ingest_pipelines.merge.target import Target, scalar
@@ -503,7 +503,7 @@ def _of_privileges(stage: Stage, shape: TableShape) -> Iterator[Obstacle]:
     table = _Table(table_name(database), database.table, shape)
     changes = Changes(stage)
     written = {column.into for column in changes.written}
-    matched = {name for route in routes(stage) for name in route.fields}
+    matched = {name for lookup in profile_lookups(stage) for name in lookup.fields}
     yield from _denied(
         table, {database.key, PROFILE_ID, *written, *matched}, ("SELECT",),
         inserted={database.key, *written} if changes.adds else set(), updated=written if changes.updates else set(),

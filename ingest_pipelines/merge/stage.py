@@ -109,7 +109,7 @@ class Stage:
         return self.bound.match is not None or self.bound.database.fields[self.bound.database.key].type == "email"
 
     @property
-    def merges_by_run(self) -> bool:
+    def merges_by_chunk(self) -> bool:
         """Whether a run of rows can be merged without a look at the others.
 
         Rows find their profiles by the plain key, none is older than its profile, and none has a subscription.
@@ -145,7 +145,7 @@ class Stage:
     def copies_profiles(self) -> bool:
         """Whether new rows can be copied into the target as they are."""
         adds = self.bound.spec.mode != "update_only"
-        return self.merges_by_run and adds and all(column.cast is None for column in self.fields)
+        return self.merges_by_chunk and adds and all(column.cast is None for column in self.fields)
 
     @property
     def profiles(self) -> tuple[StageColumn, ...]:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from psycopg import sql
 
 from ingest_pipelines.merge.changes import Changes
+from ingest_pipelines.merge.match_modes import printable_key
 from ingest_pipelines.merge.names import PROFILE_ID, comma
-from ingest_pipelines.merge.routes import shown_key
 from ingest_pipelines.model import LINE
 
 
@@ -140,7 +140,7 @@ class Merge(Changes):
             "WHERE NOT EXISTS (SELECT FROM {} WHERE {})), "
             "kept AS (INSERT INTO ingest_unmatched SELECT line, key FROM unmatched ORDER BY line LIMIT %s) "
             "SELECT count(*) FROM unmatched"
-        ).format(sql.Identifier(LINE), shown_key(self.stage), self.target, self.on_key)
+        ).format(sql.Identifier(LINE), printable_key(self.stage), self.target, self.on_key)
 
 
 CREATE_UNMATCHED = sql.SQL("CREATE TEMPORARY TABLE ingest_unmatched (line bigint, key text) ON COMMIT DROP")

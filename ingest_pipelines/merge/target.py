@@ -184,7 +184,7 @@ def scalar(
     return found[0]
 
 
-def look_up_by_index(connection: psycopg.Connection, by_index: bool) -> None:
+def force_index_lookups(connection: psycopg.Connection, by_index: bool) -> None:
     """How rows find their profiles: by the index, in the order of their keys, unless they are most of the table.
 
     The planner cannot be asked while a load goes on: it does not know how fast the table grows.

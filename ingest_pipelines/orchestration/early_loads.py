@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from ingest_pipelines.config import BoundImport
-from ingest_pipelines.merge.ahead import Destination, LoadAhead
+from ingest_pipelines.merge.early_load import Destination, EarlyLoad
 from ingest_pipelines.model import Landing
 
 LARGE = 16 << 20
@@ -21,12 +21,12 @@ class EarlyLoads:
     """The open early loads of this process, at most one per import."""
 
     def __init__(self) -> None:
-        self._open: dict[str, LoadAhead] = {}
+        self._open: dict[str, EarlyLoad] = {}
 
     @contextmanager
     def begin(
         self, landing: Landing, bound: BoundImport, destination: Destination | None
-    ) -> Iterator[LoadAhead | None]:
+    ) -> Iterator[EarlyLoad | None]:
         """The item's early load, for the block to feed. After the block it waits for `take`.
 
         Yields:
@@ -41,7 +41,7 @@ class EarlyLoads:
             yield None
             return
         self.discard(bound.name)
-        early = LoadAhead(landing, bound, destination)
+        early = EarlyLoad(landing, bound, destination)
         try:
             yield early
         except BaseException:
@@ -49,7 +49,7 @@ class EarlyLoads:
             raise
         self._open[bound.name] = early
 
-    def take(self, import_name: str) -> LoadAhead | None:
+    def take(self, import_name: str) -> EarlyLoad | None:
         """The import's early load, which is the caller's from now on; None if there is none."""
         return self._open.pop(import_name, None)
 

@@ -11,7 +11,7 @@ from dagster import DagsterInstance, DagsterRun
 from ingest_pipelines import ledger
 from ingest_pipelines.config import BoundImport
 from ingest_pipelines.errors import UsageError
-from ingest_pipelines.merge.ahead import Destination
+from ingest_pipelines.merge.early_load import Destination
 from ingest_pipelines.model import Item, Run, Workspace
 from ingest_pipelines.orchestration.claims import proven
 from ingest_pipelines.orchestration.partitions import window_item

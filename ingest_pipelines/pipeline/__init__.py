@@ -6,7 +6,7 @@ A cursor's item is a drain of several chunks: each goes that way by itself, unti
 manager and `ingest plan` call these functions. Each can be repeated at any time: only `load` changes the target, in
 one transaction, and it asks the ledger first.
 
-That transaction may begin early. A caller that wants this opens the load itself (`merge/ahead.py`), passes it to
+That transaction may begin early. A caller that wants this opens the load itself (`merge/early_load.py`), passes it to
 `validate`, which feeds it, and to `load`, which commits it or rolls it back. Until then nobody else sees its rows.
 
     steps       land, validate, check_rejects, load: what is done with one item, or with one chunk

@@ -8,7 +8,7 @@ from ingest_pipelines.config import BoundImport
 from ingest_pipelines.errors import RejectsAboveLimit
 from ingest_pipelines.landing import land_file, read_arrow, read_csv
 from ingest_pipelines.merge import Target, apply
-from ingest_pipelines.merge.ahead import LoadAhead
+from ingest_pipelines.merge.early_load import EarlyLoad
 from ingest_pipelines.model import Item, Landing, LoadReport, Run, Validated, Workspace
 from ingest_pipelines.pipeline.query_step import land_rows
 from ingest_pipelines.rules import Ahead, compile_rules, judge
@@ -37,7 +37,7 @@ def land(
         return land_file(item, source, workspace.spool, bound.spec.source.limits)
 
 
-def validate(landing: Landing, bound: BoundImport, workspace: Workspace, early: LoadAhead | None = None) -> Validated:
+def validate(landing: Landing, bound: BoundImport, workspace: Workspace, early: EarlyLoad | None = None) -> Validated:
     """Every row judged: accepted rows sorted and cast on disk, rejects with every rule they break.
 
     Args:
@@ -78,7 +78,7 @@ def load(
     target: Target,
     run: Run,
     now: datetime,
-    early: LoadAhead | None = None,
+    early: EarlyLoad | None = None,
 ) -> LoadReport:
     """The accepted rows merged, with rejects, load record, cursor and events, in one transaction.
 
@@ -89,4 +89,4 @@ def load(
     Raises:
         TargetUnavailable, TargetBusy (retryable); LoadError and its kinds: nothing was committed.
     """
-    return apply(validated, bound, target, run, now, ahead=early)
+    return apply(validated, bound, target, run, now, early=early)

@@ -14,7 +14,7 @@ from typing import Self
 
 from ingest_pipelines.config import BoundImport
 from ingest_pipelines.merge import Target, apply
-from ingest_pipelines.merge.ahead import Destination, LoadAhead
+from ingest_pipelines.merge.early_load import Destination, EarlyLoad
 from ingest_pipelines.merge.faults import Fault
 from ingest_pipelines.model import Run, Validated
 
@@ -25,7 +25,7 @@ class Load:
 
     Attributes:
         dies_at: the fault point at which the process kills itself; "": it lives.
-        ahead: the rows are loaded as if others were still judged.
+        early: the rows are loaded as if others were still judged.
     """
 
     validated: Validated
@@ -34,7 +34,7 @@ class Load:
     run: Run
     now: datetime
     dies_at: str = ""
-    ahead: bool = False
+    early: bool = False
 
 
 class KillableLoader:
@@ -88,18 +88,18 @@ def _load_and_exit(load: Load) -> None:
 
     code = 1
     try:
-        ahead = _loaded_ahead(load, die) if load.ahead else None
-        apply(load.validated, load.bound, load.target, load.run, load.now, ahead=ahead, fault=die)
+        early = _loaded_early(load, die) if load.early else None
+        apply(load.validated, load.bound, load.target, load.run, load.now, early=early, fault=die)
         code = 0
     finally:
         os._exit(code)
 
 
-def _loaded_ahead(load: Load, die: Fault) -> LoadAhead:
-    ahead = LoadAhead(load.validated.landing, load.bound, Destination(load.target, load.run, load.now), die)
+def _loaded_early(load: Load, die: Fault) -> EarlyLoad:
+    early = EarlyLoad(load.validated.landing, load.bound, Destination(load.target, load.run, load.now), die)
     for run in load.validated.accepted:
-        ahead.add(run)
-    return ahead
+        early.add(run)
+    return early
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import pytest
 
 from ingest_pipelines.config import BoundImport
 from ingest_pipelines.merge import Target
-from ingest_pipelines.merge.faults import FAULT_POINTS, FAULT_POINTS_AHEAD
+from ingest_pipelines.merge.faults import EARLY_FAULT_POINTS, FAULT_POINTS
 from ingest_pipelines.model import ItemKey, Run
 from ingest_pipelines_tests.guarantees.killable import KillableLoader, Load
 from ingest_pipelines_tests.guarantees.world import CONSENT, CONTACT, Row, World, read_world
@@ -60,13 +60,13 @@ def test_so_does_a_load_that_began_while_its_rows_were_judged(
     target: Target, loader: KillableLoader, tmp_path: Path, part: int
 ) -> None:
     bound = bound_import(columns=COLUMNS, rejects={"unlimited": True}, shrink={"min_percent": 0})
-    points = tuple(point for point in (*FAULT_POINTS_AHEAD, *FAULT_POINTS) if point not in NOT_AHEAD)
-    _kill_again_and_again(target, loader, tmp_path, bound, points, ahead=True)
+    points = tuple(point for point in (*EARLY_FAULT_POINTS, *FAULT_POINTS) if point not in NOT_AHEAD)
+    _kill_again_and_again(target, loader, tmp_path, bound, points, early=True)
 
 
 def _kill_again_and_again(
     target: Target, loader: KillableLoader, tmp_path: Path, bound: BoundImport, points: Sequence[str], *,
-    ahead: bool = False,
+    early: bool = False,
 ) -> None:  # fmt: skip
     seed = random.SystemRandom().randrange(10**9)
     chance = random.Random(seed)
@@ -85,7 +85,7 @@ def _kill_again_and_again(
             runs=1 + number % 3,
         )  # fmt: skip
         run = Run(id=f"run-{number}", by="schedule")
-        load = Load(validated, bound, target, run, NOW, dies_at=point, ahead=ahead)
+        load = Load(validated, bound, target, run, NOW, dies_at=point, early=early)
         expected = world.after(key, rows, rejected, cursor=str(number))
 
         assert not loader.run(load), f"seed {seed}, round {number} was not killed at {point}"

@@ -9,7 +9,7 @@ import pytest
 
 from ingest_pipelines.config import BoundImport
 from ingest_pipelines.merge import Target
-from ingest_pipelines.merge.ahead import Destination, LoadAhead
+from ingest_pipelines.merge.early_load import Destination, EarlyLoad
 from ingest_pipelines.model import Run, Validated
 from ingest_pipelines_tests.merge.deliveries import NOW, SENSOR
 from ingest_pipelines_tests.merge.targets import Rows, fresh_target, ledger_template, reader
@@ -56,10 +56,10 @@ def points() -> list[str]:
 @pytest.fixture
 def begin(target: Target, points: list[str]) -> Iterator[Any]:
     """Begins the load of judged rows, all of which are there."""
-    begun: list[LoadAhead] = []
+    begun: list[EarlyLoad] = []
 
-    def begin(validated: Validated, bound: BoundImport, run: Run = SENSOR, to: Target = target) -> LoadAhead:
-        load = LoadAhead(validated.landing, bound, Destination(to, run, NOW), points.append)
+    def begin(validated: Validated, bound: BoundImport, run: Run = SENSOR, to: Target = target) -> EarlyLoad:
+        load = EarlyLoad(validated.landing, bound, Destination(to, run, NOW), points.append)
         begun.append(load)
         for file in validated.accepted:
             load.add(file)

@@ -18,7 +18,7 @@ from ingest_pipelines.config import BoundImport
 from ingest_pipelines.merge import Target
 from ingest_pipelines.merge.copy import ROWS, copy_accepted, copy_profiles, rows_of
 from ingest_pipelines.merge.ddl import additions
-from ingest_pipelines.merge.known import Rows
+from ingest_pipelines.merge.key_filter import Rows
 from ingest_pipelines.merge.shape import TableShape
 from ingest_pipelines.merge.stage import Stage
 from ingest_pipelines.model import LINE

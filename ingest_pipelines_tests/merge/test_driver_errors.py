@@ -27,8 +27,8 @@ from ingest_pipelines.errors import (
     TargetUnavailable,
 )
 from ingest_pipelines.merge import Target, apply, record_failure
-from ingest_pipelines.merge.ahead import Destination, LoadAhead
 from ingest_pipelines.merge.driver_errors import translate
+from ingest_pipelines.merge.early_load import Destination, EarlyLoad
 from ingest_pipelines.merge.faults import no_fault
 from ingest_pipelines.model import LoadReport, Validated
 from ingest_pipelines_tests.merge.deliveries import CUSTOMERS, NOW, SENSOR, bound_import, delivery, item
@@ -378,17 +378,17 @@ def test_a_target_never_shows_its_password(url: str) -> None:
 
 @pytest.mark.parametrize("when", ["before the load", "after the rows were judged"])
 def test_a_wrong_password_is_tried_once(german_postgres: GermanPostgres, tmp_path: Path, when: str) -> None:
-    """By every address of the host, with TLS or without; in the load ahead, the load, and the record of its failure."""
+    """By every address of the host, with TLS or without; in the early load, the load, and the record of its failure."""
     role, table = f"role_{uuid4().hex[:8]}", f"t_{uuid4().hex[:8]}"
     reader(german_postgres.url)(f"CREATE ROLE {role} LOGIN PASSWORD 'pw'")
     wrong = Target(login(german_postgres.url, user=role, password="wrong").replace("127.0.0.1", "localhost"))
     validated, bound = parcel(table, tmp_path)
 
     def load_ahead() -> None:
-        ahead = LoadAhead(validated.landing, bound, Destination(wrong, SENSOR, NOW))
+        early = EarlyLoad(validated.landing, bound, Destination(wrong, SENSOR, NOW))
         for file in validated.accepted:
-            ahead.add(file)
-        apply(validated, bound, wrong, SENSOR, NOW, ahead=ahead)
+            early.add(file)
+        apply(validated, bound, wrong, SENSOR, NOW, early=early)
 
     with pytest.raises(TargetDenied, match="the password is wrong") as denied:
         (wrong.migrate if when == "before the load" else load_ahead)()

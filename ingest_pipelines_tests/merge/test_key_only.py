@@ -87,10 +87,10 @@ def test_a_key_alone_is_loaded_while_rows_are_validated(
     for number, known in enumerate((0, 4, 8, 9), 1):
         run = Run(f"run-{number}", by="ann")
         validated = delivery(tmp_path, bound, [(key,) for key in keys[: known + 1]], of=item(number), runs=2)
-        report = apply(validated, bound, target, run, NOW, ahead=begin(validated, bound, run))
+        report = apply(validated, bound, target, run, NOW, early=begin(validated, bound, run))
         earlier = (0, 1, 5, 9)[number - 1]
         left = {"skipped" if mode == "add_only" else "unchanged": earlier}
         assert report.counts == Counts(read=min(known + 1, 9), inserted=min(known + 1, 9) - earlier, **left)
-    assert points.count("ahead: merged") >= 3
+    assert points.count("early: merged") >= 3
     assert query("SELECT customer_id FROM crm.customers ORDER BY 1") == [(key,) for key in keys]
     assert query("SELECT count(*) FROM ingest.events") == [(9 * events,)]

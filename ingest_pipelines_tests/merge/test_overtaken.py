@@ -82,8 +82,8 @@ def test_a_load_ends_well_while_the_same_keys_are_added(
     bound = bound_import(mode=mode, events=events)
     validated = parcel(tmp_path, bound)
     with other_application(target.url) as added:
-        ahead = begin(validated, bound) if path == "copied" else None
-        report = apply(validated, bound, target, SENSOR, NOW, ahead=ahead)
+        load = begin(validated, bound) if path == "copied" else None
+        report = apply(validated, bound, target, SENSOR, NOW, early=load)
     assert report.status == "committed"
     theirs = "ours" if mode == "add_and_update" else "other"
     in_time = report.counts.read - report.counts.inserted

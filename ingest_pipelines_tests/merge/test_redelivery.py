@@ -24,13 +24,13 @@ class Feed:
         self.target, self.folder, self.begin = target, folder, begin
         self.bound, self.number = bound_import(name, rejects={"unlimited": True}, **spec), 0
 
-    def deliver(self, rows: Any, *, by: str = "sensor", ahead: bool = False, **facts: Any) -> LoadReport:
+    def deliver(self, rows: Any, *, by: str = "sensor", early: bool = False, **facts: Any) -> LoadReport:
         self.number += 1
         of = facts.pop("of", None) or item(self.number, name=self.bound.name)
         validated = delivery(self.folder, self.bound, rows, of=of, rejected=[Rejected(9)])
         run = Run(f"{self.bound.name}-{self.number}", by=by)
-        load = self.begin(validated, self.bound, run) if ahead else None
-        return apply(validated, self.bound, self.target, run, NOW, ahead=load)
+        load = self.begin(validated, self.bound, run) if early else None
+        return apply(validated, self.bound, self.target, run, NOW, early=load)
 
 
 def _other_import(feed: Feed, query: Rows) -> None:
@@ -58,10 +58,10 @@ MEANWHILE: dict[str, Callable[[Feed, Rows], None]] = {
 }
 
 
-@pytest.mark.parametrize("ahead", [False, True], ids=["small", "large"])
+@pytest.mark.parametrize("early", [False, True], ids=["small", "large"])
 @pytest.mark.parametrize("mode", ["add_and_update", "update_only"])
 def test_the_same_bytes_again_leave_the_table_as_they_say(
-    target: Target, query: Rows, tmp_path: Path, begin: Any, mode: str, ahead: bool
+    target: Target, query: Rows, tmp_path: Path, begin: Any, mode: str, early: bool
 ) -> None:
     Feed(target, tmp_path, begin, "first").deliver([("a", "Old", 0), ("b", "Old", 0)])
     feed = Feed(target, tmp_path, begin, mode=mode)
@@ -71,7 +71,7 @@ def test_the_same_bytes_again_leave_the_table_as_they_say(
         known = query("SELECT customer_id FROM crm.customers")
         before = query("SELECT to_jsonb(c) FROM crm.customers c ORDER BY customer_id")
         rejects = query("SELECT count(*) FROM ingest.rejects")
-        report = feed.deliver(ROWS, ahead=ahead)
+        report = feed.deliver(ROWS, early=early)
         held = query("SELECT customer_id, tier, points FROM crm.customers ORDER BY customer_id")
         assert held == [row for row in ROWS if mode == "add_and_update" or (row[0],) in known], name
         changed = query("SELECT to_jsonb(c) FROM crm.customers c ORDER BY customer_id") != before

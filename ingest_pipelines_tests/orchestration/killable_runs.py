@@ -152,8 +152,8 @@ def _act_at(point: str, number: signal.Signals) -> None:
         return
     from ingest_pipelines import pipeline
     from ingest_pipelines.merge import apply
-    from ingest_pipelines.merge.ahead import LoadAhead
-    from ingest_pipelines.merge.faults import FAULT_POINTS, FAULT_POINTS_AHEAD
+    from ingest_pipelines.merge.early_load import EarlyLoad
+    from ingest_pipelines.merge.faults import EARLY_FAULT_POINTS, FAULT_POINTS
     from ingest_pipelines.orchestration import assets, early_loads, launch, run_locks
     from ingest_pipelines.pipeline import steps
 
@@ -173,9 +173,9 @@ def _act_at(point: str, number: signal.Signals) -> None:
 
     if point in FAULT_POINTS:
         setattr(steps, "apply", partial(apply, fault=act))  # noqa: B010  # the module's own name for it
-    elif point in FAULT_POINTS_AHEAD:
+    elif point in EARLY_FAULT_POINTS:
         setattr(early_loads, "LARGE", 0)  # noqa: B010  # else the file would have to be large
-        setattr(early_loads, "LoadAhead", partial(LoadAhead, fault=act))  # noqa: B010
+        setattr(early_loads, "EarlyLoad", partial(EarlyLoad, fault=act))  # noqa: B010
     elif point == "created":
         setattr(launch, "execute_run", lambda *_, **__: act())  # noqa: B010
     else:

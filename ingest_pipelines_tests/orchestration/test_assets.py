@@ -9,8 +9,8 @@ import psycopg
 import pytest
 from dagster import AssetCheckSeverity, AssetKey, DagsterEventType, DagsterInstance, TableSchema
 
-from ingest_pipelines.merge.ahead import LoadAhead
-from ingest_pipelines.merge.work import Work
+from ingest_pipelines.merge.early_load import EarlyLoad
+from ingest_pipelines.merge.load_state import LoadState
 from ingest_pipelines.model import Validated
 from ingest_pipelines.orchestration import early_loads, failures
 from ingest_pipelines.rules.codes import FAMILIES
@@ -228,14 +228,14 @@ def test_a_large_item_is_loaded_while_it_is_judged(
 ) -> None:
     taken: list[bool] = []
 
-    class Watched(LoadAhead):
-        def take(self, validated: Validated) -> tuple[Work, psycopg.Connection] | None:
+    class Watched(EarlyLoad):
+        def take(self, validated: Validated) -> tuple[LoadState, psycopg.Connection] | None:
             load = super().take(validated)
-            taken.append(load is not None and load[0].ahead == "merged")
+            taken.append(load is not None and load[0].early == "merged")
             return load
 
     monkeypatch.setattr(early_loads, "LARGE", 0)
-    monkeypatch.setattr(early_loads, "LoadAhead", Watched)
+    monkeypatch.setattr(early_loads, "EarlyLoad", Watched)
     shop.write_import(rejects={"unlimited": True})
     shop.deliver("Points_1.csv", f"{HEADER}\nC1,Gold,10,\nC2,Gold,many,\nC3,Gold,1,\nC3,Silver,2,\nC4,,4,\n")
     assert shop.run(instance, shop.arrive(instance)).success

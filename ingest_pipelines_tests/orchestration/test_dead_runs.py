@@ -14,7 +14,7 @@ import pytest
 from dagster import DagsterInstance
 
 from ingest_pipelines.config import read_settings
-from ingest_pipelines.merge.faults import FAULT_POINTS, FAULT_POINTS_AHEAD
+from ingest_pipelines.merge.faults import EARLY_FAULT_POINTS, FAULT_POINTS
 from ingest_pipelines.orchestration.instance import open_instance
 from ingest_pipelines_tests.orchestration.conftest import HEADER, Shop, new_shop
 from ingest_pipelines_tests.orchestration.killable_runs import BEFORE_THE_RUN, POINTS, Runner
@@ -109,7 +109,7 @@ FAST_POINTS = ("created", "validated", "merged", "committed")
 
 EVERY_POINT = [
     point if point in FAST_POINTS else pytest.param(point, marks=pytest.mark.slow)
-    for point in (*POINTS, *FAULT_POINTS, *FAULT_POINTS_AHEAD)
+    for point in (*POINTS, *FAULT_POINTS, *EARLY_FAULT_POINTS)
 ]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ingest_pipelines import pipeline
-from ingest_pipelines.merge.ahead import Destination, LoadAhead
+from ingest_pipelines.merge.early_load import Destination, EarlyLoad
 from ingest_pipelines.model import Run, Validated
 from ingest_pipelines.orchestration import early_loads
 from ingest_pipelines.orchestration.early_loads import EarlyLoads
@@ -28,7 +28,7 @@ def site(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> Site:
     return shop.site()
 
 
-def _validate(shop: Shop, site: Site, registry: EarlyLoads, run: Run) -> tuple[Validated, LoadAhead]:
+def _validate(shop: Shop, site: Site, registry: EarlyLoads, run: Run) -> tuple[Validated, EarlyLoad]:
     """The item of `GOOD`, validated by the run, and its early load, which has taken the lock."""
     bound, path, workspace = site.project.require("points"), str(shop.files / "points/Points_1.csv"), site.workspace
     with open_upload(shop.files / "points/Points_1.csv") as upload:

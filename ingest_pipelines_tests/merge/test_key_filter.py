@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ingest_pipelines.config import BoundImport
-from ingest_pipelines.merge import Target, apply, known
-from ingest_pipelines.merge.known import KnownKeys, bits_for
-from ingest_pipelines.merge.work import Work
+from ingest_pipelines.merge import Target, apply, key_filter
+from ingest_pipelines.merge.key_filter import KeyFilter, bits_for
+from ingest_pipelines.merge.load_state import LoadState
 from ingest_pipelines.model import Counts, LoadReport, Run, Validated
 from ingest_pipelines_tests.merge.deliveries import CUSTOMERS, NOW, SENSOR, bound_import, delivery, item
 from ingest_pipelines_tests.merge.targets import Rows
@@ -29,7 +29,7 @@ TOLD = """
 
 @given(known=st.lists(st.text(), max_size=50), others=st.lists(st.text(), max_size=50), rows=st.integers(0, 100))
 def test_no_known_key_is_taken_for_a_new_one(known: list[str], others: list[str], rows: int) -> None:
-    keys = KnownKeys("k", "", bits_for(rows))
+    keys = KeyFilter("k", "", bits_for(rows))
     keys.add(pl.Series(known, dtype=pl.String))
     asked = [*others, *known]
     taken = keys.new(pl.Series(asked, dtype=pl.String))
@@ -37,27 +37,27 @@ def test_no_known_key_is_taken_for_a_new_one(known: list[str], others: list[str]
 
 
 def test_few_new_keys_are_taken_for_known_ones() -> None:
-    keys = KnownKeys("k", "", bits_for(100_000))
+    keys = KeyFilter("k", "", bits_for(100_000))
     keys.add(pl.int_range(100_000, eager=True))
     assert not keys.new(pl.int_range(100_000, eager=True).cast(pl.String)).any()
     new = keys.new(pl.int_range(100_000, 200_000, eager=True)).sum()
-    assert new > 100_000 * (1 - 1 / known.BITS_PER_KEY) * 0.99
+    assert new > 100_000 * (1 - 1 / key_filter.BITS_PER_KEY) * 0.99
     assert keys.bits.nbytes == 1 << 18
 
 
 def test_of_an_empty_target_every_key_is_new() -> None:
-    assert KnownKeys("k", "", np.zeros(0, np.uint8)).new(pl.Series(["a", "b"])).to_list() == [True, True]
+    assert KeyFilter("k", "", np.zeros(0, np.uint8)).new(pl.Series(["a", "b"])).to_list() == [True, True]
 
 
 @pytest.fixture
 def load(target: Target, begin: Any) -> Any:
-    """Loads judged rows ahead, and then as `apply` does; the report, and what the load knew."""
+    """Loads validated rows early and then by `apply`; returns the report and the load's state."""
 
-    def load(validated: Validated, bound: BoundImport) -> tuple[LoadReport, Work]:
-        ahead, passed = begin(validated, bound, AGAIN), list[str]()
-        report = apply(validated, bound, target, AGAIN, NOW, ahead=ahead, fault=passed.append)
+    def load(validated: Validated, bound: BoundImport) -> tuple[LoadReport, LoadState]:
+        early, passed = begin(validated, bound, AGAIN), list[str]()
+        report = apply(validated, bound, target, AGAIN, NOW, early=early, fault=passed.append)
         assert "altered" not in passed, "the load began again"
-        return report, ahead.work
+        return report, early.state
 
     return load
 
@@ -66,16 +66,16 @@ def load(target: Target, begin: Any) -> Any:
 def test_new_rows_are_copied_and_known_ones_merged(
     target: Target, query: Rows, tmp_path: Path, load: Any, monkeypatch: pytest.MonkeyPatch, pages_at_once: int
 ) -> None:
-    monkeypatch.setattr(known, "PAGES_AT_ONCE", pages_at_once)
+    monkeypatch.setattr(key_filter, "PAGES_AT_ONCE", pages_at_once)
     bound = bound_import(shrink={"min_percent": 0})
     old = [(f"C{n}", "Gold", n) for n in range(400)]
     apply(delivery(tmp_path, bound, old, of=item(1)), bound, target, SENSOR, NOW)
     query("ANALYZE crm.customers")
     rows = [(f"C{n}", "Gold" if n % 2 else "Silver", n) for n in range(300, 600)]
     validated = delivery(tmp_path, bound, rows, of=item(2), runs=3)
-    report, work = load(validated, bound)
-    assert work.known is not None
-    assert 150 < work.copied <= 200  # of 200 that are new; the first run has none
+    report, state = load(validated, bound)
+    assert state.key_filter is not None
+    assert 150 < state.copied <= 200  # of 200 that are new; the first run has none
     assert report.counts == Counts(read=300, inserted=200, updated=50, unchanged=50)
     assert query(PROFILES) == [*old[:300], *rows]
     assert query(TOLD) == sorted(
@@ -90,8 +90,8 @@ def test_a_number_is_a_key_like_any_other(target: Target, query: Rows, tmp_path:
     apply(delivery(tmp_path, bound, [(n, "Gold", n) for n in range(100)], of=item(1)), bound, target, SENSOR, NOW)
     query("ANALYZE crm.customers")
     rows = [(n, "Silver", n) for n in range(-50, 150)]
-    report, work = load(delivery(tmp_path, bound, rows, of=item(2)), bound)
-    assert work.copied > 50
+    report, state = load(delivery(tmp_path, bound, rows, of=item(2)), bound)
+    assert state.copied > 50
     assert report.counts == Counts(read=200, inserted=100, skipped=100)
     assert query("SELECT tier, count(*) FROM crm.customers GROUP BY 1 ORDER BY 1") == [("Gold", 100), ("Silver", 100)]
 
@@ -105,8 +105,8 @@ def test_the_keys_of_a_table_are_not_read_for_a_few_new_rows(
     query("ANALYZE crm.customers")
     first = 400 - rows + of_them_new
     file = [(f"C{n}", "Silver", n) for n in range(first, first + rows)]
-    report, work = load(delivery(tmp_path, bound, file, of=item(2)), bound)
-    assert work.known is None
+    report, state = load(delivery(tmp_path, bound, file, of=item(2)), bound)
+    assert state.key_filter is None
     assert report.counts == Counts(read=rows, inserted=of_them_new, updated=rows - of_them_new)
 
 
@@ -119,7 +119,7 @@ def test_a_known_key_that_was_not_recognized_makes_the_load_begin_again(
     query("ANALYZE crm.customers")
     rows = [("split \x01 in two", "Silver", 500), *((f"N{n}", "Silver", n) for n in range(200))]
     validated = delivery(tmp_path, bound, rows, of=item(2))
-    report = apply(validated, bound, target, AGAIN, NOW, ahead=begin(validated, bound, AGAIN))
+    report = apply(validated, bound, target, AGAIN, NOW, early=begin(validated, bound, AGAIN))
     assert report.counts == Counts(read=201, inserted=200, updated=1)
     assert query("SELECT count(*) FROM crm.customers WHERE tier = 'Silver'") == [(201,)]
 
@@ -136,8 +136,8 @@ def test_a_table_that_numbers_its_profiles_itself_gets_its_rows_all_the_same(
     if numbers:
         query(numbers)
     bound = bound_import()
-    report, work = load(delivery(tmp_path, bound, [(f"C{n}", None, n) for n in range(9)]), bound)
-    assert work.copied == 0
+    report, state = load(delivery(tmp_path, bound, [(f"C{n}", None, n) for n in range(9)]), bound)
+    assert state.copied == 0
     assert report.counts == Counts(read=9, inserted=9)
     assert query(
         "SELECT count(*) FROM ingest.events JOIN crm.customers c USING (profile_id) WHERE c.customer_id = key"

@@ -44,7 +44,9 @@ def repeats_last(connection: psycopg.Connection, landing: Landing, bound: BoundI
     return f"nothing new: the bytes equal those of {last.item}, which load {last.load} committed"
 
 
-def obstacle(connection: psycopg.Connection, validated: Validated, bound: BoundImport, run: Run) -> LoadError | None:
+def failed_precondition(
+    connection: psycopg.Connection, validated: Validated, bound: BoundImport, run: Run
+) -> LoadError | None:
     """Why the item must not be merged unless forced: it is stale, it shrank, or its rejects are resolved already."""
     item = validated.landing.item
     if run.forced:

@@ -5,7 +5,7 @@ exactly the accepted rows, and closes it as it closes every other; else it is ro
 nothing here raises (but for a login that counts, and must not be tried twice), nothing here waits for anybody, and
 nothing depends on it but time.
 
-Where rows cannot be merged by the run (`Stage.merges_by_run`), or somebody else is loading the table, or it has to be
+Where rows cannot be merged by the run (`Stage.merges_by_chunk`), or somebody else is loading the table, or it has to be
 altered, they are copied into the stage, and no lock is held.
 """
 
@@ -23,19 +23,19 @@ import psycopg
 
 from ingest_pipelines.config import BoundImport
 from ingest_pipelines.errors import IngestError, TargetDenied
-from ingest_pipelines.merge.apply import merge_ahead, open_ahead
+from ingest_pipelines.merge.apply import merge_chunks, open_early
 from ingest_pipelines.merge.copy import copy_accepted, rows_of
 from ingest_pipelines.merge.faults import Fault, no_fault
-from ingest_pipelines.merge.known import find_known
+from ingest_pipelines.merge.key_filter import read_key_filter
+from ingest_pipelines.merge.load_state import LoadState
 from ingest_pipelines.merge.target import Target, begin
-from ingest_pipelines.merge.work import Work
 from ingest_pipelines.model import Landing, Run, Validated
 
 PATIENCE_SECONDS = 1.0
 """How long a lock is waited for; then the load begins anew after the last row is judged, and waits as others do."""
 
 
-RUNS_AT_ONCE = 16
+CHUNKS_AT_ONCE = 16
 """Runs that are merged together: two million rows in a temporary table."""
 
 
@@ -48,13 +48,13 @@ class Destination:
     now: datetime
 
 
-class LoadAhead:
+class EarlyLoad:
     """The load of one item, in a thread."""
 
     def __init__(self, landing: Landing, bound: BoundImport, destination: Destination, fault: Fault = no_fault) -> None:
         self.import_name = bound.name
         self._target = destination.target
-        self.work = Work(_nothing_of(landing), bound, destination.run, destination.now)
+        self.state = LoadState(_nothing_of(landing), bound, destination.run, destination.now)
         self._expected = landing.newlines if landing.rows is None else landing.rows
         self._fault = fault
         self._files: SimpleQueue[Path | None] = SimpleQueue()
@@ -62,7 +62,7 @@ class LoadAhead:
         self._rows: int | None = None
         self._connection: psycopg.Connection | None = None
         self._denied: TargetDenied | None = None
-        self._thread = Thread(target=self._run, name="load ahead", daemon=True)
+        self._thread = Thread(target=self._run, name="early load", daemon=True)
         self._thread.start()
 
     @property
@@ -70,7 +70,7 @@ class LoadAhead:
         """Takes a run that is written."""
         return self._files.put
 
-    def take(self, validated: Validated) -> tuple[Work, psycopg.Connection] | None:
+    def take(self, validated: Validated) -> tuple[LoadState, psycopg.Connection] | None:
         """The load and its transaction, if it holds these rows and no others; None where it did not come to that.
 
         Raises:
@@ -84,8 +84,8 @@ class LoadAhead:
             connection, self._connection = self._connection, None
             try:
                 connection.execute("SELECT 1")  # it may have waited for long
-                self.work.validated = validated
-                return self.work, connection
+                self.state.validated = validated
+                return self.state, connection
             except psycopg.Error:
                 connection.close()
         self.discard()
@@ -108,23 +108,23 @@ class LoadAhead:
         first = next(batches, None)
         if first is None:
             return
-        work = self.work
+        state = self.state
         target = Target(self._target.url, PATIENCE_SECONDS, work_mem=self._target.work_mem)
         try:
-            self._connection = begin(target, work.bound.name)
-            shape = open_ahead(self._connection, work, self._fault)
+            self._connection = begin(target, state.bound.name)
+            shape = open_early(self._connection, state, self._fault)
             if shape is None:
                 runs = (run for batch in chain([first], batches) for run in batch)
-                rows = copy_accepted(self._connection, rows_of(runs), work.stage, lambda: None)
-                work.ahead = "staged"
+                rows = copy_accepted(self._connection, rows_of(runs), state.stage, lambda: None)
+                state.early = "staged"
             else:
                 rows = 0
                 for batch in chain([first], batches):
-                    if work.known is None:
-                        with work.timed("keys"):
+                    if state.key_filter is None:
+                        with state.timed("keys"):
                             left = self._expected - rows
-                            work.known = find_known(self._connection, work.stage, shape, batch, left)
-                    rows += merge_ahead(self._connection, work, shape, batch, self._fault)
+                            state.key_filter = read_key_filter(self._connection, state.stage, shape, batch, left)
+                    rows += merge_chunks(self._connection, state, shape, batch, self._fault)
             self._rows = rows
         except (IngestError, psycopg.Error, OSError) as problem:  # what could not be done now is done later
             if isinstance(problem, TargetDenied) and problem.counted:
@@ -134,7 +134,7 @@ class LoadAhead:
         """All runs that wait, again and again: the longer one merge takes, the more the next one has."""
         while (run := self._files.get()) is not None:
             batch = [run]
-            while len(batch) < RUNS_AT_ONCE and not self._files.empty():
+            while len(batch) < CHUNKS_AT_ONCE and not self._files.empty():
                 run = self._files.get()
                 if run is None:
                     self._files.put(None)

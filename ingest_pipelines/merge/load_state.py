@@ -13,23 +13,23 @@ from typing import Literal
 from ingest_pipelines import ledger
 from ingest_pipelines.config import BoundImport
 from ingest_pipelines.errors import CountsDisagree, LoadError, RejectsAboveLimit
-from ingest_pipelines.merge.known import KnownKeys
+from ingest_pipelines.merge.key_filter import KeyFilter
 from ingest_pipelines.merge.match import SAMPLES, Matched
-from ingest_pipelines.merge.order import fingerprint
+from ingest_pipelines.merge.preconditions import fingerprint
 from ingest_pipelines.merge.stage import Stage
 from ingest_pipelines.model import Counts, LoadReport, LoadStatus, Run, Validated
 
 
 @dataclass
-class Work:
+class LoadState:
     """One load under way.
 
     Attributes:
         problem: why a dry run's item would not be merged; any other load stops there.
         matched: what the look-up of profiles took out of the stage.
-        ahead: how far the accepted rows had come before `apply` was called: staged, or even merged.
-        known: the target's keys, for rows loaded ahead: those that are not among them are copied and not merged.
-        copied: rows that were.
+        early: how far an early load had brought the accepted rows before `apply` was called.
+        key_filter: the target's keys, in an early load: rows whose keys are certainly new are copied, not merged.
+        copied: rows that were copied into the table.
         alone: other applications' writers are locked out of the table, for one of them was in the way before.
         stale: rows taken out of the stage because they are older than their profile.
         consented: profiles of which only subscriptions changed.
@@ -43,8 +43,8 @@ class Work:
     problem: LoadError | None = None
     ddl: tuple[str, ...] = ()
     matched: Matched = field(default_factory=Matched)
-    ahead: Literal["", "staged", "merged"] = ""
-    known: KnownKeys | None = None
+    early: Literal["", "staged", "merged"] = ""
+    key_filter: KeyFilter | None = None
     copied: int = 0
     alone: bool = False
     stale: int = 0

@@ -13,9 +13,9 @@ import pytest
 from psycopg.conninfo import make_conninfo
 
 from ingest_pipelines.errors import StaleItem
-from ingest_pipelines.merge import Target, ahead, apply
-from ingest_pipelines.merge.ahead import Destination, LoadAhead
-from ingest_pipelines.merge.apply import open_ahead
+from ingest_pipelines.merge import Target, apply, early_load
+from ingest_pipelines.merge.apply import open_early
+from ingest_pipelines.merge.early_load import Destination, EarlyLoad
 from ingest_pipelines.merge.target import lock_table
 from ingest_pipelines.model import Counts, Run, Validated
 from ingest_pipelines_tests.merge.deliveries import NOW, SENSOR, Rejected, bound_import, delivery, item
@@ -28,7 +28,7 @@ LOCKS = """
     SELECT count(*) FROM pg_locks JOIN pg_database d ON d.oid = database
     WHERE locktype = 'advisory' AND datname = current_database()
 """
-OPENED = "ahead: opened"
+OPENED = "early: opened"
 
 
 def test_rows_loaded_ahead_are_merged_like_any_others(
@@ -40,7 +40,7 @@ def test_rows_loaded_ahead_are_merged_like_any_others(
     rows = [("C1", "Gold", 1), ("C2", "Gold", 2), ("C4", None, 4), ("C5", None, 5)]
     validated = delivery(tmp_path, bound, rows, of=item(2), runs=2, rejected=[Rejected(9)])
     run = Run("run-2", by="sensor")
-    report = apply(validated, bound, target, run, NOW, ahead=begin(validated, bound, run), fault=points.append)
+    report = apply(validated, bound, target, run, NOW, early=begin(validated, bound, run), fault=points.append)
     assert OPENED in points
     assert not {"copying", "altered", "matched"} & set(points)
     assert report.counts == Counts(read=5, inserted=2, updated=1, unchanged=1, rejected=1)
@@ -61,9 +61,9 @@ def test_the_first_load_of_a_table_makes_it_ahead(
 ) -> None:
     bound = bound_import()
     validated = delivery(tmp_path, bound, [("C1", "Gold", 1), ("C2", None, 2), ("C3", "Silver", 3)], runs=3)
-    ahead = begin(validated, bound)
+    load = begin(validated, bound)
     assert query("SELECT to_regclass('crm.customers')") == [(None,)]  # to everybody else
-    report = apply(validated, bound, target, SENSOR, NOW, ahead=ahead)
+    report = apply(validated, bound, target, SENSOR, NOW, early=load)
     assert OPENED in points
     assert report.counts == Counts(read=3, inserted=3)
     assert any("CREATE TABLE" in statement for statement in report.ddl)
@@ -82,8 +82,8 @@ def test_of_a_table_that_was_empty_only_the_loads_own_profiles_are_told(
     run = Run("run-2", by="sensor")
     load = begin(validated, bound, run)
     query("INSERT INTO crm.customers (customer_id) VALUES ('theirs')")
-    assert apply(validated, bound, target, run, NOW, ahead=load).counts == Counts(read=2, inserted=2)
-    assert "ahead: merged" in points
+    assert apply(validated, bound, target, run, NOW, early=load).counts == Counts(read=2, inserted=2)
+    assert "early: merged" in points
     assert query("SELECT key, c.customer_id FROM ingest.events JOIN crm.customers c USING (profile_id) ORDER BY 1") == [
         ("C1", "C1"), ("C2", "C2"),
     ]  # fmt: skip
@@ -100,15 +100,15 @@ def test_a_profile_that_another_application_added_meanwhile_is_updated(
     merged = Event()
 
     def note(point: str) -> None:
-        if point == "ahead: merged":
+        if point == "early: merged":
             merged.set()
 
-    load = LoadAhead(validated.landing, bound, Destination(target, run, NOW), note)
+    load = EarlyLoad(validated.landing, bound, Destination(target, run, NOW), note)
     load.add(validated.accepted[0])
     assert merged.wait(30)
     query("INSERT INTO crm.customers (customer_id, tier) VALUES ('C2', 'Gold')")
     load.add(validated.accepted[1])
-    assert apply(validated, bound, target, run, NOW, ahead=load).counts == Counts(read=2, inserted=1, updated=1)
+    assert apply(validated, bound, target, run, NOW, early=load).counts == Counts(read=2, inserted=1, updated=1)
     assert query(CUSTOMERS) == [("C1", "Gold", 1), ("C2", None, 2)]
 
 
@@ -119,7 +119,7 @@ def test_add_only_leaves_profiles_alone_ahead_too(
     apply(delivery(tmp_path, bound, [("C1", "Gold", 1)], of=item(1)), bound, target, SENSOR, NOW)
     validated = delivery(tmp_path, bound, [("C1", "Silver", 2), ("C2", None, 2)], of=item(2))
     run = Run("run-2", by="sensor")
-    report = apply(validated, bound, target, run, NOW, ahead=begin(validated, bound, run))
+    report = apply(validated, bound, target, run, NOW, early=begin(validated, bound, run))
     assert OPENED in points
     assert report.counts == Counts(read=2, inserted=1, skipped=1)
     assert query(CUSTOMERS) == [("C1", "Gold", 1), ("C2", None, 2)]
@@ -128,16 +128,16 @@ def test_add_only_leaves_profiles_alone_ahead_too(
 def test_update_only_adds_nobody_ahead_either_and_lists_who_has_no_profile(
     target: Target, query: Rows, tmp_path: Path, begin: Any, points: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sys.modules[open_ahead.__module__], "UNMATCHED_LISTED", 3)
-    monkeypatch.setattr(ahead, "RUNS_AT_ONCE", 1)
+    monkeypatch.setattr(sys.modules[open_early.__module__], "UNMATCHED_LISTED", 3)
+    monkeypatch.setattr(early_load, "CHUNKS_AT_ONCE", 1)
     bound = bound_import(mode="update_only", shrink={"min_percent": 0})
     known = [("C1", "Gold", 1), ("C2", "Gold", 2)]
     apply(delivery(tmp_path, bound_import(), known, of=item(1)), bound_import(), target, SENSOR, NOW)
     unknown = [(f"N{number}", None, number) for number in range(8)]
     validated = delivery(tmp_path, bound, [*unknown[:2], ("C2", "Silver", 2), *unknown[2:]], of=item(2), runs=3)
     run = Run("run-2", by="sensor")
-    report = apply(validated, bound, target, run, NOW, ahead=begin(validated, bound, run))
-    assert points.count("ahead: merged") == 3
+    report = apply(validated, bound, target, run, NOW, early=begin(validated, bound, run))
+    assert points.count("early: merged") == 3
     assert report.counts == Counts(read=9, updated=1, unmatched=8)
     assert query(CUSTOMERS) == [("C1", "Gold", 1), ("C2", "Silver", 2)]
     listed = query("SELECT line, key, field, code FROM ingest.rejects ORDER BY line")
@@ -159,9 +159,9 @@ def test_loads_that_look_at_all_rows_first_only_stage_them_ahead(
     values: dict[str, Any] = {"customer_id": "C1", "tier": "Gold", "points": 1, "email": "c1@example.com"}
     names = [*(mapped.name for mapped in bound.fields), *bound.extra_columns]
     validated = delivery(tmp_path, bound, [[values.get(name, "c1@example.com") for name in names]])
-    ahead = begin(validated, bound)
+    load = begin(validated, bound)
     assert query(LOCKS) == [(0,)]
-    report = apply(validated, bound, target, SENSOR, NOW, ahead=ahead, fault=points.append)
+    report = apply(validated, bound, target, SENSOR, NOW, early=load, fault=points.append)
     assert OPENED not in points
     assert "copying" not in points
     assert report.counts.read == 1
@@ -175,9 +175,9 @@ def test_a_table_that_is_being_loaded_is_not_waited_for(
     validated = delivery(tmp_path, bound, [("C1", "Gold", 1)])
     with target.connect() as other:
         lock_table(other, "crm", "customers")
-        ahead = begin(validated, bound)
+        load = begin(validated, bound)
         assert OPENED not in points
-    assert apply(validated, bound, target, SENSOR, NOW, ahead=ahead).counts == Counts(read=1, inserted=1)
+    assert apply(validated, bound, target, SENSOR, NOW, early=load).counts == Counts(read=1, inserted=1)
     assert query(CUSTOMERS) == [("C1", "Gold", 1)]
 
 
@@ -188,10 +188,10 @@ def test_a_table_is_not_altered_while_rows_are_judged(
     query("CREATE TABLE crm.customers (customer_id varchar(64) PRIMARY KEY, tier text)")
     bound = bound_import()
     validated = delivery(tmp_path, bound, [("C1", "Gold", 1)])
-    ahead = begin(validated, bound)
+    load = begin(validated, bound)
     assert OPENED not in points
     assert query("SELECT count(*) FROM crm.customers") == [(0,)]  # would wait for who alters it
-    report = apply(validated, bound, target, SENSOR, NOW, ahead=ahead)
+    report = apply(validated, bound, target, SENSOR, NOW, early=load)
     assert any("points" in statement for statement in report.ddl)
     assert query(CUSTOMERS) == [("C1", "Gold", 1)]
 
@@ -199,7 +199,7 @@ def test_a_table_is_not_altered_while_rows_are_judged(
 def test_a_row_that_somebody_else_writes_is_waited_for_after_the_last_is_judged(
     target: Target, query: Rows, tmp_path: Path, begin: Any, points: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ahead, "PATIENCE_SECONDS", 0.05)
+    monkeypatch.setattr(early_load, "PATIENCE_SECONDS", 0.05)
     bound = bound_import()
     apply(delivery(tmp_path, bound, [("C1", "Gold", 1)], of=item(1)), bound, target, SENSOR, NOW)
     validated = delivery(tmp_path, bound, [("C1", "Silver", 2)], of=item(2))
@@ -207,9 +207,9 @@ def test_a_row_that_somebody_else_writes_is_waited_for_after_the_last_is_judged(
     with target.connect() as other:
         other.execute("UPDATE crm.customers SET points = 9")
         load = begin(validated, bound, run)
-    assert "ahead: copied" in points
-    assert "ahead: merged" not in points
-    assert apply(validated, bound, target, run, NOW, ahead=load).counts == Counts(read=1, updated=1)
+    assert "early: copied" in points
+    assert "early: merged" not in points
+    assert apply(validated, bound, target, run, NOW, early=load).counts == Counts(read=1, updated=1)
     assert query(CUSTOMERS) == [("C1", "Silver", 2)]
 
 
@@ -220,7 +220,7 @@ def test_rows_that_the_item_lost_after_they_were_merged_are_not_committed(
     judged = delivery(tmp_path, bound, [("C1", "Gold", 1), ("C2", "Gold", 2), ("C3", "Silver", 3)])
     left = delivery(tmp_path, bound, [("C3", "Silver", 3)])
     validated = replace(left, read=3, rejected_rows=2)
-    report = apply(validated, bound, target, SENSOR, NOW, ahead=begin(judged, bound))
+    report = apply(validated, bound, target, SENSOR, NOW, early=begin(judged, bound))
     assert report.counts == Counts(read=3, inserted=1, rejected=2)
     assert query(CUSTOMERS) == [("C3", "Silver", 3)]
     assert query(LOADERS) == [(0,)]
@@ -232,7 +232,7 @@ def test_a_stale_item_is_not_begun(target: Target, query: Rows, tmp_path: Path, 
     validated = delivery(tmp_path, bound, [("C1", "Silver", 2)], of=item(1))
     run = Run("run-2", by="sensor")
     with pytest.raises(StaleItem):
-        apply(validated, bound, target, run, NOW, ahead=begin(validated, bound, run))
+        apply(validated, bound, target, run, NOW, early=begin(validated, bound, run))
     assert OPENED not in points
     assert query(CUSTOMERS) == [("C1", "Gold", 1)]
     assert query(LOADERS) == [(0,)]
@@ -253,8 +253,8 @@ def test_a_load_that_could_not_begin_ahead_begins_later(
 ) -> None:
     bound = bound_import()
     validated = delivery(tmp_path, bound, [("C1", "Gold", 1)])
-    ahead = begin(validated, bound, to=Target(make_conninfo(target.url, **elsewhere)))
-    assert apply(validated, bound, target, SENSOR, NOW, ahead=ahead).counts == Counts(read=1, inserted=1)
+    load = begin(validated, bound, to=Target(make_conninfo(target.url, **elsewhere)))
+    assert apply(validated, bound, target, SENSOR, NOW, early=load).counts == Counts(read=1, inserted=1)
 
 
 def test_a_load_whose_connection_broke_while_it_waited_begins_again(
@@ -262,10 +262,10 @@ def test_a_load_whose_connection_broke_while_it_waited_begins_again(
 ) -> None:
     bound = bound_import()
     validated = delivery(tmp_path, bound, [("C1", "Gold", 1)])
-    ahead = begin(validated, bound)
+    load = begin(validated, bound)
     assert OPENED in points
     query(f"SELECT pg_terminate_backend(pid) {OTHERS}")
-    assert apply(validated, bound, target, SENSOR, NOW, ahead=ahead).counts == Counts(read=1, inserted=1)
+    assert apply(validated, bound, target, SENSOR, NOW, early=load).counts == Counts(read=1, inserted=1)
     assert query(CUSTOMERS) == [("C1", "Gold", 1)]
 
 
@@ -276,7 +276,7 @@ def test_a_run_whose_load_committed_is_not_loaded_again(
     validated = delivery(tmp_path, bound, [("C1", "Gold", 1)])
     first = apply(validated, bound, target, SENSOR, NOW)
     query("UPDATE crm.customers SET points = 7")
-    again = apply(validated, bound, target, SENSOR, NOW, ahead=begin(validated, bound))
+    again = apply(validated, bound, target, SENSOR, NOW, early=begin(validated, bound))
     assert OPENED not in points
     assert again.load_id == first.load_id
     assert query(CUSTOMERS) == [("C1", "Gold", 7)]
@@ -286,7 +286,7 @@ def test_a_load_that_nobody_takes_leaves_nothing(
     target: Target, query: Rows, tmp_path: Path, begin: Any, points: list[str]
 ) -> None:
     load = begin(delivery(tmp_path, bound_import(), [("C1", "Gold", 1)]), bound_import())
-    assert "ahead: merged" in points
+    assert "early: merged" in points
     load.discard()
     assert query("SELECT to_regclass('crm.customers')") == [(None,)]
     assert query("SELECT count(*) FROM pg_class WHERE relname LIKE 'ingest_stage%%'") == [(0,)]
@@ -314,5 +314,5 @@ def test_the_planner_is_left_as_it_was_for_the_rest_of_the_load(target: Target, 
                 str(connection.execute(f"SHOW {name}").fetchone()) for name in ("enable_seqscan", "enable_hashjoin")
             )
 
-    apply(validated, bound, target, run, NOW, ahead=Taken(), fault=look)  # type: ignore[arg-type]  # the same load
+    apply(validated, bound, target, run, NOW, early=Taken(), fault=look)  # type: ignore[arg-type]  # the same load
     assert found == ["('on',)", "('on',)"]

@@ -1,4 +1,4 @@
-"""Which keys the target has, as far as that tells new rows from others: new ones are copied in, and not merged.
+"""A Bloom filter over the target's keys: rows that are certainly new are copied into the table, the rest are merged.
 
 A row that the MERGE adds costs twice as much as one that is copied (docs/performance.md). What is kept is a bit per
 hash, so a new key may be taken for a known one, and is merged. A known key that is taken for a new one, for it was
@@ -45,7 +45,7 @@ _SLICE_ROWS = 32_768
 
 
 @dataclass(frozen=True)
-class KnownKeys:
+class KeyFilter:
     """The keys of a target.
 
     Attributes:
@@ -123,9 +123,9 @@ def bits_for(rows: int) -> NDArray[np.uint8]:
     return np.zeros(min(_MOST_BITS, 1 << max(3, (rows * BITS_PER_KEY).bit_length())) // 8, np.uint8)
 
 
-def find_known(
+def read_key_filter(
     connection: psycopg.Connection, stage: Stage, shape: TableShape, runs: Sequence[Path], rows: int
-) -> KnownKeys | None:
+) -> KeyFilter | None:
     """The target's keys; None where they are of no use, or not worth reading.
 
     Args:
@@ -143,20 +143,20 @@ def find_known(
     if numbers is None:
         return None
     if not scalar(connection, sql.SQL("SELECT EXISTS (SELECT FROM {})").format(target)):
-        return KnownKeys(column, numbers, np.zeros(0, np.uint8))
+        return KeyFilter(column, numbers, np.zeros(0, np.uint8))
     keys = pl.concat([_mapped(run)[column] for run in runs])
     sample = keys.gather_every(-(-len(keys) // SAMPLE)).to_list()
     found = sql.SQL("SELECT count(*) FROM {} WHERE {} = ANY(%s)").format(target, sql.Identifier(column))
     new = rows * (1 - scalar(connection, found, (sample,)) / len(sample))
     if new * WORTH_READING < shape.rows or not (pages := _pages(connection, shape)):
         return None
-    known = KnownKeys(column, numbers, bits_for(round(shape.rows)))
+    known = KeyFilter(column, numbers, bits_for(round(shape.rows)))
     for some in _read_keys(connection, target, column, pages):
         known.add(some)
     return known
 
 
-def take_numbers(connection: psycopg.Connection, known: KnownKeys, count: int) -> NDArray[np.int64]:
+def take_numbers(connection: psycopg.Connection, known: KeyFilter, count: int) -> NDArray[np.int64]:
     """Numbers for so many new profiles."""
     query = sql.SQL("SELECT array_agg(nextval(%s::regclass)) FROM generate_series(1, %s)")
     return np.array(scalar(connection, query, (known.numbers, count)), np.int64)

@@ -1,4 +1,4 @@
-"""How rows find their profiles: each match mode is one or two routes from a stage column to profiles. Pure."""
+"""How rows find their profiles: each match mode is one or two profile_lookups from a stage column to profiles. Pure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ingest_pipelines.model import LINE
 
 
 @dataclass(frozen=True)
-class Route:
+class ProfileLookup:
     """From a value in the stage to the profiles that have it.
 
     Attributes:
@@ -50,15 +50,15 @@ class Route:
             )  # fmt: skip
 
     def indexed(self, name: str) -> sql.Composable:
-        """What an index on that field must hold for this route to be fast."""
+        """What an index on that field must hold for this lookup to be fast."""
         return self._folded(sql.Identifier(name))
 
     def _folded(self, value: sql.Composable) -> sql.Composable:
         return sql.SQL("lower({})").format(value) if self.folded else value
 
 
-def routes(stage: Stage) -> tuple[Route, ...]:
-    """The routes of the import's match; none where rows match by the plain key."""
+def profile_lookups(stage: Stage) -> tuple[ProfileLookup, ...]:
+    """The profile_lookups of the import's match; none where rows match by the plain key."""
     match = stage.bound.match
     if match is not None:
         return tuple(_MODES[match.by](stage))
@@ -68,95 +68,97 @@ def routes(stage: Stage) -> tuple[Route, ...]:
 
 def key_label(stage: Stage) -> str:
     """What identifies a row, for the `field` of a reject: the key's name, or the value that is matched by."""
-    found = routes(stage)
-    return found[0].label if found else stage.bound.database.key
+    lookups = profile_lookups(stage)
+    return lookups[0].label if lookups else stage.bound.database.key
 
 
-def shown_key(stage: Stage) -> sql.Composable:
+def printable_key(stage: Stage) -> sql.Composable:
     """What identifies a row, for people: text, over the stage `s`."""
-    values = [sql.SQL("{}::text").format(route.value) for route in routes(stage)]
+    values = [sql.SQL("{}::text").format(lookup.value) for lookup in profile_lookups(stage)]
     if stage.maps_key:
         key = sql.Identifier("s", stage.bound.database.key)
         values.insert(0, sql.SQL("{}::text").format(key))
     return sql.SQL("COALESCE({})").format(sql.SQL(", ").join(values))
 
 
-def _profile_id(stage: Stage) -> Iterator[Route]:
+def _profile_id(stage: Stage) -> Iterator[ProfileLookup]:
     column = _named(stage)
-    yield Route(PROFILE_ID, sql.SQL("{}::bigint").format(column.value), fields=(PROFILE_ID,))
+    yield ProfileLookup(PROFILE_ID, sql.SQL("{}::bigint").format(column.value), fields=(PROFILE_ID,))
 
 
-def _field(stage: Stage, name: str | None = None) -> Iterator[Route]:
+def _field(stage: Stage, name: str | None = None) -> Iterator[ProfileLookup]:
     match = stage.bound.match
     wanted = name or (match.field if match else None)
     column = next(each for each in stage.fields if each.name == wanted)
     folded = next(mapped.field.type == "email" for mapped in stage.bound.fields if mapped.name == wanted)
-    yield Route(column.name, _fold(column.value) if folded else column.value, fields=(column.name,), folded=folded)
+    yield ProfileLookup(
+        column.name, _fold(column.value) if folded else column.value, fields=(column.name,), folded=folded
+    )
 
 
-def _email_profile(stage: Stage) -> Iterator[Route]:
+def _email_profile(stage: Stage) -> Iterator[ProfileLookup]:
     label, value = _contact(stage, "email")
-    yield Route(label, value, fields=_holders(stage, "email"), folded=True)
+    yield ProfileLookup(label, value, fields=_holders(stage, "email"), folded=True)
 
 
-def _email_subscription(stage: Stage) -> Iterator[Route]:
+def _email_subscription(stage: Stage) -> Iterator[ProfileLookup]:
     label, value = _contact(stage, "email")
-    yield Route(label, value, channels=CONTACT_CHANNELS["email"])
+    yield ProfileLookup(label, value, channels=CONTACT_CHANNELS["email"])
 
 
-def _phone_profile(stage: Stage) -> Iterator[Route]:
+def _phone_profile(stage: Stage) -> Iterator[ProfileLookup]:
     label, value = _contact(stage, "phone")
-    yield Route(label, value, fields=_holders(stage, "phone"))
+    yield ProfileLookup(label, value, fields=_holders(stage, "phone"))
 
 
-def _phone_subscription(stage: Stage) -> Iterator[Route]:
+def _phone_subscription(stage: Stage) -> Iterator[ProfileLookup]:
     label, value = _contact(stage, "phone")
-    yield Route(label, value, channels=CONTACT_CHANNELS["phone"])
+    yield ProfileLookup(label, value, channels=CONTACT_CHANNELS["phone"])
 
 
-def _email(stage: Stage) -> Iterator[Route]:
+def _email(stage: Stage) -> Iterator[ProfileLookup]:
     label, value = _contact(stage, "email")
-    yield Route(label, value, fields=_holders(stage, "email"), channels=CONTACT_CHANNELS["email"], folded=True)
+    yield ProfileLookup(label, value, fields=_holders(stage, "email"), channels=CONTACT_CHANNELS["email"], folded=True)
 
 
-def _phone(stage: Stage) -> Iterator[Route]:
+def _phone(stage: Stage) -> Iterator[ProfileLookup]:
     label, value = _contact(stage, "phone")
-    yield Route(label, value, fields=_holders(stage, "phone"), channels=CONTACT_CHANNELS["phone"])
+    yield ProfileLookup(label, value, fields=_holders(stage, "phone"), channels=CONTACT_CHANNELS["phone"])
 
 
-def _push(stage: Stage) -> Iterator[Route]:
+def _push(stage: Stage) -> Iterator[ProfileLookup]:
     column = _named(stage)
-    yield Route(_label(column), _value(column), channels=CONTACT_CHANNELS["push"])
+    yield ProfileLookup(_label(column), _value(column), channels=CONTACT_CHANNELS["push"])
 
 
-def _channel(stage: Stage) -> Iterator[Route]:
+def _channel(stage: Stage) -> Iterator[ProfileLookup]:
     match = stage.bound.match
     assert match is not None
     assert match.channel is not None
     column = _named(stage)
     value = _fold(column.value) if match.channel == "email" else _value(column)
-    yield Route(_label(column), value, channels=(match.channel,))
+    yield ProfileLookup(_label(column), value, channels=(match.channel,))
 
 
-def _email_or_phone_profile(stage: Stage) -> Iterator[Route]:
+def _email_or_phone_profile(stage: Stage) -> Iterator[ProfileLookup]:
     yield from _email_profile(stage)
     if _has_field(stage, "phone"):
         yield from _phone_profile_by_field(stage)
 
 
-def _email_or_phone_subscription(stage: Stage) -> Iterator[Route]:
+def _email_or_phone_subscription(stage: Stage) -> Iterator[ProfileLookup]:
     yield from _email_subscription(stage)
     if _has_field(stage, "phone"):
         column = _mapped(stage, "phone")
-        yield Route(column.name, column.value, channels=CONTACT_CHANNELS["phone"])
+        yield ProfileLookup(column.name, column.value, channels=CONTACT_CHANNELS["phone"])
 
 
-def _phone_profile_by_field(stage: Stage) -> Iterator[Route]:
+def _phone_profile_by_field(stage: Stage) -> Iterator[ProfileLookup]:
     column = _mapped(stage, "phone")
-    yield Route(column.name, column.value, fields=_holders(stage, "phone"))
+    yield ProfileLookup(column.name, column.value, fields=_holders(stage, "phone"))
 
 
-_MODES: Mapping[MatchMode, Callable[[Stage], Iterator[Route]]] = {
+_MODES: Mapping[MatchMode, Callable[[Stage], Iterator[ProfileLookup]]] = {
     "profile_id": _profile_id,
     "field": _field,
     "email": _email,
