@@ -11,7 +11,7 @@ from ingest_pipelines.merge import Target, apply
 from ingest_pipelines.merge.early_load import EarlyLoad
 from ingest_pipelines.model import Item, Landing, LoadReport, Run, Validated, Workspace
 from ingest_pipelines.pipeline.query_step import land_rows
-from ingest_pipelines.rules import Ahead, compile_rules, judge
+from ingest_pipelines.rules import ChunkConsumer, compile_rules, validate_rows
 from ingest_pipelines.sources import open_item
 from ingest_pipelines.sources.base import Client
 
@@ -38,10 +38,10 @@ def land(
 
 
 def validate(landing: Landing, bound: BoundImport, workspace: Workspace, early: EarlyLoad | None = None) -> Validated:
-    """Every row judged: accepted rows sorted and cast on disk, rejects with every rule they break.
+    """Every row validated: accepted rows sorted and cast on disk, rejects with every rule they break.
 
     Args:
-        early: the item's load, open already: each sorted run of accepted rows is handed to it as soon as it is on disk.
+        early: the item's load, open already: each sorted chunk of accepted rows is handed to it as soon as it is on disk.
 
     Raises:
         ItemRefused: the item as a whole cannot be read.
@@ -54,8 +54,8 @@ def validate(landing: Landing, bound: BoundImport, workspace: Workspace, early: 
     else:
         header, frames = read_csv(landing, bound.required_columns, bound.spec.source.limits)
     rules = compile_rules(bound)
-    ahead = Ahead(frames.read_only(rules.compared_columns), early.add) if early is not None else None
-    return judge(landing, header, frames, rules, workspace.spill, ahead)
+    consumer = ChunkConsumer(frames.read_only(rules.compared_columns), early.add) if early is not None else None
+    return validate_rows(landing, header, frames, rules, workspace.spill, consumer)
 
 
 def check_rejects(validated: Validated, bound: BoundImport) -> None:

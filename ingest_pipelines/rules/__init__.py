@@ -1,6 +1,6 @@
-"""Field types and rules: an import's rules compiled once, its rows judged in one pass."""
+"""Field types and rules: an import's rules are compiled once, and all its rows are validated in one pass."""
 
 from ingest_pipelines.rules.compile import Rules, compile_rules
-from ingest_pipelines.rules.judge import Ahead, judge
+from ingest_pipelines.rules.validate import ChunkConsumer, validate_rows
 
-__all__ = ["Ahead", "Rules", "compile_rules", "judge"]
+__all__ = ["ChunkConsumer", "Rules", "compile_rules", "validate_rows"]

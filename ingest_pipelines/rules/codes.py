@@ -36,7 +36,7 @@ CODES: dict[str, tuple[Family, str]] = {
     "ambiguous_match": ("matching", "matches several profiles"),
     "duplicate_match": ("matching", "another row of the item matches the same profile"),
 }
-"""Code -> (family, meaning). The family `matching` is judged by the merge, the others here."""
+"""Code -> (family, meaning). The merge checks the family `matching`, the rules all others."""
 
 FAMILIES: dict[Family, tuple[str, ...]] = {
     family: tuple(code for code, (of, _) in CODES.items() if of == family)

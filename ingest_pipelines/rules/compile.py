@@ -13,8 +13,8 @@ from ingest_pipelines.config import BoundImport
 from ingest_pipelines.model import LINE, TRIM
 from ingest_pipelines.rules.cells import SourceCell, geo_fields, source_cells
 from ingest_pipelines.rules.field_rules import field_rules
+from ingest_pipelines.rules.geo_fill import GeoFill
 from ingest_pipelines.rules.keys import MatchKey, comparable, is_column, match_key
-from ingest_pipelines.rules.places import Places
 from ingest_pipelines.rules.raw_cells import raw_cell
 from ingest_pipelines.rules.schema import build_schema, declared_rules
 from ingest_pipelines.rules.types import TYPES, Cell, Rule
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import pandera.polars as pa
 
 KEY, BAD = "_key", "_bad"
-"""Columns of a judged frame: the match key in its comparable form; whether the row breaks a rule."""
+"""Columns of a validated frame: the match key in its comparable form; whether the row breaks a rule."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Unique:
 
     @property
     def name(self) -> str:
-        """Its column in a judged frame."""
+        """Its column in a validated frame."""
         return f"unique:{self.cell.name}"
 
 
@@ -52,7 +52,7 @@ class Rules:
         rules: the schema's own, in its order.
         key: what identifies a row's profile.
         uniques: what else may not repeat within the item.
-        places: fills fields from an address; None where the import has no `geo`.
+        geo_fill: fills fields from an address; None where the import has no `geo`.
     """
 
     bound: BoundImport
@@ -61,7 +61,7 @@ class Rules:
     rules: tuple[Rule, ...]
     key: MatchKey
     uniques: tuple[Unique, ...]
-    places: Places | None
+    geo_fill: GeoFill | None
 
     @property
     def accepted(self) -> list[pl.Expr]:
@@ -69,8 +69,8 @@ class Rules:
         cells = (source.cell for source in self.sources)
         return [pl.col(LINE), *(cell.value.cast(pl.String) if is_column(cell) else cell.value for cell in cells)]
 
-    def judged(self, frame: pl.DataFrame) -> pl.DataFrame:
-        """The frame cast and judged in one pass: values, what rules look at, KEY, uniques and BAD."""
+    def validated(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """The frame cast and validated in one pass: values, what rules look at, KEY, uniques and BAD."""
         good = pl.all_horizontal(rule.passes for rule in self.rules)
         return self._cast(frame).with_columns((~good).alias(BAD)).select(self._kept).collect()
 
@@ -93,7 +93,7 @@ class Rules:
     def compare(self, frame: pl.DataFrame) -> pl.DataFrame:
         """The columns `compared` of a frame that holds `compared_columns`."""
         lines = frame.with_columns(pl.lit(0, pl.Int64).alias(LINE))
-        return replace(self, sources=self._compared_sources, places=None)._cast(lines).select(self.compared).collect()
+        return replace(self, sources=self._compared_sources, geo_fill=None)._cast(lines).select(self.compared).collect()
 
     @property
     def _compared_sources(self) -> tuple[SourceCell, ...]:
@@ -102,7 +102,7 @@ class Rules:
 
     @property
     def _kept(self) -> list[str]:
-        """The columns of a judged frame."""
+        """The columns of a validated frame."""
         names = [LINE, KEY, BAD, *(unique.name for unique in self.uniques)]
         for source in self.sources:
             cell = source.cell
@@ -110,7 +110,7 @@ class Rules:
             names += [cell.local_name] if cell.field.type == "datetime" else []
             kept = TYPES[cell.field.type].keeps_raw or (self.key.named is not None and cell in self.key.cells)
             names += [cell.raw_name] if kept else []
-        names += [self.places.miss_name] if self.places else []
+        names += [self.geo_fill.miss_name] if self.geo_fill else []
         return list(dict.fromkeys(names))
 
     def _cast(self, frame: pl.DataFrame) -> pl.LazyFrame:
@@ -132,8 +132,8 @@ class Rules:
         working = frame.lazy().select(raw)
         for number in sorted(stages):
             working = working.with_columns(**stages[number])
-        if self.places:
-            working = self.places.fill(working)
+        if self.geo_fill:
+            working = self.geo_fill.fill(working)
         return working.with_columns(
             self.key.value.alias(KEY), *(comparable(unique.cell).alias(unique.name) for unique in self.uniques)
         )
@@ -181,7 +181,7 @@ def compile_rules(bound: BoundImport) -> Rules:
         rules += cell_rules(bound, cell, key)
     schema = build_schema(bound.name, cells, rules)
     uniques = tuple(_uniques(bound, cells))
-    return Rules(bound, schema, sources, tuple(declared_rules(schema)), key, uniques, _places(bound, cells, key))
+    return Rules(bound, schema, sources, tuple(declared_rules(schema)), key, uniques, _geo_fill(bound, cells, key))
 
 
 def cell_rules(bound: BoundImport, cell: Cell, key: MatchKey) -> Iterator[Rule]:
@@ -226,10 +226,10 @@ def _uniques(bound: BoundImport, cells: Sequence[Cell]) -> Iterator[Unique]:
             yield Unique(cell, item_rule(cell, "not_unique", "the value stands more than once in the item"))
 
 
-def _places(bound: BoundImport, cells: Sequence[Cell], key: MatchKey) -> Places | None:
+def _geo_fill(bound: BoundImport, cells: Sequence[Cell], key: MatchKey) -> GeoFill | None:
     if bound.spec.geo is None:
         return None
     by_name = {cell.name: cell for cell in cells}
     filled = {part: by_name[name] for part, name in geo_fields(bound).items()}
     rules = {part: tuple(cell_rules(bound, cell, key)) for part, cell in filled.items()}
-    return Places(by_name[f"column:{bound.spec.geo.ip}"], filled, rules)
+    return GeoFill(by_name[f"column:{bound.spec.geo.ip}"], filled, rules)

@@ -1,4 +1,4 @@
-"""A field's own rules: required, min, max, pattern, one_of; `unique` needs the whole item, see `judge`."""
+"""A field's own rules: required, min, max, pattern, one_of; `unique` needs the whole item, see `validate`."""
 
 from __future__ import annotations
 
@@ -76,7 +76,9 @@ def _matches(bound: BoundImport, cell: Cell, pattern: str) -> pl.Expr:
         pl.Series([""]).str.contains(whole)
     except pl.exceptions.ComputeError as error:
         why = (
-            "is too large" if "size limit" in str(error) else "is no regular expression of the engine that judges rows"
+            "is too large"
+            if "size limit" in str(error)
+            else "is no regular expression of the engine that validates rows"
         )
         raise _mistake(bound, cell, "pattern", f"{why}; write it more simply, or use one_of") from None
     return cell.value.str.contains(whole).fill_null(True)

@@ -23,7 +23,7 @@ _REMEMBERED = 200_000
 
 @dataclass
 class GeoDatabase:
-    """Places by address. A missing database knows none. A context manager: leaving closes the file.
+    """GeoFill by address. A missing database knows none. A context manager: leaving closes the file.
 
     Attributes:
         path: GeoLite2's nested records, or flat ones (`country_code`, `region`, `city`).

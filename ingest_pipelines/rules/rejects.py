@@ -56,11 +56,11 @@ class Rejects:
         """
         if not len(raw):
             return
-        judged, broken = self.rules.explained(raw)
+        keyed, broken = self.rules.explained(raw)
         rules = [*self.rules.rules, *(rule for rule, _ in repeated)]
         masks = [*broken, *(mask for _, mask in repeated)]
-        rows = judged.select(
-            pl.col(LINE).alias("line"), display_cell(pl.col(KEY), judged.schema[KEY]).alias("key")
+        rows = keyed.select(
+            pl.col(LINE).alias("line"), display_cell(pl.col(KEY), keyed.schema[KEY]).alias("key")
         ).with_columns(self._row(raw))
         records = [
             rows.filter(mask).with_columns(

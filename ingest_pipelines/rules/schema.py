@@ -1,6 +1,6 @@
 """The declaration of an import's rules: a Pandera schema whose checks are vectorised Polars expressions.
 
-Pandera takes a moment to import: only what judges rows does it.
+Pandera takes a moment to import: only code that validates rows imports it.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Passes:
     def __call__(self, data: PolarsData) -> pl.LazyFrame | bool:
         """True if every row passes; else one Boolean per row, for Pandera to show the failures.
 
-        A lone True spares Pandera four collects; most frames it sees have been judged before.
+        A lone True spares Pandera four collects; most frames it sees are validated already.
         """
         passes = self.rule.passes.alias(self.rule.field)
         return bool(data.lazyframe.select(passes.all()).collect().item()) or data.lazyframe.select(passes)

@@ -15,7 +15,7 @@ from ingest_pipelines.config.connections import CsvConnection
 from ingest_pipelines.config.databases import Database
 from ingest_pipelines.config.imports import Import
 from ingest_pipelines.model import LINE, Item, ItemKey, Landing, Validated
-from ingest_pipelines.rules import compile_rules, judge
+from ingest_pipelines.rules import compile_rules, validate_rows
 
 KEY_FIELD = {"type": "string", "max_length": 64}
 
@@ -66,10 +66,10 @@ def landing() -> Landing:
     return Landing(Item("feed", ItemKey("item"), "file", "csv:feed"), Path("feed.csv"), "csv", "0" * 64, 0)
 
 
-def judged(bound: BoundImport, spill: Path, *frames: pl.DataFrame) -> Validated:
-    """The frames, judged as one item."""
+def validate(bound: BoundImport, spill: Path, *frames: pl.DataFrame) -> Validated:
+    """The frames, validated as one item."""
     header = tuple(name for name in frames[0].columns if name != LINE)
-    return judge(landing(), header, iter(frames), compile_rules(bound), spill)
+    return validate_rows(landing(), header, iter(frames), compile_rules(bound), spill)
 
 
 def accepted(validated: Validated) -> pl.DataFrame:
@@ -100,7 +100,7 @@ def outcomes(field: Mapping[str, Any], cells: Sequence[Any] | pl.Series, **spec:
     rules = compile_rules(bound_import({"f": field}, **spec))
     keys = [f"C{number}" for number in range(len(cells))]
     rows = frame({"id": keys, "f": cells})
-    values = rules.judged(rows)["f"].to_list()
+    values = rules.validated(rows)["f"].to_list()
     _, masks = rules.explained(rows)
     return [
         (value, [rule.code for rule, mask in zip(rules.rules, masks, strict=True) if mask[row]])

@@ -7,7 +7,7 @@ import pytest
 from mmdb_writer import MMDBWriter
 from netaddr import IPSet
 
-from ingest_pipelines_tests.rules.feeds import accepted, bound_import, codes, frame, judged
+from ingest_pipelines_tests.rules.feeds import accepted, bound_import, codes, frame, validate
 
 NESTED = {
     "country": {"iso_code": "GB", "names": {"en": "United Kingdom"}},
@@ -47,7 +47,7 @@ def _rows(addresses: list[str | None], **columns: list[str]) -> dict[str, list[A
 def test_places_come_from_nested_and_flat_records(tmp_path: Path, database: Path) -> None:
     bound = bound_import(PLACES, columns={"id": "id"}, geo=GEO, database={"geo_database": str(database)})
     addresses = ["203.0.113.7", "198.51.100.1", "2001:db8::1", "10.0.0.1", "not an address", "", None, " 203.0.113.9 "]
-    validated = judged(bound, tmp_path / "spill", frame(_rows(addresses)))
+    validated = validate(bound, tmp_path / "spill", frame(_rows(addresses)))
     assert accepted(validated).select("country", "region", "city").rows() == [
         ("GB", "England", "London"), ("FR", "Île-de-France", "Paris"), ("US", None, None), (None, None, None),
         (None, None, None), (None, None, None), (None, None, None), ("GB", "England", "London"),
@@ -64,7 +64,7 @@ def test_what_the_row_says_itself_wins(tmp_path: Path, database: Path) -> None:
         database={"geo_database": str(database)},
     )
     rows = frame(_rows(["203.0.113.7"] * 2, Land=["DE", ""], City=["", "Leeds"]))
-    validated = judged(bound, tmp_path / "spill", rows)
+    validated = validate(bound, tmp_path / "spill", rows)
     assert accepted(validated).select("country", "region", "city").rows() == [
         ("DE", "England", "London"), ("GB", "England", "Leeds"),
     ]  # fmt: skip
@@ -74,7 +74,7 @@ def test_a_place_that_breaks_the_fields_rules_is_left_out_and_the_row_is_not_to_
     tmp_path: Path, database: Path
 ) -> None:
     bound = bound_import(PLACES, columns={"id": "id"}, geo=GEO, database={"geo_database": str(database)})
-    validated = judged(bound, tmp_path / "spill", frame(_rows(["192.0.2.1"])))
+    validated = validate(bound, tmp_path / "spill", frame(_rows(["192.0.2.1"])))
     assert accepted(validated).select("country", "region", "city").rows() == [("AN", None, None)]
 
 
@@ -84,12 +84,12 @@ def test_a_required_field_may_come_from_the_address(tmp_path: Path, database: Pa
         fields, columns={"id": "id", "Land": "country"}, geo=GEO, database={"geo_database": str(database)}
     )
     rows = frame(_rows(["203.0.113.7", "10.0.0.1"], Land=["", ""]))
-    assert codes(judged(bound, tmp_path / "spill", rows)) == {3: ["required"]}
+    assert codes(validate(bound, tmp_path / "spill", rows)) == {3: ["required"]}
 
 
 @pytest.mark.parametrize("path", [None, "/nowhere/at/all.mmdb"])
 def test_without_the_database_places_stay_empty_and_are_counted(tmp_path: Path, path: str | None) -> None:
     bound = bound_import(PLACES, columns={"id": "id"}, geo=GEO, database={"geo_database": path})
-    validated = judged(bound, tmp_path / "spill", frame(_rows(["203.0.113.7", "", "198.51.100.1"])))
+    validated = validate(bound, tmp_path / "spill", frame(_rows(["203.0.113.7", "", "198.51.100.1"])))
     assert accepted(validated)["country"].to_list() == [None, None, None]
     assert validated.geo_misses == 2

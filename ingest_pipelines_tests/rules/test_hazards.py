@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from ingest_pipelines_tests.rules.feeds import accepted, bound_import, frame, judged, rejects
+from ingest_pipelines_tests.rules.feeds import accepted, bound_import, frame, rejects, validate
 
 FIELDS: dict[str, dict[str, Any]] = {
     "note": {"type": "string"},
@@ -91,14 +91,14 @@ def _row(field: str, cell: str) -> dict[str, list[Any]]:
 @pytest.mark.parametrize("hazard", KEPT)
 def test_a_hazard_that_is_data_arrives_unharmed(tmp_path: Path, hazard: str) -> None:
     field, cell, value = KEPT[hazard]
-    validated = judged(bound_import(FIELDS, timezone="Europe/London"), tmp_path, frame(_row(field, cell)))
+    validated = validate(bound_import(FIELDS, timezone="Europe/London"), tmp_path, frame(_row(field, cell)))
     assert accepted(validated)[field].to_list() == [value]
 
 
 @pytest.mark.parametrize("hazard", REJECTED)
 def test_a_hazard_that_is_none_is_rejected_with_its_raw_cell(tmp_path: Path, hazard: str) -> None:
     field, cell, code = REJECTED[hazard]
-    validated = judged(bound_import(FIELDS, timezone="Europe/London"), tmp_path, frame(_row(field, cell)))
+    validated = validate(bound_import(FIELDS, timezone="Europe/London"), tmp_path, frame(_row(field, cell)))
     [record] = rejects(validated)
     assert (record["field"], record["code"]) == (field, code)
     assert record["row"][field] == cell.replace("\x00", "\u2400")

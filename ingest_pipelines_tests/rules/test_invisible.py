@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from ingest_pipelines.config.blanks import BLANKS
 from ingest_pipelines.config.databases import Field
 from ingest_pipelines.config.imports import Format
-from ingest_pipelines_tests.rules.feeds import accepted, bound_import, broken, codes, frame, judged, outcomes, rejects
+from ingest_pipelines_tests.rules.feeds import accepted, bound_import, broken, codes, frame, outcomes, rejects, validate
 
 # Each type, a cell of it and its value.
 CELLS: dict[str, tuple[Mapping[str, Any], str, Any]] = {
@@ -87,7 +87,7 @@ def broken_keys(keys: list[str], key: Mapping[str, Any], **spec: Any) -> dict[st
 
 def test_five_keys_that_look_like_two_are_one_customer_and_a_missing_key(tmp_path: Path) -> None:
     keys = ["A1", "A1 ", "A1\u00a0", "A1\u200b", "\u200b"]
-    validated = judged(bound_import({"name": {"type": "string"}}, duplicates="last"), tmp_path,
+    validated = validate(bound_import({"name": {"type": "string"}}, duplicates="last"), tmp_path,
                        frame({"id": keys, "name": ["a", "b", "c", "d", "e"]}))  # fmt: skip
     assert accepted(validated).select("id", "name").rows() == [("A1", "d")]
     assert codes(validated) == {6: ["missing_key"]}
@@ -98,7 +98,7 @@ def test_five_keys_that_look_like_two_are_one_customer_and_a_missing_key(tmp_pat
 def test_a_letter_and_its_accent_are_the_letter_with_the_accent(tmp_path: Path) -> None:
     bound = bound_import({"name": {"type": "string"}}, duplicates="last")
     rows = frame({"id": ["Jose\u0301", "Jos\u00e9", "\u212b1", "\u00c51"], "name": ["e\u0301", "b", "c", "d"]})
-    validated = judged(bound, tmp_path, rows)
+    validated = validate(bound, tmp_path, rows)
     assert accepted(validated)["id"].to_list() == ["Jos\u00e9", "\u00c51"]
 
 
@@ -121,7 +121,7 @@ def test_every_way_to_match_sees_the_same_customer(spec: dict[str, Any], cells: 
     columns = {"account": "account"} if by_field else {"points": "points"}
     rows = frame({"account": cells, "points": ["1"] * 4})
     bound = bound_import(fields, columns=columns, mode="update_only", duplicates="last", **spec)
-    validated = judged(bound, tmp_path, rows)
+    validated = validate(bound, tmp_path, rows)
     assert (validated.accepted_rows, validated.superseded_rows, validated.rejected_rows) == (1, 2, 1)
     assert set(codes(validated)) == {5}
 
@@ -139,7 +139,7 @@ def test_a_consents_contact_is_trimmed_and_holds_nothing_invisible(tmp_path: Pat
         "id": ["a", "b", "c"], "name": ["x"] * 3, "Token": ["T1\u200b", "T\u200b1", "\u200b"],
         "Mail": ["\ufeffx@y.co\u00a0", "", "x@y.co"], "Status": ["subscribed\u00a0", "\u200bsubscribed", ""],
     })  # fmt: skip
-    validated = judged(bound, tmp_path, rows)
+    validated = validate(bound, tmp_path, rows)
     assert codes(validated) == {3: ["unsupported_character"]}
     assert accepted(validated).select("column:Token", "column:Mail", "column:Status").rows() == [
         ("T1", "x@y.co", "subscribed"), (None, "x@y.co", None),
@@ -149,7 +149,7 @@ def test_a_consents_contact_is_trimmed_and_holds_nothing_invisible(tmp_path: Pat
 def test_cells_of_databases_keep_the_same_rule(tmp_path: Path) -> None:
     bound = bound_import({"name": {"type": "string"}}, duplicates="last")
     rows = frame({"id": pl.Series([b"A1\xc2\xa0", b"A1"]), "name": pl.Series(["x\u200b", "\u00a0"])})
-    validated = judged(bound, tmp_path, rows)
+    validated = validate(bound, tmp_path, rows)
     assert accepted(validated).select("id", "name").rows() == [("A1", None)]
 
 
@@ -170,7 +170,7 @@ def test_a_key_that_says_null_is_a_missing_one(key: str) -> None:
 
 def test_the_reason_is_true_and_says_how_to_have_it_otherwise(tmp_path: Path) -> None:
     bound = bound_import({"name": {"type": "string"}})
-    validated = judged(bound, tmp_path, frame({"id": ["NULL", "", "nobody"], "name": ["NULL", "N/A", "-"]}))
+    validated = validate(bound, tmp_path, frame({"id": ["NULL", "", "nobody"], "name": ["NULL", "N/A", "-"]}))
     found = [(record["line"], record["code"], record["reason"]) for record in rejects(validated)]
     assert found == [
         (2, "missing_key", "a word for nothing, such as NULL or N/A, and rows are matched by id; "
@@ -197,5 +197,5 @@ def test_a_text_for_nothing_that_no_cell_can_be_is_refused() -> None:
 
 def test_typed_keys_have_no_words(tmp_path: Path) -> None:
     bound = bound_import({"name": {"type": "string"}}, key={"type": "int"})
-    validated = judged(bound, tmp_path, frame({"id": pl.Series([1, 2, None]), "name": ["a", "b", "c"]}))
+    validated = validate(bound, tmp_path, frame({"id": pl.Series([1, 2, None]), "name": ["a", "b", "c"]}))
     assert codes(validated) == {4: ["missing_key"]}

@@ -5,13 +5,13 @@ from typing import Any
 
 import pytest
 
-from ingest_pipelines_tests.rules.feeds import accepted, bound_import, codes, frame, judged, rejects
+from ingest_pipelines_tests.rules.feeds import accepted, bound_import, codes, frame, rejects, validate
 
 EMAIL, PHONE = {"type": "email"}, {"type": "phone", "region": "GB"}
 
 
 def _codes(tmp_path: Path, columns: dict[str, list[Any]], fields: dict[str, Any], **spec: Any) -> dict[int, list[str]]:
-    return codes(judged(bound_import(fields, **spec), tmp_path, frame(columns)))
+    return codes(validate(bound_import(fields, **spec), tmp_path, frame(columns)))
 
 
 def test_matched_by_a_field_that_field_is_the_key(tmp_path: Path) -> None:
@@ -56,7 +56,7 @@ def test_a_profile_id_is_a_whole_number_in_a_column_of_its_own(tmp_path: Path) -
         match={"by": "profile_id", "column": "Profile"},
     )
     rows = frame({"Profile": ["7", "007", "", "x", "9"], "points": ["1", "2", "3", "4", "5"]})
-    validated = judged(bound, tmp_path, rows)
+    validated = validate(bound, tmp_path, rows)
     assert codes(validated) == {2: ["duplicate_key"], 3: ["duplicate_key"], 4: ["missing_key"], 5: ["bad_int"]}
     assert accepted(validated).rows() == [(6, 5, "9")]
     assert accepted(validated).columns == ["_line", "points", "column:Profile"]
@@ -66,7 +66,7 @@ def test_a_profile_id_is_a_whole_number_in_a_column_of_its_own(tmp_path: Path) -
 def test_an_address_in_a_column_of_its_own_is_checked_too(tmp_path: Path) -> None:
     bound = bound_import({"points": {"type": "int"}}, mode="update_only", match={"by": "email", "column": "Mail"})
     rows = frame({"id": ["a", "b"], "points": ["1", "2"], "Mail": ["x@y.co", "not an address"]})
-    validated = judged(bound, tmp_path, rows)
+    validated = validate(bound, tmp_path, rows)
     assert codes(validated) == {3: ["bad_email"]}
     assert accepted(validated)["column:Mail"].to_list() == ["x@y.co"]
 
@@ -74,7 +74,7 @@ def test_an_address_in_a_column_of_its_own_is_checked_too(tmp_path: Path) -> Non
 def test_a_device_token_is_a_text(tmp_path: Path) -> None:
     bound = bound_import({"points": {"type": "int"}}, mode="update_only", match={"by": "push", "column": "Token"})
     rows = frame({"id": ["a", "b", "c"], "points": ["1", "2", "3"], "Token": ["T1", "t1", " "]})
-    assert codes(judged(bound, tmp_path, rows)) == {4: ["missing_key"]}
+    assert codes(validate(bound, tmp_path, rows)) == {4: ["missing_key"]}
 
 
 def test_a_channels_contact_is_read_as_the_channel_reads_it(tmp_path: Path) -> None:
@@ -84,7 +84,7 @@ def test_a_channels_contact_is_read_as_the_channel_reads_it(tmp_path: Path) -> N
     rows = frame(
         {"id": ["a", "b", "c"], "points": ["1", "2", "3"], "Mobile": ["+44 7700 900123", "+447700900124", "07700"]}
     )
-    validated = judged(bound, tmp_path, rows)
+    validated = validate(bound, tmp_path, rows)
     assert codes(validated) == {4: ["bad_phone"]}
     assert accepted(validated)["column:Mobile"].to_list() == ["+447700900123", "+447700900124"]
 
@@ -102,7 +102,7 @@ def test_contacts_and_statuses_of_subscriptions_are_checked(tmp_path: Path) -> N
         "id": ["a", "b", "c", "d"], "phone": ["020 7946 0018", "", "", ""],
         "Mail": ["x@y.co", "nobody", "", "z@y.co"], "Status": ["subscribed", "unsubscribed", "", "maybe"],
     })  # fmt: skip
-    validated = judged(bound, tmp_path, rows)
+    validated = validate(bound, tmp_path, rows)
     assert codes(validated) == {3: ["bad_email"], 5: ["not_one_of"]}
     assert accepted(validated).select("phone", "column:phone", "column:Mail", "column:Status").rows() == [
         ("+442079460018", "+442079460018", "x@y.co", "subscribed"),
@@ -113,4 +113,4 @@ def test_contacts_and_statuses_of_subscriptions_are_checked(tmp_path: Path) -> N
 def test_a_column_that_fills_no_field_still_holds_no_nul(tmp_path: Path) -> None:
     bound = bound_import({"points": {"type": "int"}}, version="Changed")
     rows = frame({"id": ["a", "b"], "points": ["1", "2"], "Changed": ["2026-01-01", "a\x00b"]})
-    assert codes(judged(bound, tmp_path, rows)) == {3: ["unsupported_character"]}
+    assert codes(validate(bound, tmp_path, rows)) == {3: ["unsupported_character"]}

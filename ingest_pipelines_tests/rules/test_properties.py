@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ingest_pipelines.model import LINE
-from ingest_pipelines_tests.rules.feeds import accepted, bound_import, codes, frame, judged, rejects
+from ingest_pipelines_tests.rules.feeds import accepted, bound_import, codes, frame, rejects, validate
 
 FIELDS: dict[str, dict[str, Any]] = {
     "points": {"type": "int", "min": 0},
@@ -41,7 +41,7 @@ def test_read_is_accepted_and_rejected_and_superseded(rows: list[tuple[Any, ...]
     columns = {name: [row[index] for row in rows] for index, name in enumerate(CELLS)}
     frames = _split(frame(columns), size)
     with TemporaryDirectory() as spill:
-        validated = judged(bound_import(FIELDS, duplicates=duplicates), Path(spill), *frames)
+        validated = validate(bound_import(FIELDS, duplicates=duplicates), Path(spill), *frames)
         good, bad, records = accepted(validated), codes(validated), rejects(validated)
     assert validated.read == len(rows)
     assert validated.read == validated.accepted_rows + validated.rejected_rows + validated.superseded_rows

@@ -10,7 +10,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from ingest_pipelines_tests.rules.feeds import accepted, bound_import, frame, judged, rejects
+from ingest_pipelines_tests.rules.feeds import accepted, bound_import, frame, rejects, validate
 
 CELLS: dict[str, tuple[dict[str, Any], pl.Series]] = {
     "whole numbers in decimals": ({"type": "int"}, pl.Series([Decimal("3.000"), Decimal("-10.000")])),
@@ -41,7 +41,7 @@ def test_a_typed_cell_is_replayed_as_the_same_value(what: str, tmp_path: Path) -
     keys = [f"C{number}" for number in range(len(cells))]
 
     def read(name: str, column: Any, other: str) -> Any:
-        return judged(bound, tmp_path / name, frame({"id": keys, "f": column, "other": [other] * len(cells)}))
+        return validate(bound, tmp_path / name, frame({"id": keys, "f": column, "other": [other] * len(cells)}))
 
     for name in ("typed", "rejected", "replayed"):
         (tmp_path / name).mkdir()
@@ -54,7 +54,7 @@ def test_a_typed_cell_is_replayed_as_the_same_value(what: str, tmp_path: Path) -
 @pytest.mark.parametrize("cell", ["nu\0l", "\u2400", "\u241b", "\u241b\u2400", "\0\u241b\u2400\0"])
 def test_a_nul_and_its_picture_are_told_apart(cell: str, tmp_path: Path) -> None:
     bound = bound_import({"other": {"type": "int"}})
-    [record] = rejects(judged(bound, tmp_path, frame({"id": ["a"], "other": ["x"], "free": [cell]})))
+    [record] = rejects(validate(bound, tmp_path, frame({"id": ["a"], "other": ["x"], "free": [cell]})))
     kept = record["row"]["free"]
     assert "\0" not in kept
     pictures, escaped = {"␀": "\0"}, {"␛␀": "␀", "␛␛": "␛"}

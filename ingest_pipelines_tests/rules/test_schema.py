@@ -36,7 +36,7 @@ def test_what_judges_rows_is_what_the_schema_declares() -> None:
 
 def test_the_schema_judges_a_frame_by_itself() -> None:
     rules = compile_rules(bound_import({"i": {"type": "int", "min": 0}}))
-    rows = rules.judged(frame({"id": ["a", "", "c"], "i": ["1", "2", "x"]}))
+    rows = rules.validated(frame({"id": ["a", "", "c"], "i": ["1", "2", "x"]}))
     rules.schema.validate(rows[:1], lazy=True)
     with pytest.raises(SchemaErrors) as caught:
         rules.schema.validate(rows, lazy=True)

@@ -110,7 +110,7 @@ class FieldKind:
         before: columns that `read` and the rules need, computed before it. Polars shares a repeated expression on one
             level only; what several expressions need is a column of its own.
         accepts: cell -> Boolean expression: the cell is empty or accepted. Default: its value is there.
-        keeps_raw: whether rules look at the raw text once more. Else a judged frame drops it: moving it about would
+        keeps_raw: whether rules look at the raw text once more. Else a validated frame drops it: moving it about would
             cost as much as the values.
         rules: further rules that belong to the type.
         drops_zeros: whether `3.00` of a typed source means 3. Text is taken as it stands.

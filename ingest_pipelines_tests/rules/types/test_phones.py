@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ingest_pipelines.rules.types.phones import _in_e164, _parsed, read_lists, read_numbers
-from ingest_pipelines_tests.rules.feeds import accepted, bound_import, codes, frame, judged
+from ingest_pipelines_tests.rules.feeds import accepted, bound_import, codes, frame, validate
 
 _TYPES = (phonenumbers.PhoneNumberType.FIXED_LINE, phonenumbers.PhoneNumberType.MOBILE)
 _EXAMPLES = [
@@ -93,6 +93,6 @@ def test_a_number_is_one_customer_as_a_key_too(tmp_path: Path) -> None:
         "+1415555267",
         "+99912345678",
     ]
-    validated = judged(bound, tmp_path, frame({"id": keys, "points": ["1"] * 6}))
+    validated = validate(bound, tmp_path, frame({"id": keys, "points": ["1"] * 6}))
     assert accepted(validated)["id"].to_list() == ["+442079460018", "+33612345678"]
     assert codes(validated) == {6: ["bad_phone"], 7: ["bad_phone"]}

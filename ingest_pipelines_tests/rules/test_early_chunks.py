@@ -1,4 +1,4 @@
-"""Somebody who takes accepted rows while others are judged gets exactly those that the whole item accepts."""
+"""A consumer of accepted chunks gets exactly the rows that the whole item accepts, while validation is running."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 from ingest_pipelines.model import LINE, Validated
-from ingest_pipelines.rules import Ahead, Rules, compile_rules, judge, spill
+from ingest_pipelines.rules import ChunkConsumer, Rules, compile_rules, sorted_chunks, validate_rows
 from ingest_pipelines_tests.rules.feeds import accepted, bound_import, frame, landing, rejects
 
 FIELDS = {"points": {"type": "int"}, "email": {"type": "email", "unique": True}}
@@ -42,10 +42,10 @@ def _compared(frames: list[pl.DataFrame], rules: Rules) -> list[pl.DataFrame]:
 
 def _judged(frames: list[pl.DataFrame], rules: Rules, folder: Path) -> tuple[Validated, list[pl.DataFrame]]:
     taken: list[tuple[Path, pl.DataFrame]] = []
-    ahead = Ahead(_compared(frames, rules), lambda run: taken.append((run, pl.read_ipc(run))))
-    validated = judge(landing(), ("id", "points", "email"), frames, rules, folder, ahead)
+    consumer = ChunkConsumer(_compared(frames, rules), lambda chunk: taken.append((chunk, pl.read_ipc(chunk))))
+    validated = validate_rows(landing(), ("id", "points", "email"), frames, rules, folder, consumer)
     if taken:
-        assert tuple(run for run, _ in taken) == validated.accepted
+        assert tuple(chunk for chunk, _ in taken) == validated.accepted
     return validated, [rows for _, rows in taken]
 
 
@@ -54,14 +54,14 @@ def _judged(frames: list[pl.DataFrame], rules: Rules, folder: Path) -> tuple[Val
 def test_the_answer_is_the_same_and_what_was_taken_stays_accepted(
     tmp_path: Path, duplicates: str, unique: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(spill, "RUN_ROWS", 16)
-    monkeypatch.setattr(spill, "ENOUGH_ROWS", 12)
+    monkeypatch.setattr(sorted_chunks, "CHUNK_ROWS", 16)
+    monkeypatch.setattr(sorted_chunks, "ENOUGH_ROWS", 12)
     fields: dict[str, Any] = FIELDS if unique else {**FIELDS, "email": {"type": "email"}}
     rules = compile_rules(bound_import(fields, duplicates=duplicates, rejects={"unlimited": True}))
     chance = random.Random(f"{duplicates} {unique}")
     for size in (0, 1, 2, 120):
         frames = _frames(chance, size) or [frame({"id": [], "points": [], "email": []})]
-        plain = judge(landing(), ("id", "points", "email"), frames, rules, tmp_path)
+        plain = validate_rows(landing(), ("id", "points", "email"), frames, rules, tmp_path)
         validated, taken = _judged(frames, rules, tmp_path)
         assert rejects(validated) == rejects(plain)
         assert accepted(validated).equals(accepted(plain))
@@ -72,12 +72,12 @@ def test_the_answer_is_the_same_and_what_was_taken_stays_accepted(
 
 
 def test_rows_that_may_repeat_come_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(spill, "ENOUGH_ROWS", 1)
+    monkeypatch.setattr(sorted_chunks, "ENOUGH_ROWS", 1)
     rules = compile_rules(bound_import({"points": {"type": "int"}}, duplicates="last"))
     frames = [frame({"id": ["a", "b", "a"], "points": ["1", "2", "3"]})]
     taken: list[list[str]] = []
-    ahead = Ahead(_compared(frames, rules), lambda run: taken.append(pl.read_ipc(run)["id"].to_list()))
-    judge(landing(), ("id", "points"), frames, rules, tmp_path, ahead)
+    consumer = ChunkConsumer(_compared(frames, rules), lambda chunk: taken.append(pl.read_ipc(chunk)["id"].to_list()))
+    validate_rows(landing(), ("id", "points"), frames, rules, tmp_path, consumer)
     assert taken == [["b"], ["a"]]
 
 
@@ -87,12 +87,12 @@ def test_rows_that_may_repeat_come_last(tmp_path: Path, monkeypatch: pytest.Monk
 def test_nothing_more_is_taken_of_an_item_with_too_many_rejects(
     tmp_path: Path, ids: list[str], points: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(spill, "ENOUGH_ROWS", 1)
+    monkeypatch.setattr(sorted_chunks, "ENOUGH_ROWS", 1)
     rules = compile_rules(bound_import({"points": {"type": "int"}}))
     frames = [frame({"id": ids[:2], "points": points[:2]}), frame({"id": ids[2:], "points": points[2:]}, first_line=4)]
     taken: list[Path] = []
-    validated = judge(
-        landing(), ("id", "points"), frames, rules, tmp_path, Ahead(_compared(frames, rules), taken.append)
+    validated = validate_rows(
+        landing(), ("id", "points"), frames, rules, tmp_path, ChunkConsumer(_compared(frames, rules), taken.append)
     )
     assert len(taken) <= 1
     assert taken != list(validated.accepted)

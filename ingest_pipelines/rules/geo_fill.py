@@ -1,4 +1,4 @@
-"""Fields filled from a row's address, where the row leaves them empty. What the row says itself wins."""
+"""Geo enrichment: fields that a row leaves empty are filled from its IP address. The row's own values win."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ import polars as pl
 from ingest_pipelines.rules.geo import GeoDatabase
 from ingest_pipelines.rules.types import Cell, Rule
 
-_FOUND = "_place"
+_PLACE = "_place"
 
 
 @dataclass
-class Places:
+class GeoFill:
     """An import's `geo`.
 
     Attributes:
         address: the cell with the IP address.
         filled: part of a place -> the cell it fills.
-        rules: the same parts -> the rules of that cell. A place that breaks one is left out: the row is not to
-            blame for what a geo database says.
+        rules: the same parts -> the rules of that cell. A place that breaks one is left out, so that the geo database
+            never makes a row a reject.
     """
 
     address: Cell
@@ -34,17 +34,17 @@ class Places:
 
     @contextmanager
     def open(self, path: str | None) -> Iterator[None]:
-        """The geo database, while rows are judged."""
+        """Keeps the geo database open while rows are validated."""
         with GeoDatabase(None if path is None else Path(path)) as self._database:
             yield
 
     def fill(self, working: pl.LazyFrame) -> pl.LazyFrame:
-        """The working frame with the places in it, and `miss_name`: an address that the database does not know."""
+        """The working frame with the places, and `miss_name`: whether the database does not know the address."""
         dtype = pl.Struct({"known": pl.Boolean, **dict.fromkeys(self.filled, pl.String)})
-        found = self.address.value.map_batches(self._look_up, return_dtype=dtype)
-        place = pl.col(_FOUND).struct
+        looked_up = self.address.value.map_batches(self._look_up, return_dtype=dtype)
+        place = pl.col(_PLACE).struct
         return (
-            working.with_columns(found.alias(_FOUND))
+            working.with_columns(looked_up.alias(_PLACE))
             .with_columns(
                 (self.address.value.is_not_null() & ~place.field("known")).fill_null(False).alias(self.miss_name),
                 *(pl.coalesce(cell.value, place.field(part)).alias(cell.name) for part, cell in self.filled.items()),

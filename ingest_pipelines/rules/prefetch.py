@@ -1,4 +1,4 @@
-"""Reading while judging: the next frame is read in a thread while this one is judged."""
+"""Prefetching: a thread reads the next frame while this one is validated."""
 
 from __future__ import annotations
 
@@ -8,44 +8,45 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
-Thing = TypeVar("Thing")
+Entry = TypeVar("Entry")
 
 
 @contextmanager
-def read_ahead(things: Iterable[Thing]) -> Iterator[Iterator[Thing]]:
-    """The things in order; never more than one is being read or waits. Leaving the block stops the reader.
+def prefetch(entries: Iterable[Entry]) -> Iterator[Iterator[Entry]]:
+    """The entries in order; at most one of them is being read or waits. Leaving the block stops the reader.
 
-    What reading raises is raised here, at the place in the order where it happened.
+    Raises:
+        What reading raises, at the place in the order where it happened.
     """
-    ready: queue.SimpleQueue[tuple[Thing | None, BaseException | None]] = queue.SimpleQueue()
+    ready: queue.SimpleQueue[tuple[Entry | None, BaseException | None]] = queue.SimpleQueue()
     wanted = threading.Semaphore(1)
     stop = threading.Event()
 
     def read() -> None:
         try:
-            source = iter(things)
+            source = iter(entries)
             while True:
                 wanted.acquire()
                 if stop.is_set():
                     return
-                thing = next(source, None)
-                ready.put((thing, None))
-                if thing is None:
+                entry = next(source, None)
+                ready.put((entry, None))
+                if entry is None:
                     return
         except BaseException as error:  # raised again in the thread that asked
             ready.put((None, error))
 
-    def ordered() -> Iterator[Thing]:
+    def ordered() -> Iterator[Entry]:
         while True:
-            thing, error = ready.get()
+            entry, error = ready.get()
             if error is not None:
                 raise error
-            if thing is None:
+            if entry is None:
                 return
             wanted.release()
-            yield thing
+            yield entry
 
-    reader = threading.Thread(target=read, name="read ahead", daemon=True)
+    reader = threading.Thread(target=read, name="prefetch", daemon=True)
     reader.start()
     try:
         yield ordered()

@@ -5,15 +5,15 @@ from collections.abc import Iterator
 
 import pytest
 
-from ingest_pipelines.rules.ahead import read_ahead
+from ingest_pipelines.rules.prefetch import prefetch
 
 
 def test_things_come_in_their_order() -> None:
-    with read_ahead(range(100)) as ordered:
+    with prefetch(range(100)) as ordered:
         assert list(ordered) == list(range(100))
 
 
-def test_one_thing_is_read_ahead_and_no_more() -> None:
+def test_one_entry_is_prefetched_and_no_more() -> None:
     read: list[int] = []
     second = threading.Event()
 
@@ -24,7 +24,7 @@ def test_one_thing_is_read_ahead_and_no_more() -> None:
                 second.set()
             yield number
 
-    with read_ahead(things()) as ordered:
+    with prefetch(things()) as ordered:
         assert next(ordered) == 0
         assert second.wait(10)
         assert read == [0, 1]
@@ -35,13 +35,13 @@ def test_what_reading_raises_is_raised_at_its_place() -> None:
         yield 1
         raise ValueError("line 7")
 
-    with read_ahead(things()) as ordered:
+    with prefetch(things()) as ordered:
         assert next(ordered) == 1
         with pytest.raises(ValueError, match="line 7"):
             next(ordered)
 
 
 def test_leaving_early_ends_the_reader() -> None:
-    with read_ahead(iter(int, 1)) as ordered:
+    with prefetch(iter(int, 1)) as ordered:
         assert next(ordered) == 0
-    assert not [thread for thread in threading.enumerate() if thread.name == "read ahead"]
+    assert not [thread for thread in threading.enumerate() if thread.name == "prefetch"]
