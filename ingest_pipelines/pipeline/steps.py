@@ -41,7 +41,7 @@ def validate(landing: Landing, bound: BoundImport, workspace: Workspace, early: 
     """Every row validated: accepted rows sorted and cast on disk, rejects with every rule they break.
 
     Args:
-        early: the item's load, open already: each sorted chunk of accepted rows is handed to it as soon as it is on disk.
+        early: the item's load, open already: each sorted chunk is handed to it as soon as it is on disk.
 
     Raises:
         ItemRefused: the item as a whole cannot be read.
