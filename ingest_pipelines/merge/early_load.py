@@ -1,19 +1,20 @@
-"""A load that begins while its rows are judged: a run of accepted rows is merged as soon as it lies sorted on disk.
+"""An early load: it begins while the rows are still being validated, and merges each sorted chunk once it is on disk.
 
-The load's transaction begins here: nobody sees anything of it before its commit. `apply` takes it over where it holds
-exactly the accepted rows, and closes it as it closes every other; else it is rolled back, and `apply` begins anew. So
-nothing here raises (but for a login that counts, and must not be tried twice), nothing here waits for anybody, and
-nothing depends on it but time.
+It is the load's own transaction, begun sooner, so no other session sees anything of it before the commit. `apply` takes
+it over if it holds exactly the accepted rows, and closes it like any other; else it is rolled back, and `apply` starts
+over. Errors are swallowed and lock waits are capped at PATIENCE_SECONDS: an early load affects speed, never the result.
+The one error that is raised is a refused login that the server counts, because a second try may lock the account.
 
-Where rows cannot be merged by the run (`Stage.merges_by_chunk`), or somebody else is loading the table, or it has to be
-altered, they are copied into the stage, and no lock is held.
+An early load only copies rows into the stage, and holds no lock, where rows cannot be merged by the chunk
+(`Stage.merges_by_chunk`), where another load holds the table, and where the table has to be altered.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from queue import SimpleQueue
@@ -21,27 +22,34 @@ from threading import Thread
 
 import psycopg
 
+from ingest_pipelines import ledger
 from ingest_pipelines.config import BoundImport
 from ingest_pipelines.errors import IngestError, TargetDenied
-from ingest_pipelines.merge.apply import merge_chunks, open_early
-from ingest_pipelines.merge.copy import copy_accepted, rows_of
+from ingest_pipelines.merge.catalog import read_shape
+from ingest_pipelines.merge.copy import copy_accepted, copy_created, copy_profiles, rows_of
+from ingest_pipelines.merge.ddl import additions
 from ingest_pipelines.merge.faults import Fault, no_fault
-from ingest_pipelines.merge.key_filter import read_key_filter
+from ingest_pipelines.merge.key_filter import read_key_filter, take_numbers
 from ingest_pipelines.merge.load_state import LoadState
-from ingest_pipelines.merge.target import Target, begin
+from ingest_pipelines.merge.mapping import check_mapping
+from ingest_pipelines.merge.preconditions import stale
+from ingest_pipelines.merge.preflight import find_obstacles
+from ingest_pipelines.merge.shape import TableShape
+from ingest_pipelines.merge.target import Target, begin, force_index_lookups, lock_table_at_once
+from ingest_pipelines.merge.write_steps import alter_target, merge_stage, prepare_merge
 from ingest_pipelines.model import Landing, Run, Validated
 
 PATIENCE_SECONDS = 1.0
-"""How long a lock is waited for; then the load begins anew after the last row is judged, and waits as others do."""
+"""How long an early load waits for a lock. Then `apply` starts over after validation, and waits as other loads do."""
 
 
 CHUNKS_AT_ONCE = 16
-"""Runs that are merged together: two million rows in a temporary table."""
+"""Sorted chunks that are merged together: two million rows in a temporary table."""
 
 
 @dataclass(frozen=True)
 class Destination:
-    """Where an item's rows go, known before they are judged."""
+    """Where an item's rows go; an early load knows it before they are validated."""
 
     target: Target
     run: Run
@@ -55,10 +63,10 @@ class EarlyLoad:
         self.import_name = bound.name
         self._target = destination.target
         self.state = LoadState(_nothing_of(landing), bound, destination.run, destination.now)
-        self._expected = landing.newlines if landing.rows is None else landing.rows
+        self._expected_rows = landing.newlines if landing.rows is None else landing.rows
         self._fault = fault
         self._files: SimpleQueue[Path | None] = SimpleQueue()
-        self._taken: list[Path] = []
+        self._chunks_taken: list[Path] = []
         self._rows: int | None = None
         self._connection: psycopg.Connection | None = None
         self._denied: TargetDenied | None = None
@@ -67,19 +75,19 @@ class EarlyLoad:
 
     @property
     def add(self) -> Callable[[Path], None]:
-        """Takes a run that is written."""
+        """Takes the file of a sorted chunk."""
         return self._files.put
 
     def take(self, validated: Validated) -> tuple[LoadState, psycopg.Connection] | None:
-        """The load and its transaction, if it holds these rows and no others; None where it did not come to that.
+        """The load and its transaction, if it holds exactly these rows; else None, and it is rolled back.
 
         Raises:
-            TargetDenied: the target did not accept who logs in; another try would count as another.
+            TargetDenied: the target refused the login and counts such tries.
         """
         self.finish()
         if self._denied is not None:
             raise self._denied
-        whole = (tuple(self._taken), self._rows) == (validated.accepted, validated.accepted_rows)
+        whole = (tuple(self._chunks_taken), self._rows) == (validated.accepted, validated.accepted_rows)
         if whole and self._connection is not None:
             connection, self._connection = self._connection, None
             try:
@@ -92,14 +100,14 @@ class EarlyLoad:
         return None
 
     def discard(self) -> None:
-        """The transaction is rolled back."""
+        """Rolls the transaction back."""
         self.finish()
         if self._connection is not None:
             self._connection.close()
             self._connection = None
 
     def finish(self) -> None:
-        """All runs that were added are in, or never will be."""
+        """Waits until the thread has taken all chunks, or has given up."""
         self._files.put(None)
         self._thread.join()
 
@@ -114,36 +122,109 @@ class EarlyLoad:
             self._connection = begin(target, state.bound.name)
             shape = open_early(self._connection, state, self._fault)
             if shape is None:
-                runs = (run for batch in chain([first], batches) for run in batch)
-                rows = copy_accepted(self._connection, rows_of(runs), state.stage, lambda: None)
+                chunks = (chunk for batch in chain([first], batches) for chunk in batch)
+                rows = copy_accepted(self._connection, rows_of(chunks), state.stage, lambda: None)
                 state.early = "staged"
             else:
                 rows = 0
                 for batch in chain([first], batches):
                     if state.key_filter is None:
                         with state.timed("keys"):
-                            left = self._expected - rows
+                            left = self._expected_rows - rows
                             state.key_filter = read_key_filter(self._connection, state.stage, shape, batch, left)
                     rows += merge_chunks(self._connection, state, shape, batch, self._fault)
             self._rows = rows
-        except (IngestError, psycopg.Error, OSError) as problem:  # what could not be done now is done later
+        except (IngestError, psycopg.Error, OSError) as problem:  # `apply` starts over, and raises it if it lasts
             if isinstance(problem, TargetDenied) and problem.counted:
                 self._denied = problem
 
     def _batches(self) -> Iterator[list[Path]]:
-        """All runs that wait, again and again: the longer one merge takes, the more the next one has."""
-        while (run := self._files.get()) is not None:
-            batch = [run]
+        """All chunks that wait, again and again: the longer one merge takes, the more chunks the next one has."""
+        while (chunk := self._files.get()) is not None:
+            batch = [chunk]
             while len(batch) < CHUNKS_AT_ONCE and not self._files.empty():
-                run = self._files.get()
-                if run is None:
+                chunk = self._files.get()
+                if chunk is None:
                     self._files.put(None)
                     break
-                batch.append(run)
+                batch.append(chunk)
             yield batch
-            self._taken += batch
+            self._chunks_taken += batch
+
+
+def open_early(connection: psycopg.Connection, state: LoadState, fault: Fault = no_fault) -> TableShape | None:
+    """The target's shape, the target locked and ready to take chunks; None where chunks are only to be staged.
+
+    Chunks are only staged for a load that looks at all rows before it merges the first, for a table that has triggers
+    or would have to be altered while others use it, and while another load holds the table.
+    """
+    bound, stage, landing = state.bound, state.stage, state.validated.landing
+    connection.execute(stage.create())
+    if not stage.merges_by_chunk:
+        return None
+    settled = ledger.find_load(connection, landing.item, state.run.id)
+    if settled is not None:
+        return None
+    if stale(connection, landing.item, bound, state.run) is not None:
+        return None
+    check_mapping(ledger.find_import(connection, bound.name), bound)
+    shape = read_shape(connection, *bound.database.schema_and_table)
+    if shape.oid is not None and (shape.guarded or any(additions(stage, shape))):
+        return None
+    if find_obstacles(connection, stage, shape):
+        return None
+    if not lock_table_at_once(connection, *bound.database.schema_and_table):
+        return None
+    fault("early: opened")
+    with state.timed("ddl"):
+        shape = alter_target(connection, state)
+    prepare_merge(connection, state)
+    state.early = "merged"
+    return shape
+
+
+def merge_chunks(
+    connection: psycopg.Connection, state: LoadState, shape: TableShape, chunks: Sequence[Path], fault: Fault = no_fault
+) -> int:
+    """Merges some sorted chunks, and copies rows whose keys are certainly new; returns how many rows they have.
+
+    If another application adds one of the new keys meanwhile, this fails, and the load begins again.
+    """
+    new = staged = 0
+    with state.timed("copy"):
+        for chunk in chunks:
+            copied_rows, staged_rows = _copy_chunk(connection, state, chunk, partial(fault, "early: copying"))
+            new, staged = new + copied_rows, staged + staged_rows
+    fault("early: copied")
+    state.copied += new
+    state.inserted += new
+    if staged:
+        with state.timed("merge"):
+            force_index_lookups(connection, staged < (shape.rows + state.inserted) / 2)
+            merge_stage(connection, state, shape)
+            connection.execute(state.stage.clear())
+    fault("early: merged")
+    return new + staged
+
+
+def _copy_chunk(
+    connection: psycopg.Connection, state: LoadState, chunk: Path, after_batch: Callable[[], None]
+) -> tuple[int, int]:
+    """Copies a chunk's new rows into the target and its others into the stage; returns how many of each."""
+    if state.key_filter is None:
+        return 0, copy_accepted(connection, rows_of([chunk]), state.stage, after_batch)
+    new, others = state.key_filter.split(chunk)
+    copied = staged = 0
+    if len(new):
+        numbers = take_numbers(connection, state.key_filter, len(new))
+        copied = copy_profiles(connection, new.numbered(numbers), state.stage, after_batch)
+        if state.keeps_written:
+            copy_created(connection, new.created(numbers, state.key_filter.column))
+    if len(others):
+        staged = copy_accepted(connection, others.batches(), state.stage, after_batch)
+    return copied, staged
 
 
 def _nothing_of(landing: Landing) -> Validated:
-    """What is known of an item's rows before the first is judged."""
+    """The item before its first row is validated."""
     return Validated(landing, accepted=(), rejects=None, read=0, accepted_rows=0, rejected_rows=0)

@@ -9,7 +9,7 @@ Fault = Callable[[str], None]
 
 FAULT_POINTS = (
     "connected", "copying", "staged", "locked", "opened", "altered", "matched", "merged", "consented", "rejected",
-    "told", "counted", "closed", "committed",
+    "events written", "counted", "closed", "committed",
 )  # fmt: skip
 """Every point, in order. `closed` is the last one before COMMIT is sent, `committed` the first after it."""
 

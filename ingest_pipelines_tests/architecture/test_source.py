@@ -56,11 +56,11 @@ def test_the_ledger_writes_its_own_tables_only() -> None:
 
 
 def test_only_apply_uses_what_writes_target_data() -> None:
-    """The builders of such statements may live elsewhere in the merge; only `apply` has a transaction for them."""
+    """Only `write_steps` executes such statements, and only `apply` and the early load call it, in one transaction."""
     writers = {
         f"{module.dotted}.{definition.name}"
         for module in modules()
-        if module.name.startswith("merge/") and module.name != "merge/apply.py"
+        if module.name.startswith("merge/") and module.name != "merge/write_steps.py"
         for definition in module.tree.body
         if isinstance(definition, ast.FunctionDef | ast.ClassDef)
         for _, text in module.strings(definition)
@@ -70,12 +70,19 @@ def test_only_apply_uses_what_writes_target_data() -> None:
     found = [
         f"{module.name}:{line} {name}"
         for module in modules()
-        if module.name != "merge/apply.py"
+        if module.name != "merge/write_steps.py"
         for line, name in module.imports()
         if name in writers | builders
     ]
     assert writers, "the statements moved; this test looks in the wrong place"
     assert found == []
+    callers = {
+        module.name
+        for module in modules()
+        for _, name in module.imports()
+        if name.startswith("ingest_pipelines.merge.write_steps")
+    }
+    assert callers == {"merge/apply.py", "merge/early_load.py"}
 
 
 def test_no_module_outgrows_one_idea() -> None:

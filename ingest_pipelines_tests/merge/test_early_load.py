@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import replace
 from pathlib import Path
 from threading import Event
@@ -13,8 +12,7 @@ import pytest
 from psycopg.conninfo import make_conninfo
 
 from ingest_pipelines.errors import StaleItem
-from ingest_pipelines.merge import Target, apply, early_load
-from ingest_pipelines.merge.apply import open_early
+from ingest_pipelines.merge import Target, apply, early_load, write_steps
 from ingest_pipelines.merge.early_load import Destination, EarlyLoad
 from ingest_pipelines.merge.target import lock_table
 from ingest_pipelines.model import Counts, Run, Validated
@@ -125,10 +123,10 @@ def test_add_only_leaves_profiles_alone_ahead_too(
     assert query(CUSTOMERS) == [("C1", "Gold", 1), ("C2", None, 2)]
 
 
-def test_update_only_adds_nobody_ahead_either_and_lists_who_has_no_profile(
+def test_update_only_adds_nobody_early_either_and_lists_who_has_no_profile(
     target: Target, query: Rows, tmp_path: Path, begin: Any, points: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sys.modules[open_early.__module__], "UNMATCHED_LISTED", 3)
+    monkeypatch.setattr(write_steps, "UNMATCHED_LISTED", 3)
     monkeypatch.setattr(early_load, "CHUNKS_AT_ONCE", 1)
     bound = bound_import(mode="update_only", shrink={"min_percent": 0})
     known = [("C1", "Gold", 1), ("C2", "Gold", 2)]

@@ -1,0 +1,211 @@
+"""The steps of a load that write: each executes its statements in the transaction of the caller.
+
+`apply` calls them in order. An early load calls some of them for each sorted chunk, in the transaction that `apply`
+takes over. `LoadState` keeps what they count.
+"""
+
+from __future__ import annotations
+
+import psycopg
+from psycopg.types.json import Jsonb
+
+from ingest_pipelines import ledger
+from ingest_pipelines.errors import CountsDisagree, InternalError, TargetRefused
+from ingest_pipelines.merge import events
+from ingest_pipelines.merge.catalog import read_shape, rows_written
+from ingest_pipelines.merge.copy import copy_accepted, rows_of
+from ingest_pipelines.merge.ddl import additions, fields_of
+from ingest_pipelines.merge.faults import Fault
+from ingest_pipelines.merge.load_state import LoadState
+from ingest_pipelines.merge.mapping import check_types
+from ingest_pipelines.merge.match import Matching, RejectedByMatch
+from ingest_pipelines.merge.match_modes import key_label
+from ingest_pipelines.merge.preflight import check_target
+from ingest_pipelines.merge.shape import TableShape
+from ingest_pipelines.merge.statements import CREATE_UNMATCHED, LIST_UNMATCHED, Merge
+from ingest_pipelines.merge.subscriptions import COUNT_CONSENTED, CREATE_CONSENTS, Consent
+from ingest_pipelines.merge.target import scalar
+
+UNMATCHED_LISTED = 1_000
+"""How many rows without a profile are listed in the ledger; all of them are counted."""
+
+RETURNS_OLD = 180_000
+"""From this server version on, MERGE can return what a profile was before."""
+
+
+class Overtaken(Exception):
+    """Another application wrote to the table between our look at it and our write; nothing was committed."""
+
+
+def stage_rows(connection: psycopg.Connection, state: LoadState, fault: Fault) -> None:
+    """All accepted rows are in the stage, unless an early load merged them already.
+
+    Raises:
+        InternalError: fewer or more rows arrived than were accepted.
+    """
+    if state.early == "merged":
+        return
+    if not state.early:
+        connection.execute(state.stage.create())
+        accepted = rows_of(state.validated.accepted)
+        staged = copy_accepted(connection, accepted, state.stage, lambda: fault("copying"))
+        if staged != state.validated.accepted_rows:
+            raise InternalError(
+                f"{state.where}: {state.validated.accepted_rows} rows were accepted, and {staged} reached the stage",
+                hint="nothing was committed; run it again",
+            )
+    if not state.stage.matches:
+        connection.execute(state.stage.analyze())
+
+
+def alter_target(connection: psycopg.Connection, state: LoadState) -> TableShape:
+    """The target has every schema, table, column and index that the import needs; returns its shape.
+
+    Raises:
+        LoadError: a field has another type than its first load gave it.
+        TargetRefused: the table cannot take the import's rows.
+    """
+    bound = state.bound
+    registered = ledger.registered_fields(connection, bound.database_name)
+    check_types(registered, bound)
+    shape = read_shape(connection, *bound.database.schema_and_table)
+    check_target(connection, state.stage, shape)
+    statements = list(additions(state.stage, shape))
+    for statement in statements:
+        connection.execute(statement)
+    state.ddl = tuple(statement.as_string(connection) for statement in statements)
+    new_fields = [(name, field.type_name) for name, field in fields_of(bound).items() if name not in registered]
+    if new_fields:
+        ledger.register_fields(connection, bound.database_name, new_fields, bound.name, state.now)
+    return read_shape(connection, *bound.database.schema_and_table) if statements else shape
+
+
+def match_profiles(connection: psycopg.Connection, state: LoadState, shape: TableShape) -> None:
+    """Every row in the stage knows its profile's key; rejected, superseded and stale rows have left the stage.
+
+    Raises:
+        RejectedByMatch: more rows are rejected than the import allows.
+    """
+    if state.validated.accepted_rows < shape.rows:
+        # A hash join would read the whole table for a small file, and undo the order of the stage for a large one.
+        connection.execute("SET LOCAL enable_hashjoin = off")
+    if state.stage.matches:
+        matching = Matching(connection, state.stage, state.load)
+        state.matched = matching.run()
+        if (problem := state.above_limit()) is not None:
+            state.refuse(RejectedByMatch(problem, state.matched, matching.records()))
+    drop_stale = Merge(state.stage).drop_stale()
+    if drop_stale is not None:
+        state.stale = connection.execute(drop_stale).rowcount
+
+
+def prepare_merge(connection: psycopg.Connection, state: LoadState) -> None:
+    """The temporary tables exist in which the merge keeps written and unmatched profiles for the steps after it."""
+    if state.keeps_written:
+        connection.execute(Merge(state.stage).create_written())
+        connection.execute(events.CREATE_CREATED)
+    if state.bound.spec.mode == "update_only":
+        connection.execute(CREATE_UNMATCHED)
+
+
+def merge_stage(connection: psycopg.Connection, state: LoadState, shape: TableShape) -> None:
+    """The rows in the stage are merged into the target, and counted.
+
+    Raises:
+        Overtaken: fewer rows were written than were to be; the first try of a load begins again.
+        TargetRefused: the same, while other writers were locked out: a trigger left rows out.
+        CountsDisagree: the server's counts contradict each other.
+    """
+    merge = Merge(state.stage)
+    if state.bound.spec.mode == "update_only":
+        state.unmatched += scalar(connection, merge.find_unmatched(), (UNMATCHED_LISTED,))
+    due = scalar(connection, merge.count_to_write()) if shape.guarded else 0
+    _write(connection, state, merge, shape)
+    if state.inserted + state.updated < due:
+        if not state.alone:
+            raise Overtaken
+        left_out = due - state.inserted - state.updated
+        raise TargetRefused(
+            f"{state.where}: a trigger of {state.bound.database.table} left out {left_out} of {due} rows",
+            hint="nothing was committed; a trigger that refuses a row has to raise an error, or the rule belongs into "
+            "the import, where what breaks it becomes a reject",
+        )
+
+
+def _write(connection: psycopg.Connection, state: LoadState, merge: Merge, shape: TableShape) -> None:
+    """Executes the MERGE and counts new and changed profiles."""
+    assert shape.oid is not None
+    if not state.keeps_written:
+        before = rows_written(connection, shape.oid)
+        written = connection.execute(merge.statement(), prepare=False).rowcount
+        after = rows_written(connection, shape.oid)
+        inserted, updated = after[0] - before[0], after[1] - before[1]
+        if inserted + updated != written:
+            raise CountsDisagree(
+                f"{state.where}: {written} rows were merged, and Postgres counted {inserted} inserts and "
+                f"{updated} updates",
+                hint="nothing was committed; do triggers of the table write to it, or is track_counts off?",
+            )
+    else:
+        returns_old = connection.info.server_version >= RETURNS_OLD
+        kept = connection.execute(merge.keep_written(returns_old=returns_old), prepare=False).fetchone()
+        assert kept is not None
+        planned, inserted = int(kept[0]), int(kept[1])
+        written = planned if returns_old else connection.execute(merge.statement(), prepare=False).rowcount
+        updated = written - inserted
+        if written != planned and not shape.guarded:
+            raise CountsDisagree(
+                f"{state.where}: {written} rows were merged, and {planned} were to be",
+                hint="nothing was committed; do triggers of the table write to it?",
+            )
+    state.inserted += inserted
+    state.updated += updated
+
+
+def complete_merge(connection: psycopg.Connection, state: LoadState) -> None:
+    """Written profiles have their numbers, and the first unmatched rows are listed in the ledger.
+
+    Raises:
+        TargetRefused: a trigger changed the key of new profiles.
+    """
+    before_18 = connection.info.server_version < RETURNS_OLD
+    if state.keeps_written and state.inserted > state.copied and before_18:
+        numbered = connection.execute(Merge(state.stage).number_created()).rowcount
+        if numbered != state.inserted - state.copied:
+            raise TargetRefused(
+                f"{state.where}: a trigger of {state.bound.database.table} gives new rows another key: "
+                f"{state.inserted - state.copied - numbered} of {state.inserted} cannot be found by theirs",
+                hint="nothing was committed; clean the key in the source, or leave it as it is in the trigger",
+            )
+    if state.unmatched:
+        connection.execute(LIST_UNMATCHED, (state.load, key_label(state.stage), UNMATCHED_LISTED))
+
+
+def write_consents(connection: psycopg.Connection, state: LoadState) -> None:
+    """The import's consent records are added and changed, and the profiles with changed ones are counted."""
+    if not state.bound.spec.subscriptions:
+        return
+    connection.execute(CREATE_CONSENTS)
+    merge = Merge(state.stage)
+    for subscription in state.bound.spec.subscriptions:
+        connection.execute(Consent(merge, subscription).upsert(), {"now": state.now})
+    state.consented = scalar(connection, COUNT_CONSENTED)
+
+
+def write_events(connection: psycopg.Connection, state: LoadState) -> None:
+    """The outbox has an event of every profile that was created or updated; listeners are notified by the commit."""
+    if not state.bound.spec.events or not (state.inserted or state.updated or state.consented):
+        return
+    connection.execute("SELECT pg_advisory_xact_lock(%s)", (events.OUTBOX_LOCK,))
+    merge = Merge(state.stage)
+    has_consents = bool(state.bound.spec.subscriptions)
+    statement = events.write_events_with_consents(merge) if has_consents else events.write_events(merge)
+    batches = connection.execute(statement, {"load": state.load}).rowcount
+    if state.copied:
+        batches += connection.execute(events.WRITE_CREATED_EVENTS, {"load": state.load}).rowcount
+    if batches:
+        notification = {
+            "load": state.load, "import": state.bound.name, "database": state.bound.database_name,
+            "created": state.inserted, "updated": state.updated + state.consented,
+        }  # fmt: skip
+        connection.execute("SELECT pg_notify(%s, %s::jsonb::text)", (events.CHANNEL, Jsonb(notification)))
