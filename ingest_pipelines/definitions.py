@@ -5,7 +5,7 @@ import gc
 from dagster import Definitions
 
 from ingest_pipelines.config import read_project, read_settings
-from ingest_pipelines.orchestration.build import build
+from ingest_pipelines.orchestration.definitions import build
 from ingest_pipelines.orchestration.site import Site
 
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ingest_pipelines.config import BoundImport, Settings
     from ingest_pipelines.ledger import Load
     from ingest_pipelines.model import Counts, RejectSample
-    from ingest_pipelines.orchestration.launch import Outcome
+    from ingest_pipelines.orchestration.runs.launch import Outcome
 
 SAMPLES = 5
 """Rejects that a report shows; `ingest rejects list` shows them all."""
@@ -83,14 +83,14 @@ class Launcher:
         self._instance = instance
 
     def __call__(self, name: str, **choice: Any) -> Outcome:
-        """The import applied by a run of its own; see `orchestration.launch.run_import`."""
-        from ingest_pipelines.orchestration.launch import run_import
+        """The import applied by a run of its own; see `orchestration.runs.launch.run_import`."""
+        from ingest_pipelines.orchestration.runs.launch import run_import
 
         return run_import(self.site, self._instance, name, by=user(), **choice)
 
     def failed_items(self, name: str) -> list[str | None]:
-        """Keys of what failed and was not repaired since, oldest first; see `orchestration.launch.failed_items`."""
-        from ingest_pipelines.orchestration.launch import failed_items
+        """Keys of what failed and was not repaired since, oldest first; see `runs.launch.failed_items`."""
+        from ingest_pipelines.orchestration.runs.launch import failed_items
 
         return [item.key for item in failed_items(self.site, self._instance, name)]
 

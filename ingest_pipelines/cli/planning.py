@@ -124,7 +124,7 @@ def _due(site: Site, bound: BoundImport) -> Item:
     if bound.spec.source.window is None:
         kind: ItemKind = "query" if bound.spec.source.cursor is None else "cursor"
         return Item(bound.name, ItemKey(f"{site.clock():%Y-%m-%dT%H-%M-%SZ}_plan"), kind, uri=uri)
-    from ingest_pipelines.orchestration.partitions import ended_windows, window_item
+    from ingest_pipelines.orchestration.assets.partitions import ended_windows, window_item
 
     ended = ended_windows(bound, site.clock(), after=None)
     if not ended:
@@ -138,7 +138,7 @@ def _rehearse(site: Site, bound: BoundImport, item: Item, show: screen.Show) -> 
     from ingest_pipelines.cli.loading import user
     from ingest_pipelines.merge import refuse_early
     from ingest_pipelines.model import Run
-    from ingest_pipelines.orchestration.run_locks import PLAN_PREFIX, held
+    from ingest_pipelines.orchestration.runs.run_locks import PLAN_PREFIX, held
 
     run = Run(id=f"{PLAN_PREFIX}{os.getpid()}-{site.clock():%Y%m%dT%H%M%S%f}", by=user(), dry_run=True)
     with private_umask(), held(site.settings.state, run.id):  # should it be killed, the next run removes its files

@@ -44,7 +44,7 @@ def status(json: Json = False) -> None:
 def _live(settings: Settings, project: Project, now: datetime) -> tuple[set[str], dict[str, datetime | None]]:
     """Imports that run at this moment, and each schedule's next tick. Slower than the ledger: it asks Dagster."""
     from ingest_pipelines.orchestration.instance import open_instance
-    from ingest_pipelines.orchestration.now import next_tick, running_imports
+    from ingest_pipelines.orchestration.runs.live_status import next_tick, running_imports
 
     schedules = {name: bound.spec.schedule for name, bound in project.imports.items() if bound.spec.schedule}
     ticks = {name: next_tick(plan, now) for name, plan in schedules.items()}

@@ -21,7 +21,7 @@ def up(
     project = read_project(settings.home)
     for mistake in project.mistakes:
         screen.note(f"{screen.painted('broken', 'bad')}: {mistake}")
-    from ingest_pipelines.orchestration.up import up as serve
+    from ingest_pipelines.orchestration.serving.up import up as serve
 
     def ready(url: str) -> None:
         screen.say(f"{screen.painted('ready', 'good')}: {url}")

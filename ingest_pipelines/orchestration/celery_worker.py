@@ -9,7 +9,7 @@ from dagster_celery.make_app import make_app
 from dagster_celery.tasks import create_task
 
 from ingest_pipelines.config import read_settings
-from ingest_pipelines.orchestration.executors import celery_config
+from ingest_pipelines.orchestration.runs.executors import celery_config
 
 _executor = CeleryExecutor.for_cli(**celery_config(read_settings()))  # type: ignore[no-untyped-call]  # has no types
 app = make_app(_executor.app_args())  # type: ignore[no-untyped-call]  # has no types

@@ -9,7 +9,7 @@ from dagster_webserver import cli
 from starlette.types import ASGIApp
 
 from ingest_pipelines.config.settings import read_ui_hosts
-from ingest_pipelines.orchestration.guard import Guard
+from ingest_pipelines.orchestration.serving.guard import Guard
 
 _MAKES_THE_APP = "create_app_from_workspace_process_context"
 """What `dagster-webserver` calls for the app that it serves. Were it gone, nothing would be served."""

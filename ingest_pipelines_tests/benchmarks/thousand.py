@@ -88,7 +88,7 @@ def load() -> dict[str, float]:
 
     lap("import dagster")
     from ingest_pipelines.config import read_project, read_settings
-    from ingest_pipelines.orchestration.build import build
+    from ingest_pipelines.orchestration.definitions import build
     from ingest_pipelines.orchestration.site import Site
 
     gc.disable()  # as ingest_pipelines.definitions does
@@ -115,10 +115,10 @@ def ticks() -> dict[str, float]:
     from dagster import DagsterInstance, build_schedule_context, build_sensor_context
 
     from ingest_pipelines.config import read_project, read_settings
-    from ingest_pipelines.orchestration.arrivals import Listings
-    from ingest_pipelines.orchestration.housekeeping import housekeeping_sensor
-    from ingest_pipelines.orchestration.schedules import import_schedule
-    from ingest_pipelines.orchestration.sensors import file_sensor
+    from ingest_pipelines.orchestration.schedules.import_schedule import import_schedule
+    from ingest_pipelines.orchestration.sensors.file_items import Listings
+    from ingest_pipelines.orchestration.sensors.file_sensor import file_sensor
+    from ingest_pipelines.orchestration.sensors.housekeeping import housekeeping_sensor
     from ingest_pipelines.orchestration.site import Site
 
     settings = read_settings()

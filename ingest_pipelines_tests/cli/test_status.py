@@ -17,7 +17,7 @@ from ingest_pipelines.config.schedule import Schedule
 from ingest_pipelines.ledger import ImportState, ImportSummary
 from ingest_pipelines.ledger.imports import ImportStatus
 from ingest_pipelines.model import ItemKey, LoadStatus
-from ingest_pipelines.orchestration.now import next_tick
+from ingest_pipelines.orchestration.runs.live_status import next_tick
 from ingest_pipelines_tests.cli.terminal import Terminal
 from ingest_pipelines_tests.config.projects import IMPORT, RIGHT, write_project
 from ingest_pipelines_tests.waiting import until_it

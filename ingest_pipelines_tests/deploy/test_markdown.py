@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from playwright.sync_api import Page, expect
 
-from ingest_pipelines.orchestration.markdown import block, bullets, code, plain, table
-from ingest_pipelines.orchestration.resources import resources_of
+from ingest_pipelines.orchestration.assets.markdown import block, bullets, code, plain, table
+from ingest_pipelines.orchestration.resources.connections import resources_of
 from ingest_pipelines_tests.cli.terminal import Terminal
 from ingest_pipelines_tests.deploy.places import dagster_home
 from ingest_pipelines_tests.orchestration.conftest import Shop

@@ -13,8 +13,8 @@ from dagster._core.instance.config import dagster_instance_config
 from dagster._core.instance.ref import InstanceRef
 from dagster._serdes import ConfigurableClassData
 
+from ingest_pipelines.orchestration.dagster_internals.storage import RunStorage
 from ingest_pipelines.orchestration.instance import HERE, LOCATION
-from ingest_pipelines.orchestration.storage import RunStorage
 from ingest_pipelines_tests.deploy.places import DEPLOY, dagster_home
 
 PROFILES = {

@@ -23,9 +23,9 @@ from dagster import (
 
 from ingest_pipelines.config import BoundImport, Settings, read_project
 from ingest_pipelines.model import Item
-from ingest_pipelines.orchestration.arrivals import Listings, look
-from ingest_pipelines.orchestration.build import build
-from ingest_pipelines.orchestration.partitions import partitions_name
+from ingest_pipelines.orchestration.assets.partitions import partitions_name
+from ingest_pipelines.orchestration.definitions import build
+from ingest_pipelines.orchestration.sensors.file_items import Listings, look
 from ingest_pipelines.orchestration.site import Site
 
 NOW = datetime(2026, 11, 22, 9, 15, tzinfo=UTC)

@@ -102,9 +102,6 @@ POINTS = (*BEFORE_THE_RUN, "created", "started", "landed", "validated", "ended")
 
 
 def _serve() -> None:
-    import ingest_pipelines.cli.app
-    import ingest_pipelines.orchestration.launch
-    import ingest_pipelines.orchestration.storage  # noqa: F401  # a fork has it all
 
     for line in sys.stdin:
         command, *arguments = json.loads(line)
@@ -154,7 +151,9 @@ def _act_at(point: str, number: signal.Signals) -> None:
     from ingest_pipelines.merge import apply
     from ingest_pipelines.merge.early_load import EarlyLoad
     from ingest_pipelines.merge.faults import EARLY_FAULT_POINTS, FAULT_POINTS
-    from ingest_pipelines.orchestration import assets, early_loads, launch, run_locks
+    from ingest_pipelines.orchestration import early_loads
+    from ingest_pipelines.orchestration.assets import import_asset
+    from ingest_pipelines.orchestration.runs import launch, run_locks
     from ingest_pipelines.pipeline import steps
 
     def act(passed: str = point) -> None:
@@ -182,7 +181,7 @@ def _act_at(point: str, number: signal.Signals) -> None:
         module, name = {
             "chosen": (launch, "_choose"),
             "locked": (run_locks, "hold"),
-            "started": (assets, "find_work"),
+            "started": (import_asset, "find_work"),
             "landed": (pipeline, "land"),
             "validated": (pipeline, "validate"),
             "ended": (launch, "read_report"),

@@ -12,10 +12,10 @@ import yaml
 from dagster import DagsterInstance, DagsterRunStatus, SensorResult, build_sensor_context
 
 from ingest_pipelines.config.base import Secret
-from ingest_pipelines.orchestration.alert_sensor import Outcome, alert_sensor, tell
-from ingest_pipelines.orchestration.alerts import AlertBook
-from ingest_pipelines.orchestration.launch import run_import
-from ingest_pipelines.orchestration.sending import send
+from ingest_pipelines.orchestration.alerts.alert_book import AlertBook
+from ingest_pipelines.orchestration.alerts.alert_sensor import Outcome, alert_sensor, tell
+from ingest_pipelines.orchestration.alerts.notifier import send
+from ingest_pipelines.orchestration.runs.launch import run_import
 from ingest_pipelines_tests.orchestration.conftest import DATABASES, GOOD, HEADER, ONE_BAD, Shop
 from ingest_pipelines_tests.servers.smtp import SmtpServer
 

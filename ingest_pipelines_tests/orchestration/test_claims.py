@@ -11,11 +11,11 @@ from dagster import DagsterInstance, DagsterRun, SensorResult, build_sensor_cont
 
 from ingest_pipelines.errors import UsageError
 from ingest_pipelines.model import Item, ItemKey
-from ingest_pipelines.orchestration.arrivals import Listings
-from ingest_pipelines.orchestration.claims import Proven, proven, sealed
-from ingest_pipelines.orchestration.launch import run_import
-from ingest_pipelines.orchestration.schedules import requests
-from ingest_pipelines.orchestration.sensors import file_sensor
+from ingest_pipelines.orchestration.runs.launch import run_import
+from ingest_pipelines.orchestration.runs.signed_tags import Proven, proven, sealed
+from ingest_pipelines.orchestration.schedules.import_schedule import requests
+from ingest_pipelines.orchestration.sensors.file_items import Listings
+from ingest_pipelines.orchestration.sensors.file_sensor import file_sensor
 from ingest_pipelines_tests.orchestration.conftest import GOOD, Shop
 
 LOADS = "SELECT item, by, forced, status FROM ingest.loads ORDER BY id"

@@ -15,7 +15,7 @@ import yaml
 from dagster import AssetKey, Definitions, FreshnessPolicy
 
 from ingest_pipelines.errors import ConfigError
-from ingest_pipelines.orchestration.build import build
+from ingest_pipelines.orchestration.definitions import build
 from ingest_pipelines_tests.orchestration.conftest import IMPORT, Shop
 
 SFTP = {
@@ -128,7 +128,7 @@ def test_loading_the_code_location_imports_no_connector(shop: Shop) -> None:
         check=True,
     )
     loaded = json.loads(found.stdout)
-    assert "ingest_pipelines.orchestration.build" in loaded
+    assert "ingest_pipelines.orchestration.definitions" in loaded
     assert [name for name in loaded if name in HEAVY] == []
 
 

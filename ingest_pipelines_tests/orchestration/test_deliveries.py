@@ -12,8 +12,8 @@ from ingest_pipelines.config.imports import Volume
 from ingest_pipelines.config.schedule import Schedule
 from ingest_pipelines.ledger import Delivery
 from ingest_pipelines.model import ItemKey
-from ingest_pipelines.orchestration.deliveries import lateness, longest_pause, reject_rate, volume
-from ingest_pipelines.orchestration.partitions import asset_key
+from ingest_pipelines.orchestration.assets.partitions import asset_key
+from ingest_pipelines.orchestration.checks.anomaly_checks import lateness, longest_pause, reject_rate, volume
 from ingest_pipelines_tests.orchestration.conftest import HEADER, NOW, Shop, verdicts
 
 

@@ -12,7 +12,7 @@ from dagster import ExecutorDefinition
 from ingest_pipelines.config import Settings
 from ingest_pipelines.config.settings import EXECUTORS, ExecutorName
 from ingest_pipelines.errors import MissingDriver
-from ingest_pipelines.orchestration.executors import celery_config, executor_of
+from ingest_pipelines.orchestration.runs.executors import celery_config, executor_of
 from ingest_pipelines_tests.orchestration.conftest import Shop
 
 
@@ -50,6 +50,6 @@ def test_results_come_back_by_the_broker(broker: str, backend: str) -> None:
 
 
 def test_the_executors_packages_are_not_loaded_by_who_does_not_use_them() -> None:
-    program = "import sys, ingest_pipelines.orchestration.build as _; print(*sys.modules)"
+    program = "import sys, ingest_pipelines.orchestration.definitions as _; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True).stdout.split()
     assert {"dagster_celery", "dagster_k8s", "celery", "kubernetes", "pyarrow.fs"} & set(loaded) == set()

@@ -12,8 +12,8 @@ import pytest
 import yaml
 from dagster import AssetKey, DagsterInstance, Definitions, SensorResult, build_sensor_context
 
-from ingest_pipelines.orchestration.launch import run_import
-from ingest_pipelines.orchestration.partitions import partitions_name
+from ingest_pipelines.orchestration.assets.partitions import partitions_name
+from ingest_pipelines.orchestration.runs.launch import run_import
 from ingest_pipelines_tests.orchestration.conftest import GOOD, HEADER, ONE_BAD, Shop
 from ingest_pipelines_tests.servers.gcs import Bucket as GcsBucket
 from ingest_pipelines_tests.servers.s3 import Bucket as S3Bucket

@@ -17,9 +17,11 @@ from dagster import DagsterInstance, DagsterRun, RunRequest, SensorResult, SkipR
 from ingest_pipelines import ledger
 from ingest_pipelines.config import BoundImport
 from ingest_pipelines.config.schedule import Schedule
-from ingest_pipelines.orchestration import housekeeping
-from ingest_pipelines.orchestration.arrivals import Listings, look
-from ingest_pipelines.orchestration.housekeeping import (
+from ingest_pipelines.orchestration.assets.partitions import partitions_name
+from ingest_pipelines.orchestration.runs.launch import run_import
+from ingest_pipelines.orchestration.sensors import housekeeping
+from ingest_pipelines.orchestration.sensors.file_items import Listings, look
+from ingest_pipelines.orchestration.sensors.housekeeping import (
     KEPT_RUNS,
     LOST_AFTER,
     first_runs,
@@ -27,8 +29,6 @@ from ingest_pipelines.orchestration.housekeeping import (
     prune_runs,
     without_a_run,
 )
-from ingest_pipelines.orchestration.launch import run_import
-from ingest_pipelines.orchestration.partitions import partitions_name
 from ingest_pipelines_tests.orchestration.conftest import GOOD, ONE_BAD, Shop
 
 MINUTE = timedelta(minutes=1)

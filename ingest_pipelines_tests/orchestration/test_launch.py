@@ -10,7 +10,7 @@ from dagster import DagsterInstance, DagsterRunStatus
 
 from ingest_pipelines.errors import RejectsAboveLimit
 from ingest_pipelines.orchestration.instance import HERE
-from ingest_pipelines.orchestration.launch import failed_items, run_import
+from ingest_pipelines.orchestration.runs.launch import failed_items, run_import
 from ingest_pipelines_tests.orchestration.conftest import GOOD, ONE_BAD, Shop
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dagster import AssetKey, DagsterInstance
 
-from ingest_pipelines.orchestration.lineage import column_lineage, description_of
+from ingest_pipelines.orchestration.assets.lineage import column_lineage, description_of
 from ingest_pipelines_tests.orchestration.conftest import GOOD, Shop
 
 SOURCE = AssetKey(["source", "uploads", "points", "Points"])

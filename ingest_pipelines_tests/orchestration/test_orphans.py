@@ -11,13 +11,13 @@ import psutil
 import pytest
 
 from ingest_pipelines.errors import UsageError
-from ingest_pipelines.orchestration import orphans
-from ingest_pipelines.orchestration.orphans import alone
+from ingest_pipelines.orchestration.serving import orphans
+from ingest_pipelines.orchestration.serving.orphans import alone
 
 PARENT = """
 import subprocess, sys
 from pathlib import Path
-from ingest_pipelines.orchestration.orphans import Watcher, alone
+from ingest_pipelines.orchestration.serving.orphans import Watcher, alone
 state = Path(sys.argv[1])
 with alone(state, print) as claim:
     watcher = Watcher(state, embedded_server=False)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ingest_pipelines.errors import UsageError
-from ingest_pipelines.orchestration.up import HOST, _free_port
+from ingest_pipelines.orchestration.serving.up import HOST, _free_port
 
 
 def test_two_that_start_at_once_never_take_the_same_port() -> None:

@@ -14,13 +14,13 @@ from dagster import DagsterInstance, SkipReason
 
 from ingest_pipelines import ledger, pipeline
 from ingest_pipelines.model import Item, Run
-from ingest_pipelines.orchestration.arrivals import Listings
-from ingest_pipelines.orchestration.due import due_items
-from ingest_pipelines.orchestration.io_manager import _loads
-from ingest_pipelines.orchestration.launch import run_import
-from ingest_pipelines.orchestration.partitions import asset_key
-from ingest_pipelines.orchestration.schedules import requests
-from ingest_pipelines.orchestration.work import Work
+from ingest_pipelines.orchestration.assets.partitions import asset_key
+from ingest_pipelines.orchestration.io_managers.target import _loads
+from ingest_pipelines.orchestration.runs.launch import run_import
+from ingest_pipelines.orchestration.runs.run_context import Work
+from ingest_pipelines.orchestration.schedules.import_schedule import requests
+from ingest_pipelines.orchestration.schedules.query_items import due_items
+from ingest_pipelines.orchestration.sensors.file_items import Listings
 from ingest_pipelines_tests.orchestration.conftest import Shop
 from ingest_pipelines_tests.servers import postgres
 

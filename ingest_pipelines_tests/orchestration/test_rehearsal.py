@@ -22,15 +22,15 @@ from dagster._core.storage.partition_status_cache import AssetPartitionStatus
 
 from ingest_pipelines.errors import UsageError
 from ingest_pipelines.model import Item
-from ingest_pipelines.orchestration import failures
-from ingest_pipelines.orchestration.alert_sensor import _dead_runs
-from ingest_pipelines.orchestration.arrivals import Listings
-from ingest_pipelines.orchestration.launch import run_import
-from ingest_pipelines.orchestration.now import running_imports
-from ingest_pipelines.orchestration.partitions import partitions_of
-from ingest_pipelines.orchestration.schedules import _overlap
-from ingest_pipelines.orchestration.sensors import file_sensor
-from ingest_pipelines.orchestration.work import is_dry_run
+from ingest_pipelines.orchestration.alerts.alert_sensor import _dead_runs
+from ingest_pipelines.orchestration.assets import step_errors
+from ingest_pipelines.orchestration.assets.partitions import partitions_of
+from ingest_pipelines.orchestration.runs.launch import run_import
+from ingest_pipelines.orchestration.runs.live_status import running_imports
+from ingest_pipelines.orchestration.runs.run_context import is_dry_run
+from ingest_pipelines.orchestration.schedules.import_schedule import _overlap
+from ingest_pipelines.orchestration.sensors.file_items import Listings
+from ingest_pipelines.orchestration.sensors.file_sensor import file_sensor
 from ingest_pipelines_tests.orchestration.conftest import GOOD, HEADER, ONE_BAD, Shop, verdicts
 
 KEY = AssetKey(["customers", "points"])
@@ -151,8 +151,8 @@ def test_a_plan_says_why_a_load_would_not_commit_and_the_run_is_green(
 def test_a_busy_target_is_tried_again_and_then_the_plan_names_the_holder(
     shop: Shop, instance: DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(failures, "FIRST_PAUSE_SECONDS", 0.01)
-    monkeypatch.setattr(failures, "RETRIES", 1)
+    monkeypatch.setattr(step_errors, "FIRST_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(step_errors, "RETRIES", 1)
     shop.deliver("Points_1.csv", GOOD)
     shop.run(instance, shop.arrive(instance))
     shop.deliver("Points_2.csv", GOOD.replace("Gold", "Bronze"), age=timedelta(minutes=1))

@@ -14,8 +14,8 @@ from dagster._core.execution.plan.state import KnownExecutionState
 
 from ingest_pipelines.config import Settings
 from ingest_pipelines.model import Item, ItemKey, Landing, Validated
-from ingest_pipelines.orchestration import remote_spill
-from ingest_pipelines.orchestration.remote_spill import RemoteSpill
+from ingest_pipelines.orchestration.io_managers import remote_spill
+from ingest_pipelines.orchestration.io_managers.remote_spill import RemoteSpill
 from ingest_pipelines_tests.orchestration.conftest import GOOD, ONE_BAD, Shop
 from ingest_pipelines_tests.servers.s3 import Bucket
 

@@ -12,12 +12,12 @@ import yaml
 from dagster import AssetExecutionContext, DagsterInstance, Definitions, asset, materialize
 from dagster._config.pythonic_config.resource import get_resource_type_name
 
-from ingest_pipelines.orchestration import resources
-from ingest_pipelines.orchestration.arrivals import Listings, look
-from ingest_pipelines.orchestration.build import build
-from ingest_pipelines.orchestration.launch import run_import
-from ingest_pipelines.orchestration.partitions import partitions_name
-from ingest_pipelines.orchestration.resources import CLASSES, resource_keys, resources_of
+from ingest_pipelines.orchestration.assets.partitions import partitions_name
+from ingest_pipelines.orchestration.definitions import build
+from ingest_pipelines.orchestration.resources import connections
+from ingest_pipelines.orchestration.resources.connections import CLASSES, resource_keys, resources_of
+from ingest_pipelines.orchestration.runs.launch import run_import
+from ingest_pipelines.orchestration.sensors.file_items import Listings, look
 from ingest_pipelines_tests.orchestration.conftest import GOOD, Shop
 from ingest_pipelines_tests.servers.gcs import Bucket as GcsBucket
 from ingest_pipelines_tests.servers.s3 import Bucket as S3Bucket
@@ -181,7 +181,7 @@ def test_no_page_of_a_resource_shows_a_secret(shop: Shop) -> None:
 
 def _load_with(shop: Shop, instance: DagsterInstance, resource: object, monkeypatch: pytest.MonkeyPatch) -> None:
     """The import is loaded although its own connection leads nowhere: by the client of the resource alone."""
-    monkeypatch.setitem(_mutable(resources._MAKE), shop.site().project.connections["drops"].type, lambda _: resource)
+    monkeypatch.setitem(_mutable(connections._MAKE), shop.site().project.connections["drops"].type, lambda _: resource)
     shop.write_import(source={"connection": "drops", "file": "points/Points"})
     site = shop.site()
     bound = site.project.require("points")

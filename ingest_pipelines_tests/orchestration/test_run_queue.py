@@ -13,8 +13,8 @@ from dagster._core.storage.runs import SqlRunStorage
 from dagster._core.test_utils import create_run_for_test
 from dagster._daemon.run_coordinator.queued_run_coordinator_daemon import QueuedRunCoordinatorDaemon
 
+from ingest_pipelines.orchestration.dagster_internals.retry_order import PATIENCE, keep_places
 from ingest_pipelines.orchestration.instance import HERE, LOCATION
-from ingest_pipelines.orchestration.turns import PATIENCE, keep_places
 
 WINDOWS, IMPORTS = 60, 7
 """More than the hundred runs that the queue looks at in one go."""

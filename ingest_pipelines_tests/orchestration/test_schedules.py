@@ -11,10 +11,10 @@ from dagster import DagsterInstance, RunRequest, SkipReason, build_schedule_cont
 from dagster._utils.schedules import schedule_execution_time_iterator
 
 from ingest_pipelines.config.schedule import Schedule
-from ingest_pipelines.orchestration.arrivals import Listings
-from ingest_pipelines.orchestration.partitions import partitions_name
-from ingest_pipelines.orchestration.plans import crons_of, outside
-from ingest_pipelines.orchestration.schedules import import_schedule
+from ingest_pipelines.orchestration.assets.partitions import partitions_name
+from ingest_pipelines.orchestration.schedules.cron import crons_of, outside
+from ingest_pipelines.orchestration.schedules.import_schedule import import_schedule
+from ingest_pipelines.orchestration.sensors.file_items import Listings
 from ingest_pipelines_tests.orchestration.conftest import GOOD, NOW, Shop
 
 EVERY_6H = {"every": "6h", "start": "2026-11-22T06:30", "timezone": "Europe/London"}

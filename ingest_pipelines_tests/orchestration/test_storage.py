@@ -14,7 +14,7 @@ from dagster import DagsterInstance, asset, materialize
 from sqlalchemy import Engine, event
 
 from ingest_pipelines.config import read_settings
-from ingest_pipelines.orchestration import storage
+from ingest_pipelines.orchestration.dagster_internals import storage
 from ingest_pipelines.orchestration.instance import open_instance
 from ingest_pipelines_tests.orchestration.served import wait_for
 

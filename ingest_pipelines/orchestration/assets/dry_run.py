@@ -1,0 +1,85 @@
+"""A run tagged `ingest/dry_run`: the real load, rolled back. Its answer is an observation, never a materialization.
+
+The run ends green whatever it finds, because Dagster shows a partition as failed when a run that was to fill it fails.
+What it found is on the observation, in the run's log and in the run's tag `ingest/plan`. Steps after the one that
+found it are skipped, and so are the checks: they stay as the last load left them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+from dagster import AssetObservation, Failure, MetadataValue, OpExecutionContext
+
+from ingest_pipelines import pipeline
+from ingest_pipelines.errors import IngestError
+from ingest_pipelines.model import Counts, ItemKey, LoadReport, LoadStatus, Validated
+from ingest_pipelines.orchestration.assets.metadata import plan_metadata
+from ingest_pipelines.orchestration.assets.partitions import asset_key
+from ingest_pipelines.orchestration.assets.step_errors import failures_told
+from ingest_pipelines.orchestration.io_managers.step_outputs import forget_run, write_report
+from ingest_pipelines.orchestration.io_managers.target import TargetIOManager
+from ingest_pipelines.orchestration.runs.run_context import PLAN_TAG, Work, is_dry_run
+from ingest_pipelines.orchestration.site import Site
+
+_WORDS: Mapping[LoadStatus, str] = {
+    "committed": "would commit",
+    "skipped": "nothing new",
+    "failed": "would fail",
+    "refused": "would be refused",
+}
+
+
+@contextmanager
+def answered(context: OpExecutionContext) -> Iterator[None]:
+    """An error of the block fails the step; in a dry run it is the answer, and the step ends without an output."""
+    try:
+        yield
+    except Failure as failure:
+        error = failure.__cause__
+        if not (is_dry_run(context.run.tags) and context.has_partition_key and isinstance(error, IngestError)):
+            raise
+        site: Site = context.resources.site
+        bound = site.bound(str(context.op_handle).partition(".")[0])
+        asked = site.asked
+        key = asked.item if asked is not None and asked.run_id == context.run_id else ItemKey(context.partition_key)
+        _answer(
+            context,
+            LoadReport(
+                bound.name, key, None, "failed", Counts(), reason=failure.description or str(error), dry_run=True
+            ),
+        )
+
+
+def rehearse(context: OpExecutionContext, work: Work, validated: Validated) -> None:
+    """The item is merged, counted and rolled back, and what that showed is told.
+
+    Raises:
+        RetryRequested, Failure: see `failures_told`; the ledger knows nothing of it.
+    """
+    work.site.watch("merge")
+    with failures_told(work, context.log, validated):
+        report = pipeline.load(validated, work.bound, work.site.target, work.run, work.site.clock())
+    merges: TargetIOManager = context.resources.target
+    merges.forget(validated)
+    _answer(context, report)
+
+
+def _answer(context: OpExecutionContext, report: LoadReport) -> None:
+    """The plan on the asset's page, in the list of runs, in the log, and for whoever started the run."""
+    site: Site = context.resources.site
+    bound = site.project.imports[report.import_name]
+    forget_run(site.settings.spool, site.settings.spill, context.run_id)
+    write_report(site.settings.spill, context.run_id, report)
+    words = _WORDS[report.status]
+    context.log.info("This load %s; everything was rolled back. %s", words, report.reason)
+    context.instance.add_run_tags(context.run_id, {PLAN_TAG: words})
+    context.log_event(
+        AssetObservation(
+            asset_key(bound),
+            partition=context.partition_key,
+            description=f"Plan: this load {words}; everything was rolled back",
+            metadata={"plan": MetadataValue.text(words), **plan_metadata(report, bound)},
+        )
+    )

@@ -1,0 +1,148 @@
+"""Where an import stands between its source and its table, and what the UI says of each of the three."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+
+from dagster import AssetKey, AssetSpec, TableColumn, TableColumnDep, TableColumnLineage, TableSchema
+
+from ingest_pipelines.config import BoundImport
+from ingest_pipelines.config.databases import Database, Field
+from ingest_pipelines.merge import column_type
+from ingest_pipelines.orchestration.assets.markdown import plain, table
+from ingest_pipelines.orchestration.assets.partitions import asset_key
+from ingest_pipelines.sources.files import safe_name
+
+SOURCES, TABLES = "source", "table"
+"""First parts of the keys of what lies outside: `[source, connection, file]`, `[table, schema, table]`."""
+
+
+def source_key(bound: BoundImport) -> AssetKey:
+    """What the import reads: a file of its connection, a table, or its own query."""
+    source = bound.spec.source
+    what = source.file or source.table or (bound.name if source.query else "uploads")
+    parts = [safe_name(part).replace(".", "_").replace("-", "_") for part in what.strip("/").split("/")]
+    return AssetKey([SOURCES, bound.connection_name, *parts])
+
+
+def table_key(database: Database) -> AssetKey:
+    """The table of profiles."""
+    return AssetKey([TABLES, *database.schema_and_table])
+
+
+def outside_assets(imports: Iterable[BoundImport]) -> Iterator[AssetSpec]:
+    """Sources and tables, so that lineage reads source -> import -> table. Dagster never runs them."""
+    bound_imports = list(imports)
+    for key, readers in _grouped((source_key(bound), bound) for bound in bound_imports):
+        first = readers[0]
+        yield AssetSpec(
+            key,
+            group_name="sources",
+            kinds={first.connection.type},
+            description=plain(f"{_what(first)} of the {first.connection.type} connection {first.connection_name}"),
+        )
+    for key, writers in _grouped((table_key(bound.database), bound) for bound in bound_imports):
+        database = writers[0].database
+        yield AssetSpec(
+            key,
+            deps=[asset_key(bound) for bound in writers],
+            group_name=writers[0].database_name,
+            kinds={"postgres", "table"},
+            description=plain(database.description or f"Profiles, one row per {database.key}"),
+            metadata={
+                "dagster/table_name": ".".join(database.schema_and_table),
+                "dagster/column_schema": table_schema(writers),
+            },
+        )
+
+
+def description_of(bound: BoundImport) -> str:
+    """The import for people: where from, where to, how, and its mapping as a table.
+
+    The catalog shows the first words of it in one line, and Markdown as it is written; so they are plain sentences.
+    """
+    spec = bound.spec
+    matched = bound.database.key if bound.match is None else f"{bound.match.by} {bound.match.field or ''}".strip()
+    lines = [
+        plain(_sentence(spec.description)),
+        plain(
+            f"{_what(bound)} of {bound.connection_name} → {'.'.join(bound.database.schema_and_table)}, "
+            f"{spec.mode}, matched by {matched}."
+        ),
+        f"Runs {spec.schedule.words}" if spec.schedule is not None else "",
+        f"Rejects allowed: {spec.rejects}. Next: `ingest report {bound.name}`, `ingest rejects list {bound.name}`",
+        table(
+            ["source column", "field", "type", "rules"],
+            (
+                [*map(plain, (mapped.column, mapped.name, mapped.field.type_name, "; ".join(rules_of(mapped.field))))]
+                for mapped in bound.fields
+            ),
+        ),
+    ]
+    return "\n\n".join(line for line in lines if line)
+
+
+def _sentence(text: str) -> str:
+    return text if not text or text[-1] in ".!?:" else f"{text}."
+
+
+def column_lineage(bound: BoundImport) -> TableColumnLineage:
+    """Which source column fills which field."""
+    source = source_key(bound)
+    return TableColumnLineage(
+        {mapped.name: [TableColumnDep(asset_key=source, column_name=mapped.column)] for mapped in bound.fields}
+    )
+
+
+def rules_of(field: Field) -> list[str]:
+    """The field's rules, each in a few words."""
+    given = field.model_dump(exclude_defaults=True)
+    names = ("required", "unique", "min", "max", "pattern", "one_of", "options", "max_length", "region", "pii")
+    return [rule if given[rule] is True else f"{rule}: {_value(given[rule])}" for rule in names if rule in given]
+
+
+def _value(value: object) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+
+
+def _what(bound: BoundImport) -> str:
+    source = bound.spec.source
+    if source.file is not None:
+        return f"The files {source.file}"
+    return f"The table {source.table}" if source.table else "A query" if source.query else "Uploads"
+
+
+def table_schema(writers: Iterable[BoundImport], columns: Mapping[str, str] | None = None) -> TableSchema:
+    """The table's columns, each with what it holds and which imports fill it.
+
+    Args:
+        columns: name -> type, as the table has them now; without them those that its imports will fill.
+    """
+    fields: dict[str, Field] = {}
+    filled_by: dict[str, list[str]] = {}
+    database: Database | None = None
+    for bound in writers:
+        database = bound.database
+        fields |= {**bound.database.fields, **{mapped.name: mapped.field for mapped in bound.fields}}
+        for mapped in bound.fields:
+            filled_by.setdefault(mapped.name, []).append(f"{plain(bound.name)} (from {plain(mapped.column)})")
+    assert database is not None
+    names = [database.key, *(name for name in fields if name != database.key)]
+    if columns is not None:
+        names = [*(name for name in names if name in columns), *sorted(columns.keys() - fields.keys())]
+
+    def described(name: str) -> str | None:
+        own = plain(_sentence(fields[name].description)) if name in fields else ""
+        sources = ", ".join(filled_by.get(name, ()))
+        return " ".join(filter(None, (own, f"Filled by {sources}." if sources else ""))) or None
+
+    return TableSchema(
+        [TableColumn(name, (columns or {}).get(name) or column_type(fields[name]), described(name)) for name in names]
+    )
+
+
+def _grouped(pairs: Iterable[tuple[AssetKey, BoundImport]]) -> Iterator[tuple[AssetKey, list[BoundImport]]]:
+    found: dict[AssetKey, list[BoundImport]] = {}
+    for key, bound in pairs:
+        found.setdefault(key, []).append(bound)
+    yield from found.items()

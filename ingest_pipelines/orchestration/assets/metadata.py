@@ -1,0 +1,123 @@
+"""What a load's page shows in the Dagster UI: counts as plottable numbers, rejects as a table, the next command."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, replace
+
+from dagster import MetadataValue, TableColumn, TableColumnConstraints, TableRecord, TableSchema
+
+from ingest_pipelines.config import BoundImport
+from ingest_pipelines.merge import column_type
+from ingest_pipelines.model import Counts, LoadReport, RejectSample
+from ingest_pipelines.orchestration.assets.lineage import column_lineage, rules_of
+from ingest_pipelines.orchestration.assets.markdown import block, bullets, code, plain
+
+SAMPLES = 20
+"""Rejects shown; all of them are in `ingest.rejects`."""
+
+
+def in_one(reports: Sequence[LoadReport]) -> LoadReport:
+    """The loads of one run, such as the chunks of a drain, told as one."""
+    if len(reports) == 1:
+        return reports[0]
+    last = reports[-1]
+    codes, seconds = Counter[str](), Counter[str]()
+    counts = Counter[str]()
+    for report in reports:
+        counts.update(asdict(report.counts))
+        codes.update(report.codes)
+        seconds.update(report.seconds)
+    return replace(
+        last,
+        counts=Counts(**counts),
+        codes=dict(codes),
+        seconds=dict(seconds),
+        ddl=tuple(statement for report in reports for statement in report.ddl),
+        samples=tuple(sample for report in reports for sample in report.samples)[:SAMPLES],
+        warnings=tuple(dict.fromkeys(warning for report in reports for warning in report.warnings)),
+        cursor_to=next((report.cursor_to for report in reversed(reports) if report.cursor_to is not None), None),
+    )
+
+
+def report_metadata(report: LoadReport, bound: BoundImport) -> dict[str, MetadataValue]:
+    """A load's outcome."""
+    shown: dict[str, MetadataValue] = {"status": MetadataValue.text(report.status)}
+    shown |= _findings(report)
+    if report.load_id is not None:
+        shown["load"] = MetadataValue.int(report.load_id)
+    if report.cursor_to is not None:
+        shown["cursor_to"] = MetadataValue.text(report.cursor_to)
+    if report.counts.rejected:
+        shown["next"] = MetadataValue.text(f"every rejected row with its reasons: ingest rejects export {bound.name}")
+    return shown
+
+
+def plan_metadata(report: LoadReport, bound: BoundImport) -> dict[str, MetadataValue]:
+    """What a load would do, without anything that reads as if it had been done."""
+    shown = _findings(report)
+    if report.status == "committed":
+        shown["next"] = MetadataValue.md(f"{code(f'ingest run {bound.name} --item {report.item_key}')} applies it")
+    return shown
+
+
+def _findings(report: LoadReport) -> dict[str, MetadataValue]:
+    shown: dict[str, MetadataValue] = {}
+    if report.reason:
+        shown["reason"] = MetadataValue.text(report.reason)
+    shown |= {name: MetadataValue.int(rows) for name, rows in asdict(report.counts).items()}
+    shown |= {f"seconds/{stage}": MetadataValue.float(round(seconds, 3)) for stage, seconds in report.seconds.items()}
+    if report.ddl:
+        shown["ddl"] = MetadataValue.md(block(";\n".join(report.ddl), "sql"))
+    if report.warnings:
+        shown["warnings"] = MetadataValue.md(bullets(report.warnings))
+    if report.samples:
+        shown["rejects"] = _reject_table(report.samples)
+    return shown
+
+
+def table_metadata(report: LoadReport, bound: BoundImport, uri: str) -> dict[str, MetadataValue]:
+    """What the asset is: the table, its columns, where the item came from."""
+    return {
+        "dagster/table_name": MetadataValue.text(".".join(bound.database.schema_and_table)),
+        "dagster/column_schema": MetadataValue.table_schema(column_schema(bound)),
+        "dagster/partition_row_count": MetadataValue.int(
+            report.counts.inserted + report.counts.updated + report.counts.unchanged
+        ),
+        "dagster/column_lineage": MetadataValue.column_lineage(column_lineage(bound)),
+        "uri": MetadataValue.text(uri),
+    }
+
+
+def column_schema(bound: BoundImport) -> TableSchema:
+    """The table's columns that this import fills, and from which source column."""
+    return TableSchema(
+        [
+            TableColumn(
+                mapped.name,
+                type=column_type(mapped.field),
+                description=plain(" ".join(filter(None, (mapped.field.description, f"from {mapped.column}")))),
+                constraints=TableColumnConstraints(
+                    nullable=mapped.name != bound.database.key,
+                    unique=mapped.name == bound.database.key,
+                    other=rules_of(mapped.field),
+                ),
+            )
+            for mapped in bound.fields
+        ]
+    )
+
+
+def _reject_table(samples: Iterable[RejectSample]) -> MetadataValue:
+    columns = ("line", "key", "field", "code", "reason", "value")
+    records = [
+        TableRecord({column: _cell(getattr(sample, column)) for column in columns})
+        for sample in list(samples)[:SAMPLES]
+    ]
+    schema = TableSchema([TableColumn(column, type="int" if column == "line" else "string") for column in columns])
+    return MetadataValue.table(records, schema)
+
+
+def _cell(value: str | int | None) -> str | int:
+    return "" if value is None else value

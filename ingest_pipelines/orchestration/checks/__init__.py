@@ -1,0 +1,1 @@
+"""Asset checks: one per family of rules, and three that compare a delivery with the usual."""

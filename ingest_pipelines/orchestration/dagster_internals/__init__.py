@@ -1,0 +1,1 @@
+"""Everything of Dagster that is not its public API: private imports, and methods replaced on its objects."""

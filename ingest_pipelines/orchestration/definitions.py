@@ -1,0 +1,89 @@
+"""A project as Dagster definitions. One import that cannot be built never takes the others down."""
+
+from __future__ import annotations
+
+from dagster import (
+    AssetsDefinition,
+    AssetSpec,
+    DagsterInvalidDefinitionError,
+    Definitions,
+    IOManager,
+    IOManagerDefinition,
+    ResourceDefinition,
+    ScheduleDefinition,
+    SensorDefinition,
+)
+
+from ingest_pipelines.config import BoundImport
+from ingest_pipelines.errors import ConfigError
+from ingest_pipelines.orchestration.alerts.alert_sensor import alert_sensor
+from ingest_pipelines.orchestration.assets.import_asset import broken_asset, import_asset
+from ingest_pipelines.orchestration.assets.lineage import outside_assets
+from ingest_pipelines.orchestration.checks.asset_checks import checks_of
+from ingest_pipelines.orchestration.io_managers.remote_spill import io_managers
+from ingest_pipelines.orchestration.resources.connections import named, named_resource, resources_of
+from ingest_pipelines.orchestration.runs.executors import executor_of
+from ingest_pipelines.orchestration.schedules.import_schedule import MOST_JOBS, import_schedule
+from ingest_pipelines.orchestration.sensors.file_items import Listings
+from ingest_pipelines.orchestration.sensors.file_sensor import file_sensor, watches_files
+from ingest_pipelines.orchestration.sensors.housekeeping import housekeeping_sensor
+from ingest_pipelines.orchestration.site import Site
+
+
+def build(site: Site) -> Definitions:
+    """Everything that Dagster shows and runs for a project.
+
+    Raises:
+        ConfigError: a mistake, where Dagster was asked to validate the definitions; else mistakes become
+            placeholder assets that show them.
+    """
+    listings = Listings()
+    assets: list[AssetsDefinition | AssetSpec] = []
+    sensors: list[SensorDefinition] = []
+    schedules: list[ScheduleDefinition] = []
+    whole: list[BoundImport] = []
+    broken = dict(site.project.broken)
+    scheduled = sum(bound.spec.schedule is not None for bound in site.project.imports.values())
+    own_jobs = scheduled * len(site.project.imports) <= MOST_JOBS
+    for name, bound in site.project.imports.items():
+        try:
+            assets.append(import_asset(bound, in_process=site.in_process))
+        except DagsterInvalidDefinitionError as error:
+            broken[name] = ConfigError([f"imports/{name}.yaml:1: {error}"], hint=f"then run: ingest check {name}")
+            continue
+        whole.append(bound)
+        if watches_files(bound):
+            sensors.append(file_sensor(site, bound, listings))
+        if bound.spec.schedule is not None:
+            schedules.append(import_schedule(site, bound, listings, own_job=own_jobs))
+    if site.settings.validating and (broken or site.project.conflicts):
+        mistakes = [mistake for error in broken.values() for mistake in error.mistakes]
+        conflicts = [mistake for found in site.project.conflicts.values() for mistake in found]
+        raise ConfigError([*mistakes, *conflicts], hint="run: ingest check")
+    watching = alert_sensor(site)
+    assets += [broken_asset(name, error) for name, error in broken.items()]
+    return Definitions(
+        assets=[*assets, *outside_assets(whole)],
+        asset_checks=[checks_of(site, bound) for bound in whole],
+        sensors=[*sensors, *([housekeeping_sensor(site, whole)] if whole else []), *([watching] if watching else [])],
+        schedules=schedules,
+        resources={**resources_of(site.project), **_own_resources(site)},
+        executor=executor_of(site.settings),
+    )
+
+
+def _own_resources(site: Site) -> dict[str, ResourceDefinition]:
+    """What every step works with, as Dagster's page of resources shows it."""
+    managers = io_managers(site)
+    about = {
+        "handles": "Carries what a step made to the next one: small files in the run's folder, or in a bucket.",
+        "target": "Merges the accepted rows into the table, with the ledger's records, in one transaction.",
+    }
+    return {
+        "site": named_resource(Site.__name__, lambda _: site, "The project, its settings and its target Postgres."),
+        **{key: _shown_manager(manager, about[key]) for key, manager in managers.items()},
+    }
+
+
+def _shown_manager(manager: IOManager, description: str) -> IOManagerDefinition:
+    return IOManagerDefinition(named(type(manager).__name__, lambda _: manager), description=description)

@@ -1,0 +1,223 @@
+"""Step outputs in a bucket, for steps, retries and re-executions on machines that share no folder.
+
+    <bucket>/<prefix>/spool/<run id>/   landed bytes
+    <bucket>/<prefix>/spill/<run id>/   accepted rows, rejects, and one handle per step output
+
+Steps work on local files as ever. After a step they are copied up, then its handle; before the next step, what its
+machine does not have is copied down. The rows leave the bucket with the load's commit; what failed runs left, a rule
+of the bucket has to remove (docs/deploy.md).
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from dagster import Failure, InputContext, IOManager, OutputContext, RetryRequested
+
+from ingest_pipelines.config import Settings
+from ingest_pipelines.model import Landing, Validated
+from ingest_pipelines.orchestration.io_managers.step_outputs import HandleIOManager, read_report
+from ingest_pipelines.orchestration.io_managers.target import TargetIOManager
+from ingest_pipelines.orchestration.site import Site
+from ingest_pipelines.owner_only import private_folder
+
+if TYPE_CHECKING:
+    from pyarrow.fs import FileSystem
+
+Handle = TypeVar("Handle")
+
+RETRIES = 3
+PAUSE_SECONDS = 10.0
+
+_REPORT = "report"
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """A handle in the bucket.
+
+    Attributes:
+        files: what the handle names, below the state folder, with size and time in nanoseconds: a local file that has
+            both is that file, and not what a failed attempt left.
+    """
+
+    handle: object
+    files: dict[Path, tuple[int, int]]
+
+
+class RemoteSpill:
+    """The bucket of INGEST_SPILL_URI, a mirror of the state folder's spool and spill."""
+
+    def __init__(self, uri: str, settings: Settings) -> None:
+        self._uri = uri
+        self._state = settings.state
+
+    def keep(self, run_id: str, name: str, handle: object) -> None:
+        """The handle and the files that it names are in the bucket, the handle last."""
+        from pyarrow.fs import LocalFileSystem, copy_files
+
+        bucket, root = self._open()
+        kept: dict[Path, tuple[int, int]] = {}
+        for path in _files_of(handle):
+            below = path.relative_to(self._state)
+            copy_files(str(path), f"{root}/{below}", source_filesystem=LocalFileSystem(), destination_filesystem=bucket)
+            kept[below] = _stamp(path)
+        moved = _moved(handle, lambda path: path.relative_to(self._state))
+        with bucket.open_output_stream(_handle(root, run_id, name)) as stream:
+            stream.write(pickle.dumps(_Kept(moved, kept)))
+
+    def take(self, run_id: str, name: str) -> Any:
+        """The handle, and on this machine the files that it names.
+
+        Raises:
+            FileNotFoundError: the bucket does not have it, or not any more.
+        """
+        bucket, root = self._open()
+        with bucket.open_input_stream(_handle(root, run_id, name)) as stream:
+            kept: _Kept = pickle.loads(stream.read())  # noqa: S301  # ours: who may write to the bucket is trusted
+        for below, stamp in kept.files.items():
+            path = self._state / below
+            if not path.exists() or _stamp(path) != stamp:
+                _copy_down(bucket, f"{root}/{below}", path, stamp)
+        return _moved(kept.handle, lambda below: self._state / below)
+
+    def forget_rows(self, validated: Validated) -> None:
+        """The item's bytes and rows are not in the bucket any more; handles stay."""
+        bucket, root = self._open()
+        for path in (validated.landing.path, *_files_of(validated)):
+            try:
+                bucket.delete_file(f"{root}/{path.relative_to(self._state)}")
+            except FileNotFoundError:
+                continue  # an earlier attempt of this step removed it
+
+    def _open(self) -> tuple[FileSystem, str]:
+        from pyarrow.fs import FileSystem  # its S3 client takes time to load, and is not for a process that forks
+
+        bucket, root = FileSystem.from_uri(self._uri)
+        return bucket, root.rstrip("/")
+
+
+class RemoteHandleIOManager(HandleIOManager):
+    """Step outputs in a bucket."""
+
+    def __init__(self, spill: RemoteSpill) -> None:
+        self._remote = spill
+
+    def handle_output(self, context: OutputContext, obj: Landing | Validated) -> None:
+        """What the step made is in the bucket."""
+        with _told():
+            self._remote.keep(context.run_id, context.step_key, obj)
+
+    def load_input(self, context: InputContext) -> Any:
+        """What the upstream step of this run, or of the run that it re-executes, made."""
+        upstream = context.upstream_output
+        assert upstream is not None
+        with _told():
+            return self._remote.take(upstream.run_id, upstream.step_key)
+
+
+class RemoteTargetIOManager(TargetIOManager):
+    """Merges, and puts the report where the checks after it find it on any machine."""
+
+    def __init__(self, site: Site, spill: RemoteSpill) -> None:
+        super().__init__(site)
+        self._remote = spill
+
+    def handle_output(self, context: OutputContext, obj: Validated) -> None:
+        """The item is applied. Tried again after that, it only says so: the ledger knows the run."""
+        super().handle_output(context, obj)
+        report = read_report(self._site.settings.spill, context.run_id)
+        with _told():
+            self._remote.keep(context.run_id, _REPORT, report)
+            self._remote.forget_rows(obj)
+
+    def forget(self, validated: Validated) -> None:
+        """The rows of a plan are gone, here and in the bucket."""
+        super().forget(validated)
+        with _told():
+            self._remote.forget_rows(validated)
+
+    def load_input(self, context: InputContext) -> Any:
+        """What the load did."""
+        upstream = context.upstream_output
+        assert upstream is not None
+        with _told():
+            return self._remote.take(upstream.run_id, _REPORT)
+
+
+def io_managers(site: Site) -> dict[str, IOManager]:
+    """What carries step outputs, and what merges the last one: by files here or in a shared folder, or by a bucket."""
+    uri = site.settings.remote_spill
+    if uri is None:
+        return {"handles": HandleIOManager(site.settings.spill), "target": TargetIOManager(site)}
+    remote = RemoteSpill(uri, site.settings)
+    return {"handles": RemoteHandleIOManager(remote), "target": RemoteTargetIOManager(site, remote)}
+
+
+def _files_of(handle: object) -> tuple[Path, ...]:
+    """The files that the next step needs; a judged item's bytes are not among them."""
+    if isinstance(handle, Landing):
+        return (handle.path,)
+    if isinstance(handle, Validated):
+        return (*handle.accepted, *((handle.rejects,) if handle.rejects else ()))
+    return ()
+
+
+def _moved(handle: Handle, move: Callable[[Path], Path]) -> Handle:
+    """The handle with every path moved."""
+    if isinstance(handle, Landing):
+        return replace(handle, path=move(handle.path))
+    if isinstance(handle, Validated):
+        return replace(
+            handle,
+            landing=_moved(handle.landing, move),
+            accepted=tuple(map(move, handle.accepted)),
+            rejects=move(handle.rejects) if handle.rejects else None,
+        )
+    return handle
+
+
+def _copy_down(bucket: FileSystem, remote: str, path: Path, stamp: tuple[int, int]) -> None:
+    """The file is at `path`, whole; two steps on one machine may want it at once."""
+    from pyarrow.fs import LocalFileSystem, copy_files
+
+    private_folder(path.parent)
+    opened, draft = tempfile.mkstemp(dir=path.parent, prefix=f"{path.name}.")
+    os.close(opened)
+    try:
+        copy_files(remote, draft, source_filesystem=bucket, destination_filesystem=LocalFileSystem())
+        os.utime(draft, ns=(stamp[1], stamp[1]))
+        Path(draft).replace(path)
+    finally:
+        Path(draft).unlink(missing_ok=True)
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    facts = path.stat()
+    return facts.st_size, facts.st_mtime_ns
+
+
+def _handle(root: str, run_id: str, name: str) -> str:
+    return f"{root}/spill/{run_id}/{name}.handle"
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Errors of the bucket as Dagster takes them."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise Failure(
+            "what an earlier step made is no longer at INGEST_SPILL_URI\n  re-execute all steps of the run",
+            allow_retries=False,
+        ) from None
+    except OSError as error:
+        told = Failure(f"INGEST_SPILL_URI does not answer, or not as it should: {error}")
+        raise RetryRequested(max_retries=RETRIES, seconds_to_wait=PAUSE_SECONDS) from told

@@ -1,0 +1,197 @@
+"""One run of one import, in this process, seen in the Dagster UI like every other run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from pathlib import Path
+
+from dagster import DagsterExecutionInterruptedError, DagsterInstance, DagsterRun, Failure, RunsFilter
+from dagster._core.definitions.job_base import InMemoryJob
+from dagster._core.execution.api import execute_run
+from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
+from dagster._core.storage.tags import MAX_RETRIES_TAG
+from dagster._core.utils import make_new_run_id
+
+from ingest_pipelines import ledger
+from ingest_pipelines.config import BoundImport
+from ingest_pipelines.errors import IngestError, InternalError, UsageError
+from ingest_pipelines.model import Item, ItemKind, ItemStatus, LoadReport
+from ingest_pipelines.orchestration.assets.partitions import add_partitions, asset_key, ended_windows, window_item
+from ingest_pipelines.orchestration.definitions import build
+from ingest_pipelines.orchestration.instance import LOCATION
+from ingest_pipelines.orchestration.io_managers.step_outputs import forget_run, purge_runs, read_report
+from ingest_pipelines.orchestration.runs import run_locks
+from ingest_pipelines.orchestration.runs.dead_runs import sweep
+from ingest_pipelines.orchestration.runs.run_context import DRY_RUN_TAG, IMPORT_TAG, is_dry_run, run_tags
+from ingest_pipelines.orchestration.runs.signed_tags import BY_TAG, FORCED_TAG, ITEM_TAG
+from ingest_pipelines.orchestration.schedules.query_items import due_items
+from ingest_pipelines.orchestration.sensors.file_items import Listings, look
+from ingest_pipelines.orchestration.site import Asked, Site, Stage
+from ingest_pipelines.sources import open_query, open_upload
+from ingest_pipelines.sources.files import item_of
+
+_ANY_WINDOW = "name one to read it again: ingest run NAME --item 2026-01-31"
+_FAILED: tuple[ItemStatus, ...] = ("failed", "refused")
+_REPOSITORY = "__repository__"
+"""Dagster's name for the definitions of a module."""
+
+_QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+"""Dagster's log belongs to the run's page; the terminal belongs to the command's own report."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended.
+
+    Attributes:
+        report: what its load did; None where it failed before the ledger could say.
+        error: what stopped it.
+    """
+
+    run_id: str
+    item: Item
+    report: LoadReport | None
+    error: IngestError | None
+
+
+def run_import(
+    site: Site,
+    instance: DagsterInstance,
+    name: str,
+    *,
+    item_key: str | None = None,
+    file: Path | None = None,
+    corrections: Sequence[ledger.Correction] | None = None,
+    forced: bool = False,
+    dry_run: bool = False,
+    by: str = "",
+    on_stage: Callable[[Stage], None] | None = None,
+) -> Outcome:
+    """The item applied by a run of its own; the last file at the source where none is named.
+
+    Args:
+        file: a local file to load in place of one at the source.
+        corrections: the file is a replay, and its rows correct these rejects.
+        dry_run: a plan: the item is known to the ledger and to Dagster afterwards, and nothing else is changed.
+        by: who asks, as user@host.
+        on_stage: told of each stage as it begins.
+
+    Raises:
+        UsageError: no such import, item or file.
+        SourceUnavailable, SourceDenied, TargetUnavailable: before there was anything to run.
+    """
+    bound = site.project.require(name)
+    sweep(site, instance)
+    purge_runs(site.settings, site.clock(), instance)
+    item = _choose(site, bound, item_key, file, corrections)
+    project = replace(site.project, imports={name: bound}, broken={})
+    settings = replace(site.settings, executor="in_process")  # a person waits for this process
+    run_id = make_new_run_id()
+    asked = Asked(run_id, item.key, by, forced)
+    site = replace(site, settings=settings, project=project, watch=on_stage or site.watch, asked=asked, _by_graph={})
+    job = build(site).resolve_implicit_global_asset_job_def()
+    key = _partition_of(item, bound, site)
+    add_partitions(bound, [key], instance)
+    with run_locks.held(site.settings.state, run_id):  # before anybody sees the run, until its report is read
+        run: DagsterRun = instance.create_run_for_job(
+            job.get_subset(asset_selection={asset_key(bound)}),
+            run_id=run_id,
+            tags={
+                "dagster/partition": key,
+                MAX_RETRIES_TAG: "0",  # a person waits, and is told
+                **run_tags(bound),
+                BY_TAG: by,  # for those who look at the run; the process itself knows
+                **({FORCED_TAG: "true"} if forced else {}),
+                **({ITEM_TAG: str(item.key)} if key != item.key else {}),
+                **({DRY_RUN_TAG: "true"} if dry_run else {}),
+            },
+            run_config=_QUIET,
+            asset_selection={asset_key(bound)},
+            remote_job_origin=RemoteJobOrigin(
+                RemoteRepositoryOrigin(RegisteredCodeLocationOrigin(LOCATION), _REPOSITORY), job.name
+            ),
+        )
+        error: IngestError | None = None
+        try:
+            execute_run(InMemoryJob(job), run, instance, raise_on_error=True)
+        except Failure as failure:
+            if not isinstance(failure.__cause__, IngestError):
+                raise
+            error = failure.__cause__
+        except DagsterExecutionInterruptedError:
+            forget_run(site.settings.spool, site.settings.spill, run_id)  # a person begins it anew, or not at all
+            raise KeyboardInterrupt from None
+        report = read_report(site.settings.spill, run_id)
+    if report is None and error is None:
+        raise InternalError(f"run {run_id} of import {name} ended without a report")
+    return Outcome(run_id, item, report, error)
+
+
+def failed_items(site: Site, instance: DagsterInstance, name: str) -> list[Item]:
+    """The import's items, in order, that no load committed: the last one failed, or the runs died or were cancelled.
+
+    A run that dies leaves no load behind; Dagster knows of it. A replay that failed is no delivery that is missing:
+    its rejects are still open, and are replayed again.
+    """
+    with site.target.session() as connection:
+        failed = [each for status in _FAILED for each in ledger.list_items(connection, name, status=status)]
+        waiting = ledger.list_items(connection, name, status="new")
+    failed += [item for item in waiting if _runs_ended(item, instance)]
+    failed = [item for item in failed if item.kind != "replay"]
+    return sorted(failed, key=lambda each: (each.modified_at is None, each.modified_at, each.serial or -1, each.key))
+
+
+def _runs_ended(item: Item, instance: DagsterInstance) -> bool:
+    tags = {"dagster/partition": str(item.key), IMPORT_TAG: item.import_name}
+    runs = [run for run in instance.get_runs(RunsFilter(tags=tags)) if not is_dry_run(run.tags)]
+    return bool(runs) and all(run.is_finished and not run.is_success for run in runs)
+
+
+def _partition_of(item: Item, bound: BoundImport, site: Site) -> str:
+    """Where the UI shows the item's run: at its own partition; a file for a window import at the last window."""
+    if bound.spec.source.window is None or item.kind == "window":
+        return str(item.key)
+    ended = ended_windows(bound, site.clock(), after=None)
+    if not ended:
+        raise UsageError(f"import {bound.name}: its first window has not ended")
+    return ended[-1]
+
+
+def _choose(
+    site: Site,
+    bound: BoundImport,
+    item_key: str | None,
+    file: Path | None,
+    corrections: Sequence[ledger.Correction] | None,
+) -> Item:
+    if file is not None:
+        kind: ItemKind = "upload" if corrections is None else "replay"
+        with open_upload(file) as source:
+            item = item_of(bound.name, source.stat(str(file.absolute())), source.uri(str(file)), kind=kind)
+        with site.target.session() as connection:
+            ledger.register_items(connection, [item], site.clock())
+            ledger.add_corrections(connection, item, corrections or ())
+        return item
+    if item_key is not None:
+        with site.target.session() as connection:
+            known = ledger.find_item(connection, bound.name, item_key)
+        if known is None and bound.spec.source.window is not None:
+            known = window_item(bound, item_key, open_query(bound.connection).uri(), site.clock())
+        if known is None:
+            raise UsageError(
+                f"import {bound.name}: there is no item {item_key}", hint=f"list its items: ingest report {bound.name}"
+            )
+        return known
+    if not bound.reads_files:
+        due = due_items(site, bound).items
+        if not due:
+            raise UsageError(f"import {bound.name}: no window has ended since the last one", hint=_ANY_WINDOW)
+        return due[0]
+    if bound.spec.source.file is None:
+        raise UsageError(f"import {bound.name} takes uploads", hint=f"run: ingest run {bound.name} --file F")
+    arrivals = look(site, bound, Listings(), settle=timedelta(0))  # a person says it is whole
+    if not arrivals.items:
+        raise UsageError(f"import {bound.name}: {arrivals.why_nothing(bound)}")
+    return arrivals.items[-1]

@@ -1,0 +1,43 @@
+"""What Dagster knows of this moment: which imports run, and when each runs next."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from itertools import islice
+from zoneinfo import ZoneInfo
+
+from dagster import DagsterInstance, DagsterRunStatus, RunsFilter
+from dagster._utils.schedules import schedule_execution_time_iterator
+
+from ingest_pipelines.config.schedule import Schedule
+from ingest_pipelines.orchestration.runs.run_context import IMPORT_TAG, is_dry_run
+from ingest_pipelines.orchestration.schedules.cron import crons_of, outside
+
+AHEAD = timedelta(days=3 * 366)
+"""How far a next tick is looked for: 29 February and back."""
+
+TICKS = 10_000
+"""Ticks that are looked at; a schedule with dates has cron ticks in every year."""
+
+_UNDER_WAY = [DagsterRunStatus.STARTING, DagsterRunStatus.STARTED, DagsterRunStatus.CANCELING]
+
+
+def next_tick(schedule: Schedule, now: datetime) -> datetime | None:
+    """The schedule's next tick after `now`, in UTC; None where it has no more."""
+    since = now + timedelta(seconds=1)
+    if schedule.start is not None:
+        zone = ZoneInfo(schedule.timezone)
+        since = max(since, schedule.start if schedule.start.tzinfo else schedule.start.replace(tzinfo=zone))
+    ticks = schedule_execution_time_iterator(since.timestamp(), crons_of(schedule), schedule.timezone)
+    for tick in islice(ticks, TICKS):
+        if tick - now > AHEAD:
+            return None
+        if not outside(schedule, tick):
+            return tick.astimezone(UTC)
+    return None
+
+
+def running_imports(instance: DagsterInstance) -> set[str]:
+    """Names of the imports that a run is working on; a plan is no work."""
+    runs = instance.get_runs(RunsFilter(statuses=_UNDER_WAY))
+    return {run.tags[IMPORT_TAG] for run in runs if IMPORT_TAG in run.tags and not is_dry_run(run.tags)}

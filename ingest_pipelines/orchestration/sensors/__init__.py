@@ -1,0 +1,1 @@
+"""Sensors: new files, and housekeeping."""

@@ -1,0 +1,141 @@
+"""Sensors: one per file import.
+
+A tick writes items to the ledger first, then Dagster adds their partitions and launches their runs. A daemon killed
+in between leaves items that wait, and the next tick asks for the same runs: `run_key` is the item's key, so none
+starts twice.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+
+from dagster import (
+    AddDynamicPartitionsRequest,
+    DagsterInstance,
+    DefaultSensorStatus,
+    RunRequest,
+    RunsFilter,
+    SensorDefinition,
+    SensorEvaluationContext,
+    SensorResult,
+    SkipReason,
+    sensor,
+)
+
+from ingest_pipelines import ledger
+from ingest_pipelines.config import BoundImport
+from ingest_pipelines.model import Item
+from ingest_pipelines.orchestration.assets.markdown import plain
+from ingest_pipelines.orchestration.assets.partitions import asset_key, partitions_name
+from ingest_pipelines.orchestration.resources.connections import client_of, resource_keys
+from ingest_pipelines.orchestration.runs.run_context import IMPORT_TAG, is_dry_run, run_tags
+from ingest_pipelines.orchestration.runs.signed_tags import sealed
+from ingest_pipelines.orchestration.sensors.file_items import Listings, look, period_of
+from ingest_pipelines.orchestration.site import Site
+
+RUNS_PER_TICK = 50
+"""Launching takes a tenth of a second each, and a tick has sixty seconds."""
+
+
+WHEN_STOPPED = "Ticks of a draft or a paused import skip: ingest activate and ingest resume need no switch here."
+
+
+def watches_files(bound: BoundImport) -> bool:
+    """Whether the import has a sensor: files that come by themselves, and not only on a schedule."""
+    wanted = bound.spec.sensor is None or bound.spec.sensor.enabled
+    return bound.reads_files and bound.connection.type != "csv" and wanted
+
+
+def file_sensor(site: Site, bound: BoundImport, listings: Listings) -> SensorDefinition:
+    """The sensor that launches a run for each file that came for the import."""
+
+    @sensor(
+        name=f"{bound.asset_name}__files",
+        description=f"{plain(f'New files {bound.spec.source.file} at {bound.connection_name}')}. {WHEN_STOPPED}",
+        asset_selection=[asset_key(bound)],
+        required_resource_keys=set(resource_keys(bound)),
+        minimum_interval_seconds=int(period_of(bound).total_seconds()),
+        default_status=DefaultSensorStatus.RUNNING if starts_running(site) else DefaultSensorStatus.STOPPED,
+    )
+    def files(context: SensorEvaluationContext) -> SensorResult | SkipReason:
+        stopped = why_stopped(site, bound)
+        if stopped:
+            return SkipReason(stopped)
+        client = client_of(context.resources, bound)
+        arrivals = look(site, bound, listings, first_seen=_read_cursor(context.cursor), client=client)
+        waiting = [item for item in arrivals.waiting if not has_run(item, context.instance)][:RUNS_PER_TICK]
+        cursor = _write_cursor(arrivals.growing)
+        if not waiting:
+            return SensorResult(skip_reason=arrivals.why_nothing(bound), cursor=cursor)
+        return request_runs(bound, waiting, context.instance, cursor=cursor)
+
+    return files
+
+
+def request_runs(
+    bound: BoundImport,
+    items: Iterable[Item],
+    instance: DagsterInstance,
+    *,
+    by: str = "sensor",
+    cursor: str | None = None,
+) -> SensorResult:
+    """Partitions and runs for items that stand in the ledger."""
+    keys = [str(item.key) for item in items]
+    added: list[str] = []
+    if bound.spec.source.window is None:
+        known = set(instance.get_dynamic_partitions(partitions_name(bound)))
+        added = [key for key in keys if key not in known]
+    return SensorResult(
+        run_requests=[
+            RunRequest(
+                run_key=key,
+                partition_key=key,
+                asset_selection=[asset_key(bound)],
+                tags=run_tags(bound) | sealed(bound, key, by, instance),
+            )
+            for key in keys
+        ],
+        dynamic_partitions_requests=[AddDynamicPartitionsRequest(partitions_name(bound), added)] if added else [],
+        cursor=cursor,
+    )
+
+
+def starts_running(site: Site) -> bool:
+    """Whether sensors and schedules are switched on until a person says otherwise.
+
+    Those of drafts and paused imports tick too, and skip: so `ingest activate` and `resume` need no switch in the UI.
+    """
+    return site.settings.automation
+
+
+def why_stopped(site: Site, bound: BoundImport) -> str:
+    """Why nothing is to run by itself: a draft, or paused. Empty where it is active."""
+    with site.target.session() as connection:
+        state = ledger.find_import(connection, bound.name)
+    status = state.status if state is not None and state.status is not None else bound.spec.status
+    if status == "draft":
+        return f"a draft runs only by hand; run: ingest activate {bound.name}"
+    if status == "paused":
+        return f"paused; run: ingest resume {bound.name}"
+    return ""
+
+
+def has_run(item: Item, instance: DagsterInstance) -> bool:
+    """Whether a run for the item was requested before, by whatever sensor or schedule; a plan does not count."""
+    tags = {"dagster/partition": str(item.key), IMPORT_TAG: item.import_name}
+    return any(not is_dry_run(run.tags) for run in instance.get_runs(RunsFilter(tags=tags)))
+
+
+def _read_cursor(cursor: str | None) -> dict[str, datetime]:
+    """Files that were still growing at the last tick: all that a tick remembers. The ledger knows the rest."""
+    try:
+        return {key: datetime.fromisoformat(seen) for key, seen in json.loads(cursor or "{}").items()}
+    except (ValueError, AttributeError, TypeError):
+        return {}  # a person edited it in the UI
+
+
+def _write_cursor(growing: Mapping[str, datetime]) -> str:
+    return json.dumps({key: seen.isoformat() for key, seen in growing.items()})

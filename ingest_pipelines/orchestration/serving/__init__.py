@@ -1,0 +1,1 @@
+"""`ingest up`: the processes that serve the UI and run the daemon."""
