@@ -66,11 +66,11 @@ class Item:
         modified_at: a file's time, or a window's end; orders the items of an import together with `serial`.
         serial: the number in `Name_<serial>.csv`; None for `Name.csv`.
         version: the source's own version of the file (etag, generation), or "".
-        cursor_from: the cursor value after which the item's rows start, as text; exclusive. None: from the start.
-        cursor_committed: what the ledger's cursor was when the chunk was opened; within a `lag` it is ahead of
-            cursor_from. Chunks only: it is not kept in the ledger.
-        cursor_cap: with a `lag`, the largest value that the source had when the drain began. Rows beyond it may have
-            others before them that are not visible yet, so the ledger's cursor stays at it. Chunks only.
+        cursor_from: the cursor value after which a chunk's rows start, as text; exclusive. None: the initial value.
+        cursor_committed: the committed value when the chunk was opened; a `lag` starts before it. The ledger does not
+            keep it with the item.
+        cursor_upper_bound: with a `lag`, how far the drain may move the committed value: the largest value that the
+            source had when the drain began. Rows beyond it may follow rows that are not visible yet. Not in the ledger.
         window_start, window_end: half-open bounds of a window item.
     """
 
@@ -88,7 +88,7 @@ class Item:
     window_start: datetime | None = None
     window_end: datetime | None = None
     cursor_committed: str | None = None
-    cursor_cap: str | None = None
+    cursor_upper_bound: str | None = None
 
 
 @dataclass(frozen=True)
@@ -128,8 +128,8 @@ class Landing:
         content_sha256: of the bytes as delivered (files), of the batches' content (queries).
         bytes: size of `path`.
         newlines, quotes: number of LF and of `"` bytes in `path` (csv only).
-        cursor_to: largest cursor value read, as text (cursor items only); None: no row, or none that is new.
-        cursor_commit: what the ledger's cursor becomes with this chunk; never before what it was.
+        cursor_to: the largest cursor value landed, as text (cursor items only); None: no row, or none that is new.
+        cursor_committed: the committed value once this chunk is committed; never before what it was.
         cut: whether a query's LIMIT may have left rows for the next chunk.
         rows: known for queries; for files the reader counts.
         replaced: the item that was to be landed, where another file, `item`, has its name by now.
@@ -145,7 +145,7 @@ class Landing:
     quotes: int = 0
     cursor_to: str | None = None
     rows: int | None = None
-    cursor_commit: str | None = None
+    cursor_committed: str | None = None
     cut: bool = False
     replaced: Item | None = None
     settled_by: int | None = None

@@ -126,7 +126,7 @@ def cursor_set(
     from ingest_pipelines import ledger
     from ingest_pipelines.cli.loading import user
     from ingest_pipelines.cli.target import ledger_of, now
-    from ingest_pipelines.config.cursor_values import cursor_text, parse_cursor
+    from ingest_pipelines.cursor.values import cursor_text, parse_cursor
 
     settings, _, bound = _read(name)
     _needs_cursor(bound)

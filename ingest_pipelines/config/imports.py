@@ -11,10 +11,10 @@ from pydantic import Discriminator, Field, StrictBool, StrictStr, Tag, field_val
 
 from ingest_pipelines.config.base import Duration, Name, Strict, TimeZone, parse_duration
 from ingest_pipelines.config.blanks import trimmed
-from ingest_pipelines.config.cursor_values import CursorKind, cursor_kind
 from ingest_pipelines.config.databases import Channel, FieldRules
 from ingest_pipelines.config.notify import Notify
 from ingest_pipelines.config.schedule import Schedule
+from ingest_pipelines.cursor.values import CursorKind, CursorValue, cursor_kind, parse_cursor
 from ingest_pipelines.model import Mode
 
 MatchMode = Literal[
@@ -56,6 +56,11 @@ class Cursor(Strict):
     def kind(self) -> CursorKind:
         """What the column holds, by `start`."""
         return cursor_kind(self.start)
+
+    @property
+    def initial(self) -> CursorValue:
+        """`start` as a value of the column."""
+        return parse_cursor(str(self.start), self.kind)
 
     @property
     def lag_amount(self) -> timedelta | Decimal:

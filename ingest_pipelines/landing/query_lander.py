@@ -13,11 +13,11 @@ from typing import IO
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ingest_pipelines.config.cursor_values import SPELLS, Spelled
 from ingest_pipelines.config.imports import Limits
+from ingest_pipelines.cursor.chunk import Chunk, ChunkEnd
+from ingest_pipelines.cursor.column import spelled_by
 from ingest_pipelines.errors import ItemRefused, Unavailable, printable
 from ingest_pipelines.landing.arrow_types import plain_batch, plain_schema
-from ingest_pipelines.landing.cursor import Chunk, CursorTrack
 from ingest_pipelines.model import OWN_COLUMNS, Item, Landing
 from ingest_pipelines.owner_only import private_folder
 
@@ -72,13 +72,13 @@ def _land(
     first = next(batches)
     wanted = (*required_columns, *([chunk.column] if chunk else []))
     schema = _named(plain_schema(first.schema), wanted, sink.limits, where)
-    track = CursorTrack(chunk, where, _spells(first.schema, schema.names.index(chunk.column))) if chunk else None
+    end = ChunkEnd(chunk, where, spelled_by(first.schema.field(schema.names.index(chunk.column)))) if chunk else None
     rows = 0
     with pa.ipc.new_stream(pa.PythonFile(sink, mode="w"), schema) as writer:
-        for batch in _even(_checked(_chain(first, batches), schema, track, sink.limits, where), schema):
+        for batch in _even(_checked(_chain(first, batches), schema, end, sink.limits, where), schema):
             writer.write_batch(batch)
             rows += batch.num_rows
-    reached = track.reached() if track else None
+    reached = end.reached() if end else None
     path = temporary.parent / f"{sink.digest.hexdigest()}.arrow"
     sink.file.flush()
     temporary.replace(path)
@@ -90,8 +90,8 @@ def _land(
         bytes=sink.bytes,
         cursor_to=reached,
         rows=rows,
-        cursor_commit=track.commits() if track else None,
-        cut=track is not None and track.cut,
+        cursor_committed=end.committed() if end else None,
+        cut=end is not None and end.cut,
     )
 
 
@@ -157,23 +157,13 @@ def _named(schema: pa.Schema, wanted: Sequence[str], limits: Limits, where: str)
     return pa.schema([field.with_name(name) for field, name in zip(schema, names, strict=True)])
 
 
-def _spells(schema: pa.Schema, place: int) -> Spelled | None:
-    """What the column's texts are in the source, where they are no texts."""
-    field = schema.field(place)
-    if pa.types.is_decimal(field.type):
-        return "number"
-    said = (field.metadata or {}).get(SPELLS)
-    spelled: tuple[Spelled, ...] = ("number", "moment", "enum")
-    return next((kind for kind in spelled if kind.encode() == said), None)
-
-
 def _chain(first: pa.RecordBatch, others: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     yield first
     yield from others
 
 
 def _checked(
-    batches: Iterator[pa.RecordBatch], schema: pa.Schema, track: CursorTrack | None, limits: Limits, where: str
+    batches: Iterator[pa.RecordBatch], schema: pa.Schema, end: ChunkEnd | None, limits: Limits, where: str
 ) -> Iterator[pa.RecordBatch]:
     row = 0
     for batch in batches:
@@ -182,12 +172,12 @@ def _checked(
             if pa.types.is_string(column.type) or pa.types.is_binary(column.type):
                 _no_huge_cell(column, name, row, limits, where)
         row += len(plain)
-        if track is None:
+        if end is None:
             yield plain
         else:
-            yield from track.take(plain)
-    if track is not None:
-        yield from track.rest()
+            yield from end.take(plain)
+    if end is not None:
+        yield from end.rest()
 
 
 def _no_huge_cell(column: pa.Array, name: str, row: int, limits: Limits, where: str) -> None:

@@ -39,7 +39,7 @@ def close(connection: psycopg.Connection, state: LoadState, counts: Counts) -> L
         return state.report(counts)
     ledger.lock_mapping(connection, bound.name, bound.database_name, fingerprint(bound), mapping_of(bound), state.now)
     if item.kind == "cursor":
-        ledger.set_cursor(connection, bound.name, landing.cursor_commit, state.now, load=state.load)
+        ledger.set_cursor(connection, bound.name, landing.cursor_committed, state.now, load=state.load)
     if run.forced:
         detail = {"load": state.load, "run": run.id}
         ledger.record_audit(

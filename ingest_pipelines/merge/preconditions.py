@@ -10,6 +10,7 @@ import psycopg
 
 from ingest_pipelines import ledger
 from ingest_pipelines.config import BoundImport
+from ingest_pipelines.cursor.bounds import moved_since, opened_at
 from ingest_pipelines.errors import LoadError, ShrunkItem, StaleItem
 from ingest_pipelines.model import Item, Landing, Run, Validated
 
@@ -93,11 +94,10 @@ def _place(item: Item | ledger.CommittedItem) -> tuple[float, int]:
 def _cursor_moved(connection: psycopg.Connection, item: Item) -> LoadError | None:
     state = ledger.find_cursor(connection, item.import_name)
     committed = state.value if state else None
-    opened_at = item.cursor_from if item.cursor_committed is None else item.cursor_committed
-    if committed is None or committed == opened_at:
+    if not moved_since(item, committed):
         return None
     return StaleItem(
-        f"import {item.import_name}, item {item.key}: stale: it was opened at cursor {opened_at}, "
+        f"import {item.import_name}, item {item.key}: stale: it was opened at cursor {opened_at(item)}, "
         "and another load has moved the committed cursor since",
         hint=f"nothing was merged; see: ingest cursor show {item.import_name}",
     )

@@ -8,7 +8,7 @@ from datetime import datetime
 
 from ingest_pipelines import ledger
 from ingest_pipelines.config import BoundImport
-from ingest_pipelines.config.cursor_values import before, cursor_text, parse_cursor
+from ingest_pipelines.cursor import bounds
 from ingest_pipelines.errors import IngestError
 from ingest_pipelines.merge import Target
 from ingest_pipelines.model import Item, Landing, LoadReport, Run, Validated, Workspace
@@ -17,24 +17,17 @@ from ingest_pipelines.sources.base import Client
 
 
 def next_chunk(item: Item, bound: BoundImport, target: Target, run: Run) -> Item:
-    """The drain's next chunk, as the ledger has it: after this run's last one, or the committed cursor less the lag."""
+    """The drain's next chunk, by what the ledger has: see `bounds.next_chunk`."""
     cursor = bound.spec.source.cursor
     assert cursor is not None
     with target.session() as connection:
         state = ledger.find_cursor(connection, bound.name)
-        done = [
+        reached = [
             load.cursor_to
             for load in ledger.loads_of_run(connection, run.id)
             if load.item == item.key and load.status == "committed" and load.cursor_to is not None
         ]
-    committed = state.value if state else None
-    start, cap = committed, item.cursor_cap
-    if done:
-        start = done[-1]
-        cap = cap or (committed if cursor.lag else None)  # a run that broke off does not know its own any more
-    elif committed is not None:
-        start = cursor_text(before(parse_cursor(committed, cursor.kind), cursor.lag_amount))
-    return replace(item, cursor_from=start, cursor_committed=committed, cursor_cap=cap)
+    return bounds.next_chunk(item, cursor, state.value if state else None, reached)
 
 
 def drain(
@@ -76,7 +69,7 @@ def drain(
                     yield known.report
                 return
             reached = landing = land(chunk, bound, workspace, now, client=client)
-            item = replace(item, cursor_cap=landing.item.cursor_cap)
+            item = replace(item, cursor_upper_bound=landing.item.cursor_upper_bound)
             if not landing.rows and started:
                 landing.path.unlink(missing_ok=True)
                 return

@@ -8,13 +8,16 @@ from datetime import datetime
 from zoneinfo import ZoneInfo
 
 from ingest_pipelines.config import BoundImport
-from ingest_pipelines.config.cursor_values import cursor_text, not_after
+from ingest_pipelines.cursor.bounds import chunk_start, ledger_value, lies_before, upper_bound
+from ingest_pipelines.cursor.chunk import Chunk
+from ingest_pipelines.cursor.column import largest_value
+from ingest_pipelines.cursor.values import cursor_text
 from ingest_pipelines.errors import CursorStuck
-from ingest_pipelines.landing import Chunk, cursor_cap, land_query, largest_value
+from ingest_pipelines.landing import land_query
 from ingest_pipelines.model import Item, Landing, Workspace
 from ingest_pipelines.sources import open_query
 from ingest_pipelines.sources.base import Client, QuerySource
-from ingest_pipelines.sources.request import Request, cursor_after, cursor_start, cursor_value, request_of
+from ingest_pipelines.sources.request import Request, request_of
 
 
 def land_rows(item: Item, bound: BoundImport, workspace: Workspace, now: datetime, client: Client | None) -> Landing:
@@ -36,23 +39,25 @@ def _land_chunk(
     """The rows of a drain's next chunk, up to where nothing of it can be missing."""
     cursor, drain, where = bound.spec.source.cursor, bound.spec.source.drain, f"import {bound.name}, item {item.key}"
     assert cursor is not None
-    start, committed = cursor_start(bound), cursor_value(item.cursor_committed, bound)
+    zone, initial = ZoneInfo(bound.spec.timezone), cursor.initial
+    committed = ledger_value(item.cursor_committed, cursor, bound.name)
+    if cursor.lag and item.cursor_upper_bound is None:
+        answer = source.largest(asked.query, cursor.column, initial)
+        largest = largest_value(answer, cursor.column, cursor.kind, where)
+        if lies_before(largest, committed):
+            raise _went_back(where, bound)
+        furthest = initial if largest is None else upper_bound(largest, now, zone)
+        item = replace(item, cursor_upper_bound=cursor_text(furthest))
     chunk = Chunk(
-        cursor.column, cursor.kind, cursor_after(item, bound), asked.limit, now, ZoneInfo(bound.spec.timezone),
-        committed=committed, alone=not drain,
+        cursor.column, cursor.kind, chunk_start(item, cursor), asked.limit, now, zone,
+        committed=committed, upper_bound=ledger_value(item.cursor_upper_bound, cursor, bound.name), alone=not drain,
         comes_after=lambda text, other: source.comes_after(asked.query, cursor.column, text, other),
     )  # fmt: skip
-    if cursor.lag and item.cursor_cap is None:
-        largest = largest_value(source.largest(asked.query, cursor.column, start), chunk, where)
-        if largest is not None and committed is not None and not not_after(committed, largest):
-            raise _went_back(where, bound)
-        item = replace(item, cursor_cap=cursor_text(start if largest is None else cursor_cap(largest, chunk)))
-    chunk = replace(chunk, cap=cursor_value(item.cursor_cap, bound))
     landing = _land_request(item, bound, workspace, source, asked, chunk)
     if landing.cut or (drain and landing.cursor_to is not None):
         return landing
     # Nothing follows: what no chunk of this query will ever show is looked for.
-    if not landing.rows and committed is not None and source.behind(asked.query, cursor.column, start, committed):
+    if not landing.rows and committed is not None and source.behind(asked.query, cursor.column, initial, committed):
         raise _went_back(where, bound)
     if source.lacks_values(asked.query, cursor.column):
         raise CursorStuck(

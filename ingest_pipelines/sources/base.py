@@ -8,7 +8,7 @@ from typing import Any, Protocol, Self
 
 import pyarrow as pa
 
-from ingest_pipelines.config.cursor_values import CursorValue
+from ingest_pipelines.cursor.values import CursorValue
 from ingest_pipelines.model import SourceFile
 
 CHUNK = 1 << 20

@@ -13,7 +13,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ingest_pipelines.config.connections import ClickhouseConnection
-from ingest_pipelines.config.cursor_values import CursorValue, Moment, spelling
+from ingest_pipelines.cursor.column import spelling
+from ingest_pipelines.cursor.values import CursorValue, Moment
 from ingest_pipelines.errors import SourceDenied
 from ingest_pipelines.sources.error_codes import BROKEN, CLICKHOUSE, REFUSED, DriverError, meaning_of
 from ingest_pipelines.sources.http_headers import refuse_broken_headers

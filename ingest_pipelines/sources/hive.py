@@ -14,7 +14,8 @@ import numpy as np
 import pyarrow as pa
 
 from ingest_pipelines.config.connections import HiveConnection
-from ingest_pipelines.config.cursor_values import CursorValue, Moment, spelling
+from ingest_pipelines.cursor.column import spelling
+from ingest_pipelines.cursor.values import CursorValue, Moment
 from ingest_pipelines.errors import ConfigError
 from ingest_pipelines.sources.error_codes import BROKEN, HIVE, REFUSED, DriverError, meaning_of
 from ingest_pipelines.sources.query_text import Query

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 import pyarrow as pa
 
 from ingest_pipelines.config.connections import MssqlConnection
-from ingest_pipelines.config.cursor_values import CursorValue, Moment, cursor_text
+from ingest_pipelines.cursor.values import CursorValue, Moment, cursor_text
 from ingest_pipelines.errors import ConfigError
 from ingest_pipelines.sources.error_codes import BROKEN, MSSQL, MSSQL_LOGIN, REFUSED, DriverError, meaning_of
 from ingest_pipelines.sources.query_text import Query

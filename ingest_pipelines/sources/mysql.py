@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 import pyarrow as pa
 
 from ingest_pipelines.config.connections import MysqlConnection
-from ingest_pipelines.config.cursor_values import CursorValue, Moment
+from ingest_pipelines.cursor.values import CursorValue, Moment
 from ingest_pipelines.errors import SourceDenied
 from ingest_pipelines.sources.error_codes import BROKEN, MYSQL, DriverError, meaning_of
 from ingest_pipelines.sources.mysql_rows import Column, LargeRow, arrays, split

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ingest_pipelines.config.cursor_values import spelling
+from ingest_pipelines.cursor.column import spelling
 
 Bytes = npt.NDArray[np.uint8]
 Places = npt.NDArray[np.int64]

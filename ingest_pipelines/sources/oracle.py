@@ -15,7 +15,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ingest_pipelines.config.connections import OracleConnection
-from ingest_pipelines.config.cursor_values import CursorValue, Moment, spelling
+from ingest_pipelines.cursor.column import spelling
+from ingest_pipelines.cursor.values import CursorValue, Moment
 from ingest_pipelines.sources.error_codes import BROKEN, ORACLE, REFUSED, DriverError, meaning_of
 from ingest_pipelines.sources.query_text import Query
 from ingest_pipelines.sources.sql import HostSource, Session, accepted, driver, driver_seconds

@@ -18,7 +18,8 @@ from psycopg.errors import error_from_result
 
 from ingest_pipelines import postgres_login
 from ingest_pipelines.config.connections import PostgresqlConnection
-from ingest_pipelines.config.cursor_values import CursorValue, Moment, spelling
+from ingest_pipelines.cursor.column import spelling
+from ingest_pipelines.cursor.values import CursorValue, Moment
 from ingest_pipelines.errors import ConfigError, printable
 from ingest_pipelines.sources.error_codes import BROKEN, POSTGRESQL, REFUSED, DriverError, meaning_of
 from ingest_pipelines.sources.query_text import Query

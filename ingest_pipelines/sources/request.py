@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from zoneinfo import ZoneInfo
 
 from ingest_pipelines.config import BoundImport
-from ingest_pipelines.config.cursor_values import CursorValue, Moment, parse_cursor
-from ingest_pipelines.errors import ConfigError, UsageError
+from ingest_pipelines.cursor.bounds import chunk_start
+from ingest_pipelines.cursor.values import CursorValue, Moment
+from ingest_pipelines.errors import ConfigError
 from ingest_pipelines.model import Item
 from ingest_pipelines.sources.base import QuerySource
 from ingest_pipelines.sources.cursor_query import chunk_limit, cursor_mistakes, one_row_more
@@ -42,7 +43,7 @@ def request_of(item: Item, bound: BoundImport, source: QuerySource) -> Request:
     if spec.cursor is not None:
         if mistakes := _chunk_mistakes(query, bound):
             raise ConfigError([f"imports/{bound.name}.yaml: {mistake}" for mistake in mistakes])
-        return Request(one_row_more(query), {"lastItem": cursor_after(item, bound)}, chunk_limit(query))
+        return Request(one_row_more(query), {"lastItem": chunk_start(item, spec.cursor)}, chunk_limit(query))
     if spec.window is not None:
         assert item.window_start is not None
         assert item.window_end is not None
@@ -52,38 +53,6 @@ def request_of(item: Item, bound: BoundImport, source: QuerySource) -> Request:
             bounds = [moment.replace(tzinfo=None) for moment in bounds]
         return Request(spec.query, {"windowStart": Moment.of(bounds[0]), "windowEnd": Moment.of(bounds[1])})
     return Request(spec.query, {})
-
-
-def cursor_start(bound: BoundImport) -> CursorValue:
-    """The value before the import's first row."""
-    cursor = bound.spec.source.cursor
-    assert cursor is not None
-    return parse_cursor(str(cursor.start), cursor.kind)
-
-
-def cursor_after(item: Item, bound: BoundImport) -> CursorValue:
-    """Where the item's rows start, exclusive."""
-    after = cursor_value(item.cursor_from, bound)
-    return cursor_start(bound) if after is None else after
-
-
-def cursor_value(text: str | None, bound: BoundImport) -> CursorValue | None:
-    """A value of the ledger's as the import's cursor holds it.
-
-    Raises:
-        UsageError: it is none of the column's kind.
-    """
-    cursor = bound.spec.source.cursor
-    assert cursor is not None
-    if text is None:
-        return None
-    try:
-        return parse_cursor(text, cursor.kind)
-    except ValueError as error:
-        raise UsageError(
-            f"import {bound.name}: the cursor in the ledger does not fit cursor.start: {error}",
-            hint=f"ingest cursor set {bound.name} VALUE",
-        ) from None
 
 
 def query_mistakes(bound: BoundImport) -> list[str]:

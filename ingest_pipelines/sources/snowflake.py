@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import pyarrow as pa
 
 from ingest_pipelines.config.connections import SnowflakeConnection
-from ingest_pipelines.config.cursor_values import CursorValue, Moment, cursor_text
+from ingest_pipelines.cursor.values import CursorValue, Moment, cursor_text
 from ingest_pipelines.errors import ConfigError, SourceDenied
 from ingest_pipelines.sources.base import Client
 from ingest_pipelines.sources.error_codes import BROKEN, REFUSED, SNOWFLAKE, SNOWFLAKE_LOGIN, DriverError, meaning_of

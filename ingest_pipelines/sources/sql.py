@@ -18,8 +18,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ingest_pipelines.config.connections import SnowflakeConnection, SqlConnection
-from ingest_pipelines.config.cursor_values import CursorValue, Moment, cursor_text
 from ingest_pipelines.config.nearest import nearest
+from ingest_pipelines.cursor.values import CursorValue, Moment, cursor_text
 from ingest_pipelines.errors import ConfigError, IngestError, MissingDriver, SourceDenied, SourceUnavailable, printable
 from ingest_pipelines.sources.base import Step
 from ingest_pipelines.sources.bounded import Pending, Worker

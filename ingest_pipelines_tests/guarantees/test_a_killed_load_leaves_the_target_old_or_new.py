@@ -81,7 +81,7 @@ def _kill_again_and_again(
         of = replace(item(number, kind="cursor"), key=key, cursor_from=cursor)
         values = [row[: 3 + len(bound.extra_columns)] for row in rows]
         validated = delivery(
-            tmp_path, bound, values, of=of, rejected=rejected, cursor_to=str(number), cursor_commit=str(number),
+            tmp_path, bound, values, of=of, rejected=rejected, cursor_to=str(number), cursor_committed=str(number),
             runs=1 + number % 3,
         )  # fmt: skip
         run = Run(id=f"run-{number}", by="schedule")

@@ -14,10 +14,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest_pipelines.config.cursor_values import CursorKind, CursorValue, parse_cursor, spelling
 from ingest_pipelines.config.imports import Limits
+from ingest_pipelines.cursor.chunk import Chunk
+from ingest_pipelines.cursor.column import spelling
+from ingest_pipelines.cursor.values import CursorKind, CursorValue, parse_cursor
 from ingest_pipelines.errors import CursorStuck, ItemRefused, SourceUnavailable
-from ingest_pipelines.landing import Chunk, land_query, read_arrow
+from ingest_pipelines.landing import land_query, read_arrow
 from ingest_pipelines.model import Item, ItemKey, Landing
 
 NOW = datetime(2026, 11, 22, 9, 15, tzinfo=UTC)

@@ -189,7 +189,7 @@ def test_a_chunk_applies_only_where_the_cursor_stands(target: Target, query: Row
     bound = bound_import()
     drain = item(1, kind="cursor", modified_at=None, serial=None)
     apply(
-        delivery(tmp_path, bound, [("a", "x", 1)], of=drain, cursor_to="10", cursor_commit="10"),
+        delivery(tmp_path, bound, [("a", "x", 1)], of=drain, cursor_to="10", cursor_committed="10"),
         bound,
         target,
         SENSOR,
@@ -197,7 +197,7 @@ def test_a_chunk_applies_only_where_the_cursor_stands(target: Target, query: Row
     )
     chunk = replace(drain, cursor_from="10")
     apply(
-        delivery(tmp_path, bound, [("b", "x", 1)], of=chunk, cursor_to="20", cursor_commit="20"),
+        delivery(tmp_path, bound, [("b", "x", 1)], of=chunk, cursor_to="20", cursor_committed="20"),
         bound,
         target,
         SENSOR,
@@ -206,7 +206,7 @@ def test_a_chunk_applies_only_where_the_cursor_stands(target: Target, query: Row
     assert query("SELECT value FROM ingest.cursors") == [("20",)]
     with pytest.raises(StaleItem, match="moved the committed cursor"):
         apply(
-            delivery(tmp_path, bound, [("c", "x", 1)], of=chunk, cursor_to="15", cursor_commit="15"),
+            delivery(tmp_path, bound, [("c", "x", 1)], of=chunk, cursor_to="15", cursor_committed="15"),
             bound,
             target,
             person(7),

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from ingest_pipelines import pipeline
 from ingest_pipelines.config import BoundImport
-from ingest_pipelines.config.cursor_values import before, cursor_text, parse_cursor
+from ingest_pipelines.cursor.values import cursor_text, less_lag, parse_cursor
 from ingest_pipelines.errors import CursorStuck
 from ingest_pipelines.landing import read_arrow
 from ingest_pipelines.model import Item, ItemKey, Workspace
@@ -180,13 +180,13 @@ class Reader:
         assert cursor is not None
         start = self.committed
         if start is not None:
-            start = cursor_text(before(parse_cursor(start, cursor.kind), cursor.lag_amount))
+            start = cursor_text(less_lag(parse_cursor(start, cursor.kind), cursor.lag_amount))
         item = Item("tills", ItemKey("drain"), "cursor", uri="", cursor_from=start)
         for chunk in range(10_000):
             landing = pipeline.land(replace(item, cursor_committed=self.committed), self._bound, self._workspace, NOW)
             for frame in read_arrow(landing, ["id"])[1]:
                 self.read |= {int(number) for number in frame["id"].to_list()}
-            self.committed = landing.cursor_commit
+            self.committed = landing.cursor_committed
             between(chunk)
             if landing.cursor_to is None:
                 return

@@ -21,7 +21,7 @@ import pyarrow as pa
 import pytest
 
 from ingest_pipelines.config.connections import Connection
-from ingest_pipelines.config.cursor_values import CursorValue, Moment
+from ingest_pipelines.cursor.values import CursorValue, Moment
 from ingest_pipelines.errors import ConfigError, IngestError, SourceDenied, SourceUnavailable
 from ingest_pipelines.sources import open_query, sql
 from ingest_pipelines_tests.servers.cut_proxy import CutProxy, Fault

@@ -16,7 +16,7 @@ import pytest
 from pydantic import TypeAdapter
 
 from ingest_pipelines.config.connections import Connection
-from ingest_pipelines.config.cursor_values import parse_cursor
+from ingest_pipelines.cursor.values import parse_cursor
 from ingest_pipelines.errors import SourceDenied
 from ingest_pipelines.sources import open_query
 from ingest_pipelines.sources.clickhouse import _marker

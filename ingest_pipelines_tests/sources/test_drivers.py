@@ -13,7 +13,7 @@ import pytest
 from pydantic import TypeAdapter
 
 from ingest_pipelines.config.connections import Connection, Connections
-from ingest_pipelines.config.cursor_values import CursorValue, Moment
+from ingest_pipelines.cursor.values import CursorValue, Moment
 from ingest_pipelines.sources import open_query
 from ingest_pipelines_tests.sources.query_contract import HOSTILE
 

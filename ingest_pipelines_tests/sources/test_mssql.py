@@ -15,7 +15,7 @@ import pytest
 from pydantic import TypeAdapter
 
 from ingest_pipelines.config.connections import Connection
-from ingest_pipelines.config.cursor_values import Moment
+from ingest_pipelines.cursor.values import Moment
 from ingest_pipelines.sources import open_query
 from ingest_pipelines.sources.mssql import _braced
 from ingest_pipelines_tests.servers import mssql

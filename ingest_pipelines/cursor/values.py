@@ -1,6 +1,7 @@
-"""A cursor's values, exact: as text in the ledger, typed where a query binds them. Pure.
+"""A cursor's values, exact: text in the ledger, typed where a query binds them. Pure.
 
-The import's `start` says what the column holds: a number, a moment (an ISO date or timestamp), or any other text.
+The initial value, the import's `cursor.start`, says what the column holds: a number, a moment (an ISO date or
+timestamp), or any other text.
 """
 
 from __future__ import annotations
@@ -12,17 +13,6 @@ from decimal import Decimal, InvalidOperation, localcontext
 from typing import Literal
 
 CursorKind = Literal["number", "moment", "text"]
-
-SPELLS = b"spells"
-"""Metadata of an Arrow field of texts that are something else in the source: what they spell."""
-
-Spelled = Literal["number", "moment", "enum"]
-
-
-def spelling(kind: Spelled | None) -> dict[bytes, bytes] | None:
-    """The metadata of a field whose texts spell something else in the source; None for texts."""
-    return None if kind is None else {SPELLS: kind.encode()}
-
 
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 _TIMESTAMP = re.compile(
@@ -122,8 +112,8 @@ def cursor_text(value: CursorValue) -> str:
     return value.isoformat() if isinstance(value, date) else str(value)
 
 
-def before(value: CursorValue, lag: timedelta | Decimal) -> CursorValue:
-    """What lies just before the value less the lag, so that the rows beyond it are those from there on.
+def less_lag(value: CursorValue, lag: timedelta | Decimal) -> CursorValue:
+    """The value just before `value - lag`: the rows beyond it begin exactly one lag before `value`.
 
     Without a lag it is the value itself, whose rows have been read.
     """

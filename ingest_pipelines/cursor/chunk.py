@@ -8,24 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta, tzinfo
-from decimal import Decimal
+from datetime import datetime, tzinfo
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ingest_pipelines.config.cursor_values import (
-    CursorKind,
-    CursorValue,
-    Moment,
-    Spelled,
-    cursor_text,
-    in_future,
-    not_after,
-)
+from ingest_pipelines.cursor.bounds import advanced, last_past
+from ingest_pipelines.cursor.column import NANOSECONDS_PER, Spelled, typed, unusable, value_of
+from ingest_pipelines.cursor.values import CursorKind, CursorValue, Moment, cursor_text, in_future, not_after
 from ingest_pipelines.errors import CursorStuck
-
-_UNITS = {"s": 1_000_000_000, "ms": 1_000_000, "us": 1_000, "ns": 1}
 
 _HELD_ROWS = 50_000
 """Rows of a chunk of texts that are held back until its end is known, at least."""
@@ -41,8 +32,8 @@ class Chunk:
         limit: how many rows the chunk has at most; None: all that there are. One row more is read, which shows whether
             other rows follow, and whether their value is another one.
         now, zone: values after `now` never become the cursor; those without a zone are read in `zone`.
-        committed: the ledger's cursor, which no chunk takes back.
-        cap: the ledger's cursor does not pass it; None: no cap.
+        committed: the ledger's value when the chunk was opened; no chunk takes it back.
+        upper_bound: the committed value does not pass it; None: no bound.
         comes_after: whether a text comes after another one, as the database compares.
         alone: whether the run ends with this chunk.
     """
@@ -54,13 +45,13 @@ class Chunk:
     now: datetime
     zone: tzinfo
     committed: CursorValue | None = None
-    cap: CursorValue | None = None
+    upper_bound: CursorValue | None = None
     comes_after: Callable[[str, str], bool] | None = None
     alone: bool = False
 
 
-class CursorTrack:
-    """Watches a chunk's cursor column, batch by batch."""
+class ChunkEnd:
+    """Finds the chunk's end: watches its cursor column batch by batch, and holds back rows that the LIMIT may cut."""
 
     def __init__(self, chunk: Chunk, where: str, spells: Spelled | None = None) -> None:
         """Args: spells: what the column's texts are in the source; None: texts."""
@@ -82,7 +73,7 @@ class CursorTrack:
         if self._nulls or not len(column):
             return
         values = self._typed(column)
-        first, last = _value(values[0]), _value(values[-1])
+        first, last = value_of(values[0]), value_of(values[-1])
         self._watch(values, first)
         if self._chunk.limit is None:
             self._pass(values)
@@ -145,16 +136,15 @@ class CursorTrack:
             )
         return cursor_text(self._largest)
 
-    def commits(self) -> str | None:
-        """What the ledger's cursor becomes with the chunk: a lag reads again what is behind it, and takes it not back.
+    def committed(self) -> str | None:
+        """The committed value once the chunk is committed. Rows that a lag reads again do not take it back.
 
         Raises:
             CursorStuck: it stays, although rows were left for the next chunk, and the run ends with this one.
         """
         chunk, value = self._chunk, self._largest_past
         if value is not None and chunk.kind != "text":
-            value = chunk.cap if chunk.cap is not None and not_after(chunk.cap, value) else value
-            value = None if chunk.committed is not None and not_after(value, chunk.committed) else value
+            value = advanced(value, chunk.committed, chunk.upper_bound)
         if value is None and chunk.alone and self.cut:
             raise self._stuck(
                 "the lag holds more rows than one chunk, or the future does",
@@ -213,24 +203,24 @@ class CursorTrack:
 
     def _pass(self, values: pa.Array) -> None:
         """The rows are landed; their largest value is where the next chunk starts."""
-        self._none_passed &= self._is_start(_value(values[0])) and self._is_start(_value(values[-1]))
+        self._none_passed &= self._is_start(value_of(values[0])) and self._is_start(value_of(values[-1]))
         if self._chunk.kind == "text":
-            self._largest = self._largest_past = _value(values[-1])
+            self._largest = self._largest_past = value_of(values[-1])
             return
         found = largest = pc.max(values)
-        self._largest = _larger(self._largest, _value(largest))
-        if in_future(_value(largest), self._chunk.now, self._chunk.zone):
+        self._largest = _larger(self._largest, value_of(largest))
+        if in_future(value_of(largest), self._chunk.now, self._chunk.zone):
             past = _past(values, self._chunk)
             if not len(past):
                 return
             found = pc.max(past)
-        self._largest_past = _larger(self._largest_past, _value(found))
+        self._largest_past = _larger(self._largest_past, value_of(found))
 
     def _typed(self, column: pa.Array) -> pa.Array:
         try:
             return typed(column, self._chunk.kind, self._spells)
         except ValueError:
-            raise self._stuck(*_unusable(column, self._chunk.column, self._chunk.kind, self._spells)) from None
+            raise self._stuck(*unusable(column, self._chunk.column, self._chunk.kind, self._spells)) from None
 
     def _stuck(self, what: str, hint: str) -> CursorStuck:
         return CursorStuck(f"{self._where}: {what}", hint=hint)
@@ -240,119 +230,13 @@ def _larger(value: CursorValue | None, other: CursorValue) -> CursorValue:
     return other if value is None or not_after(value, other) else value
 
 
-def typed(column: pa.Array, kind: CursorKind, spells: Spelled | None) -> pa.Array:
-    """The column as its kind is compared. Texts that spell the source's numbers or moments are read as such.
-
-    Raises:
-        ValueError: the column holds something else.
-    """
-    of = column.type
-    is_text = pa.types.is_string(of) or pa.types.is_large_string(of)
-    if kind == "text" and is_text and spells is None:
-        return column
-    if kind == "number" and (pa.types.is_integer(of) or pa.types.is_decimal(of)):
-        return column
-    if kind == "moment" and (pa.types.is_timestamp(of) or pa.types.is_date(of)):
-        return column
-    if kind == spells and is_text:
-        return pc.cast(column, _spelled(column, kind))  # ArrowInvalid is a ValueError
-    raise ValueError(f"{of} holds no {kind}")
-
-
-def _unusable(column: pa.Array, name: str, kind: CursorKind, spells: Spelled | None) -> tuple[str, str]:
-    """Why the column cannot be a cursor of the kind, and what to do."""
-    of = column.type
-    if pa.types.is_floating(of):
-        return (
-            f"'{name}' is {of}, a binary floating-point number, whose digits in the database no cursor can hold",
-            f"select it, compare it and order by it as a decimal: CAST({name} AS DECIMAL(38, 10)) AS {name}",
-        )
-    if kind == spells and pc.any(pc.match_substring_regex(column, "(?i)^[+-]?(nan|inf|infinity)$")).as_py():
-        return (
-            f"'{name}' holds infinity or NaN, which no cursor can pass",
-            f"leave these rows out in the query's WHERE, or give them a value of their own in '{name}'",
-        )
-    if kind == spells:
-        what = "more than 76 digits" if kind == "number" else "dates that are none of the years 1 to 9999"
-        return f"'{name}' holds {what}", "leave these rows out in the query's WHERE, or choose another column"
-    if spells == "enum":
-        return (
-            f"'{name}' is an enumeration, which the database orders by its list and compares as text",
-            f"select it, compare it and order by it as text: CAST({name} AS CHAR) AS {name}",
-        )
-    says = {"number": "numbers", "moment": "dates or timestamps", "text": "text"}
-    hint = "write cursor.start as a number, as '2026-01-31', as '2026-01-31T00:00:00', or as text"
-    if spells is None and (pa.types.is_string(of) or pa.types.is_large_string(of)):
-        hint = f"the database orders it as text: write cursor.start as text, or CAST {name} to {says[kind]} wherever "
-        hint += "the query selects it, compares it and orders by it"
-    return f"'{name}' is {says[spells] if spells else of}, and its start says it holds {says[kind]}", hint
-
-
-def largest_value(largest: pa.Array, chunk: Chunk, where: str) -> CursorValue | None:
-    """The value of an array of one; None of an empty one.
-
-    Raises:
-        CursorStuck: it is none that a cursor can hold.
-    """
-    if not len(largest):
-        return None
-    spells: Spelled | None = None if chunk.kind == "text" else chunk.kind
-    try:
-        return _value(typed(largest, chunk.kind, spells)[0])
-    except ValueError:
-        what, hint = _unusable(largest, chunk.column, chunk.kind, spells)
-        raise CursorStuck(f"{where}: {what}", hint=hint) from None
-
-
-def cursor_cap(largest: CursorValue, chunk: Chunk) -> CursorValue:
-    """How far the ledger's cursor may go in a drain that begins now: to the largest value there is, not after now.
-
-    A row that becomes visible late is one whose number is at most `lag` below the largest by then. What is read beyond
-    the largest of now may have such rows before it.
-    """
-    if not in_future(largest, chunk.now, chunk.zone):
-        return largest
-    return _last_past(chunk, zoned=isinstance(largest, Moment) and largest.zoned, is_date=isinstance(largest, date))
-
-
-def _spelled(texts: pa.Array, kind: CursorKind) -> pa.DataType:
-    """The type that the texts are read as: the widest number with their decimals, or a moment like the first one."""
-    if kind == "number":
-        fractions = pc.replace_substring_regex(texts, r"^[^.]*\.?", "")
-        return pa.decimal256(76, pc.max(pc.binary_length(fractions)).as_py() or 0)
-    text = texts[0].as_py()
-    if len(text) == len("2026-01-31"):
-        return pa.date32()
-    zoned = text.endswith("Z") or "+" in text[10:] or "-" in text[10:]
-    return pa.timestamp("us", "UTC" if zoned else None)
-
-
-def _value(scalar: pa.Scalar) -> CursorValue:
-    if pa.types.is_timestamp(scalar.type):
-        return Moment(scalar.value * _UNITS[scalar.type.unit], scalar.type.tz is not None)
-    value = scalar.as_py()
-    if isinstance(value, float | Decimal):
-        digits = format(Decimal(repr(value)) if isinstance(value, float) else value, "f")
-        digits = digits.rstrip("0").rstrip(".") if "." in digits else digits
-        return Decimal(digits) if "." in digits else int(digits)
-    assert isinstance(value, CursorValue)
-    return value
-
-
-def _last_past(chunk: Chunk, *, zoned: bool = False, is_date: bool = False) -> CursorValue:
-    """The last value that lies not after now. A day does so once it is over: rows of it come until then."""
-    local = chunk.now.astimezone(chunk.zone)
-    if is_date:
-        return local.date() - timedelta(days=1)
-    return Moment.of(chunk.now if zoned else local.replace(tzinfo=None))
-
-
 def _past(values: pa.Array, chunk: Chunk) -> pa.Array:
     """Those of the dates or timestamps that lie not after now."""
     kind = values.type
-    last = _last_past(chunk, zoned=pa.types.is_timestamp(kind) and kind.tz is not None, is_date=pa.types.is_date(kind))
+    zoned, is_date = pa.types.is_timestamp(kind) and kind.tz is not None, pa.types.is_date(kind)
+    last = last_past(chunk.now, chunk.zone, zoned=zoned, is_date=is_date)
     if isinstance(last, Moment):
-        bound = pa.scalar(last.nanoseconds // _UNITS[kind.unit], pa.int64()).cast(kind)
+        bound = pa.scalar(last.nanoseconds // NANOSECONDS_PER[kind.unit], pa.int64()).cast(kind)
     else:
         bound = pa.scalar(last, kind)
     return values.filter(pc.less_equal(values, bound))

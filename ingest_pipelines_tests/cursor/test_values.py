@@ -11,18 +11,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from ingest_pipelines.config.cursor_values import (
+from ingest_pipelines.config.imports import Cursor
+from ingest_pipelines.cursor.values import (
     CursorKind,
     CursorValue,
     Moment,
-    before,
     cursor_kind,
     cursor_text,
     in_future,
+    less_lag,
     not_after,
     parse_cursor,
 )
-from ingest_pipelines.config.imports import Cursor
 
 _MOMENTS = st.builds(Moment, st.integers(-62_135_596_800 * 10**9, 253_402_300_799 * 10**9), st.booleans())
 
@@ -76,7 +76,7 @@ def test_rows_exactly_a_lag_behind_are_read_again(
     value: CursorValue, lag: timedelta | Decimal, less: CursorValue
 ) -> None:
     """The next chunk's rows lie beyond the value."""
-    assert before(value, lag) == less
+    assert less_lag(value, lag) == less
 
 
 def test_values_are_compared_by_their_kind() -> None:
