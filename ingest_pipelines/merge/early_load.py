@@ -60,7 +60,6 @@ class EarlyLoad:
     """The load of one item, in a thread."""
 
     def __init__(self, landing: Landing, bound: BoundImport, destination: Destination, fault: Fault = no_fault) -> None:
-        self.import_name = bound.name
         self._target = destination.target
         self.state = LoadState(_nothing_of(landing), bound, destination.run, destination.now)
         self._expected_rows = landing.newlines if landing.rows is None else landing.rows
