@@ -79,7 +79,7 @@ def can_hold(column: str, field: Field) -> bool:
     if field.type == "int":
         least, most = _whole_numbers(base, length - scale)
         return least <= _bound(field.min, -(2**63)) and _bound(field.max, 2**63 - 1) <= most
-    if length == 0:
+    if match["length"] is None:
         return True
     if field.type == "decimal":
         assert field.precision is not None
