@@ -1,4 +1,4 @@
-"""Which cells a row of an import has: mapped fields, places of its address, and columns that fill no field."""
+"""The cells of an import's rows: mapped fields, fields that `geo` fills, and columns that fill no field."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _CONTACTS = {"email": "email", "sms": "phone", "whatsapp": "phone", "viber": "ph
 
 @dataclass(frozen=True)
 class SourceCell:
-    """A cell and where it comes from.
+    """A cell and its source column.
 
     Attributes:
         column: the source column; None for a field that only the geo database fills.

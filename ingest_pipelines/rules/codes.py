@@ -1,4 +1,4 @@
-"""Every reject code, with its family and its meaning. One place; reports, checks and docs read it here."""
+"""Every reject code with its family and its meaning. Reports, checks and docs read them here."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ Family = Literal["keys", "types", "dates", "text", "field rules", "matching"]
 
 CODES: dict[str, tuple[Family, str]] = {
     "missing_key": ("keys", "the match key is empty, or a word for nothing such as NULL"),
-    "duplicate_key": ("keys", "the match key stands more than once in the item"),
+    "duplicate_key": ("keys", "the match key occurs more than once in the item"),
     "bad_int": ("types", "not a whole number"),
     "bad_decimal": ("types", "not a decimal number, or more digits than the field holds"),
     "bad_float": ("types", "not a finite number"),
@@ -32,7 +32,7 @@ CODES: dict[str, tuple[Family, str]] = {
     "above_max": ("field rules", "more than the field's `max`"),
     "pattern": ("field rules", "does not match the field's `pattern`"),
     "not_one_of": ("field rules", "not in the field's `one_of`"),
-    "not_unique": ("field rules", "stands more than once in the item, and the field is `unique`"),
+    "not_unique": ("field rules", "occurs more than once in the item, and the field is `unique`"),
     "ambiguous_match": ("matching", "matches several profiles"),
     "duplicate_match": ("matching", "another row of the item matches the same profile"),
 }

@@ -1,4 +1,4 @@
-"""An import's rules, compiled: from its config to expressions over whole frames."""
+"""An import's config compiled into rules: expressions over whole frames."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ KEY, BAD = "_key", "_bad"
 
 @dataclass(frozen=True)
 class Unique:
-    """A value that may stand only once in an item, besides the match key."""
+    """A value, besides the match key, that may occur only once in an item."""
 
     cell: Cell
     rule: Rule
@@ -44,14 +44,14 @@ class Unique:
 
 @dataclass(frozen=True)
 class Rules:
-    """What an import's rows are held to.
+    """The rules that an import's rows must keep.
 
     Attributes:
-        schema: the declaration; its checks are the rules.
+        schema: declares the rules as its checks.
         sources: the cells and where they come from, in the order of an accepted file's columns.
-        rules: the schema's own, in its order.
+        rules: the schema's, in its order.
         key: what identifies a row's profile.
-        uniques: what else may not repeat within the item.
+        uniques: other values that may not repeat within the item.
         geo_fill: fills fields from an address; None where the import has no `geo`.
     """
 
@@ -87,7 +87,7 @@ class Rules:
 
     @property
     def compared_columns(self) -> tuple[str, ...]:
-        """The source columns they are made of."""
+        """The source columns that `compared` are made of."""
         return tuple(source.column for source in self._compared_sources if source.column is not None)
 
     def compare(self, frame: pl.DataFrame) -> pl.DataFrame:
@@ -108,7 +108,7 @@ class Rules:
             cell = source.cell
             names += [cell.name, cell.given_name]
             names += [cell.local_name] if cell.field.type == "datetime" else []
-            kept = TYPES[cell.field.type].keeps_raw or (self.key.named is not None and cell in self.key.cells)
+            kept = TYPES[cell.field.type].keeps_raw or (self.key.null_word is not None and cell in self.key.cells)
             names += [cell.raw_name] if kept else []
         names += [self.geo_fill.miss_name] if self.geo_fill else []
         return list(dict.fromkeys(names))
@@ -153,18 +153,18 @@ class Rules:
     @property
     def repeated_key(self) -> Rule:
         """The rule about rows of one key: rejected, or superseded by the one to keep."""
-        what = {
-            "reject": "the key stands more than once in the item",
-            "last": "the key stands again further down: the last row is kept, the others are superseded",
-            "first": "the key stands further up: the first row is kept, the others are superseded",
+        reasons = {
+            "reject": "the key occurs more than once in the item",
+            "last": "the key occurs again further down: the last row is kept, the others are superseded",
+            "first": "the key occurs further up: the first row is kept, the others are superseded",
         }
-        return item_rule(self.key.cells[0], "duplicate_key", what[self.bound.spec.duplicates])
+        return item_rule(self.key.cells[0], "duplicate_key", reasons[self.bound.spec.duplicates])
 
     def table(self) -> list[tuple[str, str, str]]:
         """(field, code, rule in words) of every rule, in the order of the import's columns."""
-        every = (*self.rules, self.repeated_key, *(unique.rule for unique in self.uniques))
-        where = {source.cell.name: index for index, source in enumerate(self.sources)}
-        return [(r.field, r.code, r.reason) for r in sorted(every, key=lambda rule: where[rule.field])]
+        all_rules = (*self.rules, self.repeated_key, *(unique.rule for unique in self.uniques))
+        position = {source.cell.name: index for index, source in enumerate(self.sources)}
+        return [(r.field, r.code, r.reason) for r in sorted(all_rules, key=lambda rule: position[rule.field])]
 
 
 def compile_rules(bound: BoundImport) -> Rules:
@@ -176,7 +176,7 @@ def compile_rules(bound: BoundImport) -> Rules:
     sources = tuple(source_cells(bound))
     cells = [source.cell for source in sources]
     key = match_key(bound, cells)
-    rules = [key.missing, *([key.named] if key.named else [])]
+    rules = [key.missing, *([key.null_word] if key.null_word else [])]
     for cell in cells:
         rules += cell_rules(bound, cell, key)
     schema = build_schema(bound.name, cells, rules)
@@ -191,8 +191,8 @@ def cell_rules(bound: BoundImport, cell: Cell, key: MatchKey) -> Iterator[Rule]:
         accepted = kind.accepted(cell)
         # A key that says NULL is a missing one, and not a bad int besides.
         yield (
-            replace(accepted, passes=accepted.passes | key.says_nothing)
-            if key.named and cell in key.cells
+            replace(accepted, passes=accepted.passes | key.is_null_word)
+            if key.null_word and cell in key.cells
             else accepted
         )
     yield from kind.rules(cell)
@@ -208,22 +208,22 @@ def cell_rules(bound: BoundImport, cell: Cell, key: MatchKey) -> Iterator[Rule]:
 
 
 def identities(bound: BoundImport, key: MatchKey) -> frozenset[str]:
-    """The cells that tell one customer, or one consent, from another."""
+    """The cells that distinguish one customer, or one consent, from another."""
     contacts = (f"column:{subscription.contact}" for subscription in bound.spec.subscriptions)
     return frozenset((bound.database.key, *(cell.name for cell in key.cells), *contacts))
 
 
 def item_rule(cell: Cell, code: str, reason: str) -> Rule:
-    """A rule that a row can only break together with other rows; no frame shows it."""
+    """A rule that a row can only break together with other rows, so that no single frame shows it."""
     return cell.rule(code, reason, pl.lit(True))
 
 
 def _uniques(bound: BoundImport, cells: Sequence[Cell]) -> Iterator[Unique]:
     for cell in cells:
         if bound.match is not None and cell.name == bound.database.key:
-            yield Unique(cell, item_rule(cell, "duplicate_key", "the database's key stands more than once in the item"))
+            yield Unique(cell, item_rule(cell, "duplicate_key", "the database's key occurs more than once in the item"))
         elif cell.field.unique:
-            yield Unique(cell, item_rule(cell, "not_unique", "the value stands more than once in the item"))
+            yield Unique(cell, item_rule(cell, "not_unique", "the value occurs more than once in the item"))
 
 
 def _geo_fill(bound: BoundImport, cells: Sequence[Cell], key: MatchKey) -> GeoFill | None:

@@ -1,4 +1,4 @@
-"""A field's own rules: required, min, max, pattern, one_of; `unique` needs the whole item, see `validate`."""
+"""The rules of a field's config: required, min, max, pattern, one_of. `unique` needs the whole item: `validate`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Country, region and city of a row's IP address, from any .mmdb file, where the row does not say them itself."""
+"""Country, region and city of an IP address, from any .mmdb file."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ Place = tuple[str | None, str | None, str | None]
 
 _NOWHERE: Place = (None, None, None)
 _REMEMBERED = 200_000
-"""Addresses whose places are kept: a customer's address repeats within a file more often than it does not."""
+"""Addresses whose places are cached: most addresses repeat within a file."""
 
 
 @dataclass
 class GeoDatabase:
-    """GeoFill by address. A missing database knows none. A context manager: leaving closes the file.
+    """Places by address; without a database every address is unknown. Leaving the context closes the file.
 
     Attributes:
         path: GeoLite2's nested records, or flat ones (`country_code`, `region`, `city`).
@@ -52,12 +52,13 @@ class GeoDatabase:
         distinct = addresses.drop_nulls().unique()
         if len(self._places) > _REMEMBERED:
             self._places.clear()
-        found = [self._place(address) for address in distinct]
+        place_of_each = [self._place(address) for address in distinct]
         places = pl.DataFrame(
-            [place or _NOWHERE for place in found], schema=dict.fromkeys(PARTS, pl.String), orient="row"
+            [place or _NOWHERE for place in place_of_each], schema=dict.fromkeys(PARTS, pl.String), orient="row"
         )
         return places.with_columns(
-            distinct.alias("address"), pl.Series("known", [place is not None for place in found], dtype=pl.Boolean)
+            distinct.alias("address"),
+            pl.Series("known", [place is not None for place in place_of_each], dtype=pl.Boolean),
         )
 
     def _place(self, address: str) -> Place | None:

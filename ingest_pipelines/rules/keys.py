@@ -1,4 +1,4 @@
-"""The match key of a row, in the form in which two keys are the same key."""
+"""The match key of a row, normalised so that equal keys are equal values."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ NULL_WORDS = (
     "null", "(null)", "<null>", "[null]", "\\n", "nil", "none", "nan", "nat", "n/a", "na", "n.a.", "<na>", "#n/a",
     "#na", "undefined", "-", "--", "---", ".", "?", "#null!", "#ref!", "#value!", "#name?", "#num!", "#div/0!",
 )  # fmt: skip
-"""What databases, spreadsheets, programs and people write where there is nothing, in small letters."""
+"""What databases, spreadsheets, programs and people write for "no value", in lower case."""
 
 
 @dataclass(frozen=True)
@@ -22,10 +22,10 @@ class MatchKey:
     """What identifies a row's profile.
 
     Attributes:
-        cells: the cells to match by, in order of preference; one must be there.
+        cells: the cells to match by, in order of preference; one must not be empty.
         value: over working frames and accepted files alike; NULL where the row has no key. `007` and `7` are the
             same int, addresses differ in more than case.
-        null_words: what a cell says, in small letters, where it means that there is no key.
+        null_words: lower-case words that mean "no key".
     """
 
     cells: tuple[Cell, ...]
@@ -34,27 +34,27 @@ class MatchKey:
 
     @property
     def name(self) -> str:
-        """Where a missing or repeated key is reported."""
+        """The field in which a missing or repeated key is reported."""
         return self.cells[0].name
 
     @property
     def missing(self) -> Rule:
         """The rule `missing_key`."""
-        there = pl.any_horizontal([cell.given for cell in self.cells])
+        has_key = pl.any_horizontal([cell.given for cell in self.cells])
         names = " and ".join(cell.name for cell in self.cells)
-        return self.cells[0].rule("missing_key", f"empty, and rows are matched by {names}", there)
+        return self.cells[0].rule("missing_key", f"empty, and rows are matched by {names}", has_key)
 
     @property
-    def named(self) -> Rule | None:
-        """The rule `missing_key` for a cell that says in words that there is no key; None where no word does."""
+    def null_word(self) -> Rule | None:
+        """The rule `missing_key` for a cell that holds one of `null_words`; None where there are none."""
         if not self.null_words:
             return None
         reason = f"a word for nothing, such as NULL or N/A, and rows are matched by {self.name}"
         otherwise = "if it is a key, write source: {format: {null_values: []}}"
-        return self.cells[0].rule("missing_key", f"{reason}; {otherwise}", ~self.says_nothing)
+        return self.cells[0].rule("missing_key", f"{reason}; {otherwise}", ~self.is_null_word)
 
     @property
-    def says_nothing(self) -> pl.Expr:
+    def is_null_word(self) -> pl.Expr:
         """Whether the key's cell is one of `null_words`, in any case."""
         raw = self.cells[0].raw.cast(pl.String)
         short = pl.when(raw.str.len_bytes() <= max(map(len, self.null_words))).then(raw)
@@ -69,12 +69,12 @@ def match_key(bound: BoundImport, cells: Sequence[Cell]) -> MatchKey:
     values = [comparable(cell) for cell in chosen]
     value = values[0] if len(values) == 1 else pl.coalesce(values)
     declared = bound.spec.source.format.null_values is not None
-    # Of an address and a number one is enough: what says nothing there is no address, and rejected as that.
+    # With an address and a number one of them is enough; a null word there is rejected as no address or no number.
     return MatchKey(chosen, value, NULL_WORDS if len(chosen) == 1 and not declared else ())
 
 
 def comparable(cell: Cell) -> pl.Expr:
-    """The value in the form in which equal values are equal; NULL where there is none."""
+    """The value normalised so that equal values compare equal; NULL where there is none."""
     value = cell.value
     if cell.field.type == "email":
         return value.str.to_lowercase()

@@ -1,8 +1,8 @@
-"""Pandera's half for Polars, and not the other half: a run starts sooner and holds less memory.
+"""Pandera for Polars alone: a run starts sooner and uses less memory.
 
-Pandera imports pandas, PySpark and Hypothesis wherever they are installed, to declare frames that no rule of ours
-ever meets: a second of every run, and 80 MB. Where they are not installed it does without, so for the moment of the
-import they are not. A process that has pandas already keeps it.
+Pandera imports pandas, PySpark and Hypothesis if they are installed, for frames that none of our rules uses: a second
+of every run, and 80 MB. It works without them, so they are hidden while it is imported. A process that has imported
+pandas already keeps it.
 """
 
 from __future__ import annotations

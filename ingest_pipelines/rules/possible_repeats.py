@@ -13,7 +13,7 @@ from pathlib import Path
 import polars as pl
 
 from ingest_pipelines.rules.compile import Rules
-from ingest_pipelines.rules.repeats import Hashes, Seen
+from ingest_pipelines.rules.repeats import Hashes, ValueHashes
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ def find_possible_repeats(frames: Iterable[pl.DataFrame], rules: Rules, folder: 
         frames: the columns `rules.compared_columns` of every row.
         folder: for hashes that do not fit into memory.
     """
-    rows, hashes_of = 0, {name: Seen(folder) for name in rules.compared}
+    rows, hashes_of = 0, {name: ValueHashes(folder) for name in rules.compared}
     for frame in frames:
         values = rules.compare(frame)
         rows += len(values)

@@ -1,4 +1,4 @@
-"""Raw cells out of source columns: text as it stands, Arrow types as the text that means the same."""
+"""Raw cells from source columns: text unchanged, Arrow types as text that means the same."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ def raw_cell(
 ) -> tuple[pl.Expr, pl.DataType]:  # fmt: skip
     """The column as `kind` reads it, and its dtype: String, or one that the kind takes as it is.
 
-    An empty cell is NULL. Blanks and invisible characters at a text's ends are no part of it.
+    An empty cell is NULL. Blanks and invisible characters at both ends of a text are removed.
 
     Args:
-        trim: whether any cell may have such.
-        composed: of two ways to write the same letter (`e` and an accent, `é`) all cells have the same one: NFC.
-        null_values: texts that are empty cells.
+        trim: whether any cell may have them.
+        composed: normalise to NFC, so that `e` with an accent and `é` are the same letter.
+        null_values: texts that mean an empty cell.
     """
     if source != pl.String and kind.takes(source):
         return column, source
@@ -33,10 +33,10 @@ def raw_cell(
         text = pl.coalesce(_beyond_ascii(text).str.strip_chars(BLANKS), text)
     if composed:
         text = pl.coalesce(_beyond_ascii(text).str.normalize("NFC"), text)
-    there = text != ""
+    filled = text != ""
     if null_values:
-        there &= ~text.is_in(list(null_values))
-    return pl.when(there).then(text), pl.String()
+        filled &= ~text.is_in(list(null_values))
+    return pl.when(filled).then(text), pl.String()
 
 
 def _beyond_ascii(text: pl.Expr) -> pl.Expr:
@@ -69,7 +69,7 @@ def _as_text(column: pl.Expr, source: pl.DataType, kind: FieldKind) -> pl.Expr:
 
 
 def _decode(cells: pl.Series) -> pl.Series:
-    """Bytes as UTF-8. Bytes that are none become a text with a NUL, which every type refuses."""
+    """Bytes as UTF-8. Other bytes become a text with a NUL, which every type rejects."""
     return pl.Series(
         cells.name,
         [None if cell is None else _utf8_or_nul(cell) for cell in cells.to_list()],
@@ -85,10 +85,10 @@ def _utf8_or_nul(cell: bytes) -> str:
 
 
 def display_cell(column: pl.Expr, source: pl.DataType, kinds: Iterable[FieldKind] = ()) -> pl.Expr:
-    """The cell as text for the rejects: what a person sees and corrects; NUL by its picture.
+    """The cell as text for the rejects, which a person reads and corrects; NUL is replaced by its picture.
 
     Args:
-        kinds: what the column is read as; the text means the same to them as the cell.
+        kinds: the types that read the column; to them the text means the same as the cell.
     """
     kind = next((kind for kind in kinds if kind.drops_zeros), _PLAIN)
     text = column if source == pl.String else _as_text(column, source, kind)

@@ -27,7 +27,7 @@ LONGEST_SAMPLE = 200
 
 @dataclass
 class Rejects:
-    """Writes the rejects file and keeps its sums. The file appears with the first reject."""
+    """Writes the rejects file and counts what it writes. The first reject creates the file."""
 
     path: Path
     rules: Rules
@@ -48,7 +48,7 @@ class Rejects:
             self._writer.close()
 
     def add(self, raw: pl.DataFrame, repeated: Sequence[tuple[Rule, pl.Series]]) -> None:
-        """Takes raw rows that are rejected, each for the rules that it breaks.
+        """Writes rejected rows, with a record for each rule that a row breaks.
 
         Args:
             raw: LINE and the source's columns; every row breaks a rule.
@@ -96,15 +96,15 @@ class Rejects:
         for rule, mask in zip(rules, masks, strict=True):
             # A row counts once per code, although several of its cells or several rules may have it.
             by_code[rule.code] = mask | by_code.get(rule.code, mask)
-            place = (rule.field, rule.code)
-            by_field[place] = mask | by_field.get(place, mask)
+            key = (rule.field, rule.code)
+            by_field[key] = mask | by_field.get(key, mask)
         self.codes.update({code: count for code, mask in by_code.items() if (count := int(mask.sum()))})
-        self.fields.update({place: count for place, mask in by_field.items() if (count := int(mask.sum()))})
+        self.fields.update({key: count for key, mask in by_field.items() if (count := int(mask.sum()))})
 
     def _sample(self, records: pl.DataFrame, raw: pl.DataFrame) -> None:
-        wanted = records.head(SAMPLES - len(self.samples))
+        samples = records.head(SAMPLES - len(self.samples))
         key_is_private = any(cell.field.pii for cell in self.rules.key.cells)
-        for line, key, name, code, reason in wanted.select("line", "key", "field", "code", "reason").iter_rows():
+        for line, key, name, code, reason in samples.select("line", "key", "field", "code", "reason").iter_rows():
             self.samples.append(
                 RejectSample(line, None if key_is_private else key, name, code, reason, self._value(raw, line, name))
             )

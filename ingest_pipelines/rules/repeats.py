@@ -1,7 +1,7 @@
-"""Which values of a stream stand more than once: exact, at any size, in bounded memory.
+"""Duplicates in a stream of values: found exactly, at any size, in bounded memory.
 
-Every row leaves an 8-byte hash. Hashes that occur twice are candidates; only for them the real values are
-read again from the spill and compared.
+Of every value an 8-byte hash is kept. Hashes that occur twice are candidates; only their values are read again from
+disk and compared.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Hashes = NDArray[np.uint64]
 Lines = NDArray[np.int64]
 
 _IN_MEMORY = 2_000_000
-"""Hashes held before they are written down: 16 MB."""
+"""Hashes kept in memory before they are written to a file: 16 MB."""
 _AT_ONCE = 2_000_000
 """Hashes sorted together: 16 MB."""
 _CANDIDATES = 1_000_000
@@ -30,35 +30,35 @@ _CANDIDATES = 1_000_000
 
 
 @dataclass
-class Seen:
-    """Hashes of the values of a stream, 8 bytes each; beyond 16 MB they go to a file without a name.
+class ValueHashes:
+    """Hashes of the values of a stream, 8 bytes each; beyond 16 MB they go to an unnamed temporary file.
 
     Attributes:
-        folder: where that file lies; None: the system's folder for such files.
+        folder: of that file; None: the system's temporary folder.
     """
 
     folder: Path | None = None
     chunks: list[Hashes] = field(default_factory=list)
-    _held: int = 0
+    _in_memory: int = 0
     _written: int = 0
     _file: IO[bytes] | None = None
 
     def add(self, values: pl.Series) -> None:
-        """Remembers the values; NULLs are no values."""
+        """Adds the hashes of the values; NULLs are left out."""
         hashes = values.drop_nulls().hash().to_numpy()
         self.chunks.append(hashes)
-        self._held += len(hashes)
-        if self._held > _IN_MEMORY:
+        self._in_memory += len(hashes)
+        if self._in_memory > _IN_MEMORY:
             self._file = self._file or TemporaryFile(dir=self.folder)  # noqa: SIM115  it lives as long as this
             for chunk in self.chunks:
                 self._file.write(chunk.tobytes())
-            self._written += self._held
+            self._written += self._in_memory
             self.chunks.clear()
-            self._held = 0
+            self._in_memory = 0
 
     def candidates(self) -> Hashes:
         """The hashes that occur more than once, sorted."""
-        parts = max(1, -(-(self._written + self._held) // _AT_ONCE))
+        parts = max(1, -(-(self._written + self._in_memory) // _AT_ONCE))
         return np.concatenate([_repeated(self._part(part, parts)) for part in range(parts)])
 
     def _part(self, part: int, parts: int) -> Hashes:
@@ -85,18 +85,18 @@ def _repeated(hashes: Hashes) -> Hashes:
 
 
 def between(lines: Lines, first: int, last: int) -> Lines:
-    """Those of the sorted lines that lie in first .. last."""
+    """The part of the sorted lines that lies in first .. last."""
     start, end = np.searchsorted(lines, [first, last + 1])
     return lines[start:end]
 
 
 @dataclass(frozen=True)
 class Repeats:
-    """Rows whose value stands more than once.
+    """Rows whose value occurs more than once.
 
     Attributes:
-        lines: of all of them, sorted.
-        spare: of those among them that could be accepted, all but the one to keep, sorted.
+        lines: of all such rows, sorted.
+        spare: the lines of such rows that could be accepted, without the one to keep; sorted.
     """
 
     lines: Lines
@@ -115,9 +115,9 @@ def find_repeats(
     lines, spare = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
     for start in range(0, len(candidates), _CANDIDATES):
         chosen = pl.LazyFrame({"hash": pl.Series(candidates[start : start + _CANDIDATES])})
-        found = [_of(frame, chosen, acceptable) for frame, acceptable in read()]
+        candidate_rows = [_of(frame, chosen, acceptable) for frame, acceptable in read()]
         groups = (
-            pl.concat([one.group_by("value").agg(pl.len().alias("rows"), _kept(keep)) for one in found])
+            pl.concat([one.group_by("value").agg(pl.len().alias("rows"), _kept(keep)) for one in candidate_rows])
             .group_by("value")
             .agg(pl.col("rows").sum(), pl.col("kept").max() if keep == "last" else pl.col("kept").min())
             .filter(pl.col("rows") > 1)
@@ -137,5 +137,5 @@ def _of(frame: pl.LazyFrame, chosen: pl.LazyFrame, acceptable: bool) -> pl.LazyF
 
 
 def _kept(keep: str) -> pl.Expr:
-    able = pl.when("acceptable").then(pl.col(LINE))
-    return (able.max() if keep == "last" else able.min()).alias("kept")
+    acceptable_line = pl.when("acceptable").then(pl.col(LINE))
+    return (acceptable_line.max() if keep == "last" else acceptable_line.min()).alias("kept")

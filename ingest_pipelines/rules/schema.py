@@ -1,4 +1,4 @@
-"""The declaration of an import's rules: a Pandera schema whose checks are vectorised Polars expressions.
+"""An import's rules as a Pandera schema, whose checks are vectorised Polars expressions.
 
 Pandera takes a moment to import: only code that validates rows imports it.
 """
@@ -67,10 +67,10 @@ def declared_rules(schema: pa.DataFrameSchema) -> list[Rule]:
 
 
 def prove(schema: pa.DataFrameSchema, accepted: pl.DataFrame) -> None:
-    """Pandera's own word that every accepted row keeps every rule.
+    """Passes if Pandera confirms that every accepted row keeps every rule.
 
     Raises:
-        InternalError: a row was accepted that breaks the schema. Names fields and codes, never a value.
+        InternalError: an accepted row breaks the schema. The message names fields and codes, never a value.
     """
     from pandera.errors import SchemaErrors
 

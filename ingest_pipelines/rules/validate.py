@@ -23,7 +23,7 @@ from ingest_pipelines.rules.possible_repeats import PossibleRepeats, find_possib
 from ingest_pipelines.rules.prefetch import prefetch
 from ingest_pipelines.rules.raw_parts import RawParts
 from ingest_pipelines.rules.rejects import Rejects
-from ingest_pipelines.rules.repeats import Hashes, Lines, Seen, between, find_repeats
+from ingest_pipelines.rules.repeats import Hashes, Lines, ValueHashes, between, find_repeats
 from ingest_pipelines.rules.sorted_chunks import SortedChunks
 from ingest_pipelines.rules.types import Rule
 
@@ -120,7 +120,7 @@ class _FirstPass:
     chunks: SortedChunks
     postponed: SortedChunks
     parts: RawParts
-    hashes: dict[str, Seen]
+    hashes: dict[str, ValueHashes]
     possible_repeats: PossibleRepeats | None
     read: int = 0
     geo_misses: int = 0
@@ -149,7 +149,7 @@ def _row_by_row(
         SortedChunks(folder, rules, on_chunk=consumer.take if consumer else None),
         SortedChunks(folder, rules, "postponed"),
         RawParts(folder, all_rows=once and (rejects_repeats or bool(rules.uniques))),
-        {name: Seen(folder) for name in rules.compared},
+        {name: ValueHashes(folder) for name in rules.compared},
         find_possible_repeats(consumer.compared, rules, folder) if consumer else None,
     )
     if first_pass.possible_repeats is not None:

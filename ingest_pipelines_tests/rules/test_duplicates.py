@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from ingest_pipelines.rules import compile_rules, validate_rows
-from ingest_pipelines.rules.repeats import Seen, find_repeats
+from ingest_pipelines.rules.repeats import ValueHashes, find_repeats
 from ingest_pipelines_tests.rules.feeds import accepted, bound_import, codes, frame, landing, rejects, validate
 
 POINTS = {"points": {"type": "int"}}
@@ -160,11 +160,11 @@ def test_candidates_are_found_across_chunks_parts_and_what_was_written_down(
 ) -> None:
     monkeypatch.setattr("ingest_pipelines.rules.repeats._AT_ONCE", 10)
     monkeypatch.setattr("ingest_pipelines.rules.repeats._IN_MEMORY", in_memory)
-    seen = Seen(tmp_path)
+    hashes = ValueHashes(tmp_path)
     values = pl.Series([f"value {number % 150}" for number in range(200)])
     for start in range(0, 200, 30):
-        seen.add(values[start : start + 30])
+        hashes.add(values[start : start + 30])
     expected = np.unique(values[:50].hash().to_numpy())
-    assert np.array_equal(seen.candidates(), expected)
-    assert sum(map(len, seen.chunks)) <= in_memory
+    assert np.array_equal(hashes.candidates(), expected)
+    assert sum(map(len, hashes.chunks)) <= in_memory
     assert not list(tmp_path.iterdir())  # nothing that a crash would leave

@@ -1,4 +1,4 @@
-"""What a field type is: how raw cells become values, and which rules of its own it brings."""
+"""A field type: how raw cells become values, and which rules the type adds."""
 
 from __future__ import annotations
 
@@ -103,17 +103,17 @@ class FieldKind:
     Attributes:
         code: the reject code of a value that the type does not accept.
         dtype: what the values are in Polars and in the accepted files.
-        reason: the reject's reason: what would have been accepted.
+        reason: of the reject: says what would have been accepted.
         read: (cell, dtype of `cell.raw`) -> the value, NULL where not accepted. The dtype is String, or one
             for which `takes` is true.
-        takes: Arrow types that `read` casts without the detour over text.
-        before: columns that `read` and the rules need, computed before it. Polars shares a repeated expression on one
-            level only; what several expressions need is a column of its own.
+        takes: Arrow types that `read` casts directly, not by way of text.
+        before: columns that `read` and the rules need, computed first. Polars shares a repeated expression within one
+            level only, so what several expressions need becomes a column.
         accepts: cell -> Boolean expression: the cell is empty or accepted. Default: its value is there.
-        keeps_raw: whether rules look at the raw text once more. Else a validated frame drops it: moving it about would
-            cost as much as the values.
+        keeps_raw: whether rules read the raw text again. Else a validated frame drops it, because copying it would cost
+            as much as the values.
         rules: further rules that belong to the type.
-        drops_zeros: whether `3.00` of a typed source means 3. Text is taken as it stands.
+        drops_zeros: whether `3.00` of a typed source means 3. Text is read as it is.
     """
 
     code: str
@@ -128,6 +128,6 @@ class FieldKind:
     drops_zeros: bool = False
 
     def accepted(self, cell: Cell) -> Rule:
-        """The rule that the type itself is: `bad_int`, `bad_date` ..."""
+        """The type's own rule: `bad_int`, `bad_date` ..."""
         passes = self.accepts(cell) if self.accepts else cell.value.is_not_null() | ~cell.given
         return cell.rule(self.code, self.reason(cell), passes)

@@ -1,4 +1,4 @@
-"""Python where a vectorised expression cannot say it: once per distinct value, not per row."""
+"""Python functions for what no vectorised expression can do: called once per distinct value, not per row."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ import polars as pl
 
 
 def by_distinct_value(text: pl.Expr, read: Callable[[str], object], dtype: pl.DataType) -> pl.Expr:
-    """`read` of every text; NULL where it answers None or raises ValueError."""
+    """`read` of every text; NULL where it returns None or raises ValueError."""
 
     def batch(cells: pl.Series) -> pl.Series:
         distinct = cells.drop_nulls().unique()
         if not len(distinct):
             return pl.Series(cells.name, [None], dtype=dtype).new_from_index(0, len(cells))
-        answers = pl.Series("answer", [_or_none(read, one) for one in distinct], dtype=dtype)
-        table = pl.DataFrame([distinct.alias("cell"), answers])
-        found = cells.alias("cell").to_frame().join(table, on="cell", how="left", maintain_order="left")
-        return found["answer"].alias(cells.name)
+        values = pl.Series("value", [_or_none(read, text) for text in distinct], dtype=dtype)
+        table = pl.DataFrame([distinct.alias("cell"), values])
+        joined = cells.alias("cell").to_frame().join(table, on="cell", how="left", maintain_order="left")
+        return joined["value"].alias(cells.name)
 
     return text.map_batches(batch, return_dtype=dtype)
 

@@ -32,7 +32,7 @@ _IPV4 = rf"^{_OCTET}(?:\.{_OCTET}){{3}}$"
 
 
 def read_ip(text: str) -> str | None:
-    """The address in its shortest spelling; a zone (`%eth0`) belongs to one machine and is refused.
+    """The address in its shortest spelling; None if it has a zone (`%eth0`), which means something on one machine only.
 
     Raises:
         ValueError: not an address.

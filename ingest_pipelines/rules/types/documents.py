@@ -59,10 +59,10 @@ def _parse(text: str) -> object:
 def read_json(text: str, shape: Callable[[object], bool]) -> str | None:
     """The text itself, if it is JSON of the shape: numbers keep every digit.
 
-    Of names that repeat in an object the last wins, as in Postgres.
+    If a name repeats within an object, the last one wins, as in Postgres.
 
     Raises:
-        ValueError: not JSON, or with half of a surrogate pair: no text has that.
+        ValueError: not JSON, or with half of a surrogate pair, which no text may contain.
     """
     value = _parse(text)
     if "\\u" in text:
@@ -82,7 +82,7 @@ def _unescape(text: str) -> str:
 
 
 def document_text(cell: Cell) -> pl.Expr:
-    """What the document's characters are, escaped or not."""
+    """The document's characters, with JSON's escapes decoded."""
     escaped = pl.when(cell.raw.str.contains("\\", literal=True)).then(cell.raw)
     return pl.coalesce(by_distinct_value(escaped, _unescape, pl.String()), cell.raw)
 

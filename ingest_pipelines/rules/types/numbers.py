@@ -12,7 +12,7 @@ from ingest_pipelines.rules.types.base import Cell, FieldKind
 
 
 def _read_int(cell: Cell, source: pl.DataType) -> pl.Expr:
-    # Polars reads [+-]?[0-9]+ within 64 bits and nothing else; the table of the tests holds it to that.
+    # Polars reads [+-]?[0-9]+ within 64 bits and nothing else, as a table of the tests proves.
     return cell.raw.cast(pl.Int64, strict=False)
 
 

@@ -1,8 +1,8 @@
-"""phone, phones: numbers in E.164, however they are written.
+"""phone, phones: numbers in E.164, from any spelling.
 
-phonenumbers decides what a number is, once per spelling: which country it belongs to, what its trunk prefix is, which
-lengths it may have. It takes a tenth of a millisecond. Numbers that it would certainly give back as they stand are told
-by the same tables in one look at all of them.
+The library phonenumbers parses each spelling once: its country, its trunk prefix, its length. That takes a tenth of a
+millisecond. Numbers that it would return unchanged are recognised by regular expressions, made from the library's own
+tables, in one pass over the column.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from ingest_pipelines.rules.types.by_value import by_distinct_value
 _LONGEST = 15
 """Digits of an E.164 number, the country's included."""
 _BETWEEN_DIGITS = rf"[{CLASS}().\[\]/\p{{Pd}}\x{{2212}}]"
-"""What people put between the digits. Letters and extensions are no part of an E.164 number."""
+"""Separators between digits. Letters and extensions are no part of an E.164 number."""
 _SCHEME = "(?i)^tel:"
 _COMPACT = r"^\+?[0-9]{3,20}$"
 
 
 def read_numbers(cells: pl.Series, region: str | None) -> pl.Series:
-    """Each text as E.164, of a country and a length that exist; NULL where it is none.
+    """Each text as E.164, of an existing country and a possible length; NULL where it is not a phone number.
 
     Args:
-        region: two letters of a country: where a number without `+` belongs.
+        region: the country of a number without `+`, as two letters.
     """
     ready = _in_e164(cells)
     spellings = cells.filter(~ready).unique()
@@ -42,16 +42,16 @@ def read_numbers(cells: pl.Series, region: str | None) -> pl.Series:
         text: _parsed(text, region) for text in compact.filter(~in_e164 & compact.str.contains(_COMPACT)).unique()
     }
     others = compact.replace_strict(numbers, default=None, return_dtype=pl.String) if numbers else None
-    answers = compact.to_frame("compact").select(
+    numbers_by_spelling = compact.to_frame("compact").select(
         pl.when(pl.lit(in_e164)).then(pl.col("compact")).otherwise(pl.lit(others, pl.String)).alias("number")
     )
-    table = answers.with_columns(spellings.alias("cell"))
-    found = cells.alias("cell").to_frame().join(table, on="cell", how="left", maintain_order="left")
-    return found.select(pl.when(pl.lit(ready)).then(pl.col("cell")).otherwise(pl.col("number"))).to_series()
+    table = numbers_by_spelling.with_columns(spellings.alias("cell"))
+    joined = cells.alias("cell").to_frame().join(table, on="cell", how="left", maintain_order="left")
+    return joined.select(pl.when(pl.lit(ready)).then(pl.col("cell")).otherwise(pl.col("number"))).to_series()
 
 
 def _in_e164(texts: pl.Series) -> pl.Series:
-    """Which texts `_parsed` would give back as they are: a country's code, a length it has, no prefix to take off."""
+    """Which texts `_parsed` would return unchanged: a country's code, a length it has, no prefix to remove."""
     codes = _country_codes(texts.str.slice(1, 3).unique().drop_nulls())
     if not codes:
         return pl.repeat(False, len(texts), dtype=pl.Boolean, eager=True)
@@ -66,7 +66,7 @@ def _in_e164(texts: pl.Series) -> pl.Series:
 
 
 def _country_codes(beginnings: Iterable[str]) -> frozenset[int]:
-    """The codes of countries that the beginnings of numbers name. No code is the beginning of another one."""
+    """The country codes with which the numbers begin. No code is the beginning of another one."""
     from phonenumbers import COUNTRY_CODE_TO_REGION_CODE
 
     digits = (text for text in beginnings if text.isascii() and text.isdigit() and text[0] != "0")
@@ -79,8 +79,9 @@ def _shapes(codes: frozenset[int]) -> tuple[str, str, str]:
     """Regular expressions over numbers of these countries.
 
     Returns:
-        What has a possible length and does not begin with 0; what begins with a national prefix; the national prefix
-        as a group, in countries where it may also be nothing. "" where no country has such.
+        One for numbers that have a possible length and do not begin with 0, one for numbers that begin with a national
+        prefix, and one with the national prefix as a group, for countries where it may be empty. "" where no country
+        has such.
     """
     from phonenumbers import COUNTRY_CODE_TO_REGION_CODE, PhoneMetadata
 
@@ -116,7 +117,7 @@ def _parsed(text: str, region: str | None) -> str | None:
         return None
     if phonenumbers.is_possible_number_with_reason(number) != phonenumbers.ValidationResult.IS_POSSIBLE:
         return None
-    # Some countries' numbers begin with 0; in the others that is a trunk prefix too many, which nobody reaches.
+    # Numbers of some countries begin with 0; in all others a leading 0 is a trunk prefix too many.
     if number.italian_leading_zero and not phonenumbers.is_valid_number(number):
         return None
     written = phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
@@ -140,9 +141,9 @@ PHONE = FieldKind(
 
 
 def read_lists(cells: pl.Series, region: str | None) -> pl.Series:
-    """The numbers of each JSON array, or of each text that separates them by `;` or `,`; each once, in order.
+    """The phone numbers of each JSON array, or of each text with `;` or `,` between them; in order, without repeats.
 
-    NULL where one of them is no number, or where there is none but in an empty array.
+    NULL where one of them is not a phone number, and where there is none, unless the array is empty.
     """
     is_json = cells.str.starts_with("[")
     parts = cells.to_frame("cell").select(
@@ -151,18 +152,18 @@ def read_lists(cells: pl.Series, region: str | None) -> pl.Series:
         .otherwise(pl.col("cell").str.replace_all(",", ";", literal=True).str.split(";"))
         .alias("part")
     )
-    each = parts.with_row_index("row").explode("part").with_columns(pl.col("part").str.strip_chars(BLANKS))
-    each = each.filter(pl.col("part") != "")
-    read = each.with_columns(number=read_numbers(each["part"], region))
-    lists = read.group_by("row").agg(
+    exploded = parts.with_row_index("row").explode("part").with_columns(pl.col("part").str.strip_chars(BLANKS))
+    exploded = exploded.filter(pl.col("part") != "")
+    numbered = exploded.with_columns(number=read_numbers(exploded["part"], region))
+    lists = numbered.group_by("row").agg(
         pl.when(pl.col("number").is_not_null().all()).then(pl.col("number").unique(maintain_order=True).implode())
     )
     empty = parts.select((pl.col("part").list.len() == 0).fill_null(False)).to_series()
     rows = pl.DataFrame({"row": pl.int_range(len(cells), dtype=pl.UInt32, eager=True)})
-    found = rows.join(lists, on="row", how="left", maintain_order="left")["number"]
+    numbers = rows.join(lists, on="row", how="left", maintain_order="left")["number"]
     nothing = pl.Series([[]], dtype=pl.List(pl.String))
     return (
-        found.to_frame("list")
+        numbers.to_frame("list")
         .select(pl.when(pl.lit(empty)).then(pl.lit(nothing)).otherwise(pl.col("list")))
         .to_series()
     )

@@ -1,8 +1,8 @@
-"""Cells read by a strptime pattern, column-wise: what Python's `datetime.strptime` reads, but never a day of its own.
+"""Columns read by a strptime pattern: what Python's `datetime.strptime` reads, except days that do not exist.
 
-Python takes day 366 of a common year for the next year's first day, and a Monday that was none for that day; here both
-are rejected. Months and weekdays are English whatever the machine's locale is. A zone's name is an offset only where it
-is UTC's.
+Python reads day 366 of a common year as the next year's first day, and accepts a weekday that contradicts the date;
+here both are rejected. Names of months and weekdays are English, whatever the machine's locale. A zone's name counts as
+an offset only if it means UTC.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import polars as pl
 from ingest_pipelines.config.time_patterns import MONTHS, WEEKDAYS, directives, expression, tokens
 
 READING = pl.Struct({"local": pl.Datetime("us"), "offset": pl.Duration("us")})
-"""The wall clock as the cell has it, and its offset from UTC where the cell says one. NULL where it does not fit."""
+"""The local time in the cell, and its offset from UTC if the cell has one. NULL where the pattern does not fit."""
 
 _SECOND = 1_000_000
 _OFFSET = (
@@ -28,19 +28,19 @@ _OFFSET = (
 _FULL_WIDTH = {
     "Y": "[1-9][0-9]{3}", "m": "[0-9]{2}", "d": "[0-9]{2}", "H": "[0-9]{2}", "M": "[0-9]{2}", "S": "[0-5][0-9]",
 }  # fmt: skip
-"""Directives of which Polars and Python have the same idea, where every digit is written."""
+"""Directives that Polars and Python read alike if every digit is written."""
 
 
 def by_pattern(text: pl.Expr, form: str) -> pl.Expr:
-    """READING of every text, by a pattern that `format_mistake` has nothing against."""
+    """READING of every text, by a pattern in which `format_mistake` finds no fault."""
     return text.map_batches(lambda cells: read_cells(cells, form), return_dtype=READING)
 
 
 def read_cells(cells: pl.Series, form: str) -> pl.Series:
-    """READING of every cell. Polars' own parser reads what it can't read wrongly, the others go by `read_carefully`."""
-    if (known := _of_full_width(form)) is None:
+    """READING of every cell: Polars' own parser reads what it cannot misread, `read_carefully` the rest."""
+    if (full_width := _of_full_width(form)) is None:
         return read_carefully(cells, form)
-    shape, polars_form, parse_day = known
+    shape, polars_form, parse_day = full_width
     plain = cells.to_frame("cell").select(pl.when(pl.col("cell").str.contains(shape)).then(pl.col("cell")))
     if parse_day:
         local = plain.to_series().str.to_date(polars_form, strict=False, cache=False).cast(pl.Datetime("us"))
@@ -58,7 +58,8 @@ def read_cells(cells: pl.Series, form: str) -> pl.Series:
 def _of_full_width(form: str) -> tuple[str, str, bool] | None:
     """The shape of cells that Polars' parser reads as Python does, the parser's pattern, and whether it is of days.
 
-    Every number has all its digits there, so that there is one way to read the cell and no room for signs and blanks.
+    In such cells every number has all its digits, so that there is one way to read them and no room for signs and
+    blanks.
     """
     named = directives(form)
     if not named <= _FULL_WIDTH.keys():
@@ -72,10 +73,10 @@ def _of_full_width(form: str) -> tuple[str, str, bool] | None:
 
 def read_carefully(cells: pl.Series, form: str) -> pl.Series:
     """READING of every cell, directive by directive."""
-    found = cells.str.extract_groups(expression(form)).struct.unnest()
+    groups = cells.str.extract_groups(expression(form)).struct.unnest()
     named = directives(form)
     day = _day(named)
-    values = found.with_columns(day=pl.when(pl.col("rest") == "").then(day)).with_columns(
+    values = groups.with_columns(day=pl.when(pl.col("rest") == "").then(day)).with_columns(
         local=pl.col("day").cast(pl.Datetime("us")) + pl.duration(microseconds=_since_midnight(named)),
         offset=_offset(named),
     )
@@ -92,7 +93,7 @@ def _number(directive: str) -> pl.Expr:
 
 
 def _day(named: frozenset[str]) -> pl.Expr:
-    """The day, however the pattern names it; NULL where there is none such."""
+    """The day, in whichever way the pattern names it; NULL where it does not exist."""
     if "G" in named:
         fourth = _first_of(_number("G")).dt.offset_by("3d")
         monday = fourth - pl.duration(days=fourth.dt.weekday() - 1)
@@ -177,5 +178,5 @@ def _offset(named: frozenset[str]) -> pl.Expr:
     seconds = (number(2) * 60 + number(3, 6)) * 60 + number(4, 7)
     micros = seconds * _SECOND + number(5, 8, digits=6)
     signed = pl.when(parts.field("1") == "-").then(-micros).otherwise(micros)
-    known = pl.when(pl.col("z") == "Z").then(pl.lit(0, pl.Int64)).when(parts.field("1").is_not_null()).then(signed)
-    return pl.duration(microseconds=known)
+    offset = pl.when(pl.col("z") == "Z").then(pl.lit(0, pl.Int64)).when(parts.field("1").is_not_null()).then(signed)
+    return pl.duration(microseconds=offset)

@@ -1,4 +1,4 @@
-"""string and enum, and the rules about characters that every text keeps."""
+"""string and enum; the rules about characters and lengths of every text."""
 
 from __future__ import annotations
 
@@ -30,17 +30,18 @@ def character_rule(cell: Cell, text: pl.Expr, *, identifies: bool = False) -> Ru
     """What `characters` allows in `text`. No text column of Postgres can hold a NUL.
 
     Args:
-        identifies: a customer, or a contact: two that differ look different, so nothing in it is invisible.
+        identifies: the text identifies a customer or a contact: invisible characters are rejected, so that two texts
+            that differ also look different.
     """
-    seen = (
+    invisible = (
         " or, in what identifies a customer, an invisible character or a blank other than a space" if identifies else ""
     )
     if cell.field.characters == "any":
         wrong = text.str.contains(INSIDE_A_KEY) if identifies else text.str.contains("\x00", literal=True)
-        return cell.rule("unsupported_character", f"a NUL character{seen}", ~wrong.fill_null(False))
+        return cell.rule("unsupported_character", f"a NUL character{invisible}", ~wrong.fill_null(False))
     return cell.rule(
         "unsupported_character",
-        f"an emoji, a control character, a character beyond the Basic Multilingual Plane{seen}",
+        f"an emoji, a control character, a character beyond the Basic Multilingual Plane{invisible}",
         ~text.str.contains(f"[{UNSUPPORTED}{INSIDE_A_KEY}]" if identifies else UNSUPPORTED).fill_null(False),
     )
 

@@ -50,7 +50,7 @@ def _or_format(cell: Cell) -> str:
 
 
 def _local(cell: Cell, source: pl.DataType) -> Stages:
-    """The wall clock as the source wrote it, and its offset from UTC where the source says one."""
+    """The local time as the source wrote it, and its offset from UTC if the source has one."""
     raw = cell.raw
     if isinstance(source, pl.Datetime):
         local = _wall_clock(raw, source, cell.zone)
@@ -61,7 +61,7 @@ def _local(cell: Cell, source: pl.DataType) -> Stages:
     micros = tail.str.extract(r"^\.([0-9]{1,6})", 1).str.pad_end(6, "0").cast(pl.Int64)
     hours, minutes = (zone.str.slice(start, 2).cast(pl.Int64, strict=False) for start in (1, 4))
     minutes += hours * 60
-    # A format that does not fit costs four times one that does: each sees only what the last one left.
+    # Parsing a text that does not fit costs four times as much: each parser gets only what the last one left.
     stages: list[dict[str, pl.Expr]] = [
         {"iso": pl.when(raw.str.contains(DATETIME_PATTERN) & pl.lit(_reads_iso(cell))).then(raw)},
         {
@@ -96,7 +96,7 @@ def _local(cell: Cell, source: pl.DataType) -> Stages:
 
 
 def _wall_clock(column: pl.Expr, source: pl.Datetime, zone: str) -> pl.Expr:
-    """What a clock in `zone` shows; a column without a zone of its own is taken to be that already."""
+    """Local time in `zone`; a column without a zone is taken to be local time already."""
     at = column.cast(pl.Datetime("us", source.time_zone))
     return at.dt.convert_time_zone(zone).dt.replace_time_zone(None) if source.time_zone else at
 
@@ -130,7 +130,7 @@ def _read_datetime(cell: Cell, source: pl.DataType) -> pl.Expr:
 
 
 def _clock_changes(cell: Cell) -> Sequence[Rule]:
-    """A local time that the import's zone skips or repeats names no point in time, or two."""
+    """Rules against local times that the import's zone skips or repeats: they name no point in time, or two."""
     if cell.zone == "UTC":
         return ()
     unknown = pl.when(cell.value.is_null()).then(cell.local)
@@ -165,11 +165,11 @@ EARLIEST = date(1753, 1, 1)
 
 
 def date_rules(cell: Cell, default_dates: Sequence[date]) -> Sequence[Rule]:
-    """What every date and datetime must keep: none before EARLIEST, none that means "unknown"."""
+    """Rules of every date and datetime: none before EARLIEST, none that means "unknown"."""
     day = cell.value if cell.field.type == "date" else cell.local.dt.date()
     rules = [cell.rule("date_too_early", f"before {EARLIEST}", (day >= EARLIEST).fill_null(True))]
     if default_dates:
         named = ", ".join(map(str, default_dates))
-        known = ~day.is_in(list(default_dates)).fill_null(False)
-        rules.append(cell.rule("default_date", f"a default date ({named}): leave the cell empty instead", known))
+        no_default = ~day.is_in(list(default_dates)).fill_null(False)
+        rules.append(cell.rule("default_date", f"a default date ({named}): leave the cell empty instead", no_default))
     return rules
