@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from ingest_pipelines.cli.loading import Launcher
     from ingest_pipelines.config import Project, Settings
-    from ingest_pipelines.demo.generate import Delivery
+    from ingest_pipelines.demo.generate import DemoDelivery
     from ingest_pipelines.ledger import Load, Reject
 
 COUNTS = ("read", "inserted", "updated", "unchanged", "unmatched", "rejected")
@@ -35,7 +35,7 @@ class Shown:
         again: an earlier `ingest demo` loaded it.
     """
 
-    delivery: Delivery
+    delivery: DemoDelivery
     load: Load
     examples: Sequence[Reject]
     again: bool
@@ -103,7 +103,7 @@ def _deliver(settings: Settings, project: Project, show: Callable[[str], None]) 
                 yield _shown(connection, delivery, again=again)
 
 
-def _shown(connection: psycopg.Connection, delivery: Delivery, *, again: bool) -> Shown:
+def _shown(connection: psycopg.Connection, delivery: DemoDelivery, *, again: bool) -> Shown:
     from ingest_pipelines import ledger
 
     name, file = delivery.feed.name, Path(delivery.path).name

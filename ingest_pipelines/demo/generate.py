@@ -81,7 +81,7 @@ FEEDS = (CUSTOMER_FEED, LOYALTY_FEED, MARKETING_FEED)
 
 
 @dataclass(frozen=True)
-class Delivery:
+class DemoDelivery:
     """One file of one feed, and what its load must report.
 
     Attributes:
@@ -115,7 +115,7 @@ class Delivery:
         return path
 
 
-def deliveries(seed: int = SEED, customers: int = CUSTOMERS) -> Iterator[Delivery]:
+def deliveries(seed: int = SEED, customers: int = CUSTOMERS) -> Iterator[DemoDelivery]:
     """The first delivery of every feed, then the second, in the order in which they arrive."""
     chance = random.Random(seed)
     master = _customers(chance, customers)
@@ -344,7 +344,7 @@ class _Target:
 
     def receive(
         self, feed: Feed, serial: int, rows: list[Row], defects: tuple[Defect, ...], chance: random.Random
-    ) -> Delivery:
+    ) -> DemoDelivery:
         """A delivery of `rows` with `defects`, played against the model."""
         spoiled, bad = _spoil(rows, defects, chance)
         held = self.tables.setdefault(feed.name, {})
@@ -357,7 +357,7 @@ class _Target:
             for code in defect.codes:
                 codes[code] = codes.get(code, 0) + defect.rows
         expected = Counts(read=len(spoiled), rejected=len(bad), **seen)
-        return Delivery(feed, serial, spoiled, expected, codes)
+        return DemoDelivery(feed, serial, spoiled, expected, codes)
 
     def _apply(self, feed: Feed, held: Values, values: tuple[str, ...]) -> str:
         customer = values[0]

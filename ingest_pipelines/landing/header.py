@@ -56,7 +56,7 @@ def read_header(landing: Landing, required: Sequence[str], limits: Limits) -> He
         head = file.read(MAX_HEADER_BYTES)
     _refuse_other_content(landing, head)
     start = len(BOM) if head.startswith(BOM) else 0
-    lines = _Lines(head, start)
+    lines = _HeaderLines(head, start)
     line = 1
     try:
         cells: list[str] = []
@@ -85,7 +85,7 @@ def read_header(landing: Landing, required: Sequence[str], limits: Limits) -> He
     return Header(columns, lines.offset, lines.count)
 
 
-class _Lines:
+class _HeaderLines:
     """The physical lines of the file's head as text, one character per byte, and how far they were taken."""
 
     def __init__(self, head: bytes, start: int) -> None:

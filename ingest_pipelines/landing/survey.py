@@ -56,7 +56,7 @@ def survey(landing: Landing, header: Header, limits: Limits) -> Survey:
         ItemRefused: with the line.
     """
     with landing.path.open("rb", buffering=0) as file, landing.path.open("rb", buffering=0) as again:
-        walk = _Walk(landing, header, again, limits)
+        walk = _CsvWalk(landing, header, again, limits)
         file.seek(header.offset)
         for piece, data in _pieces(file):
             walk.look_at(piece, data)
@@ -90,7 +90,7 @@ def _cut(data: Bytes, held: int) -> int:
     return held
 
 
-class _Walk:
+class _CsvWalk:
     def __init__(self, landing: Landing, header: Header, again: FileIO, limits: Limits) -> None:
         self._landing = landing
         self._lines = _LineCount(again, header)

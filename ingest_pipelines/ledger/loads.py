@@ -100,7 +100,7 @@ class NewLoad:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class LoadOutcome:
     """What is known of a load when it ends."""
 
     status: LoadStatus
@@ -317,7 +317,7 @@ def open_load(connection: psycopg.Connection, new: NewLoad) -> int | None:
     return int(opened[0]) if opened else None
 
 
-def close_load(connection: psycopg.Connection, load: int, outcome: Outcome) -> None:
+def close_load(connection: psycopg.Connection, load: int, outcome: LoadOutcome) -> None:
     """The row says how the load ended."""
     counts = outcome.counts
     connection.execute(

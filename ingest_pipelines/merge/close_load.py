@@ -25,7 +25,7 @@ def skip(connection: psycopg.Connection, state: LoadState, reason: str) -> LoadR
     ledger.register_items(connection, [item], state.now)
     load = ledger.open_load(connection, state.new_load("skipped"))
     if load is not None:
-        ledger.close_load(connection, load, ledger.Outcome("skipped", counts, state.now, error=reason))
+        ledger.close_load(connection, load, ledger.LoadOutcome("skipped", counts, state.now, error=reason))
         ledger.set_item_status(connection, item, "skipped")
     number = None if state.run.dry_run else load
     return LoadReport(state.bound.name, item.key, number, "skipped", counts, reason=reason, dry_run=state.run.dry_run)

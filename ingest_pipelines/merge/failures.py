@@ -70,7 +70,7 @@ def record_replaced(item: Item, reason: str, bound: BoundImport, target: Target,
             settled = ledger.find_load(connection, item, run.id)
             assert settled is not None
             return settled.report
-        ledger.close_load(connection, load, ledger.Outcome("skipped", Counts(), finished_at=now, error=reason))
+        ledger.close_load(connection, load, ledger.LoadOutcome("skipped", Counts(), finished_at=now, error=reason))
         ledger.set_item_status(connection, item, "skipped")
     return LoadReport(bound.name, item.key, load, "skipped", Counts(), reason=reason)
 
@@ -103,7 +103,7 @@ def _record(
         if new.item.kind == "replay":
             ledger.close_rejected_again(connection, new.item, load, now)
     ledger.close_load(
-        connection, load, ledger.Outcome(new.status, counts, finished_at=now, error=str(error), codes=codes)
+        connection, load, ledger.LoadOutcome(new.status, counts, finished_at=now, error=str(error), codes=codes)
     )
     ledger.set_item_status(connection, new.item, "refused" if new.status == "refused" else "failed")
     return LoadReport(

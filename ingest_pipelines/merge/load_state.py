@@ -156,10 +156,10 @@ class LoadState:
             fingerprint=fingerprint(self.bound), cursor_to=landing.cursor_to,
         )  # fmt: skip
 
-    def outcome(self, counts: Counts) -> ledger.Outcome:
+    def outcome(self, counts: Counts) -> ledger.LoadOutcome:
         """The load's row as it commits."""
         finished_at = self.now + timedelta(seconds=perf_counter() - self.began)
-        return ledger.Outcome(
+        return ledger.LoadOutcome(
             "committed", counts, finished_at, codes=self.codes, ddl=self.ddl, warnings=self.warnings,
             seconds=self.seconds,
         )  # fmt: skip

@@ -23,7 +23,7 @@ from ingest_pipelines.postgres_login import REFUSED
 
 
 @dataclass(frozen=True)
-class Meaning:
+class SqlstateMeaning:
     """One of our errors; its class says whether to try again.
 
     Attributes:
@@ -40,37 +40,39 @@ _AGAIN = "nothing was committed; it is tried again"
 _OWNER = "nothing was committed; the table's owner can help"
 _CHECK_URL = "check INGEST_DATABASE_URL and the role it names"
 
-_GONE = Meaning(TargetUnavailable, "the target does not answer, or not to a load", _AGAIN)
-_ROWS = Meaning(TargetRefused, "the target refused the rows", _OWNER)
-_MISFIT = Meaning(
+_GONE = SqlstateMeaning(TargetUnavailable, "the target does not answer, or not to a load", _AGAIN)
+_ROWS = SqlstateMeaning(TargetRefused, "the target refused the rows", _OWNER)
+_MISFIT = SqlstateMeaning(
     TargetRefused,
     "the target refused a statement of the load",
     "nothing was committed; the table, or something attached to it, does not fit the import: compare the names and "
     "types of its columns with: ingest plan NAME",
 )
-_SERVER = Meaning(
+_SERVER = SqlstateMeaning(
     TargetRefused,
     "the target's server has a fault",
     "nothing was committed; the server's administrator finds more in its log; then run it again",
 )
-_LIMIT = Meaning(
+_LIMIT = SqlstateMeaning(
     TargetRefused,
     "a limit of the target was reached",
     "nothing was committed; the server's administrator can raise it, then run it again",
 )
-_LOGIN = Meaning(TargetDenied, "the target refuses the login", _CHECK_URL)
-_DENIED = Meaning(
+_LOGIN = SqlstateMeaning(TargetDenied, "the target refuses the login", _CHECK_URL)
+_DENIED = SqlstateMeaning(
     TargetForbids,
     "the target denies it",
     "nothing was committed; grant the role of INGEST_DATABASE_URL what it lacks, then run it again",
 )
 
 
-def _busy(says: str) -> Meaning:
-    return Meaning(TargetBusy, f"{says} in the target", f"{_AGAIN}, or wait for the other session and run it again")
+def _busy(says: str) -> SqlstateMeaning:
+    return SqlstateMeaning(
+        TargetBusy, f"{says} in the target", f"{_AGAIN}, or wait for the other session and run it again"
+    )
 
 
-CODES: Mapping[str, Meaning] = {
+CODES: Mapping[str, SqlstateMeaning] = {
     # Another session is in the way: the transaction is whole again when it is repeated.
     "40001": _busy("a serialization failure"),
     "40P01": _busy("a deadlock"),
@@ -78,18 +80,18 @@ CODES: Mapping[str, Meaning] = {
     "55006": _busy("an object is in use by another session"),
     "40002": _ROWS,  # a constraint, asked at the commit: the same rows break it again
     # The session was ended from outside, or a time limit fired: the next one may get through.
-    "57014": Meaning(TargetBusy, "the target's administrator or a time limit cancelled the load", _AGAIN),
+    "57014": SqlstateMeaning(TargetBusy, "the target's administrator or a time limit cancelled the load", _AGAIN),
     "25P03": _GONE,  # idle_in_transaction_session_timeout
     "25P04": _GONE,  # transaction_timeout
-    "57P04": Meaning(TargetDenied, "the target's database was dropped", _CHECK_URL),  # it does not come back
+    "57P04": SqlstateMeaning(TargetDenied, "the target's database was dropped", _CHECK_URL),  # it does not come back
     # A server that only reads: a standby, until a failover is over.
-    "25006": Meaning(
+    "25006": SqlstateMeaning(
         TargetUnavailable,
         "the target takes no changes: it is a standby, or a failover is under way",
         f"{_AGAIN}; INGEST_DATABASE_URL has to name the primary",
     ),
     # What runs out by itself (connections, memory) comes back by itself; disk and limits need a person.
-    "53100": Meaning(
+    "53100": SqlstateMeaning(
         TargetRefused, "the target's disk is full", "nothing was committed; free space there, then run it again"
     ),
     "53400": _LIMIT,  # temp_file_limit
@@ -98,7 +100,7 @@ CODES: Mapping[str, Meaning] = {
     "HV00N": _GONE,  # a foreign table's server does not answer
 }
 
-CLASSES: Mapping[str, Meaning] = {
+CLASSES: Mapping[str, SqlstateMeaning] = {
     # Values and rules of the table: the same rows are refused again.
     "00": _ROWS, "01": _ROWS, "02": _ROWS,  # no errors; only a function raises them
     "20": _ROWS,  # a CASE without ELSE, in a function
@@ -132,12 +134,12 @@ ANY_OTHER = _ROWS
 """A code that is in no list: a function's own."""
 
 
-def meaning_of(sqlstate: str) -> Meaning:
+def meaning_of(sqlstate: str) -> SqlstateMeaning:
     """What the code means while a statement runs."""
     return CODES.get(sqlstate) or CLASSES.get(sqlstate[:2]) or ANY_OTHER
 
 
-def login_meaning_of(sqlstate: str) -> Meaning:
+def login_meaning_of(sqlstate: str) -> SqlstateMeaning:
     """What the code means as the answer to a login: try again, or no. A refusal for good is about who we are."""
     meaning = meaning_of(sqlstate)
     return meaning if meaning.error.retryable and sqlstate != REFUSED else _LOGIN

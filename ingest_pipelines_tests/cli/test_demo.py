@@ -7,7 +7,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from ingest_pipelines.demo.generate import Delivery, deliveries
+from ingest_pipelines.demo.generate import DemoDelivery, deliveries
 from ingest_pipelines_tests.cli.terminal import Answer, Terminal
 from ingest_pipelines_tests.open_to_others import open_to_others
 
@@ -15,11 +15,11 @@ Demo = tuple[Terminal, Answer]
 
 
 @pytest.fixture(scope="module")
-def made() -> list[Delivery]:
+def made() -> list[DemoDelivery]:
     return list(deliveries())
 
 
-def test_the_demo_loads_exactly_what_was_planted(demo: Demo, made: list[Delivery]) -> None:
+def test_the_demo_loads_exactly_what_was_planted(demo: Demo, made: list[DemoDelivery]) -> None:
     terminal, answer = demo
     assert answer.code == 0, answer.err
     loads = terminal.ingest("demo", "--json").json
@@ -31,7 +31,7 @@ def test_the_demo_loads_exactly_what_was_planted(demo: Demo, made: list[Delivery
         assert load["codes"] == dict(delivery.codes)
 
 
-def test_the_target_holds_what_the_last_deliveries_say(demo: Demo, made: list[Delivery]) -> None:
+def test_the_target_holds_what_the_last_deliveries_say(demo: Demo, made: list[DemoDelivery]) -> None:
     terminal, _ = demo
     inserted = sum(delivery.expected.inserted for delivery in made)
     with psycopg.connect(terminal.environment["INGEST_DATABASE_URL"]) as connection:

@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 
 from ingest_pipelines.config import demo_home, read_project
-from ingest_pipelines.demo.generate import FEEDS, FIRST, SECOND, Delivery, deliveries
+from ingest_pipelines.demo.generate import FEEDS, FIRST, SECOND, DemoDelivery, deliveries
 
 SMALL = 2_000
 
 
 @pytest.fixture(scope="module")
-def made() -> list[Delivery]:
+def made() -> list[DemoDelivery]:
     return list(deliveries())
 
 
@@ -36,12 +36,12 @@ def test_another_seed_gives_other_rows(tmp_path: Path) -> None:
     assert one.rows != other.rows
 
 
-def test_every_feed_has_some_twenty_thousand_rows(made: list[Delivery]) -> None:
+def test_every_feed_has_some_twenty_thousand_rows(made: list[DemoDelivery]) -> None:
     assert len(made) == 6
     assert all(17_000 <= len(each.rows) <= 21_000 for each in made)
 
 
-def test_every_kind_of_defect_is_planted(made: list[Delivery]) -> None:
+def test_every_kind_of_defect_is_planted(made: list[DemoDelivery]) -> None:
     assert set().union(*(each.codes for each in made)) == {
         "missing_key", "duplicate_key", "too_long", "date_too_early", "default_date", "unsupported_character",
         "bad_date", "bad_datetime", "bad_int", "bad_decimal", "bad_bool", "bad_email", "bad_phone", "bad_enum",
@@ -49,7 +49,7 @@ def test_every_kind_of_defect_is_planted(made: list[Delivery]) -> None:
     }  # fmt: skip
 
 
-def test_the_expected_counts_add_up(made: list[Delivery]) -> None:
+def test_the_expected_counts_add_up(made: list[DemoDelivery]) -> None:
     for each in made:
         assert each.expected.balanced
         assert each.expected.read == len(each.rows)
@@ -59,13 +59,13 @@ def test_the_expected_counts_add_up(made: list[Delivery]) -> None:
     assert all(each.expected.unchanged > 10_000 for each in made if each.serial == SECOND)
 
 
-def test_defects_stay_within_the_imports_reject_limits(made: list[Delivery]) -> None:
+def test_defects_stay_within_the_imports_reject_limits(made: list[DemoDelivery]) -> None:
     imports = read_project(demo_home()).imports
     for each in made:
         assert imports[each.feed.name].spec.rejects.allows(each.expected.rejected, each.expected.read)
 
 
-def test_headers_are_what_the_imports_map(made: list[Delivery], tmp_path: Path) -> None:
+def test_headers_are_what_the_imports_map(made: list[DemoDelivery], tmp_path: Path) -> None:
     imports = read_project(demo_home()).imports
     for each in made[:3]:
         text = each.write(tmp_path).read_bytes().decode(each.feed.encoding)
@@ -74,7 +74,7 @@ def test_headers_are_what_the_imports_map(made: list[Delivery], tmp_path: Path) 
         assert imports[each.feed.name].spec.source.file == each.feed.file
 
 
-def test_the_files_have_what_real_files_have(made: list[Delivery], tmp_path: Path) -> None:
+def test_the_files_have_what_real_files_have(made: list[DemoDelivery], tmp_path: Path) -> None:
     content = {each.feed.name: each.write(tmp_path).read_bytes() for each in made[:3]}
     assert content["loyalty"].startswith(b"\xef\xbb\xbf")
     assert b"\r\n" in content["loyalty"]
@@ -84,7 +84,7 @@ def test_the_files_have_what_real_files_have(made: list[Delivery], tmp_path: Pat
     assert b'"""new in"""' in content["marketing"]
 
 
-def test_deliveries_are_made_fast(made: list[Delivery]) -> None:
+def test_deliveries_are_made_fast(made: list[DemoDelivery]) -> None:
     from time import process_time
 
     start = process_time()

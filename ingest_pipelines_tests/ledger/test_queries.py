@@ -28,7 +28,9 @@ def load(
     ledger.register_items(connection, [item], NOW)
     number = ledger.open_load(connection, ledger.NewLoad(item, Run(run), NOW, content_sha256=run))
     assert number is not None
-    ledger.close_load(connection, number, ledger.Outcome(status, counts or Counts(), NOW + timedelta(minutes=number)))
+    ledger.close_load(
+        connection, number, ledger.LoadOutcome(status, counts or Counts(), NOW + timedelta(minutes=number))
+    )
     return number
 
 
