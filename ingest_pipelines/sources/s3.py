@@ -5,22 +5,14 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Self
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from ingest_pipelines.config.connections import S3Connection
-from ingest_pipelines.errors import (
-    IngestError,
-    InternalError,
-    ItemChanged,
-    ItemGone,
-    SourceDenied,
-    SourceUnavailable,
-    printable,
-)
+from ingest_pipelines.errors import IngestError, ItemChanged, ItemGone, SourceDenied, SourceUnavailable, printable
 from ingest_pipelines.model import SourceFile
-from ingest_pipelines.sources.base import CHUNK, Client, Listing, Step
-from ingest_pipelines.sources.files import address, archive_names, folder_prefix, listing_of, object_key
-from ingest_pipelines.sources.http_headers import refuse_broken_headers
+from ingest_pipelines.sources.base import CHUNK
+from ingest_pipelines.sources.object_store import ObjectStore, no_answer
 
 if TYPE_CHECKING:
     from botocore.client import BaseClient
@@ -35,164 +27,137 @@ _GONE = {"NoSuchKey", "NotFound", "404", "KeyTooLongError", "NoSuchVersion", "In
 _CHANGED = {"PreconditionFailed", "412", "ConditionalRequestConflict", "409"}
 _DENIED = {"AccessDenied", "403", "AllAccessDisabled", "AccountProblem"}
 
-STEPS = ("resolve", "connect", "login", "permission", "folder", "listing")
 
-
-class S3:
+class S3(ObjectStore[S3Connection, "BaseClient", SourceFile]):
     """A bucket. A file's version is its etag; a bucket that keeps old versions still gives them by it."""
 
-    def __init__(self, connection: S3Connection, client: Client | None = None) -> None:
-        self._connection = connection
-        self._make_client = client or functools.partial(make_client, connection)
-        self._place = f"s3://{connection.bucket}"
-        self._client: BaseClient | None = None
+    scheme: ClassVar[str] = "s3"  # boto3 makes requests again by itself: no `retries`
 
-    def __enter__(self) -> Self:
-        refuse_broken_headers()
-        with self._answering(""):
-            self._client = self._make_client()
-        return self
+    @property
+    def bucket(self) -> str:
+        """The bucket's name."""
+        return self._connection.bucket
 
-    def __exit__(self, *exception: object) -> None:
-        self._close()
+    def new_client(self) -> BaseClient:
+        """A boto3 client."""
+        return make_client(self._connection)
 
-    def _close(self) -> None:
-        if self._client is not None:
-            self._client.close()
-        self._client = None
+    def endpoint(self) -> str:
+        """The address that boto3 chose by region and settings."""
+        return str(self.client.meta.endpoint_url)
 
-    def uri(self, path: str) -> str:
-        """`s3://bucket/prefix/path`."""
-        return address("s3", self._connection.bucket, f"{self._connection.prefix.strip('/')}/{path}")
+    def try_bucket(self) -> None:
+        """Lists one object."""
+        self.client.list_objects_v2(Bucket=self.bucket, MaxKeys=1)
 
-    def listing(self, folder: str = "", *, nested: bool = True) -> Listing:
-        """The visible files under `folder`."""
-        start = folder_prefix(self._connection.prefix, folder)
-        root = folder_prefix(self._connection.prefix, "")
-        request = {"Bucket": self._connection.bucket, "Prefix": start, **({} if nested else {"Delimiter": "/"})}
-        with self._answering(folder):
-            pages = self._connected().get_paginator("list_objects_v2").paginate(**request)
-            return listing_of(
-                _facts(found["Key"].removeprefix(root), found["Size"], found)
-                for page in pages
-                for found in page.get("Contents", [])
-            )
+    def objects(self, prefix: str, *, nested: bool) -> Iterator[tuple[str, SourceFile]]:
+        """The bucket's objects, page by page."""
+        request = {"Bucket": self.bucket, "Prefix": prefix, **({} if nested else {"Delimiter": "/"})}
+        for page in self.client.get_paginator("list_objects_v2").paginate(**request):
+            for entry in page.get("Contents", []):
+                yield entry["Key"], _object(entry["Key"], entry["Size"], entry)
 
-    def stat(self, path: str, version: str = "") -> SourceFile:
-        """The file as it is now, or its version with that etag."""
-        key = object_key(self._connection.prefix, path)
-        with self._answering(path):
-            found = self._connected().head_object(Bucket=self._connection.bucket, Key=key)
-            now = _facts(path, found["ContentLength"], found)
-            if version and now.version != version:
-                return next((file for file, _ in self._versions(path, version)), now)
-            return now
+    def find(self, key: str, version: str = "") -> SourceFile | None:
+        """The object, or its version with that etag; its `path` is its key."""
+        try:
+            head = self.client.head_object(Bucket=self.bucket, Key=key)
+        except Exception as error:
+            if _code(error) in _GONE:
+                return None
+            raise
+        now = _object(key, head["ContentLength"], head)
+        if version and now.version != version:
+            return next((kept for kept, _ in self._versions(key, version)), None)
+        return now
 
-    def _versions(self, path: str, etag: str) -> Iterator[tuple[SourceFile, str]]:
-        """The versions that the bucket keeps of the file, with their ids; none where it keeps only the last."""
-        key = object_key(self._connection.prefix, path)
-        pages = self._connected().get_paginator("list_object_versions")
-        for page in pages.paginate(Bucket=self._connection.bucket, Prefix=key):
-            for found in page.get("Versions", []):
-                file = _facts(path, found["Size"], found)
-                if found["Key"] == key and file.version == etag and found.get("VersionId", "null") != "null":
-                    yield file, found["VersionId"]
+    def _versions(self, key: str, etag: str) -> Iterator[tuple[SourceFile, str]]:
+        """The versions that the bucket keeps of the object, with their ids; none where it keeps only the last."""
+        pages = self.client.get_paginator("list_object_versions")
+        for page in pages.paginate(Bucket=self.bucket, Prefix=key):
+            for entry in page.get("Versions", []):
+                kept = _object(entry["Key"], entry["Size"], entry)
+                if kept.path == key and kept.version == etag and entry.get("VersionId", "null") != "null":
+                    yield kept, entry["VersionId"]
+
+    def file(self, path: str, found: SourceFile) -> SourceFile:
+        """The object under its path instead of its key."""
+        return replace(found, path=path)
 
     def read(self, path: str, offset: int = 0, version: str = "") -> Iterator[bytes]:
         """The file's bytes from `offset`; with an etag only of the version that has it."""
-        with self._answering(path):
-            body = self._body(path, offset, version)
+        with self._translating_errors(path):
+            body = self._body(self.key(path), offset, version)
             if body is not None:
                 with contextlib.closing(body):
                     yield from body.iter_chunks(CHUNK)
 
-    def _body(self, path: str, offset: int, version: str) -> Any:
+    def _body(self, key: str, offset: int, version: str) -> Any:
         """The open answer; None where nothing is left behind `offset`."""
         from botocore.exceptions import ClientError
 
         request: dict[str, str] = {
-            "Bucket": self._connection.bucket,
-            "Key": object_key(self._connection.prefix, path),
-            **({"Range": f"bytes={offset}-"} if offset else {}),
-        }
+            "Bucket": self.bucket, "Key": key, **({"Range": f"bytes={offset}-"} if offset else {})
+        }  # fmt: skip
         try:
-            return self._connected().get_object(**request, **({"IfMatch": f'"{version}"'} if version else {}))["Body"]
+            return self.client.get_object(**request, **({"IfMatch": f'"{version}"'} if version else {}))["Body"]
         except ClientError as error:
             code = _code(error)
             if code in {"InvalidRange", "416"}:
                 return None
-            kept = self._versions(path, version) if code in _CHANGED else iter(())
-            found = next((version_id for _, version_id in kept), None)
-            if found is None:
+            kept = self._versions(key, version) if code in _CHANGED else iter(())
+            version_id = next((version_id for _, version_id in kept), None)
+            if version_id is None:
                 raise
-        return self._connected().get_object(**request, VersionId=found)["Body"]
+        return self.client.get_object(**request, VersionId=version_id)["Body"]
 
-    def move(self, path: str, folder: str, expected: SourceFile | None = None) -> None:
-        """Copies the object into `folder`, compares the copy, deletes the object."""
-        client, bucket = self._connected(), self._connection.bucket
-        key, target = object_key(self._connection.prefix, path), folder_prefix(self._connection.prefix, folder)
-        try:
-            found = self.stat(path)
-        except ItemGone:
-            if self._head(target + path.rpartition("/")[2]) is None:
-                raise
-            return
-        if expected is not None and (found.size, found.version) != (expected.size, expected.version):
-            raise ItemChanged(f"{self.uri(path)} was replaced after it was loaded; it stays where it is")
-        same = f'"{found.version}"'
-        with self._answering(path):
-            for name in archive_names(found):
-                there = self._head(target + name)
-                if there is None:
-                    source = {"Bucket": bucket, "Key": key}
-                    client.copy(source, bucket, target + name, ExtraArgs={"CopySourceIfMatch": same})
-                    there = self._head(target + name)
-                if there is not None and _same(there, found):
-                    client.delete_object(Bucket=bucket, Key=key, IfMatch=same)
-                    return
-        raise ItemChanged(f"{self.uri(path)}: its name is taken in {printable(folder)}; it stays where it is")
+    def copy(self, original: SourceFile, key: str) -> SourceFile | None:
+        """The copy; boto3 makes large ones in several parts."""
+        source = {"Bucket": self.bucket, "Key": original.path}
+        self.client.copy(source, self.bucket, key, ExtraArgs={"CopySourceIfMatch": f'"{original.version}"'})
+        return self.find(key)
 
-    def _head(self, key: str) -> SourceFile | None:
-        with self._answering(""):
-            try:
-                found = self._connected().head_object(Bucket=self._connection.bucket, Key=key)
-            except Exception as error:
-                if _code(error) in _GONE:
-                    return None
-                raise
-        return _facts(key, found["ContentLength"], found)
+    def is_copy(self, copy: SourceFile, original: SourceFile) -> bool:
+        """By size and etag. Objects written in parts get another etag with another part size."""
+        parts = "-" in copy.version or "-" in original.version
+        return copy.size == original.size and (parts or copy.version == original.version)
 
-    def probe(self) -> Iterator[Step]:
-        """`resolve`, `connect`, `login`, `permission`, `folder` (the bucket), `listing`."""
-        try:
-            self._client = self._make_client()
-            self._connected().list_objects_v2(Bucket=self._connection.bucket, MaxKeys=1)
-            endpoint = str(self._connected().meta.endpoint_url)
-            found = self.listing()
-        except Exception as error:
-            failed, told = _explained(error, self._place, self.uri(""))
-            for name in STEPS[: STEPS.index(failed)]:
-                yield Step(name, True)
-            yield Step(failed, False, told.message, told.hint)
-            return
-        finally:
-            self._close()
-        for name in STEPS[:-1]:
-            yield Step(name, True, {"connect": endpoint, "folder": self.uri("")}.get(name, ""))
-        yield Step("listing", True, found.counted())
+    def delete(self, found: SourceFile) -> None:
+        """Deletes it if its etag is the same."""
+        self.client.delete_object(Bucket=self.bucket, Key=found.path, IfMatch=f'"{found.version}"')
 
-    def _connected(self) -> BaseClient:
-        if self._client is None:
-            raise InternalError("an S3 source that was not entered")
-        return self._client
+    def meaning_of(self, error: Exception, uri: str) -> tuple[str, IngestError]:
+        """By botocore's class, and by the code of an answer."""
+        from botocore import exceptions as aws
 
-    @contextlib.contextmanager
-    def _answering(self, path: str) -> Iterator[None]:
-        """Turns what the client raises into our errors."""
-        try:
-            yield
-        except Exception as error:
-            raise _explained(error, self._place, self.uri(path))[1] from None
+        place = self.place
+        if isinstance(error, aws.ClientError):
+            return _refused(_code(error), place, uri)
+        if isinstance(
+            error,
+            (
+                aws.NoCredentialsError,
+                aws.PartialCredentialsError,
+                aws.CredentialRetrievalError,
+                aws.TokenRetrievalError,
+            ),
+        ):
+            return "login", SourceDenied(
+                f"{place}: no credentials were found",
+                hint="give access_key_id and secret_access_key in connections.yaml, or set up the AWS chain",
+            )
+        if isinstance(error, (aws.NoRegionError, aws.ParamValidationError, aws.ProfileNotFound, ValueError)):
+            return "resolve", SourceDenied(
+                f"{place}: the bucket's name, `region` or `endpoint_url` can't be used", hint="check connections.yaml"
+            )
+        if isinstance(error, aws.EndpointConnectionError):
+            unresolved = "NameResolution" in repr(error.kwargs.get("error"))
+            what = "the server's name can't be resolved" if unresolved else "the server refuses the connection"
+            return "resolve" if unresolved else "connect", SourceUnavailable(
+                f"{place}: {what}", hint="check `region` and `endpoint_url`, and the DNS"
+            )
+        if isinstance(error, (aws.BotoCoreError, OSError)):
+            return "connect", no_answer(place)
+        raise error
 
 
 def make_client(connection: S3Connection) -> BaseClient:
@@ -231,49 +196,8 @@ def _api_models() -> Loader:
     return Loader()
 
 
-def _explained(error: Exception, place: str, uri: str) -> tuple[str, IngestError]:
-    """The step of a connection test that fails so, and our error, without the client's text: it may hold keys.
-
-    Raises:
-        Exception: what neither the client nor the network can mean is a bug.
-    """
-    from botocore import exceptions as aws
-
-    told: IngestError
-    if isinstance(error, IngestError):
-        return "listing", error
-    if isinstance(error, aws.ClientError):
-        return _refused(_code(error), place, uri)
-    if isinstance(
-        error,
-        (aws.NoCredentialsError, aws.PartialCredentialsError, aws.CredentialRetrievalError, aws.TokenRetrievalError),
-    ):
-        told = SourceDenied(
-            f"{place}: no credentials were found",
-            hint="give access_key_id and secret_access_key in connections.yaml, or set up the AWS chain",
-        )
-        return "login", told
-    if isinstance(error, (aws.NoRegionError, aws.ParamValidationError, aws.ProfileNotFound, ValueError)):
-        told = SourceDenied(
-            f"{place}: the bucket's name, `region` or `endpoint_url` can't be used", hint="check connections.yaml"
-        )
-        return "resolve", told
-    if isinstance(error, aws.EndpointConnectionError):
-        unresolved = "NameResolution" in repr(error.kwargs.get("error"))
-        what = "the server's name can't be resolved" if unresolved else "the server refuses the connection"
-        told = SourceUnavailable(f"{place}: {what}", hint="check `region` and `endpoint_url`, and the DNS")
-        return ("resolve" if unresolved else "connect"), told
-    if isinstance(error, (aws.BotoCoreError, OSError)):
-        told = SourceUnavailable(
-            f"{place} does not answer, or broke off the connection",
-            hint="is the server up, and the way to it open? raise timeout_seconds if it is just slow",
-        )
-        return "connect", told
-    raise error
-
-
 def _refused(code: str, place: str, uri: str) -> tuple[str, IngestError]:
-    """The same for an answer that is an error."""
+    """The failed step and our error for an answer that is an error."""
     if code in _GONE:
         return "listing", ItemGone(f"{uri} does not exist")
     if code in _CHANGED:
@@ -283,16 +207,14 @@ def _refused(code: str, place: str, uri: str) -> tuple[str, IngestError]:
     if code in _REGION:
         return "login", SourceDenied(f"{place} is in another region", hint="set `region` in connections.yaml")
     if code in _LOGIN:
-        told = SourceDenied(
+        return "login", SourceDenied(
             f"{place} does not accept the keys ({printable(code)})", hint="check the keys, and the clock"
         )
-        return "login", told
     if code in _DENIED:
-        told = SourceDenied(
+        return "permission", SourceDenied(
             f"{place}: no permission for {uri}",
             hint="the keys need s3:ListBucket and s3:GetObject; for `archive` also s3:PutObject and s3:DeleteObject",
         )
-        return "permission", told
     return "listing", SourceUnavailable(f"{place} answers with an error ({printable(code)})", hint="try again later")
 
 
@@ -302,11 +224,5 @@ def _code(error: Exception) -> str:
     return str(answer.get("Error", {}).get("Code") or status)
 
 
-def _facts(path: str, size: int, found: dict[str, Any]) -> SourceFile:
-    return SourceFile(path, size, found["LastModified"], found["ETag"].strip('"'))
-
-
-def _same(copy: SourceFile, original: SourceFile) -> bool:
-    """Whether a copy is whole. Objects written in parts get another etag with another part size."""
-    parts = "-" in copy.version or "-" in original.version
-    return copy.size == original.size and (parts or copy.version == original.version)
+def _object(key: str, size: int, entry: dict[str, Any]) -> SourceFile:
+    return SourceFile(key, size, entry["LastModified"], entry["ETag"].strip('"'))
