@@ -32,7 +32,7 @@ def browse(
 ) -> None:
     """List files (two folders deep) or tables; with --columns look into one. Reads only the head of a file."""
     from ingest_pipelines.config import read_project, read_settings
-    from ingest_pipelines.config.connections import FILE_TYPES
+    from ingest_pipelines.config.connections import FileConnection
     from ingest_pipelines.config.nearest import nearest
 
     project = read_project(read_settings().home)
@@ -47,7 +47,7 @@ def browse(
             screen.as_json([{"column": s.column, "first": s.first, "suggested": s.suggested} for s in samples])
         else:
             print_columns(path, samples)
-    elif chosen.type in FILE_TYPES:
+    elif isinstance(chosen, FileConnection):
         _print_files(connection, list_files(chosen, path), as_json=json)
     else:
         _print_tables(connection, list_tables(chosen, path), as_json=json)
@@ -59,11 +59,11 @@ def sample_columns(connection: Connection, path: str) -> list[ColumnSample]:
     Raises:
         SourceUnavailable, SourceDenied, ItemGone; UsageError: no columns can be read there.
     """
-    from ingest_pipelines.config.connections import FILE_TYPES
+    from ingest_pipelines.config.connections import FileConnection
     from ingest_pipelines.sources import open_files, open_query
     from ingest_pipelines.sources.browse import sample_file, sample_table
 
-    if connection.type in FILE_TYPES:
+    if isinstance(connection, FileConnection):
         with open_files(connection) as files:
             return sample_file(files, path)
     with open_query(connection) as tables:

@@ -318,10 +318,10 @@ def _print_rules(bound: BoundImport) -> None:
 
 def test_connection(name: str, connection: Connection) -> dict[str, Any]:
     """What each step of the connection's test found, up to the first that failed."""
-    from ingest_pipelines.config.connections import FILE_TYPES
+    from ingest_pipelines.config.connections import FileConnection
     from ingest_pipelines.sources import open_files, open_query
 
-    source = open_files(connection) if connection.type in FILE_TYPES else open_query(connection)
+    source = open_files(connection) if isinstance(connection, FileConnection) else open_query(connection)
     with screen.progress(f"testing {name}"):
         steps = list(source.probe())
     return {

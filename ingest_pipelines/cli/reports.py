@@ -201,7 +201,7 @@ def _next_of(project: Project, name: str, state: str, ticks: Mapping[str, dateti
     if ticks.get(name) is not None:
         return screen.moment(ticks[name])
     bound = project.imports[name]
-    watched = bound.reads_files and bound.connection.type != "csv"
+    watched = bound.reads_files and not bound.one_time
     return "a file" if watched and (bound.spec.sensor is None or bound.spec.sensor.enabled) else "by hand"
 
 

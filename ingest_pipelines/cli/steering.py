@@ -190,7 +190,7 @@ def _by_itself(bound: BoundImport) -> str:
     plan, source = bound.spec.schedule, bound.spec.source
     if plan is not None:
         return f" runs {plan.words}"
-    if bound.reads_files and bound.connection.type != "csv":
+    if bound.reads_files and not bound.one_time:
         return f" loads each {source.file} that comes"
     return f" has no schedule; run: ingest run {bound.name}"
 

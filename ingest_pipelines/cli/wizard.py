@@ -24,19 +24,6 @@ if TYPE_CHECKING:
 CHOICES = 20
 """Files or tables that are offered by number; others are typed."""
 
-_ASKED: Mapping[str, tuple[str, ...]] = {
-    "csv": ("directory",),
-    "sftp": ("host", "port", "username", "password", "host_key", "root"),
-    "s3": ("bucket", "prefix", "region", "access_key_id", "secret_access_key"),
-    "gcs": ("bucket", "prefix", "project", "credentials"),
-    "snowflake": ("account", "user", "password", "role", "warehouse", "database", "schema"),
-    **dict.fromkeys(
-        ("postgresql", "mysql", "mssql", "oracle", "hive", "clickhouse"),
-        ("host", "port", "database", "username", "password"),
-    ),
-}
-"""What is asked for a new connection; everything else can be added to the YAML later."""
-
 
 def new(
     name: Annotated[str, typer.Argument(metavar="[NAME]", help="The new import's name.")] = "",
@@ -158,6 +145,7 @@ def _connection(home: Path, project: Project, name: str, ask: Questions) -> tupl
     """A connection that answers, and connections.yaml where it is a new one: not written yet."""
     from ingest_pipelines.config import read_project
     from ingest_pipelines.config.base import NAME_PATTERN
+    from ingest_pipelines.config.connections import TYPES
 
     def wrong(answer: str) -> str | None:
         if re.fullmatch(NAME_PATTERN, answer) is None:
@@ -171,11 +159,12 @@ def _connection(home: Path, project: Project, name: str, ask: Questions) -> tupl
     if name in project.connections:
         _test(name, project.connections[name])
         return name, {}
-    kind = ask.one_of("type of the new connection", list(_ASKED), "sftp")
+    kind = ask.one_of("type of the new connection", list(TYPES), "sftp")
+    asked = TYPES[kind].asked
     file = home / "connections.yaml"
     before = file.read_text(encoding="utf-8") if file.exists() else "connections:\n"
     answers: dict[str, str] = {}
-    again = list(_ASKED[kind])
+    again = list(asked)
     while True:
         settings = _settings(kind, name, answers, again, ask)
         drafts = {"connections.yaml": with_connection(before, name, settings)}
@@ -186,14 +175,14 @@ def _connection(home: Path, project: Project, name: str, ask: Questions) -> tupl
                 screen.note(
                     f"  {screen.painted('no', 'bad')}: {mistake.partition(f'connections.{name}.')[2] or mistake}"
                 )
-            again = [key for key in _ASKED[kind] if any(f"connections.{name}.{key}" in each for each in own)] or again
+            again = [key for key in asked if any(f"connections.{name}.{key}" in each for each in own)] or again
             continue
         try:
             _test(name, drafted.connections[name])
         except SourceUnavailable:
             if ask.yes or not typer.confirm("answer its questions again?", default=True, err=True):
                 raise
-            again = list(_ASKED[kind])
+            again = list(asked)
             continue
         return name, drafts
 
@@ -219,14 +208,11 @@ def _wrong_port(answer: str) -> str | None:
 def _slots(kind: str) -> dict[str, tuple[bool, str | None]]:
     """The keys to ask for: whether it is a secret, and what stands there without an answer."""
     from ingest_pipelines.config.base import Secret
-    from ingest_pipelines.config.connections import Connections
+    from ingest_pipelines.config.connections import TYPES
 
-    union = get_args(Connections.model_fields["connections"].annotation)[1]
-    model = next(
-        each for each in get_args(get_args(union)[0]) if kind in get_args(each.model_fields["type"].annotation)
-    )
+    model = TYPES[kind]
     slots: dict[str, tuple[bool, str | None]] = {}
-    for key in _ASKED[kind]:
+    for key in model.asked:
         info = model.model_fields.get(key) or model.model_fields[f"{key}_"]
         secret = Secret in get_args(info.annotation)
         slots[key] = (secret, None if info.is_required() else "" if info.default is None else str(info.default))
@@ -250,9 +236,9 @@ def _test(name: str, connection: Connection) -> None:
 
 def _path(name: str, connection: Connection, ask: Questions) -> str:
     from ingest_pipelines.cli.browsing import list_files, list_tables
-    from ingest_pipelines.config.connections import FILE_TYPES
+    from ingest_pipelines.config.connections import FileConnection
 
-    if connection.type in FILE_TYPES:
+    if isinstance(connection, FileConnection):
         files = sorted(list_files(connection).files, key=lambda file: file.modified_at, reverse=True)
         offered, what = [file.path for file in files], "file"
     else:
@@ -264,7 +250,7 @@ def _path(name: str, connection: Connection, ask: Questions) -> str:
 
 def _draft(name: str, project: Project, path: str, database: str, ask: Questions) -> Draft:
     from ingest_pipelines.cli.browsing import print_columns, sample_columns
-    from ingest_pipelines.config.connections import FILE_TYPES
+    from ingest_pipelines.config.connections import FileConnection
 
     connection = project.connections[name]
     samples = sample_columns(connection, path)
@@ -278,9 +264,9 @@ def _draft(name: str, project: Project, path: str, database: str, ask: Questions
         if not isinstance(target, str)
     }
     columns = _mapping(samples, project.databases[database], elsewhere, ask)
-    reads_files = connection.type in FILE_TYPES
+    reads_files = isinstance(connection, FileConnection)
     mode = ask.one_of("mode", ["add_and_update", "add_only", "update_only"])
-    is_one_time = connection.type == "csv"
+    is_one_time = isinstance(connection, FileConnection) and connection.one_time
     every = "" if is_one_time else ask.text("run every (6h; empty: no schedule)", "", wrong=_wrong_interval)
     rejects = ask.text("rejected rows above which nothing is merged", "0", wrong=_wrong_count)
     return Draft(

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 
 from pydantic import ValidationError
 
-from ingest_pipelines.config.connections import FILE_TYPES, Connection
+from ingest_pipelines.config.connections import Connection, FileConnection
 from ingest_pipelines.config.databases import Database, Field, taken_name
 from ingest_pipelines.config.imports import CONTACT_CHANNELS, Column, Import, Match
 from ingest_pipelines.config.nearest import closest, nearest
@@ -59,7 +60,18 @@ class BoundImport:
     @property
     def reads_files(self) -> bool:
         """Whether items are files, not queries."""
-        return self.connection.type in FILE_TYPES
+        return isinstance(self.connection, FileConnection)
+
+    @property
+    def one_time(self) -> bool:
+        """Whether its files are loaded on demand only, never by a schedule or a sensor."""
+        return isinstance(self.connection, FileConnection) and self.connection.one_time
+
+    @property
+    def settle(self) -> timedelta:
+        """How long a file must hold still before it is loaded."""
+        usual = self.connection.settle if isinstance(self.connection, FileConnection) else timedelta(0)
+        return self.spec.source.settle or usual
 
     @property
     def asset_name(self) -> str:
@@ -196,10 +208,13 @@ def _source_problems(bound: BoundImport) -> Iterator[Problem]:
                 ("source",),
                 f"source: a {kind} connection delivers files, not queries or tables; give file: Folder/Name",
             )
-        elif source.file is None and kind != "csv":
+        elif source.file is None and not bound.one_time:
             yield ("source",), f"source: a {kind} connection delivers files; give file: Folder/Name"
-        if kind == "csv" and (bound.spec.schedule is not None or bound.spec.sensor is not None):
-            yield ("schedule",), f"schedule: uploads (csv) are one-time imports; run: ingest run {bound.name} --file F"
+        if bound.one_time and (bound.spec.schedule is not None or bound.spec.sensor is not None):
+            yield (
+                ("schedule",),
+                f"schedule: uploads ({kind}) are one-time imports; run: ingest run {bound.name} --file F",
+            )
     else:
         if source.file is not None:
             yield ("source", "file"), f"source.file: a {kind} connection takes a query or a table, not a file"

@@ -1,4 +1,4 @@
-"""Where data comes from: one file per connection type, opened by name so that a client is imported only when used."""
+"""Where data comes from: one file per type of connection, imported when a connection of it is opened."""
 
 from __future__ import annotations
 
@@ -6,25 +6,10 @@ from importlib import import_module
 from pathlib import Path
 from typing import cast
 
-from ingest_pipelines.config.connections import FILE_TYPES, Connection
+from ingest_pipelines.config.connections import Connection, FileConnection
 from ingest_pipelines.errors import InternalError, UsageError
 from ingest_pipelines.model import Item, SourceFile
 from ingest_pipelines.sources.base import Client, FileSource, QuerySource
-
-SOURCES: dict[str, str] = {
-    "csv": "ingest_pipelines.sources.csv_directory:CsvDirectory",
-    "sftp": "ingest_pipelines.sources.sftp:Sftp",
-    "s3": "ingest_pipelines.sources.s3:S3",
-    "gcs": "ingest_pipelines.sources.gcs:Gcs",
-    "postgresql": "ingest_pipelines.sources.postgresql:Postgresql",
-    "mysql": "ingest_pipelines.sources.mysql:Mysql",
-    "oracle": "ingest_pipelines.sources.oracle:Oracle",
-    "mssql": "ingest_pipelines.sources.mssql:Mssql",
-    "snowflake": "ingest_pipelines.sources.snowflake:Snowflake",
-    "hive": "ingest_pipelines.sources.hive:Hive",
-    "clickhouse": "ingest_pipelines.sources.clickhouse:Clickhouse",
-}
-"""Connection type -> `module:Class` of its source."""
 
 
 def open_files(connection: Connection, client: Client | None = None) -> FileSource:
@@ -36,7 +21,7 @@ def open_files(connection: Connection, client: Client | None = None) -> FileSour
     Raises:
         UsageError: connections of this type have tables and queries, not files.
     """
-    if connection.type not in FILE_TYPES:
+    if not isinstance(connection, FileConnection):
         raise UsageError(f"a {connection.type} connection has no files; its imports take a query or a table")
     return cast(FileSource, _open(connection, client))
 
@@ -51,7 +36,7 @@ def open_query(connection: Connection, client: Client | None = None) -> QuerySou
         UsageError: connections of this type have files.
         MissingDriver: an optional package is not installed.
     """
-    if connection.type in FILE_TYPES:
+    if isinstance(connection, FileConnection):
         raise UsageError(f"a {connection.type} connection has files, not tables and queries")
     return cast(QuerySource, _open(connection, client))
 
@@ -86,5 +71,5 @@ def archive_item(item: Item, connection: Connection, folder: str, client: Client
 
 
 def _open(connection: Connection, client: Client | None) -> object:
-    module, name = SOURCES[connection.type].split(":")
+    module, name = connection.source.split(":")
     return getattr(import_module(module), name)(connection, *((client,) if client else ()))

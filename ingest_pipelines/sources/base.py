@@ -1,4 +1,4 @@
-"""What a source promises. Every source in `SOURCES` keeps this, and the contract tests hold it to that."""
+"""What a source promises. Every type of connection has one, and keeps this, and the contract tests hold it to that."""
 
 from __future__ import annotations
 
@@ -108,7 +108,10 @@ class QuerySource(Protocol):
         secret and no row's value in any message.
     """
 
-    dialect: str
+    @property
+    def dialect(self) -> str:
+        """Sqlglot's name of the database's SQL."""
+        ...
 
     def __enter__(self) -> Self: ...
     def __exit__(self, *exception: object) -> None: ...

@@ -6,13 +6,13 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import closing, suppress
 from decimal import Decimal
-from typing import IO, Any, ClassVar
+from typing import IO, Any
 from uuid import uuid4
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ingest_pipelines.config.connections import ClickhouseConnection
+from ingest_pipelines.config.connections.clickhouse import ClickhouseConnection
 from ingest_pipelines.cursor.column import spelling
 from ingest_pipelines.cursor.values import CursorValue, Moment
 from ingest_pipelines.errors import SourceDenied
@@ -44,8 +44,6 @@ _TABLES = """
 
 class Clickhouse(HostSource[ClickhouseConnection]):
     """A ClickHouse server to query."""
-
-    dialect: ClassVar[str] = "clickhouse"
 
     def connect(self) -> Session:
         """A client whose queries are read-only."""

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from itertools import takewhile
 from typing import TYPE_CHECKING
 
+from ingest_pipelines.config.connections import DIALECTS
 from ingest_pipelines.errors import ConfigError
 from ingest_pipelines.sources.query_text import MARK, Query, about_rows, read_query
 from ingest_pipelines.sources.sql_lexer import SqlToken
@@ -198,8 +199,7 @@ def _hidden_limits(query: Query, statement: exp.Query) -> Iterator[str]:
     """Limits that a chunk's number of rows does not show: in a part of the query that `{lastItem}` is in."""
     from sqlglot import exp
 
-    instead = "FETCH FIRST 1000 ROWS ONLY" if query.dialect == "oracle" else "LIMIT 1000"
-    write = f"write ORDER BY ... {instead} at the query's end"
+    write = f"write ORDER BY ... {DIALECTS[query.dialect].limit_clause} at the query's end"
     parts = {id(part): part for mark in _last_items(statement) for part in _parts_around(mark)}
     numbered: set[str] = {"rownum"}
     for part in parts.values():
@@ -247,7 +247,7 @@ def _condition_mistakes(query: Query, statement: exp.Query, column: str, *, orde
     for comparison, value in comparisons:
         part = next(_parts_around(comparison))
         selected = _selected(column, part)
-        by_alias = query.dialect == "clickhouse" and _names(value, column)
+        by_alias = DIALECTS[query.dialect].aliases_in_where and _names(value, column)
         if not (by_alias or _is_selected(value, selected)):
             yield f"query: what it compares with {{lastItem}} is not the cursor {column}; {write}"
         elif key is not None and _ways(value) != _ways(key) + (_ways(selected) if _names(key, column) else ()):

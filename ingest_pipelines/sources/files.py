@@ -21,9 +21,6 @@ from ingest_pipelines.sources.base import Listing
 MAX_FOLDERS = 2
 """How deep files are seen: `Folder/Subfolder/file`."""
 
-SETTLE: Mapping[str, timedelta] = {"csv": timedelta(seconds=30), "sftp": timedelta(seconds=30)}
-"""How long a file must hold still, by connection type. Object stores show an object only when it is whole: none."""
-
 _PARTIAL = (".part", ".partial", ".tmp", ".temp", ".filepart", ".crdownload", ".incomplete", "~")
 _ENDING = re.compile(r"(?P<stem>.+?)\.csv(?:\.gz|\.zip)?", re.IGNORECASE | re.DOTALL)
 

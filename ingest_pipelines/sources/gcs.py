@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from ingest_pipelines.config.connections import GcsConnection
+from ingest_pipelines.config.connections.gcs import GcsConnection
 from ingest_pipelines.errors import IngestError, ItemChanged, ItemGone, SourceDenied, SourceUnavailable, printable
 from ingest_pipelines.model import SourceFile
 from ingest_pipelines.sources.base import CHUNK, Client

@@ -8,12 +8,12 @@ import time
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from decimal import Decimal
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from ingest_pipelines.config.connections import HiveConnection
+from ingest_pipelines.config.connections.hive import HiveConnection
 from ingest_pipelines.cursor.column import spelling
 from ingest_pipelines.cursor.values import CursorValue, Moment
 from ingest_pipelines.errors import ConfigError
@@ -45,8 +45,6 @@ _SASL_BAD = re.compile(r"Bad status: 3 ")
 
 class Hive(HostSource[HiveConnection]):
     """A HiveServer2 to query. It has no read-only sessions: give the user SELECT alone."""
-
-    dialect: ClassVar[str] = "hive"
 
     def connect(self) -> Session:
         """A login by SASL: LDAP where there is a password, else no check, unless `options` name another `auth`."""

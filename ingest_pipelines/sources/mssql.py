@@ -8,11 +8,11 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from decimal import Decimal
 from functools import cache
-from typing import Any, ClassVar
+from typing import Any
 
 import pyarrow as pa
 
-from ingest_pipelines.config.connections import MssqlConnection
+from ingest_pipelines.config.connections.mssql import MssqlConnection
 from ingest_pipelines.cursor.values import CursorValue, Moment, cursor_text
 from ingest_pipelines.errors import ConfigError
 from ingest_pipelines.sources.error_codes import BROKEN, MSSQL, MSSQL_LOGIN, REFUSED, DriverError, meaning_of
@@ -55,8 +55,6 @@ _diagnostics = _Diagnostics()
 
 class Mssql(HostSource[MssqlConnection]):
     """A SQL Server database to query. It has no read-only sessions: give the user SELECT alone."""
-
-    dialect: ClassVar[str] = "tsql"
 
     def connect(self) -> Session:
         """A login, encrypted unless `options` say otherwise."""

@@ -10,11 +10,11 @@ import select
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import closing
 from datetime import date
-from typing import Any, ClassVar
+from typing import Any
 
 import pyarrow as pa
 
-from ingest_pipelines.config.connections import MysqlConnection
+from ingest_pipelines.config.connections.mysql import MysqlConnection
 from ingest_pipelines.cursor.values import CursorValue, Moment
 from ingest_pipelines.errors import SourceDenied
 from ingest_pipelines.sources.error_codes import BROKEN, MYSQL, DriverError, meaning_of
@@ -35,8 +35,6 @@ _TABLES = """
 
 class Mysql(HostSource[MysqlConnection]):
     """A MySQL or MariaDB database to query."""
-
-    dialect: ClassVar[str] = "mysql"
 
     def connect(self) -> Session:
         """A login whose transactions are read-only."""

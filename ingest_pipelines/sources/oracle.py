@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ingest_pipelines.config.connections import OracleConnection
+from ingest_pipelines.config.connections.oracle import OracleConnection
 from ingest_pipelines.cursor.column import spelling
 from ingest_pipelines.cursor.values import CursorValue, Moment
 from ingest_pipelines.sources.error_codes import BROKEN, ORACLE, REFUSED, DriverError, meaning_of
@@ -41,7 +41,6 @@ _CODE = re.compile(r"^DPY-\d+", re.MULTILINE)
 class Oracle(HostSource[OracleConnection]):
     """An Oracle database to query."""
 
-    dialect: ClassVar[str] = "oracle"
     probe_query: ClassVar[str] = "SELECT 1 AS one FROM dual"
 
     def connect(self) -> Session:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import select
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import psycopg
 import pyarrow as pa
@@ -17,7 +17,7 @@ from psycopg import pq
 from psycopg.errors import error_from_result
 
 from ingest_pipelines import postgres_login
-from ingest_pipelines.config.connections import PostgresqlConnection
+from ingest_pipelines.config.connections.postgresql import PostgresqlConnection
 from ingest_pipelines.cursor.column import spelling
 from ingest_pipelines.cursor.values import CursorValue, Moment
 from ingest_pipelines.errors import ConfigError, printable
@@ -56,8 +56,6 @@ _TABLES = b"""
 
 class Postgresql(HostSource[PostgresqlConnection]):
     """A PostgreSQL database to query."""
-
-    dialect: ClassVar[str] = "postgres"
 
     def connect(self) -> Session:
         """A login whose transactions are read-only."""

@@ -13,18 +13,13 @@ from functools import cached_property
 from itertools import pairwise, takewhile
 from typing import TYPE_CHECKING, Literal
 
+from ingest_pipelines.config.connections import DIALECTS
 from ingest_pipelines.errors import ConfigError
 from ingest_pipelines.sources.single_select import reasons_against
 from ingest_pipelines.sources.sql_lexer import LexicalError, SqlToken, tokens_of, with_executable_comments
 
 if TYPE_CHECKING:
     from sqlglot import exp
-
-DIALECTS = {
-    "postgresql": "postgres", "mysql": "mysql", "mssql": "tsql", "oracle": "oracle", "hive": "hive",
-    "clickhouse": "clickhouse", "snowflake": "snowflake",
-}  # fmt: skip
-"""Connection type -> sqlglot's name of its SQL."""
 
 PLACEHOLDERS = ("lastItem", "windowStart", "windowEnd")
 
@@ -156,7 +151,7 @@ def read_query(text: str, dialect: str) -> Query:
     for reason, token in reasons_against(tokens, dialect):
         where = f"{_place(text, token.start)}: " if token is not None else ""
         raise ConfigError([f"query: {where}{reason}"])
-    if dialect == "clickhouse":
+    if DIALECTS[dialect].format_clause:
         text = _without_format(text, tokens)
     query = Query(text, dialect, marks, None)
     statement, not_understood = _parsed(query)
@@ -257,9 +252,9 @@ def _main_query(tokens: Sequence[SqlToken], outer: Sequence[int]) -> int:
 
 
 def _tail(tokens: Sequence[SqlToken], outer: Sequence[int], dialect: str) -> int | None:
-    """Which token begins what limits the rows; in T-SQL, whose derived tables have no order, what orders them."""
+    """Which token begins what limits the rows; what orders them, where a subquery can have no order."""
     ordered = [index for index in outer if [token.value for token in tokens[index : index + 2]] == ["ORDER", "BY"]]
-    if dialect == "tsql" and ordered:
+    if ordered and not DIALECTS[dialect].ordered_subqueries:
         return ordered[-1]
     for index in outer:
         if ordered and index < ordered[-1]:
@@ -360,6 +355,4 @@ def _place(text: str, offset: int) -> str:
 
 def needs_quotes(name: str, dialect: str) -> bool:
     """Whether the database would take the bare name for another one."""
-    if dialect == "postgres":
-        return re.fullmatch(r"[a-z_][a-z0-9_]*", name) is None
-    return re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name) is None
+    return re.fullmatch(DIALECTS[dialect].bare_name, name) is None

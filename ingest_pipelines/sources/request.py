@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from zoneinfo import ZoneInfo
 
 from ingest_pipelines.config import BoundImport
+from ingest_pipelines.config.connections import QueryConnection
 from ingest_pipelines.cursor.bounds import chunk_start
 from ingest_pipelines.cursor.values import CursorValue, Moment
 from ingest_pipelines.errors import ConfigError
 from ingest_pipelines.model import Item
 from ingest_pipelines.sources.base import QuerySource
 from ingest_pipelines.sources.cursor_query import chunk_limit, cursor_mistakes, one_row_more
-from ingest_pipelines.sources.query_text import DIALECTS, Query, read_query
+from ingest_pipelines.sources.query_text import Query, read_query
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ def query_mistakes(bound: BoundImport) -> list[str]:
     try:
         if spec.query is None:
             return []
-        query = read_query(spec.query, DIALECTS[bound.connection.type])
+        query = read_query(spec.query, _query_connection(bound).dialect.name)
     except ConfigError as error:
         return [f"source.{mistake}" for mistake in error.mistakes]
     return _chunk_mistakes(query, bound)
@@ -75,21 +76,18 @@ def _chunk_mistakes(query: Query, bound: BoundImport) -> list[str]:
     return [f"source.{mistake}" for mistake in cursor_mistakes(query, cursor.column, is_text=cursor.kind == "text")]
 
 
-_SESSIONS = {
-    "mssql": "SQL Server has no read-only sessions: give the user SELECT, and EXECUTE on nothing",
-    "snowflake": "Snowflake has no read-only sessions: give the user a role with SELECT, and USAGE on no procedure",
-    "hive": "HiveServer2 has no read-only sessions: give the user SELECT alone",
-}
-"""Connection type -> what protects a source whose sessions can write."""
-
-
 def query_note(bound: BoundImport) -> str | None:
     """That the parser does not understand a query which is sent all the same, and what protects its database then."""
     query = bound.spec.source.query
     if query is None:
         return None
-    stopped = read_query(query, DIALECTS[bound.connection.type]).not_understood
+    connection = _query_connection(bound)
+    stopped = read_query(query, connection.dialect.name).not_understood
     if stopped is None:
         return None
-    protection = _SESSIONS.get(bound.connection.type, "its session is read-only")
-    return f"source.query: the parser understands it up to {stopped}; it is sent as it is. {protection}"
+    return f"source.query: the parser understands it up to {stopped}; it is sent as it is. {connection.protection}"
+
+
+def _query_connection(bound: BoundImport) -> QueryConnection:
+    assert isinstance(bound.connection, QueryConnection)  # `bind` lets no query stand beside a connection of files
+    return bound.connection

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from ingest_pipelines.config.connections import S3Connection
+from ingest_pipelines.config.connections.s3 import S3Connection
 from ingest_pipelines.errors import IngestError, ItemChanged, ItemGone, SourceDenied, SourceUnavailable, printable
 from ingest_pipelines.model import SourceFile
 from ingest_pipelines.sources.base import CHUNK

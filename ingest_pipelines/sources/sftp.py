@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Self, TypeVar
 
-from ingest_pipelines.config.connections import SftpConnection
+from ingest_pipelines.config.connections.sftp import SftpConnection
 from ingest_pipelines.errors import (
     IngestError,
     InternalError,

@@ -10,18 +10,8 @@ import difflib
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
+from ingest_pipelines.config.connections import DIALECTS, Dialect
 from ingest_pipelines.sources.sql_lexer import SqlToken
-
-_BEGINS: dict[str, frozenset[str]] = {
-    "postgres": frozenset({"SELECT", "WITH", "TABLE"}),
-    "mysql": frozenset({"SELECT", "WITH", "TABLE"}),
-    "tsql": frozenset({"SELECT", "WITH"}),
-    "oracle": frozenset({"SELECT", "WITH"}),
-    "hive": frozenset({"SELECT", "WITH", "FROM"}),
-    "clickhouse": frozenset({"SELECT", "WITH", "FROM"}),
-    "snowflake": frozenset({"SELECT", "WITH", "FROM"}),
-}
-"""Dialect -> the words that a query may begin with."""
 
 _STATEMENTS = frozenset(
     "ALTER ANALYZE ATTACH BEGIN CALL COMMENT COMMIT COPY CREATE DECLARE DELETE DENY DESCRIBE DETACH DO DROP EXEC"
@@ -31,30 +21,24 @@ _STATEMENTS = frozenset(
 """Words that begin other statements; a misspelt SELECT is none of them."""
 
 _WRITES = frozenset({"INSERT", "UPDATE", "DELETE", "MERGE"})
-_RESERVED = frozenset({"mysql", "tsql", "oracle", "hive", "snowflake"})
-"""Dialects in which INSERT and DELETE are never a bare name, so that `SELECT 1 DELETE FROM t` is not one SELECT."""
 
 _BEHIND_UPDATE = frozenset(
     "IS IN AND OR NOT LIKE ILIKE BETWEEN AS ASC DESC COLLATE OVER FROM END THEN ELSE WHEN".split()
 )
 
-_TSQL_STATEMENTS = frozenset(
-    "ALTER BACKUP BEGIN CHECKPOINT COMMIT CREATE DBCC DECLARE DELETE DENY DROP EXEC EXECUTE GRANT INSERT KILL MERGE"
-    " RAISERROR RECONFIGURE RESTORE REVERT REVOKE ROLLBACK SETUSER SHUTDOWN TRUNCATE UPDATE UPDATETEXT WAITFOR"
-    " WRITETEXT".split()
-)
-"""Reserved words of SQL Server that begin a statement; statements there need no semicolon between them."""
-
 _COMBINES = frozenset({"UNION", "ALL", "DISTINCT", "EXCEPT", "INTERSECT", "(", ")"})
 
 
-def reasons_against(tokens: Sequence[SqlToken], dialect: str) -> Iterator[tuple[str, SqlToken | None]]:
+def reasons_against(tokens: Sequence[SqlToken], dialect_name: str) -> Iterator[tuple[str, SqlToken | None]]:
     """Why the tokens are not one SELECT, each with where; nothing, where that is not certain."""
-    query = tokens
-    if dialect == "oracle" and [token.value for token in tokens[:2]] in (["WITH", "FUNCTION"], ["WITH", "PROCEDURE"]):
+    dialect, query = DIALECTS[dialect_name], tokens
+    if dialect.routines_in_with and [token.value for token in tokens[:2]] in (
+        ["WITH", "FUNCTION"],
+        ["WITH", "PROCEDURE"],
+    ):
         last = max((index for index, token in enumerate(tokens) if token.value == ";"), default=0)
         yield from _routine_writes(tokens[:last])
-        query = tokens[last + 1 :]  # Oracle runs one statement a call: what stands before is the routines'
+        query = tokens[last + 1 :]  # the server runs one statement a call: what stands before is the routines'
     elif any(_is_symbol(token, ";") for token in tokens):
         yield (
             f"{1 + sum(_is_symbol(token, ';') for token in tokens)} statements; a source is one SELECT statement",
@@ -66,15 +50,15 @@ def reasons_against(tokens: Sequence[SqlToken], dialect: str) -> Iterator[tuple[
         return
     yield from _unbalanced(query)
     first = next((token for token in query if not _is_symbol(token, "(")), query[-1])
-    if query is tokens and (first.kind != "word" or first.value not in _BEGINS[dialect]):
+    if query is tokens and (first.kind != "word" or first.value not in dialect.first_words):
         yield from _begins_otherwise(first, dialect)
         return
     yield from _verbs(query, dialect)
-    if dialect == "tsql":
-        yield from _tsql_statements(query)
+    if dialect.statement_words:
+        yield from _unseparated_statements(query, dialect.statement_words)
 
 
-def _verbs(tokens: Sequence[SqlToken], dialect: str) -> Iterator[tuple[str, SqlToken]]:
+def _verbs(tokens: Sequence[SqlToken], dialect: Dialect) -> Iterator[tuple[str, SqlToken]]:
     """The query itself and each query in parentheses only read."""
     with_at: set[int] = set()  # depths at which a WITH waits for the verb behind its common table expressions
     for index, token in enumerate(tokens):
@@ -88,7 +72,7 @@ def _verbs(tokens: Sequence[SqlToken], dialect: str) -> Iterator[tuple[str, SqlT
         if opens and token.value == "WITH":
             with_at.add(token.depth)
         elif token.value in _WRITES and (
-            (dialect in _RESERVED and _is_verb(token, after))
+            (dialect.reserves_verbs and _is_verb(token, after))
             or _writes(token, before, after, opens=opens, awaited=token.depth in with_at)
         ):
             yield f"{token.value} inside the SELECT; a source only reads", token
@@ -99,10 +83,13 @@ def _verbs(tokens: Sequence[SqlToken], dialect: str) -> Iterator[tuple[str, SqlT
         elif token.value == "INTO" and _makes_something(after, dialect):
             yield "SELECT ... INTO makes a table, a file or a variable; a source only reads", token
         elif (
-            dialect == "hive" and token.value == "INSERT" and after is not None and after.value in {"INTO", "OVERWRITE"}
+            dialect.insert_after_from
+            and token.value == "INSERT"
+            and after is not None
+            and after.value in {"INTO", "OVERWRITE"}
         ):
             yield "INSERT inside the query; a source only reads", token
-        if before is not None and before.value == "->>" and token.value not in _BEGINS[dialect]:
+        if before is not None and before.value == "->>" and token.value not in dialect.first_words:
             yield f"{token.value} behind ->>; a source only reads", token
 
 
@@ -120,13 +107,14 @@ def _is_verb(token: SqlToken, after: SqlToken | None) -> bool:
     return token.value != "UPDATE" and after is not None and after.value in {"INTO", "OVERWRITE", "FROM"}
 
 
-def _makes_something(after: SqlToken | None, dialect: str) -> bool:
-    if dialect == "clickhouse":  # `into` is a name like others there
+def _makes_something(after: SqlToken | None, dialect: Dialect) -> bool:
+    if dialect.into_is_a_name:
         return after is not None and after.value == "OUTFILE"
     return after is not None and after.value not in {"(", ",", ")", "="}
 
 
-def _tsql_statements(tokens: Sequence[SqlToken]) -> Iterator[tuple[str, SqlToken]]:
+def _unseparated_statements(tokens: Sequence[SqlToken], words: frozenset[str]) -> Iterator[tuple[str, SqlToken]]:
+    """Another statement that begins without a semicolon before it."""
     selected = False
     for index, token in enumerate(tokens):
         before = tokens[index - 1] if index else None
@@ -135,7 +123,7 @@ def _tsql_statements(tokens: Sequence[SqlToken]) -> Iterator[tuple[str, SqlToken
             continue
         if token.value == "MERGE" and (after in {"JOIN", ")", ",", "UNION"} or before is None):
             continue  # the hints INNER MERGE JOIN and OPTION (MERGE JOIN)
-        if token.value in _TSQL_STATEMENTS:
+        if token.value in words:
             yield f"{token.value} begins another statement; a source is one SELECT", token
             return
         if token.value == "SELECT" and token.depth == 0:
@@ -146,7 +134,7 @@ def _tsql_statements(tokens: Sequence[SqlToken]) -> Iterator[tuple[str, SqlToken
 
 
 def _routine_writes(tokens: Sequence[SqlToken]) -> Iterator[tuple[str, SqlToken]]:
-    """Oracle's WITH FUNCTION: a routine that is no read, or leaves the query's transaction."""
+    """A routine of WITH FUNCTION that is no read, or leaves the query's transaction."""
     begins = {";", "BEGIN", "THEN", "ELSE", "LOOP"}
     for before, token in pairwise(tokens):
         if token.kind != "word" or before.value not in begins | {"PRAGMA", "IS", "AS"}:
@@ -171,9 +159,9 @@ def _unbalanced(tokens: Sequence[SqlToken]) -> Iterator[tuple[str, SqlToken]]:
         yield "this parenthesis never closes", opened[-1]
 
 
-def _begins_otherwise(first: SqlToken, dialect: str) -> Iterator[tuple[str, SqlToken | None]]:
+def _begins_otherwise(first: SqlToken, dialect: Dialect) -> Iterator[tuple[str, SqlToken | None]]:
     if first.kind == "word" and first.value not in _STATEMENTS:
-        near = difflib.get_close_matches(first.value, _BEGINS[dialect], n=1)
+        near = difflib.get_close_matches(first.value, dialect.first_words, n=1)
         meant = f"; did you mean {near[0]}?" if near else "; a query begins with SELECT or WITH"
         yield f"'{first.value[:40]}' begins no SELECT{meant}", first
     else:

@@ -6,11 +6,11 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import closing, suppress
 from decimal import Decimal
-from typing import Any, ClassVar
+from typing import Any
 
 import pyarrow as pa
 
-from ingest_pipelines.config.connections import SnowflakeConnection
+from ingest_pipelines.config.connections.snowflake import SnowflakeConnection
 from ingest_pipelines.cursor.values import CursorValue, Moment, cursor_text
 from ingest_pipelines.errors import ConfigError, SourceDenied
 from ingest_pipelines.sources.base import Client
@@ -34,8 +34,6 @@ _TABLES = """
 
 class Snowflake(SqlSource[SnowflakeConnection]):
     """A Snowflake account to query. It has no read-only sessions: give the user a role that only reads."""
-
-    dialect: ClassVar[str] = "snowflake"
 
     def __init__(self, connection: SnowflakeConnection, client: Client | None = None) -> None:
         super().__init__(connection)

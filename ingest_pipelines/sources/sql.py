@@ -17,7 +17,7 @@ from typing import ClassVar, Generic, Self, TypeVar
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ingest_pipelines.config.connections import SnowflakeConnection, SqlConnection
+from ingest_pipelines.config.connections.base import HostConnection, QueryConnection
 from ingest_pipelines.config.nearest import nearest
 from ingest_pipelines.cursor.values import CursorValue, Moment, cursor_text
 from ingest_pipelines.errors import ConfigError, IngestError, MissingDriver, SourceDenied, SourceUnavailable, printable
@@ -34,8 +34,8 @@ CANCEL_SECONDS = 5.0
 """How long a server may take to cancel a query, before it is left alone."""
 
 T = TypeVar("T")
-C = TypeVar("C", bound=SqlConnection | SnowflakeConnection)
-H = TypeVar("H", bound=SqlConnection)
+C = TypeVar("C", bound=QueryConnection)
+H = TypeVar("H", bound=HostConnection)
 
 
 class Session(ABC):
@@ -64,13 +64,17 @@ class Session(ABC):
 class SqlSource(ABC, Generic[C]):
     """A QuerySource on top of a driver's sessions."""
 
-    dialect: ClassVar[str]
     probe_query: ClassVar[str] = "SELECT 1 AS one"
 
     def __init__(self, connection: C) -> None:
         self._connection = connection
         self._session: Session | None = None
         self._worker: Worker | None = None
+
+    @property
+    def dialect(self) -> str:
+        """Sqlglot's name of the database's SQL."""
+        return self._connection.dialect.name
 
     @abstractmethod
     def connect(self) -> Session:
@@ -92,10 +96,9 @@ class SqlSource(ABC, Generic[C]):
     def address(self) -> tuple[str, int]:
         """Host and port, for the first steps of `probe`."""
 
+    @abstractmethod
     def uri(self) -> str:
-        """`postgresql://host:5432/database`."""
-        host, port = self.address()
-        return f"{self._connection.type}://{host}:{port}/{self._connection.database or ''}"
+        """The database's address for people: no credentials."""
 
     def __enter__(self) -> Self:
         self._attempt(lambda session: None)
@@ -297,6 +300,11 @@ class HostSource(SqlSource[H]):
     def address(self) -> tuple[str, int]:
         """Host and port."""
         return self._connection.host, self._connection.port
+
+    def uri(self) -> str:
+        """`type://host:port/database`."""
+        host, port = self.address()
+        return f"{self._connection.type}://{host}:{port}/{self._connection.database}"
 
 
 def decimals(value: Decimal) -> int:

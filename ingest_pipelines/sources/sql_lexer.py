@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
+
+from ingest_pipelines.config.connections import DIALECTS
+from ingest_pipelines.config.connections.dialect import Lexicon
 
 TokenKind = Literal["word", "number", "text", "name", "symbol"]
 
@@ -45,53 +48,6 @@ class LexicalError(ValueError):
         self.start = start
 
 
-@dataclass(frozen=True)
-class Lexicon:
-    """How a dialect quotes.
-
-    Attributes:
-        texts: quotes around strings.
-        names: quotes around identifiers, opening to closing.
-        backslash: quotes inside which a backslash escapes.
-        line_comments: pattern of what begins a comment that ends with its line.
-        nested_comments: `/* /* */ */` is one comment.
-        dollar: pattern of a dollar quote such as `$tag$`; None: the dialect has none.
-        prefixed: pattern of a prefixed string's opening (`E'`), whose backslashes escape.
-        raw: pattern of a raw string's opening (`r'`), whose backslashes do not.
-        q_quotes: Oracle's `q'[it's]'`.
-        executable_comments: MySQL's `/*! ... */`, whose content is SQL.
-    """
-
-    texts: str = "'"
-    names: dict[str, str] = field(default_factory=lambda: {'"': '"'})
-    backslash: str = ""
-    line_comments: str = r"--"
-    nested_comments: bool = False
-    dollar: str | None = None
-    prefixed: str | None = None
-    raw: str | None = None
-    q_quotes: bool = False
-    executable_comments: bool = False
-
-
-_TAGGED = r"\$(?:[A-Za-z_\x80-\uffff][\w]*)?\$"
-
-LEXICONS = {
-    "postgres": Lexicon(nested_comments=True, dollar=_TAGGED, prefixed=r"[eE]'"),
-    "mysql": Lexicon(
-        texts="'\"", names={"`": "`"}, backslash="'\"", line_comments=r"#|--(?=[\s\x00-\x1f]|\Z)",
-        executable_comments=True,
-    ),
-    "tsql": Lexicon(names={'"': '"', "[": "]"}, nested_comments=True),
-    "oracle": Lexicon(q_quotes=True),
-    "hive": Lexicon(texts="'\"", names={"`": "`"}, backslash="'\"", nested_comments=True, raw=r"[rR]['\"]"),
-    "clickhouse": Lexicon(
-        names={'"': '"', "`": "`"}, backslash="'\"`", line_comments=r"--|//|#[ !]", dollar=_TAGGED
-    ),
-    "snowflake": Lexicon(backslash="'", line_comments=r"--|//", dollar=r"\$\$"),
-}  # fmt: skip
-"""sqlglot's name of a dialect -> how it quotes, from each vendor's page on lexical structure."""
-
 _WORD = re.compile(r"[^\W\d][\w$#]*|[@#$][\w$#@]*")
 _NUMBER = re.compile(r"0[xX][0-9A-Fa-f]+|(?:\d+(?:\.(?!\.)\d*)?|\.\d+)(?:[eE][+-]?\d+)?")
 _SYMBOL = re.compile(r"->>|::|.", re.DOTALL)
@@ -102,12 +58,15 @@ _BRACKETS = {"[": "]", "(": ")", "{": "}", "<": ">"}
 def tokens_of(sql: str, dialect: str) -> list[SqlToken]:
     """The SQL's tokens, without blanks and comments.
 
+    Args:
+        dialect: sqlglot's name of it, one of DIALECTS.
+
     Raises:
         LexicalError: something that opens never closes.
     """
     tokens: list[SqlToken] = []
     depth = 0
-    for kind, start, end in _pieces(sql, LEXICONS[dialect]):
+    for kind, start, end in _pieces(sql, DIALECTS[dialect].lexicon):
         value = sql[start:end]
         depth -= kind == "symbol" and value == ")"
         tokens.append(SqlToken(kind, value.upper() if kind == "word" else value, start, end, depth))
@@ -200,7 +159,7 @@ def _comment_end(sql: str, start: int, nested: bool) -> int:
 
 def with_executable_comments(sql: str, dialect: str) -> str:
     """The SQL with the content of MySQL's executable comments as plain SQL; offsets stay."""
-    if not LEXICONS[dialect].executable_comments:
+    if not DIALECTS[dialect].lexicon.executable_comments:
         return sql
     pieces, place = [], 0
     ends = [(token.end, token.start) for token in tokens_of(sql, dialect)]

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from ingest_pipelines.config import demo_home, read_project, read_settings
-from ingest_pipelines.config.connections import CsvConnection
+from ingest_pipelines.config.connections.csv import CsvConnection
+from ingest_pipelines.config.connections.sftp import SftpConnection
 from ingest_pipelines.config.settings import ADDRESSES, secrets_in_files
 from ingest_pipelines.errors import ConfigError, UsageError
 from ingest_pipelines_tests.config.projects import RIGHT, write_project
@@ -125,7 +126,10 @@ def test_a_secrets_value_is_never_in_the_models_text(tmp_path: Path, monkeypatch
     monkeypatch.setenv("VENDOR_PW", "hunter2")
     project = read_project(write_project(tmp_path, RIGHT))
     assert "hunter2" not in repr(project)
-    assert project.connections["vendor"].password.reveal() == "hunter2"  # type: ignore[union-attr]  # it is the sftp one
+    vendor = project.connections["vendor"]
+    assert isinstance(vendor, SftpConnection)
+    assert vendor.password is not None
+    assert vendor.password.reveal() == "hunter2"
 
 
 def test_a_missing_home_says_what_to_do(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ import pyarrow.orc
 import pyarrow.parquet
 import pytest
 
-from ingest_pipelines.config.connections import CsvConnection
+from ingest_pipelines.config.connections.csv import CsvConnection
 from ingest_pipelines.errors import ItemRefused, UsageError
 from ingest_pipelines.file_content import content_of
 from ingest_pipelines.sources import open_files

@@ -11,7 +11,7 @@ import polars as pl
 
 from ingest_pipelines.config import BoundImport
 from ingest_pipelines.config.bound import bind
-from ingest_pipelines.config.connections import CsvConnection
+from ingest_pipelines.config.connections.csv import CsvConnection
 from ingest_pipelines.config.databases import Database
 from ingest_pipelines.config.imports import Import
 from ingest_pipelines.model import LINE, Item, ItemKey, Landing, Validated

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ingest_pipelines.config.connections import CsvConnection
+from ingest_pipelines.config.connections.csv import CsvConnection
 from ingest_pipelines.errors import UsageError
 from ingest_pipelines.sources import open_files
 from ingest_pipelines.sources.base import CHUNK, FileSource

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ingest_pipelines.config.connections import CsvConnection
+from ingest_pipelines.config.connections.csv import CsvConnection
 from ingest_pipelines.config.imports import Limits
 from ingest_pipelines.errors import ItemChanged, ItemGone, SourceDenied
 from ingest_pipelines.landing import land_file

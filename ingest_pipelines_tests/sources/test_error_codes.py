@@ -18,7 +18,8 @@ from pydantic import TypeAdapter
 from pyhive.exc import OperationalError
 from TCLIService import ttypes
 
-from ingest_pipelines.config.connections import Connection, HiveConnection
+from ingest_pipelines.config.connections import Connection
+from ingest_pipelines.config.connections.hive import HiveConnection
 from ingest_pipelines.errors import ConfigError, SourceDenied, SourceUnavailable
 from ingest_pipelines.sources import error_codes, open_query
 from ingest_pipelines.sources.base import QuerySource

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
-from typing import Literal
+from typing import Literal, get_args
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ingest_pipelines.config.connections import TYPES
 from ingest_pipelines.errors import ItemGone, UsageError
 from ingest_pipelines.model import SourceFile
-from ingest_pipelines.sources import SOURCES, open_files
+from ingest_pipelines.sources import open_files
 from ingest_pipelines.sources.base import Listing
 from ingest_pipelines.sources.files import (
     Picked,
@@ -288,13 +289,14 @@ def test_a_flat_store_is_seen_as_folders() -> None:
 def test_every_registered_source_is_there() -> None:
     from importlib import import_module
 
-    for place in SOURCES.values():
-        module, name = place.split(":")
+    for name_in_yaml, connection in TYPES.items():
+        assert get_args(connection.model_fields["type"].annotation) == (name_in_yaml,)
+        module, name = connection.source.split(":")
         assert isinstance(getattr(import_module(module), name), type)
 
 
 def test_a_connection_of_queries_has_no_files() -> None:
-    from ingest_pipelines.config.connections import MysqlConnection
+    from ingest_pipelines.config.connections.mysql import MysqlConnection
 
     with pytest.raises(UsageError, match="a mysql connection has no files"):
         open_files(MysqlConnection(type="mysql", host="h", database="d", username="u"))

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from ingest_pipelines.config.connections import GcsConnection
+from ingest_pipelines.config.connections.gcs import GcsConnection
 from ingest_pipelines.config.imports import Limits
 from ingest_pipelines.errors import SourceDenied
 from ingest_pipelines.landing import land_file

@@ -8,16 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ingest_pipelines.config.connections import DIALECTS
 from ingest_pipelines.errors import ConfigError
-from ingest_pipelines.sources.query_text import (
-    DIALECTS,
-    about_rows,
-    read_query,
-    table_query,
-)
+from ingest_pipelines.sources.query_text import about_rows, read_query, table_query
 from ingest_pipelines_tests.sources.statements import LEGAL, WRITES
 
-EVERY = sorted(set(DIALECTS.values()))
+EVERY = sorted(DIALECTS)
 
 
 @pytest.mark.parametrize("dialect", EVERY)

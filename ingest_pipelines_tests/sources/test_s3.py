@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from ingest_pipelines.config.connections import S3Connection
+from ingest_pipelines.config.connections.s3 import S3Connection
 from ingest_pipelines.config.imports import Limits
 from ingest_pipelines.errors import ItemGone, SourceDenied
 from ingest_pipelines.landing import land_file

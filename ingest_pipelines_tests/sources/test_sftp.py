@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from ingest_pipelines.config.connections import SftpConnection
+from ingest_pipelines.config.connections.sftp import SftpConnection
 from ingest_pipelines.errors import ItemGone, SourceDenied
 from ingest_pipelines.sources import open_files
 from ingest_pipelines.sources.base import FileSource

@@ -12,7 +12,7 @@ from pathlib import Path
 import asyncssh
 import pytest
 
-from ingest_pipelines.config.connections import SftpConnection
+from ingest_pipelines.config.connections.sftp import SftpConnection
 from ingest_pipelines.config.imports import Limits
 from ingest_pipelines.errors import SourceDenied, SourceUnavailable
 from ingest_pipelines.landing import land_file

@@ -21,7 +21,8 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from pydantic import TypeAdapter
 
-from ingest_pipelines.config.connections import Connection, SnowflakeConnection
+from ingest_pipelines.config.connections import Connection
+from ingest_pipelines.config.connections.snowflake import SnowflakeConnection
 from ingest_pipelines.errors import ConfigError
 from ingest_pipelines.sources.snowflake import _credentials
 from ingest_pipelines_tests.servers import snowflake

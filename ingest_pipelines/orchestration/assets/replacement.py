@@ -9,7 +9,6 @@ the ledger has the old one as `skipped: replaced by ...`, and its partition is g
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
 
 from dagster import AssetMaterialization, DagsterInstance
 
@@ -22,7 +21,7 @@ from ingest_pipelines.orchestration.assets.partitions import add_partitions, ass
 from ingest_pipelines.orchestration.runs.run_context import Work
 from ingest_pipelines.sources import open_files
 from ingest_pipelines.sources.base import Client
-from ingest_pipelines.sources.files import SETTLE, item_of
+from ingest_pipelines.sources.files import item_of
 
 
 def land_replacement(gone: ItemGone, work: Work, client: Client | None, instance: DagsterInstance) -> Landing:
@@ -94,5 +93,4 @@ def _may_grow(file: SourceFile, work: Work) -> bool:
     """Whether the file may not be whole yet. Who runs an item by hand says that it is."""
     if work.run.by not in {"sensor", "schedule", "housekeeping"}:
         return False
-    settle = work.bound.spec.source.settle or SETTLE.get(work.bound.connection.type, timedelta(0))
-    return work.site.clock() - file.modified_at < settle
+    return work.site.clock() - file.modified_at < work.bound.settle

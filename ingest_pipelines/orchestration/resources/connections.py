@@ -24,7 +24,10 @@ from dagster import InitResourceContext, ResourceDefinition
 
 from ingest_pipelines.config import BoundImport, Project
 from ingest_pipelines.config.base import Secret
-from ingest_pipelines.config.connections import Connection, GcsConnection, S3Connection, SnowflakeConnection
+from ingest_pipelines.config.connections import Connection
+from ingest_pipelines.config.connections.gcs import GcsConnection
+from ingest_pipelines.config.connections.s3 import S3Connection
+from ingest_pipelines.config.connections.snowflake import SnowflakeConnection
 from ingest_pipelines.orchestration.assets.markdown import code
 from ingest_pipelines.sources.base import Client
 

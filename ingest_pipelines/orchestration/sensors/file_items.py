@@ -16,7 +16,7 @@ from ingest_pipelines.model import Item, ItemKey, ItemStatus, SourceFile
 from ingest_pipelines.orchestration.site import Site
 from ingest_pipelines.sources import open_files
 from ingest_pipelines.sources.base import Client, Listing
-from ingest_pipelines.sources.files import SETTLE, fingerprint_of, item_of, near_misses, pick_files
+from ingest_pipelines.sources.files import fingerprint_of, item_of, near_misses, pick_files
 
 SHARED_FOR = timedelta(seconds=20)
 """Sensors of one connection tick together: one listing serves them all, and none is older than this, nor than a
@@ -91,7 +91,7 @@ def look(
     now = site.clock()
     source = bound.spec.source
     if settle is None:
-        settle = source.settle or SETTLE.get(bound.connection.type, timedelta(0))
+        settle = bound.settle
     seen = first_seen or {}
     listing, uris = listings.of(bound, now, client)
     picked = pick_files(listing, str(source.file), source.pick, now, settle, seen)

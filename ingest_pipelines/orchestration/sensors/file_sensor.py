@@ -45,7 +45,7 @@ WHEN_STOPPED = "Ticks of a draft or a paused import skip: ingest activate and in
 def watches_files(bound: BoundImport) -> bool:
     """Whether the import has a sensor: files that come by themselves, and not only on a schedule."""
     wanted = bound.spec.sensor is None or bound.spec.sensor.enabled
-    return bound.reads_files and bound.connection.type != "csv" and wanted
+    return bound.reads_files and not bound.one_time and wanted
 
 
 def file_sensor(site: Site, bound: BoundImport, listings: Listings) -> SensorDefinition:
