@@ -16,7 +16,7 @@ from ingest_pipelines.config.connections.clickhouse import ClickhouseConnection
 from ingest_pipelines.cursor.column import spelling
 from ingest_pipelines.cursor.values import CursorValue, Moment
 from ingest_pipelines.errors import SourceDenied
-from ingest_pipelines.sources.error_codes import BROKEN, CLICKHOUSE, REFUSED, DriverError, meaning_of
+from ingest_pipelines.sources.error_codes import BROKEN, REFUSED, DriverError, Meaning, Reason, codes_of, meaning_of
 from ingest_pipelines.sources.http_headers import refuse_broken_headers
 from ingest_pipelines.sources.network import silence
 from ingest_pipelines.sources.query_text import Query
@@ -41,6 +41,30 @@ _TABLES = """
     WHERE NOT is_temporary AND database NOT IN ('system', 'information_schema', 'INFORMATION_SCHEMA') ORDER BY name
 """
 
+CODES = codes_of({
+    Meaning.GONE: {
+        "3 24 32 209 210 279 425 999": Reason.LOST, "159 160 394 439 319": Reason.CANCELLED, "202 203": Reason.TOO_MANY,
+        "173 241 243": Reason.MEMORY, "198": "the server does not find another server that the query reads",
+        "242 473": Reason.DEADLOCK, "236": Reason.SHUTTING_DOWN,
+    },
+    Meaning.LOGIN: {
+        "192 193 194 516": Reason.CREDENTIALS, "195 291": "the server does not let this address or user in",
+    },
+    Meaning.PERMISSION: {"497": Reason.PERMISSION},
+    Meaning.NAME: {
+        "81": Reason.UNKNOWN_DATABASE,
+        "60": Reason.NO_TABLE, "16 47": Reason.NO_COLUMN, "46": Reason.NO_FUNCTION,
+        "179 207": "a name stands for more than one thing",
+        "36 42 43 44": "a function, a table or a column of the query does not fit",
+    },
+    Meaning.QUERY: {
+        "62": Reason.SYNTAX, "164": "the session is read-only, and the query writes", "395": Reason.OWN,
+        "153": Reason.CONVERSION,
+        "6 27 41 53 69 70 72 349 407": Reason.CONVERSION,
+    },
+})  # fmt: skip
+"""By number, from ClickHouse's `ErrorCodes.cpp`."""
+
 
 class Clickhouse(HostSource[ClickhouseConnection]):
     """A ClickHouse server to query."""
@@ -61,7 +85,7 @@ class Clickhouse(HostSource[ClickhouseConnection]):
         number = getattr(error, "code", None)
         if number is None:  # a ProgrammingError is the driver's own, about how it was used
             return DriverError(type(error).__name__, REFUSED if isinstance(error, errors.ProgrammingError) else BROKEN)
-        return DriverError(f"code {number}", meaning_of(CLICKHOUSE, number), str(error))
+        return DriverError(f"code {number}", meaning_of(CODES, number), str(error))
 
     def known_options(self) -> Collection[str]:
         """What the driver's `get_client` and its HTTP client take."""

@@ -17,7 +17,7 @@ from ingest_pipelines.config.connections.hive import HiveConnection
 from ingest_pipelines.cursor.column import spelling
 from ingest_pipelines.cursor.values import CursorValue, Moment
 from ingest_pipelines.errors import ConfigError
-from ingest_pipelines.sources.error_codes import BROKEN, HIVE, REFUSED, DriverError, meaning_of
+from ingest_pipelines.sources.error_codes import BROKEN, REFUSED, DriverError, Meaning, Reason, codes_of, meaning_of
 from ingest_pipelines.sources.query_text import Query
 from ingest_pipelines.sources.sql import HostSource, Session, accepted, backticked, decimals, driver, naive_text
 
@@ -42,6 +42,29 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.005, 0.5
 _SASL_BAD = re.compile(r"Bad status: 3 ")
 """How thrift_sasl begins when the server ended the login with SASL's status BAD."""
 
+CODES = codes_of({
+    Meaning.GONE: {
+        "cancelled": Reason.CANCELLED, "handle": "the server no longer knows the session", "08*": Reason.LOST,
+        "57014": Reason.CANCELLED,
+        "HY008": Reason.CANCELLED, "transient": "the query failed while it ran, in a way that may go away",
+    },
+    Meaning.LOGIN: {"login": Reason.CREDENTIALS},
+    Meaning.PERMISSION: {"42501": Reason.PERMISSION},
+    Meaning.NAME: {
+        "3D* 42704 10072": Reason.UNKNOWN_DATABASE,
+        "42P01 42S02 10001": Reason.NO_TABLE, "42703 42S22 10002 10004": Reason.NO_COLUMN,
+        "42883 10011": Reason.NO_FUNCTION,
+        "42702": "a column's name fits more than one table",
+    },
+    Meaning.QUERY: {
+        "42601": Reason.SYNTAX, "22*": Reason.CONVERSION, "22012": "the query divides by zero", "P0*": Reason.OWN,
+    },
+})  # fmt: skip
+"""By Hive's number, from its `ErrorMsg.java`, and by SQLSTATE, which Spark gives and Hive leaves general.
+
+Hive's numbers from 30000 to 39999 are its own "may be transient". It has no number of its own for a denied permission.
+"""
+
 
 class Hive(HostSource[HiveConnection]):
     """A HiveServer2 to query. It has no read-only sessions: give the user SELECT alone."""
@@ -54,7 +77,7 @@ class Hive(HostSource[HiveConnection]):
         """By what stands in the server's answer: Hive's number, SQLSTATE, the state of the operation."""
         if isinstance(error, driver("thrift.Thrift", "hive").TException):
             denied = connecting and _SASL_BAD.match(str(error))
-            return DriverError(type(error).__name__, HIVE["login"] if denied else BROKEN)
+            return DriverError(type(error).__name__, CODES["login"] if denied else BROKEN)
         if not isinstance(error, driver("pyhive.exc", "hive").Error):
             return None
         answer = error.args[0] if error.args else None
@@ -67,13 +90,13 @@ class Hive(HostSource[HiveConnection]):
             types.TOperationState.CANCELED_STATE,
             types.TOperationState.CLOSED_STATE,
         }:
-            return DriverError("CANCELED_STATE", HIVE["cancelled"])
+            return DriverError("CANCELED_STATE", CODES["cancelled"])
         if getattr(told, "statusCode", None) == types.TStatusCode.INVALID_HANDLE_STATUS:
-            return DriverError("INVALID_HANDLE_STATUS", HIVE["handle"])
+            return DriverError("INVALID_HANDLE_STATUS", CODES["handle"])
         code = state or (str(number) if number else "ERROR_STATE")
         if 30_000 <= number < 40_000:
-            return DriverError(code, HIVE["transient"])
-        return DriverError(code, meaning_of(HIVE, number, state), str(told.errorMessage or ""))
+            return DriverError(code, CODES["transient"])
+        return DriverError(code, meaning_of(CODES, number, state), str(told.errorMessage or ""))
 
     def known_options(self) -> Collection[str]:
         """What PyHive's connections take."""

@@ -15,7 +15,16 @@ import pyarrow as pa
 from ingest_pipelines.config.connections.mssql import MssqlConnection
 from ingest_pipelines.cursor.values import CursorValue, Moment, cursor_text
 from ingest_pipelines.errors import ConfigError
-from ingest_pipelines.sources.error_codes import BROKEN, MSSQL, MSSQL_LOGIN, REFUSED, DriverError, meaning_of
+from ingest_pipelines.sources.error_codes import (
+    BROKEN,
+    REFUSED,
+    Code,
+    DriverError,
+    Meaning,
+    Reason,
+    codes_of,
+    meaning_of,
+)
 from ingest_pipelines.sources.query_text import Query
 from ingest_pipelines.sources.sql import HostSource, Session, decimals, driver, driver_seconds, option_mistakes
 
@@ -52,6 +61,40 @@ class _Diagnostics(threading.local):
 
 _diagnostics = _Diagnostics()
 
+CODES = codes_of({
+    Meaning.GONE: {
+        "08* HY000": Reason.LOST, "08001": "the server cannot be reached, or broke off the login",
+        "HYT00 HYT01": "the server did not answer in time", "40*": Reason.DEADLOCK, "HY008": Reason.CANCELLED,
+        "1204 1205 1222 3960": Reason.DEADLOCK, "701 802 8628 8645 8651 40549 40550 40551 40552 40553": Reason.MEMORY,
+        "596 6005 617 601": Reason.SHUTTING_DOWN, "40143 40197 40501 40540 40613 42108 42109": Reason.SHUTTING_DOWN,
+        "10928 10929 17197 49918 49919 49920": Reason.TOO_MANY,
+    },
+    Meaning.LOGIN: {
+        "28* 18452 18456": Reason.CREDENTIALS, "08004 911 916 4060 4064": Reason.NO_DATABASE,
+        "18470": "the account is disabled",
+        "18486": "the account is locked", "18487 18488": "the password has expired",
+        "40532 40615": "the server does not let this address in",
+    },
+    Meaning.PERMISSION: {"229 230 262 297 300 371": Reason.PERMISSION},
+    Meaning.NAME: {
+        "42S02 208 4701": Reason.NO_TABLE, "42S22 207 4104": Reason.NO_COLUMN, "195 2812 4121": Reason.NO_FUNCTION,
+        "209": "a column's name fits more than one table",
+    },
+    Meaning.QUERY: {
+        "102 105 156": Reason.SYNTAX, "22* 241 242 245 248 8114 8115": Reason.CONVERSION,
+        "22012 8134": "the query divides by zero",
+        "512": "a subquery returns more than one row", "25000 3906": "the database is read-only, and the query writes",
+    },
+})  # fmt: skip
+"""By number, from `sys.messages` and Azure's list of transient errors, and by ODBC's SQLSTATE where the driver tells no
+number: of logins and of connections."""
+
+_LOGIN_ERROR = Code(
+    Meaning.LOGIN,
+    "the user may log in, and the database does not open: it does not exist, is closed to the user, or paused",
+)
+"""SQLSTATE 42000 of a login: numbers 4060 and 18470, and 40613 of a database that wakes up, all look alike then."""
+
 
 class Mssql(HostSource[MssqlConnection]):
     """A SQL Server database to query. It has no read-only sessions: give the user SELECT alone."""
@@ -70,11 +113,11 @@ class Mssql(HostSource[MssqlConnection]):
         state = _states().get(str(getattr(error, "driver_error", "")), "")
         number, said = _diagnostics.number, str(getattr(error, "ddbc_error", ""))
         if connecting and state == "42000":
-            return DriverError(state, MSSQL_LOGIN)
+            return DriverError(state, _LOGIN_ERROR)
         unknown = BROKEN if connecting else REFUSED
         network = state.startswith(("08", "HYT"))  # its number is the system's errno then
         code = str(number) if number and not connecting and not network else state or type(error).__name__
-        return DriverError(code, meaning_of(MSSQL, code, state, unknown=unknown), said)
+        return DriverError(code, meaning_of(CODES, code, state, unknown=unknown), said)
 
     def known_options(self) -> None:
         """The driver tells which keyword of its connection string it does not know."""

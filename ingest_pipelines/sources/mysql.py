@@ -17,7 +17,7 @@ import pyarrow as pa
 from ingest_pipelines.config.connections.mysql import MysqlConnection
 from ingest_pipelines.cursor.values import CursorValue, Moment
 from ingest_pipelines.errors import SourceDenied
-from ingest_pipelines.sources.error_codes import BROKEN, MYSQL, DriverError, meaning_of
+from ingest_pipelines.sources.error_codes import BROKEN, DriverError, Meaning, Reason, codes_of, meaning_of
 from ingest_pipelines.sources.mysql_rows import Column, LargeRow, arrays, split
 from ingest_pipelines.sources.query_text import Query
 from ingest_pipelines.sources.sql import HostSource, Session, accepted, backticked, driver, driver_seconds
@@ -31,6 +31,35 @@ _TABLES = """
     SELECT table_schema, table_name FROM information_schema.tables
     WHERE table_schema NOT IN ('information_schema', 'mysql', 'performance_schema', 'sys') ORDER BY 1, 2
 """
+
+CODES = codes_of({
+    Meaning.GONE: {
+        "1040 1203 1226 1637": Reason.TOO_MANY, "1053 1077 1078 1079 1080 3032": Reason.SHUTTING_DOWN,
+        "1021 1037 1038 1041 1114 1135": Reason.MEMORY, "1205 1206 1213 1412 1615": Reason.DEADLOCK,
+        "1028 1317 1927 1969 3024 3169": Reason.CANCELLED, "2003 2005 2002": "the server cannot be reached",
+        "1042 1043 1152 1156 1157 1158 1159 1160 1161 1184 2006 2013 2014 2055 4031": Reason.LOST,
+    },
+    Meaning.LOGIN: {
+        "1045 1698": Reason.CREDENTIALS, "1044": "Access denied to the database",
+        "1130": "the server does not let this host in",
+        "1129": "the server blocks this host after too many broken connections",
+        "1251 2049 2059": "the server asks for a way to log in that the driver does not know",
+        "1820 1862": "the password has expired", "3118 3955 4151": "the account is locked",
+        "3159": "the server asks for TLS",
+    },
+    Meaning.PERMISSION: {"1142 1143 1227 1345 1370": Reason.PERMISSION},
+    Meaning.NAME: {
+        "1046": "no database is chosen", "1049": Reason.UNKNOWN_DATABASE,
+        "1051 1109 1146": Reason.NO_TABLE, "1054": Reason.NO_COLUMN, "1305": Reason.NO_FUNCTION,
+        "1052": "a column's name fits more than one table", "1356": "a view names what is not there",
+    },
+    Meaning.QUERY: {
+        "1064 1149": Reason.SYNTAX, "1242": "a subquery returns more than one row", "1644": Reason.OWN,
+        "1792": "the query writes, and the session is a READ ONLY transaction",
+        "1292 1365 1366 1411 1690": Reason.CONVERSION,
+    },
+})  # fmt: skip
+"""By number, from MySQL's appendix and MariaDB's reference; from 2000 to 2999 they are the driver's own."""
 
 
 class Mysql(HostSource[MysqlConnection]):
@@ -47,7 +76,7 @@ class Mysql(HostSource[MysqlConnection]):
         number, said = [*error.args, "", ""][:2]
         if not isinstance(number, int) or number == 0:
             return DriverError(type(error).__name__, BROKEN)
-        return DriverError(str(number), meaning_of(MYSQL, number), str(said))
+        return DriverError(str(number), meaning_of(CODES, number), str(said))
 
     def known_options(self) -> Collection[str]:
         """What PyMySQL's connections take."""

@@ -15,9 +15,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ingest_pipelines.config.connections.oracle import OracleConnection
+from ingest_pipelines.sources.error_codes import BROKEN, REFUSED, DriverError, Meaning, Reason, codes_of, meaning_of
 from ingest_pipelines.cursor.column import spelling
 from ingest_pipelines.cursor.values import CursorValue, Moment
-from ingest_pipelines.sources.error_codes import BROKEN, ORACLE, REFUSED, DriverError, meaning_of
 from ingest_pipelines.sources.query_text import Query
 from ingest_pipelines.sources.sql import HostSource, Session, accepted, driver, driver_seconds
 
@@ -37,6 +37,36 @@ _TABLES = """
 
 _CODE = re.compile(r"^DPY-\d+", re.MULTILINE)
 
+CODES = codes_of({
+    Meaning.GONE: {
+        "ORA-18 ORA-20 ORA-2391 ORA-12516 ORA-12519 ORA-12520": Reason.TOO_MANY,
+        "ORA-28 ORA-31 ORA-1012 ORA-2396 ORA-2399 ORA-3113 ORA-3114 ORA-3135": Reason.LOST,
+        "ORA-12170 ORA-12537 ORA-12541 ORA-12543 ORA-12545 ORA-12547 ORA-12571": "the server cannot be reached",
+        "ORA-1033 ORA-1034 ORA-1035 ORA-1089 ORA-1090 ORA-1092 ORA-1109 ORA-1219 ORA-12528": Reason.SHUTTING_DOWN,
+        "ORA-54 ORA-60 ORA-4068 ORA-8176 ORA-8177 ORA-30006": Reason.DEADLOCK,
+        "ORA-1013 ORA-40 ORA-56720 ORA-12805": Reason.CANCELLED, "ORA-1652 ORA-4030 ORA-4031 ORA-4036": Reason.MEMORY,
+        "ORA-1555": "the query ran longer than the server keeps old rows (undo retention)",
+        "DPY-1001 DPY-4005 DPY-4011 DPY-4024 DPY-6000 DPY-6005": Reason.LOST,
+    },
+    Meaning.LOGIN: {
+        "ORA-1005 ORA-1017": Reason.CREDENTIALS, "ORA-1045": "the user may not log in (CREATE SESSION)",
+        "ORA-28000": "the account is locked", "ORA-28001": "the password has expired",
+        "ORA-12505 ORA-12514 DPY-6001 DPY-6003": "the listener does not know the service",
+    },
+    Meaning.PERMISSION: {"ORA-1031 ORA-41900": Reason.PERMISSION},
+    Meaning.NAME: {
+        "ORA-942 ORA-980 ORA-4043": Reason.NO_TABLE, "ORA-904": Reason.NO_COLUMN, "ORA-1435": "user does not exist",
+        "ORA-918": "a column's name fits more than one table", "ORA-2289": "sequence does not exist",
+    },
+    Meaning.QUERY: {
+        "ORA-900 ORA-903 ORA-907 ORA-923 ORA-933 ORA-936": Reason.SYNTAX, "ORA-1456": "the query writes",
+        "ORA-1722 ORA-1830 ORA-1841 ORA-1843 ORA-1858 ORA-1861 ORA-6502": Reason.CONVERSION,
+        "ORA-1476": "the query divides by zero", "ORA-1427": "a subquery returns more than one row",
+        "ORA-600 ORA-7445": "the server reports an internal error",
+    },
+})  # fmt: skip
+"""By the codes of the server (ORA, from Oracle's message reference) and of the driver (DPY), without leading zeros."""
+
 
 class Oracle(HostSource[OracleConnection]):
     """An Oracle database to query."""
@@ -54,10 +84,10 @@ class Oracle(HostSource[OracleConnection]):
         details = error.args[0] if error.args else None
         number, said = int(getattr(details, "code", 0) or 0), str(getattr(details, "message", "") or "")
         if number:  # the server's; the text is the server's, too
-            return DriverError(f"ORA-{number:05}", meaning_of(ORACLE, f"ORA-{number}"), said)
+            return DriverError(f"ORA-{number:05}", meaning_of(CODES, f"ORA-{number}"), said)
         codes = _CODE.findall(said)  # the driver's own text: its code, and below it what the code came from
-        code = next((code for code in reversed(codes) if code in ORACLE), codes[0] if codes else type(error).__name__)
-        return DriverError(code, meaning_of(ORACLE, code, unknown=BROKEN if connecting else REFUSED))
+        code = next((code for code in reversed(codes) if code in CODES), codes[0] if codes else type(error).__name__)
+        return DriverError(code, meaning_of(CODES, code, unknown=BROKEN if connecting else REFUSED))
 
     def known_options(self) -> Collection[str]:
         """What the driver's `connect` takes."""

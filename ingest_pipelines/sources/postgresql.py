@@ -21,7 +21,7 @@ from ingest_pipelines.config.connections.postgresql import PostgresqlConnection
 from ingest_pipelines.cursor.column import spelling
 from ingest_pipelines.cursor.values import CursorValue, Moment
 from ingest_pipelines.errors import ConfigError, printable
-from ingest_pipelines.sources.error_codes import BROKEN, POSTGRESQL, REFUSED, DriverError, meaning_of
+from ingest_pipelines.sources.error_codes import BROKEN, REFUSED, DriverError, Meaning, Reason, codes_of, meaning_of
 from ingest_pipelines.sources.query_text import Query
 from ingest_pipelines.sources.sql import HostSource, Session
 
@@ -53,6 +53,36 @@ _TABLES = b"""
     ORDER BY 1
 """
 
+CODES = codes_of({
+    Meaning.GONE: {
+        "08*": Reason.LOST, "08001": "the server cannot be reached", "53*": Reason.MEMORY, "53300": Reason.TOO_MANY,
+        "57014": Reason.CANCELLED, "57P01 57P02 57P03": Reason.SHUTTING_DOWN,
+        "57P05 25P03 25P04": "the session was idle too long",
+        "57*": Reason.CANCELLED, "58*": "the server reports a failure of its operating system", "40*": Reason.DEADLOCK,
+        "55P03 55006": Reason.DEADLOCK, "XX*": "the server reports an internal failure",
+        "HV00N": "the server does not reach another server that the query reads",
+    },
+    Meaning.LOGIN: {
+        "08004": "the server has no TLS, and `sslmode` demands it", "28*": "the server does not let this user in",
+        "28P01": Reason.CREDENTIALS, "3D*": Reason.NO_DATABASE, "57P04": Reason.NO_DATABASE,
+    },
+    Meaning.PERMISSION: {"42501": Reason.PERMISSION},
+    Meaning.NAME: {
+        "42P01": Reason.NO_TABLE, "42703": Reason.NO_COLUMN, "42883": Reason.NO_FUNCTION,
+        "3F* 42*": "the query names what is not there",
+        "42702": "a column's name fits more than one table", "42P10": Reason.NO_COLUMN,
+    },
+    Meaning.QUERY: {
+        "22*": Reason.CONVERSION, "22012": "the query divides by zero", "21*": "a subquery returns more than one row",
+        "25006": "the session is a read-only transaction, and the query writes", "42601 42602": Reason.SYNTAX,
+        "42804 42846 42809 42803 42P18 42P20 42P21 42P22": "the query's types or clauses do not fit together",
+        "53400": "the query needs more than a limit of the server allows", "54*": "the query is too large",
+        "55*": "what the query reads is not ready to be read", "58P01": "a file of the server is missing",
+        "XX001 XX002": "the server's data are damaged", "P0* 38* 39*": Reason.OWN, "0A*": "the server cannot do that",
+    },
+})  # fmt: skip
+"""By SQLSTATE, from PostgreSQL's appendix of error codes."""
+
 
 class Postgresql(HostSource[PostgresqlConnection]):
     """A PostgreSQL database to query."""
@@ -68,9 +98,7 @@ class Postgresql(HostSource[PostgresqlConnection]):
         if error.sqlstate is None:
             usage = isinstance(error, psycopg.ProgrammingError | psycopg.DataError | psycopg.NotSupportedError)
             return DriverError(type(error).__name__, REFUSED if usage else BROKEN)
-        return DriverError(
-            error.sqlstate, meaning_of(POSTGRESQL, state=error.sqlstate), error.diag.message_primary or ""
-        )
+        return DriverError(error.sqlstate, meaning_of(CODES, state=error.sqlstate), error.diag.message_primary or "")
 
     def known_options(self) -> Collection[str]:
         """Libpq's parameters."""
@@ -94,9 +122,8 @@ class _Session(Session):
         except psycopg.ProgrammingError as error:
             if error.sqlstate is not None:  # the server's
                 raise
-            names = ", ".join(map(printable, settings.options))
             raise ConfigError(
-                [f"options: libpq does not take the value of one of them: {names}"],
+                [f"options: libpq does not take the value of one of them: {', '.join(map(shown, settings.options))}"],
                 hint="correct it in connections.yaml",
             ) from None
         self._connection.cursor_factory = psycopg.ClientCursor

@@ -14,7 +14,16 @@ from ingest_pipelines.config.connections.snowflake import SnowflakeConnection
 from ingest_pipelines.cursor.values import CursorValue, Moment, cursor_text
 from ingest_pipelines.errors import ConfigError, SourceDenied
 from ingest_pipelines.sources.base import Client
-from ingest_pipelines.sources.error_codes import BROKEN, REFUSED, SNOWFLAKE, SNOWFLAKE_LOGIN, DriverError, meaning_of
+from ingest_pipelines.sources.error_codes import (
+    BROKEN,
+    REFUSED,
+    Code,
+    DriverError,
+    Meaning,
+    Reason,
+    codes_of,
+    meaning_of,
+)
 from ingest_pipelines.sources.http_headers import refuse_broken_headers
 from ingest_pipelines.sources.query_text import Query
 from ingest_pipelines.sources.sql import Session, SqlSource, decimals, driver
@@ -30,6 +39,32 @@ _TABLES = """
     SELECT table_schema, table_name FROM information_schema.tables
     WHERE table_schema <> 'INFORMATION_SCHEMA' ORDER BY table_schema, table_name
 """
+
+CODES = codes_of({
+    Meaning.GONE: {
+        "604 630": Reason.CANCELLED, "625": Reason.DEADLOCK, "390112 390114 390115 390195": "the session has expired",
+        "250001 250003 253012 290404 290500 290502 290503 290504": Reason.LOST,
+    },
+    Meaning.LOGIN: {
+        "390100": Reason.CREDENTIALS,
+        "390101 390102 390103 390104 390108 390110 390111 390120": "the account is locked or closed",
+        "390144": "the key is not the user's", "390189 390201": "the role or the warehouse is not the user's",
+        "390422 390432": "the account does not let this address in", "390146 390190 390191": Reason.CREDENTIALS,
+        "606": "no warehouse is chosen, or it may not be used",
+    },
+    Meaning.PERMISSION: {"3001": Reason.PERMISSION},
+    Meaning.NAME: {
+        "2003 2043": "it does not exist, or the role may not read it", "904": Reason.NO_COLUMN,
+    },
+    Meaning.QUERY: {
+        "1003": Reason.SYNTAX, "100035 100038 100039 100040 100046": Reason.CONVERSION,
+        "100051": "the query divides by zero",
+    },
+})  # fmt: skip
+"""By number, from the connector's `errorcode.py`."""
+
+_LOGIN_ERROR = Code(Meaning.LOGIN, "the account does not let this user in")
+"""Its numbers from 390100 to 390499 that no other line knows."""
 
 
 class Snowflake(SqlSource[SnowflakeConnection]):
@@ -61,10 +96,10 @@ class Snowflake(SqlSource[SnowflakeConnection]):
             return None
         number = getattr(error, "errno", None) or -1
         network = isinstance(error, errors.OperationalError | errors.InternalServerError | errors.HttpError)
-        unknown = SNOWFLAKE_LOGIN if number in _LOGIN else BROKEN if network or connecting else REFUSED
+        unknown = _LOGIN_ERROR if number in _LOGIN else BROKEN if network or connecting else REFUSED
         return DriverError(
             str(number) if number > 0 else type(error).__name__,
-            meaning_of(SNOWFLAKE, number, unknown=unknown),
+            meaning_of(CODES, number, unknown=unknown),
             str(getattr(error, "raw_msg", None) or ""),
         )
 

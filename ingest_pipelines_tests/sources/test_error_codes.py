@@ -21,9 +21,9 @@ from TCLIService import ttypes
 from ingest_pipelines.config.connections import Connection
 from ingest_pipelines.config.connections.hive import HiveConnection
 from ingest_pipelines.errors import ConfigError, SourceDenied, SourceUnavailable
-from ingest_pipelines.sources import error_codes, open_query
+from ingest_pipelines.sources import clickhouse, hive, mssql, mysql, open_query, oracle, postgresql, snowflake
 from ingest_pipelines.sources.base import QuerySource
-from ingest_pipelines.sources.error_codes import HIVE, Codes, Meaning, meaning_of
+from ingest_pipelines.sources.error_codes import Codes, Meaning, meaning_of
 from ingest_pipelines.sources.hive import Hive
 from ingest_pipelines.sources.network import pauses, raised_by_us
 from ingest_pipelines.sources.query_text import read_query
@@ -38,8 +38,8 @@ from ingest_pipelines_tests.sources.test_postgresql import PostgresWarehouse
 VALUE = "hunter2@example.com"
 WORDS = f"login failed, timeout, cancel: Anmeldung von {VALUE} ist fehlgeschlagen"
 TABLES: dict[str, Codes] = {
-    "postgresql": error_codes.POSTGRESQL, "mysql": error_codes.MYSQL, "mssql": error_codes.MSSQL,
-    "oracle": error_codes.ORACLE, "clickhouse": error_codes.CLICKHOUSE, "snowflake": error_codes.SNOWFLAKE,
+    "postgresql": postgresql.CODES, "mysql": mysql.CODES, "mssql": mssql.CODES, "oracle": oracle.CODES,
+    "clickhouse": clickhouse.CODES, "snowflake": snowflake.CODES,
 }  # fmt: skip
 
 RAISE_POSTGRESQL = """
@@ -116,7 +116,7 @@ def test_every_code_means_what_its_table_says_whatever_the_server_s_words_are(ki
 
 def _ours(text: str) -> str:
     """The text without the sentences of our own, which may have one of the words."""
-    for table in (*TABLES.values(), HIVE):
+    for table in (*TABLES.values(), hive.CODES):
         for code in table.values():
             text = text.replace(code.reason, "").replace(code.meaning.value, "")
     return text
@@ -298,7 +298,7 @@ def test_a_mistyped_option_is_named_before_anything_is_sent(kind: str, monkeypat
 
 
 def test_every_reason_reads_as_the_end_of_a_sentence() -> None:
-    for table in (*TABLES.values(), HIVE):
+    for table in (*TABLES.values(), hive.CODES):
         for code, known in table.items():
             assert known.reason, code
             assert not known.reason.endswith("."), code
