@@ -358,10 +358,10 @@ def _new_field(field: str, sample: ColumnSample, ask: Questions) -> dict[str, ob
 
 
 def _wrong_type(answer: str) -> str | None:
-    from ingest_pipelines.config.databases import FieldType
+    from ingest_pipelines.config.field_types import FIELD_TYPES
     from ingest_pipelines.config.nearest import nearest
 
-    known = [kind for kind in get_args(FieldType) if kind != "decimal"]
+    known = [kind for kind in FIELD_TYPES if kind != "decimal"]
     found = re.fullmatch(r"decimal\((\d{1,2}), ?(\d{1,2})\)", answer)
     if answer in known or (found and 1 <= int(found[1]) <= 38 and int(found[2]) <= int(found[1])):
         return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from datetime import date, datetime, timedelta
 from decimal import Decimal
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import Field as Key
 from pydantic import StrictBool, StrictStr, WithJsonSchema, field_validator, model_validator
@@ -13,14 +13,15 @@ from pydantic.json_schema import SkipJsonSchema
 
 from ingest_pipelines.config.base import Duration, LocalPath, Name, Strict
 from ingest_pipelines.config.blanks import trimmed
+from ingest_pipelines.config.field_types import FIELD_TYPES, spells
 from ingest_pipelines.config.notify import Notify
-from ingest_pipelines.config.spellings import pattern_mistake, spells
+from ingest_pipelines.config.spellings import pattern_mistake
 from ingest_pipelines.config.time_patterns import format_mistake
 
-FieldType = Literal[
-    "string", "int", "decimal", "float", "bool", "date", "datetime", "enum", "object", "objects", "array",
-    "email", "phone", "phones", "ip",
-]  # fmt: skip
+if TYPE_CHECKING:
+    FieldType = str
+else:
+    FieldType = Literal[tuple(FIELD_TYPES)]
 Channel = Literal["email", "sms", "push", "whatsapp", "viber", "telegram", "web_push"]
 
 TypeName = Annotated[
@@ -28,7 +29,7 @@ TypeName = Annotated[
     WithJsonSchema(
         {
             "anyOf": [
-                {"enum": [name for name in get_args(FieldType) if name != "decimal"]},
+                {"enum": [name for name in FIELD_TYPES if name != "decimal"]},
                 {"type": "string", "pattern": r"^decimal\(\d{1,2}, ?\d{1,2}\)$"},
             ],
             "description": "string, int, decimal(12,2), date ... see docs/rules.md",
@@ -37,15 +38,10 @@ TypeName = Annotated[
 ]
 _DECIMAL = re.compile(r"decimal\((\d{1,2}),\s*(\d{1,2})\)")
 _ONLY_FOR = {
-    "max_length": {"string", "email"},
-    "options": {"enum"},
-    "region": {"phone", "phones"},
-    "format": {"date", "datetime"},
-    "pattern": {"string", "email"},
-    "min": {"int", "decimal", "float", "date", "datetime"},
-    "max": {"int", "decimal", "float", "date", "datetime"},
-    "characters": {"string", "email", "enum", "object", "objects", "array"},
+    key: {name for name, record in FIELD_TYPES.items() if key in record.takes}
+    for key in ("max_length", "options", "region", "format", "pattern", "min", "max", "characters")
 }
+"""Key -> the types that take it; every type takes the keys that are not here."""
 
 
 class FieldRules(Strict):
@@ -135,7 +131,7 @@ class FieldRules(Strict):
 
     def _bound(self, key: str, bound: float | str) -> Any:
         """The bound as something that compares; it must be a value of the field's own type."""
-        if self.type in {"date", "datetime"}:
+        if self.type is not None and FIELD_TYPES[self.type].is_date:
             try:
                 at = datetime.fromisoformat(str(bound)).replace(tzinfo=None)
             except ValueError:
@@ -245,12 +241,13 @@ class Database(Strict):
     def _key_is_a_field(self) -> Self:
         if self.key not in self.fields:
             raise ValueError(f"the key '{self.key}' is not one of the fields")
-        if self.fields[self.key].type not in {"string", "int", "email", "phone"}:
-            raise ValueError("the key must be of type string, int, email or phone")
-        if self.key_default == "sequence" and self.fields[self.key].type not in {"string", "int"}:
-            raise ValueError("key_default: sequence needs a key of type int or string")
-        if self.key_default == "uuid" and self.fields[self.key].type != "string":
-            raise ValueError("key_default: uuid needs a key of type string")
+        record = FIELD_TYPES[self.fields[self.key].type]
+        if not record.may_be_key:
+            *others, last = [name for name, other in FIELD_TYPES.items() if other.may_be_key]
+            raise ValueError(f"the key must be of type {', '.join(others)} or {last}")
+        if self.key_default is not None and self.key_default not in record.key_defaults:
+            makes = sorted(name for name, other in FIELD_TYPES.items() if self.key_default in other.key_defaults)
+            raise ValueError(f"key_default: {self.key_default} needs a key of type {' or '.join(makes)}")
         if len(self.fields) > self.max_fields:
             raise ValueError(f"{len(self.fields)} fields, and max_fields is {self.max_fields}")
         return self

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ValidationError
 from ingest_pipelines.config.bound import BoundImport, Filled, MappedField, Problem, bind, type_conflicts
 from ingest_pipelines.config.connections import Connection, Connections
 from ingest_pipelines.config.databases import Database, Databases
+from ingest_pipelines.config.field_types import FIELD_TYPES
 from ingest_pipelines.config.imports import BY_CONSENT, Import
 from ingest_pipelines.config.mistakes import mistakes_of
 from ingest_pipelines.config.nearest import nearest
@@ -261,7 +262,7 @@ def _names_beside(name: str, database: Database, imports: Sequence[Import]) -> l
     named = {match if isinstance(match, str) else match.field or "" for match in matches} & set(database.fields)
     kinds = {match if isinstance(match, str) else match.by for match in matches}
     consents = bool(database.resources) or any(spec.subscriptions for spec in here) or bool(kinds & BY_CONSENT)
-    matched = contacts | named if matches or database.fields[database.key].type == "email" else set()
+    matched = contacts | named if matches or FIELD_TYPES[database.fields[database.key].type].ignores_case else set()
     return list(names_beside(database, sorted(matched), consents=consents))
 
 

@@ -8,52 +8,20 @@ from collections.abc import Mapping
 from psycopg import sql
 
 from ingest_pipelines.config.databases import Field
-from ingest_pipelines.config.spellings import LONGEST_EMAIL
-
-_PLAIN: Mapping[str, sql.SQL] = {
-    "int": sql.SQL("bigint"),
-    "float": sql.SQL("double precision"),
-    "bool": sql.SQL("boolean"),
-    "date": sql.SQL("date"),
-    "datetime": sql.SQL("timestamp with time zone"),
-    "enum": sql.SQL("text"),
-    "email": sql.SQL("text"),
-    "phone": sql.SQL("text"),
-    "phones": sql.SQL("text[]"),
-    "ip": sql.SQL("inet"),
-    "object": sql.SQL("jsonb"),
-    "objects": sql.SQL("jsonb"),
-    "array": sql.SQL("jsonb"),
-}
-_TEXTS = frozenset({"text", "character varying", "citext"})
-_HOLDS: Mapping[str, frozenset[str]] = {
-    "string": _TEXTS,
-    "enum": _TEXTS,
-    "email": _TEXTS,
-    "phone": _TEXTS,
-    "int": frozenset({"bigint", "integer", "smallint", "numeric"}),
-    "decimal": frozenset({"numeric"}),
-    "phones": frozenset({"text[]", "character varying[]"}),
-}
-"""Which existing columns may hold a field, without their length; else exactly the type it would be created with."""
+from ingest_pipelines.config.field_types import FIELD_TYPES
 
 _BITS: Mapping[str, int] = {"smallint": 16, "integer": 32, "bigint": 64}
-_LONGEST_TEXT = 8000
-_LONGEST_PHONE = 16
-"""Characters of the longest text that the rules accept, and of the longest number in E.164 with its `+`."""
-
 _TYPE = re.compile(r"^(?P<base>[^(]*?)(?:\((?P<length>\d+)(?:,(?P<scale>\d+))?\))?(?P<rest>[^()]*)$")
 
 
 def type_of(field: Field) -> sql.Composable:
     """The Postgres type of a field's column."""
-    if field.type == "decimal":
-        return sql.SQL("numeric({},{})").format(sql.Literal(field.precision), sql.Literal(field.scale))
-    if field.type == "string":
-        if field.max_length is None:
-            return sql.SQL("text")
-        return sql.SQL("character varying({})").format(sql.Literal(field.max_length))
-    return _PLAIN[field.type]
+    record = FIELD_TYPES[field.type]
+    if field.precision is not None:
+        return sql.SQL(record.column + "({},{})").format(sql.Literal(field.precision), sql.Literal(field.scale))
+    if record.sized_column and field.max_length is not None:
+        return sql.SQL(record.sized_column + "({})").format(sql.Literal(field.max_length))
+    return sql.SQL(record.column)
 
 
 def column_type(field: Field) -> str:
@@ -73,16 +41,16 @@ def can_hold(column: str, field: Field) -> bool:
     match = _TYPE.match(column)
     assert match is not None
     base = f"{match['base']}{match['rest']}".strip()
-    if base not in _HOLDS.get(field.type, frozenset({column_type(field)})):
+    record = FIELD_TYPES[field.type]
+    if base not in (record.also_in or {record.column}):
         return False
     length, scale = (int(match[part] or 0) for part in ("length", "scale"))
-    if field.type == "int":
+    if record.column in _BITS:
         least, most = _whole_numbers(base, length - scale)
         return least <= _bound(field.min, -(2**63)) and _bound(field.max, 2**63 - 1) <= most
     if match["length"] is None:
         return True
-    if field.type == "decimal":
-        assert field.precision is not None
+    if field.precision is not None:
         assert field.scale is not None
         return scale >= field.scale and length - scale >= field.precision - field.scale
     return longest(field) <= length
@@ -90,11 +58,10 @@ def can_hold(column: str, field: Field) -> bool:
 
 def longest(field: Field) -> int:
     """Characters of the longest text that the field's rules accept; of a list, of one of its members."""
-    if field.type == "enum":
-        return max(map(len, field.options or ("",)))
-    if field.type in {"phone", "phones"}:
-        return _LONGEST_PHONE
-    return min(field.max_length or _LONGEST_TEXT, LONGEST_EMAIL if field.type == "email" else _LONGEST_TEXT)
+    if field.options is not None:
+        return max(map(len, field.options))
+    longest_value = FIELD_TYPES[field.type].longest
+    return min(field.max_length or longest_value, longest_value)
 
 
 def _whole_numbers(base: str, digits: int) -> tuple[int, int]:

@@ -14,6 +14,7 @@ import psycopg
 from psycopg import sql
 from psycopg.rows import class_row
 
+from ingest_pipelines.config.field_types import FIELD_TYPES
 from ingest_pipelines.errors import RejectsAboveLimit
 from ingest_pipelines.ledger import NewReject
 from ingest_pipelines.merge.match_modes import ProfileLookup, key_label, printable_key, profile_lookups
@@ -136,7 +137,7 @@ class Matching:
         reset gives its numbers again. A number that is taken would make a new customer overwrite a known one.
         """
         database, execute = self.stage.bound.database, self.connection.execute
-        kind = sql.SQL("bigint" if database.fields[database.key].type == "int" else "text")
+        kind = sql.SQL(FIELD_TYPES[database.fields[database.key].type].column)
         execute(
             "CREATE TEMPORARY TABLE ingest_numbers (place bigint GENERATED ALWAYS AS IDENTITY, number bigint)"
             " ON COMMIT DROP"
@@ -234,7 +235,7 @@ class Matching:
         by_name = {column.name: column for column in self.stage.fields}
         cells = {mapped.column: by_name[mapped.name] for mapped in bound.fields}
         cells |= {name: self.stage.unmapped(name) for name in bound.extra_columns if name not in cells}
-        lists = {mapped.column for mapped in bound.fields if mapped.field.type == "phones"}
+        lists = {mapped.column for mapped in bound.fields if FIELD_TYPES[mapped.field.type].is_list}
         pairs: list[sql.Composable] = []
         for name, column in cells.items():
             text = sql.SQL("array_to_string({}, ';')" if name in lists else "to_jsonb({}) #>> '{{}}'")

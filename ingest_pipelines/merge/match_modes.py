@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from psycopg import sql
 
+from ingest_pipelines.config.field_types import FIELD_TYPES
 from ingest_pipelines.config.imports import CONTACT_CHANNELS, MatchMode
 from ingest_pipelines.merge.names import PROFILE_ID, subscriptions_name, table_name
 from ingest_pipelines.merge.stage import Stage, StageColumn
@@ -90,7 +91,7 @@ def _field(stage: Stage, name: str | None = None) -> Iterator[ProfileLookup]:
     match = stage.bound.match
     wanted = name or (match.field if match else None)
     column = next(each for each in stage.fields if each.name == wanted)
-    folded = next(mapped.field.type == "email" for mapped in stage.bound.fields if mapped.name == wanted)
+    folded = next(FIELD_TYPES[mapped.field.type].ignores_case for mapped in stage.bound.fields if mapped.name == wanted)
     yield ProfileLookup(
         column.name, _fold(column.value) if folded else column.value, fields=(column.name,), folded=folded
     )

@@ -204,7 +204,7 @@ class _Table:
         found, wanted = self.shape.columns[name].type, column_type(field)
         column = sql.Identifier(name)
         advice = ""
-        if field.type == "int" and found in {"smallint", "integer"}:
+        if wanted == "bigint" and found in {"smallint", "integer"}:
             advice = f"give the field the column's range with min and max in databases.yaml, or make it {wanted}"
         elif found.startswith("character varying("):
             advice = f"give the field max_length: {found.partition('(')[2].rstrip(')[]')}, or make the column wider"

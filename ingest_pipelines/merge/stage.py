@@ -12,6 +12,7 @@ from psycopg import sql
 
 from ingest_pipelines.config import BoundImport
 from ingest_pipelines.config.databases import Field
+from ingest_pipelines.config.field_types import FIELD_TYPES
 from ingest_pipelines.merge.column_types import type_of
 from ingest_pipelines.merge.names import PROFILE_ID, comma, table_name, version_column
 from ingest_pipelines.model import LINE
@@ -21,9 +22,6 @@ KEY = "_key"
 
 PROFILE = "_profile"
 """Stage column with the number of the profile that such a row matched; NULL where it matched none."""
-
-_DOCUMENTS = {"object", "objects", "array"}
-_TEXTS = {"string", "enum", "email", "phone", "phones"}
 
 
 @dataclass(frozen=True)
@@ -106,7 +104,10 @@ class Stage:
     @property
     def matches(self) -> bool:
         """Whether a row's profile has to be found by something else than the plain key."""
-        return self.bound.match is not None or self.bound.database.fields[self.bound.database.key].type == "email"
+        return (
+            self.bound.match is not None
+            or FIELD_TYPES[self.bound.database.fields[self.bound.database.key].type].ignores_case
+        )
 
     @property
     def merges_by_chunk(self) -> bool:
@@ -170,8 +171,9 @@ class Stage:
 
 
 def _column(name: str, field: Field, *, keep: bool = False) -> StageColumn:
-    kind = type_of(field)
-    json = field.type in _DOCUMENTS
-    if field.type == "ip":
+    kind, record = type_of(field), FIELD_TYPES[field.type]
+    if record.column == "inet":
         return StageColumn(name, name, sql.SQL("text"), cast=kind, into=name, keep=keep)
-    return StageColumn(name, name, kind, into=name, json=json, text=field.type in _TEXTS, keep=keep)
+    return StageColumn(
+        name, name, kind, into=name, json=record.is_document, text=record.column in {"text", "text[]"}, keep=keep
+    )

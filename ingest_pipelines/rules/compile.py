@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from ingest_pipelines.config import BoundImport
+from ingest_pipelines.config.field_types import FIELD_TYPES
 from ingest_pipelines.model import LINE, TRIM
 from ingest_pipelines.rules.cells import SourceCell, geo_fields, source_cells
 from ingest_pipelines.rules.field_rules import field_rules
@@ -196,12 +197,13 @@ def cell_rules(bound: BoundImport, cell: Cell, key: MatchKey) -> Iterator[Rule]:
             else accepted
         )
     yield from kind.rules(cell)
-    if cell.field.type in {"date", "datetime"}:
+    record = FIELD_TYPES[cell.field.type]
+    if record.is_date:
         yield from date_rules(cell, bound.database.default_dates)
-    if cell.field.type in {"string", "email", "enum"}:
-        yield character_rule(cell, cell.raw, identifies=cell.name in identities(bound, key))
-    if cell.field.type in {"object", "objects", "array"}:
+    if "characters" in record.takes and record.is_document:
         yield character_rule(cell, document_text(cell))
+    elif "characters" in record.takes:
+        yield character_rule(cell, cell.raw, identifies=cell.name in identities(bound, key))
     if not is_column(cell):
         yield from length_rules(cell)
     yield from field_rules(bound, cell)

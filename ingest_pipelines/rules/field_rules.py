@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import polars as pl
 
 from ingest_pipelines.config import BoundImport
+from ingest_pipelines.config.field_types import FIELD_TYPES
 from ingest_pipelines.errors import ConfigError
 from ingest_pipelines.rules.types import TYPES, Cell, Rule
 
@@ -65,7 +66,7 @@ def _is_one(bound: BoundImport, cell: Cell, texts: tuple[str, ...]) -> pl.Expr:
     if allowed.null_count():
         wrong = texts[int(allowed.is_null().arg_max() or 0)]
         raise _mistake(bound, cell, "one_of", f"'{wrong}' is no {cell.field.type_name}")
-    if cell.field.type == "email":
+    if FIELD_TYPES[cell.field.type].ignores_case:
         return cell.value.str.to_lowercase().is_in(allowed.str.to_lowercase().to_list()).fill_null(True)
     return cell.value.is_in(allowed.implode()).fill_null(True)
 

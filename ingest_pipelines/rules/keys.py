@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from ingest_pipelines.config import BoundImport
+from ingest_pipelines.config.field_types import FIELD_TYPES
 from ingest_pipelines.rules.types import Cell, Rule
 
 NULL_WORDS = (
@@ -76,7 +77,7 @@ def match_key(bound: BoundImport, cells: Sequence[Cell]) -> MatchKey:
 def comparable(cell: Cell) -> pl.Expr:
     """The value normalised so that equal values compare equal; NULL where there is none."""
     value = cell.value
-    if cell.field.type == "email":
+    if FIELD_TYPES[cell.field.type].ignores_case:
         return value.str.to_lowercase()
     return value.cast(pl.String) if is_column(cell) else value
 

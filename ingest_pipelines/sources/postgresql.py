@@ -123,7 +123,7 @@ class _Session(Session):
             if error.sqlstate is not None:  # the server's
                 raise
             raise ConfigError(
-                [f"options: libpq does not take the value of one of them: {', '.join(map(shown, settings.options))}"],
+                [f"options: libpq does not take the value of one of them: {', '.join(map(printable, settings.options))}"],
                 hint="correct it in connections.yaml",
             ) from None
         self._connection.cursor_factory = psycopg.ClientCursor

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ingest_pipelines.config.databases import Field
-from ingest_pipelines.config.spellings import pattern_mistake, spells
+from ingest_pipelines.config.field_types import spells
+from ingest_pipelines.config.spellings import pattern_mistake
 from ingest_pipelines.errors import ConfigError
 from ingest_pipelines.rules import compile_rules
 from ingest_pipelines.rules.field_rules import constants

@@ -20,6 +20,7 @@ from dagster import (
 
 from ingest_pipelines import ledger
 from ingest_pipelines.config import BoundImport
+from ingest_pipelines.config.field_types import FIELD_TYPES
 from ingest_pipelines.ledger import Load
 from ingest_pipelines.model import Validated
 from ingest_pipelines.orchestration.assets.partitions import asset_key
@@ -49,7 +50,7 @@ def families_of(bound: BoundImport) -> tuple[Family, ...]:
     """The families that the import has rules in."""
     fields = [mapped.field for mapped in bound.fields]
     has: dict[Family, bool] = {
-        "dates": any(field.type in {"date", "datetime"} for field in fields),
+        "dates": any(FIELD_TYPES[field.type].is_date for field in fields),
         "field rules": any(getattr(field, rule) not in (None, False) for field in fields for rule in _OWN_RULES),
         "matching": bound.match is not None,
     }

@@ -1,29 +1,17 @@
-"""The field types of design 4.1; TYPES names them all."""
+"""How the cells of each field type are read; TYPES has them by name."""
 
+from importlib import import_module
+
+from ingest_pipelines.config.field_types import FIELD_TYPES
 from ingest_pipelines.rules.types.base import Cell, FieldKind, Rule
-from ingest_pipelines.rules.types.contacts import EMAIL, IP
-from ingest_pipelines.rules.types.documents import ARRAY, OBJECT, OBJECTS
-from ingest_pipelines.rules.types.numbers import BOOL, DECIMAL, FLOAT, INT
-from ingest_pipelines.rules.types.phones import PHONE, PHONES
-from ingest_pipelines.rules.types.text import ENUM, STRING
-from ingest_pipelines.rules.types.times import DATE, DATETIME
 
-TYPES: dict[str, FieldKind] = {
-    "string": STRING,
-    "int": INT,
-    "decimal": DECIMAL,
-    "float": FLOAT,
-    "bool": BOOL,
-    "date": DATE,
-    "datetime": DATETIME,
-    "enum": ENUM,
-    "object": OBJECT,
-    "objects": OBJECTS,
-    "array": ARRAY,
-    "email": EMAIL,
-    "phone": PHONE,
-    "phones": PHONES,
-    "ip": IP,
-}
+
+def _kind(reader: str) -> FieldKind:
+    module, name = reader.split(":")
+    kind: FieldKind = getattr(import_module(f"{__name__}.{module}"), name)
+    return kind
+
+
+TYPES: dict[str, FieldKind] = {name: _kind(record.reader) for name, record in FIELD_TYPES.items()}
 
 __all__ = ["TYPES", "Cell", "FieldKind", "Rule"]
