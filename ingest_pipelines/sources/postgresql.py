@@ -122,8 +122,9 @@ class _Session(Session):
         except psycopg.ProgrammingError as error:
             if error.sqlstate is not None:  # the server's
                 raise
+            names = ", ".join(map(printable, settings.options))
             raise ConfigError(
-                [f"options: libpq does not take the value of one of them: {', '.join(map(printable, settings.options))}"],
+                [f"options: libpq does not take the value of one of them: {names}"],
                 hint="correct it in connections.yaml",
             ) from None
         self._connection.cursor_factory = psycopg.ClientCursor
