@@ -5,6 +5,8 @@ from setuptools import find_packages, setup
 DAGSTER = "1.13.27"  # webserver and every integration stop here; they move in lock-step
 DAGSTER_LIBRARIES = "0.29.27"
 
+# `<` the next minor version: we use private parts of that package, which its comment names and a minor release may
+# change. Run the contract tests of its source before you raise it.
 CORE = [
     f"dagster=={DAGSTER}",  # assets, partitions, sensors, schedules, runs
     f"dagster-webserver=={DAGSTER}",  # the UI that `ingest up` starts
@@ -15,7 +17,8 @@ CORE = [
     "sqlalchemy>=2.0,<2.1",  # ledger tables, source metadata; 2.1 breaks dagster-postgres
     "polars>=1.30",  # columnar casts, masks and sorts
     "pandera[polars]>=0.26",  # the declaration of every import's rules
-    "paramiko>=3.5",  # SFTP
+    "paramiko>=3.5,<5.2",  # SFTP; SFTPClient's `_request`, `_async_request`, `_read_response`, `_read_all`
+    "snowflake-connector-python>=4,<4.9",  # cancelling: the connection's `_cancel_query`, a cursor's `_request_id`
     "pydantic>=2.10,<3",  # config models with exact errors
     "pyyaml>=6",  # config files
     "typer>=0.15",  # the `ingest` command line
@@ -33,8 +36,8 @@ CORE = [
 ]
 
 EXTRAS = {
-    "mysql": ["pymysql>=1.1"],  # logins, queries and errors; rows are read from its socket
-    "mssql": ["mssql-python>=1"],  # Microsoft's own driver with an Arrow reader
+    "mysql": ["pymysql>=1.1,<1.3"],  # logins, queries, errors; rows: its `_result`, `_rfile`, `_sock`
+    "mssql": ["mssql-python>=1,<1.17"],  # Microsoft's driver with an Arrow reader; its `_cancel`, `ddbc_bindings`
     "oracle": ["oracledb>=3"],  # thin mode with Arrow batches
     "hive": ["pyhive>=0.7", "thrift-sasl>=0.4", "pure-sasl>=0.6"],  # HiveServer2 over SASL
     "clickhouse": ["clickhouse-connect>=0.8"],  # Arrow stream over HTTP
