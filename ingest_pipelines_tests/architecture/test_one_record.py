@@ -24,12 +24,11 @@ CONNECTION_NAMES = {*TYPES, *DIALECTS}
 
 NAMED_CONNECTIONS: dict[str, dict[str, set[str]]] = {
     "Dagster has a resource class, or an icon, for it": {
-        "orchestration/resources.py": {"s3", "gcs", "snowflake"},
-        "orchestration/assets.py": {"postgres", "postgresql"},
-        "orchestration/lineage.py": {"postgres"},
+        "orchestration/resources/": {"s3", "gcs", "snowflake"},
+        "orchestration/assets/": {"postgres", "postgresql"},
     },
     "the format of a landed file, not the connection": {
-        "model.py": {"csv"}, "landing/land.py": {"csv"}, "orchestration/replacement.py": {"csv"},
+        "model.py": {"csv"}, "landing/land.py": {"csv"}, "orchestration/assets/": {"csv"},
     },
     "the target, its folder or its settings, not a source": {
         module: {"postgres"}
