@@ -26,19 +26,20 @@ def read_shape(connection: psycopg.Connection, schema: str, table: str) -> Table
             **found,
             "rows": float(found["rows"] or 0),
             "columns": {
-                name: Column(**{**facts, "denied": tuple(facts["denied"]), "sequences": tuple(facts["sequences"])})
+                name: Column(**{**facts, **{part: tuple(facts[part]) for part in _LISTS_OF_A_COLUMN}})
                 for name, facts in (found["columns"] or {}).items()
             },
             "unique": frozenset(frozenset(columns) for columns in found["unique"] or ()),
             **{name: frozenset(found[name] or ()) for name in _SETS},
-            "children": tuple(found["children"] or ()),
-            "rules": tuple(found["rules"] or ()),
+            **{name: tuple(found[name] or ()) for name in _LISTS},
             "version": connection.info.server_version,
         }
     )
 
 
 _SETS = ("primary", "indexed", "relations", "unusable_sequences")
+_LISTS = ("children", "rules", "unlogged", "foreign", "unusable_functions")
+_LISTS_OF_A_COLUMN = ("denied", "sequences", "functions")
 
 _SHAPE = """
 WITH wanted AS MATERIALIZED (
@@ -65,7 +66,13 @@ WITH wanted AS MATERIALIZED (
 SELECT EXISTS (SELECT FROM space) AS schema_exists, current_user::text AS role, current_database()::text AS database,
        (SELECT oid::bigint FROM wanted) AS oid,
        COALESCE((SELECT relkind::text FROM wanted), 'r') AS kind,
-       COALESCE((SELECT relpersistence = 'u' FROM wanted), false) AS unlogged,
+       (SELECT array_agg(format('%%I.%%I', m.nspname, c.relname) ORDER BY 1) FROM parts JOIN pg_class c ON c.oid = relid
+        JOIN pg_namespace m ON m.oid = c.relnamespace WHERE c.relpersistence = 'u') AS unlogged,
+       (SELECT array_agg(format('%%I.%%I', m.nspname, c.relname) ORDER BY 1) FROM parts JOIN pg_class c ON c.oid = relid
+        JOIN pg_namespace m ON m.oid = c.relnamespace WHERE c.relkind = 'f') AS foreign,
+       COALESCE((SELECT reloftype <> 0 FROM wanted), false) AS typed,
+       COALESCE((SELECT h.inhparent::regclass::text FROM wanted w JOIN pg_inherits h ON h.inhrelid = w.oid
+                 WHERE w.relispartition), '') AS part_of,
        (SELECT CASE WHEN relkind NOT IN ('r', 'p', 'm') THEN 0
                     WHEN reltuples >= 0 THEN reltuples ELSE pg_relation_size(oid) / 128 END FROM wanted) AS rows,
        (SELECT jsonb_object_agg(a.attname, jsonb_build_object(
@@ -85,14 +92,20 @@ SELECT EXISTS (SELECT FROM space) AS schema_exists, current_user::text AS role, 
                      AND d.refclassid = 'pg_class'::regclass
                 JOIN pg_class s ON s.oid = d.refobjid JOIN pg_namespace m ON m.oid = s.relnamespace
                 WHERE e.adrelid = w.oid AND e.adnum = a.attnum
-                AND CASE WHEN s.relkind = 'S' THEN NOT has_sequence_privilege(s.oid, 'USAGE, UPDATE') END)))
+                AND CASE WHEN s.relkind = 'S' THEN NOT has_sequence_privilege(s.oid, 'USAGE, UPDATE') END),
+            'functions', ARRAY(
+                SELECT DISTINCT d.refobjid::regprocedure::text
+                FROM pg_attrdef e JOIN pg_depend d ON d.classid = 'pg_attrdef'::regclass AND d.objid = e.oid
+                     AND d.refclassid = 'pg_proc'::regclass
+                WHERE e.adrelid = w.oid AND e.adnum = a.attnum
+                AND NOT has_function_privilege(d.refobjid, 'EXECUTE'))))
         FROM wanted w JOIN pg_attribute a ON a.attrelid = w.oid AND a.attnum > 0 AND NOT a.attisdropped
         JOIN pg_type t ON t.oid = a.atttypid LEFT JOIN pg_collation l ON l.oid = a.attcollation
         WHERE w.relkind IN ('r', 'p', 'v', 'm', 'f')) AS columns,
        (SELECT columns FROM indexes WHERE indisprimary) AS primary,
        (SELECT jsonb_agg(columns) FROM indexes WHERE distinct_rows) AS unique,
        (SELECT array_agg(columns[1]) FROM indexes) AS indexed,
-       EXISTS (SELECT FROM wanted w JOIN pg_trigger g ON g.tgrelid = w.oid AND NOT g.tgisinternal
+       EXISTS (SELECT FROM parts JOIN pg_trigger g ON g.tgrelid = parts.relid
                AND g.tgenabled <> 'D' AND g.tgtype & 3 = 3 AND g.tgtype & 20 <> 0) AS guarded,  -- BEFORE ROW
        (SELECT array_agg(format('%%I.%%I', m.nspname, c.relname) ORDER BY c.relname)
         FROM pg_inherits h JOIN wanted w ON w.oid = h.inhparent JOIN pg_class c ON c.oid = h.inhrelid
@@ -122,6 +135,14 @@ SELECT EXISTS (SELECT FROM space) AS schema_exists, current_user::text AS role, 
        COALESCE((SELECT has_schema_privilege(oid, 'USAGE') FROM space), true) AS uses_schema,
        COALESCE((SELECT has_schema_privilege(oid, 'CREATE') FROM space), true) AS creates_in_schema,
        has_database_privilege(current_database(), 'CREATE') AS creates_schemas,
+       has_database_privilege(current_database(), 'TEMPORARY') AS creates_temporary,
+       (SELECT array_agg(DISTINCT d.refobjid::regprocedure::text) FROM parts JOIN pg_depend d ON
+            d.classid = 'pg_constraint'::regclass AND d.objid IN (
+                SELECT oid FROM pg_constraint WHERE conrelid = parts.relid AND contype = 'c')
+            OR d.classid = 'pg_class'::regclass AND d.objid IN (
+                SELECT indexrelid FROM pg_index WHERE indrelid = parts.relid)
+        WHERE d.refclassid = 'pg_proc'::regclass
+        AND NOT has_function_privilege(d.refobjid, 'EXECUTE')) AS unusable_functions,
        (SELECT array_agg(k.relname::text) FROM pg_class k JOIN space ON space.oid = k.relnamespace
         WHERE starts_with(k.relname::text, left(%(table)s, 50))) AS relations,
        (SELECT array_agg(k.relname::text) FROM pg_class k JOIN space ON space.oid = k.relnamespace
@@ -143,6 +164,15 @@ def is_unique_index_of(connection: psycopg.Connection, schema: str, table: str, 
                 FROM pg_partition_tree(to_regclass(format('%%I.%%I', %(schema)s::text, %(table)s::text)))))
     """
     return bool(scalar(connection, query, {"schema": schema, "table": table, "column": column, "name": name}))
+
+
+def is_guarded(connection: psycopg.Connection, oid: int) -> bool:
+    """`TableShape.guarded` of a table whose triggers cannot change any more, for this transaction has written to it."""
+    query = """
+        SELECT EXISTS (SELECT FROM pg_trigger WHERE tgenabled <> 'D' AND tgtype & 3 = 3 AND tgtype & 20 <> 0
+                       AND tgrelid IN (SELECT %(oid)s::oid UNION SELECT relid FROM pg_partition_tree(%(oid)s::oid)))
+    """
+    return bool(scalar(connection, query, {"oid": oid}))
 
 
 def rows_written(connection: psycopg.Connection, oid: int) -> tuple[int, int]:

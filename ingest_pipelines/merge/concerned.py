@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import psycopg
 from psycopg import Error
+from psycopg.errors import CheckViolation
 
 from ingest_pipelines.errors import printable
 
@@ -36,7 +37,9 @@ def _relation(connection: psycopg.Connection, error: Error) -> list[str]:
                 WHERE attrelid = c.oid AND attname = %(column)s AND attnum > 0 AND NOT attisdropped),
                COALESCE((SELECT conname FROM pg_constraint WHERE conrelid = c.oid AND conname = %(constraint)s LIMIT 1),
                         (SELECT i.relname FROM pg_index x JOIN pg_class i ON i.oid = x.indexrelid
-                         WHERE x.indrelid = c.oid AND i.relname = %(constraint)s))
+                         WHERE x.indrelid = c.oid AND i.relname = %(constraint)s)),
+               CASE WHEN c.relkind = 'p' THEN 'no partition takes a row'
+                    WHEN c.relispartition THEN 'a row belongs into another partition' END
         FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
         WHERE n.nspname = %(schema)s AND c.relname = %(table)s
         """,
@@ -47,9 +50,16 @@ def _relation(connection: psycopg.Connection, error: Error) -> list[str]:
     ).fetchone()  # fmt: skip
     if found is None:
         return []
-    schema, table, column, constraint = found
+    schema, table, column, constraint, misplaced = found
     named = [f"{what} {printable(name)}" for what, name in (("constraint", constraint), ("column", column)) if name]
+    if misplaced and isinstance(error, CheckViolation) and not diag.constraint_name and not _of_a_function(error):
+        named.append(misplaced)
     return [*named, f"table {printable(schema)}.{printable(table)}"]
+
+
+def _of_a_function(error: Error) -> bool:
+    """Whether a function raised it. COPY, too, says where it was."""
+    return not (error.diag.context or "COPY").startswith("COPY")
 
 
 def _domain(connection: psycopg.Connection, error: Error) -> list[str]:
@@ -107,7 +117,7 @@ _MISSING = """
          present AS (SELECT n.oid, n.nspname, n.nspname = 'ingest' AS ledger
                      FROM wanted JOIN pg_namespace n ON n.nspname = wanted.name),
          relations AS (
-             SELECT c.oid, c.relname, c.relkind, c.relowner, n.nspname, n.ledger,
+             SELECT c.oid, c.relname, c.relkind, n.nspname, n.ledger,
                     has_table_privilege(c.oid, 'SELECT') AS reads, has_table_privilege(c.oid, 'INSERT') AS inserts,
                     has_table_privilege(c.oid, 'UPDATE') OR c.relname = 'audit' AND ledger AS updates,
                     has_table_privilege(c.oid, 'DELETE') OR c.relname = 'audit' OR NOT ledger AS deletes
@@ -137,11 +147,8 @@ _MISSING = """
              UNION ALL
              SELECT 6, format('GRANT USAGE ON SEQUENCE %%I.%%I TO %%I', n.nspname, s.relname, current_user)
              FROM relations r JOIN pg_depend d ON d.refobjid = r.oid AND d.classid = 'pg_class'::regclass
+                  AND d.deptype = 'a'  -- a serial's; an identity's needs no privilege
              JOIN pg_class s ON s.oid = d.objid JOIN pg_namespace n ON n.oid = s.relnamespace
              WHERE CASE WHEN s.relkind = 'S' THEN NOT has_sequence_privilege(s.oid, 'USAGE') ELSE false END)
-    SELECT statement FROM lacking
-    UNION ALL  -- it may write: what it may not is to add a column or an index, as only an owner does
-    SELECT format('ALTER TABLE %%I.%%I OWNER TO %%I', nspname, relname, current_user) FROM relations
-    WHERE NOT ledger AND NOT pg_has_role(relowner, 'USAGE') AND NOT EXISTS (SELECT FROM lacking WHERE place < 6)
-    ORDER BY 1
+    SELECT statement FROM lacking ORDER BY place, statement
 """

@@ -16,6 +16,7 @@ from ingest_pipelines.errors import CountsDisagree, LoadError, RejectsAboveLimit
 from ingest_pipelines.merge.key_filter import KeyFilter
 from ingest_pipelines.merge.match import SAMPLES, Matched
 from ingest_pipelines.merge.preconditions import fingerprint
+from ingest_pipelines.merge.shape import TableShape
 from ingest_pipelines.merge.stage import Stage
 from ingest_pipelines.model import Counts, LoadReport, LoadStatus, Run, Validated
 
@@ -30,6 +31,7 @@ class LoadState:
         early: how far an early load had brought the accepted rows before `apply` was called.
         key_filter: the target's keys, in an early load: rows whose keys are certainly new are copied, not merged.
         copied: rows that were copied into the table.
+        shape: the target table before the first row is written.
         alone: other applications' writers are locked out of the table, for one of them was in the way before.
         stale: rows taken out of the stage because they are older than their profile.
         consented: profiles of which only subscriptions changed.
@@ -46,6 +48,7 @@ class LoadState:
     early: Literal["", "staged", "merged"] = ""
     key_filter: KeyFilter | None = None
     copied: int = 0
+    shape: TableShape = field(default_factory=TableShape)
     alone: bool = False
     stale: int = 0
     inserted: int = 0

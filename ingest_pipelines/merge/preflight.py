@@ -6,7 +6,7 @@ does not fit, and the statement that mends it. Whatever no question covers is le
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import LiteralString
@@ -21,7 +21,7 @@ from ingest_pipelines.errors import TargetBusy, TargetRefused
 from ingest_pipelines.merge.catalog import read_shape
 from ingest_pipelines.merge.changes import Changes
 from ingest_pipelines.merge.column_types import can_hold, column_type, conversion, type_of
-from ingest_pipelines.merge.ddl import additions, fields_of, needs_subscriptions
+from ingest_pipelines.merge.ddl import additions, fields_of, missing_columns, needs_subscriptions
 from ingest_pipelines.merge.mapping import check_mapping, check_types
 from ingest_pipelines.merge.match_modes import profile_lookups
 from ingest_pipelines.merge.names import (
@@ -112,6 +112,7 @@ def _of_target(connection: psycopg.Connection, stage: Stage, shape: TableShape) 
         yield from table.unusable()
         return
     yield from table.itself()
+    yield from table.growing(missing_columns(stage, shape))
     changes = Changes(stage)
     yield from _of_key(connection, stage, table)
     yield from _of_profile_id(connection, stage, table)
@@ -168,10 +169,17 @@ class _Table:
 
     def itself(self) -> Iterator[Obstacle]:
         """What keeps rows of any kind from being merged, kept or seen."""
-        if self.shape.unlogged:
+        parts = self.shape.kind == "p"
+        for table in self.shape.unlogged:
             yield Obstacle(
-                f"{self.shown} is unlogged: a crash of the server empties it, whatever was committed",
-                (self.alter("SET LOGGED"),),
+                f"{f'{table}, a partition of {self.shown},' if parts else self.shown} is unlogged: a crash of the "
+                "server empties it, whatever was committed",
+                (_text("ALTER TABLE {} SET LOGGED", _verbatim(table)),),
+            )
+        for table in self.shape.foreign:
+            yield Obstacle(
+                f"{table}, a partition of {self.shown}, is a foreign table, and a load needs tables",
+                (self.alter("DETACH PARTITION {}", _verbatim(table)),),
             )
         for child in self.shape.children:
             drop = _text("ALTER TABLE {} NO INHERIT {}", _verbatim(child), self.name)
@@ -184,6 +192,20 @@ class _Table:
             )  # fmt: skip
         if self.shape.hides_rows:
             yield self._row_security()
+
+    def growing(self, missing: Collection[str]) -> Iterator[Obstacle]:
+        """What keeps columns from being added to it, where some are missing."""
+        listed = ", ".join(f"'{name}'" for name in missing)
+        if missing and self.shape.typed:
+            yield Obstacle(
+                f"{self.shown} lacks {listed}, and has the columns of a type: none can be added to it",
+                (self.alter("NOT OF"),),
+            )
+        if missing and self.shape.part_of:
+            yield Obstacle(
+                f"{self.shown} lacks {listed}, and is a partition: columns are only added to {self.shape.part_of}",
+                advice=f"name {self.shape.part_of} in databases.yaml, or have its owner add the columns there",
+            )
 
     def _row_security(self) -> Obstacle:
         role = sql.Identifier(self.shape.role)
@@ -480,6 +502,11 @@ def _of_privileges(stage: Stage, shape: TableShape) -> Iterator[Obstacle]:
     """What the session's role may not do, and must."""
     database = stage.bound.database
     schema, role = sql.Identifier(database.schema_and_table[0]), sql.Identifier(shape.role)
+    if not shape.creates_temporary:
+        grant = _text("GRANT TEMPORARY ON DATABASE {} TO {}", sql.Identifier(shape.database), role)
+        yield Obstacle(
+            f"the role {shape.role} may not make temporary tables, and a load stages its rows in one", (grant,)
+        )
     if not shape.schema_exists:
         if not shape.creates_schemas:
             create = _text("CREATE SCHEMA {} AUTHORIZATION {}", schema, role)
@@ -516,6 +543,17 @@ def _of_privileges(stage: Stage, shape: TableShape) -> Iterator[Obstacle]:
     for each in quoted:
         grant = _text("GRANT USAGE ON SEQUENCE {} TO {}", each, role)
         yield Obstacle(f"the role {shape.role} may not use the sequence {each.as_string()}", (grant,))
+    called = {
+        function: f"the column '{name}'"
+        for name, column in shape.columns.items() if column.generated or (changes.adds and name not in written)
+        for function in column.functions
+    }  # fmt: skip
+    called |= dict.fromkeys(shape.unusable_functions, "a check or an index")
+    for function, of in called.items():
+        yield Obstacle(
+            f"the role {shape.role} may not execute {function}, which {of} of {database.table} calls",
+            (_text("GRANT EXECUTE ON FUNCTION {} TO {}", _verbatim(function), role),),
+        )
 
 
 def _grants_on_new(stage: Stage, shape: TableShape) -> Iterator[str]:

@@ -33,6 +33,7 @@ READS_AND_WRITES: Mapping[str, str] = {
     "restrict_nonsystem_relation_kind": "",  # `ingest.events` is a view
     # Nobody reads notices; a trigger may send one per row, with the row in it.
     "client_min_messages": "error",
+    "exit_on_error": "off",  # an error is answered, and asked about
     # Time limits for people's queries. The wait for locks is ours; the server asks every two seconds whether the
     # client still lives, so that a killed loader's merge does not run on.
     "statement_timeout": "0",

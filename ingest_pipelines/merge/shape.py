@@ -28,6 +28,7 @@ class Column:
         nondeterministic: its collation takes different spellings for equal.
         denied: what the session's role may not do with it: SELECT, INSERT, UPDATE.
         sequences: sequences behind its default that the role may not use.
+        functions: functions that its default or its generated value calls and that the role may not execute.
     """
 
     type: str
@@ -40,6 +41,7 @@ class Column:
     nondeterministic: bool = False
     denied: tuple[str, ...] = ()
     sequences: tuple[str, ...] = ()
+    functions: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -49,13 +51,17 @@ class TableShape:
     Attributes:
         oid: None where there is nothing of that name.
         kind: `pg_class.relkind`: `r` a table, `p` a partitioned one, else one of KINDS.
-        unlogged: a crash of the server empties it.
+        unlogged: itself, or its partitions, where a crash of the server empties them.
+        foreign: its partitions that are foreign tables.
+        typed: it was made OF a type, which alone says what columns there are.
+        part_of: the partitioned table whose partition it is, or "".
         columns: by name.
         primary: columns of the primary key.
         unique: sets of columns that are unique, by a valid, whole index that is checked at once.
         indexed: columns that a valid, whole index, unique or not, starts with.
         rows: how many there are, about.
-        guarded: triggers of its owner look at each row before it is written, and may leave it out.
+        guarded: triggers of its owner, or of a partition's, look at each row before it is written, and may leave it
+            out.
         children: tables that inherit from it; partitions are none.
         rules: its rewrite rules.
         hides_rows: row security applies to the role, and no policy is known to show and take every row.
@@ -65,15 +71,20 @@ class TableShape:
         owned: the role may alter it.
         relations: names of tables, sequences and indexes in its schema that start with the table's name.
         unusable_sequences: those of them that are sequences, and that the role may not use.
+        unusable_functions: those that its checks and its indexes call, and that the role may not execute.
         role: the session's.
-        schema_exists, uses_schema, creates_in_schema, creates_schemas: what there is and what the role may do.
+        schema_exists, uses_schema, creates_in_schema, creates_schemas, creates_temporary: what there is and what the
+            role may do.
         version: of the server: 180000.
     """
 
     schema_exists: bool = False
     oid: int | None = None
     kind: str = "r"
-    unlogged: bool = False
+    unlogged: tuple[str, ...] = ()
+    foreign: tuple[str, ...] = ()
+    typed: bool = False
+    part_of: str = ""
     columns: Mapping[str, Column] = default(default_factory=dict)
     primary: frozenset[str] = frozenset()
     unique: frozenset[frozenset[str]] = frozenset()
@@ -89,11 +100,13 @@ class TableShape:
     owned: bool = True
     relations: frozenset[str] = frozenset()
     unusable_sequences: frozenset[str] = frozenset()
+    unusable_functions: tuple[str, ...] = ()
     role: str = ""
     database: str = ""
     uses_schema: bool = True
     creates_in_schema: bool = True
     creates_schemas: bool = True
+    creates_temporary: bool = True
     version: int = 180_000
 
     def is_unique(self, *columns: str) -> bool:

@@ -42,24 +42,10 @@ class Consent:
         return self.changes.stage
 
     def upsert(self) -> sql.Composed:
-        """Records added and changed, noted in `ingest_consents`; parameter `now`.
-
-        A row without a contact, or without a status, says nothing about consent. With `add_only` only the profiles
-        that this load adds are spoken of.
-        """
-        database, given = self.stage.bound.database, self.subscription
-        only_new: sql.Composable = sql.SQL("")
-        if self.stage.bound.spec.mode == "add_only":
-            only_new = sql.SQL(" AND EXISTS (SELECT FROM ingest_written w WHERE w.created AND w.key = {})").format(
-                self.stage.key
-            )
+        """Records added and changed, noted in `ingest_consents`; parameter `now`."""
         return sql.SQL(
             """
-            WITH told AS (
-                SELECT t.{profile}, t.{key}::text AS key, {contact} AS contact, {status} AS status, {fields} AS fields
-                FROM ingest_stage AS s JOIN {target} ON {on_key}
-                WHERE {contact} IS NOT NULL AND {status} IS NOT NULL{only_new}
-            ), upserted AS (
+            WITH {told}, upserted AS (
                 INSERT INTO {table} AS u (profile_id, resource, channel, contact, status, fields, updated_at)
                 SELECT {profile}, {resource}, {channel}, contact, status, jsonb_strip_nulls(fields), %(now)s FROM told
                 ON CONFLICT (profile_id, resource, channel, contact) DO UPDATE
@@ -70,12 +56,49 @@ class Consent:
             INSERT INTO ingest_consents
             SELECT upserted.profile_id, told.key, {name} FROM upserted JOIN told ON told.{profile} = upserted.profile_id
             """
+        ).format(**self._parts())
+
+    def count_due(self) -> sql.Composed:
+        """How many records the upsert is to write: what a trigger of the table left out shows only so."""
+        return sql.SQL(
+            """
+            WITH {told}, excluded AS (SELECT {profile}, contact, status, jsonb_strip_nulls(fields) AS fields FROM told)
+            SELECT count(*) FROM excluded LEFT JOIN {table} u ON u.profile_id = excluded.{profile}
+                AND u.resource = {resource} AND u.channel = {channel} AND u.contact = excluded.contact
+            WHERE u.profile_id IS NULL OR ROW(u.status, u.fields) IS DISTINCT FROM ROW({new_status}, {new_fields})
+            """
+        ).format(**self._parts())
+
+    def _parts(self) -> dict[str, sql.Composable]:
+        database, given = self.stage.bound.database, self.subscription
+        return {
+            "told": self._told(), "profile": sql.Identifier(PROFILE_ID), "table": subscriptions_name(database),
+            "resource": sql.Literal(given.resource), "channel": sql.Literal(given.channel),
+            "new_status": self._new_status(), "new_fields": self._new_fields(),
+            "name": sql.Literal(f"{given.resource}.{given.channel}"),
+        }  # fmt: skip
+
+    def _told(self) -> sql.Composed:
+        """What the rows say of consents.
+
+        A row without a contact, or without a status, says nothing. With `add_only` only the profiles that this load
+        adds are spoken of.
+        """
+        only_new: sql.Composable = sql.SQL("")
+        if self.stage.bound.spec.mode == "add_only":
+            only_new = sql.SQL(" AND EXISTS (SELECT FROM ingest_written w WHERE w.created AND w.key = {})").format(
+                self.stage.key
+            )
+        return sql.SQL(
+            """told AS (
+                SELECT t.{profile}, t.{key}::text AS key, {contact} AS contact, {status} AS status, {fields} AS fields
+                FROM ingest_stage AS s JOIN {target} ON {on_key}
+                WHERE {contact} IS NOT NULL AND {status} IS NOT NULL{only_new}
+            )"""
         ).format(
-            profile=sql.Identifier(PROFILE_ID), key=sql.Identifier(database.key), target=self.changes.target,
-            on_key=self.changes.on_key, contact=self._contact(), status=self._status(), fields=self._fields(),
-            only_new=only_new, table=subscriptions_name(database), resource=sql.Literal(given.resource),
-            channel=sql.Literal(given.channel), new_status=self._new_status(), new_fields=self._new_fields(),
-            name=sql.Literal(f"{given.resource}.{given.channel}"),
+            profile=sql.Identifier(PROFILE_ID), key=sql.Identifier(self.stage.bound.database.key),
+            target=self.changes.target, on_key=self.changes.on_key, contact=self._contact(), status=self._status(),
+            fields=self._fields(), only_new=only_new,
         )  # fmt: skip
 
     def _contact(self) -> sql.Composable:

@@ -116,7 +116,7 @@ class Target:
         try:
             migrate(self.connect, lambda connection: prepare_session(connection, self))
         except psycopg.Error as error:
-            if not isinstance(error, psycopg.errors.InsufficientPrivilege):
+            if isinstance(error, psycopg.OperationalError) and error.sqlstate is None:
                 raise translate(error, _LEDGER) from None
             with self.connect() as connection:
                 raise problem(connection, error, _LEDGER) from None

@@ -12,7 +12,7 @@ from psycopg.types.json import Jsonb
 from ingest_pipelines import ledger
 from ingest_pipelines.errors import CountsDisagree, InternalError, TargetRefused
 from ingest_pipelines.merge import events
-from ingest_pipelines.merge.catalog import read_shape, rows_written
+from ingest_pipelines.merge.catalog import is_guarded, read_shape, rows_written
 from ingest_pipelines.merge.copy import copy_accepted, rows_of
 from ingest_pipelines.merge.ddl import additions, fields_of
 from ingest_pipelines.merge.faults import Fault
@@ -20,6 +20,7 @@ from ingest_pipelines.merge.load_state import LoadState
 from ingest_pipelines.merge.mapping import check_types
 from ingest_pipelines.merge.match import Matching, RejectedByMatch
 from ingest_pipelines.merge.match_modes import key_label
+from ingest_pipelines.merge.names import SUBSCRIPTIONS, name_beside
 from ingest_pipelines.merge.preflight import check_target
 from ingest_pipelines.merge.shape import TableShape
 from ingest_pipelines.merge.statements import CREATE_UNMATCHED, LIST_UNMATCHED, Merge
@@ -77,7 +78,8 @@ def alter_target(connection: psycopg.Connection, state: LoadState) -> TableShape
     new_fields = [(name, field.type_name) for name, field in fields_of(bound).items() if name not in registered]
     if new_fields:
         ledger.register_fields(connection, bound.database_name, new_fields, bound.name, state.now)
-    return read_shape(connection, *bound.database.schema_and_table) if statements else shape
+    state.shape = read_shape(connection, *bound.database.schema_and_table) if statements else shape
+    return state.shape
 
 
 def match_profiles(connection: psycopg.Connection, state: LoadState, shape: TableShape) -> None:
@@ -124,12 +126,15 @@ def merge_stage(connection: psycopg.Connection, state: LoadState, shape: TableSh
     if state.inserted + state.updated < due:
         if not state.alone:
             raise Overtaken
-        left_out = due - state.inserted - state.updated
-        raise TargetRefused(
-            f"{state.where}: a trigger of {state.bound.database.table} left out {left_out} of {due} rows",
-            hint="nothing was committed; a trigger that refuses a row has to raise an error, or the rule belongs into "
-            "the import, where what breaks it becomes a reject",
-        )
+        raise _left_out(state, state.bound.database.table, due - state.inserted - state.updated, due)
+
+
+def _left_out(state: LoadState, table: str, rows: int, due: int) -> TargetRefused:
+    return TargetRefused(
+        f"{state.where}: a trigger of {table} left out {rows:,} of {due:,} rows",
+        hint="nothing was committed; a trigger that refuses a row has to raise an error, or the rule belongs into "
+        "the import, where what breaks it becomes a reject",
+    )
 
 
 def _write(connection: psycopg.Connection, state: LoadState, merge: Merge, shape: TableShape) -> None:
@@ -166,8 +171,12 @@ def complete_merge(connection: psycopg.Connection, state: LoadState) -> None:
     """Written profiles have their numbers, and the first unmatched rows are listed in the ledger.
 
     Raises:
+        Overtaken: the table was given a trigger after we had looked; nobody knows what it left out.
         TargetRefused: a trigger changed the key of new profiles.
     """
+    assert state.shape.oid is not None
+    if not state.shape.guarded and is_guarded(connection, state.shape.oid):
+        raise Overtaken
     before_18 = connection.info.server_version < RETURNS_OLD
     if state.keeps_written and state.inserted > state.copied and before_18:
         numbered = connection.execute(Merge(state.stage).number_created()).rowcount
@@ -182,13 +191,23 @@ def complete_merge(connection: psycopg.Connection, state: LoadState) -> None:
 
 
 def write_consents(connection: psycopg.Connection, state: LoadState) -> None:
-    """The import's consent records are added and changed, and the profiles with changed ones are counted."""
+    """The import's consent records are added and changed, and the profiles with changed ones are counted.
+
+    Raises:
+        TargetRefused: a trigger left records out.
+    """
     if not state.bound.spec.subscriptions:
         return
     connection.execute(CREATE_CONSENTS)
     merge = Merge(state.stage)
+    schema, consents = state.bound.database.schema_and_table[0], name_beside(state.bound.database, SUBSCRIPTIONS)
+    guarded = read_shape(connection, schema, consents).guarded
     for subscription in state.bound.spec.subscriptions:
-        connection.execute(Consent(merge, subscription).upsert(), {"now": state.now})
+        consent = Consent(merge, subscription)
+        due = scalar(connection, consent.count_due()) if guarded else 0
+        written = connection.execute(consent.upsert(), {"now": state.now}).rowcount
+        if written < due:
+            raise _left_out(state, f"{schema}.{consents}", due - written, due)
     state.consented = scalar(connection, COUNT_CONSENTED)
 
 

@@ -47,6 +47,7 @@ SETTINGS: Mapping[str, str] = {
     "idle_session_timeout": "2s",
     "synchronous_commit": "off",
     "client_min_messages": "debug5",
+    "exit_on_error": "on",
     # how it is planned
     "enable_seqscan": "off",
     "enable_indexscan": "off",

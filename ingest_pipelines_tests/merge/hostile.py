@@ -70,6 +70,15 @@ CONSENT = {"subscriptions": [{"resource": "newsletter", "channel": "email", "con
 BY_MAIL = {"match": {"by": "email_profile"}, "columns": {"CID": "customer_id", "Mail": "email", "Points": "points"}}
 SEQUENCE = {"key_default": "sequence"}
 
+PARTS = (
+    "CREATE SEQUENCE crm.{t}_n; CREATE TABLE crm.{t} (customer_id text PRIMARY KEY, profile_id bigint NOT NULL"
+    " DEFAULT nextval('crm.{t}_n'), tier text, points bigint, email text, phone text) PARTITION BY HASH (customer_id);"
+)
+SECRET = (
+    "CREATE FUNCTION crm.f_{t}(text) RETURNS text IMMUTABLE LANGUAGE sql AS 'SELECT $1';"
+    "REVOKE EXECUTE ON FUNCTION crm.f_{t}(text) FROM PUBLIC;"
+)
+
 TABLES: dict[str, Hostile] = {
     # what is supported
     "the product's own": Hostile(table()),
@@ -150,6 +159,48 @@ TABLES: dict[str, Hostile] = {
     ),
     "a composite type": Hostile("CREATE TYPE crm.{t} AS (a int);", "crm.{t} is a composite type", mended=False, row=""),
     "unlogged": Hostile(table().replace("CREATE", "CREATE UNLOGGED"), "is unlogged"),
+    "an unlogged partition": Hostile(
+        PARTS + "CREATE UNLOGGED TABLE crm.{t}_0 PARTITION OF crm.{t} FOR VALUES WITH (MODULUS 1, REMAINDER 0);",
+        "crm.{t}_0, a partition of crm.{t}, is unlogged",
+    ),
+    "a foreign partition": Hostile(
+        "CREATE EXTENSION IF NOT EXISTS file_fdw; CREATE SERVER s_{t} FOREIGN DATA WRAPPER file_fdw;"
+        + PARTS.replace(" PRIMARY KEY", " NOT NULL").replace("HASH", "RANGE")
+        + "CREATE TABLE crm.{t}_0 PARTITION OF crm.{t} DEFAULT; CREATE FOREIGN TABLE crm.{t}_1 PARTITION OF crm.{t}"
+        " FOR VALUES FROM ('x') TO ('y') SERVER s_{t} OPTIONS (filename '/dev/null');",
+        "crm.{t}_1, a partition of crm.{t}, is a foreign table",
+    ),
+    "a type's table": Hostile(
+        "CREATE TYPE crm.y_{t} AS (customer_id text, tier text);"
+        "CREATE TABLE crm.{t} OF crm.y_{t} (PRIMARY KEY (customer_id));",
+        "crm.{t} lacks 'profile_id', 'points', 'email', 'phone', and has the columns of a type",
+    ),
+    "a partition": Hostile(
+        PARTS.replace("{t}", "{t}_all").replace(", tier text", "")
+        + "CREATE TABLE crm.{t} PARTITION OF crm.{t}_all FOR VALUES WITH (MODULUS 1, REMAINDER 0);",
+        "crm.{t} lacks 'tier', and is a partition: columns are only added to crm.{t}_all", mended=False,
+    ),
+    "a partition that has it all": Hostile(
+        PARTS.replace("{t}", "{t}_all")
+        + "CREATE TABLE crm.{t} PARTITION OF crm.{t}_all FOR VALUES WITH (MODULUS 1, REMAINDER 0);"
+        "CREATE UNIQUE INDEX ON crm.{t} (profile_id);",
+    ),
+    "a default that the role may not execute": Hostile(
+        SECRET + table(f"{GOOD}, at text DEFAULT crm.f_{{t}}('x')"),
+        "may not execute crm.f_{t}(text), which the column 'at' of crm.{t} calls", owner=False, privileges=GRANT,
+    ),
+    "a computed column that the role may not execute": Hostile(
+        SECRET + table(f"{GOOD}, at text GENERATED ALWAYS AS (crm.f_{{t}}(tier)) STORED"),
+        "may not execute crm.f_{t}(text), which the column 'at' of crm.{t} calls", owner=False, privileges=GRANT,
+    ),
+    "a check that the role may not execute": Hostile(
+        SECRET + table(f"{GOOD}, CHECK (crm.f_{{t}}(tier) <> 'z')"),
+        "may not execute crm.f_{t}(text), which a check or an index of crm.{t} calls", owner=False, privileges=GRANT,
+    ),
+    "an index that the role may not execute": Hostile(
+        SECRET + table() + "CREATE INDEX ON crm.{t} (crm.f_{t}(tier));",
+        "may not execute crm.f_{t}(text), which a check or an index of crm.{t} calls", owner=False, privileges=GRANT,
+    ),
     "children": Hostile(table() + "CREATE TABLE crm.{t}_child () INHERITS (crm.{t});", "inherits from crm.{t}"),
     "a rule": Hostile(
         table() + "CREATE RULE twice AS ON UPDATE TO crm.{t} DO ALSO NOTIFY changed;", "has the rule twice"

@@ -291,6 +291,57 @@ def test_rows_that_a_trigger_leaves_out_are_not_counted_as_anything(
 
 
 @pytest.mark.parametrize("events", [True, False])
+@pytest.mark.parametrize("levels", [1, 2])
+def test_rows_that_a_trigger_of_a_partition_leaves_out_are_not_counted_as_anything(
+    target: Target, query: Rows, tmp_path: Path, events: bool, levels: int
+) -> None:
+    bound = bound_import(events=events)
+    inner = " PARTITION BY HASH (customer_id); CREATE TABLE crm.inner PARTITION OF crm.part DEFAULT" * (levels - 1)
+    query(
+        "CREATE SCHEMA crm; CREATE TABLE crm.customers (customer_id text PRIMARY KEY,"
+        " profile_id bigint NOT NULL DEFAULT 1 + random() * 1e15, tier text, points bigint)"
+        " PARTITION BY HASH (customer_id);"
+        "CREATE TABLE crm.part PARTITION OF crm.customers FOR VALUES WITH (MODULUS 1, REMAINDER 0)"
+        + inner.replace("BY HASH", "BY RANGE")
+        + "; CREATE FUNCTION crm.few() RETURNS trigger LANGUAGE plpgsql AS"
+        " $$ BEGIN IF NEW.points < 9 THEN RETURN NEW; END IF; RETURN NULL; END $$;"
+        f"CREATE TRIGGER few BEFORE INSERT OR UPDATE ON crm.{'inner' if inner else 'part'} FOR EACH ROW"
+        " EXECUTE FUNCTION crm.few()"
+    )
+    left_out = [("a", "Gold", 2), ("b", "Gold", 9)]
+    with pytest.raises(TargetRefused, match=r"a trigger of crm.customers left out 1 of 2 rows"):
+        apply(delivery(tmp_path, bound, left_out), bound, target, SENSOR, NOW)
+    taken = delivery(tmp_path, bound, [("a", "Gold", 2)], of=item(2))
+    assert apply(taken, bound, target, person(2), NOW).counts == Counts(read=1, inserted=1)
+
+
+@pytest.mark.parametrize("point", ["locked", "altered", "matched"])
+def test_a_trigger_that_comes_while_a_load_runs_takes_no_row_unseen(
+    target: Target, query: Rows, tmp_path: Path, point: str
+) -> None:
+    bound = bound_import()
+    apply(delivery(tmp_path, bound, [("a", "Gold", 1)]), bound, target, SENSOR, NOW)
+
+    comes = iter(
+        [
+            "CREATE FUNCTION crm.none() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$;"
+            "CREATE TRIGGER none BEFORE INSERT OR UPDATE ON crm.customers FOR EACH ROW EXECUTE FUNCTION crm.none()"
+        ]
+    )
+
+    def fault(reached: str) -> None:
+        if reached == point and (statement := next(comes, None)):
+            query(statement)
+
+    with pytest.raises(TargetRefused, match=r"a trigger of crm.customers left out 2 of 2 rows"):
+        apply(
+            delivery(tmp_path, bound, [("a", "Gold", 2), ("b", "Gold", 2)], of=item(2)), bound, target, person(2), NOW,
+            fault=fault,
+        )  # fmt: skip
+    assert query(PROFILES) == [("a", "Gold", 1)]
+
+
+@pytest.mark.parametrize("events", [True, False])
 def test_rows_that_a_trigger_adds_to_the_table_are_not_counted_as_the_load_s(
     target: Target, query: Rows, tmp_path: Path, events: bool
 ) -> None:

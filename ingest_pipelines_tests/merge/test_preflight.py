@@ -215,6 +215,24 @@ def test_every_spelling_is_stored_in_a_caseless_column(url: str, role: str, load
         assert reader(url)(f"SELECT tier::text FROM crm.{name}") == [("Gold",)]
 
 
+def test_a_role_that_may_not_make_temporary_tables_is_told_so(server_url: str, template: str) -> None:
+    role = f"loader_{uuid4().hex[:8]}"
+    with fresh_target(server_url, template) as url:
+        database = urlsplit(url).path[1:]
+        reader(url)(f"REVOKE TEMPORARY ON DATABASE {database} FROM PUBLIC; CREATE ROLE {role} LOGIN PASSWORD 'pw'")
+        reader(url)(f"CREATE SCHEMA crm AUTHORIZATION {role}; GRANT USAGE ON SCHEMA ingest TO {role};"
+                    f"GRANT SELECT ON ALL TABLES IN SCHEMA ingest TO {role}")  # fmt: skip
+        parts = urlsplit(url)
+        loader = Target(f"postgresql://{role}:pw@{parts.hostname}:{parts.port}{parts.path}", 20)
+        with pytest.raises(TargetRefused, match="may not make temporary tables") as refusal:
+            probe(loader, bound_import())
+        for statement in statements(refusal.value):
+            with psycopg.connect(url) as connection:
+                connection.execute(sql.SQL(statement))
+        probe(loader, bound_import())
+        reader(url)(f"DROP OWNED BY {role} CASCADE; DROP ROLE {role}")
+
+
 def test_everything_that_is_wrong_is_said_at_once(url: str, role: str, loader: Target) -> None:
     name = f"t{uuid4().hex[:8]}"
     reader(url)(f"CREATE TABLE crm.{name} (profile_id text, customer_id text, points integer, region text NOT NULL)")

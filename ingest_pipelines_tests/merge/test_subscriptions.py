@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from ingest_pipelines.errors import TargetRefused
 from ingest_pipelines.merge import Target, apply
 from ingest_pipelines.model import Counts, LoadReport, Run
 from ingest_pipelines_tests.merge.deliveries import NOW, bound_import, delivery, item
@@ -101,6 +102,31 @@ def test_rows_that_are_not_merged_say_nothing_about_consent(target: Target, quer
         ("b2@x.org",),
         ("b@x.org",),
     ]
+
+
+@pytest.mark.parametrize("partitioned", [False, True])
+def test_records_that_a_trigger_leaves_out_fail_the_load(
+    target: Target, query: Rows, tmp_path: Path, partitioned: bool
+) -> None:
+    query(
+        "CREATE SCHEMA crm; CREATE TABLE crm.customers_subscriptions (profile_id bigint, resource text, channel text,"
+        " contact text, status text NOT NULL, fields jsonb NOT NULL DEFAULT '{}', updated_at timestamptz NOT NULL,"
+        " PRIMARY KEY (profile_id, resource, channel, contact))"
+        + " PARTITION BY RANGE (profile_id); CREATE TABLE crm.part PARTITION OF crm.customers_subscriptions DEFAULT"
+        * partitioned
+        + "; CREATE FUNCTION crm.few() RETURNS trigger LANGUAGE plpgsql AS"
+        " $$ BEGIN IF NEW.contact = 'b@x.org' THEN RETURN NULL; END IF; RETURN NEW; END $$;"
+        f"CREATE TRIGGER few BEFORE INSERT OR UPDATE ON crm.{'part' if partitioned else 'customers_subscriptions'}"
+        " FOR EACH ROW EXECUTE FUNCTION crm.few()"
+    )
+    feed = Feed(target, tmp_path)
+    with pytest.raises(TargetRefused, match=r"a trigger of crm.customers_subscriptions left out 1 of 2 rows"):
+        feed.load(("a", "Gold", "a@x.org"), ("b", "Gold", "b@x.org"))
+    assert query("SELECT to_regclass('crm.customers')") == [(None,)]
+    assert feed.load(("a", "Gold", "a@x.org"), ("c", "Gold", " ")).counts == Counts(read=2, inserted=2)
+    assert feed.load(("a", "Gold", "a@x.org"), ("c", "Gold", "c@x.org")).counts == Counts(
+        read=2, updated=1, unchanged=1
+    )
 
 
 def test_a_repeated_record_is_not_written(target: Target, query: Rows, tmp_path: Path) -> None:
