@@ -1,7 +1,7 @@
-"""Where a chunk of a cursor import ends: complete up to its last value, so that the next one loses nothing.
+"""Where a chunk ends: at a value up to which no row is missing, so that the next chunk can start after it.
 
-A LIMIT may cut through rows that share a value, or that the database takes for equal. Rows that it may have cut from
-others are held back, and read whole by the next chunk. See "Why a cursor loses no row" in docs/loading.md.
+A LIMIT may cut between rows of one value, or of values that the database takes for equal. Such rows are held back, and
+the next chunk reads all of them. "Why a cursor loses no row" in docs/loading.md has the argument.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ingest_pipelines.cursor.values import CursorKind, CursorValue, Moment, curs
 from ingest_pipelines.errors import CursorStuck
 
 _HELD_ROWS = 50_000
-"""Rows of a chunk of texts that are held back until its end is known, at least."""
+"""Of a chunk of texts at least so many rows are held back until its end is known."""
 
 
 @dataclass(frozen=True)
@@ -29,13 +29,13 @@ class Chunk:
     Attributes:
         column: the cursor column's name in the result.
         after: where the chunk starts, exclusive.
-        limit: how many rows the chunk has at most; None: all that there are. One row more is read, which shows whether
-            other rows follow, and whether their value is another one.
-        now, zone: values after `now` never become the cursor; those without a zone are read in `zone`.
+        limit: the largest number of rows in the chunk; None: all rows. The query asks for one row more, which shows
+            whether other rows follow, and whether they have another value.
+        now, zone: values after `now` are never committed; those without a zone are read in `zone`.
         committed: the ledger's value when the chunk was opened; no chunk takes it back.
-        upper_bound: the committed value does not pass it; None: no bound.
-        comes_after: whether a text comes after another one, as the database compares.
-        alone: whether the run ends with this chunk.
+        upper_bound: the largest value that may be committed; None: any.
+        comes_after: whether the database puts one text after another.
+        ends_run: the run reads no other chunk.
     """
 
     column: str
@@ -47,14 +47,14 @@ class Chunk:
     committed: CursorValue | None = None
     upper_bound: CursorValue | None = None
     comes_after: Callable[[str, str], bool] | None = None
-    alone: bool = False
+    ends_run: bool = False
 
 
 class ChunkEnd:
     """Finds the chunk's end: watches its cursor column batch by batch, and holds back rows that the LIMIT may cut."""
 
     def __init__(self, chunk: Chunk, where: str, spells: Spelled | None = None) -> None:
-        """Args: spells: what the column's texts are in the source; None: texts."""
+        """Args: spells: what the column's texts stand for in the source; None: for themselves."""
         self._chunk = chunk
         self._where = where
         self._spells = spells
@@ -63,10 +63,10 @@ class ChunkEnd:
         self._largest: CursorValue | None = None
         self._largest_past: CursorValue | None = None
         self._read = self._nulls = 0
-        self._sorted = self._standing = self._none_passed = True
+        self._sorted = self._only_start = self._landed_only_start = True
 
     def take(self, batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
-        """What may be landed of the batch, and of those before it."""
+        """The rows that can be landed now, of this batch and of rows held back before."""
         column = batch.column(self._chunk.column)
         self._read += len(column)
         self._nulls += column.null_count
@@ -76,25 +76,25 @@ class ChunkEnd:
         first, last = value_of(values[0]), value_of(values[-1])
         self._watch(values, first)
         if self._chunk.limit is None:
-            self._pass(values)
+            self._note_landed(values)
             yield batch
         elif self._chunk.kind == "text":
             self._held.append(batch)
             while sum(map(len, self._held)) - len(self._held[0]) >= _HELD_ROWS:
-                yield self._passed(self._held.pop(0))
+                yield self._landed(self._held.pop(0))
         else:
             if self._last != last:
                 tail = pc.index(values, values[-1]).as_py() if self._sorted else 0
-                yield from self._release(batch.slice(0, tail))
+                yield from self._land_held(batch.slice(0, tail))
                 batch = batch.slice(tail)
             self._held.append(batch)
         self._last = last
 
     def rest(self) -> Iterator[pa.RecordBatch]:
-        """What is to be landed after the last batch.
+        """The rows to land after the last batch.
 
         Raises:
-            CursorStuck: the chunk can't be ordered by its cursor, or holds more rows of one value than its LIMIT.
+            CursorStuck: the rows are not in the cursor's order, or one value has more rows than the LIMIT.
         """
         if self._nulls:
             raise self._stuck(
@@ -102,7 +102,7 @@ class ChunkEnd:
                 f"leave them out: WHERE {self._chunk.column} IS NOT NULL, or choose a column that is never NULL",
             )
         if not self.cut:
-            yield from self._release()
+            yield from self._land_held()
             return
         if not self._sorted:
             raise self._stuck(
@@ -111,21 +111,21 @@ class ChunkEnd:
             )
         if self._chunk.kind == "text":
             yield from self._before_a_proven_boundary()
-        if self._none_passed:
+        if self._landed_only_start:
             raise self._stuck(
                 f"all {self._chunk.limit} rows share one value of '{self._chunk.column}', and there are more of them",
                 "raise the LIMIT above the number of rows with one value, or choose a column that tells them apart",
             )
 
     def reached(self) -> str | None:
-        """The largest value landed, as text; None: no row, or only rows of where the chunk started.
+        """The largest value landed, as text; None: no row, or only rows of the value that the chunk started after.
 
-        The latter come again where a query says >= or a database rounds; they are no news, and no loop.
+        A query that says >=, and a database that rounds, bring these rows again: they are not new, and not an error.
 
         Raises:
-            CursorStuck: there are other rows, and none lies beyond where the chunk started.
+            CursorStuck: rows of other values came, and none of them is beyond the chunk's start.
         """
-        if self._largest is None or self._standing:
+        if self._largest is None or self._only_start:
             return None
         if not_after(self._largest, self._chunk.after):
             if self._chunk.kind == "text" and not self.cut:
@@ -140,12 +140,12 @@ class ChunkEnd:
         """The committed value once the chunk is committed. Rows that a lag reads again do not take it back.
 
         Raises:
-            CursorStuck: it stays, although rows were left for the next chunk, and the run ends with this one.
+            CursorStuck: it stays as it is, other rows follow, and the run ends with this chunk: it would never move on.
         """
         chunk, value = self._chunk, self._largest_past
         if value is not None and chunk.kind != "text":
             value = advanced(value, chunk.committed, chunk.upper_bound)
-        if value is None and chunk.alone and self.cut:
+        if value is None and chunk.ends_run and self.cut:
             raise self._stuck(
                 "the lag holds more rows than one chunk, or the future does",
                 "nothing was loaded; raise the query's LIMIT, lower cursor.lag, or leave out drain: false",
@@ -155,11 +155,11 @@ class ChunkEnd:
 
     @property
     def cut(self) -> bool:
-        """Whether the source holds more rows than a chunk has."""
+        """Whether the source has more rows than the chunk."""
         return self._chunk.limit is not None and self._read > self._chunk.limit
 
     def _watch(self, values: pa.Array, first: CursorValue) -> None:
-        self._standing &= self._is_start(first) and bool(pc.all(pc.equal(values, values[0])).as_py())
+        self._only_start &= self._is_start(first) and bool(pc.all(pc.equal(values, values[0])).as_py())
         if self._chunk.kind == "text":  # the order of texts is the database's own
             return
         if self._last is not None:
@@ -172,10 +172,10 @@ class ChunkEnd:
         return not_after(value, self._chunk.after) and not_after(self._chunk.after, value)
 
     def _before_a_proven_boundary(self) -> Iterator[pa.RecordBatch]:
-        """Texts up to one that the last text comes after, by the database's own word: what lies between is held back.
+        """Rows up to a text that the database puts before the last one; the rows between are held back.
 
-        The database orders texts, so those before the boundary are all that there are. It is looked for from the end,
-        in steps that double.
+        Only the database knows the order of its texts, so it is asked for each candidate, from the end on, in steps
+        that double.
         """
         rows = pa.Table.from_batches(self._held)
         texts = pc.cast(rows.column(self._chunk.column), pa.string()).combine_chunks()
@@ -186,35 +186,35 @@ class ChunkEnd:
         while at >= 0:
             boundary = boundaries[at]
             if self._chunk.comes_after(last, texts[boundary - 1].as_py() if boundary else str(self._largest)):
-                yield from map(self._passed, rows.slice(0, boundary).to_batches())
+                yield from map(self._landed, rows.slice(0, boundary).to_batches())
                 return
             at, step = max(at - step, 0) if at else -1, 2 * step
-        self._none_passed = True
+        self._landed_only_start = True
 
-    def _release(self, *more: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
+    def _land_held(self, *more: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
         for batch in (*self._held, *more):
             if batch.num_rows:
-                yield self._passed(batch)
+                yield self._landed(batch)
         self._held = []
 
-    def _passed(self, batch: pa.RecordBatch) -> pa.RecordBatch:
-        self._pass(self._typed(batch.column(self._chunk.column)))
+    def _landed(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        self._note_landed(self._typed(batch.column(self._chunk.column)))
         return batch
 
-    def _pass(self, values: pa.Array) -> None:
+    def _note_landed(self, values: pa.Array) -> None:
         """The rows are landed; their largest value is where the next chunk starts."""
-        self._none_passed &= self._is_start(value_of(values[0])) and self._is_start(value_of(values[-1]))
+        self._landed_only_start &= self._is_start(value_of(values[0])) and self._is_start(value_of(values[-1]))
         if self._chunk.kind == "text":
             self._largest = self._largest_past = value_of(values[-1])
             return
-        found = largest = pc.max(values)
-        self._largest = _larger(self._largest, value_of(largest))
-        if in_future(value_of(largest), self._chunk.now, self._chunk.zone):
+        largest = value_of(pc.max(values))
+        self._largest = _larger(self._largest, largest)
+        if in_future(largest, self._chunk.now, self._chunk.zone):
             past = _past(values, self._chunk)
             if not len(past):
                 return
-            found = pc.max(past)
-        self._largest_past = _larger(self._largest_past, value_of(found))
+            largest = value_of(pc.max(past))
+        self._largest_past = _larger(self._largest_past, largest)
 
     def _typed(self, column: pa.Array) -> pa.Array:
         try:
@@ -231,7 +231,7 @@ def _larger(value: CursorValue | None, other: CursorValue) -> CursorValue:
 
 
 def _past(values: pa.Array, chunk: Chunk) -> pa.Array:
-    """Those of the dates or timestamps that lie not after now."""
+    """The dates or timestamps that are not after now."""
     kind = values.type
     zoned, is_date = pa.types.is_timestamp(kind) and kind.tz is not None, pa.types.is_date(kind)
     last = last_past(chunk.now, chunk.zone, zoned=zoned, is_date=is_date)

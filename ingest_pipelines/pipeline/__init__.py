@@ -1,4 +1,4 @@
-"""THE STORY: an item is landed, its rows are judged, the accepted ones are merged.
+"""THE STORY: an item is landed, its rows are validated, the accepted ones are merged.
 
     Item -> land -> Landing -> validate -> Validated -> load -> LoadReport
 

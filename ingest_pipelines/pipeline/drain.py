@@ -41,14 +41,15 @@ def drain(
     started: bool = False,
     client: Client | None = None,
 ) -> Generator[LoadReport, None, None]:
-    """Every chunk of a cursor's item landed, judged and merged in a transaction of its own, until one is empty.
+    """Every chunk of a cursor's item landed, validated and merged in a transaction of its own, until one is empty.
 
-    Goes on from what is committed, so called again after a crash it does the rest. An empty first chunk is loaded too,
-    so that the ledger shows that somebody looked. With `drain: false`, and in a dry run, there is one chunk.
+    It starts after the last committed chunk, so calling it again after a crash does the rest. An empty first chunk is
+    loaded too: the ledger then shows that the source was read. With `drain: false`, and in a dry run, there is one
+    chunk.
 
     Args:
         item: the drain's item; where its first chunk was loaded step by step, that chunk's: `landing.item`.
-        started: the first chunk was loaded step by step: next_chunk, land, validate, load. Only the rest is done here.
+        started: the first chunk is loaded already, step by step: only the chunks after it are loaded here.
         client: as in `land`.
 
     Raises:
@@ -63,8 +64,8 @@ def drain(
             with target.session() as connection:
                 known = ledger.find_load(connection, chunk, run.id)
             if known is not None and known.status == "committed":
-                # This run has been here and found nothing beyond. Rows that came since are for the next run: under
-                # the same run key they would be taken for loaded.
+                # This run has read this chunk and found nothing new. Rows that came since are for the next run: under
+                # the same run key they would count as loaded.
                 if not started:
                     yield known.report
                 return
@@ -86,6 +87,6 @@ def drain(
 
 
 def _forget(validated: Validated) -> None:
-    """The files of a chunk that is loaded are gone; a drain's disk does not grow with its chunks."""
+    """Deletes a loaded chunk's files, so that a drain needs the disk of one chunk."""
     for path in (validated.landing.path, *validated.accepted, *((validated.rejects,) if validated.rejects else ())):
         path.unlink(missing_ok=True)

@@ -36,7 +36,7 @@ def land_rows(item: Item, bound: BoundImport, workspace: Workspace, now: datetim
 def _land_chunk(
     item: Item, bound: BoundImport, workspace: Workspace, now: datetime, source: QuerySource, asked: Request
 ) -> Landing:
-    """The rows of a drain's next chunk, up to where nothing of it can be missing."""
+    """The rows of the drain's next chunk, landed up to a value before which no row is missing."""
     cursor, drain, where = bound.spec.source.cursor, bound.spec.source.drain, f"import {bound.name}, item {item.key}"
     assert cursor is not None
     zone, initial = ZoneInfo(bound.spec.timezone), cursor.initial
@@ -50,13 +50,13 @@ def _land_chunk(
         item = replace(item, cursor_upper_bound=cursor_text(furthest))
     chunk = Chunk(
         cursor.column, cursor.kind, chunk_start(item, cursor), asked.limit, now, zone,
-        committed=committed, upper_bound=ledger_value(item.cursor_upper_bound, cursor, bound.name), alone=not drain,
+        committed=committed, upper_bound=ledger_value(item.cursor_upper_bound, cursor, bound.name), ends_run=not drain,
         comes_after=lambda text, other: source.comes_after(asked.query, cursor.column, text, other),
     )  # fmt: skip
     landing = _land_request(item, bound, workspace, source, asked, chunk)
     if landing.cut or (drain and landing.cursor_to is not None):
         return landing
-    # Nothing follows: what no chunk of this query will ever show is looked for.
+    # This was the last chunk: look for rows that no chunk of this query will ever read.
     if not landing.rows and committed is not None and source.behind(asked.query, cursor.column, initial, committed):
         raise _went_back(where, bound)
     if source.lacks_values(asked.query, cursor.column):
@@ -68,7 +68,7 @@ def _land_chunk(
 
 
 def _went_back(where: str, bound: BoundImport) -> CursorStuck:
-    """The source no longer has what the cursor has passed: new rows may get the same values again."""
+    """The source lost rows that were loaded: new rows may get their values again, which the cursor has passed."""
     assert bound.spec.source.cursor is not None
     return CursorStuck(
         f"{where}: every '{bound.spec.source.cursor.column}' in the source lies before the cursor: "

@@ -15,8 +15,8 @@ from ingest_pipelines.rules import ChunkConsumer, compile_rules, validate_rows
 from ingest_pipelines.sources import open_item
 from ingest_pipelines.sources.base import Client
 
-BY_QUERY = {"query", "cursor", "window"}
-"""Kinds of items whose rows a query brings; the others are files."""
+QUERY_KINDS = {"query", "cursor", "window"}
+"""Kinds of items that a query reads; the other kinds are files."""
 
 
 def land(
@@ -25,13 +25,13 @@ def land(
     """The item's bytes on local disk, hashed, proven unchanged while they were read; a query's rows likewise.
 
     Args:
-        now: what a cursor must not overtake; the time of the call if it is not given.
+        now: a cursor never passes it; by default the time of the call.
         client: makes the source's client; the source itself if it is not given.
 
     Raises:
         SourceUnavailable, ItemChanged (retryable), SourceDenied, ItemGone, ItemRefused, CursorStuck, ConfigError.
     """
-    if item.kind in BY_QUERY:
+    if item.kind in QUERY_KINDS:
         return land_rows(item, bound, workspace, now or datetime.now(UTC), client)
     with open_item(item, bound.connection, client) as source:
         return land_file(item, source, workspace.spool, bound.spec.source.limits)
