@@ -18,7 +18,7 @@ from ingest_pipelines.config.connections.mysql import MysqlConnection
 from ingest_pipelines.cursor.values import CursorValue, Moment
 from ingest_pipelines.errors import SourceDenied
 from ingest_pipelines.sources.error_codes import BROKEN, DriverError, Meaning, Reason, codes_of, meaning_of
-from ingest_pipelines.sources.mysql_rows import Column, LargeRow, arrays, split
+from ingest_pipelines.sources.mysql_rows import LargeRow, ResultColumn, arrays, split
 from ingest_pipelines.sources.query_text import Query
 from ingest_pipelines.sources.sql import HostSource, Session, accepted, backticked, driver, driver_seconds
 
@@ -143,7 +143,7 @@ class _Session(Session):
     def _rows(self, batch_rows: int) -> Iterator[pa.RecordBatch]:
         """What PyMySQL would read cell by cell, read in blocks; it gets its connection back at the result's end."""
         result = self._connection._result  # PyMySQL has no other way to raw rows
-        columns = [Column(field.name, field.type_code, field.charsetnr, field.flags) for field in result.fields]
+        columns = [ResultColumn(field.name, field.type_code, field.charsetnr, field.flags) for field in result.fields]
         schema = pa.schema([pa.field(column.name, column.type, metadata=column.spells) for column in columns])
         result.unbuffered_active = False
         buffer, some = b"", False

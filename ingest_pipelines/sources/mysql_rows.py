@@ -45,7 +45,7 @@ class LargeRow(ValueError):
 
 
 @dataclass(frozen=True)
-class Column:
+class ResultColumn:
     """A column of a result as the server describes it."""
 
     name: str
@@ -108,7 +108,7 @@ def split(buffer: bytes) -> Packets:
     return Packets(starts, place, None)
 
 
-def arrays(buffer: bytes, starts: Sequence[int], columns: Sequence[Column]) -> list[pa.Array]:
+def arrays(buffer: bytes, starts: Sequence[int], columns: Sequence[ResultColumn]) -> list[pa.Array]:
     """The rows' cells, column by column.
 
     Raises:
@@ -145,7 +145,7 @@ def _cells(data: Bytes, place: Places) -> tuple[pa.Array, Places]:
     return pa.Array.from_buffers(pa.binary(), len(lengths), parts), begins + lengths
 
 
-def _typed(cells: pa.Array, column: Column) -> pa.Array:
+def _typed(cells: pa.Array, column: ResultColumn) -> pa.Array:
     if column.kind == _BIT:
         return _bits(cells)
     if column.type == pa.binary():

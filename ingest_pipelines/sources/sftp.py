@@ -12,7 +12,9 @@ import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Self, TypeVar
+from typing import Self, TypeVar
+
+import paramiko
 
 from ingest_pipelines.config.connections.sftp import SftpConnection
 from ingest_pipelines.errors import (
@@ -25,26 +27,22 @@ from ingest_pipelines.errors import (
     printable,
 )
 from ingest_pipelines.model import SourceFile
+from ingest_pipelines.sources import sftp_protocol
 from ingest_pipelines.sources.base import Listing, Step
 from ingest_pipelines.sources.files import MAX_FOLDERS, address, archive_names, linked_folder, segments, visible
 from ingest_pipelines.sources.network import BROKEN_HINT, raised_by_us, retried
 
-if TYPE_CHECKING:
-    import paramiko
-
-    from ingest_pipelines.sources import sftp_protocol
-
 T = TypeVar("T")
 
 KEEP_ALIVE_SECONDS = 15.0
-"""Silence after which the server, and the firewalls on the way to it, hear that the connection is still in use."""
+"""Seconds without traffic after which we send a message, so that servers and firewalls keep the connection open."""
 
 MAX_NAME_BYTES = 255
 """Longest name in every common file system. SFTP has no error of its own for a longer one."""
 
 
 class Sftp:
-    """An SFTP connection. Connects on entry, and again by itself when the connection was cut."""
+    """An SFTP connection. It connects on entry, and reconnects by itself after the connection was cut."""
 
     def __init__(
         self,
@@ -57,11 +55,11 @@ class Sftp:
         self._keep_alive_seconds = keep_alive_seconds
         self._place = f"{connection.host}:{connection.port}"
         self._socket: socket.socket | None = None
-        self._transport: sftp_protocol.Transport | None = None
+        self._transport: sftp_protocol.SftpTransport | None = None
         self._client: paramiko.SFTPClient | None = None
 
     def __enter__(self) -> Self:
-        self._retried(self._connected)
+        self._with_retries(self._open_client)
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -75,88 +73,85 @@ class Sftp:
         """The visible files under `folder`. Links are not followed."""
         parts = segments(folder.strip("/")) if folder.strip("/") else ()
 
-        def whole() -> Listing:
-            if (link := self._link_above(parts, folder=True)) is not None:
+        def walk_all() -> Listing:
+            if (link := self._first_link(parts, folder=True)) is not None:
                 raise linked_folder(self.uri(link))
             files: list[SourceFile] = []
             links: list[str] = []
-            too_deep = self._collect(parts, files, links, nested)
+            too_deep = self._walk(parts, files, links, nested)
             return Listing(tuple(sorted(files, key=lambda file: file.path)), too_deep, tuple(sorted(links)))
 
-        return self._retried(whole)
+        return self._with_retries(walk_all)
 
-    def _link_above(self, parts: tuple[str, ...], *, folder: bool) -> str | None:
+    def _first_link(self, parts: tuple[str, ...], *, folder: bool) -> str | None:
         """The first of the folders that is a symbolic link; the root itself may be one."""
         for count in range(1, len(parts) + 1):
             path = "/".join(parts[:count])
-            with self._answering(path, folder=folder):
-                found = self._connected().lstat(self._remote(path))
-            if modes.S_ISLNK(found.st_mode or 0):
+            with self._translating_errors(path, folder=folder):
+                attributes = self._open_client().lstat(self._remote(path))
+            if modes.S_ISLNK(attributes.st_mode or 0):
                 return path
         return None
 
-    def _collect(self, parts: tuple[str, ...], files: list[SourceFile], links: list[str], nested: bool) -> int:
+    def _walk(self, parts: tuple[str, ...], files: list[SourceFile], links: list[str], nested: bool) -> int:
+        """Adds the folder's files and links to the lists; returns how many files lie too deep."""
         too_deep = 0
-        from ingest_pipelines.sources import sftp_protocol
-
-        with self._answering("/".join(parts), folder=True):
-            entries = sftp_protocol.entries(self._connected(), self._remote("/".join(parts)))
-        for name, found in entries:
-            mode = found.st_mode or 0
+        with self._translating_errors("/".join(parts), folder=True):
+            entries = sftp_protocol.entries(self._open_client(), self._remote("/".join(parts)))
+        for name, attributes in entries:
+            mode = attributes.st_mode or 0
             if not visible(name):
                 continue
             if modes.S_ISLNK(mode):
                 links.append("/".join((*parts, name)))
             elif modes.S_ISDIR(mode):
-                too_deep += self._collect((*parts, name), files, links, nested) if nested else 0
+                too_deep += self._walk((*parts, name), files, links, nested) if nested else 0
             elif modes.S_ISREG(mode) and len(parts) > MAX_FOLDERS:
                 too_deep += 1
             elif modes.S_ISREG(mode):
-                files.append(_facts("/".join((*parts, name)), found))
+                files.append(_source_file("/".join((*parts, name)), attributes))
         return too_deep
 
     def stat(self, path: str, version: str = "") -> SourceFile:
         """The file as it is now."""
         remote = self._remote(path, file=True)
 
-        def look() -> paramiko.SFTPAttributes:
-            if (link := self._link_above(segments(path)[:-1], folder=False)) is not None:
+        def lstat_file() -> paramiko.SFTPAttributes:
+            if (link := self._first_link(segments(path)[:-1], folder=False)) is not None:
                 raise ItemGone(f"{self.uri(link)} is a symbolic link", hint="symbolic links are not followed")
-            with self._answering(path):
-                return self._connected().lstat(remote)
+            with self._translating_errors(path):
+                return self._open_client().lstat(remote)
 
-        found = self._retried(look)
-        if not modes.S_ISREG(found.st_mode or 0):
+        attributes = self._with_retries(lstat_file)
+        if not modes.S_ISREG(attributes.st_mode or 0):
             raise ItemGone(f"{self.uri(path)} is not a regular file", hint="links and folders are not read")
-        return _facts(path, found)
+        return _source_file(path, attributes)
 
     def read(self, path: str, offset: int = 0, version: str = "") -> Iterator[bytes]:
-        """The file's bytes from `offset`, with many requests under way so that latency does not matter."""
-        from ingest_pipelines.sources import sftp_protocol
-
+        """The file's bytes from `offset`. Many requests are under way at a time, so latency costs little."""
         remote = self._remote(path, file=True)
-        client = self._retried(self._connected)
-        with self._answering(path):
+        client = self._with_retries(self._open_client)
+        with self._translating_errors(path):
             yield from sftp_protocol.read(client, remote, offset)
 
     def move(self, path: str, folder: str, expected: SourceFile | None = None) -> None:
-        """Renames the file into `folder`. A name that is taken there gets the file's time in front."""
-        self._retried(lambda: self._move(path, folder, expected))
+        """Renames the file into `folder`. If its name is taken there, the file's time is put in front."""
+        self._with_retries(lambda: self._move(path, folder, expected))
 
     def _move(self, path: str, folder: str, expected: SourceFile | None) -> None:
         remote, target = self._remote(path, file=True), self._remote("/".join(segments(folder.strip("/"))))
         name = posixpath.basename(remote)
-        with self._answering(path):
+        with self._translating_errors(path):
             self._make_folder(target)
             if not self._exists(remote) and self._exists(posixpath.join(target, name)):
                 return
-        found = self.stat(path)
-        if expected is not None and (found.size, found.modified_at) != (expected.size, expected.modified_at):
+        file = self.stat(path)
+        if expected is not None and (file.size, file.modified_at) != (expected.size, expected.modified_at):
             raise ItemChanged(f"{self.uri(path)} was replaced after it was loaded; it stays where it is")
-        with self._answering(path):
-            for candidate in archive_names(found):
+        with self._translating_errors(path):
+            for candidate in archive_names(file):
                 if not self._exists(posixpath.join(target, candidate)):
-                    self._connected().rename(remote, posixpath.join(target, candidate))
+                    self._open_client().rename(remote, posixpath.join(target, candidate))
                     return
         raise ItemChanged(f"{self.uri(path)}: its name is taken in {printable(folder)}; it stays where it is")
 
@@ -165,22 +160,22 @@ class Sftp:
         for depth in range(1, len(parts) + 1):
             folder = "/".join(parts[:depth]) or "/"
             if not self._exists(folder):
-                self._connected().mkdir(folder)
+                self._open_client().mkdir(folder)
 
     def _exists(self, remote: str) -> bool:
         try:
-            self._connected().lstat(remote)
+            self._open_client().lstat(remote)
         except FileNotFoundError:
             return False
         return True
 
     def probe(self) -> Iterator[Step]:
         """`resolve`, `connect`, `host key`, `login`, `folder`, `listing`."""
-        steps: list[tuple[str, Callable[[], str]]] = [*self._stages(), ("listing", self._list_root)]
+        steps: list[tuple[str, Callable[[], str]]] = [*self._connection_steps(), ("listing", self._list_root)]
         try:
-            for name, stage in steps:
+            for name, take_step in steps:
                 try:
-                    detail = stage()
+                    detail = take_step()
                 except IngestError as error:
                     yield Step(name, False, error.message, error.hint)
                     return
@@ -189,8 +184,7 @@ class Sftp:
             self._close()
 
     def _list_root(self) -> str:
-        found = self.listing()
-        return found.counted()
+        return self.listing().counted()
 
     def _remote(self, path: str, *, file: bool = False) -> str:
         parts = segments(path) if path or file else ()
@@ -198,8 +192,8 @@ class Sftp:
             raise ItemGone(f"there is no file '{printable(path)}': the name is too long")
         return posixpath.join(self._connection.root or ".", *parts)
 
-    def _retried(self, work: Callable[[], T]) -> T:
-        """The work, again with a new connection where the one that it had broke off."""
+    def _with_retries(self, work: Callable[[], T]) -> T:
+        """Does the work, and does it again on a new connection when one broke off, as often as `retries` says."""
         return retried(work, self._connection.retries, self._pause)
 
     def _close(self) -> None:
@@ -211,12 +205,13 @@ class Sftp:
                 self._socket.close()
         self._socket = self._transport = self._client = None
 
-    def _connected(self) -> paramiko.SFTPClient:
+    def _open_client(self) -> paramiko.SFTPClient:
+        """The client; connects first if there is no connection."""
         if self._client is None or self._transport is None or not self._transport.is_active():
             self._close()
             try:
-                for _, stage in self._stages():
-                    stage()
+                for _, take_step in self._connection_steps():
+                    take_step()
             except BaseException:
                 self._close()
                 raise
@@ -224,10 +219,10 @@ class Sftp:
             raise InternalError("an SFTP connection without a client")
         return self._client
 
-    def _stages(self) -> list[tuple[str, Callable[[], str]]]:
+    def _connection_steps(self) -> list[tuple[str, Callable[[], str]]]:
         return [
             ("resolve", self._resolve),
-            ("connect", self._dial),
+            ("connect", self._connect_socket),
             ("host key", self._check_host_key),
             ("login", self._log_in),
             ("folder", self._open_folder),
@@ -236,15 +231,15 @@ class Sftp:
     def _resolve(self) -> str:
         host, port = self._connection.host, self._connection.port
         try:
-            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         except (OSError, UnicodeError):
             raise SourceUnavailable(
                 f"the host name {printable(host)} can't be resolved",
                 hint="check `host` in connections.yaml, and the DNS",
             ) from None
-        return ", ".join(dict.fromkeys(str(each[4][0]) for each in found))
+        return ", ".join(dict.fromkeys(str(address[4][0]) for address in addresses))
 
-    def _dial(self) -> str:
+    def _connect_socket(self) -> str:
         try:
             self._socket = socket.create_connection(
                 (self._connection.host, self._connection.port), self._connection.timeout_seconds
@@ -258,11 +253,7 @@ class Sftp:
         return self._place
 
     def _check_host_key(self) -> str:
-        import paramiko
-
-        from ingest_pipelines.sources import sftp_protocol
-
-        known = self._known_keys()
+        known_keys = self._known_host_keys()
         if self._socket is None:
             raise InternalError("a host key without a connection")
         transport = sftp_protocol.transport_over(self._socket)
@@ -271,42 +262,42 @@ class Sftp:
         transport.banner_timeout = transport.handshake_timeout = transport.auth_timeout = limit
         transport.channel_timeout = limit
         options = transport.get_security_options()
-        wanted = {kind for key in known for kind in _signatures(key.get_name())}
-        options.key_types = tuple(kind for kind in options.key_types if kind in wanted) or options.key_types
+        algorithms = {name for key in known_keys for name in _key_algorithms(key.get_name())}
+        options.key_types = tuple(name for name in options.key_types if name in algorithms) or options.key_types
         try:
             transport.start_client(timeout=limit)
         except paramiko.ssh_exception.IncompatiblePeer:
+            kinds = ", ".join(sorted(algorithms))
             raise SourceDenied(
-                f"{self._place} has no host key of the known kind ({', '.join(sorted(wanted))}), or no common cipher",
+                f"{self._place} has no host key of the known kind ({kinds}), or no common cipher",
                 hint=self._scan_hint,
             ) from None
-        except Exception:  # whatever the transport's thread met: there is no session, and no key was refused
+        except Exception:  # any error of the transport's thread: there is no session, and no key was refused
             raise SourceUnavailable(
                 f"{self._place} broke off the key exchange, or does not speak SSH", hint="is this the SFTP port?"
             ) from None
-        given = transport.get_remote_server_key()
-        if given not in known:
+        server_key = transport.get_remote_server_key()
+        fingerprint = f"{server_key.get_name()} {server_key.fingerprint}"
+        if server_key not in known_keys:
             raise SourceDenied(
-                f"the host key of {self._place} is not the known one; it is {given.get_name()} {given.fingerprint}",
+                f"the host key of {self._place} is not the known one; it is {fingerprint}",
                 hint=f"ask the server's owner whether the key changed. {self._scan_hint}",
             )
-        return f"{given.get_name()} {given.fingerprint}"
+        return fingerprint
 
     @property
     def _scan_hint(self) -> str:
         return f"the server's keys: ssh-keyscan -p {self._connection.port} {printable(self._connection.host)}"
 
-    def _known_keys(self) -> list[paramiko.PKey]:
-        import paramiko
-
+    def _known_host_keys(self) -> list[paramiko.PKey]:
         host, port = self._connection.host, self._connection.port
         if self._connection.known_hosts is not None:
             path = Path(self._connection.known_hosts).expanduser()
             try:
-                found = paramiko.HostKeys(str(path)).lookup(host if port == 22 else f"[{host}]:{port}")
+                entries = paramiko.HostKeys(str(path)).lookup(host if port == 22 else f"[{host}]:{port}")
             except (OSError, UnicodeDecodeError):
                 raise SourceDenied(f"known_hosts: {printable(str(path))} can't be read") from None
-            keys = list(found.values()) if found else []
+            keys = list(entries.values()) if entries else []
             if not keys:
                 raise SourceDenied(f"{printable(str(path))} knows no key of {self._place}", hint=self._scan_hint)
             return keys
@@ -325,31 +316,29 @@ class Sftp:
 
     def _log_in(self) -> str:
 
-        transport, given = self._transport, self._connection
+        transport, settings = self._transport, self._connection
         if transport is None:
             raise InternalError("a login without a transport")
-        key = self._private_key() if given.private_key is not None else None
+        key = self._private_key() if settings.private_key is not None else None
         try:
             if key is not None:
-                transport.auth_publickey(given.username, key)
-            elif given.password is not None:
-                transport.auth_password(given.username, given.password.reveal())
-        except Exception as error:  # AuthenticationException also where the connection broke off or was silent
+                transport.auth_publickey(settings.username, key)
+            elif settings.password is not None:
+                transport.auth_password(settings.username, settings.password.reveal())
+        except Exception as error:  # also AuthenticationException if the connection broke off or was silent
             if not transport.packetizer.login_refused:
                 raise SourceUnavailable(f"{self._place} broke off during the login", hint=BROKEN_HINT) from None
-            allowed = getattr(error, "allowed_types", None)
-            wants = f"; the server takes {', '.join(map(printable, allowed))}" if allowed else ""
-            what = "private key" if given.private_key is not None else "password"
+            methods = getattr(error, "allowed_types", None)
+            accepts = f"; the server takes {', '.join(map(printable, methods))}" if methods else ""
+            method = "private key" if settings.private_key is not None else "password"
             raise SourceDenied(
-                f"{self._place} refuses the login of {printable(given.username)} by {what}{wants}",
+                f"{self._place} refuses the login of {printable(settings.username)} by {method}{accepts}",
                 hint="check `username` and the secret in connections.yaml",
             ) from None
         transport.set_keepalive(self._keep_alive_seconds)
-        return given.username
+        return settings.username
 
     def _private_key(self) -> paramiko.PKey:
-        import paramiko
-
         secret, phrase = self._connection.private_key, self._connection.passphrase
         text = secret.reveal() if secret else ""
         passphrase = phrase.reveal() if phrase else None
@@ -360,7 +349,7 @@ class Sftp:
                 raise SourceDenied(
                     "the private key is encrypted", hint="add `passphrase` in connections.yaml"
                 ) from None
-            except Exception:  # noqa: S112 (each class fails in its own way on another's key; the last word is below)
+            except Exception:  # noqa: S112 (each class fails in its own way on another's key; if all do, we raise below)
                 continue
         raise SourceDenied(
             "the private key can't be read: not an Ed25519, ECDSA or RSA key, or the passphrase is wrong",
@@ -369,30 +358,27 @@ class Sftp:
 
     def _open_folder(self) -> str:
 
-        from ingest_pipelines.sources import sftp_protocol
-
         if self._transport is None:
             raise InternalError("a folder without a transport")
         try:
             client = sftp_protocol.session_over(self._transport, self._connection.timeout_seconds)
         except Exception as error:
-            if isinstance(error, TimeoutError | SourceUnavailable) or not sftp_protocol.answers(self._transport, error):
+            silent = isinstance(error, TimeoutError | SourceUnavailable)
+            if silent or not sftp_protocol.is_alive(self._transport, error):
                 raise SourceUnavailable(
                     f"{self._place} broke off after the login, while the SFTP session began", hint=BROKEN_HINT
                 ) from None
             raise SourceDenied(f"{self._place} allows the login, but not SFTP", hint="ask for SFTP access") from None
         self._client = client
-        with self._answering("", folder=True):
-            found = client.stat(self._remote(""))
-        if not modes.S_ISDIR(found.st_mode or 0):
+        with self._translating_errors("", folder=True):
+            attributes = client.stat(self._remote(""))
+        if not modes.S_ISDIR(attributes.st_mode or 0):
             raise SourceDenied(f"{self.uri('')} is not a folder", hint="check `root` in connections.yaml")
         return self.uri("")
 
     @contextlib.contextmanager
-    def _answering(self, path: str, *, folder: bool = False) -> Iterator[None]:
-        """Turns what the network and the server do into our errors, without their text."""
-        import paramiko
-
+    def _translating_errors(self, path: str, *, folder: bool = False) -> Iterator[None]:
+        """Maps network and server errors to IngestError, and drops their text, which may hold secrets."""
         uri = self.uri(path)
         try:
             yield
@@ -417,18 +403,18 @@ class Sftp:
             if isinstance(error, OSError) and error.errno in {errno.ENAMETOOLONG, errno.ELOOP}:
                 raise ItemGone(f"{uri} does not exist") from None
             self._close()
-            known = isinstance(error, paramiko.SSHException | EOFError | OSError)
-            if not known and raised_by_us(error):
+            of_the_connection = isinstance(error, paramiko.SSHException | EOFError | OSError)
+            if not of_the_connection and raised_by_us(error):
                 raise
             raise SourceUnavailable(
                 f"{self._place} broke off the connection, or reports a failure on {uri}", hint=BROKEN_HINT
             ) from None
 
 
-def _signatures(kind: str) -> tuple[str, ...]:
-    """The names under which a host key's kind is negotiated."""
+def _key_algorithms(kind: str) -> tuple[str, ...]:
+    """The algorithms by which a server proves that it has a host key of that kind."""
     return ("rsa-sha2-512", "rsa-sha2-256", "ssh-rsa") if kind == "ssh-rsa" else (kind,)
 
 
-def _facts(path: str, found: paramiko.SFTPAttributes) -> SourceFile:
-    return SourceFile(path, found.st_size or 0, datetime.fromtimestamp(found.st_mtime or 0, UTC))
+def _source_file(path: str, attributes: paramiko.SFTPAttributes) -> SourceFile:
+    return SourceFile(path, attributes.st_size or 0, datetime.fromtimestamp(attributes.st_mtime or 0, UTC))
