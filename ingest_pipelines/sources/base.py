@@ -12,11 +12,11 @@ from ingest_pipelines.cursor.values import CursorValue
 from ingest_pipelines.model import SourceFile
 
 CHUNK = 1 << 20
-"""Bytes that a file source hands over at a time."""
+"""Most bytes of one chunk that a file source reads."""
 
 Client = Callable[[], Any]
-"""What a source connects with in place of its own way: makes a boto3 or Google client, or opens a context manager of a
-Snowflake connection. Who runs the source may have it from elsewhere, such as a Dagster resource."""
+"""Makes the client that a source uses instead of its own: a boto3 or Google client, or a context manager of a Snowflake
+connection. It comes from a Dagster resource, for example."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ class QuerySource(Protocol):
       * Every session's time zone is UTC: timestamps with a zone come in UTC, those without as they are.
       * Every wait is bounded: by `timeout_seconds` for network and login, by `query_timeout_seconds` for rows. A
         dropped connection is tried again until the first batch is handed over, never after.
-      * Who stops reading, or is interrupted, leaves no query running on the server.
+      * A caller that stops reading, or is interrupted, leaves no query running on the server.
       * Errors are SourceUnavailable (retryable), SourceDenied, ConfigError (the query is none) or MissingDriver; no
         secret and no row's value in any message.
     """

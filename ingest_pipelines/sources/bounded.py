@@ -1,7 +1,7 @@
-"""A driver's blocking calls on a thread of their own: each wait is bounded, and a signal interrupts it.
+"""Makes a driver's blocking calls on a thread of their own, so that each wait has a timeout and signals interrupt it.
 
-Drivers in C or Rust, and sockets that a peer keeps open in silence, can't be interrupted from inside. The caller waits
-here instead; what it gives up on stays behind on a daemon thread, which ends with the process at the latest.
+Drivers in C or Rust, and sockets whose peer is silent, can't be interrupted from inside. The caller waits here instead.
+A call that it gives up stays on a daemon thread, which ends with the process at the latest.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ class Pending(Generic[T]):
         """Makes the call, on the thread that this is called on."""
         try:
             self._value = self._work()
-        except BaseException as error:  # handed to whoever waits, on the other thread
+        except BaseException as error:  # `wait` raises it on the other thread
             self._error = error
         finally:
             del self._work
             self._done.set()
 
     def over(self, seconds: float) -> bool:
-        """Whether the call has come to an end, with a value or an error. Waits for it that long."""
+        """Whether the call has ended, with a value or an error. Waits that long for it."""
         return self._done.wait(seconds)
 
     def wait(self, seconds: float, what: str) -> T:
@@ -53,16 +53,16 @@ class Pending(Generic[T]):
 
 
 class Worker:
-    """One thread that makes calls one after the other; drivers' connections like to stay on one thread."""
+    """One thread that makes calls one after the other; many drivers want a connection to stay on one thread."""
 
     def __init__(self, name: str) -> None:
         self._calls: queue.SimpleQueue[Pending[object] | None] = queue.SimpleQueue()
         threading.Thread(target=self._serve, name=name, daemon=True).start()
 
     def submit(self, work: Callable[[], T]) -> Pending[T]:
-        """The call is made as soon as those before it are done."""
+        """Queues the call behind those that were submitted before."""
         pending = Pending(work)
-        self._calls.put(pending)  # type: ignore[arg-type]  # who submitted it knows the type
+        self._calls.put(pending)  # type: ignore[arg-type]  # the caller of `submit` knows the type
         return pending
 
     def call(self, work: Callable[[], T], seconds: float, what: str) -> T:
@@ -70,7 +70,7 @@ class Worker:
         return self.submit(work).wait(seconds, what)
 
     def stop(self) -> None:
-        """The thread ends after the calls that were submitted."""
+        """Ends the thread after the calls that were submitted."""
         self._calls.put(None)
 
     def _serve(self) -> None:

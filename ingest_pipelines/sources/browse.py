@@ -24,7 +24,7 @@ from ingest_pipelines.sources.base import FileSource, QuerySource
 from ingest_pipelines.sources.files import MAX_FOLDERS, visible
 
 HEAD = 64 << 10
-"""Bytes of a file that are looked at, and at most that many of what a compressed file holds."""
+"""Most bytes that are read of a file, and most that are unpacked of a compressed one."""
 
 ROWS = 100
 """Rows that a suggested type must fit."""
@@ -85,12 +85,12 @@ def sample_table(source: QuerySource, table: str) -> list[ColumnSample]:
 
 def suggest_type(values: Iterable[str]) -> str:
     """The narrowest type that all the values fit; `string` where there are none."""
-    found = list(values)
-    if not found:
+    texts = list(values)
+    if not texts:
         return "string"
     for kind, fits in _SUGGESTIONS:
-        if all(fits(value) for value in found):
-            return _decimal(found) if kind == "decimal" else kind
+        if all(fits(value) for value in texts):
+            return _decimal(texts) if kind == "decimal" else kind
     return "string"
 
 
@@ -104,7 +104,7 @@ def _samples(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[Colum
 
 def _head(source: FileSource, path: str) -> bytes:
     head = b""
-    # every source reads with a generator; closing it ends the transfer now, not whenever it is collected
+    # every source reads with a generator; closing it ends the transfer now, not at garbage collection
     with contextlib.closing(cast(Generator[bytes, None, None], source.read(path))) as chunks:
         for chunk in chunks:
             head += chunk
@@ -121,14 +121,14 @@ def _unpacked(path: str, head: bytes) -> bytes:
         if path.lower().endswith(".zip"):
             return _unzipped(head)
     except (zlib.error, ValueError):
-        found = content_of(head)
-        instead = f": it is {found.name}" if found and not head.startswith(b"PK") else ": it cannot be decompressed"
+        content = content_of(head)
+        instead = f": it is {content.name}" if content and not head.startswith(b"PK") else ": it cannot be decompressed"
         raise UsageError(f"{printable(path)} is not what its name says{instead}") from None
     return head
 
 
 def _unzipped(head: bytes) -> bytes:
-    """The beginning of the first file in a zip archive, found by the headers that stand before each file."""
+    """The beginning of the first file in a zip archive, by the header before each file: the directory is at the end."""
     while head[:4] == b"PK\x03\x04":
         flags, method = int.from_bytes(head[6:8], "little"), int.from_bytes(head[8:10], "little")
         size = int.from_bytes(head[18:22], "little")
@@ -207,7 +207,7 @@ def _is_object(value: str) -> bool:
 
 def _is_objects(value: str) -> bool:
     parsed = _parsed(value)
-    return isinstance(parsed, list) and bool(parsed) and all(isinstance(each, dict) for each in parsed)
+    return isinstance(parsed, list) and bool(parsed) and all(isinstance(member, dict) for member in parsed)
 
 
 def _is_array(value: str) -> bool:

@@ -27,7 +27,7 @@ from ingest_pipelines.sources.files import MAX_FOLDERS, address, archive_names, 
 
 
 class CsvDirectory:
-    """The files of a local directory. Symbolic links are not followed: an upload never reaches outside."""
+    """The files of a local directory. Symbolic links are not followed, so that no file outside is read."""
 
     def __init__(self, connection: CsvConnection) -> None:
         self._root = Path(connection.directory).absolute()
@@ -49,50 +49,50 @@ class CsvDirectory:
     def listing(self, folder: str = "", *, nested: bool = True) -> Listing:
         """The visible files under `folder`; sub-folders that can't be read are an error, not an empty folder."""
         parts = segments(folder.strip("/")) if folder.strip("/") else ()
-        if (link := self._link_above(parts)) is not None:
+        if (link := self._first_link(parts)) is not None:
             raise linked_folder(self.uri(link))
         files: list[SourceFile] = []
         links: list[str] = []
         try:
-            too_deep = self._collect(self._root.joinpath(*parts), parts, files, links, nested)
+            too_deep = self._walk(self._root.joinpath(*parts), parts, files, links, nested)
         except OSError as error:
             raise _explained(error, self._root.joinpath(*parts), folder=True) from None
         return Listing(tuple(sorted(files, key=lambda file: file.path)), too_deep, tuple(sorted(links)))
 
-    def _link_above(self, parts: tuple[str, ...]) -> str | None:
+    def _first_link(self, parts: tuple[str, ...]) -> str | None:
         """The first of the folders that is a symbolic link; the root itself may be one."""
         paths = ("/".join(parts[:count]) for count in range(1, len(parts) + 1))
         return next((path for path in paths if self._root.joinpath(path).is_symlink()), None)
 
-    def _collect(
+    def _walk(
         self, folder: Path, parts: tuple[str, ...], files: list[SourceFile], links: list[str], nested: bool
     ) -> int:
         too_deep = 0
-        with os.scandir(folder) as found:
-            entries = [entry for entry in found if visible(entry.name)]
+        with os.scandir(folder) as children:
+            entries = [entry for entry in children if visible(entry.name)]
         for entry in entries:
             below = (*parts, entry.name)
             with contextlib.suppress(FileNotFoundError):  # deleted since the folder was read
                 if entry.is_symlink():
                     links.append("/".join(below))
                 elif entry.is_dir(follow_symlinks=False):
-                    too_deep += self._collect(Path(entry.path), below, files, links, nested) if nested else 0
+                    too_deep += self._walk(Path(entry.path), below, files, links, nested) if nested else 0
                 elif entry.is_file(follow_symlinks=False) and len(parts) > MAX_FOLDERS:
                     too_deep += 1
                 elif entry.is_file(follow_symlinks=False):
-                    files.append(_facts("/".join(below), entry.stat(follow_symlinks=False)))
+                    files.append(_source_file("/".join(below), entry.stat(follow_symlinks=False)))
         return too_deep
 
     def stat(self, path: str, version: str = "") -> SourceFile:
         """The file as it is now."""
         local = self._local(path)
         try:
-            found = local.lstat()
+            attributes = local.lstat()
         except OSError as error:
             raise _explained(error, local) from None
-        if not modes.S_ISREG(found.st_mode):
+        if not modes.S_ISREG(attributes.st_mode):
             raise ItemGone(f"{self.uri(path)} is not a regular file")
-        return _facts(path, found)
+        return _source_file(path, attributes)
 
     def read(self, path: str, offset: int = 0, version: str = "") -> Iterator[bytes]:
         """The file's bytes from `offset`."""
@@ -100,22 +100,22 @@ class CsvDirectory:
 
     def _local(self, path: str) -> Path:
         parts = segments(path)
-        if (link := self._link_above(parts[:-1])) is not None:
+        if (link := self._first_link(parts[:-1])) is not None:
             raise ItemGone(f"{self.uri(link)} is a symbolic link", hint="symbolic links are not followed")
         return self._root.joinpath(*parts)
 
     def move(self, path: str, folder: str, expected: SourceFile | None = None) -> None:
-        """Moves the file into `folder`. A name that is taken there gets the file's time before its ending."""
+        """Moves the file into `folder`. If its name is taken there, the file's time is put in front."""
         local, target = self._local(path), self._root.joinpath(*segments(folder.strip("/")))
         name = local.name
         try:
             _make_like_its_parent(target)
             if not local.exists() and (target / name).exists():
                 return
-            found = self.stat(path)
-            if expected is not None and (found.size, found.modified_at) != (expected.size, expected.modified_at):
+            file = self.stat(path)
+            if expected is not None and (file.size, file.modified_at) != (expected.size, expected.modified_at):
                 raise ItemChanged(f"{self.uri(path)} was replaced after it was loaded; it stays where it is")
-            for candidate in archive_names(found):
+            for candidate in archive_names(file):
                 if not (target / candidate).exists():
                     local.rename(target / candidate)
                     return
@@ -133,11 +133,11 @@ class CsvDirectory:
             yield Step("folder", False, error.message, error.hint)
             return
         try:
-            found = self.listing()
+            listing = self.listing()
         except IngestError as error:
             yield Step("listing", False, error.message, error.hint)
             return
-        yield Step("listing", True, found.counted())
+        yield Step("listing", True, listing.counted())
 
 
 class Upload:
@@ -168,12 +168,12 @@ class Upload:
                 hint="nothing was loaded; give it, or its folder, another name first: mv OLD NEW",
             )
         try:
-            found = self._path.stat()
+            attributes = self._path.stat()
         except OSError as error:
             raise _explained(error, self._path) from None
-        if not modes.S_ISREG(found.st_mode):
+        if not modes.S_ISREG(attributes.st_mode):
             raise ItemGone(f"{printable(str(self._path))} is not a regular file")
-        return _facts(str(self._path), found)
+        return _source_file(str(self._path), attributes)
 
     def read(self, path: str = "", offset: int = 0, version: str = "") -> Iterator[bytes]:
         """The file's bytes from `offset`."""
@@ -190,10 +190,10 @@ class Upload:
             yield Step("file", False, error.message, error.hint)
 
 
-def _facts(path: str, found: os.stat_result) -> SourceFile:
-    seconds, nanoseconds = divmod(found.st_mtime_ns, 1_000_000_000)
+def _source_file(path: str, attributes: os.stat_result) -> SourceFile:
+    seconds, nanoseconds = divmod(attributes.st_mtime_ns, 1_000_000_000)
     modified = datetime.fromtimestamp(seconds, UTC).replace(microsecond=nanoseconds // 1000)
-    return SourceFile(path, found.st_size, modified)
+    return SourceFile(path, attributes.st_size, modified)
 
 
 def _chunks(path: Path, offset: int, flags: int) -> Iterator[bytes]:
@@ -222,7 +222,7 @@ def _explained(error: OSError, path: Path, *, folder: bool = False) -> IngestErr
 
 
 def _make_like_its_parent(folder: Path) -> None:
-    """The folder exists; whoever reads its parent reads it, too, whatever our own umask."""
+    """Makes the folder with the permissions of its parent, whatever our own umask."""
     if not folder.exists():
         _make_like_its_parent(folder.parent)
         folder.mkdir(exist_ok=True)

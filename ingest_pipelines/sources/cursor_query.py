@@ -57,10 +57,10 @@ def _without_limit(query: Query) -> exp.Query | None:
 
 
 def no_value_query(query: Query, column: str) -> Query | None:
-    """Asks for one row whose column is NULL, which no comparison with `{lastItem}` ever chooses.
+    """A query for one row whose column is NULL: no comparison with `{lastItem}` is ever true for it.
 
     `seq > {lastItem}` becomes `seq IS NULL`, and the parser has seen that nothing else changed. None: the query
-    compares in a way of its own, and cannot be asked.
+    compares in another way.
     """
     if query.statement is None:
         return None
@@ -173,7 +173,7 @@ def _count(query: Query) -> SqlToken | None:
             if further == "BY":  # ClickHouse: so many rows of each group
                 continue
             return None if further in {",", "PERCENT", "WITH", "OFFSET"} else behind[0]
-        if token.value == "FETCH" and [each.value for each in behind[2:]] in (["ROW"], ["ROWS"]):
+        if token.value == "FETCH" and [token.value for token in behind[2:]] in (["ROW"], ["ROWS"]):
             ends = outer[at + 4].value if len(outer) > at + 4 else ""
             return behind[1] if ends == "ONLY" and behind[1].value.isdigit() else None
     return None
@@ -309,7 +309,7 @@ def _order_key(statement: exp.Query) -> exp.Expr | None:
     if not (isinstance(key, exp.Literal) and key.is_int):
         return key
     selected = statement.selects[: int(key.name)]
-    if len(selected) != int(key.name) or any(each.is_star for each in selected):
+    if len(selected) != int(key.name) or any(item.is_star for item in selected):
         return None
     return exp.column(selected[-1].alias_or_name)
 
@@ -322,14 +322,14 @@ def _selected(column: str, part: exp.Query) -> exp.Expr | None:
     place: int | None = None
     parts = [*reversed([*_parts_around(part)]), part]
     for around in parts:
-        names = [each.alias_or_name.lower() for each in around.selects]
+        names = [item.alias_or_name.lower() for item in around.selects]
         if not isinstance(spelled, exp.Column):
             return None
         if spelled.name.lower() in names and place is None:
             place = names.index(spelled.name.lower())
         if isinstance(around, exp.SetOperation):
             continue
-        stars = [each.is_star for each in around.selects[: (place or 0) + 1]]
+        stars = [item.is_star for item in around.selects[: (place or 0) + 1]]
         spelled = exp.column(spelled.name) if place is None or any(stars) else around.selects[place].unalias()
         place = None
     return spelled
@@ -365,7 +365,7 @@ def _alike(value: exp.Expr | None, other: exp.Expr | None) -> bool:
 
     if value is None or other is None:
         return False
-    tables = [{each.table.lower() for each in side.find_all(exp.Column)} for side in (value, other)]
+    tables = [{column.table.lower() for column in side.find_all(exp.Column)} for side in (value, other)]
     named = all("" not in side for side in tables)
     return _spelled(value, tables=named) == _spelled(other, tables=named)
 

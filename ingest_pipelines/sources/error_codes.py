@@ -1,7 +1,8 @@
 """What an engine's error codes mean: tried again or final, and why.
 
 A server's words are never shown and never searched for words: they may be in any language, and hold rows. Codes decide:
-SQLSTATE, error numbers, a driver's own codes. A name is told only if the query has it. Each engine's table is its own.
+SQLSTATE, error numbers, a driver's own codes. A message names a table or column only if the query does. Each engine's
+table of codes is in its own file.
 """
 
 from __future__ import annotations
@@ -68,16 +69,16 @@ class DriverError:
     """An exception of a driver, in codes.
 
     Attributes:
-        code: what the server or the driver calls it; part of the message.
-        said: the server's words: searched for the query's names, and never shown.
+        code: the server's or the driver's code; part of the message.
+        said: the server's words: only searched for names of the query, never shown.
     """
 
     code: str
     known: Code
     said: str = ""
 
-    def told(self, uri: str, query: Query | None) -> IngestError:
-        """Our error for it."""
+    def as_ingest_error(self, uri: str, query: Query | None) -> IngestError:
+        """The IngestError for it: retryable or final, in our own words."""
         kind = SourceUnavailable if self.known.meaning is Meaning.GONE else SourceDenied
         reason = self.known.reason
         if self.known.meaning in {Meaning.NAME, Meaning.PERMISSION} and query is not None:
@@ -99,14 +100,14 @@ def codes_of(parts: Mapping[Meaning, Mapping[str, str]]) -> Codes:
     Raises:
         ValueError: a code means two things.
     """
-    found: dict[str, Code] = {}
+    meanings: dict[str, Code] = {}
     for meaning, reasons in parts.items():
         for codes, reason in reasons.items():
             for code in codes.split():
-                if code in found:
+                if code in meanings:
                     raise ValueError(code)
-                found[code] = Code(meaning, reason)
-    return found
+                meanings[code] = Code(meaning, reason)
+    return meanings
 
 
 _OPEN, _CLOSE = "[\"'`»«„“”‘’\\[]", "[\"'`»«„“”‘’\\]]"
@@ -119,10 +120,10 @@ def _named(said: str, query: Query, *, with_kind: bool) -> str:
     """The name that the server's words point at, if the query has it: `: no_such_table`.
 
     Quoted names come first: a name that stands bare could be any word. Of the bare ones those with a schema come first,
-    and later ones: servers put the name behind what is wrong with it. What is told is the query's own spelling.
+    and later ones: servers put the name behind what is wrong with it. The answer is in the query's own spelling.
     """
     names = {name.casefold(): (name, kind) for name, kind in _names(query)}
-    quoted = (_QUOTES.sub("", found) for found in _QUOTED.findall(said))
+    quoted = (_QUOTES.sub("", name) for name in _QUOTED.findall(said))
     words = _BARE.findall(said)
     qualified = [word for word in words if "." in word]
     for candidate in (*quoted, *qualified, *reversed(words)):
@@ -140,7 +141,7 @@ def _names(query: Query) -> Iterator[tuple[str, str]]:
     keywords = Dialect.get_or_raise(query.dialect).tokenizer_class.KEYWORDS
     tokens = query.tokens
     kinds = {".": "schema", "(": "function"}
-    for token, following in zip(tokens, [*(each.value for each in tokens[1:]), ""], strict=True):
+    for token, following in zip(tokens, [*(later.value for later in tokens[1:]), ""], strict=True):
         kind = kinds.get(following, "table")
         if token.kind == "name":
             yield token.value[1:-1], kind

@@ -141,9 +141,9 @@ def serial_of(path: str, file: str) -> int | Literal[False] | None:
 
 
 def _serial(text: str) -> int | Literal[False]:
-    found = _MOMENT.fullmatch(text)
-    if found is not None:
-        parts = (int(found[part] or 0) for part in ("year", "month", "day", "hour", "minute", "second"))
+    moment = _MOMENT.fullmatch(text)
+    if moment is not None:
+        parts = (int(moment[part] or 0) for part in ("year", "month", "day", "hour", "minute", "second"))
         with contextlib.suppress(ValueError):  # no such day: digits may be a number still
             return int(datetime(*parts, tzinfo=UTC).timestamp())  # type: ignore[arg-type,misc]  # six numbers
     return int(text) if re.fullmatch(r"[0-9]{1,18}", text) else False
@@ -155,7 +155,7 @@ def near_misses(listing: Listing, file: str) -> str:
     given = _ENDING.fullmatch(wanted)
     name = given["stem"] if given else wanted
     folder = unicodedata.normalize("NFC", file.strip("/")).rpartition("/")[0]
-    alike = [each.path for each in listing.files if serial_of(each.path, file) is False and _alike(each.path, name)]
+    alike = [other.path for other in listing.files if serial_of(other.path, file) is False and _alike(other.path, name)]
     links = [path for path in listing.links if folder.startswith(path) or _alike(path, name)]
     said = ""
     if alike:
@@ -191,29 +191,29 @@ def pick_files(
     settle: timedelta,
     still_since: Mapping[str, datetime] | None = None,
 ) -> Picked:
-    """The import's files: the last modified one (`last`), or all of them (`all`), each only when it holds still.
+    """The import's files: the last modified one (`last`), or all of them (`all`), once they are stable.
 
-    A file that may still be growing is waited for; under `last` no older file is taken in its place.
+    A file that may still be growing has to wait; under `last` no older file is taken instead.
 
     Args:
         file: the import's `Folder/Name`: `Name.csv`, `Name_<serial>.csv`, also `.csv.gz` and `.csv.zip`.
-        settle: how long size and modified time must have been the same.
+        settle: how long its size and modified time must not have changed.
         still_since: when each file (by `fingerprint_of`) was first seen as it is; helps where the server's clock
             is ahead of ours.
     """
-    seen = still_since or {}
-    serials = {each: serial_of(each.path, file) for each in listing.files}
-    own = [each for each, serial in serials.items() if serial is not False]
-    own.sort(key=lambda each: (each.modified_at, serials[each] or -1, each.path))
+    first_seen_at = still_since or {}
+    serials = {candidate: serial_of(candidate.path, file) for candidate in listing.files}
+    own = [candidate for candidate, serial in serials.items() if serial is not False]
+    own.sort(key=lambda candidate: (candidate.modified_at, serials[candidate] or -1, candidate.path))
     candidates = own[-1:] if pick == "last" else own
 
-    def settled(each: SourceFile) -> bool:
-        first_seen = min(each.modified_at, seen.get(fingerprint_of(each), each.modified_at))
+    def settled(candidate: SourceFile) -> bool:
+        first_seen = min(candidate.modified_at, first_seen_at.get(fingerprint_of(candidate), candidate.modified_at))
         return settle <= timedelta(0) or now - first_seen >= settle
 
     return Picked(
-        tuple(each for each in candidates if settled(each)),
-        tuple(each for each in candidates if not settled(each)),
+        tuple(candidate for candidate in candidates if settled(candidate)),
+        tuple(candidate for candidate in candidates if not settled(candidate)),
         len(own),
     )
 

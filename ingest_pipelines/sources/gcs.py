@@ -69,9 +69,9 @@ class Gcs(ObjectStore[GcsConnection, "storage.Client", "storage.Blob"]):
         generation = int(version) if version.isdecimal() else None
         return self.client.bucket(self.bucket).get_blob(key, generation=generation, **self._limits)
 
-    def file(self, path: str, found: storage.Blob) -> SourceFile:
+    def file(self, path: str, stored: storage.Blob) -> SourceFile:
         """The blob as a file."""
-        return SourceFile(path, int(found.size or 0), found.updated, str(found.generation))
+        return SourceFile(path, int(stored.size or 0), stored.updated, str(stored.generation))
 
     def key(self, path: str) -> str:
         """The blob's name.
@@ -157,9 +157,9 @@ class Gcs(ObjectStore[GcsConnection, "storage.Client", "storage.Blob"]):
         """By size and checksum."""
         return bool((copy.size, copy.crc32c) == (original.size, original.crc32c))
 
-    def delete(self, found: storage.Blob) -> None:
+    def delete(self, stored: storage.Blob) -> None:
         """Deletes it if its generation is the same."""
-        found.delete(if_generation_match=found.generation, **self._limits)
+        stored.delete(if_generation_match=stored.generation, **self._limits)
 
     def meaning_of(self, error: Exception, uri: str) -> tuple[str, IngestError]:
         """By Google's class, and by that of the HTTP client below it."""

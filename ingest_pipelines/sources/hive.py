@@ -81,22 +81,22 @@ class Hive(HostSource[HiveConnection]):
         if not isinstance(error, driver("pyhive.exc", "hive").Error):
             return None
         answer = error.args[0] if error.args else None
-        told = answer if getattr(answer, "operationState", None) is not None else getattr(answer, "status", None)
-        if told is None:
+        status = answer if getattr(answer, "operationState", None) is not None else getattr(answer, "status", None)
+        if status is None:
             return DriverError(type(error).__name__, BROKEN if connecting else REFUSED)
         types = driver("TCLIService.ttypes", "hive")
-        number, state = int(told.errorCode or 0), str(told.sqlState or "")
-        if getattr(told, "operationState", None) in {
+        number, state = int(status.errorCode or 0), str(status.sqlState or "")
+        if getattr(status, "operationState", None) in {
             types.TOperationState.CANCELED_STATE,
             types.TOperationState.CLOSED_STATE,
         }:
             return DriverError("CANCELED_STATE", CODES["cancelled"])
-        if getattr(told, "statusCode", None) == types.TStatusCode.INVALID_HANDLE_STATUS:
+        if getattr(status, "statusCode", None) == types.TStatusCode.INVALID_HANDLE_STATUS:
             return DriverError("INVALID_HANDLE_STATUS", CODES["handle"])
         code = state or (str(number) if number else "ERROR_STATE")
         if 30_000 <= number < 40_000:
             return DriverError(code, CODES["transient"])
-        return DriverError(code, meaning_of(CODES, number, state), str(told.errorMessage or ""))
+        return DriverError(code, meaning_of(CODES, number, state), str(status.errorMessage or ""))
 
     def known_options(self) -> Collection[str]:
         """What PyHive's connections take."""
@@ -142,10 +142,10 @@ class _Session(Session):
         handle = self._execute("SHOW TABLES IN `" + database.replace("`", "``") + "`")
         schema = pa.schema(self._columns(handle))
         name = 0 if len(schema) == 1 else 1
-        found: list[str] = []
+        names: list[str] = []
         while (batch := self._fetch(handle, schema, 10_000)).num_rows:
-            found += batch.column(name).to_pylist()
-        yield from sorted(f"{backticked(database)}.{backticked(table)}" for table in found)
+            names += batch.column(name).to_pylist()
+        yield from sorted(f"{backticked(database)}.{backticked(table)}" for table in names)
 
     def cancel(self) -> None:
         """Cancels the operation over a login of its own: this one's socket is waiting."""
@@ -230,14 +230,14 @@ class _Session(Session):
 
 def _array(column: Any, kind: pa.DataType) -> pa.Array:
     """A column as Thrift brings it: values with fillers where a bit says NULL."""
-    held = next(part for part in vars(column).values() if part is not None)
-    count = len(held.values)
-    bits = np.frombuffer(held.nulls.ljust((count + 7) // 8, b"\0"), np.uint8)
+    thrift_column = next(part for part in vars(column).values() if part is not None)
+    count = len(thrift_column.values)
+    bits = np.frombuffer(thrift_column.nulls.ljust((count + 7) // 8, b"\0"), np.uint8)
     nulls = np.unpackbits(bits, bitorder="little", count=count).astype(bool)
     if kind == pa.binary():
-        values = [value.encode() if isinstance(value, str) else value for value in held.values]
+        values = [value.encode() if isinstance(value, str) else value for value in thrift_column.values]
         return pa.array(values, kind, mask=nulls)
-    return pa.array(held.values, kind, mask=nulls)
+    return pa.array(thrift_column.values, kind, mask=nulls)
 
 
 def _marker(name: str, value: CursorValue) -> str:

@@ -177,8 +177,8 @@ class _Session(Session):
         """Tables and views of the database that the user may see."""
         with self._connection.cursor() as cursor:
             cursor.execute(_TABLES)
-            found = cursor.fetchall()
-        for schema, table in found:
+            rows = cursor.fetchall()
+        for schema, table in rows:
             yield f"{_quoted(schema)}.{_quoted(table)}"
 
     def cancel(self) -> None:
@@ -233,7 +233,7 @@ def _states() -> dict[str, str]:
 
 @cache
 def _note_numbers(module: Any) -> None:
-    """Has the driver note the number of each failed statement, which it drops otherwise.
+    """Makes the driver keep the number of each failed statement; by itself it drops it.
 
     SQLSTATE 42000 is all from a misspelled word to a denied permission and a database that is just moved.
     """
@@ -242,8 +242,8 @@ def _note_numbers(module: Any) -> None:
 
     def noting(kind: int, handle: Any, result: int) -> Any:
         records = bindings.DDBCSQLGetAllDiagRecords(handle) if kind == _STATEMENT else []
-        found = re.search(r"\((\d+)\)$", records[0][0]) if records else None
-        _diagnostics.number = int(found[1]) if found else 0
+        number = re.search(r"\((\d+)\)$", records[0][0]) if records else None
+        _diagnostics.number = int(number[1]) if number else 0
         return check(kind, handle, result)
 
     bindings.DDBCSQLCheckError = noting

@@ -114,8 +114,8 @@ class _Session(Session):
         """Tables and views that the user may see."""
         with self._connection.cursor() as cursor:
             cursor.execute(_TABLES)
-            found = cursor.fetchall()
-        for schema, table in found:
+            rows = cursor.fetchall()
+        for schema, table in rows:
             yield f"{backticked(schema)}.{backticked(table)}"
 
     def cancel(self) -> None:
@@ -162,9 +162,9 @@ class _Session(Session):
         if not some:
             yield pa.RecordBatch.from_pylist([], schema)
 
-    def _more(self, held: bytes) -> bytes:
-        """What is held and what the server sends, until it is a block or the server pauses."""
-        pieces, size = [held], len(held)
+    def _more(self, buffered: bytes) -> bytes:
+        """The buffered bytes and what the server sends next, until they fill a block or the server pauses."""
+        pieces, size = [buffered], len(buffered)
         while True:
             piece = self._connection._rfile.read1(_PIECE)
             if not piece:

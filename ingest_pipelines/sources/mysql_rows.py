@@ -1,6 +1,6 @@
 """Rows of MySQL's text protocol as Arrow columns, without a Python object per cell. Pure.
 
-A row is a packet: four bytes of header, then each cell as its length and its bytes. Cells of one column are found for
+A row is a packet: four bytes of header, then each cell as its length and its bytes. Cells of one column are located for
 all rows at once: where the cell before ended. What the server spells arrives exactly so.
 """
 
@@ -116,11 +116,11 @@ def arrays(buffer: bytes, starts: Sequence[int], columns: Sequence[ResultColumn]
     """
     data = np.frombuffer(buffer, np.uint8)
     place = np.array(starts, np.int64)
-    found = []
+    columns_of_cells = []
     for column in columns:
         cells, place = _cells(data, place)
-        found.append(_typed(cells, column))
-    return found
+        columns_of_cells.append(_typed(cells, column))
+    return columns_of_cells
 
 
 def _cells(data: Bytes, place: Places) -> tuple[pa.Array, Places]:

@@ -1,4 +1,4 @@
-"""What all sources do about a network that fails: pauses between attempts, names of errors, whose exception it is."""
+"""What all sources do about a failing network: pauses between attempts, names of errors, bugs told from failures."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def pauses(retries: int) -> Iterator[float]:
 
 
 def retried(work: Callable[[], T], retries: int, pause: Callable[[float], None]) -> T:
-    """What the work returns, as soon as the source answers.
+    """What the work returns; it is repeated while the source does not answer.
 
     Args:
         work: may be done twice.
@@ -42,7 +42,7 @@ def retried(work: Callable[[], T], retries: int, pause: Callable[[float], None])
 
 
 def silence(log: str) -> None:
-    """A driver's log says nothing, unless the user set it up: it repeats in its words what our error says in ours."""
+    """Switches off a driver's log, unless the user has configured it: it repeats our errors in its own words."""
     logger = logging.getLogger(log)
     if logger.level == logging.NOTSET:
         logger.setLevel(logging.CRITICAL)

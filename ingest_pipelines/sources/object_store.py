@@ -86,7 +86,7 @@ class ObjectStore(ABC, Generic[ConnectionT, ClientT, ObjectT]):
         """The object as it is now, or in the version where the bucket still has that; else None."""
 
     @abstractmethod
-    def file(self, path: str, found: ObjectT) -> SourceFile:
+    def file(self, path: str, stored: ObjectT) -> SourceFile:
         """The object as a file of that path."""
 
     @abstractmethod
@@ -98,7 +98,7 @@ class ObjectStore(ABC, Generic[ConnectionT, ClientT, ObjectT]):
         """Whether both objects have the same content."""
 
     @abstractmethod
-    def delete(self, found: ObjectT) -> None:
+    def delete(self, stored: ObjectT) -> None:
         """Deletes the object, if it is still as it was found."""
 
     @abstractmethod
@@ -154,17 +154,17 @@ class ObjectStore(ABC, Generic[ConnectionT, ClientT, ObjectT]):
 
         def whole_listing() -> Listing:
             return listing_of(
-                self.file(key.removeprefix(root), found) for key, found in self.objects(start, nested=nested)
+                self.file(key.removeprefix(root), stored) for key, stored in self.objects(start, nested=nested)
             )
 
         return self._request(folder, whole_listing)
 
     def stat(self, path: str, version: str = "") -> SourceFile:
         """The file as it is now, or as it was in `version` where the bucket keeps that."""
-        found = self._find(path, version) or (self._find(path) if version else None)
-        if found is None:
+        stored = self._find(path, version) or (self._find(path) if version else None)
+        if stored is None:
             raise ItemGone(f"{self.uri(path)} does not exist")
-        return self.file(path, found)
+        return self.file(path, stored)
 
     def _find(self, path: str, version: str = "") -> ObjectT | None:
         return self._request(path, lambda: self.find(self.key(path), version))

@@ -121,7 +121,7 @@ class _Session(Session):
             with self._connection.cursor() as cursor:
                 cursor.execute("SET TRANSACTION READ ONLY")
                 cursor.execute("".join(("SELECT * FROM (", text, "\n) WHERE 1 = 0")), bound)
-                columns = [(each.name, each.type_code.name, each.precision) for each in cursor.description]
+                columns = [(column.name, column.type_code.name, column.precision) for column in cursor.description]
             numbers = {name for name, kind, precision in columns if kind == "DB_TYPE_NUMBER" and not precision}
             zoned = {name for name, kind, _ in columns if kind in _ZONED}
             frames = iter(
@@ -149,8 +149,8 @@ class _Session(Session):
         """Tables and views that the user may read."""
         with self._connection.cursor() as cursor:
             cursor.execute(_TABLES)
-            found = cursor.fetchall()
-        yield from sorted(f"{_quoted(owner)}.{_quoted(table)}" for owner, table in found)
+            rows = cursor.fetchall()
+        yield from sorted(f"{_quoted(owner)}.{_quoted(table)}" for owner, table in rows)
 
     def cancel(self) -> None:
         """Asks the server to break off the call. Between two calls there is nothing to break, and it would wait."""

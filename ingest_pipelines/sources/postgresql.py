@@ -165,19 +165,19 @@ class _Session(Session):
             cursor.copy(b"COPY (" + text + b"\n) TO STDOUT (FORMAT csv)", bound),
         ):
             rows: list[bytes] = []
-            held = 0
+            buffered_bytes = 0
             take = connection.get_copy_data
             while True:
                 size, row = take(1)
                 if size > 0:
                     rows.append(bytes(row))
-                    held += size
+                    buffered_bytes += size
                 elif size == 0:
                     self._wait(connection)
                     continue
-                if rows and (size < 0 or held >= _BLOCK or len(rows) >= batch_rows):
+                if rows and (size < 0 or buffered_bytes >= _BLOCK or len(rows) >= batch_rows):
                     yield b"".join(rows)
-                    rows, held = [], 0
+                    rows, buffered_bytes = [], 0
                 if size < 0:
                     break
             _finish(connection)

@@ -79,7 +79,7 @@ class Query:
     def rebuilt(self, text: str) -> Query:
         """Another query, made from `marked()`, with its placeholders."""
         marks = tuple(
-            Mark(found[1], found.start(), found.end()) for found in re.finditer(rf"\b{MARK}([A-Za-z]+)\b", text)
+            Mark(match[1], match.start(), match.end()) for match in re.finditer(rf"\b{MARK}([A-Za-z]+)\b", text)
         )
         return replace(self, text=text, marks=marks, statement=None)
 
@@ -88,13 +88,13 @@ class Query:
         """The outermost LIMIT, TOP or FETCH FIRST, where it is a plain number."""
         from sqlglot import exp
 
-        found = self.statement.args.get("limit") if self.statement is not None else None
-        if found is None or found.args.get("expressions"):
+        limit = self.statement.args.get("limit") if self.statement is not None else None
+        if limit is None or limit.args.get("expressions"):
             return None
-        options = found.args.get("limit_options")
+        options = limit.args.get("limit_options")
         if options is not None and (options.args.get("percent") or options.args.get("with_ties")):
             return None
-        count = found.args.get("count") if isinstance(found, exp.Fetch) else found.expression
+        count = limit.args.get("count") if isinstance(limit, exp.Fetch) else limit.expression
         return int(count.name) if isinstance(count, exp.Literal) and count.is_int else None
 
     @property
@@ -203,7 +203,7 @@ def table_query(table: str, columns: Sequence[str], dialect: str, limit: int | N
 def about_rows(query: Query, column: str, *, largest: bool = False, where: Literal["=", ">="] | None = None) -> Query:
     """Asks for the column of one of the query's rows, its limit and order left out.
 
-    The query stays as the user wrote it, but for the limit, which its tokens show: a parser that writes SQL anew loses
+    The query stays as the user wrote it, but for the limit, which its tokens show: a parser that rewrites SQL loses
     what it does not know.
 
     Args:

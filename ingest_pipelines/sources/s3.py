@@ -79,9 +79,9 @@ class S3(ObjectStore[S3Connection, "BaseClient", SourceFile]):
                 if kept.path == key and kept.version == etag and entry.get("VersionId", "null") != "null":
                     yield kept, entry["VersionId"]
 
-    def file(self, path: str, found: SourceFile) -> SourceFile:
+    def file(self, path: str, stored: SourceFile) -> SourceFile:
         """The object under its path instead of its key."""
-        return replace(found, path=path)
+        return replace(stored, path=path)
 
     def read(self, path: str, offset: int = 0, version: str = "") -> Iterator[bytes]:
         """The file's bytes from `offset`; with an etag only of the version that has it."""
@@ -121,9 +121,9 @@ class S3(ObjectStore[S3Connection, "BaseClient", SourceFile]):
         parts = "-" in copy.version or "-" in original.version
         return copy.size == original.size and (parts or copy.version == original.version)
 
-    def delete(self, found: SourceFile) -> None:
+    def delete(self, stored: SourceFile) -> None:
         """Deletes it if its etag is the same."""
-        self.client.delete_object(Bucket=self.bucket, Key=found.path, IfMatch=f'"{found.version}"')
+        self.client.delete_object(Bucket=self.bucket, Key=stored.path, IfMatch=f'"{stored.version}"')
 
     def meaning_of(self, error: Exception, uri: str) -> tuple[str, IngestError]:
         """By botocore's class, and by the code of an answer."""

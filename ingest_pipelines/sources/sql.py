@@ -31,7 +31,7 @@ from ingest_pipelines.sources.query_text import Query, about_rows, read_query, t
 BATCH_ROWS = 50_000
 
 CANCEL_SECONDS = 5.0
-"""How long a server may take to cancel a query, before it is left alone."""
+"""How long we wait for a server to cancel a query."""
 
 T = TypeVar("T")
 C = TypeVar("C", bound=QueryConnection)
@@ -39,7 +39,7 @@ H = TypeVar("H", bound=HostConnection)
 
 
 class Session(ABC):
-    """One login. All calls but `cancel` come from one thread. The driver's exceptions are translated by `SqlSource`."""
+    """One login. One thread makes all calls but `cancel`. `SqlSource` translates the driver's exceptions."""
 
     @abstractmethod
     def run(self, query: Query, parameters: Mapping[str, CursorValue], batch_rows: int) -> Iterator[pa.RecordBatch]:
@@ -51,14 +51,14 @@ class Session(ABC):
 
     @abstractmethod
     def cancel(self) -> None:
-        """Stops the query that runs on the server, if one does. Called from another thread than the one that waits.
+        """Stops the query that runs on the server, if any. Another thread calls it than the one that waits.
 
-        Called again until that thread is free.
+        It is called again until that thread is free.
         """
 
     @abstractmethod
     def close(self) -> None:
-        """The login ends, whatever state it is in."""
+        """Ends the login, whatever state it is in."""
 
 
 class SqlSource(ABC, Generic[C]):
@@ -115,8 +115,8 @@ class SqlSource(ABC, Generic[C]):
     def select(self, table: str, columns: Sequence[str], limit: int | None = None) -> str:
         """A query for the wanted columns of a table."""
         described = list(self.batches(table_query(table, (), self.dialect, limit=0), {}))
-        found = described[0].schema.names
-        exact, folded = set(found), {name.lower(): name for name in reversed(found)}
+        names = described[0].schema.names
+        exact, folded = set(names), {name.lower(): name for name in reversed(names)}
         wanted = [name if name in exact else folded.get(name.lower(), "") for name in columns]
         return table_query(table, list(dict.fromkeys(filter(None, wanted))), self.dialect, limit)
 
@@ -216,7 +216,7 @@ class SqlSource(ABC, Generic[C]):
             raise
 
     def _attempt(self, work: Callable[[Session], T]) -> T:
-        """The work, with a new session each time that the source does not answer, as often as `retries` says."""
+        """Does the work, on a new session each time that the source does not answer, as often as `retries` says."""
 
         def attempt() -> T:
             try:
@@ -235,7 +235,7 @@ class SqlSource(ABC, Generic[C]):
         return self._session
 
     def _check_options(self) -> None:
-        """Raises ConfigError: drivers would ignore a mistyped option, or fail in words of their own."""
+        """Raises ConfigError for a mistyped option: drivers would ignore it, or fail in their own words."""
         known = self.known_options()
         unknown = [name for name in self._connection.options if known is not None and name not in known]
         if unknown:
@@ -250,7 +250,7 @@ class SqlSource(ABC, Generic[C]):
         return self._worker.submit(lambda: self._translating(work, query, connecting=connecting))
 
     def _translating(self, work: Callable[[], T], query: Query | None, *, connecting: bool) -> T:
-        """The work's result. The one place where an exception of a driver becomes an error of ours."""
+        """The work's result. The one place where a driver's exception becomes an IngestError."""
         try:
             return work()
         except IngestError:
@@ -259,12 +259,12 @@ class SqlSource(ABC, Generic[C]):
             raise self._translated(error, query, connecting=connecting) from None
 
     def _translated(self, error: Exception, query: Query | None, *, connecting: bool) -> Exception:
-        """What the driver says of it, in codes; else what its type says; a bug of ours stays what it is."""
+        """By the driver's codes, else by the exception's type. A bug of our own stays what it is."""
         known = self.judge(error, connecting=connecting)
         if known is not None:
-            return known.told(self.uri(), query)
+            return known.as_ingest_error(self.uri(), query)
         if isinstance(error, OSError | EOFError):
-            return DriverError(error_name(error), BROKEN).told(self.uri(), query)
+            return DriverError(error_name(error), BROKEN).as_ingest_error(self.uri(), query)
         if isinstance(error, pa.ArrowException):
             return SourceDenied(
                 f"{self.uri()}: a column holds a value that its type does not allow",
@@ -272,10 +272,10 @@ class SqlSource(ABC, Generic[C]):
             )
         if raised_by_us(error):
             return error
-        return DriverError(type(error).__name__, BROKEN).told(self.uri(), query)
+        return DriverError(type(error).__name__, BROKEN).as_ingest_error(self.uri(), query)
 
     def _drop(self, *, cancel: bool = False) -> None:
-        """No session; its query is cancelled on the server. Waits no longer than CANCEL_SECONDS for either."""
+        """Closes the session; `cancel` cancels its query on the server first. Waits CANCEL_SECONDS at most for each."""
         session, worker = self._session, self._worker
         self._session = self._worker = None
         if worker is None:  # and so no session
@@ -325,9 +325,9 @@ def backticked(name: str) -> str:
 
 
 def driver_seconds(query_timeout_seconds: float) -> float:
-    """How long a driver may wait by itself: longer than we wait for it, so that the word is always ours.
+    """The driver's own timeout: longer than ours, so that ours fires first and words the error.
 
-    With the same time for both, whichever timer fired first chose the message. The driver's ends calls given up.
+    With equal timeouts, the one that fired first chose the message. The driver's ends the calls that we gave up.
     """
     return query_timeout_seconds + CANCEL_SECONDS
 
@@ -348,7 +348,7 @@ def driver(module: str, extra: str) -> ModuleType:
 
 
 def option_mistakes(names: Iterable[str], kind: str, known: Collection[str]) -> ConfigError:
-    """The options that a driver does not know, each with the one that was meant."""
+    """The error for options that a driver does not know; it names the nearest known one for each."""
     return ConfigError(
         [f"options: '{printable(name)}' is no option of the {kind} driver; {nearest(name, known)}" for name in names],
         hint="correct it in connections.yaml",
@@ -365,7 +365,7 @@ def _resolve(host: str, port: int) -> None:
 
 
 def _cancel(session: Session, free: Pending[None]) -> None:
-    """Until the session's thread is free: servers forget a cancel that comes before the query, or between two."""
+    """Cancels until the session's thread is free: servers ignore a cancel that comes before or between queries."""
     deadline, pause = time.monotonic() + CANCEL_SECONDS, 1 / 64
     session.cancel()
     while not free.over(pause) and time.monotonic() < deadline:

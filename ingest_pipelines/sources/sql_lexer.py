@@ -1,6 +1,6 @@
 """Splits SQL text into words, texts, quoted names and symbols, as the lexer of its dialect does. Pure.
 
-A parser knows only the grammar that somebody taught it. This lexer knows no grammar: only where strings, quoted names
+A parser knows only the grammar that it was written for. This lexer knows no grammar: only where strings, quoted names
 and comments begin and end. That is enough to find placeholders, to count statements, and to see the verb of each query,
 also in SQL that no parser of ours understands.
 """
@@ -89,8 +89,8 @@ def _pieces(sql: str, lexicon: Lexicon) -> Iterator[tuple[TokenKind, int, int]]:
             place = opened.end()
         elif sql.startswith("/*", place):
             place = _comment_end(sql, place, lexicon.nested_comments)
-        elif found := line_comment.match(sql, place):
-            place = found.end()
+        elif comment := line_comment.match(sql, place):
+            place = comment.end()
         else:
             kind, place = _piece(sql, place, lexicon)
             yield kind, start, place
@@ -115,13 +115,13 @@ def _piece(sql: str, place: int, lexicon: Lexicon) -> tuple[TokenKind, int]:
     if character in lexicon.names:
         closing = lexicon.names[character]
         return "name", _quoted_end(sql, place, place, closing, escapes=character in lexicon.backslash)
-    if found := _WORD.match(sql, place):
-        return "word", found.end()
-    if found := _NUMBER.match(sql, place):
-        return "number", found.end()
-    found = _SYMBOL.match(sql, place)
-    assert found is not None
-    return "symbol", found.end()
+    if match := _WORD.match(sql, place):
+        return "word", match.end()
+    if match := _NUMBER.match(sql, place):
+        return "number", match.end()
+    match = _SYMBOL.match(sql, place)
+    assert match is not None
+    return "symbol", match.end()
 
 
 def _quoted_end(sql: str, start: int, opening: int, closing: str, *, escapes: bool) -> int:
@@ -140,20 +140,20 @@ def _quoted_end(sql: str, start: int, opening: int, closing: str, *, escapes: bo
 
 
 def _closing(sql: str, place: int, closing: str, what: str, start: int) -> int:
-    found = sql.find(closing, place)
-    if found < 0:
+    end = sql.find(closing, place)
+    if end < 0:
         raise LexicalError(f"{what} never closes", start)
-    return found
+    return end
 
 
 def _comment_end(sql: str, start: int, nested: bool) -> int:
     if not nested:
         return _closing(sql, start + 2, "*/", "a comment", start) + 2
     open_comments = 0
-    for found in re.compile(r"/\*|\*/").finditer(sql, start):
-        open_comments += 1 if found[0] == "/*" else -1
+    for mark in re.compile(r"/\*|\*/").finditer(sql, start):
+        open_comments += 1 if mark[0] == "/*" else -1
         if not open_comments:
-            return found.end()
+            return mark.end()
     raise LexicalError("a comment never closes", start)
 
 

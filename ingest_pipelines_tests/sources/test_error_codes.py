@@ -253,10 +253,10 @@ def test_hive_is_judged_by_number_and_sqlstate(
     judged = source.judge(_answer(number, state, WORDS, operation=operation), connecting=False)
     assert judged is not None
     assert judged.known.meaning is meaning
-    assert VALUE not in str(judged.told("hive://h", query))
+    assert VALUE not in str(judged.as_ingest_error("hive://h", query))
     named = source.judge(_answer(number, state, "`x`.`wanted` / `other`", operation=operation), connecting=False)
     assert named is not None
-    told = str(named.told("hive://h", query))
+    told = str(named.as_ingest_error("hive://h", query))
     assert ("wanted" in told) == (meaning in {Meaning.NAME, Meaning.PERMISSION})
     assert "other" not in told
 
