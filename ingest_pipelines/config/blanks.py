@@ -1,4 +1,4 @@
-"""Characters that nobody sees: blanks and invisible ones. Pure."""
+"""Blank and invisible characters. Pure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ BLANKS = "".join(chr(code) for first, last in _RANGES if first < 0xE0000 for cod
 """Unicode's White_Space and Default_Ignorable_Code_Point but the tags beyond U+E0000, and the blank of Braille."""
 
 CLASS = "".join(f"\\x{{{first:x}}}-\\x{{{last:x}}}" for first, last in _RANGES)
-"""All of them, as the inside of a set in a regular expression of the engine that judges rows."""
+"""All of them, as the inside of a set in a regular expression of the engine that validates rows."""
 
 INSIDE_A_KEY = "[" + r"\x{0}-\x{1f}\x{7f}-\x{9f}" + CLASS.replace(r"\x{20}-\x{20}", "") + "]"
 """What no key holds: every blank but the plain one, invisible characters, control characters."""

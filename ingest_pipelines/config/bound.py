@@ -69,7 +69,7 @@ class BoundImport:
 
     @property
     def settle(self) -> timedelta:
-        """How long a file must hold still before it is loaded."""
+        """How long a file must be unchanged before it is loaded."""
         usual = self.connection.settle if isinstance(self.connection, FileConnection) else timedelta(0)
         return self.spec.source.settle or usual
 
@@ -81,14 +81,14 @@ class BoundImport:
 
 @dataclass(frozen=True)
 class Filled:
-    """A field that an import fills: its type, and the first import that said so."""
+    """A field that an import fills: its type, and the first import that gives it that type."""
 
     type_name: str
     by: str
 
 
 def type_conflicts(bound: BoundImport, filled: Mapping[str, Filled]) -> list[Problem]:
-    """Fields that have another type elsewhere: in the ledger, or in an import that was read before."""
+    """Fields that have another type in the ledger, or in an import that was read before."""
     problems: list[Problem] = []
     for mapped in bound.fields:
         known = filled.get(mapped.name)
@@ -298,7 +298,7 @@ def _match_problems(bound: BoundImport) -> Iterator[Problem]:
 
 
 def _lost_matches(bound: BoundImport, match: Match) -> Iterator[Problem]:
-    """A customer who is added must be found by the same value next time, or every delivery adds the customer again."""
+    """Rows must match customers by a value that a load also stores; else each delivery adds the same ones again."""
     if match.by in {"profile_id", "field"}:
         return
     place = match.by.rpartition("_")[2] if "_" in match.by else ""

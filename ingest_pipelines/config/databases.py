@@ -45,7 +45,7 @@ _ONLY_FOR = {
 
 
 class FieldRules(Strict):
-    """What a field's values must keep. In an import's column the type may be left to the database.
+    """What a field's values must keep. In an import's column the type may be left out: the database has it.
 
     Attributes:
         type: see design 4.1. `decimal(p,s)` in YAML becomes type `decimal` with precision and scale.
@@ -130,7 +130,7 @@ class FieldRules(Strict):
         return self
 
     def _bound(self, key: str, bound: float | str) -> Any:
-        """The bound as something that compares; it must be a value of the field's own type."""
+        """The bound as a comparable value. It must be a value of the field's type."""
         if self.type is not None and FIELD_TYPES[self.type].is_date:
             try:
                 at = datetime.fromisoformat(str(bound)).replace(tzinfo=None)
@@ -147,7 +147,7 @@ class FieldRules(Strict):
         return self._spelled(key, bound, number)
 
     def _spelled(self, key: str, bound: float | str, value: Any, *, day_alone: bool = False) -> Any:
-        """The value, of a bound that rows could hold too."""
+        """The bound's value, if a row could have it."""
         if not (day_alone or spells(self, str(bound))):
             raise ValueError(f"{key}: '{bound}' is no {self.type_name}")
         return value
@@ -183,7 +183,7 @@ _SYSTEM_COLUMNS = frozenset({"ctid", "xmin", "xmax", "cmin", "cmax", "tableoid"}
 
 
 def taken_name(name: str) -> str:
-    """Why no field may have that name; "" where one may."""
+    """Why no field may have that name; "" if one may."""
     if name.lower() == "profile_id" or name.startswith("_"):
         return f"'{name}' is a name the product keeps for itself"
     if name in _SYSTEM_COLUMNS:
@@ -199,7 +199,7 @@ class Resource(Strict):
 
 
 class Retention(Strict):
-    """How long the ledger keeps what it knows of rows; `ingest purge` deletes what is older. Loads' counts stay."""
+    """How long the ledger keeps rejects and events; `ingest purge` deletes older ones. The counts of loads stay."""
 
     rejects: Duration = timedelta(days=90)
     events: Duration = timedelta(days=30)
@@ -254,7 +254,7 @@ class Database(Strict):
 
     @property
     def schema_and_table(self) -> tuple[str, str]:
-        """`("crm", "customers")`; the schema is `public` where none is given."""
+        """`("crm", "customers")`; the default schema is `public`."""
         schema, _, table = self.table.rpartition(".")
         return (schema or "public", table)
 

@@ -26,12 +26,12 @@ CONTACT_CHANNELS: Mapping[str, tuple[Channel, ...]] = {
     "phone": ("sms", "whatsapp", "viber"),
     "push": ("push", "web_push"),
 }
-"""What a match by contact looks for -> the subscription channels whose contacts are that."""
+"""Kind of contact -> the subscription channels whose contacts are of that kind."""
 
 BY_CONSENT: frozenset[str] = frozenset(
     {"email", "email_subscription", "phone", "phone_subscription", "push", "channel", "email_or_phone_subscription"}
 )
-"""Match modes that look at consent records, too."""
+"""Match modes that also search consent records."""
 
 SubscriptionStatus = Literal[
     "subscribed", "unconfirmed", "suspended", "unsubscribed", "complained", "hard_bounced", "invalid"
@@ -64,7 +64,7 @@ class Cursor(Strict):
 
     @property
     def lag_amount(self) -> timedelta | Decimal:
-        """The lag as something that can be taken off a cursor's value."""
+        """The lag as a value that can be subtracted from a cursor's value."""
         return parse_duration(self.lag) if self.kind == "moment" and self.lag != 0 else Decimal(str(self.lag))
 
     @model_validator(mode="after")
@@ -98,7 +98,7 @@ class Window(Strict):
 
 
 class Limits(Strict):
-    """What refuses an item before its rows are judged. Counted while the item streams."""
+    """Limits of an item; one above them is refused before its rows are validated. Counted while the item is read."""
 
     max_bytes: int = Field(default=50 * 2**30, ge=1)
     max_cell_bytes: int = Field(default=1_000_000, ge=1, le=3_000_000)
@@ -166,7 +166,7 @@ class SourceOfImport(Strict):
 
 
 def _spelling(value: Any) -> str:
-    """Which of a name's two spellings stands there, so that only its mistakes are told."""
+    """Which of its two forms a name has, so that messages name the mistakes of that form only."""
     return "rules" if isinstance(value, (dict, Strict)) else "name"
 
 
@@ -218,7 +218,7 @@ class RejectLimit(Strict):
         return self
 
     def allows(self, rejected: int, read: int) -> bool:
-        """Whether so many rejected rows of so many read ones may be left out of a merge."""
+        """Whether a load of `read` rows may leave out `rejected` ones."""
         if self.unlimited:
             return True
         if self.max_rows is None and self.max_percent is None:
@@ -265,7 +265,7 @@ class Geo(Strict):
 
 
 class Sensor(Strict):
-    """How often the source is asked for new files."""
+    """How often the source is checked for new files."""
 
     every: Duration = timedelta(seconds=60)
     enabled: StrictBool = True
@@ -278,13 +278,13 @@ class Shrink(Strict):
 
 
 class Volume(Strict):
-    """How far an item's rows may be from the usual number, the median of the last ones, before it is worth a look."""
+    """How far an item's number of rows may be from the median of the last ones before a check warns."""
 
     min_percent: float = Field(default=50, ge=0, le=100)
     max_percent: float = Field(default=200, ge=100)
 
     def usual(self, rows: int, median: float) -> bool:
-        """Whether so many rows are what was to be expected."""
+        """Whether the number of rows is within the limits."""
         return median * self.min_percent <= rows * 100 <= median * self.max_percent
 
 
@@ -292,7 +292,7 @@ class Import(Strict):
     """One feed: source, mapping, mode, rules, schedule. The file's name is its name.
 
     Attributes:
-        late_after: how long after the last delivery another one is missed; without it the schedule says so.
+        late_after: how long after the last delivery the next one is late. Default: as the schedule says.
     """
 
     description: str = ""

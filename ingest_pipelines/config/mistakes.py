@@ -1,4 +1,4 @@
-"""What pydantic found, as a person wants to read it: file:line: dotted.key: what is wrong, and what belongs there."""
+"""Pydantic's errors as one line each: file:line: dotted.key: what is wrong, and what belongs there."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ _EXPECTED = {
     "datetime_parsing": "a time such as 2026-11-22T06:00",
     "datetime_from_date_parsing": "a time such as 2026-11-22T06:00",
 }
-"""What belongs there, by pydantic's name of the mistake."""
+"""Pydantic's name of an error -> what belongs there."""
 
 FEW = 5
-"""Options that a message lists even where the meant one is clear."""
+"""Up to so many options, a message lists them even if the nearest one is clear."""
 
 _OFTEN_QUOTED = frozenset({"yes", "no", "on", "off", "y", "n", "true", "false"})
 
@@ -58,13 +58,13 @@ def mistakes_of(error: ValidationError, document: Document, model: type[BaseMode
     grouped: dict[Path, list[ErrorDetails]] = {}
     for detail in error.errors(include_url=False):
         grouped.setdefault(_in_file(detail["loc"], document.value, detail["type"]), []).append(detail)
-    found = [
+    mistakes = [
         Mistake(where, f"{_dotted(where)}{what}")
         for path, details in grouped.items()
         if not (details[0]["type"] == "too_short" and any(path == longer[:-1] for longer in grouped))
         for where, what in _sentences(path, details, model)
     ]
-    return sorted(found, key=lambda mistake: document.line(mistake.path))
+    return sorted(mistakes, key=lambda mistake: document.line(mistake.path))
 
 
 def _dotted(path: Path) -> str:
@@ -95,7 +95,7 @@ def _sentences(path: Path, details: list[ErrorDetails], model: type[BaseModel]) 
 
 
 def _found(value: Any, expected: list[str]) -> str:
-    """Why the value is something else, where YAML surprises people."""
+    """Why YAML read the value as another type than people expect."""
     if value is None:
         return "; the key has no value"
     if expected == ["text"] and isinstance(value, (bool, int, float)):

@@ -1,4 +1,4 @@
-"""The known name that a mistyped one was meant to be."""
+"""The known name nearest to a mistyped one."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ SHOWN = 12
 
 
 def closest(name: str, known: Iterable[str]) -> str | None:
-    """The one of `known` that looks like `name`; None where nothing comes near."""
+    """The one of `known` that is most like `name`; None if none is."""
     lowered = {candidate.lower(): candidate for candidate in sorted(known)}
-    found = difflib.get_close_matches(name.lower(), list(lowered), n=1, cutoff=0.6)
-    return lowered[found[0]] if found else None
+    matches = difflib.get_close_matches(name.lower(), list(lowered), n=1, cutoff=0.6)
+    return lowered[matches[0]] if matches else None
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -1,4 +1,4 @@
-"""Whom to tell about what."""
+"""Who is notified of what."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ AlertKind = Literal["failed", "rejected", "recovered", "late", "volume"]
 
 
 class Notify(Strict):
-    """Whom to tell about what. `to` is an Apprise URL, kept out of YAML."""
+    """Who is notified of what. `to` is an Apprise URL, kept out of YAML."""
 
     on: tuple[AlertKind, ...] = Field(min_length=1)
     to: Secret

@@ -31,7 +31,7 @@ _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,62}")
 
 @dataclass(frozen=True)
 class Project:
-    """A read project. Broken imports do not keep the others from running.
+    """A project as read. Imports with mistakes do not stop the others.
 
     Attributes:
         connections, databases: those without mistakes.
@@ -88,7 +88,7 @@ class _File(Generic[M]):
     wrong: frozenset[tuple[str | int, ...]] = frozenset()
 
     def reason_against(self, name: str) -> str | None:
-        """The mistake for which the entry of that name, or the whole file, cannot be used; None: it can."""
+        """The mistake that makes the entry of that name, or the whole file, unusable; None: it is usable."""
         return self.damaged.get(name) or (self.mistakes[0] if self.model is None else None)
 
 
@@ -175,7 +175,7 @@ def place_of(home: Path, name: str, path: tuple[str | int, ...]) -> str:
 
 
 def _line(file: str, line: int, what: str) -> str:
-    """One mistake as one line, whatever stands in the file."""
+    """One mistake as one line, whatever the file holds."""
     return f"{file}:{line}: {printable(what, limit=400)}"
 
 
@@ -193,7 +193,7 @@ def _name_mistakes(path: Path, name: str, taken: set[str]) -> list[str]:
 
 
 def _stands_alone(where: tuple[str | int, ...], wrong: frozenset[tuple[str | int, ...]]) -> bool:
-    """Whether a problem is sure in a file that was read without what is wrong in it; not where that is part of it."""
+    """Whether a problem is certain although entries with mistakes were left out: not if it depends on one of them."""
     if any(place[: len(where)] == where for place in wrong):
         return False
     return where in {("source", "connection"), ("database",)} or (where[:1] == ("columns",) and len(where) == 2)
@@ -202,7 +202,7 @@ def _stands_alone(where: tuple[str | int, ...], wrong: frozenset[tuple[str | int
 def _unusable(
     spec: Import, connections: _File[Connections], databases: _File[Databases]
 ) -> list[tuple[tuple[str | int, ...], str]]:
-    """What the import names and cannot use, because of mistakes over there."""
+    """Connections and databases that the import names and cannot use, because they have mistakes."""
     problems: list[tuple[tuple[str | int, ...], str]] = []
     places: tuple[tuple[_File[Any], str, tuple[str | int, ...]], ...] = (
         (connections, spec.source.connection, ("source", "connection")),
@@ -267,7 +267,7 @@ def _names_beside(name: str, database: Database, imports: Sequence[Import]) -> l
 
 
 def _read(home: Path, name: str, model: type[M], drafts: Mapping[str, str], *, keep: str = "") -> _File[M]:
-    """A file parsed; with `keep`, entries below that key stand or fall one by one."""
+    """A file parsed; with `keep`, entries below that key are valid or not one by one."""
     path = home / name
     try:
         text = drafts[name] if name in drafts else path.read_text(encoding="utf-8-sig")
@@ -288,23 +288,23 @@ def _read(home: Path, name: str, model: type[M], drafts: Mapping[str, str], *, k
     try:
         return _File(name, document, model.model_validate(document.value, context=context))
     except ValidationError as error:
-        found = mistakes_of(error, document, model)
-    lines_of = [_line(name, document.line(mistake.path), mistake.what) for mistake in found]
+        mistakes = mistakes_of(error, document, model)
+    lines_of = [_line(name, document.line(mistake.path), mistake.what) for mistake in mistakes]
     lines = tuple(dict.fromkeys(lines_of))
-    paths = {mistake.path[:2] if keep else mistake.path for mistake in found}
+    paths = {mistake.path[:2] if keep else mistake.path for mistake in mistakes}
     damaged: dict[str, str] = {}
-    for mistake, sentence in zip(found, lines_of, strict=True):
+    for mistake, sentence in zip(mistakes, lines_of, strict=True):
         if keep and len(mistake.path) > 1 and mistake.path[0] == keep:
             damaged.setdefault(str(mistake.path[1]), sentence)
     try:
         rest = model.model_validate(_without(document.value, paths), context=context)
-        return _File(name, document, rest, lines, damaged, frozenset(mistake.path for mistake in found))
+        return _File(name, document, rest, lines, damaged, frozenset(mistake.path for mistake in mistakes))
     except ValidationError:
         return _File(name, document, None, lines)
 
 
 def _without(value: Any, paths: set[tuple[str | int, ...]], here: tuple[str | int, ...] = ()) -> Any:
-    """The value without the entries at `paths`, so that what is left can be looked at for more mistakes."""
+    """The value without the entries at `paths`, so that the rest can be checked for more mistakes."""
     if isinstance(value, dict):
         return {key: _without(each, paths, (*here, key)) for key, each in value.items() if (*here, key) not in paths}
     if isinstance(value, list):

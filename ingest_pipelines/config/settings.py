@@ -1,4 +1,4 @@
-"""What the environment says. The only module that reads it, besides secrets in `base`."""
+"""Settings from environment variables. Only this module reads them, and `base` for secrets."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ ExecutorName = Literal["in_process", "multiprocess", "k8s", "celery"]
 EXECUTORS: tuple[ExecutorName, ...] = get_args(ExecutorName)
 
 ADDRESSES = ("INGEST_DATABASE_URL", "INGEST_DAGSTER_URL", "INGEST_CELERY_BROKER")
-"""Variables that may hold a password. Each may stand in a file instead, which `<variable>_FILE` names."""
+"""Variables that may hold a password. Instead of each, `<variable>_FILE` may name a file with the value."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Where everything is.
+    """Folders, addresses and switches of this installation.
 
     Attributes:
         home: INGEST_HOME: the project of connections, databases and imports. Default: the working directory where
@@ -62,12 +62,12 @@ class Settings:
 
     @property
     def spool(self) -> Path:
-        """Where items land."""
+        """The folder of landed items."""
         return (self.shared or self.state) / "spool"
 
     @property
     def spill(self) -> Path:
-        """Where validated rows wait for the merge."""
+        """The folder of validated rows that wait for the merge."""
         return (self.shared or self.state) / "spill"
 
     @property
@@ -138,23 +138,23 @@ def read_ui_hosts() -> frozenset[str]:
 
 
 def colours_wanted() -> bool:
-    """Whether a terminal may be painted on: not where NO_COLOR is set (no-color.org), and not on a dumb one."""
+    """Whether output may have colours: not if NO_COLOR is set (no-color.org), nor on a dumb terminal."""
     return not os.environ.get("NO_COLOR") and os.environ.get("TERM", "") != "dumb"
 
 
 @contextmanager
 def secrets_in_files(folder: Path) -> Iterator[None]:
-    """Addresses with passwords are in no environment of the processes that are started within the block.
+    """Keeps addresses with passwords out of the environment of processes that are started within the block.
 
     Each is in a file of the folder that only this account reads, and `<variable>_FILE` names it, until the block ends.
     """
-    held = {variable: value for variable in ADDRESSES if (value := os.environ.get(variable))}
-    files = {variable: folder / variable.lower() for variable in held}
-    if held:
+    addresses = {variable: value for variable in ADDRESSES if (value := os.environ.get(variable))}
+    files = {variable: folder / variable.lower() for variable in addresses}
+    if addresses:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         folder.chmod(0o700)
     try:
-        for variable, value in held.items():
+        for variable, value in addresses.items():
             files[variable].unlink(missing_ok=True)
             with os.fdopen(os.open(files[variable], os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
                 file.write(value)
@@ -162,14 +162,14 @@ def secrets_in_files(folder: Path) -> Iterator[None]:
             os.environ[f"{variable}_FILE"] = str(files[variable])
         yield
     finally:
-        for variable, value in held.items():
+        for variable, value in addresses.items():
             os.environ[variable] = value
             os.environ.pop(f"{variable}_FILE", None)
             files[variable].unlink(missing_ok=True)
 
 
 def child_environment(settings: Settings, dagster_home: Path, ui_url: str) -> dict[str, str]:
-    """The environment for processes that work for this one: ours, with every folder spelled out.
+    """The environment for child processes: ours, with every folder as an absolute path.
 
     Args:
         ui_url: where this process serves the Dagster UI; people find it at INGEST_UI_URL, where that is set.
@@ -184,18 +184,18 @@ def child_environment(settings: Settings, dagster_home: Path, ui_url: str) -> di
 
 
 def _state() -> Path:
-    """Where the project's state lies: with the project, whatever the working directory.
+    """The state folder of the project: beside the project, whatever the working directory.
 
     Raises:
         ConfigError: an earlier version made a Postgres in `.ingest` of the working directory, and there is none beside
-            the project: a second, empty one would load everything anew.
+            the project: a second, empty one would load everything again.
     """
     given, home, here = os.environ.get("INGEST_STATE"), os.environ.get("INGEST_HOME"), Path(".ingest").resolve()
     if given or not home:
         return Path(given).resolve() if given else here
     project = Path(home).resolve()
     if project == demo_home():
-        return here  # a package may lie where nobody can write
+        return here  # the package may be in a folder without write permission
     state = project.parent if (project.parent.name, project.name) == (".ingest", "demo") else project / ".ingest"
     cluster = Path("postgres", "data")
     own_project = Path("connections.yaml").is_file()

@@ -1,4 +1,4 @@
-"""Names in a profile database's schema: what the product calls what it makes beside a table. Pure."""
+"""Names of the tables, indexes and sequences that a load makes beside a profile table. Pure."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ SUBSCRIPTIONS = "subscriptions"
 KEY_SEQUENCE = "key_seq"
 
 _LONGEST = 63
-"""Bytes of a Postgres name; what is longer would be cut in silence."""
+"""Most bytes of a Postgres name; Postgres silently cuts longer ones."""
 
 
 def short_name(*parts: str) -> str:
-    """The parts as one name; where it is too long, its end is a hash of the whole."""
+    """The parts as one name. If it is too long, its end is a hash of the whole."""
     name = "_".join(parts)
     if len(name) <= _LONGEST:
         return name

@@ -20,7 +20,7 @@ MONTHS = {name: number for number, month in enumerate(_MONTHS, start=1) for name
 WEEKDAYS = {name: number for number, day in enumerate(_DAYS) for name in (day, day[:3])}
 """English name or its first three letters, in small letters -> 0 (Monday) to 6."""
 ZONES = ("utc", "gmt", "z")
-"""Names of a zone that are an offset of zero beyond doubt. All others mean several zones, or one with summer time."""
+"""Zone names that certainly mean an offset of zero. Others mean several zones, or one with summer time."""
 
 
 def _one_of(names: list[str]) -> str:
@@ -118,11 +118,11 @@ def contradicts_iso(form: str) -> bool:
     """Whether the pattern reads an ISO spelling as another moment: `%Y-%d-%m` does."""
     meant = {"Y": "2001", "m": "02", "d": "03", "H": "04", "M": "05", "S": "06"}
     for text in ("2001-02-03", "2001-02-03T04:05:06", "2001-02-03 04:05:06"):
-        found = re.match(expression(form), text)
+        match = re.match(expression(form), text)
         if (
-            found
-            and found["rest"] == ""
-            and any(meant.get(name, part) != part for name, part in found.groupdict().items())
+            match
+            and match["rest"] == ""
+            and any(meant.get(name, part) != part for name, part in match.groupdict().items())
         ):
             return True
     return False

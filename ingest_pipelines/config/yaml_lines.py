@@ -11,7 +11,7 @@ import yaml
 Path = tuple[str | int, ...]
 
 MAX_NODES = 100_000
-"""Keys, values and entries of one file, aliases unfolded: far above any project, far below a bomb of aliases."""
+"""Most nodes of one file with its aliases expanded: enough for any project, too few for an alias bomb."""
 
 
 class _Loader(yaml.CSafeLoader):
@@ -86,7 +86,7 @@ def _syntax(error: yaml.YAMLError, text: str) -> tuple[int, str]:
 
 @dataclass
 class _Walk:
-    """One pass over the nodes: where every key stands, and what must not stand there."""
+    """One pass over the nodes: the line of every key, and mistakes of YAML itself."""
 
     lines: dict[Path, int]
     mistakes: list[tuple[int, str]]
