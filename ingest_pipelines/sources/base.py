@@ -148,12 +148,12 @@ class QuerySource(Protocol):
         """
         ...
 
-    def largest(self, query: str, column: str, start: CursorValue) -> pa.Array:
-        """The largest cursor value of the rows from the start on, in an array of one; of none where there are none."""
+    def largest(self, query: str, column: str, initial: CursorValue) -> pa.Array:
+        """The largest cursor value after the initial one, in an array of one; of none if there is none."""
         ...
 
-    def behind(self, query: str, column: str, start: CursorValue, cursor: CursorValue) -> bool:
-        """Whether there are rows from the start on, and all their cursor values lie below the cursor."""
+    def behind(self, query: str, column: str, initial: CursorValue, committed: CursorValue) -> bool:
+        """Whether there are rows after the initial value, all of them with cursor values below the committed one."""
         ...
 
     def comes_after(self, query: str, column: str, value: str, after: str) -> bool:

@@ -1,7 +1,8 @@
-"""What the chunks of a cursor ask of a query, and what is asked about its rows. Pure.
+"""The SQL side of a cursor: what its chunks require of a query's text, and the queries made from it. Pure.
 
-Chunks lose no row if the query chooses rows by the cursor column (WHERE), orders them by the same expression
-(ORDER BY), so that one order of the server decides both, and only a LIMIT at its end cuts rows off.
+Chunks lose no row if the query chooses rows by the cursor column (WHERE) and orders them by the same expression
+(ORDER BY), so that one order of the server decides both, and only a LIMIT at its end cuts rows off. What the values
+mean, and where a chunk ends, is in `ingest_pipelines/cursor/`.
 """
 
 from __future__ import annotations

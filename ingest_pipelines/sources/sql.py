@@ -134,18 +134,18 @@ class SqlSource(ABC, Generic[C]):
             return self._batches(checked, parameters, batch_rows)
         return _first_rows(self._batches(checked, parameters, max(1, min(limit, batch_rows))), limit)
 
-    def behind(self, query: str, column: str, start: CursorValue, cursor: CursorValue) -> bool:
-        """Whether there are rows from the start on, and all their cursor values lie below the cursor."""
+    def behind(self, query: str, column: str, initial: CursorValue, committed: CursorValue) -> bool:
+        """Whether there are rows after the initial value, all of them with cursor values below the committed one."""
         checked = read_query(query, self.dialect)
         not_before = about_rows(checked, column, where=">=")
-        if len(self._rows(not_before, {"lastItem": start, "cursor": cursor})):
+        if len(self._rows(not_before, {"lastItem": initial, "cursor": committed})):
             return False
-        return len(self._rows(about_rows(checked, column), {"lastItem": start})) > 0
+        return len(self._rows(about_rows(checked, column), {"lastItem": initial})) > 0
 
-    def largest(self, query: str, column: str, start: CursorValue) -> pa.Array:
+    def largest(self, query: str, column: str, initial: CursorValue) -> pa.Array:
         """The largest cursor value in the source, as an array of one, or of none where it has no rows."""
         asked = about_rows(read_query(query, self.dialect), column, largest=True)
-        return self._rows(asked, {"lastItem": start}).drop_null()
+        return self._rows(asked, {"lastItem": initial}).drop_null()
 
     def comes_after(self, query: str, column: str, value: str, after: str) -> bool:
         """Whether a row with the value comes after the other one, as the database compares."""
