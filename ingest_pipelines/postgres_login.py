@@ -10,9 +10,12 @@ import os
 import re
 import selectors
 import socket
+import ssl
+import struct
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -23,9 +26,19 @@ CANNOT_CONNECT = "08001"
 REFUSED = "08004"
 BROKEN = "08006"
 PASSWORD_REFUSED = "28P01"  # noqa: S105 (a code)
+UNTRUSTED = "08U01"
+"""Ours: the server's certificate is not what `sslmode` and `sslrootcert` demand."""
+LOGIN_REFUSED = "28U01"
+"""Ours: a refusal whose code this operating system does not let us read."""
+
+_ASK_FOR_TLS = struct.pack("!ii", 8, 80877103)
+_TLS_SECONDS = 5.0
 
 _REFUSAL = re.compile(r'^B\t\d+\tErrorResponse\t S "[^"]*"(?: V "[^"]*")? C "([0-9A-Z]{5})"', re.MULTILINE)
 _NO_TLS = re.compile(r"^B\t\d+\tSSLResponse\t N", re.MULTILINE)
+_TLS = re.compile(r"^B\t\d+\tSSLResponse\t S", re.MULTILINE)
+_LIBPQ_LOST = (b"server closed the connection unexpectedly", b"could not receive data from server")
+"""Libpq's own words, in English unless a process asks for others; no server says them."""
 _STARTED = re.compile(r"^F\t\d+\tStartupMessage", re.MULTILINE)
 
 
@@ -38,7 +51,8 @@ def connect(conninfo: str = "", **settings: Any) -> psycopg.Connection:
     Raises:
         psycopg.ProgrammingError: a parameter does not exist, or has a value that libpq does not take.
         psycopg.Error: no connection. Its `sqlstate` is the server's, or of class 08: CANNOT_CONNECT (nobody answers),
-            REFUSED (no TLS, which `sslmode` demands) or BROKEN. Its text holds nothing that the server said.
+            REFUSED (no TLS, which `sslmode` demands), UNTRUSTED or BROKEN. Its text holds nothing that the server said.
+            Off Linux, whatever is refused after the password was sent is LOGIN_REFUSED.
     """
     chosen = conninfo_to_dict(conninfo, **settings)
     deadline = time.monotonic() + timeout_from_conninfo(chosen)
@@ -48,7 +62,7 @@ def connect(conninfo: str = "", **settings: Any) -> psycopg.Connection:
         with _traced(pgconn) as trace:
             connected = pgconn.status != pq.ConnStatus.BAD and _polled(pgconn, deadline, trace)
         if not connected:
-            raise _failure(pgconn, trace, chosen)
+            raise _failure(pgconn, trace, chosen, deadline)
         pgconn.nonblocking = 1
         return psycopg.Connection(pgconn)
     finally:
@@ -70,15 +84,23 @@ def _polled(pgconn: pq.abc.PGconn, deadline: float, trace: _Trace) -> bool:
             if not selector.select(max(0.0, deadline - time.monotonic())):
                 return False
         status = pq.PollingStatus(pgconn.connect_poll())
-        if pgconn.error_message and PASSWORD_REFUSED in _REFUSAL.findall(trace.text):
+        trace.reached.add(pq.ConnStatus(pgconn.status))
+        if pgconn.error_message and trace.refuses_password(pgconn):
             return False
     return status == pq.PollingStatus.OK
 
 
 class _Trace:
-    """What client and server said during the login."""
+    """What client and server said during the login.
+
+    Attributes:
+        complete: whether the protocol was written down; else only `reached` is known.
+        reached: how far the login came.
+    """
 
     def __init__(self, memory: int | None = None) -> None:
+        self.complete = memory is not None
+        self.reached: set[pq.ConnStatus] = set()
         self._memory = memory
         self._text = ""
 
@@ -88,6 +110,12 @@ class _Trace:
         if self._memory is not None:
             self._text = os.pread(self._memory, 1 << 20, 0).decode(errors="replace")
         return self._text
+
+    def refuses_password(self, pgconn: pq.abc.PGconn) -> bool:
+        """Whether the server does not take the password; without the protocol, whether it refuses after it has it."""
+        if self.complete:
+            return PASSWORD_REFUSED in _REFUSAL.findall(self.text)
+        return bool(pgconn.used_password) and not any(words in pgconn.error_message for words in _LIBPQ_LOST)
 
     def close(self) -> None:
         """The memory is about to go; the text stays."""
@@ -116,20 +144,55 @@ def _traced(pgconn: pq.abc.PGconn) -> Iterator[_Trace]:
             trace.close()
 
 
-def _failure(pgconn: pq.abc.PGconn, trace: _Trace, chosen: dict[str, Any]) -> psycopg.Error:
+def _failure(pgconn: pq.abc.PGconn, trace: _Trace, chosen: dict[str, Any], deadline: float) -> psycopg.Error:
     """Why there is no connection, as an error with a code."""
     refusals = _REFUSAL.findall(trace.text)
     if refusals:
         return _error(refusals[-1])
     if pgconn.needs_password:
         return _error(PASSWORD_REFUSED)
-    if not trace.text:  # nobody was spoken to
+    if not trace.complete and time.monotonic() < deadline and trace.refuses_password(pgconn):
+        return _error(LOGIN_REFUSED)
+    began = bool(_STARTED.search(trace.text)) or pq.ConnStatus.AWAITING_RESPONSE in trace.reached
+    if not began and _NO_TLS.search(trace.text):
+        return _error(REFUSED)
+    in_tls = bool(_TLS.search(trace.text)) or pq.ConnStatus.SSL_STARTUP in trace.reached
+    if not began and in_tls and _is_untrusted(pgconn, chosen):
+        return _error(UNTRUSTED)
+    if not (trace.text or began or in_tls):  # nobody was spoken to
         if not _taken(chosen):
             return psycopg.ProgrammingError("a connection parameter has a value that libpq does not take")
         return _error(CANNOT_CONNECT)
-    if _NO_TLS.search(trace.text) and not _STARTED.search(trace.text):
-        return _error(REFUSED)
     return _error(BROKEN)
+
+
+def _is_untrusted(pgconn: pq.abc.PGconn, chosen: Mapping[str, Any]) -> bool:
+    """Whether the server's certificate is not what the parameters demand: TLS is begun once more, and no login."""
+    settings = {option.keyword.decode(): option.val.decode() for option in pgconn.info if option.val}
+    root = settings.get("sslrootcert") or str(Path.home() / ".postgresql" / "root.crt")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = settings.get("sslmode") == "verify-full" or root == "system"
+    try:
+        if root == "system":
+            context.load_default_certs()
+        else:
+            context.load_verify_locations(root)
+    except OSError:  # no such file, or no certificate in it
+        return settings.get("sslmode", "").startswith("verify")
+    address = (pgconn.hostaddr or pgconn.host).decode(), int(pgconn.port)
+    try:
+        with socket.create_connection(address, timeout=_TLS_SECONDS) as connection:
+            if settings.get("sslnegotiation") != "direct":
+                connection.sendall(_ASK_FOR_TLS)
+                if connection.recv(1) != b"S":
+                    return False
+            name = str(chosen.get("host") or address[0]).split(",")[0]
+            context.wrap_socket(connection, server_hostname=name).close()
+    except ssl.SSLCertVerificationError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def _error(state: str) -> psycopg.Error:

@@ -9,11 +9,15 @@ from typing import Any, Self, TypeAlias
 import psycopg
 from psycopg.errors import InvalidSchemaName, UndefinedTable
 
+from ingest_pipelines.errors import TargetForbids, printable
+
 Connect: TypeAlias = Callable[[], psycopg.Connection]
 Prepare: TypeAlias = Callable[[psycopg.Connection], None]
 
-HEAD = "0002"
-"""The newest revision under `migrations/versions`."""
+REVISIONS = ("0001", "0002")
+"""Those under `migrations/versions`, in order."""
+
+HEAD = REVISIONS[-1]
 
 LOCK = 7_308_604_758_122_394_672
 """Advisory lock of migrations: one process at a time per Postgres database."""
@@ -29,13 +33,21 @@ def migrate(connect: Connect | str, prepare: Prepare = lambda connection: None) 
         prepare: gives each transaction its settings.
 
     Raises:
+        TargetForbids: a later version of the product made the schema.
         psycopg.Error: nothing was done; or the connection broke after the commit, and asking again says which.
     """
     opened = psycopg.connect(connect) if isinstance(connect, str) else connect()
     with opened as connection:
         prepare(connection)
-        if revision(connection) == HEAD:
+        at = revision(connection)
+        if at == HEAD:
             return False
+        if at is not None and at not in REVISIONS:
+            raise TargetForbids(
+                f"target: the ledger was made by a later version of this product: its revision is {printable(at)}, and "
+                f"this version knows {HEAD}",
+                hint="nothing was changed; run the later version again",
+            )
     _upgrade((lambda: psycopg.connect(connect)) if isinstance(connect, str) else connect, prepare)
     return True
 

@@ -12,7 +12,7 @@ from psycopg import Error, OperationalError, errors
 
 from ingest_pipelines.errors import IngestError, InternalError, TargetDenied, TargetUnavailable
 from ingest_pipelines.merge.sqlstates import login_meaning_of, meaning_of
-from ingest_pipelines.postgres_login import BROKEN, CANNOT_CONNECT, REFUSED
+from ingest_pipelines.postgres_login import BROKEN, CANNOT_CONNECT, LOGIN_REFUSED, REFUSED, UNTRUSTED
 
 _NOT_OF_A_FUNCTION = (meaning_of("42703"), meaning_of("28P01"), meaning_of("42501"), meaning_of("53100"))
 """What a function of the table's owner raises with such a code says something of that function, and not of us."""
@@ -58,7 +58,9 @@ _LOGIN_REFUSED = {
     CANNOT_CONNECT: "nothing listens at the address of INGEST_DATABASE_URL",
     BROKEN: "the connection broke off, or time ran out, during the login",
     REFUSED: "TLS does not come about as sslmode demands it",
-    "28P01": "the password is wrong or missing, or there is no such role (28P01)",
+    UNTRUSTED: "its certificate is not what sslmode and sslrootcert demand",
+    LOGIN_REFUSED: "the password, the role or the database is wrong",
+    "28P01": "the password is wrong, missing or expired, or there is no such role (28P01)",
     "28000": "the role may not log in, or not from here (28000)",
     "3D000": "there is no such database (3D000)",
     "42501": "the role may not connect to the database (42501)",

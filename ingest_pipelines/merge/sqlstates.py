@@ -19,7 +19,7 @@ from ingest_pipelines.errors import (
     TargetRefused,
     TargetUnavailable,
 )
-from ingest_pipelines.postgres_login import REFUSED
+from ingest_pipelines.postgres_login import REFUSED, UNTRUSTED
 
 
 @dataclass(frozen=True)
@@ -142,4 +142,4 @@ def meaning_of(sqlstate: str) -> SqlstateMeaning:
 def login_meaning_of(sqlstate: str) -> SqlstateMeaning:
     """What the code means as the answer to a login: try again, or no. A refusal for good is about who we are."""
     meaning = meaning_of(sqlstate)
-    return meaning if meaning.error.retryable and sqlstate != REFUSED else _LOGIN
+    return meaning if meaning.error.retryable and sqlstate not in {REFUSED, UNTRUSTED} else _LOGIN

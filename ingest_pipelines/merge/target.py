@@ -15,7 +15,7 @@ import psycopg
 from psycopg import sql
 
 from ingest_pipelines import postgres_login
-from ingest_pipelines.errors import IngestError, TargetDenied, TargetUnavailable
+from ingest_pipelines.errors import IngestError, TargetDenied, TargetForbids, TargetUnavailable
 from ingest_pipelines.ledger.migrate import HEAD, NoLedger, migrate, revision
 from ingest_pipelines.merge.concerned import concerned, missing_grants
 from ingest_pipelines.merge.driver_errors import LOCK_ERRORS, translate, translate_login
@@ -119,7 +119,18 @@ class Target:
             if isinstance(error, psycopg.OperationalError) and error.sqlstate is None:
                 raise translate(error, _LEDGER) from None
             with self.connect() as connection:
-                raise problem(connection, error, _LEDGER) from None
+                raise _migration_problem(connection, error) from None
+
+
+def _migration_problem(connection: psycopg.Connection, error: psycopg.Error) -> IngestError:
+    if isinstance(error, psycopg.errors.InsufficientPrivilege) and (at := revision(connection)) is not None:
+        return TargetForbids(
+            f"{_LEDGER} is that of an earlier version ({at}; this one needs {HEAD}), and the role "
+            f"{connection.info.user} may not change it",
+            hint="nothing was changed; let the owner of the schema ingest, or an administrator, run: ingest status; "
+            "then give the role its rights again (deploy/sql/frozen.sql)",
+        )
+    return problem(connection, error, _LEDGER)
 
 
 _LEDGER = "target: the ledger"

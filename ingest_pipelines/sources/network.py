@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import errno
 import logging
-from collections.abc import Callable, Iterator
+import ssl
+from collections.abc import Callable, Iterator, Mapping
 from typing import TypeVar
 
 from ingest_pipelines.errors import SourceUnavailable
@@ -52,6 +53,31 @@ def error_name(error: BaseException) -> str:
     """An error's name without its text: `ECONNRESET`, or its class."""
     number = getattr(error, "errno", None)
     return errno.errorcode.get(number, type(error).__name__) if isinstance(number, int) else type(error).__name__
+
+
+UNTRUSTED = "the server's certificate is not trusted, is out of date, or is made out to another name"
+UNTRUSTED_HINT = (
+    "nothing was sent; ask the server's owner who signed its certificate, and name that authority's certificate in "
+    "connections.yaml, or in the variable SSL_CERT_FILE"
+)
+
+
+def is_untrusted(error: BaseException) -> bool:
+    """Whether the server's certificate is what failed, however deep a driver has buried it: no retry helps."""
+    waiting: list[object] = [error]
+    seen: set[int] = set()
+    while waiting:
+        found = waiting.pop()
+        if isinstance(found, ssl.SSLCertVerificationError):
+            return True
+        if not isinstance(found, BaseException) or id(found) in seen:
+            continue
+        seen.add(id(found))
+        waiting += [found.__cause__, found.__context__, *found.args]
+        waiting += [getattr(found, name, None) for name in ("reason", "original_exception", "cause", "error")]
+        kept = getattr(found, "kwargs", None)  # botocore's
+        waiting += kept.values() if isinstance(kept, Mapping) else ()
+    return False
 
 
 def raised_by_us(error: BaseException) -> bool:

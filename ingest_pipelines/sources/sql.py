@@ -25,7 +25,7 @@ from ingest_pipelines.sources.base import Step
 from ingest_pipelines.sources.bounded import Pending, Worker
 from ingest_pipelines.sources.cursor_query import no_value_query
 from ingest_pipelines.sources.error_codes import BROKEN, DriverError
-from ingest_pipelines.sources.network import error_name, raised_by_us, retried
+from ingest_pipelines.sources.network import UNTRUSTED, UNTRUSTED_HINT, error_name, is_untrusted, raised_by_us, retried
 from ingest_pipelines.sources.query_text import Query, about_rows, read_query, table_query
 
 BATCH_ROWS = 50_000
@@ -260,6 +260,8 @@ class SqlSource(ABC, Generic[C]):
 
     def _translated(self, error: Exception, query: Query | None, *, connecting: bool) -> Exception:
         """By the driver's codes, else by the exception's type. A bug of our own stays what it is."""
+        if is_untrusted(error):
+            return SourceDenied(f"{self.uri()}: {UNTRUSTED}", hint=UNTRUSTED_HINT)
         known = self.judge(error, connecting=connecting)
         if known is not None:
             return known.as_ingest_error(self.uri(), query)

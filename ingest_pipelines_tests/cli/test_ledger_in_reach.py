@@ -12,8 +12,9 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from ingest_pipelines.errors import TargetUnavailable
-from ingest_pipelines.ledger import list_imports, set_import_status
+from ingest_pipelines.errors import TargetForbids, TargetUnavailable
+from ingest_pipelines.ledger import list_imports, migrate, set_import_status
+from ingest_pipelines.ledger.migrate import HEAD, revision
 from ingest_pipelines.merge import Target
 from ingest_pipelines_tests.cli.terminal import Terminal
 from ingest_pipelines_tests.config.projects import RIGHT, write_project
@@ -70,6 +71,20 @@ def test_reading_a_missing_ledger_makes_nothing(visitor: str, database_url: str,
     finally:
         with psycopg.connect(database_url, autocommit=True) as admin:
             admin.execute("DROP DATABASE dagster_of_the_test WITH (FORCE)")
+
+
+def test_an_old_ledger_that_the_role_may_not_change_is_for_its_owner(visitor: str, database_url: str) -> None:
+    migrate(database_url)
+    reads = sql.SQL("GRANT USAGE ON SCHEMA ingest TO {0}; GRANT SELECT ON ALL TABLES IN SCHEMA ingest TO {0}")
+    with psycopg.connect(database_url) as admin:
+        admin.execute("DROP TABLE ingest.corrections; UPDATE ingest.alembic_version SET version_num = '0001'")
+        admin.execute(reads.format(sql.Identifier(urlsplit(visitor).username or "")))
+    says = rf"the ledger is that of an earlier version \(0001; this one needs {HEAD}\)"
+    with pytest.raises(TargetForbids, match=says) as refusal, Target(visitor).ledger():
+        pass
+    assert "an administrator, run: ingest status" in refusal.value.hint
+    with Target(database_url).ledger() as ledger:
+        assert revision(ledger) == HEAD
 
 
 @pytest.mark.parametrize("reset", [True, False])
