@@ -115,7 +115,9 @@ class _Trace:
         """Whether the server does not take the password; without the protocol, whether it refuses after it has it."""
         if self.complete:
             return PASSWORD_REFUSED in _REFUSAL.findall(self.text)
-        return bool(pgconn.used_password) and not any(words in pgconn.error_message for words in _LIBPQ_LOST)
+        waits = pgconn.status in {pq.ConnStatus.AWAITING_RESPONSE, pq.ConnStatus.AUTH_OK, pq.ConnStatus.OK}
+        lost = any(words in pgconn.error_message for words in _LIBPQ_LOST)
+        return bool(pgconn.used_password) and not waits and not lost
 
     def close(self) -> None:
         """The memory is about to go; the text stays."""
@@ -157,8 +159,8 @@ def _failure(pgconn: pq.abc.PGconn, trace: _Trace, chosen: dict[str, Any], deadl
     if not began and _NO_TLS.search(trace.text):
         return _error(REFUSED)
     in_tls = bool(_TLS.search(trace.text)) or pq.ConnStatus.SSL_STARTUP in trace.reached
-    if not began and in_tls and _is_untrusted(pgconn, chosen):
-        return _error(UNTRUSTED)
+    if not began and in_tls and (problem := _tls_problem(pgconn, chosen)):
+        return _error(problem)
     if not (trace.text or began or in_tls):  # nobody was spoken to
         if not _taken(chosen):
             return psycopg.ProgrammingError("a connection parameter has a value that libpq does not take")
@@ -166,8 +168,8 @@ def _failure(pgconn: pq.abc.PGconn, trace: _Trace, chosen: dict[str, Any], deadl
     return _error(BROKEN)
 
 
-def _is_untrusted(pgconn: pq.abc.PGconn, chosen: Mapping[str, Any]) -> bool:
-    """Whether the server's certificate is not what the parameters demand: TLS is begun once more, and no login."""
+def _tls_problem(pgconn: pq.abc.PGconn, chosen: Mapping[str, Any]) -> str:
+    """REFUSED, UNTRUSTED, or "" where only the network can be the reason: TLS is begun once more, and no login."""
     settings = {option.keyword.decode(): option.val.decode() for option in pgconn.info if option.val}
     root = settings.get("sslrootcert") or str(Path.home() / ".postgresql" / "root.crt")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -178,21 +180,24 @@ def _is_untrusted(pgconn: pq.abc.PGconn, chosen: Mapping[str, Any]) -> bool:
         else:
             context.load_verify_locations(root)
     except OSError:  # no such file, or no certificate in it
-        return settings.get("sslmode", "").startswith("verify")
+        if settings.get("sslmode", "").startswith("verify"):
+            return UNTRUSTED
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     address = (pgconn.hostaddr or pgconn.host).decode(), int(pgconn.port)
     try:
         with socket.create_connection(address, timeout=_TLS_SECONDS) as connection:
             if settings.get("sslnegotiation") != "direct":
                 connection.sendall(_ASK_FOR_TLS)
-                if connection.recv(1) != b"S":
-                    return False
+                answer = connection.recv(1)
+                if answer != b"S":
+                    return REFUSED if answer == b"N" else ""
             name = str(chosen.get("host") or address[0]).split(",")[0]
             context.wrap_socket(connection, server_hostname=name).close()
     except ssl.SSLCertVerificationError:
-        return True
+        return UNTRUSTED
     except OSError:
-        return False
-    return False
+        return ""
+    return ""
 
 
 def _error(state: str) -> psycopg.Error:

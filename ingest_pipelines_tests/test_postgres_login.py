@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Callable
 from urllib.parse import urlsplit
@@ -10,7 +11,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from ingest_pipelines.postgres_login import BROKEN, CANNOT_CONNECT, REFUSED, connect
+from ingest_pipelines.postgres_login import BROKEN, CANNOT_CONNECT, LOGIN_REFUSED, REFUSED, connect
 from ingest_pipelines_tests.servers.cut_proxy import CutProxy, Fault
 
 
@@ -78,6 +79,38 @@ def test_a_login_that_breaks_off_anywhere_is_a_broken_connection(
     for received in range(0, 600, 7):
         proxy.break_with(Fault(cut_after_received=received, reset=received % 2 == 0))
         assert _state(postgres_url, port=proxy.port) in ({BROKEN} if received < 400 else {BROKEN, ""})
+
+
+@pytest.mark.parametrize(
+    ("settings", "state"),
+    [
+        ({}, ""),
+        ({"password": "sentinel"}, LOGIN_REFUSED),
+        ({"password": ""}, "28P01"),
+        ({"dbname": "sentinel"}, LOGIN_REFUSED),
+        ({"sslmode": "require"}, REFUSED),
+        ({"sslmode": "prefer", "password": "sentinel"}, LOGIN_REFUSED),
+    ],
+)
+def test_where_the_protocol_cannot_be_read_a_refusal_is_still_final(
+    postgres_url: str, cut_proxy: Callable[[str, int], CutProxy], monkeypatch: pytest.MonkeyPatch,
+    settings: dict[str, str], state: str,
+) -> None:  # fmt: skip
+    monkeypatch.delattr(os, "memfd_create")  # as off Linux
+    proxy = _in_front_of(postgres_url, cut_proxy)
+    assert _state(postgres_url, port=proxy.port, **settings) == state
+    assert proxy.connections == (2 if state == REFUSED else 1)
+
+
+def test_where_the_protocol_cannot_be_read_a_break_is_still_a_break(
+    postgres_url: str, cut_proxy: Callable[[str, int], CutProxy], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(os, "memfd_create")
+    proxy = _in_front_of(postgres_url, cut_proxy)
+    for received in range(1, 400, 13):
+        proxy.break_with(Fault(cut_after_received=received, reset=received % 2 == 0))
+        assert _state(postgres_url, port=proxy.port) == BROKEN
+    assert _state(postgres_url, port=1) == CANNOT_CONNECT
 
 
 def test_a_server_that_accepts_and_says_nothing_is_left_in_time(postgres_url: str) -> None:

@@ -55,6 +55,9 @@ def error_name(error: BaseException) -> str:
     return errno.errorcode.get(number, type(error).__name__) if isinstance(number, int) else type(error).__name__
 
 
+_PYOPENSSL = "certificate verify failed"
+"""OpenSSL's name of the reason: this side's, never the server's."""
+
 UNTRUSTED = "the server's certificate is not trusted, is out of date, or is made out to another name"
 UNTRUSTED_HINT = (
     "nothing was sent; ask the server's owner who signed its certificate, and name that authority's certificate in "
@@ -72,6 +75,8 @@ def is_untrusted(error: BaseException) -> bool:
             return True
         if not isinstance(found, BaseException) or id(found) in seen:
             continue
+        if type(found).__module__ == "OpenSSL.SSL" and _PYOPENSSL in str(found):  # Snowflake's way to TLS
+            return True
         seen.add(id(found))
         waiting += [found.__cause__, found.__context__, *found.args]
         waiting += [getattr(found, name, None) for name in ("reason", "original_exception", "cause", "error")]

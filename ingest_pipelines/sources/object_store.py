@@ -8,12 +8,20 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from typing import ClassVar, Generic, Protocol, Self, TypeVar
 
-from ingest_pipelines.errors import IngestError, InternalError, ItemChanged, ItemGone, SourceUnavailable, printable
+from ingest_pipelines.errors import (
+    IngestError,
+    InternalError,
+    ItemChanged,
+    ItemGone,
+    SourceDenied,
+    SourceUnavailable,
+    printable,
+)
 from ingest_pipelines.model import SourceFile
 from ingest_pipelines.sources.base import Client, Listing, Step
 from ingest_pipelines.sources.files import address, archive_names, folder_prefix, listing_of, object_key
 from ingest_pipelines.sources.http_headers import refuse_broken_headers
-from ingest_pipelines.sources.network import retried
+from ingest_pipelines.sources.network import UNTRUSTED, UNTRUSTED_HINT, is_untrusted, retried
 
 STEPS = ("resolve", "connect", "login", "permission", "folder", "listing")
 """The steps of a connection test. A client makes them in few requests: an error says at which of them it failed."""
@@ -112,6 +120,11 @@ class ObjectStore(ABC, Generic[ConnectionT, ClientT, ObjectT]):
         Raises:
             Exception: the error itself, where neither the client nor the network can mean it: it is a bug.
         """
+
+    def _meaning(self, error: Exception, uri: str) -> tuple[str, IngestError]:
+        if is_untrusted(error):
+            return "connect", SourceDenied(f"{self.place}: {UNTRUSTED}", hint=UNTRUSTED_HINT)
+        return self.meaning_of(error, uri)
 
     def __enter__(self) -> Self:
         refuse_broken_headers()
@@ -231,7 +244,7 @@ class ObjectStore(ABC, Generic[ConnectionT, ClientT, ObjectT]):
     def _explained(self, error: Exception, uri: str) -> tuple[str, IngestError]:
         if isinstance(error, IngestError):  # ours already; without a client, its making refused the credentials
             return "login" if self._client is None else "listing", error
-        return self.meaning_of(error, uri)
+        return self._meaning(error, uri)
 
 
 def no_answer(place: str) -> SourceUnavailable:

@@ -64,6 +64,7 @@ CODES = codes_of({
     },
     Meaning.LOGIN: {
         "08004": "the server has no TLS, and `sslmode` demands it", "28*": "the server does not let this user in",
+        "08U01": "the server's certificate is not what `sslmode` and `sslrootcert` demand",
         "28P01": Reason.CREDENTIALS, "3D*": Reason.NO_DATABASE, "57P04": Reason.NO_DATABASE,
     },
     Meaning.PERMISSION: {"42501": Reason.PERMISSION},
