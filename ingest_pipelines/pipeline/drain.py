@@ -30,6 +30,11 @@ def next_chunk(item: Item, bound: BoundImport, target: Target, run: Run) -> Item
     return bounds.next_chunk(item, cursor, state.value if state else None, reached)
 
 
+def is_overtaken(first: Validated, item: Item, bound: BoundImport, target: Target, run: Run) -> bool:
+    """Whether the drain's first chunk, landed and validated step by step, has been committed by now."""
+    return next_chunk(item, bound, target, run).cursor_from != first.landing.item.cursor_from
+
+
 def drain(
     item: Item,
     bound: BoundImport,

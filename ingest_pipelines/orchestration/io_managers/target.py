@@ -140,8 +140,7 @@ def _loads(work: Work, validated: Validated, client: Client | None = None) -> It
     if work.item.kind != "cursor":
         yield pipeline.load(validated, bound, target, work.run, now, early_loads.take(bound.name))
         return
-    following = pipeline.next_chunk(work.item, bound, target, work.run)
-    overtaken = following.cursor_from != validated.landing.item.cursor_from
+    overtaken = pipeline.is_overtaken(validated, work.item, bound, target, work.run)
     if overtaken:
         early_loads.discard(bound.name)
     else:
