@@ -1,4 +1,4 @@
-"""Accepted rows into the target, whole or not at all."""
+"""Merges accepted rows into the target, all of them or none."""
 
 from ingest_pipelines.merge.apply import apply
 from ingest_pipelines.merge.catalog import read_shape, row_count

@@ -1,4 +1,4 @@
-"""How a load ends in the ledger: skipped, committed, or, where nobody answered its commit, as the ledger says."""
+"""The end of a load in the ledger: skipped, committed, or as the ledger says if the commit was not acknowledged."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from ingest_pipelines.merge.target import Target, lock_table
 from ingest_pipelines.model import Counts, LoadReport
 
 RECONNECT_SECONDS = (0.0, 0.5, 1.0, 2.0, 4.0)
-"""Pauses before each attempt to ask the ledger about a commit whose acknowledgement did not come."""
+"""Pauses before each attempt to ask the ledger about a commit that was not acknowledged."""
 
 
 def skip(connection: psycopg.Connection, state: LoadState, reason: str) -> LoadReport:
-    """Nothing is to be done, and the ledger says so."""
+    """Records the load as skipped, with the reason: there is nothing to do."""
     item, counts = state.validated.landing.item, Counts()
     ledger.register_items(connection, [item], state.now)
     load = ledger.open_load(connection, state.new_load("skipped"))
@@ -32,7 +32,7 @@ def skip(connection: psycopg.Connection, state: LoadState, reason: str) -> LoadR
 
 
 def close(connection: psycopg.Connection, state: LoadState, counts: Counts) -> LoadReport:
-    """The load's mapping, cursor, item and record, as they commit with it; a plan has none."""
+    """Writes mapping, cursor, item status and load record, which commit with the load. A plan writes none of them."""
     bound, run, landing = state.bound, state.run, state.validated.landing
     item = landing.item
     if run.dry_run:
@@ -53,7 +53,7 @@ def close(connection: psycopg.Connection, state: LoadState, counts: Counts) -> L
 
 
 def _settle_rejects(connection: psycopg.Connection, state: LoadState) -> None:
-    """The rejects of the rows that this replay took are resolved; the others stay open where they were first."""
+    """Marks the rejects whose rows this replay loaded as resolved; the others stay open where they were rejected."""
     item = state.validated.landing.item
     ledger.resolve_corrected(connection, item, state.load, state.now)
     ledger.close_rejected_again(connection, item, state.load, state.now)
@@ -65,9 +65,13 @@ def _settle_rejects(connection: psycopg.Connection, state: LoadState) -> None:
 
 
 def resolve_unknown_commit(target: Target, state: LoadState, error: psycopg.Error) -> LoadReport:
-    """What is true after a commit whose acknowledgement did not come.
+    """The report of a load whose commit was not acknowledged, as the ledger has it.
 
-    The old session may still be committing: its advisory lock is waited for before the ledger is asked.
+    The old session may still be committing, so this waits for its advisory lock before it asks the ledger.
+
+    Raises:
+        TargetUnavailable: the ledger does not answer; retryable, and safe to run again.
+        IngestError: the load did not commit; the error of its commit.
     """
     for pause in RECONNECT_SECONDS:
         sleep(pause)
@@ -80,8 +84,8 @@ def resolve_unknown_commit(target: Target, state: LoadState, error: psycopg.Erro
             continue
     else:
         raise TargetUnavailable(
-            f"{state.where}: the connection broke while the commit was under way, and the target does not answer since",
-            hint="whether it was committed is in the ledger; running it again asks the ledger first and is safe",
+            f"{state.where}: the connection broke during the commit, and the target has not answered since",
+            hint="the ledger knows whether it committed; run it again: it asks the ledger first, so that is safe",
         ) from None
     if settled is None or settled.status != "committed":
         raise translate(error, state.where) from None

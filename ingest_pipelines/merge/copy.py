@@ -1,4 +1,4 @@
-"""Spill files to Postgres by binary COPY: Arrow batches are encoded in Rust, never row by row in Python."""
+"""Binary COPY of spill files to Postgres: Arrow batches are encoded in Rust, never row by row in Python."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ingest_pipelines.errors import InternalError
 from ingest_pipelines.merge.stage import Stage, StageColumn
 
 ROWS = 32_768
-"""Rows encoded at a time: a few megabytes, whatever the size of a spill file's batches."""
+"""Rows encoded at a time: a few megabytes, however large the batches of a spill file are."""
 
 CREATED = sql.SQL("COPY ingest_created (profiles, keys) FROM STDIN (FORMAT binary)")
 
@@ -34,10 +34,10 @@ def copy_accepted(
     stage: Stage,
     after_batch: Callable[[], None],
 ) -> int:
-    """Accepted rows in the stage; their number as the server counted them.
+    """Copies accepted rows into the stage; returns how many the server counted.
 
     Args:
-        rows: with the columns of a run.
+        rows: with the columns of a sorted chunk.
         after_batch: called after each batch handed to the server.
     """
     return _copy_columns(connection, rows, stage.copied, stage.copy(), after_batch)
@@ -49,16 +49,17 @@ def copy_profiles(
     stage: Stage,
     after_batch: Callable[[], None],
 ) -> int:
-    """Accepted rows in the target itself, as new profiles; their number as the server counted them.
+    """Copies accepted rows into the target as new profiles; returns how many the server counted.
 
     Args:
-        rows: with the columns of a run and PROFILE_ID.
+        rows: with the columns of a sorted chunk and PROFILE_ID.
+        after_batch: called after each batch handed to the server.
     """
     return _copy_columns(connection, rows, stage.profiles, stage.copy_profiles(), after_batch)
 
 
 def copy_created(connection: psycopg.Connection, batches: Iterable[pa.RecordBatch]) -> None:
-    """Numbers and keys of new profiles, many in a row, in `ingest_created`."""
+    """Copies numbers and keys of new profiles, as lists, into `ingest_created`."""
     _copy(connection, CREATED, batches, frozenset(), lambda: None)
 
 
@@ -82,7 +83,7 @@ def _copy_columns(
 
 
 def copy_rejects(connection: psycopg.Connection, file: Path, load: int) -> int:
-    """The rejects under the load's number in `ingest.rejects`; the number of records."""
+    """Copies the rejects into `ingest.rejects`, with the load's number; returns how many records."""
     names = ["load", *_REJECT_COLUMNS]
     batches = (
         pa.RecordBatch.from_arrays(
@@ -97,7 +98,7 @@ def copy_rejects(connection: psycopg.Connection, file: Path, load: int) -> int:
 
 
 def repeated(number: int, times: int) -> pa.Array:
-    """A column of one number. For a scalar Arrow would import all of pandas first, which takes half a second."""
+    """A column of one number. From a scalar, Arrow would import pandas first, which takes half a second."""
     return pa.Array.from_buffers(pa.int64(), times, [None, pa.py_buffer(array("q", [number]) * times)])
 
 
@@ -141,7 +142,7 @@ def _batches(file: Path) -> Iterator[pa.RecordBatch]:
 
 
 def _encoder(schema: pa.Schema, jsonb: frozenset[str]) -> pgpq.ArrowToPostgresBinaryEncoder:
-    """The encoder of the batches; JSON text becomes jsonb, which is the same bytes behind a version number."""
+    """The encoder of the batches; JSON text becomes jsonb, which is the same bytes after a version number."""
     encoders = {field.name: pgpq.ArrowToPostgresBinaryEncoder.infer_encoder(field) for field in schema}
     for name in jsonb:
         encoders[name] = _text_builder(schema.field(name).type).new_with_output(schema.field(name), Jsonb())

@@ -1,4 +1,4 @@
-"""The outbox: which profiles a load created and updated, for whoever acts on that. Pure builders, run in `apply`.
+"""The outbox: events of the profiles that a load created and updated. Pure builders; `write_steps` executes them.
 
 A million events as a million rows would cost half of the merge again. Profiles that changed in the same fields share
 a row of `ingest.event_batches`, as arrays that Postgres must not compress (that alone would take three times as long);
@@ -16,14 +16,14 @@ CHANNEL = "ingest_events"
 """Postgres channel that a committed load with events notifies: {"load", "import", "database", "created", "updated"}."""
 
 OUTBOX_LOCK = 6_148_914_691_236_517_205
-"""Advisory lock from the first event to the commit: events are numbered in the order of commits, whatever their tables,
-so that a reader who remembers the last number misses none."""
+"""Advisory lock from the first event to the commit: events are numbered in the order of commits, across tables, so that
+a reader who continues after the last number misses none."""
 
 _TOGETHER = sql.Literal(BATCH)
 
 
 def write_events(changes: Changes) -> sql.Composed:
-    """Events of profiles that the MERGE wrote; parameter `load`. A write that only moved a version is no event."""
+    """Events of profiles that the MERGE wrote; parameter `load`. A write that changed only a version makes no event."""
     changed = sql.SQL(" OR ").join(sql.SQL("{} <> 0").format(sql.Identifier(mask)) for mask in changes.masks)
     masks = sql.SQL(", ").join(sql.Identifier(mask) for mask in changes.masks)
     return sql.SQL(
@@ -38,10 +38,10 @@ def write_events(changes: Changes) -> sql.Composed:
 
 
 def write_events_with_consents(changes: Changes) -> sql.Composed:
-    """The same where rows bring consent records, too; parameter `load`.
+    """Events of profiles of which fields or consent records changed; parameter `load`.
 
-    A profile has one event, whether its fields changed, its subscriptions or both. Those of a new profile are part of
-    its creation.
+    A profile has one event, whether its fields changed, its subscriptions or both. The event of a new profile includes
+    its subscriptions.
     """
     return sql.SQL(
         """
@@ -65,7 +65,7 @@ CREATE_CREATED = sql.SQL(
     "CREATE TEMPORARY TABLE ingest_created (profiles bigint[], keys text[]) ON COMMIT DROP; "
     "ALTER TABLE ingest_created ALTER profiles SET STORAGE EXTERNAL, ALTER keys SET STORAGE EXTERNAL"
 )
-"""Profiles that were copied into the target, already in batches; nothing is compressed."""
+"""Profiles that were copied into the target, in the batches of their events, uncompressed."""
 
 WRITE_CREATED_EVENTS = sql.SQL(
     "INSERT INTO ingest.event_batches (load, kind, fields, profiles, keys) "

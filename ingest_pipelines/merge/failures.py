@@ -1,4 +1,4 @@
-"""A load that did not commit, in the ledger: its own transaction, after the load's was rolled back, or without one."""
+"""Records a load that did not commit, in a transaction of its own."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ def record_failure(
     run: Run,
     now: datetime,
 ) -> LoadReport:
-    """The load as `failed` or `refused`, with the rejects that were found, in the ledger.
+    """Records the load as `failed` or `refused`, with its rejects.
 
-    Where this run's load of the item did commit (its acknowledgement was lost), that is what is reported.
+    If this run's load of the item did commit (its acknowledgement was lost), the report is that of the committed load.
 
     Args:
-        reached: how far the load came: the landing, or the judged rows with their rejects; of a drain at least the
-            Item of the chunk that failed, so that it is not taken for one that committed.
+        reached: how far the load came: its landing, or its validated rows with their rejects; in a drain at least the
+            Item of the chunk that failed, so that it is not confused with one that committed.
 
     Raises:
-        TargetUnavailable: the ledger is out of reach as well; nothing is recorded.
-        TargetDenied: the target does not let us in, and is not asked again: an account may be locked.
+        TargetUnavailable: the ledger does not answer either; nothing is recorded.
+        TargetDenied: the target refused the login. It is not tried again, because the account may be locked.
     """
     if isinstance(error, TargetDenied):
         raise error
@@ -57,10 +57,10 @@ def record_failure(
 
 
 def record_replaced(item: Item, reason: str, bound: BoundImport, target: Target, run: Run, now: datetime) -> LoadReport:
-    """The item as `skipped`: its file is another item by now, which the reason names. Twice is safe.
+    """Records the item as `skipped`: its file is a newer item now, which the reason names. Safe to repeat.
 
     Raises:
-        TargetUnavailable: the ledger is out of reach; nothing is recorded.
+        TargetUnavailable: the ledger does not answer; nothing is recorded.
     """
     new = ledger.NewLoad(item=item, run=run, started_at=now, status="skipped", fingerprint=fingerprint(bound))
     where = f"import {bound.name}, item {item.key}"

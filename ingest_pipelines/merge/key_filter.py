@@ -1,8 +1,9 @@
 """A Bloom filter over the target's keys: rows that are certainly new are copied into the table, the rest are merged.
 
-A row that the MERGE adds costs twice as much as one that is copied (docs/performance.md). What is kept is a bit per
-hash, so a new key may be taken for a known one, and is merged. A known key that is taken for a new one, for it was
-added a moment ago or is spelled differently, breaks the key's constraint, and the load begins again with a MERGE.
+A row that the MERGE adds costs twice as much as one that is copied (docs/performance.md). The filter keeps a bit per
+hash, so it may report a new key as existing; that row is merged. An existing key that it reports as new (another
+application added it a moment ago, or it is spelled differently) breaks the key's constraint, and the load begins again
+with a MERGE.
 """
 
 from __future__ import annotations
@@ -28,72 +29,74 @@ KEY_TYPES = frozenset({"string", "int"})
 """Types whose values Postgres and Polars write as the same text."""
 
 BITS_PER_KEY = 16
-"""One in sixteen new keys at most is taken for a known one."""
+"""At most one in sixteen new keys is reported as existing."""
 _MOST_BITS = 1 << 29
-"""64 MB, from 32 million keys on."""
+"""64 MB: the size from 32 million keys on."""
 
 PAGES_AT_ONCE = 1_024
-"""Of the target, while its keys are read: 8 MB of it, and a megabyte of keys."""
+"""Pages of the target read at once: 8 MB, with about a megabyte of keys."""
 _SEPARATOR = "\x01"
 
 SAMPLE = 1_000
-"""Keys of some runs that say how many of their rows are new."""
+"""Keys looked up to estimate the share of new rows."""
 WORTH_READING = 5
-"""The target's keys are read for a fifth as many new rows: reading a key takes a fifth of what a copied row saves."""
+"""The filter is read if at least one row is new per this many rows of the target: reading a key costs a fifth of what
+copying a row saves."""
 
 _SLICE_ROWS = 32_768
 
 
 @dataclass(frozen=True)
 class KeyFilter:
-    """The keys of a target.
+    """A Bloom filter over the keys of a target.
 
     Attributes:
-        column: which column of a run is the key.
-        numbers: the sequence that numbers its profiles.
-        bits: a set bit at the place of each key's hash; their number is a power of two. Without any, no key is known.
+        column: the key's column in a sorted chunk.
+        sequence: numbers the target's profiles.
+        bits: the bit at the position of each key's hash is set. Their number is a power of two, or 0 for an empty
+            target, to which every key is new.
     """
 
     column: str
-    numbers: str
+    sequence: str
     bits: NDArray[np.uint8]
 
     def add(self, keys: pl.Series) -> None:
-        """These keys are known."""
-        places = self._places(keys)
+        """Adds keys that the target has."""
+        positions = self._positions(keys)
         for bit in range(8):
-            self.bits[places[places & 7 == bit] >> 3] |= 1 << bit
+            self.bits[positions[positions & 7 == bit] >> 3] |= 1 << bit
 
     def new(self, keys: pl.Series) -> pl.Series:
         """Which of the keys are certainly new."""
         if not len(self.bits):
             return pl.repeat(True, len(keys), eager=True)
-        places = self._places(keys)
-        return pl.Series(self.bits[places >> 3] >> (places & 7) & 1 == 0)
+        positions = self._positions(keys)
+        return pl.Series(self.bits[positions >> 3] >> (positions & 7) & 1 == 0)
 
-    def split(self, run: Path) -> tuple[Rows, Rows]:
-        """The run's rows that are new, and those that may not be."""
-        frame = _mapped(run)
+    def split(self, chunk: Path) -> tuple[ChunkRows, ChunkRows]:
+        """The chunk's rows with certainly new keys, and its others."""
+        frame = _memory_mapped(chunk)
         new = self.new(frame[self.column])
-        return Rows(frame, new), Rows(frame, ~new)
+        return ChunkRows(frame, new), ChunkRows(frame, ~new)
 
-    def _places(self, keys: pl.Series) -> NDArray[np.int64]:
+    def _positions(self, keys: pl.Series) -> NDArray[np.int64]:
         upper = np.uint64(65 - (len(self.bits) * 8).bit_length())
         return (keys.cast(pl.String).hash().to_numpy() >> upper).astype(np.int64)
 
 
 @dataclass(frozen=True)
-class Rows:
-    """Some rows of a run: those of `frame` where `wanted` is true."""
+class ChunkRows:
+    """Some rows of a sorted chunk: those of `frame` where `chosen` is true."""
 
     frame: pl.DataFrame
-    wanted: pl.Series
+    chosen: pl.Series
 
     def __len__(self) -> int:
-        return int(self.wanted.sum())
+        return int(self.chosen.sum())
 
     def batches(self) -> Iterator[pa.RecordBatch]:
-        """The rows as they lie in the run."""
+        """The rows in the order of the chunk."""
         for rows in self._slices():
             yield from rows.to_arrow().to_batches()
 
@@ -105,82 +108,82 @@ class Rows:
             at += len(rows)
 
     def created(self, numbers: NDArray[np.int64], key: str) -> Iterator[pa.RecordBatch]:
-        """The numbers and the keys, as lists of at most BATCH: what events are told of."""
+        """The profiles' numbers and keys for their events, as lists of at most BATCH."""
         pairs = pl.DataFrame(
-            {"profiles": numbers, "keys": self.frame[key].filter(self.wanted).cast(pl.String)}
+            {"profiles": numbers, "keys": self.frame[key].filter(self.chosen).cast(pl.String)}
         ).with_columns(pl.int_range(pl.len()).floordiv(BATCH).alias("batch"))
         lists = pairs.group_by("batch", maintain_order=True).agg("profiles", "keys").drop("batch")
         yield from lists.to_arrow().to_batches()
 
     def _slices(self) -> Iterator[pl.DataFrame]:
         for start in range(0, len(self.frame), _SLICE_ROWS):
-            rows, wanted = self.frame.slice(start, _SLICE_ROWS), self.wanted.slice(start, _SLICE_ROWS)
-            yield rows if wanted.all() else rows.filter(wanted)
+            rows, chosen = self.frame.slice(start, _SLICE_ROWS), self.chosen.slice(start, _SLICE_ROWS)
+            yield rows if chosen.all() else rows.filter(chosen)
 
 
 def bits_for(rows: int) -> NDArray[np.uint8]:
-    """Room for the keys of about so many rows."""
+    """Empty bits for about so many keys."""
     return np.zeros(min(_MOST_BITS, 1 << max(3, (rows * BITS_PER_KEY).bit_length())) // 8, np.uint8)
 
 
 def read_key_filter(
-    connection: psycopg.Connection, stage: Stage, shape: TableShape, runs: Sequence[Path], rows: int
+    connection: psycopg.Connection, stage: Stage, shape: TableShape, chunks: Sequence[Path], rows: int
 ) -> KeyFilter | None:
-    """The target's keys; None where they are of no use, or not worth reading.
+    """A filter over the target's keys; None where rows cannot be copied, or where too few of them are new.
 
     Args:
-        runs: that come next. The share of new rows in all that come is taken to be theirs.
-        rows: that come, about.
+        chunks: the next sorted chunks; their share of new rows is taken for that of all rows to come.
+        rows: how many rows are still to come, about.
     """
     column = stage.bound.database.key
     if not stage.copies_profiles or stage.bound.database.fields[column].type not in KEY_TYPES:
         return None
-    whole = [each.into for each in stage.profiles if each.type.as_string() == "bigint"]
-    if any(shape.columns[name].type != "bigint" for name in whole):  # binary COPY converts nothing
+    bigints = [column.into for column in stage.profiles if column.type.as_string() == "bigint"]
+    if any(shape.columns[name].type != "bigint" for name in bigints):  # binary COPY converts nothing
         return None
     target = table_name(stage.bound.database)
-    numbers = _sequence(connection, target.as_string(connection))
-    if numbers is None:
+    sequence = _sequence(connection, target.as_string(connection))
+    if sequence is None:
         return None
     if not scalar(connection, sql.SQL("SELECT EXISTS (SELECT FROM {})").format(target)):
-        return KeyFilter(column, numbers, np.zeros(0, np.uint8))
-    keys = pl.concat([_mapped(run)[column] for run in runs])
+        return KeyFilter(column, sequence, np.zeros(0, np.uint8))
+    keys = pl.concat([_memory_mapped(chunk)[column] for chunk in chunks])
     sample = keys.gather_every(-(-len(keys) // SAMPLE)).to_list()
-    found = sql.SQL("SELECT count(*) FROM {} WHERE {} = ANY(%s)").format(target, sql.Identifier(column))
-    new = rows * (1 - scalar(connection, found, (sample,)) / len(sample))
-    if new * WORTH_READING < shape.rows or not (pages := _pages(connection, shape)):
+    count_existing = sql.SQL("SELECT count(*) FROM {} WHERE {} = ANY(%s)").format(target, sql.Identifier(column))
+    new_rows = rows * (1 - scalar(connection, count_existing, (sample,)) / len(sample))
+    if new_rows * WORTH_READING < shape.rows or not (pages := _pages(connection, shape)):
         return None
-    known = KeyFilter(column, numbers, bits_for(round(shape.rows)))
-    for some in _read_keys(connection, target, column, pages):
-        known.add(some)
-    return known
+    key_filter = KeyFilter(column, sequence, bits_for(round(shape.rows)))
+    for keys in _read_keys(connection, target, column, pages):
+        key_filter.add(keys)
+    return key_filter
 
 
-def take_numbers(connection: psycopg.Connection, known: KeyFilter, count: int) -> NDArray[np.int64]:
-    """Numbers for so many new profiles."""
+def take_numbers(connection: psycopg.Connection, key_filter: KeyFilter, count: int) -> NDArray[np.int64]:
+    """Takes numbers for so many new profiles from the target's sequence."""
     query = sql.SQL("SELECT array_agg(nextval(%s::regclass)) FROM generate_series(1, %s)")
-    return np.array(scalar(connection, query, (known.numbers, count)), np.int64)
+    return np.array(scalar(connection, query, (key_filter.sequence, count)), np.int64)
 
 
-def _mapped(run: Path) -> pl.DataFrame:
-    """The run where it lies on disk: Polars by itself would read it into memory."""
-    with pa.memory_map(str(run)) as source:
+def _memory_mapped(chunk: Path) -> pl.DataFrame:
+    """The chunk, memory-mapped: Polars by itself would read it into memory."""
+    with pa.memory_map(str(chunk)) as source:
         return pl.DataFrame(pa.ipc.open_file(source).read_all())
 
 
 def _sequence(connection: psycopg.Connection, target: str) -> str | None:
-    """The sequence of the target's identity column, if it may be used; a table may number its profiles otherwise."""
+    """The sequence of the target's identity column, if the role may use it; None for a table without such a column."""
     query = sql.SQL(
         "SELECT (SELECT name FROM pg_get_serial_sequence(%(target)s, attname) AS name "
         "WHERE has_sequence_privilege(name, 'USAGE')) "
         "FROM pg_attribute WHERE attrelid = %(target)s::regclass AND attname = %(column)s AND attidentity <> ''"
     )
-    found = connection.execute(query, {"target": target, "column": PROFILE_ID}).fetchone()
-    return None if found is None else found[0]
+    row = connection.execute(query, {"target": target, "column": PROFILE_ID}).fetchone()
+    return None if row is None else row[0]
 
 
 def _pages(connection: psycopg.Connection, shape: TableShape) -> int:
-    """The table's pages; 0 where its rows lie in other tables, as those of a partitioned one do."""
+    """The table's pages; 0 where its rows are in other tables, as with a partitioned one."""
     query = sql.SQL(
         "SELECT CASE WHEN relkind = 'r' AND NOT relhassubclass "
         "THEN pg_relation_size(oid) / current_setting('block_size')::int ELSE 0 END FROM pg_class WHERE oid = %s"
@@ -189,7 +192,7 @@ def _pages(connection: psycopg.Connection, shape: TableShape) -> int:
 
 
 def _read_keys(connection: psycopg.Connection, target: sql.Identifier, column: str, pages: int) -> Iterator[pl.Series]:
-    """All keys of a table, some pages at a time: joined by the server, so that no row of them is a row here."""
+    """All keys of a table, some pages at a time, joined into one text by the server: Python handles no rows."""
     query = sql.SQL("SELECT string_agg({}::text, {}) FROM {} WHERE ctid >= %s::tid AND ctid < %s::tid").format(
         sql.Identifier(column), sql.Literal(_SEPARATOR), target
     )

@@ -1,4 +1,4 @@
-"""What one load knows and has found out so far: the thread through the steps of `apply`."""
+"""The state of one load: what the steps of `apply` hand to each other."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ class LoadState:
     """One load under way.
 
     Attributes:
-        problem: why a dry run's item would not be merged; any other load stops there.
-        matched: what the look-up of profiles took out of the stage.
+        problem: why a dry run's item would not be merged. Any other load stops there.
+        matched: rows that the look-up of profiles took out of the stage.
         early: how far an early load had brought the accepted rows before `apply` was called.
         key_filter: the target's keys, in an early load: rows whose keys are certainly new are copied, not merged.
         copied: rows that were copied into the table.
         shape: the target table before the first row is written.
-        alone: other applications' writers are locked out of the table, for one of them was in the way before.
+        alone: the second try of a load: other writers are locked out of the table, because one was in the way.
         stale: rows taken out of the stage because they are older than their profile.
         consented: profiles of which only subscriptions changed.
     """
@@ -60,7 +60,7 @@ class LoadState:
 
     @cached_property
     def stage(self) -> Stage:
-        """Where the accepted rows wait."""
+        """The temporary table that takes the accepted rows."""
         return Stage(self.bound)
 
     @property
@@ -70,10 +70,10 @@ class LoadState:
 
     @property
     def keeps_written(self) -> bool:
-        """Whether somebody asks afterwards which profiles were written.
+        """Whether the merge keeps which profiles it wrote: for events, for subscriptions, and in a second try.
 
-        The second try of a load counts by them: Postgres's own counts may be off (`track_counts`), or hold what
-        triggers wrote.
+        The second try of a load counts these profiles, because Postgres's own counts may be off (`track_counts`) or
+        include what triggers wrote.
         """
         return self.bound.spec.events or bool(self.bound.spec.subscriptions) or self.alone
 
@@ -90,13 +90,13 @@ class LoadState:
         return not (self.inserted or self.updated or self.consented or self.ddl)
 
     def refuse(self, problem: LoadError | None) -> None:
-        """Stops the load; a dry run goes on, to show what else there is."""
+        """Stops the load if there is a problem. A dry run goes on, to show all of its problems and counts."""
         if problem is not None and not self.run.dry_run:
             raise problem
         self.problem = self.problem or problem
 
     def above_limit(self) -> RejectsAboveLimit | None:
-        """What to say where more rows are rejected than the import allows."""
+        """The error where more rows are rejected than the import allows; else None."""
         limit, read = self.bound.spec.rejects, self.validated.read
         rejected = self.validated.rejected_rows + self.matched.rejected
         if limit.allows(rejected, read):
@@ -139,20 +139,20 @@ class LoadState:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What a person should see although the load went well."""
-        told = []
+        """Warnings of a load that went well."""
+        warnings = []
         if self.validated.geo_misses:
-            told.append(
+            warnings.append(
                 f"{self.validated.geo_misses} addresses are not in the geo database; their places are left alone"
             )
         if self.stale:
-            told.append(
+            warnings.append(
                 f"{self.stale} rows are older than their profiles, by {self.bound.spec.version}, and were skipped"
             )
-        return tuple(told)
+        return tuple(warnings)
 
     def new_load(self, status: LoadStatus) -> ledger.NewLoad:
-        """The load's row as it is written first."""
+        """The load's ledger row as it is inserted."""
         landing = self.validated.landing
         return ledger.NewLoad(
             item=landing.item, run=self.run, started_at=self.now, status=status, content_sha256=landing.content_sha256,
@@ -160,7 +160,7 @@ class LoadState:
         )  # fmt: skip
 
     def outcome(self, counts: Counts) -> ledger.LoadOutcome:
-        """The load's row as it commits."""
+        """The load's ledger row as it commits."""
         finished_at = self.now + timedelta(seconds=perf_counter() - self.began)
         return ledger.LoadOutcome(
             "committed", counts, finished_at, codes=self.codes, ddl=self.ddl, warnings=self.warnings,

@@ -1,4 +1,4 @@
-"""An import's mapping, locked by its first committed load: what exists is not renamed or retyped behind its users."""
+"""An import's mapping, locked by its first committed load, so that columns in use are never renamed or retyped."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from ingest_pipelines.merge.ddl import fields_of
 
 
 def mapping_of(bound: BoundImport) -> dict[str, tuple[str, str]]:
-    """{source column: (field, type)}: what is locked."""
+    """The mapping that is locked: {source column: (field, type)}."""
     return {mapped.column: (mapped.name, mapped.field.type_name) for mapped in bound.fields}
 
 
 def mapping_changes(locked: Mapping[str, tuple[str, str]], bound: BoundImport) -> dict[str, str]:
-    """What the YAML says other than the locked mapping, by source column; empty where they agree."""
-    now = mapping_of(bound)
+    """The differences between the YAML and the locked mapping, by source column; empty where they agree."""
+    current = mapping_of(bound)
     changes = {}
-    for column in sorted({*locked, *now}):
-        was, is_now = (tuple(side[column]) if column in side else None for side in (locked, now))
+    for column in sorted({*locked, *current}):
+        was, is_now = (tuple(side[column]) if column in side else None for side in (locked, current))
         if was == is_now:
             continue
         if was is None:
@@ -42,20 +42,20 @@ def check_types(registered: Mapping[str, RegisteredField], bound: BoundImport) -
     """Passes where every field of the import and its database has the type that its first load gave it.
 
     Raises:
-        LoadError: one has another.
+        LoadError: a field has another type.
     """
     for name, field in fields_of(bound).items():
-        known, wanted = registered.get(name), field.type_name
-        if known is not None and known.type != wanted:
+        created, wanted = registered.get(name), field.type_name
+        if created is not None and created.type != wanted:
             raise LoadError(
-                f"import {bound.name}: the field '{name}' was created as {known.type} by import {known.created_by}, "
-                f"and the YAML says {wanted}; a field's type can't change",
-                hint=f"nothing was merged; write type: {known.type}, or choose another field name",
+                f"import {bound.name}: the field '{name}' was created as {created.type} by import "
+                f"{created.created_by}, and the YAML says {wanted}; a field's type can't change",
+                hint=f"nothing was merged; write type: {created.type}, or choose another field name",
             )
 
 
 def check_mapping(state: ImportState | None, bound: BoundImport) -> None:
-    """Passes where the import is not locked, or locked to what the YAML says.
+    """Passes where the import's mapping is not locked, or equals the YAML.
 
     Raises:
         ConfigError: one line per difference.

@@ -1,8 +1,9 @@
-"""Which profile each row belongs to, worked out in the stage for all rows at once.
+"""Matching: finds the profile of every row in the stage, for all rows at once.
 
-A row that matches several profiles is rejected as `ambiguous_match`, rows that share one as `duplicate_match` (or all
-but one are superseded, as the import's `duplicates` says). Every row that is left knows the key of its profile, or the
-key it gets as a new one. Nothing here writes profiles: only the stage and the ledger's rejects.
+A row that matches several profiles is rejected as `ambiguous_match`. Rows that share a profile are rejected as
+`duplicate_match`, or all but one are superseded, as the import's `duplicates` says. Each row that is left has the key
+of its profile, or of the profile that it will become. Matching writes the stage and the ledger's rejects, never
+profiles.
 """
 
 from __future__ import annotations
@@ -28,15 +29,15 @@ _NAMED = sql.Literal(5)
 """How many profiles or lines a reason names."""
 
 KEPT = 10_000
-"""How many rejects of the look-up outlive a load that is rolled back; all of them are counted."""
+"""How many rejects of the matching are kept for a load that is rolled back; all of them are counted."""
 
 
 class RejectedByMatch(RejectsAboveLimit):
-    """The look-up of profiles rejected more rows than the import allows.
+    """The matching rejected more rows than the import allows.
 
     Attributes:
         matched: how many, and why.
-        records: the rejects themselves, at most KEPT of them: the load that found them is rolled back.
+        records: the rejects themselves, at most KEPT of them, because the load's own are rolled back.
     """
 
     def __init__(self, problem: RejectsAboveLimit, matched: Matched, records: Sequence[NewReject]) -> None:
@@ -47,10 +48,10 @@ class RejectedByMatch(RejectsAboveLimit):
 
 @dataclass
 class Matched:
-    """What became of rows while their profiles were looked up.
+    """Counts of the rows that the matching took out of the stage.
 
     Attributes:
-        rejected, superseded: rows taken out of the stage.
+        rejected, superseded: rows.
         codes: rejected rows per code.
     """
 
@@ -62,10 +63,10 @@ class Matched:
 
 @dataclass(frozen=True)
 class Matching:
-    """The look-up of one load's profiles.
+    """The matching of one load.
 
     Attributes:
-        load: the number under which rejects are kept.
+        load: the number under which the ledger keeps its rejects.
     """
 
     connection: psycopg.Connection
@@ -74,7 +75,7 @@ class Matching:
     matched: Matched = field(default_factory=Matched)
 
     def run(self) -> Matched:
-        """Looks every row's profile up."""
+        """Gives every row in the stage the key of its profile, or takes the row out."""
         execute, lookups = self.connection.execute, profile_lookups(self.stage)
         execute(self._candidates(lookups))
         execute("ANALYZE ingest_matches")
@@ -92,14 +93,14 @@ class Matching:
         return self.matched
 
     def _candidates(self, lookups: tuple[ProfileLookup, ...]) -> sql.Composed:
-        """`ingest_matches`: every profile that a row matches, by whatever lookup, once."""
+        """The table `ingest_matches`: every profile that a row matches by any lookup, once."""
         queries = [query for lookup in lookups for query in lookup.profiles(self.stage)]
         return sql.SQL("CREATE TEMPORARY TABLE ingest_matches (_line, profile_id, key) ON COMMIT DROP AS {}").format(
             sql.SQL(" UNION ").join(queries)
         )
 
     def _prepare_new(self, lookups: tuple[ProfileLookup, ...]) -> None:
-        """Rows that match nothing are distinct customers, each with a key that nobody has."""
+        """Rows that match no profile become new ones: no two share a value, and each gets a key that no profile has."""
         values = sql.SQL(", ").join(lookup.value for lookup in lookups)
         nothing = sql.SQL(
             "SELECT s._line, 'there is nothing to match by' AS reason FROM ingest_stage AS s"
@@ -107,8 +108,8 @@ class Matching:
         ).format(values)
         self._reject("missing_key", nothing)
         for lookup in lookups:
-            fresh = sql.SQL("SELECT s._line, {}::text AS value FROM ingest_stage AS s WHERE s._profile IS NULL")
-            self._only_one_each(fresh.format(lookup.value), f"match no profile and have the same {lookup.label}")
+            valued = sql.SQL("SELECT s._line, {}::text AS value FROM ingest_stage AS s WHERE s._profile IS NULL")
+            self._only_one_each(valued.format(lookup.value), f"match no profile and have the same {lookup.label}")
         self._give_keys()
 
     def _give_keys(self) -> None:
@@ -131,10 +132,10 @@ class Matching:
         self._reject("missing_key", keyless)
 
     def _number_keys(self) -> None:
-        """Numbers from the database's sequence become keys, but none that a profile or a row of the item has.
+        """Numbers from the database's sequence become keys, except those that a profile or a row of the item has.
 
-        Sources that bring keys of their own take numbers that the sequence comes to later, and a sequence that was
-        reset gives its numbers again. A number that is taken would make a new customer overwrite a known one.
+        Sources with keys of their own use numbers that the sequence reaches later, and a sequence that was reset gives
+        its numbers again. A new customer with a number in use would overwrite another customer.
         """
         database, execute = self.stage.bound.database, self.connection.execute
         kind = sql.SQL(FIELD_TYPES[database.fields[database.key].type].column)
@@ -165,11 +166,11 @@ class Matching:
         execute("DROP TABLE ingest_numbers")
 
     def _only_one_each(self, valued: sql.Composable, same: str) -> None:
-        """No two rows share a value: all that do are rejected, or all but the one to keep are superseded.
+        """Of rows that share a value all are rejected, or all but one are superseded.
 
         Args:
             valued: query of (line, value) rows; NULL is no value.
-            same: what such rows have in common. After a blank at its end, the value is named.
+            same: what such rows have in common, for the reason. If it ends with a blank, the value is appended.
         """
         duplicates = self.stage.bound.spec.duplicates
         groups = sql.SQL(
@@ -200,29 +201,29 @@ class Matching:
         Args:
             bad: query of (line, reason).
         """
-        found = self.connection.execute(
+        rejected = self.connection.execute(
             sql.SQL(
                 "WITH bad AS ({}), gone AS (DELETE FROM ingest_stage AS s USING bad WHERE s._line = bad._line"
                 " RETURNING s._line, {} AS key, bad.reason, {} AS row),"
-                " told AS (INSERT INTO ingest.rejects (load, line, key, field, code, reason, row)"
+                " recorded AS (INSERT INTO ingest.rejects (load, line, key, field, code, reason, row)"
                 " SELECT %(load)s, _line, key, %(field)s, %(code)s, reason, row FROM gone RETURNING line, key, reason)"
-                " SELECT line, key, reason, count(*) OVER () FROM told ORDER BY line LIMIT %(samples)s"
+                " SELECT line, key, reason, count(*) OVER () FROM recorded ORDER BY line LIMIT %(samples)s"
             ).format(bad, printable_key(self.stage), self._row()),
             {"load": self.load, "field": key_label(self.stage), "code": code, "samples": SAMPLES},
         ).fetchall()
-        if not found:
+        if not rejected:
             return
-        rows = int(found[0][3])
+        rows = int(rejected[0][3])
         self.matched.rejected += rows
         self.matched.codes[code] = self.matched.codes.get(code, 0) + rows
         private = any(mapped.field.pii for mapped in self.stage.bound.fields)
         self.matched.samples += [
             RejectSample(line, None if private else key, key_label(self.stage), code, reason)
-            for line, key, reason, _ in found
+            for line, key, reason, _ in rejected
         ]
 
     def records(self) -> list[NewReject]:
-        """What was rejected here, to be kept where the load is rolled back; at most KEPT of them."""
+        """The rejects of this matching, at most KEPT of them, to be kept if the load is rolled back."""
         with self.connection.cursor(row_factory=class_row(NewReject)) as cursor:
             return cursor.execute(
                 "SELECT line, key, field, code, reason, row FROM ingest.rejects WHERE load = %s ORDER BY line LIMIT %s",
@@ -230,7 +231,7 @@ class Matching:
             ).fetchall()
 
     def _row(self) -> sql.Composable:
-        """The source's row as JSON, from its typed cells: what a person corrects and replays."""
+        """The source's row as JSON, from its typed cells, for a person to correct and replay."""
         bound = self.stage.bound
         by_name = {column.name: column for column in self.stage.fields}
         cells = {mapped.column: by_name[mapped.name] for mapped in bound.fields}

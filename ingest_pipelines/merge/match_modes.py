@@ -1,4 +1,4 @@
-"""How rows find their profiles: each match mode is one or two profile_lookups from a stage column to profiles. Pure."""
+"""The match modes: each is one or two lookups, from a stage column to the profiles that have its value. Pure."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from ingest_pipelines.model import LINE
 
 @dataclass(frozen=True)
 class ProfileLookup:
-    """From a value in the stage to the profiles that have it.
+    """How profiles are looked up by a value in the stage.
 
     Attributes:
-        label: what the value is, for people and for the `field` of a reject.
-        value: over the stage `s`; NULL where the row has none.
-        fields: profile fields that may hold the value ...
-        channels: ... or subscription channels whose contact it may be.
-        folded: compared without regard to case, as addresses are.
+        label: the value's name, for messages and for the `field` of a reject.
+        value: an expression over the stage `s`; NULL where the row has no value.
+        fields: profile fields that may hold the value.
+        channels: subscription channels whose contact it may be.
+        folded: compared in lower case, as addresses are.
     """
 
     label: str
@@ -33,7 +33,7 @@ class ProfileLookup:
     folded: bool = False
 
     def profiles(self, stage: Stage) -> Iterator[sql.Composed]:
-        """Queries of (line, profile_id, key) of every profile that has the value."""
+        """Queries of (line, profile_id, key): every profile that has a row's value."""
         database = stage.bound.database
         start = sql.SQL("SELECT s.{}, t.{}, t.{} FROM ingest_stage AS s ").format(
             sql.Identifier(LINE), sql.Identifier(PROFILE_ID), sql.Identifier(database.key)
@@ -51,7 +51,7 @@ class ProfileLookup:
             )  # fmt: skip
 
     def indexed(self, name: str) -> sql.Composable:
-        """What an index on that field must hold for this lookup to be fast."""
+        """The expression that an index on the field must have for this lookup to be fast."""
         return self._folded(sql.Identifier(name))
 
     def _folded(self, value: sql.Composable) -> sql.Composable:
@@ -59,7 +59,7 @@ class ProfileLookup:
 
 
 def profile_lookups(stage: Stage) -> tuple[ProfileLookup, ...]:
-    """The profile_lookups of the import's match; none where rows match by the plain key."""
+    """The lookups of the import's match mode; none where rows match by the plain key."""
     match = stage.bound.match
     if match is not None:
         return tuple(_MODES[match.by](stage))
@@ -68,13 +68,13 @@ def profile_lookups(stage: Stage) -> tuple[ProfileLookup, ...]:
 
 
 def key_label(stage: Stage) -> str:
-    """What identifies a row, for the `field` of a reject: the key's name, or the value that is matched by."""
+    """The name of what identifies a row, for the `field` of a reject: the key, or the value of the first lookup."""
     lookups = profile_lookups(stage)
     return lookups[0].label if lookups else stage.bound.database.key
 
 
 def printable_key(stage: Stage) -> sql.Composable:
-    """What identifies a row, for people: text, over the stage `s`."""
+    """What identifies a row, as text for people: an expression over the stage `s`."""
     values = [sql.SQL("{}::text").format(lookup.value) for lookup in profile_lookups(stage)]
     if stage.maps_key:
         key = sql.Identifier("s", stage.bound.database.key)
@@ -89,9 +89,9 @@ def _profile_id(stage: Stage) -> Iterator[ProfileLookup]:
 
 def _field(stage: Stage, name: str | None = None) -> Iterator[ProfileLookup]:
     match = stage.bound.match
-    wanted = name or (match.field if match else None)
-    column = next(each for each in stage.fields if each.name == wanted)
-    folded = next(FIELD_TYPES[mapped.field.type].ignores_case for mapped in stage.bound.fields if mapped.name == wanted)
+    name = name or (match.field if match else None)
+    column = next(column for column in stage.fields if column.name == name)
+    folded = next(FIELD_TYPES[mapped.field.type].ignores_case for mapped in stage.bound.fields if mapped.name == name)
     yield ProfileLookup(
         column.name, _fold(column.value) if folded else column.value, fields=(column.name,), folded=folded
     )
@@ -184,7 +184,7 @@ def _named(stage: Stage) -> StageColumn:
 
 
 def _contact(stage: Stage, kind: str) -> tuple[str, sql.Composable]:
-    """An address or a number: from the column that the match names, else from the field of that type."""
+    """Label and value of an address or a number: of the column that the match names, else of the field of that type."""
     match = stage.bound.match
     assert match is not None
     column = _named(stage) if match.column is not None else _mapped(stage, kind)
@@ -201,7 +201,7 @@ def _mapped(stage: Stage, kind: str) -> StageColumn:
 
 
 def _holders(stage: Stage, kind: str) -> tuple[str, ...]:
-    """The profile fields to compare with: the one that is filled by the value, else all of that type."""
+    """The profile fields to compare with: the one that the value fills, else all of that type."""
     match = stage.bound.match
     if match is None or match.column is None:
         return (_mapped(stage, kind).name,)
@@ -213,7 +213,7 @@ def _label(column: StageColumn) -> str:
 
 
 def _value(column: StageColumn) -> sql.Composable:
-    """Text without blanks around it; an empty one is none."""
+    """The text without blanks around it; NULL where it is empty."""
     return sql.SQL("NULLIF(btrim({}), '')").format(column.value)
 
 

@@ -1,4 +1,4 @@
-"""What things are called in the target: the table, and what belongs to it. Pure."""
+"""Names in the target: the table, and what belongs to it. Pure."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def key_sequence(database: Database) -> sql.Identifier:
 
 
 def version_column(import_name: str) -> str:
-    """The column that remembers the version of an import's rows where no field does."""
+    """The column that keeps the version of an import's rows if no field does."""
     return short_name("_version", import_name)
 
 

@@ -1,8 +1,8 @@
-"""Whether the sequence that numbers profiles is ahead of every number given.
+"""Checks that the sequence that numbers profiles is ahead of every number in use.
 
-A sequence is no part of its table: logical replication leaves it behind, and so do copies of the rows alone, and a
-TRUNCATE of another table that shares it. Its next numbers are then those of known profiles, and consents and events of
-two customers become one's.
+A sequence is not part of its table: it falls behind after logical replication, after a copy of the rows alone, and
+after a TRUNCATE of another table that shares it. Its next numbers then belong to existing profiles, and the consents
+and events of two customers become one customer's.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ingest_pipelines.merge.target import scalar
 
 @dataclass(frozen=True)
 class Behind:
-    """A sequence that will give numbers again.
+    """A sequence that is behind the numbers in use.
 
     Attributes:
         sequence: its name.
@@ -33,12 +33,12 @@ class Behind:
 
 @dataclass(frozen=True)
 class _Sequence:
-    """What the catalog says.
+    """A sequence, as the catalog describes it.
 
     Attributes:
-        last: the number given last; None before the first, or where the role may not know.
+        last: the last number given; None before the first, and where the role may not read it.
         readable, usable: the role may read it, or take numbers from it.
-        at_least: a number that some profile had when statistics were taken, or how many profiles there are.
+        at_least: the highest number in the statistics, or the number of profiles if that is greater.
         unknown: there are no statistics yet.
     """
 
@@ -53,26 +53,26 @@ class _Sequence:
 
 
 def find_behind(connection: psycopg.Connection, table: sql.Identifier, shape: TableShape) -> Behind | None:
-    """The sequence behind `profile_id`, if it will give the number of a known profile; None if it is well.
+    """The sequence of `profile_id`, if it will give a number that a profile has; else None.
 
-    Reads the table only where that is cheap or there is a suspicion: with an index on the column, without statistics,
-    or where these show higher numbers than the sequence will give. Without any of them a sequence that is behind only
-    by what was added since the last ANALYZE is not noticed.
+    Reads the table only where that is cheap or the sequence is suspect: with an index on the column, without
+    statistics, and where the statistics show higher numbers than the sequence will give next. Otherwise a sequence that
+    fell behind after the last ANALYZE is not noticed.
     """
     with connection.cursor(row_factory=class_row(_Sequence)) as cursor:
-        found = cursor.execute(_SEQUENCE, {"oid": shape.oid, "column": PROFILE_ID}).fetchone()
-    if found is None or found.step < 1:
+        numbering = cursor.execute(_SEQUENCE, {"oid": shape.oid, "column": PROFILE_ID}).fetchone()
+    if numbering is None or numbering.step < 1:
         return None
-    sequence = sql.Identifier(found.schema, found.name)
-    if found.last is not None:
-        following = found.last + found.step
-    elif found.readable:
+    sequence = sql.Identifier(numbering.schema, numbering.name)
+    if numbering.last is not None:
+        following = numbering.last + numbering.step
+    elif numbering.readable:
         following = scalar(connection, sql.SQL("SELECT last_value FROM {}").format(sequence))
-    elif found.usable:  # the number is lost, once: from now on there is a last one
+    elif numbering.usable:  # the number is lost, once: from now on there is a last one
         following = scalar(connection, "SELECT nextval(%s)", (sequence.as_string(),))
     else:
         return None
-    if not (PROFILE_ID in shape.indexed or found.unknown or following <= found.at_least):
+    if not (PROFILE_ID in shape.indexed or numbering.unknown or following <= numbering.at_least):
         return None
     highest = scalar(connection, sql.SQL("SELECT max({}) FROM {}").format(sql.Identifier(PROFILE_ID), table))
     if highest is None or following > highest:

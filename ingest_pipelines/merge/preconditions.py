@@ -1,4 +1,4 @@
-"""Whether an item may be loaded at all: not stale, not shrunk; and whether it repeats the one before."""
+"""Preconditions of a load: the item is not stale and has not shrunk; and whether it repeats the item before it."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from ingest_pipelines.errors import LoadError, ShrunkItem, StaleItem
 from ingest_pipelines.model import Item, Landing, Run, Validated
 
 _WHOLE_DELIVERIES = {"file", "upload", "query"}
-"""Kinds of items that bring the data as a whole, so that "the same again" and "far less" mean something."""
+"""Kinds of items that hold the whole data, so that they can be compared with the item before."""
 
 _DAEMONS = {"sensor", "schedule"}
 
 
 def fingerprint(bound: BoundImport) -> str:
-    """A hash of everything in the configuration that a load's result depends on."""
+    """A hash of all configuration on which a load's result depends."""
     spec = bound.spec.model_dump(
         mode="json", exclude={"description", "status", "owners", "labels", "schedule", "sensor", "notify", "rejects"}
     )
@@ -31,11 +31,11 @@ def fingerprint(bound: BoundImport) -> str:
 
 
 def repeats_last(connection: psycopg.Connection, landing: Landing, bound: BoundImport, run: Run) -> str:
-    """Which load committed the same bytes last, under the same configuration, in words; "" where they are new.
+    """A sentence that names the last load, if it committed the same bytes under the same configuration; else "".
 
-    Such an item is merged all the same, because the table may have changed since: by another import, by a replay, by
-    another application. Where the merge then changes nothing, there was nothing new, and the load is `skipped`.
-    A person who runs an item again wants it to run; so does force.
+    Such an item is merged nevertheless, because the table may have changed since: by another import, a replay or
+    another application. If the merge changes nothing, the load is `skipped`. A run that a person started, or forced, is
+    never skipped.
     """
     if run.forced or run.by not in _DAEMONS or landing.item.kind not in _WHOLE_DELIVERIES or not landing.content_sha256:
         return ""
@@ -48,7 +48,7 @@ def repeats_last(connection: psycopg.Connection, landing: Landing, bound: BoundI
 def failed_precondition(
     connection: psycopg.Connection, validated: Validated, bound: BoundImport, run: Run
 ) -> LoadError | None:
-    """Why the item must not be merged unless forced: it is stale, it shrank, or its rejects are resolved already."""
+    """Why the item must not be merged unless forced: it is stale, it shrank, or its rejects are resolved. Else None."""
     item = validated.landing.item
     if run.forced:
         return None
@@ -56,9 +56,9 @@ def failed_precondition(
         return _cursor_moved(connection, item)
     if item.kind == "replay":
         return _corrected_meanwhile(connection, item)
-    older = stale(connection, item, bound, run)
-    if older is not None:
-        return older
+    staleness = stale(connection, item, bound, run)
+    if staleness is not None:
+        return staleness
     last = ledger.last_committed(connection, bound.name)
     least = bound.spec.shrink.min_percent
     if item.kind in _WHOLE_DELIVERIES and last is not None and validated.read * 100 < last.read * least:
@@ -72,11 +72,11 @@ def failed_precondition(
 
 
 def stale(connection: psycopg.Connection, item: Item, bound: BoundImport, run: Run) -> StaleItem | None:
-    """The item is older than the newest committed one of its import, and must not be merged unless forced."""
+    """The error if the item is older than the newest committed one of its import; None if it is not, or is forced."""
     if run.forced or bound.spec.version is not None or item.kind in {"cursor", "replay"}:
         return None
     newest = ledger.newest_committed(connection, bound.name)
-    if newest is None or newest.item == item.key or _place(item) >= _place(newest):
+    if newest is None or newest.item == item.key or _order(item) >= _order(newest):
         return None
     return StaleItem(
         f"import {bound.name}, item {item.key}: stale: it is older than {newest.item}, which load {newest.load} "
@@ -85,10 +85,10 @@ def stale(connection: psycopg.Connection, item: Item, bound: BoundImport, run: R
     )
 
 
-def _place(item: Item | ledger.CommittedItem) -> tuple[float, int]:
-    """The item's place in the order of its import: modified time, then serial. Without a time it is never stale."""
-    moment: datetime | None = item.modified_at
-    return (moment.timestamp() if moment else float("inf"), -1 if item.serial is None else item.serial)
+def _order(item: Item | ledger.CommittedItem) -> tuple[float, int]:
+    """What items of an import are ordered by: modified time, then serial. Without a time an item is never stale."""
+    modified_at: datetime | None = item.modified_at
+    return (modified_at.timestamp() if modified_at else float("inf"), -1 if item.serial is None else item.serial)
 
 
 def _cursor_moved(connection: psycopg.Connection, item: Item) -> LoadError | None:
@@ -104,7 +104,7 @@ def _cursor_moved(connection: psycopg.Connection, item: Item) -> LoadError | Non
 
 
 def _corrected_meanwhile(connection: psycopg.Connection, item: Item) -> StaleItem | None:
-    """Each reject is corrected once. Under the table's lock this is exact: only loads of replays resolve rejects."""
+    """The error if another replay has resolved some of these rejects. Exact under the table's lock."""
     settled = ledger.count_settled(connection, item)
     if not settled:
         return None

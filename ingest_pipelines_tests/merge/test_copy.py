@@ -18,7 +18,7 @@ from ingest_pipelines.config import BoundImport
 from ingest_pipelines.merge import Target
 from ingest_pipelines.merge.copy import ROWS, copy_accepted, copy_profiles, rows_of
 from ingest_pipelines.merge.ddl import additions
-from ingest_pipelines.merge.key_filter import Rows
+from ingest_pipelines.merge.key_filter import ChunkRows
 from ingest_pipelines.merge.shape import TableShape
 from ingest_pipelines.merge.stage import Stage
 from ingest_pipelines.model import LINE
@@ -110,7 +110,7 @@ def test_every_type_arrives_in_new_profiles_as_in_the_stage(target: Target, tmp_
     assert stage.copies_profiles
     assert not Stage(everything()).copies_profiles
     frame = pl.read_ipc(run)
-    wanted = Rows(frame, frame[LINE] % 2 == 0)
+    wanted = ChunkRows(frame, frame[LINE] % 2 == 0)
     numbers = np.arange(7, 7 + len(wanted))
     with target.connect() as connection:
         for statement in (stage.create(), *additions(stage, TableShape(schema_exists=True))):
