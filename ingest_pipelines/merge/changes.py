@@ -1,6 +1,6 @@
-"""What a load changes in the profiles: whole rows in, changed fields over, nothing else. Pure.
+"""The changes of a load: rows that become profiles, and fields that change. Pure.
 
-`t` is the target, `s` the stage. Every identifier is quoted by psycopg; values never stand in a statement.
+`t` is the target, `s` the stage. psycopg quotes every identifier; values are never part of a statement.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from ingest_pipelines.merge.names import table_name
 from ingest_pipelines.merge.stage import Stage, StageColumn
 
 BITS = 62
-"""Fields whose changes one bigint remembers."""
+"""Fields whose changes one bigint can mark."""
 
 Side: TypeAlias = Callable[[StageColumn], sql.Composable]
 """A column before or after the load, as an expression."""
@@ -27,19 +27,19 @@ _UPDATE_MODES = {"add_and_update", "update_only"}
 
 @dataclass(frozen=True)
 class Changes:
-    """What the rows in the stage change, as expressions over `t` and `s`."""
+    """The changes that the rows in the stage make, as expressions over `t` and `s`."""
 
     stage: Stage
 
     @cached_property
     def fields(self) -> tuple[StageColumn, ...]:
-        """What changes in a profile that exists: every field but the key."""
+        """The fields that change in an existing profile: all but the key."""
         key = self.stage.bound.database.key
         return tuple(column for column in self.stage.fields if column.name != key)
 
     @cached_property
     def written(self) -> tuple[StageColumn, ...]:
-        """The fields, and the version where the product keeps it."""
+        """The fields, and the version if it has a column of its own."""
         return (*self.fields, *([self.stage.version] if self.stage.version else []))
 
     @property
@@ -71,7 +71,7 @@ class Changes:
 
     @property
     def masks(self) -> Sequence[str]:
-        """The columns of `ingest_written` that remember which fields change, BITS in each; one where there are none."""
+        """The columns of `ingest_written` that mark which fields change, BITS per column; at least one column."""
         return tuple(f"changed_{number}" for number in range(max(1, -(-len(self.fields) // BITS))))
 
     def changed(self) -> sql.Composable:
@@ -105,12 +105,12 @@ class Changes:
         return sql.SQL(", ").join(masks)
 
     def after(self, column: StageColumn) -> sql.Composable:
-        """The value after the load: the row's, or where an empty one is to be kept, the profile's."""
+        """The value after the load: the row's; or the profile's, if the row's is empty and must not clear it."""
         if self.stage.bound.spec.empty == "keep" or column.keep:
             return sql.SQL("COALESCE({}, t.{})").format(column.value, sql.Identifier(column.into))
         return column.value
 
 
 def _bytewise(column: StageColumn, value: sql.Composable) -> sql.Composable:
-    """The value as it is compared: a new spelling is a change, whatever the collation of a team's own column says."""
+    """The value for comparison: another spelling is a change, even if the column's collation takes both for equal."""
     return sql.SQL('{} COLLATE "C"').format(value) if column.text else value

@@ -1,4 +1,4 @@
-"""The Postgres type of every field type, and what else may hold it. Pure."""
+"""The Postgres type of every field type, and the other column types that can hold it. Pure."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ def column_type(field: Field) -> str:
 def can_hold(column: str, field: Field) -> bool:
     """Whether an existing column takes every value of the field unchanged.
 
-    A column that is narrower than the field's type will do where the field's rules keep its values within it:
-    `max_length` of a text, `min` and `max` of a whole number.
+    A column may be narrower than the field's type if the field's rules keep its values within the column: `max_length`
+    of a text, `min` and `max` of a whole number.
 
     Args:
         column: its type, as Postgres's `format_type` spells it.

@@ -1,8 +1,8 @@
-"""psycopg's errors as ours: what happened and whether trying again helps, without a word of the server.
+"""Maps psycopg's errors to ours: what happened and whether a retry helps, without any text of the server.
 
-A server's text holds row values: in DETAIL, in the message itself ("invalid input syntax ..."), in whatever a trigger
-raises, in the names that a trigger claims (`RAISE ... USING CONSTRAINT = NEW.email`). And it is in the language of the
-server. So the SQLSTATE alone decides what an error is; what is told of it is the name of that code, and names that the
+A server's text may hold row values: in DETAIL, in the message itself ("invalid input syntax ..."), in what a trigger
+raises, in the names that a trigger claims (`RAISE ... USING CONSTRAINT = NEW.email`). It is also in the server's
+language. So the SQLSTATE alone decides which error to raise. The message has the code's name, and only names that the
 catalog has (`concerned`).
 """
 
@@ -15,20 +15,20 @@ from ingest_pipelines.merge.sqlstates import login_meaning_of, meaning_of
 from ingest_pipelines.postgres_login import BROKEN, CANNOT_CONNECT, LOGIN_REFUSED, REFUSED, UNTRUSTED
 
 _NOT_OF_A_FUNCTION = (meaning_of("42703"), meaning_of("28P01"), meaning_of("42501"), meaning_of("53100"))
-"""What a function of the table's owner raises with such a code says something of that function, and not of us."""
+"""With such a code, an error of a function of the table's owner is about that function, not about the load."""
 
 LOCK_ERRORS = (errors.LockNotAvailable, errors.DeadlockDetected)
-"""Errors after which it is worth asking who holds the lock."""
+"""Errors after which the message names the session that holds the lock."""
 
 
 def translate(error: Error, where: str, *, concerned: str = "", holder: str = "", hint: str = "") -> IngestError:
-    """The error to raise instead; raise it `from None`, so that no traceback carries the original.
+    """The error to raise instead, `from None`, so that no traceback carries the original.
 
     Args:
         where: import and item, the start of the message.
-        concerned: the table, constraint or function that it is about, as the catalog names it.
-        holder: who holds the lock that was waited for, if that is known.
-        hint: what to do, where more is known than the code says.
+        concerned: the table, constraint or function that the error is about, as the catalog names it.
+        holder: the session that holds the lock, "" if unknown.
+        hint: the next step, if it is more precise than that of the code.
     """
     if error.sqlstate is None:
         return _without_a_code(error, where)
@@ -36,12 +36,12 @@ def translate(error: Error, where: str, *, concerned: str = "", holder: str = ""
     if error.diag.context and meaning in _NOT_OF_A_FUNCTION:
         meaning = meaning_of("P0001")
     said = meaning.says if isinstance(error, LOCK_ERRORS) else f"{meaning.says}: {kind_of(error.sqlstate)}"
-    told = ", ".join(part for part in (said, concerned) if part)
-    return meaning.error(f"{where}: {told}{f'; {holder}' if holder else ''}", hint=hint or meaning.hint)
+    what = ", ".join(part for part in (said, concerned) if part)
+    return meaning.error(f"{where}: {what}{f'; {holder}' if holder else ''}", hint=hint or meaning.hint)
 
 
 def translate_login(error: Error, where: str) -> IngestError:
-    """The error to raise where `postgres_login` brought no session; raise it `from None`."""
+    """The error to raise, `from None`, where `postgres_login` failed to log in."""
     state = error.sqlstate or BROKEN
     meaning = login_meaning_of(state)
     said = _LOGIN_REFUSED.get(state) or kind_of(state)
@@ -52,7 +52,7 @@ def translate_login(error: Error, where: str) -> IngestError:
 
 
 _IDENTITY = "28"
-"""The class of codes about who logs in: a wrong password, a role that may not."""
+"""The class of codes about the login itself: a wrong password, a role that may not log in."""
 
 _LOGIN_REFUSED = {
     CANNOT_CONNECT: "nothing listens at the address of INGEST_DATABASE_URL",
@@ -66,11 +66,11 @@ _LOGIN_REFUSED = {
     "42501": "the role may not connect to the database (42501)",
     "55000": "the database takes no connections (55000)",
 }
-"""What a code means in answer to a login."""
+"""What a code means as the answer to a login."""
 
 
 def kind_of(sqlstate: str) -> str:
-    """The code's name in Postgres's appendix, in words, with the code; a function's own code may be a row's value."""
+    """The code's name in Postgres's appendix, in words, and the code. Other codes may be row values: not shown."""
     try:
         name = errors.lookup(sqlstate).__name__.removesuffix("_")
     except KeyError:
@@ -80,7 +80,7 @@ def kind_of(sqlstate: str) -> str:
 
 
 def _without_a_code(error: Error, where: str) -> IngestError:
-    """The server did not say it: the connection is gone, or psycopg itself cannot go on."""
+    """The error where psycopg has no SQLSTATE: the connection broke, or the driver itself failed."""
     if isinstance(error, OperationalError):
         return TargetUnavailable(
             f"{where}: the connection to the target broke off", hint="nothing was committed; it is tried again"

@@ -1,10 +1,10 @@
-"""The settings of a session: whatever the role or the database has set, we read and write the same.
+"""The settings of a session, so that we read and write the same whatever the role or the database has set.
 
-They hold for one transaction, and end with it: so a pooler that hands out a server's session per transaction is no
-obstacle, and nobody else is disturbed. BEGIN and the settings are one round trip.
+They end with the transaction, so that they work behind a transaction pooler and never change another session. BEGIN
+and the settings are one round trip.
 
-What is not set here is the owner's word: `session_replication_role` (whether triggers fire), `default_tablespace`,
-`default_table_access_method`, `row_security`, `role`.
+Settings that belong to the owner of the database are left alone: `session_replication_role` (whether triggers fire),
+`default_tablespace`, `default_table_access_method`, `row_security`, `role`.
 """
 
 from __future__ import annotations
@@ -31,24 +31,24 @@ READS_AND_WRITES: Mapping[str, str] = {
     "transform_null_equals": "off",
     "quote_all_identifiers": "off",  # the catalog's names are compared with ours
     "restrict_nonsystem_relation_kind": "",  # `ingest.events` is a view
-    # Nobody reads notices; a trigger may send one per row, with the row in it.
+    # We read no notices, and a trigger may send one per row, with the row in it.
     "client_min_messages": "error",
     "exit_on_error": "off",  # an error is answered, and asked about
-    # Time limits for people's queries. The wait for locks is ours; the server asks every two seconds whether the
-    # client still lives, so that a killed loader's merge does not run on.
+    # Time limits that are meant for people's queries. We limit the wait for locks ourselves. Every two seconds the
+    # server checks that the client is alive, so that a killed loader's merge does not run on.
     "statement_timeout": "0",
     "transaction_timeout": "0",
     "idle_in_transaction_session_timeout": "10min",
     "client_connection_check_interval": "2s",
 }
-"""Of every session."""
+"""Settings of every session."""
 
 LOADS: Mapping[str, str] = {
     "temp_buffers": "64MB",
     "jit": "off",
     "synchronous_commit": "on",  # `committed` must survive a crash of the server
 }
-"""Of a load's, besides."""
+"""Further settings of a load's session."""
 
 _APPLY = """
     SELECT pg_catalog.set_config(name, value, true)
@@ -57,10 +57,10 @@ _APPLY = """
     WHERE pg_catalog.current_setting(name, true) IS NOT NULL
       AND NOT (name OPERATOR(pg_catalog.=) 'synchronous_commit'
                AND pg_catalog.current_setting(name) OPERATOR(pg_catalog.=) ANY(ARRAY['remote_write', 'remote_apply']))
-      -- A server's session that a pooler hands on had temporary tables before; their buffers are as they are then.
+      -- Behind a pooler the server's session may have had temporary tables: then their buffers cannot be changed.
       AND NOT (name OPERATOR(pg_catalog.=) 'temp_buffers' AND pg_catalog.pg_my_temp_schema() OPERATOR(pg_catalog.<>) 0)
     UNION ALL
-    -- Temporary tables and Postgres's own functions are found first, also where the path puts them last.
+    -- Temporary tables and Postgres's own functions come first, even if the path puts them last.
     SELECT pg_catalog.set_config('search_path', pg_catalog.concat('pg_temp, pg_catalog, ', path), true)
     FROM pg_catalog.current_setting('search_path') path
     WHERE pg_catalog.lower(path) OPERATOR(pg_catalog.~) 'pg_(catalog|temp)'
@@ -68,10 +68,10 @@ _APPLY = """
 
 
 def prepare(connection: psycopg.Connection, settings: Mapping[str, str]) -> None:
-    """A transaction with these settings and READS_AND_WRITES; settings that the server does not know are left out.
+    """Begins a transaction with these settings and READS_AND_WRITES, except those that the server does not know.
 
     Raises:
-        TargetUnavailable: the server takes no changes, and this is for a load.
+        TargetUnavailable: the server is a standby, and the settings are those of a load.
     """
     wanted = {**READS_AND_WRITES, **settings}
     if is_standby(connection) and settings.keys() >= LOADS.keys():
@@ -84,7 +84,7 @@ def prepare(connection: psycopg.Connection, settings: Mapping[str, str]) -> None
 
 
 def is_standby(connection: psycopg.Connection) -> bool:
-    """Whether the server replays another's changes, and takes none itself: it says so in every session."""
+    """Whether the server is a standby, which takes no changes. It reports this in every session."""
     return connection.info.parameter_status("in_hot_standby") == "on"
 
 

@@ -1,9 +1,9 @@
-"""What each SQLSTATE means for a load: which of our errors it is, and why. Only the code is asked, never a text.
+"""What each SQLSTATE means for a load: which of our errors it is, and why. Only the code counts, never a text.
 
-`CODES` goes before `CLASSES`, which go before `ANY_OTHER`; so a code of a later Postgres is read by its class. The
-codes are those of PostgreSQL's appendix A.
+A code is looked up in `CODES`, then its class in `CLASSES`, else it is `ANY_OTHER`; so a code of a later Postgres is
+read by its class. The codes are those of PostgreSQL's appendix A.
 
-A trigger may raise any code, so none may cause harm: a retry is safe and ends after a few.
+A trigger may raise any code, so none may cause harm: retries are safe, and there are only a few.
 """
 
 from __future__ import annotations

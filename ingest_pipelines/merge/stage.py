@@ -1,6 +1,6 @@
-"""The run's private stage: which columns an item's accepted rows have on their way into the target. Pure.
+"""The stage: a temporary table of one load, with the accepted rows on their way into the target. Pure.
 
-`s` is the stage. Binary COPY carries a column in the type it has in the target, except inet, which pgpq does not know.
+The stage is `s` in all expressions. A column has its type in the target, except `inet`, which pgpq cannot encode.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ingest_pipelines.merge.names import PROFILE_ID, comma, table_name, version_
 from ingest_pipelines.model import LINE
 
 KEY = "_key"
-"""Stage column with the key of a row's profile, where rows match by something else than the key."""
+"""Stage column with the key of a row's profile, if rows do not match by the plain key."""
 
 PROFILE = "_profile"
 """Stage column with the number of the profile that such a row matched; NULL where it matched none."""
@@ -35,8 +35,8 @@ class StageColumn:
         cast: its type in the target where that differs.
         into: its name in the target.
         json: it arrives as JSON text.
-        text: it has a collation, which may take different spellings for equal.
-        keep: an empty value leaves the profile's alone, whatever the import says.
+        text: it has a collation, by which different spellings may be equal.
+        keep: an empty value never clears the profile's value.
     """
 
     frame: str
@@ -65,10 +65,9 @@ class Stage:
     def fields(self) -> tuple[StageColumn, ...]:
         """The columns that fill fields: the mapped ones, then those that only the geo database fills.
 
-        An address that the geo database does not know is no reason to forget where a customer lives: such a column
-        never clears.
+        The latter never clear a profile's value: an unknown address does not mean that the customer's place is unknown.
         """
-        mapped = [_column(each.name, each.field) for each in self.bound.fields]
+        mapped = [_column(field.name, field.field) for field in self.bound.fields]
         names = {column.name for column in mapped}
         geo = self.bound.spec.geo
         places = [] if geo is None else [name for name in (geo.country, geo.region, geo.city) if name is not None]
@@ -86,12 +85,12 @@ class Stage:
 
     @property
     def copied(self) -> tuple[StageColumn, ...]:
-        """What is copied from the spill files, in order."""
+        """The columns that are copied from the spill files, in order."""
         return (StageColumn(LINE, LINE, sql.SQL("bigint")), *self.fields, *self.extras)
 
     @cached_property
     def version(self) -> StageColumn | None:
-        """The version that the product keeps beside the fields, for an import whose version fills no field."""
+        """The column that keeps a row's version, if the import's version fills no field."""
         column = self.bound.spec.version
         if column is None or any(mapped.column == column for mapped in self.bound.fields):
             return None
@@ -103,7 +102,7 @@ class Stage:
 
     @property
     def matches(self) -> bool:
-        """Whether a row's profile has to be found by something else than the plain key."""
+        """Whether rows find their profiles by something else than the plain key."""
         return (
             self.bound.match is not None
             or FIELD_TYPES[self.bound.database.fields[self.bound.database.key].type].ignores_case
@@ -111,7 +110,7 @@ class Stage:
 
     @property
     def merges_by_chunk(self) -> bool:
-        """Whether a run of rows can be merged without a look at the others.
+        """Whether a sorted chunk can be merged without the rest of the item.
 
         Rows find their profiles by the plain key, none is older than its profile, and none has a subscription.
         """
@@ -128,8 +127,8 @@ class Stage:
         return self.bound.key is not None
 
     def create(self) -> sql.Composed:
-        """The stage itself; it ends with the transaction."""
-        columns = [sql.SQL("{} {}").format(sql.Identifier(each.name), each.type) for each in self.copied]
+        """CREATE TEMPORARY TABLE; the stage ends with the transaction."""
+        columns = [sql.SQL("{} {}").format(sql.Identifier(column.name), column.type) for column in self.copied]
         if self.matches:
             key = self.bound.database.fields[self.bound.database.key]
             columns.append(sql.SQL("{} {}").format(sql.Identifier(KEY), type_of(key)))
@@ -139,28 +138,28 @@ class Stage:
     def copy(self) -> sql.Composed:
         """Binary COPY into the stage."""
         return sql.SQL("COPY ingest_stage ({}) FROM STDIN (FORMAT binary)").format(
-            comma(each.name for each in self.copied)
+            comma(column.name for column in self.copied)
         )
 
     @property
     def copies_profiles(self) -> bool:
-        """Whether new rows can be copied into the target as they are."""
+        """Whether rows with new keys can be copied straight into the target."""
         adds = self.bound.spec.mode != "update_only"
         return self.merges_by_chunk and adds and all(column.cast is None for column in self.fields)
 
     @property
     def profiles(self) -> tuple[StageColumn, ...]:
-        """What is copied into the target, in order: numbered rows."""
+        """The columns that are copied straight into the target, in order: PROFILE_ID and the fields."""
         return (StageColumn(PROFILE_ID, PROFILE_ID, sql.SQL("bigint"), into=PROFILE_ID), *self.fields)
 
     def copy_profiles(self) -> sql.Composed:
         """Binary COPY into the target."""
         return sql.SQL("COPY {} ({}) FROM STDIN (FORMAT binary)").format(
-            table_name(self.bound.database), comma(each.into for each in self.profiles)
+            table_name(self.bound.database), comma(column.into for column in self.profiles)
         )
 
     def clear(self) -> sql.SQL:
-        """Makes room for the next run."""
+        """Empties the stage for the next chunk."""
         return sql.SQL("TRUNCATE ingest_stage")
 
     def analyze(self) -> sql.Composed:

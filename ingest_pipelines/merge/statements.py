@@ -1,4 +1,4 @@
-"""The statements that write profiles. Pure: they are built here and run in `apply`."""
+"""The statements that write profiles. Pure builders; `write_steps` executes them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ingest_pipelines.model import LINE
 
 @dataclass(frozen=True)
 class Merge(Changes):
-    """What one load does to the profiles."""
+    """The statements of one load's merge."""
 
     def statement(self, returning: sql.Composable | None = None) -> sql.Composed:
         """MERGE of the stage into the target."""
@@ -55,11 +55,11 @@ class Merge(Changes):
         return sql.SQL(", ").join(sql.SQL("0::bigint AS {}").format(sql.Identifier(mask)) for mask in self.masks)
 
     def keep_written(self, *, returns_old: bool) -> sql.Composed:
-        """Fills `ingest_written`; answers with how many profiles are written, and how many of them are new.
+        """Fills `ingest_written`; returns how many profiles are written, and how many of them are new.
 
         Args:
-            returns_old: the MERGE itself tells, as Postgres 18 can; else what it is about to do is worked out before
-                it, and `number_created` completes that afterwards.
+            returns_old: the MERGE itself returns old and new values, from Postgres 18 on. Else a query computes before
+                the MERGE what it is going to do, and `number_created` adds the numbers afterwards.
         """
         written = self._returning_changes() if returns_old else self._coming_changes()
         return sql.SQL(
@@ -89,7 +89,7 @@ class Merge(Changes):
             conditions.append(sql.SQL("NOT {} AND {}").format(self._is_new, self.differs))
         return sql.SQL("FROM ingest_stage AS s LEFT JOIN {} ON {} WHERE {}").format(
             self.target, self.on_key,
-            sql.SQL(" OR ").join(sql.SQL("({})").format(each) for each in conditions or [sql.SQL("false")]),
+            sql.SQL(" OR ").join(sql.SQL("({})").format(condition) for condition in conditions or [sql.SQL("false")]),
         )  # fmt: skip
 
     def _returning_changes(self) -> sql.Composed:
@@ -107,18 +107,18 @@ class Merge(Changes):
         )
 
     def number_created(self) -> sql.Composed:
-        """The numbers of the profiles that the MERGE added."""
+        """Adds the numbers of the profiles that the MERGE inserted."""
         return sql.SQL(
             "UPDATE ingest_written AS w SET profile_id = t.{} FROM {} WHERE w.created AND t.{} = w.key"
         ).format(sql.Identifier(PROFILE_ID), self.target, sql.Identifier(self.stage.bound.database.key))
 
     def drop_stale(self) -> sql.Composed | None:
-        """Takes rows out of the stage that are older than the profile they match; None without a version."""
-        wanted = self.stage.bound.spec.version
-        if wanted is None:
+        """Deletes rows from the stage that are older than the profile they match; None without a version."""
+        version = self.stage.bound.spec.version
+        if version is None:
             return None
-        field = next((mapped.name for mapped in self.stage.bound.fields if mapped.column == wanted), None)
-        column = next((each for each in self.fields if each.name == field), self.stage.version)
+        field = next((mapped.name for mapped in self.stage.bound.fields if mapped.column == version), None)
+        column = next((column for column in self.fields if column.name == field), self.stage.version)
         if column is None:  # the version is the key: never older than itself
             return None
         old, new = sql.Identifier("t", column.into), column.value
@@ -134,7 +134,7 @@ class Merge(Changes):
         ).format(self.target, self.on_key, old, new, older)
 
     def find_unmatched(self) -> sql.Composed:
-        """Counts the rows without a profile, and keeps the first of them; parameter: how many."""
+        """Counts rows without a profile, and keeps the first of them; parameter: how many to keep."""
         return sql.SQL(
             "WITH unmatched AS MATERIALIZED (SELECT s.{} AS line, {} AS key FROM ingest_stage AS s "
             "WHERE NOT EXISTS (SELECT FROM {} WHERE {})), "
@@ -144,11 +144,11 @@ class Merge(Changes):
 
 
 CREATE_UNMATCHED = sql.SQL("CREATE TEMPORARY TABLE ingest_unmatched (line bigint, key text) ON COMMIT DROP")
-"""Rows that change nothing, for they have no profile: the first of each run."""
+"""The first rows without a profile, of each merge."""
 
 LIST_UNMATCHED = sql.SQL(
     "INSERT INTO ingest.rejects (load, line, key, field, code, reason) "
     "SELECT %s, line, key, %s, 'unmatched', 'there is no profile for this row' "
     "FROM ingest_unmatched ORDER BY line LIMIT %s"
 )
-"""The first of all of them into the ledger; parameters: load, field, and how many."""
+"""Lists the first rows without a profile in the ledger; parameters: load, field, and how many."""
