@@ -6,7 +6,7 @@ import psycopg
 from psycopg import sql
 from psycopg.rows import dict_row
 
-from ingest_pipelines.merge.shape import Column, TableShape
+from ingest_pipelines.merge.shape import TableColumn, TableShape
 from ingest_pipelines.merge.target import scalar
 
 COUNTED_BELOW = 1_000_000
@@ -26,7 +26,7 @@ def read_shape(connection: psycopg.Connection, schema: str, table: str) -> Table
             **found,
             "rows": float(found["rows"] or 0),
             "columns": {
-                name: Column(**{**facts, **{part: tuple(facts[part]) for part in _LISTS_OF_A_COLUMN}})
+                name: TableColumn(**{**facts, **{part: tuple(facts[part]) for part in _LISTS_OF_A_COLUMN}})
                 for name, facts in (found["columns"] or {}).items()
             },
             "unique": frozenset(frozenset(columns) for columns in found["unique"] or ()),

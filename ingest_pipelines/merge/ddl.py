@@ -34,7 +34,7 @@ def fields_of(bound: BoundImport) -> dict[str, Field]:
 def additions(stage: Stage, shape: TableShape) -> Iterator[sql.Composed]:
     """The statements that make the target fit the import, in order; none where it does.
 
-    What no statement of ours can mend is for `preflight` to refuse.
+    What no statement of ours can fix is refused by `preflight`.
     """
     if not shape.schema_exists:
         schema = stage.bound.database.schema_and_table[0]

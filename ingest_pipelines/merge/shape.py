@@ -14,7 +14,7 @@ KINDS: Mapping[str, str] = {
 
 
 @dataclass(frozen=True)
-class Column:
+class TableColumn:
     """A column of a table.
 
     Attributes:
@@ -85,7 +85,7 @@ class TableShape:
     foreign: tuple[str, ...] = ()
     typed: bool = False
     part_of: str = ""
-    columns: Mapping[str, Column] = default(default_factory=dict)
+    columns: Mapping[str, TableColumn] = default(default_factory=dict)
     primary: frozenset[str] = frozenset()
     unique: frozenset[frozenset[str]] = frozenset()
     indexed: frozenset[str] = frozenset()
