@@ -1,4 +1,4 @@
-"""What Postgres's catalog says of a target table."""
+"""Reads the shape of a target table from Postgres's catalog."""
 
 from __future__ import annotations
 
@@ -10,28 +10,28 @@ from ingest_pipelines.merge.shape import TableColumn, TableShape
 from ingest_pipelines.merge.target import scalar
 
 COUNTED_BELOW = 1_000_000
-"""Rows, about; a count of so many takes a tenth of a second."""
+"""Rows, estimated; to count so many takes a tenth of a second."""
 
 
 def read_shape(connection: psycopg.Connection, schema: str, table: str) -> TableShape:
-    """The table as this transaction and its role see it: one query.
+    """The table as this transaction and its role see it, by one query.
 
-    A table that was never analyzed does not know its rows; they are estimated from its size, at 128 bytes each.
+    The rows of a table that was never analyzed are estimated from its size, at 128 bytes each.
     """
     with connection.cursor(row_factory=dict_row) as cursor:
-        found = cursor.execute(_SHAPE, {"schema": schema, "table": table}).fetchone()
-    assert found is not None
+        row = cursor.execute(_SHAPE, {"schema": schema, "table": table}).fetchone()
+    assert row is not None
     return TableShape(
         **{
-            **found,
-            "rows": float(found["rows"] or 0),
+            **row,
+            "rows": float(row["rows"] or 0),
             "columns": {
                 name: TableColumn(**{**facts, **{part: tuple(facts[part]) for part in _LISTS_OF_A_COLUMN}})
-                for name, facts in (found["columns"] or {}).items()
+                for name, facts in (row["columns"] or {}).items()
             },
-            "unique": frozenset(frozenset(columns) for columns in found["unique"] or ()),
-            **{name: frozenset(found[name] or ()) for name in _SETS},
-            **{name: tuple(found[name] or ()) for name in _LISTS},
+            "unique": frozenset(frozenset(columns) for columns in row["unique"] or ()),
+            **{name: frozenset(row[name] or ()) for name in _SETS},
+            **{name: tuple(row[name] or ()) for name in _LISTS},
             "version": connection.info.server_version,
         }
     )
@@ -149,7 +149,7 @@ SELECT EXISTS (SELECT FROM space) AS schema_exists, current_user::text AS role, 
         WHERE starts_with(k.relname::text, left(%(table)s, 50))
         AND CASE WHEN k.relkind = 'S' THEN NOT has_sequence_privilege(k.oid, 'USAGE, UPDATE') END) AS unusable_sequences
 """
-"""Everything that TableShape holds. A `%` of `format` is doubled for psycopg."""
+"""All attributes of TableShape. A `%` of `format` is doubled for psycopg."""
 
 
 def is_unique_index_of(connection: psycopg.Connection, schema: str, table: str, column: str, name: str) -> bool:
@@ -167,7 +167,7 @@ def is_unique_index_of(connection: psycopg.Connection, schema: str, table: str, 
 
 
 def is_guarded(connection: psycopg.Connection, oid: int) -> bool:
-    """`TableShape.guarded` of a table whose triggers cannot change any more, for this transaction has written to it."""
+    """`TableShape.guarded`, read after this transaction wrote to the table: its triggers can no longer change."""
     query = """
         SELECT EXISTS (SELECT FROM pg_trigger WHERE tgenabled <> 'D' AND tgtype & 3 = 3 AND tgtype & 20 <> 0
                        AND tgrelid IN (SELECT %(oid)s::oid UNION SELECT relid FROM pg_partition_tree(%(oid)s::oid)))
@@ -177,7 +177,7 @@ def is_guarded(connection: psycopg.Connection, oid: int) -> bool:
 
 def rows_written(connection: psycopg.Connection, oid: int) -> tuple[int, int]:
     """Rows inserted into and updated in the table, and its partitions, by this transaction so far."""
-    found = connection.execute(
+    row = connection.execute(
         """
         SELECT COALESCE(sum(pg_stat_get_xact_tuples_inserted(relid)), 0)::bigint,
                COALESCE(sum(pg_stat_get_xact_tuples_updated(relid)), 0)::bigint
@@ -185,12 +185,12 @@ def rows_written(connection: psycopg.Connection, oid: int) -> tuple[int, int]:
         """,
         {"oid": oid},
     ).fetchone()
-    assert found is not None
-    return int(found[0]), int(found[1])
+    assert row is not None
+    return int(row[0]), int(row[1])
 
 
 def row_count(connection: psycopg.Connection, schema: str, table: str) -> int:
-    """How many rows the table has: counted, or the planner's estimate where counting takes its time."""
+    """How many rows the table has: counted, or estimated by the planner if there are many."""
     estimate = read_shape(connection, schema, table).rows
     if estimate >= COUNTED_BELOW:
         return round(estimate)

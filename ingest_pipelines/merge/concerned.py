@@ -1,6 +1,7 @@
-"""What a target's error is about: names that its catalog has, and what a role lacks. No text of the error is used.
+"""The objects that a target's error is about, by their names in the catalog, and the privileges that a role lacks.
 
-A trigger may claim any name (`RAISE ... USING CONSTRAINT = NEW.email`), so a name is told only if the catalog has it.
+No text of the error is used. A trigger may claim any name (`RAISE ... USING CONSTRAINT = NEW.email`), so a name is
+printed only if the catalog has it.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from ingest_pipelines.errors import printable
 
 
 def concerned(connection: psycopg.Connection, error: Error) -> str:
-    """Table, column, constraint and function that the error is about; "" where the catalog knows none of them.
+    """The table, column, constraint and function that the error is about; "" if the catalog has none of them.
 
     Args:
         connection: outside of a failed transaction.
@@ -30,7 +31,7 @@ def concerned(connection: psycopg.Connection, error: Error) -> str:
 
 def _relation(connection: psycopg.Connection, error: Error) -> list[str]:
     diag = error.diag
-    found = connection.execute(
+    row = connection.execute(
         """
         SELECT n.nspname, c.relname,
                (SELECT attname FROM pg_attribute
@@ -48,9 +49,9 @@ def _relation(connection: psycopg.Connection, error: Error) -> list[str]:
             "constraint": diag.constraint_name,
         },
     ).fetchone()  # fmt: skip
-    if found is None:
+    if row is None:
         return []
-    schema, table, column, constraint, misplaced = found
+    schema, table, column, constraint, misplaced = row
     named = [f"{what} {printable(name)}" for what, name in (("constraint", constraint), ("column", column)) if name]
     if misplaced and isinstance(error, CheckViolation) and not diag.constraint_name and not _of_a_function(error):
         named.append(misplaced)
@@ -58,7 +59,7 @@ def _relation(connection: psycopg.Connection, error: Error) -> list[str]:
 
 
 def _of_a_function(error: Error) -> bool:
-    """Whether a function raised it. COPY, too, says where it was."""
+    """Whether a function raised the error. A COPY has a context, too."""
     return not (error.diag.context or "COPY").startswith("COPY")
 
 
@@ -66,7 +67,7 @@ def _domain(connection: psycopg.Connection, error: Error) -> list[str]:
     diag = error.diag
     if not diag.datatype_name:
         return []
-    found = connection.execute(
+    row = connection.execute(
         """
         SELECT n.nspname, t.typname,
                (SELECT conname FROM pg_constraint WHERE contypid = t.oid AND conname = %(constraint)s LIMIT 1)
@@ -75,9 +76,9 @@ def _domain(connection: psycopg.Connection, error: Error) -> list[str]:
         """,
         {"schema": diag.schema_name, "type": diag.datatype_name, "constraint": diag.constraint_name},
     ).fetchone()
-    if found is None:
+    if row is None:
         return []
-    schema, name, constraint = found
+    schema, name, constraint = row
     return [
         *([f"constraint {printable(constraint)}"] if constraint else []),
         f"type {printable(schema)}.{printable(name)}",
@@ -85,7 +86,7 @@ def _domain(connection: psycopg.Connection, error: Error) -> list[str]:
 
 
 def _function(connection: psycopg.Connection, context: str) -> list[str]:
-    """The innermost function whose signature the context holds. The context itself may hold values, and stays here."""
+    """The innermost function whose signature the context has; the context itself may hold values."""
     signatures = connection.execute(
         """
         SELECT p.oid::regprocedure::text
@@ -93,20 +94,20 @@ def _function(connection: psycopg.Connection, context: str) -> list[str]:
         WHERE l.lanname NOT IN ('c', 'internal') AND n.nspname NOT IN ('pg_catalog', 'information_schema')
         """
     ).fetchall()
-    places = {signature: context.find(signature) for (signature,) in signatures}
-    met = [signature for signature, place in places.items() if place >= 0]
-    if not met:
+    positions = {signature: context.find(signature) for (signature,) in signatures}
+    named = [signature for signature, position in positions.items() if position >= 0]
+    if not named:
         return []
-    first = min(met, key=lambda signature: (places[signature], -len(signature)))
-    return [f"function {printable(first)}"]
+    innermost = min(named, key=lambda signature: (positions[signature], -len(signature)))
+    return [f"function {printable(innermost)}"]
 
 
 def missing_grants(connection: psycopg.Connection, schema: str = "", tables: Sequence[str] = ()) -> str:
-    """Statements that give this role what a load needs and it lacks; "" where nothing is found.
+    """The statements that grant this role the privileges that a load needs; "" if it lacks none.
 
     Args:
         connection: outside of a failed transaction.
-        schema, tables: the import's target and what stands beside it; without them only the ledger.
+        schema, tables: the import's target table and those beside it; without them, of the ledger only.
     """
     rows = connection.execute(_MISSING, {"schema": schema, "tables": list(tables)}).fetchall()
     return "; ".join(statement for (statement,) in rows)

@@ -1,6 +1,6 @@
-"""The target as it must be, and the statements that make it so. Pure: nothing here talks to Postgres.
+"""The schemas, tables, columns and indexes that an import needs, and the statements that add them. Pure.
 
-A target only grows: schemas, tables, columns and indexes are added, never dropped and never retyped.
+Nothing is ever dropped or retyped.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from ingest_pipelines.merge.stage import Stage
 
 
 def fields_of(bound: BoundImport) -> dict[str, Field]:
-    """Every field that the table must have for this import: the database's own, then what the import adds."""
+    """All fields that the table must have for this import: the database's, and those that the import adds."""
     return {**{mapped.name: mapped.field for mapped in bound.fields}, **bound.database.fields}
 
 
 def additions(stage: Stage, shape: TableShape) -> Iterator[sql.Composed]:
-    """The statements that make the target fit the import, in order; none where it does.
+    """The statements that add what the target lacks, in order; none where it lacks nothing.
 
-    What no statement of ours can fix is refused by `preflight`.
+    `preflight` refuses a target that no statement of ours can complete.
     """
     if not shape.schema_exists:
         schema = stage.bound.database.schema_and_table[0]
@@ -72,7 +72,7 @@ def _new_columns(stage: Stage, shape: TableShape) -> Iterator[sql.Composed]:
 
 
 def _sequence(stage: Stage, shape: TableShape) -> Iterator[sql.Composed]:
-    """Keys of new profiles, where the source brings none; above those that are there when it is made."""
+    """The sequence for keys of new profiles. It starts above the keys that the table has."""
     database = stage.bound.database
     if database.key_default != "sequence" or name_beside(database, KEY_SEQUENCE) in shape.relations:
         return
@@ -100,7 +100,7 @@ def _subscriptions(stage: Stage, shape: TableShape) -> Iterator[sql.Composed]:
 
 
 def _indexes(stage: Stage, shape: TableShape) -> Iterator[sql.Composed]:
-    """What a match needs, so that a small file does not read the whole table. The key has its index already."""
+    """The indexes of the match mode, so that a small file does not read the whole table. The key has one already."""
     database = stage.bound.database
     wanted: dict[str, tuple[sql.Identifier, sql.Composable]] = {}
     for lookup in profile_lookups(stage):

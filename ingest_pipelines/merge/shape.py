@@ -1,4 +1,4 @@
-"""What Postgres's catalog says of a table, as far as a load takes it for granted. Pure."""
+"""The shape of a table: all facts of Postgres's catalog on which a load relies. Pure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ KINDS: Mapping[str, str] = {
     "v": "a view", "m": "a materialized view", "f": "a foreign table", "S": "a sequence", "i": "an index",
     "I": "an index", "c": "a composite type", "t": "a TOAST table",
 }  # fmt: skip
-"""Relations that are no tables, by `pg_class.relkind`."""
+"""Relations that are not tables, by `pg_class.relkind`."""
 
 
 @dataclass(frozen=True)
@@ -20,13 +20,13 @@ class TableColumn:
     Attributes:
         type: as `format_type` spells it.
         not_null: it, or its domain, refuses NULL.
-        has_default: an INSERT that leaves it out gets a value: a default, an identity, a generated value.
-        computes_default: a function makes that value, so that rows need not share it.
+        has_default: an INSERT without it gets a value: a default, an identity, a generated value.
+        computes_default: a function computes that value, so that it may differ between rows.
         generated: its value is computed, and cannot be written.
-        virtual: the same, and it is not stored.
+        virtual: generated, and not stored.
         identity: "" or `a` (GENERATED ALWAYS) or `d` (BY DEFAULT).
-        nondeterministic: its collation takes different spellings for equal.
-        denied: what the session's role may not do with it: SELECT, INSERT, UPDATE.
+        nondeterministic: different spellings are equal in its collation.
+        denied: privileges that the session's role lacks: SELECT, INSERT, UPDATE.
         sequences: sequences behind its default that the role may not use.
         functions: functions that its default or its generated value calls and that the role may not execute.
     """
@@ -46,10 +46,10 @@ class TableColumn:
 
 @dataclass(frozen=True)
 class TableShape:
-    """What a table looks like now, to the session's role.
+    """A table as the session's role sees it now.
 
     Attributes:
-        oid: None where there is nothing of that name.
+        oid: None if nothing has that name.
         kind: `pg_class.relkind`: `r` a table, `p` a partitioned one, else one of KINDS.
         unlogged: itself, or its partitions, where a crash of the server empties them.
         foreign: its partitions that are foreign tables.
@@ -64,10 +64,10 @@ class TableShape:
             out.
         children: tables that inherit from it; partitions are none.
         rules: its rewrite rules.
-        hides_rows: row security applies to the role, and no policy is known to show and take every row.
+        hides_rows: row security applies to the role, and no policy shows and accepts every row.
         restricted: a policy restricts the role, whatever others permit.
         forced: row security applies to the table's owner, too.
-        unidentified: updates of it are published, and it has no replica identity.
+        unidentified: its updates are published, and it has no replica identity.
         owned: the role may alter it.
         relations: names of tables, sequences and indexes in its schema that start with the table's name.
         unusable_sequences: those of them that are sequences, and that the role may not use.

@@ -1,7 +1,7 @@
-"""Consent records: what a row's subscriptions do to those of its profile. Pure builders, run in `apply`.
+"""Consent records: how a row's subscriptions change those of its profile. Pure builders; `write_steps` executes them.
 
-An opt-out stays one: from `unsubscribed`, `complained` or `hard_bounced` a status changes among these three only,
-unless the import says `resubscribe: true`. (A detour over `unconfirmed` or `invalid` would be a way back as well.)
+An opt-out is kept: a status of `unsubscribed`, `complained` or `hard_bounced` changes only to another of these three,
+unless the import says `resubscribe: true`. (Otherwise `unconfirmed` or `invalid` would be a first step back.)
 """
 
 from __future__ import annotations
@@ -20,49 +20,52 @@ OPTED_OUT = ("unsubscribed", "complained", "hard_bounced")
 CREATE_CONSENTS = sql.SQL(
     "CREATE TEMPORARY TABLE ingest_consents (profile_id bigint, key text, subscription text) ON COMMIT DROP"
 )
-"""Which profiles' subscriptions changed, and which of them: for the counts and the events."""
+"""Profiles and their changed subscriptions, for the counts and the events."""
 
 COUNT_CONSENTED = sql.SQL(
     "SELECT count(DISTINCT profile_id) FROM ingest_consents c"
     " WHERE NOT EXISTS (SELECT FROM ingest_written w WHERE w.profile_id = c.profile_id)"
 )
-"""Profiles that did not change themselves, and whose subscriptions did: they count as updated."""
+"""Counts profiles of which only subscriptions changed; they count as updated."""
 
 
 @dataclass(frozen=True)
 class Consent:
-    """One of an import's subscriptions, over all its rows."""
+    """One subscription of an import, for all its rows."""
 
     changes: Changes
     subscription: Subscription
 
     @property
     def stage(self) -> Stage:
-        """The rows."""
+        """The stage with the import's rows."""
         return self.changes.stage
 
     def upsert(self) -> sql.Composed:
-        """Records added and changed, noted in `ingest_consents`; parameter `now`."""
+        """Adds and changes records, and notes them in `ingest_consents`; parameter `now`."""
         return sql.SQL(
             """
-            WITH {told}, upserted AS (
+            WITH {given}, upserted AS (
                 INSERT INTO {table} AS u (profile_id, resource, channel, contact, status, fields, updated_at)
-                SELECT {profile}, {resource}, {channel}, contact, status, jsonb_strip_nulls(fields), %(now)s FROM told
+                SELECT {profile}, {resource}, {channel}, contact, status, jsonb_strip_nulls(fields), %(now)s FROM given
                 ON CONFLICT (profile_id, resource, channel, contact) DO UPDATE
                 SET status = {new_status}, fields = {new_fields}, updated_at = EXCLUDED.updated_at
                 WHERE ROW(u.status, u.fields) IS DISTINCT FROM ROW({new_status}, {new_fields})
                 RETURNING profile_id
             )
             INSERT INTO ingest_consents
-            SELECT upserted.profile_id, told.key, {name} FROM upserted JOIN told ON told.{profile} = upserted.profile_id
+            SELECT upserted.profile_id, given.key, {name}
+            FROM upserted JOIN given ON given.{profile} = upserted.profile_id
             """
         ).format(**self._parts())
 
     def count_due(self) -> sql.Composed:
-        """How many records the upsert is to write: what a trigger of the table left out shows only so."""
+        """Counts the records that the upsert is to write, to detect rows that a trigger of the table leaves out."""
         return sql.SQL(
             """
-            WITH {told}, excluded AS (SELECT {profile}, contact, status, jsonb_strip_nulls(fields) AS fields FROM told)
+            WITH {given}, excluded AS (
+                SELECT {profile}, contact, status, jsonb_strip_nulls(fields) AS fields FROM given
+            )
             SELECT count(*) FROM excluded LEFT JOIN {table} u ON u.profile_id = excluded.{profile}
                 AND u.resource = {resource} AND u.channel = {channel} AND u.contact = excluded.contact
             WHERE u.profile_id IS NULL OR ROW(u.status, u.fields) IS DISTINCT FROM ROW({new_status}, {new_fields})
@@ -70,19 +73,18 @@ class Consent:
         ).format(**self._parts())
 
     def _parts(self) -> dict[str, sql.Composable]:
-        database, given = self.stage.bound.database, self.subscription
+        database, subscription = self.stage.bound.database, self.subscription
         return {
-            "told": self._told(), "profile": sql.Identifier(PROFILE_ID), "table": subscriptions_name(database),
-            "resource": sql.Literal(given.resource), "channel": sql.Literal(given.channel),
+            "given": self._given(), "profile": sql.Identifier(PROFILE_ID), "table": subscriptions_name(database),
+            "resource": sql.Literal(subscription.resource), "channel": sql.Literal(subscription.channel),
             "new_status": self._new_status(), "new_fields": self._new_fields(),
-            "name": sql.Literal(f"{given.resource}.{given.channel}"),
+            "name": sql.Literal(f"{subscription.resource}.{subscription.channel}"),
         }  # fmt: skip
 
-    def _told(self) -> sql.Composed:
-        """What the rows say of consents.
+    def _given(self) -> sql.Composed:
+        """The CTE `given`: the consents that the rows give.
 
-        A row without a contact, or without a status, says nothing. With `add_only` only the profiles that this load
-        adds are spoken of.
+        A row without a contact or a status gives none; with `add_only`, a row whose profile existed before gives none.
         """
         only_new: sql.Composable = sql.SQL("")
         if self.stage.bound.spec.mode == "add_only":
@@ -90,7 +92,7 @@ class Consent:
                 self.stage.key
             )
         return sql.SQL(
-            """told AS (
+            """given AS (
                 SELECT t.{profile}, t.{key}::text AS key, {contact} AS contact, {status} AS status, {fields} AS fields
                 FROM ingest_stage AS s JOIN {target} ON {on_key}
                 WHERE {contact} IS NOT NULL AND {status} IS NOT NULL{only_new}
@@ -119,7 +121,7 @@ class Consent:
         return sql.SQL("jsonb_build_object({})").format(sql.SQL(", ").join(pairs))
 
     def _new_fields(self) -> sql.Composable:
-        """What the row says over what was there; an empty value clears, or with `empty: keep` does not."""
+        """The record's fields after the load; an empty value of the row clears, or with `empty: keep` does not."""
         names = list(self.subscription.fields.values())
         if self.stage.bound.spec.empty == "keep" or not names:
             return sql.SQL("u.fields || EXCLUDED.fields")

@@ -1,4 +1,4 @@
-"""The target Postgres: how to connect to it, and how a load's session is set up."""
+"""The target Postgres: connections, sessions and locks."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from ingest_pipelines.merge.driver_errors import LOCK_ERRORS, translate, transla
 from ingest_pipelines.merge.session import LOADS, is_standby, prepare
 
 WAITS = logging.getLogger("ingest_pipelines.waits")
-"""Told what a load or a run of this process waits for; `ingest run` says it on the terminal."""
+"""Logs what a load or a run of this process waits for. `ingest run` prints it on the terminal."""
 
-TELL_SECONDS = 3.0
-"""A wait that is longer is told."""
+WARN_AFTER_SECONDS = 3.0
+"""A longer wait is logged."""
 
 APPLICATION = "ingest_pipelines"
 """`application_name` of every connection; a load adds its import."""
@@ -33,10 +33,10 @@ APPLICATION = "ingest_pipelines"
 
 @dataclass(frozen=True)
 class Target:
-    """The Postgres that holds profiles and ledger. Its URL holds a password and is never shown.
+    """The Postgres that holds profiles and ledger. Its URL holds a password and is never printed.
 
     Attributes:
-        lock_timeout_seconds: how long a load waits for its target table; then TargetBusy, which is tried again.
+        lock_timeout_seconds: how long a load waits for its target table before it raises TargetBusy (retryable).
         connect_timeout_seconds: how long a connection may take.
         work_mem: for the merge's sorts and joins.
     """
@@ -88,7 +88,7 @@ class Target:
 
     @contextmanager
     def ledger(self) -> Iterator[psycopg.Connection]:
-        """A transaction for reading the ledger. Where there is none yet, nothing is in it, and none is made."""
+        """A transaction for reading the ledger. A target without a ledger reads as an empty one, and gets none."""
         with self.session() as connection:
             at = revision(connection)
             if at is None:
@@ -98,14 +98,14 @@ class Target:
             yield connection
 
     def migrate(self) -> None:
-        """The ledger is up to date.
+        """Migrates the ledger to the newest version.
 
-        Where the connection breaks, the ledger is asked anew: the break may have followed the commit.
+        If the connection breaks, this tries once more, because the first try may have committed.
 
         Raises:
             TargetUnavailable, TargetBusy: retryable.
-            TargetForbids: the role may not make the ledger; the hint has the GRANT.
-            TargetDenied: no login.
+            TargetForbids: the role may not create the ledger; the hint has the GRANT.
+            TargetDenied: the login was refused.
         """
         try:
             self._migrate()
@@ -139,14 +139,14 @@ _LEDGER = "target: the ledger"
 def problem(
     connection: psycopg.Connection, error: psycopg.Error, where: str, schema: str = "", tables: Sequence[str] = ()
 ) -> IngestError:
-    """The error to raise instead of the driver's; raise it `from None`. The connection's transaction is rolled back.
+    """The error to raise instead of the driver's, `from None`. Rolls the connection's transaction back.
 
     Args:
         where: import and item, the start of the message.
-        schema, tables: the import's target and what stands beside it.
+        schema, tables: the import's target table and those beside it.
     """
     about = holder = grants = ""
-    with suppress(psycopg.Error):  # whatever else can be found out
+    with suppress(psycopg.Error):  # details, as far as the catalog answers
         connection.rollback()
         if isinstance(error, LOCK_ERRORS) and tables:
             holder = holder_of(connection, schema, tables[0])
@@ -159,7 +159,7 @@ def problem(
 
 
 def begin(target: Target, name: str) -> psycopg.Connection:
-    """A connection in the transaction of a load, with its settings."""
+    """A new connection in a transaction with a load's settings."""
     connection = target.connect()
     try:
         prepare_session(connection, target, name, LOADS)
@@ -172,7 +172,7 @@ def begin(target: Target, name: str) -> psycopg.Connection:
 def prepare_session(
     connection: psycopg.Connection, target: Target, name: str = "", settings: Mapping[str, str] = MappingProxyType({})
 ) -> None:
-    """The transaction under way, or a new one, has the settings that we rely on; they end with it."""
+    """Gives the current transaction, or a new one, the settings that we rely on; they end with it."""
     prepare(
         connection,
         {
@@ -189,20 +189,21 @@ def scalar(
     query: LiteralString | sql.SQL | sql.Composed,
     values: Sequence[Any] | Mapping[str, Any] = (),
 ) -> Any:
-    """The one value of a query that answers with one row."""
-    found = connection.execute(query, values).fetchone()
-    assert found is not None
-    return found[0]
+    """The one value of a query that returns one row."""
+    row = connection.execute(query, values).fetchone()
+    assert row is not None
+    return row[0]
 
 
-def force_index_lookups(connection: psycopg.Connection, by_index: bool) -> None:
-    """How rows find their profiles: by the index, in the order of their keys, unless they are most of the table.
+def force_index_lookups(connection: psycopg.Connection, forced: bool) -> None:
+    """Forces joins by index lookups, in the order of the keys, or leaves the choice to the planner again.
 
-    The planner cannot be asked while a load goes on: it does not know how fast the table grows.
+    During an early load the planner does not know how fast the table grows. Lookups are right unless the rows are most
+    of the table.
     """
     connection.execute(
         "SELECT set_config(name, %s, true) FROM unnest(%s::text[]) name",
-        ("off" if by_index else "on", ["enable_hashjoin", "enable_mergejoin", "enable_seqscan"]),
+        ("off" if forced else "on", ["enable_hashjoin", "enable_mergejoin", "enable_seqscan"]),
     )
 
 
@@ -213,38 +214,38 @@ def lock_number(schema: str, table: str) -> int:
 
 
 def lock_table(connection: psycopg.Connection, schema: str, table: str) -> None:
-    """The target table is this transaction's, among loads. Waits up to the session's `lock_timeout`.
+    """Locks the target table against other loads. Waits up to the session's `lock_timeout`.
 
-    A wait of more than a few seconds is told, with who held the table when it began.
+    A wait of more than a few seconds is logged, with the session that held the table when it began.
     """
     if lock_table_at_once(connection, schema, table):
         return
     holder = holder_of(connection, schema, table) or "another load had it a moment ago"
-    told = Timer(TELL_SECONDS, WAITS.warning, ("waiting for table %s.%s: %s", schema, table, holder))
-    told.daemon = True
-    told.start()
+    warning = Timer(WARN_AFTER_SECONDS, WAITS.warning, ("waiting for table %s.%s: %s", schema, table, holder))
+    warning.daemon = True
+    warning.start()
     try:
         connection.execute("SELECT pg_advisory_xact_lock(%s)", (lock_number(schema, table),))
     finally:
-        told.cancel()
+        warning.cancel()
 
 
 def lock_out_writers(connection: psycopg.Connection, schema: str, table: str) -> None:
-    """Nobody else writes to the table, which may not exist yet; readers go on. Waits up to the `lock_timeout`."""
+    """Locks all other writers out of the table, if it exists; readers go on. Waits up to the `lock_timeout`."""
     if scalar(connection, "SELECT to_regclass(format('%%I.%%I', %s::text, %s::text))", (schema, table)) is not None:
         lock = sql.SQL("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE")
         connection.execute(lock.format(sql.Identifier(schema, table)))
 
 
 def lock_table_at_once(connection: psycopg.Connection, schema: str, table: str) -> bool:
-    """Whether the target table is this transaction's, among loads; nobody is waited for."""
+    """Locks the target table against other loads without waiting; returns whether it did."""
     return bool(scalar(connection, "SELECT pg_try_advisory_xact_lock(%s)", (lock_number(schema, table),)))
 
 
 def holder_of(connection: psycopg.Connection, schema: str, table: str) -> str:
-    """Who holds the table or its advisory lock right now, for an error message; "" where nobody does."""
+    """The session that holds the table or its advisory lock now, for a message; "" if none does."""
     number = lock_number(schema, table) % 2**64
-    found = connection.execute(
+    holder = connection.execute(
         """
         SELECT a.pid, a.application_name, a.usename, date_trunc('second', clock_timestamp() - a.xact_start)::text
         FROM pg_locks l JOIN pg_stat_activity a USING (pid)
@@ -257,7 +258,7 @@ def holder_of(connection: psycopg.Connection, schema: str, table: str) -> str:
         """,
         (number >> 32, number & 0xFFFFFFFF, schema, table),
     ).fetchone()
-    if found is None:
+    if holder is None:
         return ""
-    pid, application, user, since = found
+    pid, application, user, since = holder
     return f"held by '{application or 'a session'}' (pid {pid}, user {user}, for {since or 'a while'})"

@@ -109,7 +109,7 @@ def test_a_deadlock_victim_is_retryable_and_changes_nothing(target: Target, tmp_
 def test_a_load_that_waits_for_long_says_for_whom(
     target: Target, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(targets, "TELL_SECONDS", 0.05)
+    monkeypatch.setattr(targets, "WARN_AFTER_SECONDS", 0.05)
     bound = bound_import()
     with begin(target, "the first one") as first, ThreadPoolExecutor(1) as pool:
         lock_table(first, *bound.database.schema_and_table)

@@ -21,7 +21,7 @@ from dagster._core.storage.event_log import SqlEventLogStorage
 from dagster._utils.concurrency import ConcurrencyClaimStatus
 from dagster_shared.record import replace
 
-from ingest_pipelines.merge.target import TELL_SECONDS, WAITS
+from ingest_pipelines.merge.target import WAITS, WARN_AFTER_SECONDS
 from ingest_pipelines.orchestration.runs import run_locks
 from ingest_pipelines.orchestration.runs.run_context import IMPORT_TAG
 
@@ -73,7 +73,7 @@ def wait_in_turn(
             wait.looked = now
             if _free_dead(storage, state, concurrency_key, run_id):
                 status = ask(concurrency_key, run_id, step_key, priority)
-            elif now - wait.since >= TELL_SECONDS:
+            elif now - wait.since >= WARN_AFTER_SECONDS:
                 words = _who_holds(storage, state, concurrency_key, run_id)
                 if words and words != wait.told:
                     wait.told = words
