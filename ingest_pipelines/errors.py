@@ -113,7 +113,7 @@ class LoadError(IngestError):
 
 
 class ItemRefused(LoadError):
-    """The item as a whole cannot be read; no row was judged.
+    """The item as a whole cannot be read; no row was validated.
 
     Attributes:
         line: physical line in the file (header = 1), where one line is to blame.

@@ -112,7 +112,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Workspace:
-    """Local folders of one run: `spool` for landed bytes, `spill` for judged rows."""
+    """Local folders of one run: `spool` for landed bytes, `spill` for validated rows."""
 
     spool: Path
     spill: Path
@@ -168,7 +168,7 @@ class RejectSample:
 
 @dataclass(frozen=True)
 class Validated:
-    """An item's rows, judged.
+    """An item's rows, validated.
 
     Attributes:
         accepted: Arrow IPC files of accepted rows, each sorted by the match key. Columns: `_line` (int64), then the

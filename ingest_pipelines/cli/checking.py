@@ -31,7 +31,7 @@ def check(
     connect: Annotated[
         bool, typer.Option("--connect", help="Also test every connection, step by step, and every target table.")
     ] = False,
-    rules: Annotated[bool, typer.Option("--rules", help="Print every rule that the rows are judged by.")] = False,
+    rules: Annotated[bool, typer.Option("--rules", help="Print every rule by which rows are validated.")] = False,
     json: Json = False,
 ) -> None:
     """Are the YAML files right? All mistakes in one go, each with its file, line and key."""
@@ -240,7 +240,7 @@ def _print_tables(chosen: list[BoundImport], refusals: dict[str, TargetRefused])
 
 
 def _compile_own_rules(project: Project, chosen: list[BoundImport]) -> list[str]:
-    """What only the engine that judges rows can tell of a field; it loads slowly: only where there is such a field."""
+    """Mistakes that only the engine of the rules can find. It loads slowly, so only if a field needs it."""
     mistakes: list[str] = []
     for bound in chosen:
         if any(_only_rules_can_tell(mapped.field) for mapped in bound.fields):

@@ -60,7 +60,7 @@ _IN_SET = re.compile(
 
 
 def pattern_mistake(pattern: str) -> str:
-    """Why the pattern can't be used, or "". What judges rows reads them in linear time, and knows less than Python."""
+    """Why the pattern can't be used, or "". The rules' engine matches in linear time, and knows less than Python's."""
     place, in_set = 0, False
     while place < len(pattern):
         part = (_IN_SET if in_set else _PARTS).match(pattern, place)

@@ -25,7 +25,7 @@ class Load:
 
     Attributes:
         dies_at: the fault point at which the process kills itself; "": it lives.
-        early: the rows are loaded as if others were still judged.
+        early: the rows are loaded as if others were still being validated.
     """
 
     validated: Validated

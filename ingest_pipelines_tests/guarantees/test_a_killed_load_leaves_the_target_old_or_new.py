@@ -25,8 +25,8 @@ PARTS = [1, *(pytest.param(part, marks=pytest.mark.slow) for part in range(2, 11
 
 AFTER_COMMIT = {"committed"}
 
-NOT_AHEAD = {"copying", "altered", "matched"}
-"""What a load that has merged its rows while others were judged has behind it."""
+NOT_EARLY = {"copying", "altered", "matched"}
+"""Fault points that a load does not pass if an early load has merged its rows."""
 
 
 def random_batch(chance: random.Random) -> tuple[list[Row], list[Rejected]]:
@@ -60,7 +60,7 @@ def test_so_does_a_load_that_began_while_its_rows_were_judged(
     target: Target, loader: KillableLoader, tmp_path: Path, part: int
 ) -> None:
     bound = bound_import(columns=COLUMNS, rejects={"unlimited": True}, shrink={"min_percent": 0})
-    points = tuple(point for point in (*EARLY_FAULT_POINTS, *FAULT_POINTS) if point not in NOT_AHEAD)
+    points = tuple(point for point in (*EARLY_FAULT_POINTS, *FAULT_POINTS) if point not in NOT_EARLY)
     _kill_again_and_again(target, loader, tmp_path, bound, points, early=True)
 
 

@@ -164,7 +164,7 @@ class History(RuleBasedStateMachine):
         )  # fmt: skip
 
     def validated(self, of: Item, rows: list[Row], rejected: list[Rejected]) -> Validated:
-        """The item, judged."""
+        """The item, validated."""
         return delivery(self.here, self.bound(), rows, of=of, rejected=rejected)
 
     def load(self, validated: Validated, *, by: str, forced: bool = False) -> LoadReport:

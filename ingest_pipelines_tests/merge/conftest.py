@@ -55,7 +55,7 @@ def points() -> list[str]:
 
 @pytest.fixture
 def begin(target: Target, points: list[str]) -> Iterator[Any]:
-    """Begins the load of judged rows, all of which are there."""
+    """Begins the early load of validated rows, all of which are on disk."""
     begun: list[EarlyLoad] = []
 
     def begin(validated: Validated, bound: BoundImport, run: Run = SENSOR, to: Target = target) -> EarlyLoad:

@@ -1,4 +1,4 @@
-"""Small imports and judged items, made from literals: what the merge gets without landing and rules."""
+"""Small imports and validated items, made from literals: input for the merge without landing and rules."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def delivery(
     runs: int = 1,
     **landed: Any,
 ) -> Validated:
-    """Judged rows on disk: values in the order of the import's fields, then of its extra columns.
+    """Validated rows on disk: values in the order of the import's fields, then of its extra columns.
 
     Args:
         runs: number of spill files.

@@ -376,7 +376,7 @@ def test_a_target_never_shows_its_password(url: str) -> None:
     assert password not in repr(Target(url))
 
 
-@pytest.mark.parametrize("when", ["before the load", "after the rows were judged"])
+@pytest.mark.parametrize("when", ["before the load", "after the rows were validated"])
 def test_a_wrong_password_is_tried_once(german_postgres: GermanPostgres, tmp_path: Path, when: str) -> None:
     """By every address of the host, with TLS or without; in the early load, the load, and the record of its failure."""
     role, table = f"role_{uuid4().hex[:8]}", f"t_{uuid4().hex[:8]}"

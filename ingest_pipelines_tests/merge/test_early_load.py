@@ -1,4 +1,4 @@
-"""Rows that are loaded while others are judged become the same load, or none: nothing depends on it but time."""
+"""Rows that are loaded while others are validated become the same load, or none: the result never depends on it."""
 
 from __future__ import annotations
 
@@ -215,10 +215,10 @@ def test_rows_that_the_item_lost_after_they_were_merged_are_not_committed(
     target: Target, query: Rows, tmp_path: Path, begin: Any
 ) -> None:
     bound = bound_import(rejects={"unlimited": True})
-    judged = delivery(tmp_path, bound, [("C1", "Gold", 1), ("C2", "Gold", 2), ("C3", "Silver", 3)])
+    early_rows = delivery(tmp_path, bound, [("C1", "Gold", 1), ("C2", "Gold", 2), ("C3", "Silver", 3)])
     left = delivery(tmp_path, bound, [("C3", "Silver", 3)])
     validated = replace(left, read=3, rejected_rows=2)
-    report = apply(validated, bound, target, SENSOR, NOW, early=begin(judged, bound))
+    report = apply(validated, bound, target, SENSOR, NOW, early=begin(early_rows, bound))
     assert report.counts == Counts(read=3, inserted=1, rejected=2)
     assert query(CUSTOMERS) == [("C3", "Silver", 3)]
     assert query(LOADERS) == [(0,)]
