@@ -244,9 +244,9 @@ def smtp_server(fleet: Fleet, tmp_path: Path) -> Iterator[smtp.SmtpServer]:
         yield server
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
-    """A headless browser, one per worker."""
+    """A headless browser."""
     with browser.running() as started:
         yield started
 
@@ -254,6 +254,7 @@ def chromium() -> Iterator[Browser]:
 @pytest.fixture
 def page(chromium: Browser) -> Iterator[Page]:
     """An empty page with its own cookies, large enough for a screenshot."""
-    context = chromium.new_context(viewport={"width": 1440, "height": 900})
+    context = chromium.new_context(viewport={"width": 1500, "height": 950})
+    context.set_default_timeout(60_000)
     yield context.new_page()
     context.close()

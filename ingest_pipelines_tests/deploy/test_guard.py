@@ -13,11 +13,10 @@ from itertools import count
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Page, expect
 
 from ingest_pipelines_tests.deploy.sites import foreign_site
 from ingest_pipelines_tests.orchestration.served import wait_for
-from ingest_pipelines_tests.servers import browser
 from ingest_pipelines_tests.servers.fleet import Fleet, answers
 
 JSON = {"Content-Type": "application/json"}
@@ -90,20 +89,6 @@ def webserver(fleet: Fleet, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     finally:
         process.terminate()
         process.wait(timeout=30)
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    with browser.running() as chromium:
-        yield chromium
-
-
-@pytest.fixture
-def page(chromium: Browser) -> Iterator[Page]:
-    page = chromium.new_page()
-    page.set_default_timeout(60_000)
-    yield page
-    page.close()
 
 
 FORM = """<form id=f method=post enctype='{kind}' action="{url}"><input name='{name}' value='{value}'></form>

@@ -6,12 +6,11 @@ import re
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Page, expect
 
 from ingest_pipelines_tests.orchestration.conftest import GOOD, ONE_BAD
 from ingest_pipelines_tests.orchestration.served import wait_for
 from ingest_pipelines_tests.orchestration.vendor import KEY, Vendor, vendor_of
-from ingest_pipelines_tests.servers import browser
 from ingest_pipelines_tests.servers.sftp import SftpServer
 
 pytestmark = pytest.mark.slow
@@ -29,20 +28,6 @@ def vendor(tmp_path_factory: pytest.TempPathFactory, sftp_server: SftpServer, po
         vendor.deliver("Points_1767225601.csv", ONE_BAD)
         vendor.wait_for_load("Points_1767225601", "failed")
         yield vendor
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    with browser.running() as chromium:
-        yield chromium
-
-
-@pytest.fixture
-def page(chromium: Browser) -> Iterator[Page]:
-    page = chromium.new_page(viewport={"width": 1500, "height": 950})
-    page.set_default_timeout(PATIENCE)
-    yield page
-    page.close()
 
 
 def test_the_assets_page_says_what_it_is_where_from_and_what_came(vendor: Vendor, page: Page) -> None:

@@ -12,6 +12,7 @@ import random
 import re
 import time
 import unicodedata
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,10 +20,12 @@ from typing import Protocol
 
 import pytest
 
+from ingest_pipelines.config.connections import FileConnection
 from ingest_pipelines.config.imports import Limits
 from ingest_pipelines.errors import IngestError, ItemChanged, ItemGone, ItemRefused, SourceDenied, SourceUnavailable
 from ingest_pipelines.landing import land_file
 from ingest_pipelines.model import Item, SourceFile
+from ingest_pipelines.sources import open_files
 from ingest_pipelines.sources.base import CHUNK, FileSource
 from ingest_pipelines.sources.files import item_of
 from ingest_pipelines_tests.servers.cut_proxy import CutProxy, Fault
@@ -49,6 +52,22 @@ INVISIBLE_NAMES = [".hidden.csv", "a.csv.part", "b.csv.tmp", "c.csv.filepart", "
 OUTSIDE = ["../secret.csv", "a/../../secret.csv", "/etc/passwd", "", ".", "a//b.csv", "a/./b.csv", "a\0.csv"]
 
 MANY = 2500
+
+
+class BucketServer(Protocol):
+    """Where a bucket is."""
+
+    @property
+    def port(self) -> int: ...
+
+
+class Bucket(Protocol):
+    """A bucket that only this test uses."""
+
+    @property
+    def server(self) -> BucketServer: ...
+
+    def put_many(self, keys: Iterable[str], content: bytes) -> object: ...
 
 
 class Place(Protocol):
@@ -89,6 +108,42 @@ class NetworkPlace(Place, Protocol):
     def port(self) -> int:
         """Where the server listens on 127.0.0.1."""
         ...
+
+
+class SecretFiles:
+    """Secrets as connections refer to them: each in a file of its own."""
+
+    def __init__(self, secrets_folder: Path) -> None:
+        self.secrets_folder = secrets_folder
+
+    def secret(self, value: str) -> dict[str, str]:
+        """The value as a reference to a file."""
+        path = self.secrets_folder / f"secret{len(list(self.secrets_folder.iterdir()))}"
+        path.write_text(value)
+        return {"file": str(path)}
+
+
+class BucketPlace(ABC):
+    """A prefix `inbox` in a bucket."""
+
+    bucket: Bucket
+
+    @abstractmethod
+    def connection(self, **changes: object) -> FileConnection:
+        """A connection of this place."""
+
+    def source(self) -> FileSource:
+        return open_files(self.connection())
+
+    def through(self, proxy: CutProxy, *, timeout_seconds: float = 30, retries: int = 3) -> FileSource:
+        endpoint = f"http://127.0.0.1:{proxy.port}"
+        return open_files(self.connection(endpoint_url=endpoint, timeout_seconds=timeout_seconds, retries=retries))
+
+    def port(self) -> int:
+        return self.bucket.server.port
+
+    def put_many(self, paths: Iterable[str], content: bytes) -> None:
+        self.bucket.put_many((f"inbox/{path}" for path in paths), content)
 
 
 def item_in(source: FileSource, path: str) -> Item:

@@ -11,14 +11,16 @@ import signal
 import socket
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from datetime import date, datetime
 from decimal import Decimal
-from typing import ClassVar, Protocol
+from typing import Any, ClassVar
 
 import pyarrow as pa
 import pytest
+from pydantic import TypeAdapter
 
 from ingest_pipelines.config.connections import Connection
 from ingest_pipelines.cursor.values import CursorValue, Moment
@@ -42,20 +44,31 @@ HOSTILE = [
 ]  # fmt: skip
 
 
-class Warehouse(Protocol):
-    """A database that only this test uses, with the table `contract_rows` in it, and how to reach it."""
+class Warehouse(ABC):
+    """A database that only this test uses, with the table `contract_rows` in it, and how to reach it.
 
-    secrets: tuple[str, ...]
-    address: tuple[str, int]
-    one_row: str
+    Args:
+        keys: of the connection's YAML, without its password.
+        password: the user's; fixture `warehouse` puts it where the connection reads it. None: the server asks for none.
+    """
 
-    def connection(self, **changes: object) -> Connection:
+    one_row: ClassVar[str] = ""
+
+    def __init__(self, address: tuple[str, int], password: str | None, **keys: object) -> None:
+        self.address = address
+        self.secrets = ("not-there-secret" if password is None else password,)
+        secret = {} if password is None else {"password": {"env": "WAREHOUSE_PW"}}
+        self._keys: dict[str, object] = {"timeout_seconds": 10, **secret, **keys}
+
+    def connection(self, **changes: Any) -> Connection:
         """The connection, with keys of its YAML changed."""
-        ...
+        host, port = self.address
+        keys = {"host": host, "port": port, **self._keys, **changes}
+        return TypeAdapter[Connection](Connection).validate_python(keys)
 
+    @abstractmethod
     def running(self, mark: str) -> int:
         """How many queries whose text contains the mark the server is running now."""
-        ...
 
 
 class QueryContract:

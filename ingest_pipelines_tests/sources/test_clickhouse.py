@@ -13,9 +13,7 @@ from decimal import Decimal
 from urllib.parse import urlencode
 
 import pytest
-from pydantic import TypeAdapter
 
-from ingest_pipelines.config.connections import Connection
 from ingest_pipelines.cursor.values import parse_cursor
 from ingest_pipelines.errors import SourceDenied
 from ingest_pipelines.sources import open_query
@@ -28,6 +26,7 @@ from ingest_pipelines_tests.sources.query_contract import (
     LegalSelectContract,
     PasswordContract,
     QueryContract,
+    Warehouse,
 )
 from ingest_pipelines_tests.sources.statements import LEGAL, NOT_EMBEDDED
 
@@ -44,21 +43,13 @@ CONTRACT = (
 )
 
 
-class ClickhouseWarehouse:
-    one_row = ""
-
+class ClickhouseWarehouse(Warehouse):
     def __init__(self, database: clickhouse.ClickhouseDatabase) -> None:
-        server = database.server
-        self.database = database
-        self.secrets = (server.password,)
-        self.address = (server.host, server.port)
-        self._keys = {
-            "type": "clickhouse", "host": server.host, "port": server.port, "database": database.name,
-            "username": server.username, "password": {"env": "WAREHOUSE_PW"}, "timeout_seconds": 10,
-        }  # fmt: skip
-
-    def connection(self, **changes: object) -> Connection:
-        return TypeAdapter[Connection](Connection).validate_python({**self._keys, **changes})
+        self.database, server = database, database.server
+        super().__init__(
+            (server.host, server.port), server.password, type="clickhouse", database=database.name,
+            username=server.username,
+        )  # fmt: skip
 
     def running(self, mark: str) -> int:
         """Asked without the client, whose greetings wait for their turn."""
@@ -74,12 +65,6 @@ def filled(clickhouse_server: clickhouse.ClickhouseServer) -> Iterator[Clickhous
     with clickhouse.fresh_database(clickhouse_server) as database:
         database.execute(*CONTRACT)
         yield ClickhouseWarehouse(database)
-
-
-@pytest.fixture
-def warehouse(filled: ClickhouseWarehouse, monkeypatch: pytest.MonkeyPatch) -> ClickhouseWarehouse:
-    monkeypatch.setenv("WAREHOUSE_PW", filled.secrets[0])
-    return filled
 
 
 class TestClickhouse(QueryContract, PasswordContract, EarlyCancelContract, LegalSelectContract):

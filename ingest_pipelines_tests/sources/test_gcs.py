@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +14,17 @@ from ingest_pipelines.errors import SourceDenied
 from ingest_pipelines.landing import land_file
 from ingest_pipelines.sources import open_files
 from ingest_pipelines.sources.base import FileSource
-from ingest_pipelines_tests.servers.cut_proxy import CutProxy
 from ingest_pipelines_tests.servers.gcs import Bucket
-from ingest_pipelines_tests.sources.contract import NetworkContract, SourceContract, item_in
+from ingest_pipelines_tests.sources.contract import BucketPlace, NetworkContract, SourceContract, item_in
 
 
-class GcsPlace:
+class GcsPlace(BucketPlace):
     """A prefix in a bucket."""
 
     secrets = ()
     unkept: frozenset[str] = frozenset()
+
+    bucket: Bucket
 
     def __init__(self, bucket: Bucket) -> None:
         self.bucket = bucket
@@ -38,21 +38,8 @@ class GcsPlace:
         }  # fmt: skip
         return GcsConnection.model_validate(settings)
 
-    def source(self) -> FileSource:
-        return open_files(self.connection())
-
-    def through(self, proxy: CutProxy, *, timeout_seconds: float = 30, retries: int = 3) -> FileSource:
-        endpoint = f"http://127.0.0.1:{proxy.port}"
-        return open_files(self.connection(endpoint_url=endpoint, timeout_seconds=timeout_seconds, retries=retries))
-
-    def port(self) -> int:
-        return self.bucket.server.port
-
     def put(self, path: str, content: bytes) -> None:
         self.client.bucket(self.bucket.name).blob(f"inbox/{path}").upload_from_string(content)
-
-    def put_many(self, paths: Iterable[str], content: bytes) -> None:
-        self.bucket.put_many((f"inbox/{path}" for path in paths), content)
 
     def get(self, path: str) -> bytes | None:
         blob = self.client.bucket(self.bucket.name).get_blob(f"inbox/{path}")

@@ -13,12 +13,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from pydantic import TypeAdapter
 
-from ingest_pipelines.config.connections import Connection
 from ingest_pipelines_tests.servers import hive
 from ingest_pipelines_tests.sources.landed import Landed
-from ingest_pipelines_tests.sources.query_contract import ROWS, LegalSelectContract, QueryContract
+from ingest_pipelines_tests.sources.query_contract import ROWS, LegalSelectContract, QueryContract, Warehouse
 from ingest_pipelines_tests.sources.statements import LEGAL, NOT_SPARK
 
 CONTRACT = (
@@ -30,21 +28,13 @@ CONTRACT = (
 )
 
 
-class HiveWarehouse:
-    one_row = ""
-    secrets = ("not-there-secret",)
-
+class HiveWarehouse(Warehouse):
     def __init__(self, database: hive.HiveDatabase) -> None:
-        server = database.server
-        self.database = database
-        self.address = (server.host, server.port)
-        self._keys = {
-            "type": "hive", "host": server.host, "port": server.port, "database": database.name,
-            "username": server.username, "timeout_seconds": 20,
-        }  # fmt: skip
-
-    def connection(self, **changes: object) -> Connection:
-        return TypeAdapter[Connection](Connection).validate_python({**self._keys, **changes})
+        self.database, server = database, database.server
+        super().__init__(
+            (server.host, server.port), None, type="hive", database=database.name, username=server.username,
+            timeout_seconds=20,
+        )  # fmt: skip
 
     def running(self, mark: str) -> int:
         """Of Spark's jobs; one that was cancelled counts until the last of its tasks has ended."""

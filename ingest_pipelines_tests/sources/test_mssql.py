@@ -12,9 +12,7 @@ from datetime import UTC, date, datetime, time
 from decimal import Decimal
 
 import pytest
-from pydantic import TypeAdapter
 
-from ingest_pipelines.config.connections import Connection
 from ingest_pipelines.cursor.values import Moment
 from ingest_pipelines.sources import open_query
 from ingest_pipelines.sources.mssql import _braced
@@ -26,6 +24,7 @@ from ingest_pipelines_tests.sources.query_contract import (
     EarlyCancelContract,
     PasswordContract,
     StreamContract,
+    Warehouse,
 )
 
 CONTRACT = (
@@ -36,22 +35,13 @@ CONTRACT = (
 )
 
 
-class MssqlWarehouse:
-    one_row = ""
-
+class MssqlWarehouse(Warehouse):
     def __init__(self, database: mssql.MssqlDatabase) -> None:
-        server = database.server
-        self.database = database
-        self.secrets = (server.password,)
-        self.address = (server.host, server.port)
-        self._keys = {
-            "type": "mssql", "host": server.host, "port": server.port, "database": database.name,
-            "username": server.username, "password": {"env": "WAREHOUSE_PW"}, "timeout_seconds": 10,
-            "options": {"TrustServerCertificate": "yes"},
-        }  # fmt: skip
-
-    def connection(self, **changes: object) -> Connection:
-        return TypeAdapter[Connection](Connection).validate_python({**self._keys, **changes})
+        self.database, server = database, database.server
+        super().__init__(
+            (server.host, server.port), server.password, type="mssql", database=database.name,
+            username=server.username, options={"TrustServerCertificate": "yes"},
+        )  # fmt: skip
 
     def running(self, mark: str) -> int:
         with closing(self.database.connect()) as connection, connection.cursor() as cursor:
@@ -65,12 +55,6 @@ def filled(mssql_server: mssql.MssqlServer) -> Iterator[MssqlWarehouse]:
     with mssql.fresh_database(mssql_server) as database:
         database.execute(*CONTRACT)
         yield MssqlWarehouse(database)
-
-
-@pytest.fixture
-def warehouse(filled: MssqlWarehouse, monkeypatch: pytest.MonkeyPatch) -> MssqlWarehouse:
-    monkeypatch.setenv("WAREHOUSE_PW", filled.secrets[0])
-    return filled
 
 
 class TestMssql(StreamContract, PasswordContract, EarlyCancelContract):

@@ -6,9 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from pydantic import TypeAdapter
 
-from ingest_pipelines.config.connections import Connection
 from ingest_pipelines.errors import SourceDenied
 from ingest_pipelines.sources import open_query
 from ingest_pipelines.sources.mysql_rows import split
@@ -20,6 +18,7 @@ from ingest_pipelines_tests.sources.query_contract import (
     LegalSelectContract,
     PasswordContract,
     StreamContract,
+    Warehouse,
 )
 from ingest_pipelines_tests.sources.statements import LEGAL, NOT_MARIADB
 
@@ -33,21 +32,13 @@ CONTRACT = (
 )
 
 
-class MysqlWarehouse:
-    one_row = ""
-
+class MysqlWarehouse(Warehouse):
     def __init__(self, database: mysql.MysqlDatabase) -> None:
-        server = database.server
-        self.database = database
-        self.secrets = (server.password,)
-        self.address = (server.host, server.port)
-        self._keys = {
-            "type": "mysql", "host": server.host, "port": server.port, "database": database.name,
-            "username": server.username, "password": {"env": "WAREHOUSE_PW"}, "timeout_seconds": 10,
-        }  # fmt: skip
-
-    def connection(self, **changes: object) -> Connection:
-        return TypeAdapter[Connection](Connection).validate_python({**self._keys, **changes})
+        self.database, server = database, database.server
+        super().__init__(
+            (server.host, server.port), server.password, type="mysql", database=database.name,
+            username=server.username,
+        )  # fmt: skip
 
     def rows(self, statement: str) -> list[tuple[Any, ...]]:
         import pymysql
@@ -70,12 +61,6 @@ def filled(mysql_server: mysql.MysqlServer) -> Iterator[MysqlWarehouse]:
     with mysql.fresh_database(mysql_server) as database:
         database.execute(*CONTRACT)
         yield MysqlWarehouse(database)
-
-
-@pytest.fixture
-def warehouse(filled: MysqlWarehouse, monkeypatch: pytest.MonkeyPatch) -> MysqlWarehouse:
-    monkeypatch.setenv("WAREHOUSE_PW", filled.secrets[0])
-    return filled
 
 
 class TestMysql(StreamContract, PasswordContract, EarlyCancelContract, LegalSelectContract):

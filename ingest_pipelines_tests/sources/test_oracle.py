@@ -14,9 +14,7 @@ from decimal import Decimal
 
 import oracledb
 import pytest
-from pydantic import TypeAdapter
 
-from ingest_pipelines.config.connections import Connection
 from ingest_pipelines.errors import SourceDenied
 from ingest_pipelines.sources import open_query
 from ingest_pipelines.sources.oracle import spelled
@@ -28,6 +26,7 @@ from ingest_pipelines_tests.sources.query_contract import (
     EarlyCancelContract,
     PasswordContract,
     StreamContract,
+    Warehouse,
 )
 
 CONTRACT = (
@@ -41,21 +40,15 @@ CONTRACT = (
 )  # fmt: skip
 
 
-class OracleWarehouse:
+class OracleWarehouse(Warehouse):
     one_row = "FROM dual"
 
     def __init__(self, schema: oracle.OracleSchema) -> None:
-        server = schema.server
-        self.schema = schema
-        self.secrets = (schema.password,)
-        self.address = (server.host, server.port)
-        self._keys = {
-            "type": "oracle", "host": server.host, "port": server.port, "database": server.service,
-            "username": schema.username, "password": {"env": "WAREHOUSE_PW"}, "timeout_seconds": 10,
-        }  # fmt: skip
-
-    def connection(self, **changes: object) -> Connection:
-        return TypeAdapter[Connection](Connection).validate_python({**self._keys, **changes})
+        self.schema, server = schema, schema.server
+        super().__init__(
+            (server.host, server.port), schema.password, type="oracle", database=server.service,
+            username=schema.username,
+        )  # fmt: skip
 
     def running(self, mark: str) -> int:
         with closing(self.schema.connect()) as connection, connection.cursor() as cursor:
@@ -69,12 +62,6 @@ def filled(oracle_server: oracle.OracleServer) -> Iterator[OracleWarehouse]:
     with oracle.fresh_schema(oracle_server) as schema:
         schema.execute(*CONTRACT)
         yield OracleWarehouse(schema)
-
-
-@pytest.fixture
-def warehouse(filled: OracleWarehouse, monkeypatch: pytest.MonkeyPatch) -> OracleWarehouse:
-    monkeypatch.setenv("WAREHOUSE_PW", filled.secrets[0])
-    return filled
 
 
 class TestOracle(StreamContract, PasswordContract, EarlyCancelContract):

@@ -9,9 +9,7 @@ from urllib.parse import urlsplit
 import psycopg
 import pytest
 from psycopg import sql
-from pydantic import TypeAdapter
 
-from ingest_pipelines.config.connections import Connection
 from ingest_pipelines.errors import SourceDenied
 from ingest_pipelines.sources import open_query
 from ingest_pipelines_tests.servers import postgres
@@ -22,6 +20,7 @@ from ingest_pipelines_tests.sources.query_contract import (
     LegalSelectContract,
     PasswordContract,
     StreamContract,
+    Warehouse,
 )
 from ingest_pipelines_tests.sources.statements import LEGAL
 
@@ -34,21 +33,13 @@ CONTRACT = f"""
 """
 
 
-class PostgresWarehouse:
-    one_row = ""
-
+class PostgresWarehouse(Warehouse):
     def __init__(self, url: str) -> None:
-        parts = urlsplit(url)
-        self.url = url
-        self.secrets = (str(parts.password),)
-        self.address = (str(parts.hostname), int(parts.port or 0))
-        self._keys = {
-            "type": "postgresql", "host": parts.hostname, "port": parts.port, "database": parts.path[1:],
-            "username": parts.username, "password": {"env": "WAREHOUSE_PW"}, "timeout_seconds": 10,
-        }  # fmt: skip
-
-    def connection(self, **changes: object) -> Connection:
-        return TypeAdapter[Connection](Connection).validate_python({**self._keys, **changes})
+        self.url, parts = url, urlsplit(url)
+        super().__init__(
+            (str(parts.hostname), int(parts.port or 0)), str(parts.password), type="postgresql",
+            database=parts.path[1:], username=parts.username,
+        )  # fmt: skip
 
     def execute(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:
         with psycopg.connect(self.url) as connection:
@@ -70,12 +61,6 @@ def filled(request: pytest.FixtureRequest) -> Iterator[PostgresWarehouse]:
         warehouse = PostgresWarehouse(url)
         warehouse.execute(CONTRACT)
         yield warehouse
-
-
-@pytest.fixture
-def warehouse(filled: PostgresWarehouse, monkeypatch: pytest.MonkeyPatch) -> PostgresWarehouse:
-    monkeypatch.setenv("WAREHOUSE_PW", filled.secrets[0])
-    return filled
 
 
 class TestPostgresql(StreamContract, PasswordContract, EarlyCancelContract, LegalSelectContract):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +13,20 @@ from ingest_pipelines.errors import ItemGone, SourceDenied
 from ingest_pipelines.landing import land_file
 from ingest_pipelines.sources import open_files
 from ingest_pipelines.sources.base import FileSource
-from ingest_pipelines_tests.servers.cut_proxy import CutProxy
 from ingest_pipelines_tests.servers.s3 import Bucket
-from ingest_pipelines_tests.sources.contract import NetworkContract, SourceContract, item_in
+from ingest_pipelines_tests.sources.contract import BucketPlace, NetworkContract, SecretFiles, SourceContract, item_in
 
 
-class S3Place:
+class S3Place(BucketPlace, SecretFiles):
     """A prefix in a bucket."""
 
     unkept = frozenset({"back\\slash.csv"})  # SeaweedFS makes a slash of it
 
+    bucket: Bucket
+
     def __init__(self, bucket: Bucket, secrets_in: Path) -> None:
-        self.bucket, self._secrets_in = bucket, secrets_in
+        SecretFiles.__init__(self, secrets_in)
+        self.bucket = bucket
         self.client: Any = bucket.server.client()
         self.secrets = (bucket.server.secret_access_key, bucket.server.outsider_secret_access_key)
 
@@ -40,27 +41,8 @@ class S3Place:
         }  # fmt: skip
         return S3Connection.model_validate(settings)
 
-    def secret(self, value: str) -> dict[str, str]:
-        """The value as a reference to a file."""
-        path = self._secrets_in / f"secret{len(list(self._secrets_in.iterdir()))}"
-        path.write_text(value)
-        return {"file": str(path)}
-
-    def source(self) -> FileSource:
-        return open_files(self.connection())
-
-    def through(self, proxy: CutProxy, *, timeout_seconds: float = 30, retries: int = 3) -> FileSource:
-        endpoint = f"http://127.0.0.1:{proxy.port}"
-        return open_files(self.connection(endpoint_url=endpoint, timeout_seconds=timeout_seconds, retries=retries))
-
-    def port(self) -> int:
-        return self.bucket.server.port
-
     def put(self, path: str, content: bytes) -> None:
         self.client.put_object(Bucket=self.bucket.name, Key=f"inbox/{path}", Body=content)
-
-    def put_many(self, paths: Iterable[str], content: bytes) -> None:
-        self.bucket.put_many((f"inbox/{path}" for path in paths), content)
 
     def get(self, path: str) -> bytes | None:
         try:

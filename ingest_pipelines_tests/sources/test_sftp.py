@@ -19,19 +19,20 @@ from ingest_pipelines.sources.base import FileSource
 from ingest_pipelines.sources.sftp import Sftp
 from ingest_pipelines_tests.servers.cut_proxy import CutProxy
 from ingest_pipelines_tests.servers.sftp import SftpServer
-from ingest_pipelines_tests.sources.contract import NetworkContract, SourceContract
+from ingest_pipelines_tests.sources.contract import NetworkContract, SecretFiles, SourceContract
 from ingest_pipelines_tests.waiting import until
 
 OTHER_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBB"
 
 
-class SftpPlace:
+class SftpPlace(SecretFiles):
     """A folder of the SFTP server, which tests also see as a local one."""
 
     unkept: frozenset[str] = frozenset()
 
-    def __init__(self, server: SftpServer, folder: Path, secrets_in: Path) -> None:
-        self.server, self.folder, self._secrets_in = server, folder, secrets_in
+    def __init__(self, server: SftpServer, folder: Path, secrets_folder: Path) -> None:
+        super().__init__(secrets_folder)
+        self.server, self.folder = server, folder
         lines = server.private_key.strip().splitlines()[1:-1]
         self.secrets = (*lines, server.passphrase, *([server.password] if server.password else []))
 
@@ -43,12 +44,6 @@ class SftpPlace:
             "root": str(self.folder), **changes,
         }  # fmt: skip
         return SftpConnection.model_validate({key: value for key, value in settings.items() if value is not None})
-
-    def secret(self, value: str) -> dict[str, str]:
-        """The value as a reference to a file."""
-        path = self._secrets_in / f"secret{len(list(self._secrets_in.iterdir()))}"
-        path.write_text(value)
-        return {"file": str(path)}
 
     def source(self) -> FileSource:
         return open_files(self.connection())
@@ -75,7 +70,7 @@ class SftpPlace:
         return (self.folder / path).read_bytes() if (self.folder / path).exists() else None
 
     def denied(self) -> dict[str, FileSource]:
-        other = self.secret(_new_key(self._secrets_in / "other"))
+        other = self.secret(_new_key(self.secrets_folder / "other"))
         return {
             "resolve": open_files(self.connection(host="no-such-host.invalid", retries=0)),
             "connect": open_files(self.connection(port=1, retries=0)),
@@ -161,7 +156,7 @@ def test_a_host_key_that_is_no_key_is_a_clear_refusal(place: SftpPlace, text: st
 
 
 def test_a_server_without_a_key_of_the_known_kind_is_refused(place: SftpPlace) -> None:
-    rsa = place._secrets_in / "rsa"
+    rsa = place.secrets_folder / "rsa"
     subprocess.run(["ssh-keygen", "-q", "-t", "rsa", "-b", "2048", "-N", "", "-f", rsa], check=True)
     with pytest.raises(SourceDenied, match="no host key of the known kind"):
         _lists(place, host_key=rsa.with_suffix(".pub").read_text())

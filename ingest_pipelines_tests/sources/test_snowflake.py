@@ -33,6 +33,7 @@ from ingest_pipelines_tests.sources.query_contract import (
     EarlyCancelContract,
     PasswordContract,
     QueryContract,
+    Warehouse,
 )
 
 CONTRACT = (
@@ -43,20 +44,16 @@ CONTRACT = (
 )
 
 
-class SnowflakeWarehouse:
-    one_row = ""
-
+class SnowflakeWarehouse(Warehouse):
     def __init__(self, database: snowflake.SnowflakeDatabase) -> None:
-        server = database.server
-        self.database = database
-        self.secrets = (server.password,)
-        self.address = (server.host, server.port)
-        self._keys = {
-            "type": "snowflake", "account": server.account, "user": server.user, "database": database.name,
-            "schema": "PUBLIC", "password": {"env": "WAREHOUSE_PW"}, "timeout_seconds": 10,
-        }  # fmt: skip
+        self.database, server = database, database.server
+        super().__init__(
+            (server.host, server.port), server.password, type="snowflake", account=server.account, user=server.user,
+            database=database.name, schema="PUBLIC",
+        )  # fmt: skip
 
     def connection(self, **changes: Any) -> Connection:
+        """An account has no host: that is the driver's option."""
         host, port = changes.pop("host", self.address[0]), changes.pop("port", self.address[1])
         options = {**self.database.server.options, "host": host, "port": port}
         return TypeAdapter[Connection](Connection).validate_python({**self._keys, "options": options, **changes})
@@ -72,12 +69,6 @@ def filled(snowflake_server: snowflake.SnowflakeServer) -> SnowflakeWarehouse:
     database = snowflake.fresh_database(snowflake_server)
     database.execute(*CONTRACT)
     return SnowflakeWarehouse(database)
-
-
-@pytest.fixture
-def warehouse(filled: SnowflakeWarehouse, monkeypatch: pytest.MonkeyPatch) -> SnowflakeWarehouse:
-    monkeypatch.setenv("WAREHOUSE_PW", filled.secrets[0])
-    return filled
 
 
 class TestSnowflake(QueryContract, PasswordContract, EarlyCancelContract):
