@@ -46,7 +46,7 @@ def one_row_more(query: Query) -> str:
             longer = read_query(text, query.dialect)
             if longer.limit == limit + 1 and _without_limit(longer) == _without_limit(query):
                 return text
-    raise ConfigError(["query: its LIMIT could not be found in its text"], hint="write it at the end: LIMIT 1000")
+    raise ConfigError(["query: its LIMIT is not found in its text"], hint="write it at the end: LIMIT 1000")
 
 
 def _without_limit(query: Query) -> exp.Query | None:
@@ -105,7 +105,7 @@ def cursor_mistakes(query: Query, column: str, *, is_text: bool) -> Iterator[str
         yield f"query: {{lastItem}} is only in a comment; write WHERE {column} > {{lastItem}}"
         return
     if query.skips_rows:
-        yield "query: OFFSET skips rows that no chunk reads again; leave it out, the cursor moves on by itself"
+        yield "query: OFFSET skips rows that no chunk reads again; leave it out, the cursor moves by itself"
     if query.descending:
         yield "query: ORDER BY ... DESC reads the last rows first, and the cursor skips the others: use ASC"
         return
@@ -140,7 +140,7 @@ def _unproven(query: Query, column: str, *, is_text: bool) -> Iterator[str]:
     counted = not limits or (_count(query) is not None and all(not token.depth for token in limits))
     if not (plain_key and plain_where and counted):
         yield (
-            f"query: {query.not_understood}: the parser does not understand it, so that nobody has proven that its "
+            f"query: {query.not_understood}: the parser does not understand it, so it is not proven that its "
             f"LIMIT loses no row; write WHERE {column} > {{lastItem}} ORDER BY {column} and the LIMIT at the query's "
             "end, or put the rest into a view"
         )
@@ -193,7 +193,7 @@ def _limit_mistakes(query: Query, statement: exp.Query) -> Iterator[str]:
         if order is None or len(order.expressions) != 1:
             yield "query: WITH TIES keeps rows of one cursor value together only if it alone stands in ORDER BY"
     elif str(limit.expression).upper() not in {"ALL", "NULL"}:
-        yield "query: the LIMIT is no plain number, so that nobody knows where a chunk was cut; write LIMIT 1000"
+        yield "query: the LIMIT is no plain number, so the end of a chunk is unknown; write LIMIT 1000"
 
 
 def _hidden_limits(query: Query, statement: exp.Query) -> Iterator[str]:
@@ -229,7 +229,7 @@ def _order_mistakes(query: Query, statement: exp.Query, column: str, *, ordered:
 
     if not query.ordered:
         if ordered:
-            why = "only the database knows the order of texts" if is_text else "with a LIMIT any rows could come first"
+            why = "only the database knows the order of texts" if is_text else "with a LIMIT any rows can come first"
             yield f"query: ORDER BY {column} is missing: {why}, and the cursor would skip the others"
         return
     if ordered:

@@ -251,5 +251,5 @@ def no_answer(place: str) -> SourceUnavailable:
     """The error of a store that is silent, or breaks off."""
     return SourceUnavailable(
         f"{place} does not answer, or broke off the connection",
-        hint="is the server up, and the way to it open? raise timeout_seconds if it is just slow",
+        hint="is the server up, and does the network let you reach it? raise timeout_seconds if it is just slow",
     )

@@ -179,7 +179,7 @@ class SqlSource(ABC, Generic[C]):
                     yield Step(name, ok=False, detail=error.message, hint=error.hint or hint)
                     return
                 except OSError as error:
-                    detail = "the host name can't be resolved" if name == "resolve" else "nobody answers there"
+                    detail = "the host name can't be resolved" if name == "resolve" else "no answer from host and port"
                     yield Step(name, ok=False, detail=f"{detail} ({error_name(error)})", hint=hint)
                     return
                 yield Step(name, ok=True)
@@ -352,7 +352,10 @@ def driver(module: str, extra: str) -> ModuleType:
 def option_mistakes(names: Iterable[str], kind: str, known: Collection[str]) -> ConfigError:
     """The error for options that a driver does not know; it names the nearest known one for each."""
     return ConfigError(
-        [f"options: '{printable(name)}' is no option of the {kind} driver; {nearest(name, known)}" for name in names],
+        [
+            f"options: '{printable(name)}' is not an option of the {kind} driver; {nearest(name, known)}"
+            for name in names
+        ],
         hint="correct it in connections.yaml",
     )
 
