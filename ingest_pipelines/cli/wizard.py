@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ingest_pipelines.config import Project
     from ingest_pipelines.config.connections import Connection
     from ingest_pipelines.config.databases import Database
-    from ingest_pipelines.config.imports import Column
+    from ingest_pipelines.config.imports import ColumnMapping
     from ingest_pipelines.sources.browse import ColumnSample
 
 CHOICES = 20
@@ -375,7 +375,7 @@ def _wrong_options(answer: str) -> str | None:
     return "an option of digits alone would be read as an index" if any(map(str.isdecimal, options)) else None
 
 
-def _rules(column: Column) -> dict[str, object]:
+def _rules(column: ColumnMapping) -> dict[str, object]:
     """What the column's YAML says about its field, the type first."""
     given = {key: getattr(column, key) for key in type(column).model_fields if key in column.model_fields_set}
     given = {key: value for key, value in given.items() if key not in {"field", "type", "precision", "scale"}}

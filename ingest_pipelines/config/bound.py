@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from ingest_pipelines.config.connections import Connection, FileConnection
 from ingest_pipelines.config.databases import Database, Field, taken_name
-from ingest_pipelines.config.imports import CONTACT_CHANNELS, Column, Import, Match
+from ingest_pipelines.config.imports import CONTACT_CHANNELS, ColumnMapping, Import, Match
 from ingest_pipelines.config.nearest import closest, nearest
 
 Problem = tuple[tuple[str | int, ...], str]
@@ -154,7 +154,7 @@ def _untyped(name: str, database: Database) -> str:
     return f"'{name}' is not a field of the database; {meant}: {{field: {name}, type: string}}"
 
 
-def _map(column: str, target: str | Column, database: Database) -> tuple[MappedField | None, str]:
+def _map(column: str, target: str | ColumnMapping, database: Database) -> tuple[MappedField | None, str]:
     name = target if isinstance(target, str) else target.field
     known = database.fields.get(name)
     if isinstance(target, str):

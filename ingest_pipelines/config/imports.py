@@ -194,14 +194,14 @@ class Match(Strict):
         return self
 
 
-class Column(FieldRules):
+class ColumnMapping(FieldRules):
     """A mapped source column: the field it fills and, for a new field, its type and rules."""
 
     field: Name
 
 
 MatchBy = Annotated[Annotated[Name, Tag("name")] | Annotated[Match, Tag("rules")], Discriminator(_spelling)]
-Target = Annotated[Annotated[Name, Tag("name")] | Annotated[Column, Tag("rules")], Discriminator(_spelling)]
+Target = Annotated[Annotated[Name, Tag("name")] | Annotated[ColumnMapping, Tag("rules")], Discriminator(_spelling)]
 
 
 class RejectLimit(Strict):
