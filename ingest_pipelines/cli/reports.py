@@ -104,12 +104,18 @@ def count_table(loads: Iterable[Load]) -> list[str]:
     shown = list(loads)
     widths = {name: max(len(name), *(len(screen.number(getattr(load, name))) for load in shown)) for name in COUNTS}
     head = max(4, *(len(str(load.id)) for load in shown))
-    lines = [
-        screen.painted(f"  {'load':>{head}}  " + "  ".join(name.rjust(size) for name, size in widths.items()), "dim")
-    ]
+    fits = 2 + head + sum(2 + size for size in widths.values()) <= screen.width()
+    if not fits:
+        head = 0
+    header = f"  {'load':>{head}}  " + "  ".join(name.rjust(size) for name, size in widths.items())
+    lines = [screen.painted(header, "dim")] if fits else []
     for load in shown:
-        counts = "  ".join(screen.number(getattr(load, name)).rjust(size) for name, size in widths.items())
-        lines.append(f"  {load.id:>{head}}  {counts}")
+        counts = [screen.number(getattr(load, name)) for name in COUNTS]
+        if fits:
+            aligned = "  ".join(count.rjust(size) for count, size in zip(counts, widths.values(), strict=True))
+            lines.append(f"  {load.id:>{head}}  {aligned}")
+        else:
+            lines += screen.stacked(("load", *COUNTS), [(str(load.id), *counts)])
         facts = (screen.painted(load.status, screen.STATUS_STYLES.get(load.status)), *load_facts(load))
         lines.append(f"  {'':{head}}  {' · '.join(facts)}")
         lines += [f"  {'':{head}}  {line}" for line in (*load.error.splitlines(), *load.warnings)]

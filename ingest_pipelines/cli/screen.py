@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import shutil
 import sys
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import typer
+from click import unstyle
 
 from ingest_pipelines.errors import IngestError
 
@@ -58,12 +60,37 @@ def note(text: str) -> None:
     _write(text, err=True)
 
 
-def _write(text: str, *, err: bool) -> None:
+def _write(text: str, *, err: bool, fit: bool = True) -> None:
     for status in _spinner:
         status.stop()
+    if fit and (sys.stderr if err else sys.stdout).isatty():
+        text = "\n".join(map(_fitted, text.split("\n")))
     typer.echo(text, err=err)
     for status in _spinner:
         status.start()
+
+
+_COMMAND = re.compile(r"^(?:ingest |cd |export )|;$")
+_ENDS_IN_A_COMMAND = re.compile(r"(?<=: )ingest (?=[a-z])")
+
+
+def _fitted(line: str) -> str:
+    """A line in as many as the terminal's edge asks for. No word is broken, and no command: it is to be copied."""
+    shown = unstyle(line)
+    if len(shown) <= width() or _COMMAND.search(shown.strip()):
+        return line
+    command = _ENDS_IN_A_COMMAND.search(line)
+    prose = line[: command.start()].rstrip() if command else line
+    indent = " " * (len(shown) - len(shown.lstrip()))
+    lines, start = [prose[: len(prose) - len(prose.lstrip())]], True
+    for word in (*prose.split(), *((line[command.start() :],) if command else ())):
+        longer = f"{lines[-1]}{'' if start else ' '}{word}"
+        if start or len(unstyle(longer)) <= width():
+            lines[-1] = longer
+        else:
+            lines.append(f"{indent}  {word}")
+        start = False
+    return "\n".join(lines)
 
 
 def complain(error: IngestError) -> None:
@@ -153,7 +180,7 @@ def columns(
         yield last.rjust(widths[-1]) if len(cells) - 1 in numeric else wrapped(last, indent)
 
     if indent + min(_NARROWEST, widths[-1]) > width():
-        yield from _stacked(header, table)
+        yield from stacked(header, table)
         return
     yield painted("  " + "  ".join(line(list(header))).rstrip(), "dim")
     for row in table:
@@ -164,7 +191,7 @@ _NARROWEST = 20
 """Columns that a table's last cell needs; where the terminal leaves fewer, each row becomes lines of its own."""
 
 
-def _stacked(header: Sequence[str], table: Iterable[Sequence[str]]) -> Iterator[str]:
+def stacked(header: Sequence[str], table: Iterable[Sequence[str]]) -> Iterator[str]:
     """Each cell on a line behind its column's name, or below it where not even that fits."""
     names = max(map(len, header))
     beside = names + 4 + _NARROWEST <= width()
@@ -180,7 +207,7 @@ def _stacked(header: Sequence[str], table: Iterable[Sequence[str]]) -> Iterator[
 
 def as_json(value: object) -> None:
     """The answer as JSON, on stdout: snake_case keys, ISO times, exact decimals as text."""
-    say(json.dumps(value, default=_plain, ensure_ascii=False, indent=2))
+    _write(json.dumps(value, default=_plain, ensure_ascii=False, indent=2), err=False, fit=False)
 
 
 def _plain(value: object) -> object:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
+import click
 import pytest
 
 from ingest_pipelines_tests.cli.person import at_a_terminal
@@ -52,6 +54,20 @@ def test_no_word_is_broken_at_the_edge_of_the_terminal(starter: Terminal, column
         seen = " ".join("\n".join(person.lines()).split())
     fit = [word for word in wide.split() if len(word) <= columns - 24 and not word.startswith("/")]
     assert [word for word in fit if word not in seen] == []
+
+
+def test_no_line_is_cut_by_the_edge_of_the_terminal(starter: Terminal) -> None:
+    """What does not fit goes on below; only commands and single words are longer than the terminal is wide."""
+    assert starter.ingest("run", "loyalty").code == 0
+    for words in (("report", "loyalty"), ("status",), ("plan", "loyalty"), ("run", "nobody")):
+        with at_a_terminal(starter, *words, columns=48) as person:
+            person.waits()
+        for line in click.unstyle(person.raw.decode()).replace("\r", "").split("\n"):
+            command = line.strip().startswith("ingest ") or len(line.split()) < 2
+            assert len(line) <= 48 or command or SPINNER.search(line), (words, line)
+    with at_a_terminal(starter, "report", "loyalty", "--json", columns=48) as person:
+        assert person.waits() == 0
+    assert json.loads(person.raw.decode())[0]["status"] == "committed"
 
 
 class TestWizard:
