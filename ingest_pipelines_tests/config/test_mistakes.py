@@ -99,6 +99,22 @@ def test_a_secret_is_a_reference_that_resolves_and_is_never_shown(tmp_path: Path
     assert not any("hunter2" in each or "12345" in each or "not in any message" in each for each in found)
 
 
+@pytest.mark.parametrize("kind", ["postgresql", "mysql", "mssql", "oracle", "hive", "clickhouse"])
+@pytest.mark.parametrize(
+    ("option", "key"),
+    [("host", "host"), ("Port", "port"), ("password", "password"), ("PWD", "password"), ("user", "username"),
+     ("dbname", "database"), ("Server", "host")],
+)  # fmt: skip
+def test_an_option_does_not_say_again_what_the_connection_says(
+    tmp_path: Path, kind: str, option: str, key: str
+) -> None:
+    text = f"{CONNECTIONS}  shop: {{type: {kind}, host: h, database: d, username: u, options: {{{option}: hunter2}}}}\n"
+    found = mistakes(tmp_path, connections=text)
+    said = f"options: '{option}' is a key of the connection itself; write it there, as {key}"
+    assert [each.partition("connections.shop.")[2] for each in found] == [said]
+    assert "hunter2" not in str(found)
+
+
 DATABASE_CASES = [
     ("      points: {type: int}", "      points: {type: integer}", "11: databases.customers.fields.points.type: 'integer' is not known; did you mean 'int'?"),
     ("      points: {type: int}", "      points: {type: varchar}", (

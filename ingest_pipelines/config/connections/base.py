@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Annotated, Any, ClassVar
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from ingest_pipelines.config.base import Secret, Strict
 from ingest_pipelines.config.connections.dialect import Dialect
 
 Port = Annotated[int, Field(ge=1, le=65535)]
+
+DRIVERS_NAMES: Mapping[str, str] = {
+    "user": "username", "uid": "username", "passwd": "password", "pwd": "password", "db": "database",
+    "dbname": "database", "server": "host",
+}  # fmt: skip
+"""What drivers call the keys that every connection has."""
 
 
 class BaseConnection(Strict):
@@ -55,6 +62,16 @@ class QueryConnection(BaseConnection):
 
     query_timeout_seconds: float = Field(default=600.0, gt=0, le=86_400)
     options: dict[str, Any] = Field(default_factory=dict)
+
+    @field_validator("options")
+    @classmethod
+    def _adds_only(cls, options: dict[str, Any]) -> dict[str, Any]:
+        for name in options:
+            lowered = name.lower()
+            key = lowered if lowered in cls.model_fields else DRIVERS_NAMES.get(lowered, "")
+            if key in cls.model_fields:
+                raise ValueError(f"'{name}' is a key of the connection itself; write it there, as {key}")
+        return options
 
 
 class HostConnection(QueryConnection):
