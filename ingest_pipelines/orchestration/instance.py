@@ -5,22 +5,23 @@ from __future__ import annotations
 from pathlib import Path
 
 from dagster import DagsterInstance
-from dagster._core.instance.ref import InstanceRef
-from dagster._core.storage.noop_compute_log_manager import NoOpComputeLogManager
 from dagster_postgres.utils import DagsterPostgresException
 from sqlalchemy.exc import SQLAlchemyError
 
 from ingest_pipelines.config import Settings
 from ingest_pipelines.errors import TargetUnavailable
+from ingest_pipelines.orchestration.dagster_internals.instance import instance_without_log_files
 from ingest_pipelines.owner_only import private_folder, private_state, write_private
 
 HERE = Path(__file__).parent
+"""Where the dagster.yaml and the workspace.yaml of `ingest up` are."""
+
 LOCATION = "ingest_pipelines"
 """The code location's name in every workspace.yaml of ours."""
 
 
 def dagster_home(settings: Settings) -> Path:
-    """The folder of Dagster's settings: DAGSTER_HOME, else `dagster` in the state folder, kept up to date."""
+    """The folder with dagster.yaml: DAGSTER_HOME, else `dagster` in the state folder, kept up to date."""
     if settings.dagster_home is not None:
         return settings.dagster_home
     home = private_folder(private_state(settings.state) / "dagster")
@@ -34,17 +35,11 @@ def dagster_home(settings: Settings) -> Path:
 def open_instance(settings: Settings) -> DagsterInstance:
     """The instance as a command uses it; its storage is up to date.
 
-    What a run prints stays on the command's own terminal: to copy it into a file besides, Dagster would start four
-    more processes.
-
     Raises:
         TargetUnavailable: the storage does not answer.
     """
-    terminal = {"module": NoOpComputeLogManager.__module__, "class": NoOpComputeLogManager.__name__}
     try:
-        return DagsterInstance.from_ref(
-            InstanceRef.from_dir(str(dagster_home(settings)), overrides={"compute_logs": terminal})
-        )
+        return instance_without_log_files(dagster_home(settings))
     except (DagsterPostgresException, SQLAlchemyError):  # without its text: that may hold the address
         raise TargetUnavailable(
             "Dagster's storage does not answer", hint="nothing ran; check INGEST_DAGSTER_URL, then run it again"

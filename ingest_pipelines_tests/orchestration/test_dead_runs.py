@@ -172,7 +172,7 @@ def test_a_run_that_waits_says_for_whom_and_goes_on_when_that_one_is_killed(till
     waiting = tills.runner.start("run", "refunds")
     until(lambda: "waiting for pool" in waiting.text)
     assert "of import points" in waiting.text
-    assert f"it lives, as process {holder.pid} of" in waiting.text
+    assert f"it is alive, as process {holder.pid} of" in waiting.text
     [held] = tills.instance.event_log_storage.get_concurrency_info(POOL).claimed_slots
     [own] = [run for run in tills.instance.get_runs() if not run.is_finished and run.run_id != held.run_id]
     logged = [record.message for record in tills.instance.all_logs(own.run_id)]

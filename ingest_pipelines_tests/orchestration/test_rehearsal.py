@@ -27,7 +27,7 @@ from ingest_pipelines.orchestration.assets import step_errors
 from ingest_pipelines.orchestration.assets.partitions import partitions_of
 from ingest_pipelines.orchestration.runs.launch import run_import
 from ingest_pipelines.orchestration.runs.live_status import running_imports
-from ingest_pipelines.orchestration.runs.run_context import is_dry_run
+from ingest_pipelines.orchestration.runs.tags import is_dry_run
 from ingest_pipelines.orchestration.schedules.import_schedule import _overlap
 from ingest_pipelines.orchestration.sensors.file_items import Listings
 from ingest_pipelines.orchestration.sensors.file_sensor import file_sensor

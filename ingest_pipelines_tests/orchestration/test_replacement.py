@@ -11,8 +11,8 @@ from dagster import AssetKey, DagsterInstance, ExecuteInProcessResult
 
 from ingest_pipelines.model import Item
 from ingest_pipelines.orchestration.runs.launch import run_import
-from ingest_pipelines.orchestration.runs.run_context import DRY_RUN_TAG
 from ingest_pipelines.orchestration.runs.signed_tags import sealed
+from ingest_pipelines.orchestration.runs.tags import DRY_RUN_TAG
 from ingest_pipelines_tests.orchestration.conftest import GOOD, HEADER, ONE_BAD, Shop
 
 MENDED = f"{HEADER}\nC1,Gold,11,2024-05-01\nC2,Silver,22,2024-06-01\n"

@@ -13,7 +13,7 @@ from dagster._core.storage.runs import SqlRunStorage
 from dagster._core.test_utils import create_run_for_test
 from dagster._daemon.run_coordinator.queued_run_coordinator_daemon import QueuedRunCoordinatorDaemon
 
-from ingest_pipelines.orchestration.dagster_internals.retry_order import PATIENCE, keep_places
+from ingest_pipelines.orchestration.dagster_internals.retry_order import PATIENCE, count_retries_as_active
 from ingest_pipelines.orchestration.instance import HERE, LOCATION
 
 WINDOWS, IMPORTS = 60, 7
@@ -34,7 +34,7 @@ def clock(queue: DagsterInstance) -> list[float]:
     """The seconds that a retry is waited for, as the only number of a list."""
     now = [0.0]
     assert isinstance(queue.run_storage, SqlRunStorage)
-    keep_places(queue.run_storage, lambda: now[0])
+    count_retries_as_active(queue.run_storage, lambda: now[0])
     return now
 
 

@@ -30,8 +30,8 @@ from ingest_pipelines.orchestration.alerts.notifier import send
 from ingest_pipelines.orchestration.assets.partitions import asset_key
 from ingest_pipelines.orchestration.checks.anomaly_checks import due_within, lateness
 from ingest_pipelines.orchestration.checks.asset_checks import VOLUME, findings
-from ingest_pipelines.orchestration.runs.run_context import IMPORT_TAG, is_dry_run
-from ingest_pipelines.orchestration.runs.signed_tags import ITEM_TAG
+from ingest_pipelines.orchestration.dagster_internals.tags import PARTITION_NAME_TAG, WILL_RETRY_TAG
+from ingest_pipelines.orchestration.runs.tags import IMPORT_TAG, ITEM_TAG, is_dry_run
 from ingest_pipelines.orchestration.site import Site
 from ingest_pipelines.rules.codes import CODES
 
@@ -166,7 +166,7 @@ def _failure(
     """The import's last load failed, or its last run died without a word in the ledger, and no load ended since."""
     since = book.open_since(name, "failed")
     if dead is not None and (summary is None or summary.started_at < dead.create_timestamp):
-        item = dead.dagster_run.tags.get("dagster/partition", "")
+        item = dead.dagster_run.tags.get(PARTITION_NAME_TAG, "")
         words = "the run ended before it could say why: was its process killed? Nothing of it was committed."
         yield Condition(name, "failed", words, item, f"ingest run {name} --item {item}", dead.dagster_run.run_id)
     elif summary is not None and summary.status in _BROKEN:
@@ -236,10 +236,10 @@ def _dead_runs(connection: psycopg.Connection, instance: DagsterInstance, now: d
     failed = RunsFilter(statuses=[DagsterRunStatus.FAILURE], updated_after=now - LOOK_BACK)
     for record in instance.get_run_records(failed, limit=500):
         run = record.dagster_run
-        name = None if is_dry_run(run.tags) or "dagster/partition" not in run.tags else run.tags.get(IMPORT_TAG)
-        if name is None or name in newest or run.tags.get("dagster/will_retry") == "true":
+        name = None if is_dry_run(run.tags) or PARTITION_NAME_TAG not in run.tags else run.tags.get(IMPORT_TAG)
+        if name is None or name in newest or run.tags.get(WILL_RETRY_TAG) == "true":
             continue
-        item = ledger.find_item(connection, name, run.tags.get(ITEM_TAG) or run.tags.get("dagster/partition", ""))
+        item = ledger.find_item(connection, name, run.tags.get(ITEM_TAG) or run.tags.get(PARTITION_NAME_TAG, ""))
         if item is None or item.kind != "replay":
             newest[name] = record
     return newest

@@ -20,7 +20,8 @@ from ingest_pipelines.orchestration.assets.partitions import asset_key
 from ingest_pipelines.orchestration.assets.step_errors import failures_told
 from ingest_pipelines.orchestration.io_managers.step_outputs import forget_run, write_report
 from ingest_pipelines.orchestration.io_managers.target import TargetIOManager
-from ingest_pipelines.orchestration.runs.run_context import PLAN_TAG, Work, is_dry_run
+from ingest_pipelines.orchestration.runs.run_context import Work
+from ingest_pipelines.orchestration.runs.tags import PLAN_TAG, is_dry_run
 from ingest_pipelines.orchestration.site import Site
 
 _WORDS: Mapping[LoadStatus, str] = {

@@ -48,7 +48,8 @@ from ingest_pipelines.orchestration.checks.asset_checks import (
     verdict,
 )
 from ingest_pipelines.orchestration.resources.connections import client_of, resource_keys
-from ingest_pipelines.orchestration.runs.run_context import CONNECTION_TAG, IMPORT_TAG, Work, find_work, is_dry_run
+from ingest_pipelines.orchestration.runs.run_context import Work, find_work
+from ingest_pipelines.orchestration.runs.tags import CONNECTION_TAG, IMPORT_TAG, is_dry_run
 from ingest_pipelines.orchestration.site import Site
 
 INVALID = "invalid"

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import islice, pairwise
 from statistics import median
-
-from dagster._utils.schedules import schedule_execution_time_iterator
 
 from ingest_pipelines.config import BoundImport
 from ingest_pipelines.config.imports import Volume
 from ingest_pipelines.config.schedule import Schedule
 from ingest_pipelines.ledger import Delivery
 from ingest_pipelines.orchestration.schedules.cron import crons_of
+from ingest_pipelines.orchestration.schedules.ticks import ticks
 
 FEWEST = 3
 """Deliveries before which nothing is usual."""
@@ -23,7 +22,7 @@ GRACE = 1.25
 """A delivery is late after so many of the schedule's longest pauses."""
 
 _TICKS = 60
-_SOMEDAY = datetime(2026, 1, 1)
+_SOMEDAY = datetime(2026, 1, 1, tzinfo=UTC)
 RATE_FACTOR, RATE_FLOOR = 2.0, 0.01
 """More rejects than usual: over twice the usual share, and a percent more than it."""
 
@@ -56,8 +55,8 @@ def longest_pause(plan: Schedule) -> timedelta:
     """The longest time between two ticks that follow each other, give or take the changes of the clock."""
     if plan.every is not None:
         return plan.every
-    ticks = schedule_execution_time_iterator(_SOMEDAY.timestamp(), crons_of(plan), plan.timezone)
-    return max(after - before for before, after in pairwise(islice(ticks, _TICKS)))
+    some_ticks = islice(ticks(crons_of(plan), plan.timezone, _SOMEDAY), _TICKS)
+    return max(after - before for before, after in pairwise(some_ticks))
 
 
 def lateness(last: datetime | None, due: timedelta, now: datetime) -> Finding:

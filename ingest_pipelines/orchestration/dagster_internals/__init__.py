@@ -1,1 +1,17 @@
-"""Everything of Dagster that is not its public API: private imports, and methods replaced on its objects."""
+"""Every use of Dagster that is not its public API: `dagster._*` imports, and methods replaced on its objects.
+
+    tags            names of Dagster's own run tags
+    instance        an instance whose runs write no log files
+    in_process_run  one run of one asset, executed in this process
+    storage         runs, events and ticks in Postgres, over one connection; installs the next three
+    run_lock_hook   a process holds its run's lock from the run's start to its end
+    pool_wait       a run that waits for a pool rests, says what it waits for, and frees slots of dead runs
+    retry_order     a run that will be retried keeps its import's place in the queue
+    run_queue       every queued run carries its import and connection
+    webserver       the webserver's app, with middleware around it
+    daemon          the command of the daemon
+
+Each module says which public API it waits for and what breaks without it. Dagster is pinned to one version in setup.py:
+to upgrade is to read this folder and to run its tests. `architecture/test_dagster_internals.py` keeps the rest of the
+package out of Dagster's private parts.
+"""

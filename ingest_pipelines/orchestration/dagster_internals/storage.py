@@ -1,4 +1,10 @@
-"""Dagster's runs, events and ticks in Postgres; named by `dagster.yaml`."""
+"""Dagster's runs, events and ticks in Postgres, over one connection that stays open; dagster.yaml names the class.
+
+Waits for: a storage in dagster.yaml whose address may come from the environment or not be set, and its pool settings
+(dagster issue 33935, pull request 33936; 20325 counts the connections).
+If `_engine` or the three storages go: `ingest` commands and the daemon fail at their start. If one of the questions in
+_COLUMN_QUESTIONS goes: that one is skipped, and runs read the catalog more often.
+"""
 
 from __future__ import annotations
 
@@ -17,14 +23,17 @@ from sqlalchemy.exc import DisconnectionError, SQLAlchemyError
 from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 
 from ingest_pipelines.config import Settings, read_settings
-from ingest_pipelines.orchestration.dagster_internals.pool_wait import wait_in_turn
-from ingest_pipelines.orchestration.dagster_internals.retry_order import keep_places
-from ingest_pipelines.orchestration.runs.run_locks import lock_runs
+from ingest_pipelines.orchestration.dagster_internals.pool_wait import rest_between_claims
+from ingest_pipelines.orchestration.dagster_internals.retry_order import count_retries_as_active
+from ingest_pipelines.orchestration.dagster_internals.run_lock_hook import hold_lock_while_running
 from ingest_pipelines.orchestration.site import DAGSTER_DATABASE, embedded_server
 
 _REST_SECONDS = 0.1
+"""A connection that was idle for longer is tested before its use. A test before each of some hundred uses would cost a
+tenth of a second per run."""
+
 _TABLES = ("runs", "instance_info", "event_logs", "jobs")
-"""What each part of the storage asks for; where one is missing, Dagster makes and stamps them."""
+"""A table of each part of the storage; where one is missing, Dagster creates and stamps all of them."""
 
 _COUNT_TABLES = text("SELECT count(*) FROM pg_tables WHERE schemaname = current_schema() AND tablename = ANY(:names)")
 
@@ -33,23 +42,24 @@ _COLUMN_QUESTIONS = (
     "has_backfill_id_column",
     "has_asset_key_col",
 )
-"""Whether the storage has columns of later versions: Dagster reads the catalog each time, a dozen times in a run."""
+"""Methods that say whether the storage has columns of later versions. Dagster reads the catalog for each call,
+a dozen times in a run."""
 
 
 class RunStorage(DagsterPostgresStorage):
-    """INGEST_DAGSTER_URL, or a database of the embedded server, started where it is not running."""
+    """Storage in INGEST_DAGSTER_URL, or in a database of the embedded server, which it starts if it is not running."""
 
     @classmethod
     def config_type(cls) -> dict[str, Any]:
-        """No settings: the address is a secret, and the environment has it."""
+        """No settings: the address is a secret, and comes from the environment."""
         return {}
 
     @classmethod
     def from_config_value(cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, Any]) -> Self:
         """The storage that the environment names, all of it over one connection that is kept open.
 
-        Dagster by itself connects anew for every event, some 150 times in a run of ten rows, and each of its three
-        parts reads the catalog as it opens.
+        Dagster by itself opens a connection for every event, some 150 times in a run of ten rows, and each of its
+        three parts reads the catalog as it opens.
         """
         settings = read_settings()
         url = storage_url(settings)
@@ -59,32 +69,32 @@ class RunStorage(DagsterPostgresStorage):
             part._engine = engine
             for question in _COLUMN_QUESTIONS:
                 if hasattr(part, question):
-                    setattr(part, question, _yes_for_good(getattr(part, question)))
-        keep_places(storage._run_storage)
-        lock_runs(storage._run_storage, settings.state)
-        wait_in_turn(storage._event_log_storage, settings.state)
+                    setattr(part, question, _yes_is_remembered(getattr(part, question)))
+        count_retries_as_active(storage._run_storage)
+        hold_lock_while_running(storage._run_storage, settings.state)
+        rest_between_claims(storage._event_log_storage, settings.state)
         return storage
 
 
-def _yes_for_good(ask: Callable[..., bool]) -> Callable[..., bool]:
-    """The same question, not put again once the answer was yes: Dagster's migrations add columns and drop none."""
-    known: set[tuple[Any, ...]] = set()
+def _yes_is_remembered(has_column: Callable[..., bool]) -> Callable[..., bool]:
+    """The same question, asked until the answer is yes: Dagster's migrations add columns and drop none."""
+    answered_yes: set[tuple[Any, ...]] = set()
 
-    def asked(*about: Any) -> bool:
-        if about not in known and ask(*about):
-            known.add(about)
-        return about in known
+    def has_column_once(*arguments: Any) -> bool:
+        if arguments not in answered_yes and has_column(*arguments):
+            answered_yes.add(arguments)
+        return arguments in answered_yes
 
-    return asked
+    return has_column_once
 
 
 def _engine(url: str) -> Engine:
-    """One connection, more when several threads ask; given up after a minute, for a firewall may have dropped it."""
+    """One connection, more while several threads ask; replaced after a minute, as a firewall may have dropped it."""
     engine = create_engine(
         url, isolation_level="AUTOCOMMIT", pool_size=1, max_overflow=20, pool_recycle=60, use_native_hstore=False
     )
     event.listen(engine, "checkin", _note_use)
-    event.listen(engine, "checkout", _ask_the_idle)
+    event.listen(engine, "checkout", _test_after_rest)
     return engine
 
 
@@ -92,8 +102,8 @@ def _note_use(connection: DBAPIConnection, record: ConnectionPoolEntry) -> None:
     record.info["used"] = monotonic()
 
 
-def _ask_the_idle(connection: DBAPIConnection, record: ConnectionPoolEntry, _: PoolProxiedConnection) -> None:
-    """Whether a connection that had a rest still lives; to ask at each of some hundred uses is a tenth of a second."""
+def _test_after_rest(connection: DBAPIConnection, record: ConnectionPoolEntry, _: PoolProxiedConnection) -> None:
+    """Raises DisconnectionError where a connection that was idle is dead; SQLAlchemy then opens another."""
     if monotonic() - record.info.get("used", monotonic()) < _REST_SECONDS:
         return
     try:
@@ -104,7 +114,7 @@ def _ask_the_idle(connection: DBAPIConnection, record: ConnectionPoolEntry, _: P
 
 
 def _has_tables(engine: Engine) -> bool:
-    """Whether Dagster made its tables here before; False where nothing answers, so that its own attempts say so."""
+    """Whether Dagster's tables are here; False where no server answers, so that Dagster's own attempt reports it."""
     try:
         with engine.connect() as connection:
             return bool(connection.scalar(_COUNT_TABLES, {"names": list(_TABLES)}) == len(_TABLES))

@@ -17,7 +17,8 @@ from ingest_pipelines.orchestration.assets.replacement import replacement_loaded
 from ingest_pipelines.orchestration.assets.step_errors import failures_told, search_told
 from ingest_pipelines.orchestration.io_managers.step_outputs import forget_rows, read_report, write_report
 from ingest_pipelines.orchestration.resources.connections import client_of
-from ingest_pipelines.orchestration.runs.run_context import STATUS_TAG, Work, find_work
+from ingest_pipelines.orchestration.runs.run_context import Work, find_work
+from ingest_pipelines.orchestration.runs.tags import STATUS_TAG
 from ingest_pipelines.orchestration.site import Site
 from ingest_pipelines.sources import archive_item
 from ingest_pipelines.sources.base import Client

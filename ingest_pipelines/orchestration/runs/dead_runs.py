@@ -12,15 +12,15 @@ import shutil
 from datetime import datetime, timedelta
 
 from dagster import DagsterInstance, DagsterRunStatus, RunRecord, RunsFilter
-from dagster._core.storage.tags import GRPC_INFO_TAG, WILL_RETRY_TAG
 
 from ingest_pipelines import ledger, pipeline
 from ingest_pipelines.errors import IngestError, LoadError
 from ingest_pipelines.model import Item
-from ingest_pipelines.orchestration.dagster_internals.pool_wait import DIED, end_dead_run
+from ingest_pipelines.orchestration.dagster_internals.tags import GRPC_INFO_TAG, PARTITION_NAME_TAG, WILL_RETRY_TAG
 from ingest_pipelines.orchestration.runs import run_locks
-from ingest_pipelines.orchestration.runs.run_context import IMPORT_TAG, find_work, is_dry_run
-from ingest_pipelines.orchestration.runs.signed_tags import ITEM_TAG
+from ingest_pipelines.orchestration.runs.fail_dead_run import DIED, fail_dead_run
+from ingest_pipelines.orchestration.runs.run_context import find_work
+from ingest_pipelines.orchestration.runs.tags import IMPORT_TAG, ITEM_TAG, is_dry_run
 from ingest_pipelines.orchestration.site import Site
 
 _LOG = logging.getLogger(__name__)
@@ -53,7 +53,7 @@ def _clear_up(site: Site, instance: DagsterInstance, run_id: str) -> bool:
         if instance.get_run_by_id(run_id) is None:
             held = run_locks.holder_of(settings.state, run_id)
             return held is None or site.clock() - datetime.fromisoformat(held.since) > UNKNOWN_FOR
-        end_dead_run(instance, run_id)
+        fail_dead_run(instance, run_id)
         record = instance.get_run_record_by_id(run_id)
         assert record is not None
         if record.dagster_run.tags.get(WILL_RETRY_TAG) == "true":
@@ -69,7 +69,7 @@ def _settle_item(site: Site, instance: DagsterInstance, record: RunRecord) -> bo
     """Whether the ledger says that the dead run failed, or need not: a plan, and a load that has ended, stay as is."""
     run = record.dagster_run
     bound = site.project.imports.get(run.tags.get(IMPORT_TAG, ""))
-    partition = run.tags.get("dagster/partition", "")
+    partition = run.tags.get(PARTITION_NAME_TAG, "")
     if bound is None or is_dry_run(run.tags) or run.tags.get(ITEM_TAG, partition) != partition:
         return True  # an item that is not its partition's is named by a tag, which proves nothing
     try:

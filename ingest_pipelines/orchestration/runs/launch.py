@@ -7,25 +7,29 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 
-from dagster import DagsterExecutionInterruptedError, DagsterInstance, DagsterRun, Failure, RunsFilter
-from dagster._core.definitions.job_base import InMemoryJob
-from dagster._core.execution.api import execute_run
-from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
-from dagster._core.storage.tags import MAX_RETRIES_TAG
-from dagster._core.utils import make_new_run_id
+from dagster import DagsterExecutionInterruptedError, DagsterInstance, Failure, RunsFilter
 
 from ingest_pipelines import ledger
 from ingest_pipelines.config import BoundImport
 from ingest_pipelines.errors import IngestError, InternalError, UsageError
 from ingest_pipelines.model import Item, ItemKind, ItemStatus, LoadReport
 from ingest_pipelines.orchestration.assets.partitions import add_partitions, asset_key, ended_windows, window_item
+from ingest_pipelines.orchestration.dagster_internals.in_process_run import create_run, execute_run, new_run_id
+from ingest_pipelines.orchestration.dagster_internals.tags import MAX_RETRIES_TAG, PARTITION_NAME_TAG
 from ingest_pipelines.orchestration.definitions import build
 from ingest_pipelines.orchestration.instance import LOCATION
 from ingest_pipelines.orchestration.io_managers.step_outputs import forget_run, purge_runs, read_report
 from ingest_pipelines.orchestration.runs import run_locks
 from ingest_pipelines.orchestration.runs.dead_runs import sweep
-from ingest_pipelines.orchestration.runs.run_context import DRY_RUN_TAG, IMPORT_TAG, is_dry_run, run_tags
-from ingest_pipelines.orchestration.runs.signed_tags import BY_TAG, FORCED_TAG, ITEM_TAG
+from ingest_pipelines.orchestration.runs.tags import (
+    BY_TAG,
+    DRY_RUN_TAG,
+    FORCED_TAG,
+    IMPORT_TAG,
+    ITEM_TAG,
+    is_dry_run,
+    run_tags,
+)
 from ingest_pipelines.orchestration.schedules.query_items import due_items
 from ingest_pipelines.orchestration.sensors.file_items import Listings, look
 from ingest_pipelines.orchestration.site import Asked, Site, Stage
@@ -34,11 +38,6 @@ from ingest_pipelines.sources.files import item_of
 
 _ANY_WINDOW = "name one to read it again: ingest run NAME --item 2026-01-31"
 _FAILED: tuple[ItemStatus, ...] = ("failed", "refused")
-_REPOSITORY = "__repository__"
-"""Dagster's name for the definitions of a module."""
-
-_QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
-"""Dagster's log belongs to the run's page; the terminal belongs to the command's own report."""
 
 
 @dataclass(frozen=True)
@@ -88,18 +87,20 @@ def run_import(
     item = _choose(site, bound, item_key, file, corrections)
     project = replace(site.project, imports={name: bound}, broken={})
     settings = replace(site.settings, executor="in_process")  # a person waits for this process
-    run_id = make_new_run_id()
+    run_id = new_run_id()
     asked = Asked(run_id, item.key, by, forced)
     site = replace(site, settings=settings, project=project, watch=on_stage or site.watch, asked=asked, _by_graph={})
     job = build(site).resolve_implicit_global_asset_job_def()
     key = _partition_of(item, bound, site)
     add_partitions(bound, [key], instance)
     with run_locks.held(site.settings.state, run_id):  # before anybody sees the run, until its report is read
-        run: DagsterRun = instance.create_run_for_job(
-            job.get_subset(asset_selection={asset_key(bound)}),
-            run_id=run_id,
+        run = create_run(
+            instance,
+            job,
+            asset_key(bound),
+            run_id,
             tags={
-                "dagster/partition": key,
+                PARTITION_NAME_TAG: key,
                 MAX_RETRIES_TAG: "0",  # a person waits, and is told
                 **run_tags(bound),
                 BY_TAG: by,  # for those who look at the run; the process itself knows
@@ -107,15 +108,11 @@ def run_import(
                 **({ITEM_TAG: str(item.key)} if key != item.key else {}),
                 **({DRY_RUN_TAG: "true"} if dry_run else {}),
             },
-            run_config=_QUIET,
-            asset_selection={asset_key(bound)},
-            remote_job_origin=RemoteJobOrigin(
-                RemoteRepositoryOrigin(RegisteredCodeLocationOrigin(LOCATION), _REPOSITORY), job.name
-            ),
+            location=LOCATION,
         )
         error: IngestError | None = None
         try:
-            execute_run(InMemoryJob(job), run, instance, raise_on_error=True)
+            execute_run(instance, job, run)
         except Failure as failure:
             if not isinstance(failure.__cause__, IngestError):
                 raise
@@ -144,7 +141,7 @@ def failed_items(site: Site, instance: DagsterInstance, name: str) -> list[Item]
 
 
 def _runs_ended(item: Item, instance: DagsterInstance) -> bool:
-    tags = {"dagster/partition": str(item.key), IMPORT_TAG: item.import_name}
+    tags = {PARTITION_NAME_TAG: str(item.key), IMPORT_TAG: item.import_name}
     runs = [run for run in instance.get_runs(RunsFilter(tags=tags)) if not is_dry_run(run.tags)]
     return bool(runs) and all(run.is_finished and not run.is_success for run in runs)
 

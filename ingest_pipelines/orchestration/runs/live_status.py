@@ -7,11 +7,11 @@ from itertools import islice
 from zoneinfo import ZoneInfo
 
 from dagster import DagsterInstance, DagsterRunStatus, RunsFilter
-from dagster._utils.schedules import schedule_execution_time_iterator
 
 from ingest_pipelines.config.schedule import Schedule
-from ingest_pipelines.orchestration.runs.run_context import IMPORT_TAG, is_dry_run
+from ingest_pipelines.orchestration.runs.tags import IMPORT_TAG, is_dry_run
 from ingest_pipelines.orchestration.schedules.cron import crons_of, outside
+from ingest_pipelines.orchestration.schedules.ticks import ticks
 
 AHEAD = timedelta(days=3 * 366)
 """How far a next tick is looked for: 29 February and back."""
@@ -28,8 +28,7 @@ def next_tick(schedule: Schedule, now: datetime) -> datetime | None:
     if schedule.start is not None:
         zone = ZoneInfo(schedule.timezone)
         since = max(since, schedule.start if schedule.start.tzinfo else schedule.start.replace(tzinfo=zone))
-    ticks = schedule_execution_time_iterator(since.timestamp(), crons_of(schedule), schedule.timezone)
-    for tick in islice(ticks, TICKS):
+    for tick in islice(ticks(crons_of(schedule), schedule.timezone, since), TICKS):
         if tick - now > AHEAD:
             return None
         if not outside(schedule, tick):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from logging import Logger
 
@@ -15,20 +14,9 @@ from ingest_pipelines.merge.early_load import Destination
 from ingest_pipelines.model import Item, Run, Workspace
 from ingest_pipelines.orchestration.assets.partitions import window_item
 from ingest_pipelines.orchestration.runs.signed_tags import proven
+from ingest_pipelines.orchestration.runs.tags import is_dry_run
 from ingest_pipelines.orchestration.site import Site
 from ingest_pipelines.sources import open_query
-
-IMPORT_TAG = "ingest/import"
-CONNECTION_TAG = "ingest/connection"
-STATUS_TAG = "ingest/status"
-"""Tags of a run. A run that a person launches in the UI has none of them: everything a load depends on is in the
-ledger. What is believed of the others: `claims`."""
-
-DRY_RUN_TAG = "ingest/dry_run"
-"""A run with it plans: it does all that a load does, and takes it back."""
-
-PLAN_TAG = "ingest/plan"
-"""What a plan found, in two words, for the list of runs."""
 
 
 @dataclass(frozen=True)
@@ -86,13 +74,3 @@ def find_work(
         )
     dry_run = is_dry_run(run.tags)
     return Work(site, bound, item, Run(run.run_id, attempt, by=known.by, forced=known.forced, dry_run=dry_run))
-
-
-def run_tags(bound: BoundImport) -> dict[str, str]:
-    """Tags that every run of the import has, by which runs are found and held back."""
-    return {IMPORT_TAG: bound.name, CONNECTION_TAG: bound.connection_name}
-
-
-def is_dry_run(tags: Mapping[str, str]) -> bool:
-    """Whether a run with these tags plans. Whatever a person writes beside the tag, but `false`, means that."""
-    return tags.get(DRY_RUN_TAG, "false").strip().lower() != "false"

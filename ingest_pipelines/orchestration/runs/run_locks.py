@@ -21,9 +21,6 @@ from functools import cache
 from pathlib import Path
 from typing import IO, Literal
 
-from dagster import DagsterEvent, DagsterEventType
-from dagster._core.storage.runs import SqlRunStorage
-
 from ingest_pipelines.owner_only import open_private, private_folder, private_state
 
 Life = Literal["alive", "dead", "unknown"]
@@ -31,7 +28,6 @@ Life = Literal["alive", "dead", "unknown"]
 PLAN_PREFIX = "plan-"
 """Ids of rehearsals that are no runs of Dagster's begin so."""
 
-_ENDS = {DagsterEventType.RUN_SUCCESS, DagsterEventType.RUN_FAILURE, DagsterEventType.RUN_CANCELED}
 _DRAFT = ".draft"
 _DRAFT_KEPT = timedelta(days=1)
 _held: dict[Path, IO[str]] = {}
@@ -75,24 +71,6 @@ def release(state: Path, run_id: str) -> None:
     with file:
         if _try_lock(file, fcntl.LOCK_EX):  # not while another process of the run lives
             _path(state, run_id).unlink(missing_ok=True)
-
-
-def lock_runs(storage: SqlRunStorage, state: Path) -> None:
-    """The process in which a run starts holds its lock, until the storage has its end.
-
-    Args:
-        storage: where Dagster writes how runs begin and end, in the process that executes them.
-    """
-    note = storage.handle_run_event
-
-    def handle_run_event(run_id: str, event: DagsterEvent, update_timestamp: datetime | None = None) -> None:
-        if event.event_type is DagsterEventType.RUN_START:
-            hold(state, run_id)
-        note(run_id, event, update_timestamp)
-        if event.event_type in _ENDS:
-            release(state, run_id)
-
-    storage.handle_run_event = handle_run_event  # type: ignore[method-assign]
 
 
 @contextmanager

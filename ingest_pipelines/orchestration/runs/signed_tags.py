@@ -21,18 +21,14 @@ import secrets
 from dataclasses import dataclass
 
 from dagster import DagsterInstance, DagsterRun
-from dagster._core.storage.tags import RETRY_NUMBER_TAG
 
 from ingest_pipelines import ledger
 from ingest_pipelines.config import BoundImport
 from ingest_pipelines.errors import UsageError
 from ingest_pipelines.model import ItemKey
+from ingest_pipelines.orchestration.dagster_internals.tags import RETRY_NUMBER_TAG
+from ingest_pipelines.orchestration.runs.tags import BY_TAG, FORCED_TAG, ITEM_TAG, SEAL_TAG
 from ingest_pipelines.orchestration.site import Site
-
-BY_TAG = "ingest/by"
-FORCED_TAG = "ingest/forced"
-ITEM_TAG = "ingest/item"
-SEAL_TAG = "ingest/seal"
 
 _SECRET = "ingest/seal"  # noqa: S105  # where it lies, not what it is
 """Key of the secret in the key-value table of Dagster's storage."""

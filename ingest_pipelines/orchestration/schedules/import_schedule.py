@@ -22,8 +22,8 @@ from ingest_pipelines.config import BoundImport
 from ingest_pipelines.model import Item
 from ingest_pipelines.orchestration.assets.partitions import add_partitions, asset_key
 from ingest_pipelines.orchestration.resources.connections import client_of, resource_keys
-from ingest_pipelines.orchestration.runs.run_context import IMPORT_TAG, is_dry_run, run_tags
 from ingest_pipelines.orchestration.runs.signed_tags import sealed
+from ingest_pipelines.orchestration.runs.tags import IMPORT_TAG, is_dry_run, run_tags
 from ingest_pipelines.orchestration.schedules.cron import crons_of, outside
 from ingest_pipelines.orchestration.schedules.query_items import due_items
 from ingest_pipelines.orchestration.sensors.file_items import Listings, look

@@ -29,9 +29,10 @@ from ingest_pipelines.config import BoundImport
 from ingest_pipelines.model import Item
 from ingest_pipelines.orchestration.assets.markdown import plain
 from ingest_pipelines.orchestration.assets.partitions import asset_key, partitions_name
+from ingest_pipelines.orchestration.dagster_internals.tags import PARTITION_NAME_TAG
 from ingest_pipelines.orchestration.resources.connections import client_of, resource_keys
-from ingest_pipelines.orchestration.runs.run_context import IMPORT_TAG, is_dry_run, run_tags
 from ingest_pipelines.orchestration.runs.signed_tags import sealed
+from ingest_pipelines.orchestration.runs.tags import IMPORT_TAG, is_dry_run, run_tags
 from ingest_pipelines.orchestration.sensors.file_items import Listings, look, period_of
 from ingest_pipelines.orchestration.site import Site
 
@@ -125,7 +126,7 @@ def why_stopped(site: Site, bound: BoundImport) -> str:
 
 def has_run(item: Item, instance: DagsterInstance) -> bool:
     """Whether a run for the item was requested before, by whatever sensor or schedule; a plan does not count."""
-    tags = {"dagster/partition": str(item.key), IMPORT_TAG: item.import_name}
+    tags = {PARTITION_NAME_TAG: str(item.key), IMPORT_TAG: item.import_name}
     return any(not is_dry_run(run.tags) for run in instance.get_runs(RunsFilter(tags=tags)))
 
 

@@ -30,9 +30,10 @@ from ingest_pipelines.config import BoundImport
 from ingest_pipelines.errors import IngestError
 from ingest_pipelines.model import Item
 from ingest_pipelines.orchestration.assets.partitions import asset_key, partitions_name
+from ingest_pipelines.orchestration.dagster_internals.tags import PARTITION_NAME_TAG
 from ingest_pipelines.orchestration.io_managers.step_outputs import purge_runs
 from ingest_pipelines.orchestration.runs.dead_runs import sweep
-from ingest_pipelines.orchestration.runs.run_context import IMPORT_TAG, is_dry_run
+from ingest_pipelines.orchestration.runs.tags import IMPORT_TAG, is_dry_run
 from ingest_pipelines.orchestration.schedules.cron import outside
 from ingest_pipelines.orchestration.schedules.import_schedule import requests
 from ingest_pipelines.orchestration.sensors.file_items import Listings
@@ -204,7 +205,7 @@ def prune_runs(site: Site, instance: DagsterInstance, now: datetime, *, after: s
     with site.target.session() as connection:
         for record in records:
             run = record.dagster_run
-            name, key = run.tags.get(IMPORT_TAG, ""), run.tags.get("dagster/partition", "")
+            name, key = run.tags.get(IMPORT_TAG, ""), run.tags.get(PARTITION_NAME_TAG, "")
             state = ledger.find_item_state(connection, name, key)
             settled = state is not None and state.status in _SETTLED
             useless = run.status in _USELESS or not is_shown(name, key)

@@ -18,6 +18,7 @@ from ingest_pipelines import embedded
 from ingest_pipelines.config import Settings
 from ingest_pipelines.config.settings import child_environment, secrets_in_files
 from ingest_pipelines.errors import IngestError, UsageError
+from ingest_pipelines.orchestration.dagster_internals.daemon import DAEMON
 from ingest_pipelines.orchestration.instance import HERE, dagster_home, open_instance
 from ingest_pipelines.orchestration.serving.orphans import Claim, Watcher, alone, end_groups
 from ingest_pipelines.orchestration.site import TARGET_DATABASE
@@ -92,7 +93,7 @@ def _start(settings: Settings, port: int, claim: Claim) -> Iterator[_Child]:
             "dagster-webserver",
             ["-m", "ingest_pipelines.orchestration.webserver", "-h", HOST, "-p", str(port), *workspace],
         ),
-        ("dagster-daemon", ["-m", "dagster._daemon", "run", *workspace]),
+        ("dagster-daemon", [*DAEMON, *workspace]),
     ):
         with open_private(home / f"{name}.log", "a") as log:
             process = subprocess.Popen(

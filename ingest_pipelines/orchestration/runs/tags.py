@@ -1,0 +1,46 @@
+"""Tags of runs: ours, by which runs are found, held back and explained. Dagster's own: `dagster_internals.tags`.
+
+A run that a person launches in the UI has none of ours: all that a load depends on is in the ledger. What a run's tags
+prove: `signed_tags`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ingest_pipelines.config import BoundImport
+
+IMPORT_TAG = "ingest/import"
+CONNECTION_TAG = "ingest/connection"
+"""On every run of an import: the run queue limits both."""
+
+STATUS_TAG = "ingest/status"
+"""How the load ended, for the list of runs."""
+
+DRY_RUN_TAG = "ingest/dry_run"
+"""A run with it plans: it does all that a load does, and rolls it back."""
+
+PLAN_TAG = "ingest/plan"
+"""What a plan found, in two words, for the list of runs."""
+
+BY_TAG = "ingest/by"
+"""Who requested the run."""
+
+FORCED_TAG = "ingest/forced"
+"""The item is applied although it is stale, shrunk or brings nothing new."""
+
+ITEM_TAG = "ingest/item"
+"""The item that the run works on, where it is not its partition's."""
+
+SEAL_TAG = "ingest/seal"
+"""The signature of `signed_tags`."""
+
+
+def run_tags(bound: BoundImport) -> dict[str, str]:
+    """Tags that every run of the import has, by which runs are found and held back."""
+    return {IMPORT_TAG: bound.name, CONNECTION_TAG: bound.connection_name}
+
+
+def is_dry_run(tags: Mapping[str, str]) -> bool:
+    """Whether a run with these tags plans. Any value of the tag but `false` means that it does."""
+    return tags.get(DRY_RUN_TAG, "false").strip().lower() != "false"
