@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ingest_pipelines.config import BoundImport, Settings
     from ingest_pipelines.ledger import Load
     from ingest_pipelines.model import Counts, RejectSample
-    from ingest_pipelines.orchestration.runs.launch import Outcome
+    from ingest_pipelines.orchestration.runs.launch import RunResult
 
 SAMPLES = 5
 """Rejects that a report shows; `ingest rejects list` shows them all."""
@@ -82,7 +82,7 @@ class Launcher:
         self.site = site
         self._instance = instance
 
-    def __call__(self, name: str, **choice: Any) -> Outcome:
+    def __call__(self, name: str, **choice: Any) -> RunResult:
         """The import applied by a run of its own; see `orchestration.runs.launch.run_import`."""
         from ingest_pipelines.orchestration.runs.launch import run_import
 

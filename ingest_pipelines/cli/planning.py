@@ -138,10 +138,10 @@ def _rehearse(site: Site, bound: BoundImport, item: Item, show: screen.Show) -> 
     from ingest_pipelines.cli.loading import user
     from ingest_pipelines.merge import refuse_early
     from ingest_pipelines.model import Run
-    from ingest_pipelines.orchestration.runs.run_locks import PLAN_PREFIX, held
+    from ingest_pipelines.orchestration.runs.run_locks import PLAN_PREFIX, holding
 
     run = Run(id=f"{PLAN_PREFIX}{os.getpid()}-{site.clock():%Y%m%dT%H%M%S%f}", by=user(), dry_run=True)
-    with private_umask(), held(site.settings.state, run.id):  # should it be killed, the next run removes its files
+    with private_umask(), holding(site.settings.state, run.id):  # should it be killed, the next run removes its files
         workspace = site.workspace(run.id)
         refuse_early(site.target, bound)
         try:

@@ -1,4 +1,4 @@
-"""A worker that takes steps from the queue: `celery -A ingest_pipelines.orchestration.celery_worker worker`.
+"""A worker that executes steps from the queue: `celery -A ingest_pipelines.orchestration.celery_worker worker`.
 
 Needs the same environment and project as the runs: INGEST_CELERY_BROKER, INGEST_HOME, INGEST_DATABASE_URL,
 INGEST_DAGSTER_URL, INGEST_SPILL_URI, DAGSTER_HOME.

@@ -1,4 +1,4 @@
-"""A project as Dagster definitions. One import that cannot be built never takes the others down."""
+"""A project as Dagster definitions. An import with mistakes becomes a placeholder, and the others still work."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ingest_pipelines.config import BoundImport
 from ingest_pipelines.errors import ConfigError
 from ingest_pipelines.orchestration.alerts.alert_sensor import alert_sensor
 from ingest_pipelines.orchestration.assets.import_asset import broken_asset, import_asset
-from ingest_pipelines.orchestration.assets.lineage import outside_assets
+from ingest_pipelines.orchestration.assets.lineage import external_assets
 from ingest_pipelines.orchestration.checks.asset_checks import checks_of
 from ingest_pipelines.orchestration.io_managers.remote_spill import io_managers
 from ingest_pipelines.orchestration.resources.connections import named, named_resource, resources_of
@@ -30,11 +30,11 @@ from ingest_pipelines.orchestration.sensors.housekeeping import housekeeping_sen
 from ingest_pipelines.orchestration.site import Site
 
 
-def build(site: Site) -> Definitions:
-    """Everything that Dagster shows and runs for a project.
+def build_definitions(site: Site) -> Definitions:
+    """All Dagster definitions of a project.
 
     Raises:
-        ConfigError: a mistake, where Dagster was asked to validate the definitions; else mistakes become
+        ConfigError: there are mistakes, and Dagster was asked to validate the definitions. Otherwise mistakes become
             placeholder assets that show them.
     """
     listings = Listings()
@@ -63,7 +63,7 @@ def build(site: Site) -> Definitions:
     watching = alert_sensor(site)
     assets += [broken_asset(name, error) for name, error in broken.items()]
     return Definitions(
-        assets=[*assets, *outside_assets(whole)],
+        assets=[*assets, *external_assets(whole)],
         asset_checks=[checks_of(site, bound) for bound in whole],
         sensors=[*sensors, *([housekeeping_sensor(site, whole)] if whole else []), *([watching] if watching else [])],
         schedules=schedules,
@@ -73,10 +73,10 @@ def build(site: Site) -> Definitions:
 
 
 def _own_resources(site: Site) -> dict[str, ResourceDefinition]:
-    """What every step works with, as Dagster's page of resources shows it."""
+    """The resources that every step uses, with the names and descriptions that Dagster's page shows."""
     managers = io_managers(site)
     about = {
-        "handles": "Carries what a step made to the next one: small files in the run's folder, or in a bucket.",
+        "handles": "Carries step outputs to the next step: small files in the run's folder, or in a bucket.",
         "target": "Merges the accepted rows into the table, with the ledger's records, in one transaction.",
     }
     return {

@@ -1,7 +1,7 @@
 """Loads that begin before their last row is validated: opened by one op of a run, committed by a later one.
 
 The validate op opens such a load and hands it to `pipeline.validate`, which feeds it; the IO manager takes it from here
-and hands it to `pipeline.load`, which commits it. Only where both are one process: `Work.destination`.
+and hands it to `pipeline.load`, which commits it. Only where both are one process: `RunContext.destination`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Where a process works: its settings, its project, its target. Ops, sensors, schedules and commands share one."""
+"""The settings, project, target and clock of a process, which its ops, sensors, schedules and commands share."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ atexit.register(_servers.close)
 
 
 def _silent(stage: Stage) -> None:
-    """Nobody watches."""
+    """Ignores the stage."""
 
 
 def _clock() -> datetime:
@@ -37,10 +37,10 @@ def _clock() -> datetime:
 
 @dataclass(frozen=True)
 class Asked:
-    """What a process knows of the run that it launched and executes itself.
+    """The run that this process launched and executes itself, as `ingest run` does.
 
     Attributes:
-        by: who asked for it, as user@host.
+        by: who requested it, as user@host.
         forced: the item is applied although it is stale, shrunk or brings nothing new.
     """
 
@@ -52,12 +52,12 @@ class Asked:
 
 @dataclass(frozen=True)
 class Site:
-    """What every step needs to find its work.
+    """The settings, project, target and clock of a process.
 
     Attributes:
-        watch: told the name of each stage as it begins.
+        watch: called with each stage as it begins.
         clock: the time, with zone.
-        asked: the run of a command, which executes in its process.
+        asked: the run that a command executes in this process.
         early_loads: loads that the validate op opened and the merge op will commit.
     """
 

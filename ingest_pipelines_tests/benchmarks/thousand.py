@@ -88,7 +88,7 @@ def load() -> dict[str, float]:
 
     lap("import dagster")
     from ingest_pipelines.config import read_project, read_settings
-    from ingest_pipelines.orchestration.definitions import build
+    from ingest_pipelines.orchestration.definitions import build_definitions
     from ingest_pipelines.orchestration.site import Site
 
     gc.disable()  # as ingest_pipelines.definitions does
@@ -96,7 +96,7 @@ def load() -> dict[str, float]:
     settings = read_settings()
     read = read_project(settings.home)
     lap("read the YAML")
-    definitions = build(Site(settings, read))
+    definitions = build_definitions(Site(settings, read))
     lap("build definitions")
     repository = definitions.get_repository_def()
     lap("repository")

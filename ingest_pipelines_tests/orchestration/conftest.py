@@ -24,8 +24,8 @@ from dagster import (
 from ingest_pipelines.config import BoundImport, Settings, read_project
 from ingest_pipelines.model import Item
 from ingest_pipelines.orchestration.assets.partitions import partitions_name
-from ingest_pipelines.orchestration.definitions import build
-from ingest_pipelines.orchestration.sensors.file_items import Listings, look
+from ingest_pipelines.orchestration.definitions import build_definitions
+from ingest_pipelines.orchestration.sensors.file_items import Listings, find_file_items
 from ingest_pipelines.orchestration.site import Site
 
 NOW = datetime(2026, 11, 22, 9, 15, tzinfo=UTC)
@@ -98,13 +98,13 @@ class Shop:
         return self.site().project.require(name)
 
     def definitions(self, **changes: Any) -> Definitions:
-        return build(self.site(**changes))
+        return build_definitions(self.site(**changes))
 
     def arrive(self, instance: DagsterInstance, name: str = "points") -> Item:
         """The last file as a partition, as a sensor would add it."""
         site = self.site()
         bound = site.project.require(name)
-        item = look(site, bound, Listings()).items[-1]
+        item = find_file_items(site, bound, Listings()).items[-1]
         instance.add_dynamic_partitions(partitions_name(bound), [str(item.key)])
         return item
 

@@ -181,7 +181,7 @@ def _act_at(point: str, number: signal.Signals) -> None:
         module, name = {
             "chosen": (launch, "_choose"),
             "locked": (run_locks, "hold"),
-            "started": (import_asset, "find_work"),
+            "started": (import_asset, "find_run_context"),
             "landed": (pipeline, "land"),
             "validated": (pipeline, "validate"),
             "ended": (launch, "read_report"),

@@ -13,7 +13,7 @@ from dagster import DagsterInstance, DagsterRunStatus, SensorResult, build_senso
 
 from ingest_pipelines.config.base import Secret
 from ingest_pipelines.orchestration.alerts.alert_book import AlertBook
-from ingest_pipelines.orchestration.alerts.alert_sensor import Outcome, alert_sensor, tell
+from ingest_pipelines.orchestration.alerts.alert_sensor import SentAlerts, alert_sensor, send_alerts
 from ingest_pipelines.orchestration.alerts.notifier import send
 from ingest_pipelines.orchestration.runs.launch import run_import
 from ingest_pipelines_tests.orchestration.conftest import DATABASES, GOOD, HEADER, ONE_BAD, Shop
@@ -39,10 +39,10 @@ class Mailbox:
         self.shop.deliver(f"Points_{self._files}.csv", text, age=timedelta(minutes=1))
         self.shop.run(self.instance, self.shop.arrive(self.instance))
 
-    def tick(self) -> Outcome:
+    def tick(self) -> SentAlerts:
         self.shop.now += timedelta(minutes=1)
         book = AlertBook.read(self.cursor)
-        outcome = tell(self.shop.site(ui_url="https://ingest.example.com"), self.instance, book)
+        outcome = send_alerts(self.shop.site(ui_url="https://ingest.example.com"), self.instance, book)
         self.cursor = book.write()
         return outcome
 
@@ -292,16 +292,16 @@ def test_a_certificate_that_nobody_vouches_for_is_not_trusted(
 
 def test_an_address_that_is_none_says_what_one_looks_like(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CRM_ALERTS", "crm at example dot com")
-    assert "is no Apprise URL, such as mailtos://" in send(Secret(env="CRM_ALERTS"), "title", "body")
+    assert "is not an Apprise URL, such as mailtos://" in send(Secret(env="CRM_ALERTS"), "title", "body")
 
 
 def test_the_sensor_remembers_in_its_cursor_what_it_has_told(mailbox: Mailbox) -> None:
     mailbox.load(ONE_BAD)
     first = _sensor_tick(mailbox, None)
-    assert str(first.skip_reason.skip_message) == "told: failed: points to CRM_ALERTS"  # type: ignore[union-attr]
+    assert str(first.skip_reason.skip_message) == "sent: failed: points to CRM_ALERTS"  # type: ignore[union-attr]
     assert len(mailbox.subjects()) == 1
     second = _sensor_tick(mailbox, first.cursor)
-    assert str(second.skip_reason.skip_message) == "nothing new to tell"  # type: ignore[union-attr]
+    assert str(second.skip_reason.skip_message) == "no new alerts"  # type: ignore[union-attr]
 
 
 def test_without_anybody_to_tell_there_is_no_sensor(shop: Shop) -> None:

@@ -109,7 +109,7 @@ def test_a_run_without_a_partition_says_that_it_names_no_item(
         asset_selection=[AssetKey(["customers", "points"])], instance=instance, raise_on_error=False, tags=tags
     )
     [failed] = result.filter_events(lambda event: event.event_type == DagsterEventType.STEP_FAILURE)
-    assert "this run names no item" in str(failed.step_failure_data.user_failure_data)
+    assert "this run has no partition" in str(failed.step_failure_data.user_failure_data)
 
 
 def test_every_check_has_its_numbers(shop: Shop, instance: DagsterInstance) -> None:
@@ -211,7 +211,7 @@ def test_a_partition_added_by_hand_is_explained(shop: Shop, instance: DagsterIns
         connection.execute("DELETE FROM ingest.items")
     result = shop.run(instance, item)
     [failed] = result.filter_events(lambda event: event.event_type == DagsterEventType.STEP_FAILURE)
-    assert "the ledger knows no item" in str(failed.step_failure_data.user_failure_data)
+    assert "the ledger has no item" in str(failed.step_failure_data.user_failure_data)
 
 
 def _shown(instance: DagsterInstance) -> dict[str, Any]:

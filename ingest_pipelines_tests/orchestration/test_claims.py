@@ -12,7 +12,7 @@ from dagster import DagsterInstance, DagsterRun, SensorResult, build_sensor_cont
 from ingest_pipelines.errors import UsageError
 from ingest_pipelines.model import Item, ItemKey
 from ingest_pipelines.orchestration.runs.launch import run_import
-from ingest_pipelines.orchestration.runs.signed_tags import Proven, proven, sealed
+from ingest_pipelines.orchestration.runs.signed_tags import RunOrigin, signed_tags, verified_origin
 from ingest_pipelines.orchestration.schedules.import_schedule import requests
 from ingest_pipelines.orchestration.sensors.file_items import Listings
 from ingest_pipelines.orchestration.sensors.file_sensor import file_sensor
@@ -22,10 +22,10 @@ LOADS = "SELECT item, by, forced, status FROM ingest.loads ORDER BY id"
 AGAIN = {"run_id": "again", "parent_run_id": "first", "root_run_id": "first"}
 
 
-def known(shop: Shop, instance: DagsterInstance, item: Item, tags: dict[str, str], **run: Any) -> Proven:
+def origin(shop: Shop, instance: DagsterInstance, item: Item, tags: dict[str, str], **run: Any) -> RunOrigin:
     """What is known of a run of the item with those tags."""
     made = DagsterRun(job_name="__ASSET_JOB", tags=tags, **{"run_id": "run", **run})
-    return proven(made, shop.bound(item.import_name), str(item.key), shop.site(), instance)
+    return verified_origin(made, shop.bound(item.import_name), str(item.key), shop.site(), instance)
 
 
 @pytest.fixture
@@ -64,7 +64,7 @@ def test_the_command_line_is_believed_in_its_own_process_and_what_it_wrote_into_
     assert run is not None
     assert run.tags.items() >= {"ingest/by": "ann@laptop", "ingest/forced": "true"}.items()
     for again in ({}, AGAIN, {"run_id": outcome.run_id}):
-        found = known(shop, instance, item, dict(run.tags), **again)
+        found = origin(shop, instance, item, dict(run.tags), **again)
         assert (found.by, found.forced, found.item) == ("dagster", False, item.key)
 
 
@@ -74,33 +74,33 @@ def test_what_sensors_and_schedules_request_is_known_as_theirs(
     tick = file_sensor(shop.site(), shop.bound(), Listings())(build_sensor_context(instance=instance))
     assert isinstance(tick, SensorResult)
     [request] = tick.run_requests or []
-    assert known(shop, instance, item, dict(request.tags)) == Proven("sensor", item.key)
+    assert origin(shop, instance, item, dict(request.tags)) == RunOrigin("sensor", item.key)
     found = requests(shop.site(), shop.bound(), Listings(), instance, by="schedule", tick="now")
     assert isinstance(found, list)
     [due] = found
-    assert known(shop, instance, item, dict(due.tags)) == Proven("schedule", item.key)
+    assert origin(shop, instance, item, dict(due.tags)) == RunOrigin("schedule", item.key)
     assert shop.run(instance, item, **dict[str, Any](due.tags)).success
     assert shop.rows(LOADS) == [(item.key, "schedule", False, "committed")]
 
 
 def test_a_seal_proves_nothing_else_and_nothing_elsewhere(shop: Shop, instance: DagsterInstance, item: Item) -> None:
-    tags = sealed(shop.bound(), str(item.key), "sensor", instance)
+    tags = signed_tags(shop.bound(), str(item.key), "sensor", instance)
     shop.write_import("others")
-    assert known(shop, instance, item, tags).by == "sensor"
-    assert known(shop, instance, item, {**tags, "ingest/forced": "true"}).forced is False
-    assert known(shop, instance, item, {**tags, "ingest/by": "schedule"}).by == "dagster"
-    assert known(shop, instance, replace(item, key=ItemKey("other")), tags).by == "dagster"
-    assert known(shop, instance, replace(item, import_name="others"), tags).by == "dagster"
+    assert origin(shop, instance, item, tags).by == "sensor"
+    assert origin(shop, instance, item, {**tags, "ingest/forced": "true"}).forced is False
+    assert origin(shop, instance, item, {**tags, "ingest/by": "schedule"}).by == "dagster"
+    assert origin(shop, instance, replace(item, key=ItemKey("other")), tags).by == "dagster"
+    assert origin(shop, instance, replace(item, import_name="others"), tags).by == "dagster"
     with DagsterInstance.ephemeral() as elsewhere:
-        assert known(shop, elsewhere, item, tags).by == "dagster"
+        assert origin(shop, elsewhere, item, tags).by == "dagster"
 
 
 def test_a_re_execution_is_a_persons_and_dagsters_own_retry_is_not(
     shop: Shop, instance: DagsterInstance, item: Item
 ) -> None:
-    tags = sealed(shop.bound(), str(item.key), "sensor", instance)
-    assert known(shop, instance, item, tags, **AGAIN).by == "dagster"
-    assert known(shop, instance, item, {**tags, "dagster/retry_number": "1"}, **AGAIN).by == "sensor"
+    tags = signed_tags(shop.bound(), str(item.key), "sensor", instance)
+    assert origin(shop, instance, item, tags, **AGAIN).by == "dagster"
+    assert origin(shop, instance, item, {**tags, "dagster/retry_number": "1"}, **AGAIN).by == "sensor"
 
 
 def test_what_a_re_execution_works_on_is_looked_up_in_the_ledger(
@@ -111,10 +111,10 @@ def test_what_a_re_execution_works_on_is_looked_up_in_the_ledger(
     again = {"run_id": "again", "parent_run_id": run_id, "root_run_id": run_id}
     tags = {"ingest/item": str(item.key)}
     elsewhere = replace(item, key=ItemKey("2026-01-01"))
-    assert known(shop, instance, elsewhere, tags, **again).item == item.key
+    assert origin(shop, instance, elsewhere, tags, **again).item == item.key
     for forged, parent in (({"ingest/item": "other"}, again), (tags, AGAIN)):
-        with pytest.raises(UsageError, match="no load tells that its item was"):
-            known(shop, instance, elsewhere, forged, **parent)
+        with pytest.raises(UsageError, match="no load of that run has"):
+            origin(shop, instance, elsewhere, forged, **parent)
 
 
 def test_anybody_may_ask_for_a_plan(shop: Shop, instance: DagsterInstance, item: Item) -> None:

@@ -15,7 +15,7 @@ import yaml
 from dagster import AssetKey, Definitions, FreshnessPolicy
 
 from ingest_pipelines.errors import ConfigError
-from ingest_pipelines.orchestration.definitions import build
+from ingest_pipelines.orchestration.definitions import build_definitions
 from ingest_pipelines_tests.orchestration.conftest import IMPORT, Shop
 
 SFTP = {
@@ -111,7 +111,7 @@ def test_validation_fails_on_the_mistakes_that_the_location_survives(shop: Shop)
     (shop.home / "imports" / "loyalty.yaml").write_text("database: customers\n")
     site = shop.site()
     with pytest.raises(ConfigError, match=r"imports/loyalty\.yaml"):
-        build(replace(site, settings=replace(site.settings, validating=True)))
+        build_definitions(replace(site, settings=replace(site.settings, validating=True)))
 
 
 def test_loading_the_code_location_imports_no_connector(shop: Shop) -> None:

@@ -13,7 +13,7 @@ from ingest_pipelines.config.schedule import Schedule
 from ingest_pipelines.ledger import Delivery
 from ingest_pipelines.model import ItemKey
 from ingest_pipelines.orchestration.assets.partitions import asset_key
-from ingest_pipelines.orchestration.checks.anomaly_checks import lateness, longest_pause, reject_rate, volume
+from ingest_pipelines.orchestration.checks.anomaly_checks import lateness, longest_interval, reject_rate, volume
 from ingest_pipelines_tests.orchestration.conftest import HEADER, NOW, Shop, verdicts
 
 
@@ -32,7 +32,7 @@ def past(*rows: int, rejected: int = 0) -> list[Delivery]:
     ],
 )
 def test_a_schedules_longest_pause_is_how_long_nothing_may_come(plan: dict[str, Any], hours: float) -> None:
-    assert longest_pause(Schedule.model_validate(plan)) == timedelta(hours=hours)
+    assert longest_interval(Schedule.model_validate(plan)) == timedelta(hours=hours)
 
 
 def test_a_delivery_is_late_after_its_time_and_not_before() -> None:
@@ -40,7 +40,7 @@ def test_a_delivery_is_late_after_its_time_and_not_before() -> None:
     assert lateness(last, due, last + due).passed
     late = lateness(last, due, last + due + timedelta(seconds=1))
     assert not late.passed
-    assert late.words == "nothing came since 2026-11-22 06:00 UTC, and it was due within 7.5 hours"
+    assert late.words == "the last delivery was at 2026-11-22 06:00 UTC; the next was due within 7.5 hours"
 
 
 def test_an_import_that_never_had_a_delivery_is_not_late() -> None:
@@ -70,7 +70,7 @@ def test_a_far_smaller_item_is_loaded_and_its_check_warns(shop: Shop, instance: 
         assert result.success
     check = verdicts(instance, result.run_id)["volume"]
     assert (check.passed, check.severity) == (False, AssetCheckSeverity.WARN)
-    assert check.description == "10 rows, and 40 are usual"
+    assert check.description == "10 rows; 40 are usual"
 
 
 def test_checks_run_by_hand_judge_the_last_item(shop: Shop, instance: DagsterInstance) -> None:

@@ -18,17 +18,13 @@ from ingest_pipelines import ledger
 from ingest_pipelines.config import BoundImport
 from ingest_pipelines.config.schedule import Schedule
 from ingest_pipelines.orchestration.assets.partitions import partitions_name
+from ingest_pipelines.orchestration.runs import prune
 from ingest_pipelines.orchestration.runs.launch import run_import
+from ingest_pipelines.orchestration.runs.lost_items import LOST_AFTER, first_runs, imports_without_items
+from ingest_pipelines.orchestration.runs.prune import KEPT_RUNS, prune_runs
 from ingest_pipelines.orchestration.sensors import housekeeping
-from ingest_pipelines.orchestration.sensors.file_items import Listings, look
-from ingest_pipelines.orchestration.sensors.housekeeping import (
-    KEPT_RUNS,
-    LOST_AFTER,
-    first_runs,
-    housekeeping_sensor,
-    prune_runs,
-    without_a_run,
-)
+from ingest_pipelines.orchestration.sensors.file_items import Listings, find_file_items
+from ingest_pipelines.orchestration.sensors.housekeeping import housekeeping_sensor
 from ingest_pipelines_tests.orchestration.conftest import GOOD, ONE_BAD, Shop
 
 MINUTE = timedelta(minutes=1)
@@ -38,7 +34,7 @@ TAGS = {"ingest/import": "points"}
 def test_what_a_crash_left_without_a_run_is_launched_by_housekeeping(shop: Shop, instance: DagsterInstance) -> None:
     shop.deliver("Points_1.csv", GOOD)
     _find(shop)
-    assert "nothing was forgotten" in _why_nothing(_keep_house(shop, instance))
+    assert "no item lost its run" in _why_nothing(_keep_house(shop, instance))
     shop.now += LOST_AFTER + MINUTE
     [request] = _keep_house(shop, instance).run_requests or ()
     assert "Points_1" in str(request.partition_key)
@@ -196,7 +192,9 @@ def test_a_tick_asks_few_sources_and_the_next_tick_the_others(
     shop: Shop, instance: DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[str] = []
-    monkeypatch.setattr(housekeeping, "without_a_run", lambda site, imports: [_scheduled(bound) for bound in imports])
+    monkeypatch.setattr(
+        housekeeping, "imports_without_items", lambda site, imports: [_scheduled(bound) for bound in imports]
+    )
     monkeypatch.setattr(housekeeping, "first_runs", lambda site, bound, instance: _noted(asked, bound))
     monkeypatch.setattr(housekeeping, "SOURCES_PER_TICK", 1)
     shop.write_import("tills")
@@ -209,7 +207,7 @@ def test_a_tick_asks_few_sources_and_the_next_tick_the_others(
 def test_partitions_beyond_the_kept_ones_go_once_they_are_settled(
     shop: Shop, instance: DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(housekeeping, "KEPT_PARTITIONS", 1)
+    monkeypatch.setattr(prune, "KEPT_PARTITIONS", 1)
     for number, text in enumerate((ONE_BAD, GOOD, GOOD.replace("Gold", "Bronze"))):
         shop.deliver(f"Points_{number}.csv", text, age=timedelta(hours=1) - number * MINUTE)
         shop.run(instance, shop.arrive(instance))
@@ -221,8 +219,8 @@ def test_partitions_beyond_the_kept_ones_go_once_they_are_settled(
 def test_a_key_that_may_not_go_does_not_keep_those_after_it(
     shop: Shop, instance: DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(housekeeping, "KEPT_PARTITIONS", 0)
-    monkeypatch.setattr(housekeeping, "REMOVED_PER_TICK", 1)
+    monkeypatch.setattr(prune, "KEPT_PARTITIONS", 0)
+    monkeypatch.setattr(prune, "REMOVED_PER_TICK", 1)
     for number, text in enumerate((ONE_BAD, GOOD)):
         shop.deliver(f"Points_{number}.csv", text, age=timedelta(hours=1) - number * MINUTE)
         shop.run(instance, shop.arrive(instance))
@@ -256,7 +254,7 @@ def test_old_good_runs_go_once_their_partition_is_gone(shop: Shop, instance: Dag
 def test_a_run_that_is_kept_does_not_hide_those_after_it(
     shop: Shop, instance: DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(housekeeping, "REMOVED_PER_TICK", 1)
+    monkeypatch.setattr(prune, "REMOVED_PER_TICK", 1)
     shop.deliver("Points_1.csv", ONE_BAD)
     kept = shop.run(instance, shop.arrive(instance), defs=None, **TAGS)
     gone, after = _prune_later(shop, instance)
@@ -284,7 +282,7 @@ def _first_runs(shop: Shop, instance: DagsterInstance) -> list[RunRequest]:
     site = shop.site()
     return [
         request
-        for bound in without_a_run(site, [_scheduled(shop.bound())])
+        for bound in imports_without_items(site, [_scheduled(shop.bound())])
         for request in first_runs(site, bound, instance)
     ]
 
@@ -295,7 +293,7 @@ def _is_there(instance: DagsterInstance, run_id: str) -> bool:
 
 def _find(shop: Shop) -> None:
     """A sensor's tick that dies after it wrote to the ledger."""
-    look(shop.site(), shop.bound(), Listings())
+    find_file_items(shop.site(), shop.bound(), Listings())
 
 
 def _keep_house(shop: Shop, instance: DagsterInstance, cursor: str | None = None) -> SensorResult:

@@ -80,7 +80,7 @@ def test_the_next_one_waits_for_what_is_left_and_says_so(parent: subprocess.Pope
         watcher.send_signal(signal.SIGCONT)
 
     with alone(tmp_path, tell):
-        assert said[0].startswith("found: processes of an ingest up that was killed")
+        assert said[0].startswith("waiting for the processes of a killed ingest up to end")
     _, alive = psutil.wait_procs([child, watcher], timeout=20)
     assert alive == []
 

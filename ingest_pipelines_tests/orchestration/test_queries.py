@@ -17,9 +17,9 @@ from ingest_pipelines.model import Item, Run
 from ingest_pipelines.orchestration.assets.partitions import asset_key
 from ingest_pipelines.orchestration.io_managers.target import _loads
 from ingest_pipelines.orchestration.runs.launch import run_import
-from ingest_pipelines.orchestration.runs.run_context import Work
+from ingest_pipelines.orchestration.runs.run_context import RunContext
 from ingest_pipelines.orchestration.schedules.import_schedule import requests
-from ingest_pipelines.orchestration.schedules.query_items import due_items
+from ingest_pipelines.orchestration.schedules.query_items import find_query_items
 from ingest_pipelines.orchestration.sensors.file_items import Listings
 from ingest_pipelines_tests.orchestration.conftest import Shop
 from ingest_pipelines_tests.servers import postgres
@@ -144,12 +144,12 @@ def test_a_first_chunk_that_another_run_has_committed_is_left_alone(
 ) -> None:
     source.read_by(BY_NUMBER)
     site, bound = shop.site(), shop.bound()
-    [item] = due_items(site, bound).items
-    stale = Work(site, bound, item, Run("first"))
+    [item] = find_query_items(site, bound).items
+    stale = RunContext(site, bound, item, Run("first"))
     chunk = pipeline.next_chunk(item, bound, site.target, stale.run)
     validated = pipeline.validate(pipeline.land(chunk, bound, stale.workspace), bound, stale.workspace)
     pipeline.load(validated, bound, site.target, stale.run, site.clock())
-    reports = list(_loads(Work(site, bound, item, Run("re-execution")), validated))
+    reports = list(_loads(RunContext(site, bound, item, Run("re-execution")), validated))
     assert [report.counts.read for report in reports] == [10, 5]
     assert shop.rows("SELECT count(*) FROM crm.customers") == [(25,)]
 

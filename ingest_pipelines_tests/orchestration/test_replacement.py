@@ -11,7 +11,7 @@ from dagster import AssetKey, DagsterInstance, ExecuteInProcessResult
 
 from ingest_pipelines.model import Item
 from ingest_pipelines.orchestration.runs.launch import run_import
-from ingest_pipelines.orchestration.runs.signed_tags import sealed
+from ingest_pipelines.orchestration.runs.signed_tags import signed_tags
 from ingest_pipelines.orchestration.runs.tags import DRY_RUN_TAG
 from ingest_pipelines_tests.orchestration.conftest import GOOD, HEADER, ONE_BAD, Shop
 
@@ -150,7 +150,7 @@ def _shown(result: ExecuteInProcessResult) -> dict[str, object]:
 
 
 def _run_by_the_sensor(shop: Shop, instance: DagsterInstance, item: Item) -> bool:
-    tags: dict[str, Any] = sealed(shop.bound(), str(item.key), "sensor", instance)
+    tags: dict[str, Any] = signed_tags(shop.bound(), str(item.key), "sensor", instance)
     return shop.run(instance, item, **tags).success
 
 

@@ -13,11 +13,11 @@ from dagster import AssetExecutionContext, DagsterInstance, Definitions, asset, 
 from dagster._config.pythonic_config.resource import get_resource_type_name
 
 from ingest_pipelines.orchestration.assets.partitions import partitions_name
-from ingest_pipelines.orchestration.definitions import build
+from ingest_pipelines.orchestration.definitions import build_definitions
 from ingest_pipelines.orchestration.resources import connections
 from ingest_pipelines.orchestration.resources.connections import CLASSES, resource_keys, resources_of
 from ingest_pipelines.orchestration.runs.launch import run_import
-from ingest_pipelines.orchestration.sensors.file_items import Listings, look
+from ingest_pipelines.orchestration.sensors.file_items import Listings, find_file_items
 from ingest_pipelines_tests.orchestration.conftest import GOOD, Shop
 from ingest_pipelines_tests.servers.gcs import Bucket as GcsBucket
 from ingest_pipelines_tests.servers.s3 import Bucket as S3Bucket
@@ -140,11 +140,11 @@ def test_a_resource_is_of_the_class_that_its_page_names_and_holds_what_the_conne
     seen: dict[str, Any] = {}
 
     @asset(required_resource_keys={"drops", "lake", "house"})
-    def look(context: AssetExecutionContext) -> None:
+    def use_clients(context: AssetExecutionContext) -> None:
         seen.update(drops=context.resources.drops, lake=context.resources.lake, house=context.resources.house)
 
     definitions = resources_of(shop.site().project)
-    assert materialize([look], resources=dict(definitions)).success
+    assert materialize([use_clients], resources=dict(definitions)).success
     assert isinstance(seen["drops"], S3Resource)
     assert isinstance(seen["lake"], GCSResource)
     assert isinstance(seen["house"].snowflake_connection_resource, SnowflakeResource)
@@ -185,9 +185,9 @@ def _load_with(shop: Shop, instance: DagsterInstance, resource: object, monkeypa
     shop.write_import(source={"connection": "drops", "file": "points/Points"})
     site = shop.site()
     bound = site.project.require("points")
-    [item] = look(site, bound, Listings(), client=resource.get_client).items  # type: ignore[attr-defined]  # either class
+    [item] = find_file_items(site, bound, Listings(), client=resource.get_client).items  # type: ignore[attr-defined]  # either class
     instance.add_dynamic_partitions(partitions_name(bound), [str(item.key)])
-    defs: Definitions = build(site)
+    defs: Definitions = build_definitions(site)
     assert shop.run(instance, item, defs=defs).success
     assert shop.rows("SELECT customer_id, points FROM crm.customers ORDER BY 1") == [("C1", 10), ("C2", 20)]
 

@@ -12,7 +12,7 @@ from dagster._utils.schedules import schedule_execution_time_iterator
 
 from ingest_pipelines.config.schedule import Schedule
 from ingest_pipelines.orchestration.assets.partitions import partitions_name
-from ingest_pipelines.orchestration.schedules.cron import crons_of, outside
+from ingest_pipelines.orchestration.schedules.cron import crons_of, why_no_tick
 from ingest_pipelines.orchestration.schedules.import_schedule import import_schedule
 from ingest_pipelines.orchestration.sensors.file_items import Listings
 from ingest_pipelines_tests.orchestration.conftest import GOOD, NOW, Shop
@@ -87,17 +87,17 @@ def _ticks(plan: dict[str, Any], since: str, expected: list[str]) -> list[str]:
 
 def test_dates_are_those_of_their_year_only() -> None:
     plan = Schedule.model_validate({"at": ["06:00"], "dates": [date(2026, 12, 24), date(2027, 1, 2)]})
-    assert not outside(plan, datetime(2026, 12, 24, 6, tzinfo=UTC))
-    assert outside(plan, datetime(2026, 1, 2, 6, tzinfo=UTC)) == "2026-01-02 is none of the schedule's dates"
-    assert outside(plan, datetime(2027, 12, 24, 6, tzinfo=UTC)) == "the schedule ended on 2027-01-02"
+    assert not why_no_tick(plan, datetime(2026, 12, 24, 6, tzinfo=UTC))
+    assert why_no_tick(plan, datetime(2026, 1, 2, 6, tzinfo=UTC)) == "2026-01-02 is none of the schedule's dates"
+    assert why_no_tick(plan, datetime(2027, 12, 24, 6, tzinfo=UTC)) == "the schedule ended on 2027-01-02"
 
 
 def test_a_plan_has_no_tick_before_its_start_nor_after_its_last_day() -> None:
     plan = Schedule.model_validate({**EVERY_6H, "until": date(2027, 6, 30)})
-    assert "starts at 2026-11-22T06:30+00:00" in outside(plan, datetime(2026, 11, 22, 6, 29, tzinfo=UTC))
-    assert not outside(plan, datetime(2026, 11, 22, 6, 30, tzinfo=UTC))
-    assert not outside(plan, datetime(2027, 6, 30, 22, 59, tzinfo=UTC))  # 23:59 in London
-    assert "ended on 2027-06-30" in outside(plan, datetime(2027, 6, 30, 23, 0, tzinfo=UTC))
+    assert "starts at 2026-11-22T06:30+00:00" in why_no_tick(plan, datetime(2026, 11, 22, 6, 29, tzinfo=UTC))
+    assert not why_no_tick(plan, datetime(2026, 11, 22, 6, 30, tzinfo=UTC))
+    assert not why_no_tick(plan, datetime(2027, 6, 30, 22, 59, tzinfo=UTC))  # 23:59 in London
+    assert "ended on 2027-06-30" in why_no_tick(plan, datetime(2027, 6, 30, 23, 0, tzinfo=UTC))
 
 
 def test_a_tick_takes_the_last_modified_file(shop: Shop, kept_instance: DagsterInstance) -> None:

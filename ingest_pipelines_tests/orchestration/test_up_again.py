@@ -61,7 +61,7 @@ def test_nothing_of_a_killed_ingest_up_stays_and_the_next_one_finds_what_came_me
 
 
 def test_a_second_ingest_up_of_the_same_state_is_told_where_the_first_one_is(vendor: Vendor) -> None:
-    with vendor.up() as first, pytest.raises(AssertionError, match="runs already on") as told, vendor.up():
+    with vendor.up() as first, pytest.raises(AssertionError, match="is already running on") as told, vendor.up():
         pass
     assert first.url in str(told.value)
 

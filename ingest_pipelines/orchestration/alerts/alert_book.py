@@ -1,4 +1,4 @@
-"""Which alerts to send, and which were sent: what is wrong is told once, and its end is told once. Pure."""
+"""Which alerts to send, and which were sent: one when a condition begins, and one when it ends. Pure."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from ingest_pipelines.config.base import Secret
 from ingest_pipelines.config.notify import AlertKind, Notify
 
 TARGET = ""
-"""In place of an import's name: the target itself."""
+"""In place of an import's name: the target Postgres."""
 
 _WITH_RECOVERY: Collection[AlertKind] = ("failed", "late")
 
 
 @dataclass(frozen=True)
-class Route:
-    """Where a message goes.
+class Recipient:
+    """An address for alerts, and the kinds of alerts that it gets.
 
     Attributes:
-        name: of the secret that holds the address; the address itself is shown nowhere.
+        name: of the secret that holds the address; the address itself is never shown.
     """
 
     name: str
@@ -30,24 +30,24 @@ class Route:
     kinds: frozenset[AlertKind]
 
 
-def routes_of(notify: Iterable[Notify]) -> list[Route]:
-    """One route per address, with everything that it wants to be told."""
-    found: dict[str, Route] = {}
+def recipients_of(notify: Iterable[Notify]) -> list[Recipient]:
+    """One recipient per address, with all kinds of alerts that it gets."""
+    recipients: dict[str, Recipient] = {}
     for entry in notify:
         name = entry.to.env or str(entry.to.file)
-        known = found.get(name, Route(name, entry.to, frozenset()))
-        found[name] = Route(name, entry.to, known.kinds | set(entry.on))
-    return list(found.values())
+        kinds = recipients[name].kinds if name in recipients else frozenset()
+        recipients[name] = Recipient(name, entry.to, kinds | set(entry.on))
+    return list(recipients.values())
 
 
 @dataclass(frozen=True)
 class Condition:
-    """Something that is wrong now.
+    """A problem that exists now.
 
     Attributes:
-        words: what happened; no row's value.
-        next_step: what to type.
-        run_id: the run whose page shows more.
+        words: what happened; never a row's value.
+        next_step: the command to type.
+        run_id: the run whose page shows details.
     """
 
     import_name: str
@@ -60,9 +60,13 @@ class Condition:
 
 @dataclass(frozen=True)
 class Message:
-    """One alert for one route."""
+    """One alert for one recipient.
 
-    route: Route
+    Attributes:
+        about: the kind of the condition; `kind` is `recovered` when it has ended.
+    """
+
+    recipient: Recipient
     import_name: str
     kind: AlertKind
     about: AlertKind
@@ -72,12 +76,12 @@ class Message:
 
 @dataclass
 class _Entry:
-    """A condition as it was first seen.
+    """A condition as it was first seen. The names of the fields are in sensors' cursors.
 
     Attributes:
-        told: routes that know of it.
-        over: it ended, and is forgotten when everybody who wants to know that does.
-        relieved: routes that know of its end.
+        told: names of recipients of its alert.
+        over: it has ended; the entry is deleted when every recipient knows.
+        relieved: names of recipients of its recovery.
     """
 
     item: str
@@ -91,7 +95,7 @@ class _Entry:
 
 
 class AlertBook:
-    """What is wrong and who knows it. Lives in the sensor's cursor, between one tick and the next."""
+    """Open conditions, and the recipients who know of them. The sensor's cursor holds it between ticks."""
 
     def __init__(self, entries: Mapping[tuple[str, AlertKind], _Entry] | None = None, seen_load: int = 0) -> None:
         self._entries = dict(entries or {})
@@ -99,7 +103,7 @@ class AlertBook:
 
     @classmethod
     def read(cls, cursor: str | None) -> AlertBook:
-        """The book that `write` wrote; an empty one where there is none, or a person has edited it beyond reading."""
+        """The book that `write` wrote; an empty one if there is none, or a person has edited the cursor."""
         try:
             kept: dict[str, Any] = json.loads(cursor or "{}")
             entries = {(name, kind): _Entry(**entry) for name, kind, entry in kept.get("open", [])}
@@ -113,12 +117,12 @@ class AlertBook:
         return json.dumps({"open": kept, "seen_load": self.seen_load})
 
     def is_open(self, import_name: str, kind: AlertKind) -> bool:
-        """Whether the condition was there at the last tick."""
+        """Whether the condition existed at the last tick."""
         entry = self._entries.get((import_name, kind))
         return entry is not None and not entry.over
 
     def open_since(self, import_name: str, kind: AlertKind) -> datetime | None:
-        """When the condition was first seen; None where it is not there."""
+        """When the condition was first seen; None if it does not exist."""
         if not self.is_open(import_name, kind):
             return None
         return datetime.fromisoformat(self._entries[import_name, kind].since)
@@ -126,10 +130,10 @@ class AlertBook:
     def update(
         self, conditions: Iterable[Condition], now: datetime, unsure: Collection[tuple[str, AlertKind]] = ()
     ) -> None:
-        """What is wrong now stands in the book; what is not any more is over.
+        """Notes new conditions, and ends those that no longer exist.
 
         Args:
-            unsure: conditions that nobody could look at this time; they stay as they are.
+            unsure: conditions that could not be checked this time; they stay as they are.
         """
         present: set[tuple[str, AlertKind]] = set()
         for condition in conditions:
@@ -141,16 +145,16 @@ class AlertBook:
                 self._entries[place] = _Entry(
                     condition.item, condition.words, condition.next_step, condition.run_id, since
                 )
-            elif entry.over:  # it is back before everybody knew that it was gone: nothing new to tell
+            elif entry.over:  # it came back before its recovery was sent: no new alert
                 entry.over, entry.relieved = False, []
         for place, entry in self._entries.items():
             if place not in present and place not in unsure:
                 entry.over = True
 
     def messages(
-        self, routes: Mapping[str, Sequence[Route]], ui_url: str, pages: Mapping[str, str]
+        self, recipients: Mapping[str, Sequence[Recipient]], ui_url: str, pages: Mapping[str, str]
     ) -> Iterator[Message]:
-        """What is still to be told. Each is marked by `sent`; what could not be sent comes again.
+        """Alerts that are not sent yet. `sent` marks one; an alert without that mark comes again.
 
         Args:
             routes: per import.
@@ -158,35 +162,39 @@ class AlertBook:
         """
         for (name, kind), entry in self._entries.items():
             page = f"{ui_url}{pages.get(name, '/')}"
-            for route in routes.get(name, ()):
-                if not entry.over and kind in route.kinds and route.name not in entry.told:
-                    yield _alarm(route, name, kind, entry, f"{ui_url}/runs/{entry.run_id}" if entry.run_id else page)
+            for recipient in recipients.get(name, ()):
+                if not entry.over and kind in recipient.kinds and recipient.name not in entry.told:
+                    yield _problem_message(
+                        recipient, name, kind, entry, f"{ui_url}/runs/{entry.run_id}" if entry.run_id else page
+                    )
                 elif (
                     entry.over
                     and kind in _WITH_RECOVERY
-                    and "recovered" in route.kinds
-                    and route.name not in entry.relieved
+                    and "recovered" in recipient.kinds
+                    and recipient.name not in entry.relieved
                 ):
-                    yield _relief(route, name, kind, entry, page)
+                    yield _recovery_message(recipient, name, kind, entry, page)
 
     def sent(self, message: Message) -> None:
-        """The route knows."""
+        """Marks the alert as sent."""
         entry = self._entries[message.import_name, message.about]
-        (entry.relieved if message.kind == "recovered" else entry.told).append(message.route.name)
+        (entry.relieved if message.kind == "recovered" else entry.told).append(message.recipient.name)
 
-    def forget_what_is_over(self, routes: Mapping[str, Sequence[Route]]) -> None:
-        """Conditions whose end everybody knows who wants to know it."""
+    def delete_ended(self, recipients: Mapping[str, Sequence[Recipient]]) -> None:
+        """Deletes ended conditions whose recovery every recipient has got."""
         for place, entry in list(self._entries.items()):
             waiting = [
-                route
-                for route in routes.get(place[0], ())
-                if place[1] in _WITH_RECOVERY and "recovered" in route.kinds and route.name not in entry.relieved
+                recipient
+                for recipient in recipients.get(place[0], ())
+                if place[1] in _WITH_RECOVERY
+                and "recovered" in recipient.kinds
+                and recipient.name not in entry.relieved
             ]
             if entry.over and not waiting:
                 del self._entries[place]
 
 
-def _alarm(route: Route, name: str, kind: AlertKind, entry: _Entry, link: str) -> Message:
+def _problem_message(recipient: Recipient, name: str, kind: AlertKind, entry: _Entry, link: str) -> Message:
     lines = [
         f"import {name}" if name else "all imports",
         f"item {entry.item}" if entry.item else "",
@@ -196,20 +204,19 @@ def _alarm(route: Route, name: str, kind: AlertKind, entry: _Entry, link: str) -
         f"next: {entry.next_step}" if entry.next_step else "",
         link,
     ]
-    return Message(route, name, kind, kind, f"{kind}: {name or 'the target'}", _joined(lines))
+    return Message(recipient, name, kind, kind, f"{kind}: {name or 'the target'}", _joined(lines))
 
 
-def _relief(route: Route, name: str, kind: AlertKind, entry: _Entry, page: str) -> Message:
+def _recovery_message(recipient: Recipient, name: str, kind: AlertKind, entry: _Entry, page: str) -> Message:
     was = f"it was {kind}" if kind == "late" else "it had failed"
     lines = [
         f"import {name}" if name else "all imports",
         "",
-        f"well again: {was} since {entry.since.replace('T', ' ')}"
-        + (f", with item {entry.item}" if entry.item else ""),
+        f"recovered: {was} since {entry.since.replace('T', ' ')}" + (f", with item {entry.item}" if entry.item else ""),
         "",
         page,
     ]
-    return Message(route, name, "recovered", kind, f"recovered: {name or 'the target'}", _joined(lines))
+    return Message(recipient, name, "recovered", kind, f"recovered: {name or 'the target'}", _joined(lines))
 
 
 def _joined(lines: Sequence[str]) -> str:

@@ -1,4 +1,4 @@
-"""The sensor that tells people: it compares what the ledger and Dagster say with what it has told them."""
+"""The sensor that sends alerts: it compares the state of ledger and Dagster with the alerts that it has sent."""
 
 from __future__ import annotations
 
@@ -25,10 +25,17 @@ from ingest_pipelines.config import BoundImport
 from ingest_pipelines.config.notify import AlertKind
 from ingest_pipelines.errors import IngestError, TargetDenied, Unavailable, printable
 from ingest_pipelines.ledger import ImportState, ImportSummary
-from ingest_pipelines.orchestration.alerts.alert_book import TARGET, AlertBook, Condition, Message, Route, routes_of
+from ingest_pipelines.orchestration.alerts.alert_book import (
+    TARGET,
+    AlertBook,
+    Condition,
+    Message,
+    Recipient,
+    recipients_of,
+)
 from ingest_pipelines.orchestration.alerts.notifier import send
 from ingest_pipelines.orchestration.assets.partitions import asset_key
-from ingest_pipelines.orchestration.checks.anomaly_checks import due_within, lateness
+from ingest_pipelines.orchestration.checks.anomaly_checks import expected_within, lateness
 from ingest_pipelines.orchestration.checks.asset_checks import VOLUME, findings
 from ingest_pipelines.orchestration.dagster_internals.tags import PARTITION_NAME_TAG, WILL_RETRY_TAG
 from ingest_pipelines.orchestration.runs.tags import IMPORT_TAG, ITEM_TAG, is_dry_run
@@ -39,10 +46,10 @@ MESSAGES_PER_TICK = 20
 """A mail takes a second, and a tick has sixty."""
 
 REJECTS_NAMED = 5
-"""Broken rules that a message names; `ingest rejects list` has them all."""
+"""Rejects that a message names; `ingest rejects list` has them all."""
 
 LOOK_BACK = timedelta(days=1)
-"""Runs that died longer ago are history."""
+"""Runs that died longer ago raise no alert."""
 
 _SETTLED = {"committed", "skipped"}
 _BROKEN = {"failed", "refused"}
@@ -50,7 +57,7 @@ _BROKEN = {"failed", "refused"}
 
 @dataclass(frozen=True)
 class _Facts:
-    """What the ledger and Dagster say now."""
+    """The present state of ledger and Dagster, per import."""
 
     summaries: Mapping[str, ImportSummary]
     states: Mapping[str, ImportState]
@@ -58,20 +65,20 @@ class _Facts:
 
 
 def alert_sensor(site: Site) -> SensorDefinition | None:
-    """The sensor; None where nobody wants to be told anything."""
-    routes = _routes(site)
-    if not any(routes.values()):
+    """The sensor; None if no alert has a recipient."""
+    recipients = _recipients(site)
+    if not any(recipients.values()):
         return None
 
     @sensor(
         name="alerts",
-        description="Tells people what failed, what is late, what is far from the usual, and when it is well again.",
+        description="Sends alerts: an import failed, is late, has unusual volume or rejects, or has recovered.",
         minimum_interval_seconds=30,
         default_status=DefaultSensorStatus.RUNNING if site.settings.automation else DefaultSensorStatus.STOPPED,
     )
     def alerts(context: SensorEvaluationContext) -> SensorResult:
         book = AlertBook.read(context.cursor)
-        outcome = tell(site, context.instance, book, routes)
+        outcome = send_alerts(site, context.instance, book, recipients)
         if outcome.unsent:
             context.log.error("%s", outcome.words)
         return SensorResult(skip_reason=outcome.words, cursor=book.write())
@@ -80,8 +87,8 @@ def alert_sensor(site: Site) -> SensorDefinition | None:
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What a tick told, and what it could not."""
+class SentAlerts:
+    """The alerts that a tick sent, and those that it could not send."""
 
     sent: tuple[str, ...]
     unsent: tuple[str, ...]
@@ -89,15 +96,15 @@ class Outcome:
     @property
     def words(self) -> str:
         """For the list of ticks."""
-        told = f"told: {'; '.join(self.sent)}" if self.sent else "nothing new to tell"
-        return f"{told}. Not sent, and tried again: {'; '.join(self.unsent)}" if self.unsent else told
+        sent = f"sent: {'; '.join(self.sent)}" if self.sent else "no new alerts"
+        return f"{sent}. Not sent, the next tick tries again: {'; '.join(self.unsent)}" if self.unsent else sent
 
 
-def tell(
-    site: Site, instance: DagsterInstance, book: AlertBook, routes: Mapping[str, list[Route]] | None = None
-) -> Outcome:
-    """Everything new is told, and the book knows it."""
-    routes = routes if routes is not None else _routes(site)
+def send_alerts(
+    site: Site, instance: DagsterInstance, book: AlertBook, recipients: Mapping[str, list[Recipient]] | None = None
+) -> SentAlerts:
+    """Sends every new alert, and notes it in the book."""
+    recipients = recipients if recipients is not None else _recipients(site)
     now = site.clock()
     try:
         with site.target.session() as connection:
@@ -111,27 +118,27 @@ def tell(
     sent: list[str] = []
     unsent: list[str] = []
     pages = {name: f"/assets/{'/'.join(asset_key(bound).path)}" for name, bound in site.project.imports.items()}
-    for message in list(book.messages(routes, site.settings.ui_url, pages))[:MESSAGES_PER_TICK]:
-        reason = send(message.route.address, message.title, message.body)
+    for message in list(book.messages(recipients, site.settings.ui_url, pages))[:MESSAGES_PER_TICK]:
+        reason = send(message.recipient.address, message.title, message.body)
         if reason:
-            unsent.append(f"{message.title} to {message.route.name}: {reason}")
+            unsent.append(f"{message.title} to {message.recipient.name}: {reason}")
         else:
             book.sent(message)
-            sent.append(_said(message))
-    book.forget_what_is_over(routes)
-    return Outcome(tuple(sent), tuple(unsent))
+            sent.append(_summary(message))
+    book.delete_ended(recipients)
+    return SentAlerts(tuple(sent), tuple(unsent))
 
 
-def _said(message: Message) -> str:
-    return f"{message.title} to {message.route.name}"
+def _summary(message: Message) -> str:
+    return f"{message.title} to {message.recipient.name}"
 
 
-def _routes(site: Site) -> dict[str, list[Route]]:
-    """Whom to tell, per import; of the target's own troubles everybody who is told of failures."""
+def _recipients(site: Site) -> dict[str, list[Recipient]]:
+    """Recipients per import. Problems with the target go to every recipient of the project."""
     project = site.project
-    routes = {name: routes_of([*bound.spec.notify, *project.notify]) for name, bound in project.imports.items()}
-    everybody = [*project.notify, *(entry for bound in project.imports.values() for entry in bound.spec.notify)]
-    return {**routes, TARGET: routes_of(everybody)}
+    recipients = {name: recipients_of([*bound.spec.notify, *project.notify]) for name, bound in project.imports.items()}
+    all_entries = [*project.notify, *(entry for bound in project.imports.values() for entry in bound.spec.notify)]
+    return {**recipients, TARGET: recipients_of(all_entries)}
 
 
 def _conditions(
@@ -163,11 +170,11 @@ def _failure(
     dead: RunRecord | None,
     book: AlertBook,
 ) -> Iterator[Condition]:
-    """The import's last load failed, or its last run died without a word in the ledger, and no load ended since."""
+    """The import's last load failed, or its last run died without a load, and no load has ended since."""
     since = book.open_since(name, "failed")
     if dead is not None and (summary is None or summary.started_at < dead.create_timestamp):
         item = dead.dagster_run.tags.get(PARTITION_NAME_TAG, "")
-        words = "the run ended before it could say why: was its process killed? Nothing of it was committed."
+        words = "the run ended without an error: its process was probably killed. Nothing of it was committed."
         yield Condition(name, "failed", words, item, f"ingest run {name} --item {item}", dead.dagster_run.run_id)
     elif summary is not None and summary.status in _BROKEN:
         words = summary.error + _first_rejects(connection, summary, book, "failed")
@@ -179,11 +186,11 @@ def _failure(
 def _rejects(
     connection: psycopg.Connection, name: str, summary: ImportSummary | None, book: AlertBook
 ) -> Iterator[Condition]:
-    """The last committed item left rows behind. A failed one since then says nothing about that."""
+    """The last committed item has rejects. A failed load since then does not change that."""
     if summary is None:
         return
     if summary.status == "committed" and summary.rejected:
-        words = f"{summary.rejected:,} of {summary.read:,} rows were rejected; the others are in place"
+        words = f"{summary.rejected:,} of {summary.read:,} rows were rejected; the others are in the table"
         words += _first_rejects(connection, summary, book, "rejected")
         yield Condition(name, "rejected", words, summary.item, f"ingest rejects list {name}", summary.run_id)
     elif summary.status != "committed" and book.is_open(name, "rejected"):
@@ -191,24 +198,24 @@ def _rejects(
 
 
 def _first_rejects(connection: psycopg.Connection, summary: ImportSummary, book: AlertBook, kind: AlertKind) -> str:
-    """Where the first rejects of the load are and which rules they broke, below the message; never a value.
+    """Lines and broken rules of the load's first rejects, for the end of a message; never a value.
 
-    A reason may name a profile or a value that rows share; a rule's meaning names none.
+    A reject's reason may name a profile or a value, so the rule's meaning stands in its place.
     """
-    if not summary.rejected or book.is_open(summary.import_name, kind):  # told before: the words are not used
+    if not summary.rejected or book.is_open(summary.import_name, kind):  # already sent: the text is not used
         return ""
-    found = ledger.list_rejects(connection, summary.import_name, load=summary.load, limit=REJECTS_NAMED + 1)
+    rejects = ledger.list_rejects(connection, summary.import_name, load=summary.load, limit=REJECTS_NAMED + 1)
     lines = [
         f"line {reject.line}, {printable(reject.field)}: {reject.code}, {CODES[reject.code][1]}"
-        for reject in found[:REJECTS_NAMED]
+        for reject in rejects[:REJECTS_NAMED]
         if reject.code in CODES
     ]
-    more = [f"and more: ingest rejects list {summary.import_name}"] if len(found) > REJECTS_NAMED else []
+    more = [f"and more: ingest rejects list {summary.import_name}"] if len(rejects) > REJECTS_NAMED else []
     return "".join(f"\n  {line}" for line in (*lines, *more))
 
 
 def _late(bound: BoundImport, summary: ImportSummary | None, now: datetime) -> Iterator[Condition]:
-    due, plan = due_within(bound), bound.spec.schedule
+    due, plan = expected_within(bound), bound.spec.schedule
     if due is None or summary is None or (plan is not None and plan.ends_on is not None and now.date() > plan.ends_on):
         return
     last = summary.finished_at if summary.status in _SETTLED else summary.committed_at
@@ -222,15 +229,15 @@ def _volume(
 ) -> Iterator[Condition]:
     finding = findings(connection, bound, ledger.recent_loads(connection, bound.name, last=1), site).get(VOLUME)
     if finding is not None and not finding.passed:
-        words, step = f"{finding.words}; they are in place", f"ingest report {bound.name}"
+        words, step = f"{finding.words}; they are in the table", f"ingest report {bound.name}"
         yield Condition(bound.name, "volume", words, summary.item, step, summary.run_id)
 
 
 def _dead_runs(connection: psycopg.Connection, instance: DagsterInstance, now: datetime) -> dict[str, RunRecord]:
-    """Per import its last run, where that failed and Dagster will not try it again.
+    """Per import its last run, if that failed and Dagster will not retry it.
 
-    A replay is no delivery: the person who started it was told how it ended.
-    Nor is a run without a partition: it has no item that failed, and its page says what is wrong.
+    Not a replay: the person who started it saw how it ended. Not a run without a partition: it has no item, and its
+    page says what is wrong.
     """
     newest: dict[str, RunRecord] = {}
     failed = RunsFilter(statuses=[DagsterRunStatus.FAILURE], updated_after=now - LOOK_BACK)

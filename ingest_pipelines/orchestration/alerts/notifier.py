@@ -1,4 +1,4 @@
-"""One message to one address: by mail, or by any other service that Apprise knows."""
+"""Sends a message to an address: by mail, or by any other service that Apprise supports."""
 
 from __future__ import annotations
 
@@ -9,15 +9,17 @@ from ingest_pipelines.config.base import Secret
 
 
 def send(address: Secret, title: str, body: str) -> str:
-    """Why the message was not sent, or "". Neither the address nor anything of it is in the reason."""
-    import apprise  # a hundred services: a second of imports
+    """Sends the message. Returns why it was not sent, or ""; the reason holds no part of the address."""
+    import apprise  # imports a hundred services, for a second
 
     url = address.reveal().strip()
-    # Without the time: its milliseconds read as a status code now and then.
+    # Without the time, whose milliseconds may look like a status code.
     with apprise.LogCapture(level=logging.DEBUG, fmt="%(message)s") as log:  # type: ignore[no-untyped-call]  # untyped
         services = apprise.Apprise()
         if not services.add(url):
-            return "its address is no Apprise URL, such as mailtos://user:password@mail.example.com?to=crm@example.com"
+            return (
+                "the address is not an Apprise URL, such as mailtos://user:password@mail.example.com?to=crm@example.com"
+            )
         if services.notify(title=title, body=body, body_format=apprise.NotifyFormat.TEXT):
             return ""
         return _reason(log.getvalue())
@@ -32,6 +34,6 @@ _REASONS = (
 
 
 def _reason(log: str) -> str:
-    """The service's answer in a few words: what Apprise logs may hold addresses."""
-    found = (reason for pattern, reason in _REASONS if re.search(pattern, log, re.IGNORECASE))
-    return next(found, "the service did not take it")
+    """The kind of the service's answer; the answer itself may hold addresses."""
+    reasons = (reason for pattern, reason in _REASONS if re.search(pattern, log, re.IGNORECASE))
+    return next(reasons, "the service did not accept it")

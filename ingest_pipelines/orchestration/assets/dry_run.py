@@ -1,8 +1,8 @@
-"""A run tagged `ingest/dry_run`: the real load, rolled back. Its answer is an observation, never a materialization.
+"""A dry run (tag `ingest/dry_run`): the real load, rolled back. Its result is an observation, not a materialization.
 
-The run ends green whatever it finds, because Dagster shows a partition as failed when a run that was to fill it fails.
-What it found is on the observation, in the run's log and in the run's tag `ingest/plan`. Steps after the one that
-found it are skipped, and so are the checks: they stay as the last load left them.
+The run succeeds whatever its result is, because Dagster shows a partition as failed if a run of it fails. The result is
+on the observation, in the run's log and in the run's tag `ingest/plan`. Later steps and the checks are skipped, so the
+checks keep the result of the last load.
 """
 
 from __future__ import annotations
@@ -17,10 +17,11 @@ from ingest_pipelines.errors import IngestError
 from ingest_pipelines.model import Counts, ItemKey, LoadReport, LoadStatus, Validated
 from ingest_pipelines.orchestration.assets.metadata import plan_metadata
 from ingest_pipelines.orchestration.assets.partitions import asset_key
-from ingest_pipelines.orchestration.assets.step_errors import failures_told
-from ingest_pipelines.orchestration.io_managers.step_outputs import forget_run, write_report
+from ingest_pipelines.orchestration.assets.step_errors import recording_errors
+from ingest_pipelines.orchestration.io_managers.step_outputs import write_report
 from ingest_pipelines.orchestration.io_managers.target import TargetIOManager
-from ingest_pipelines.orchestration.runs.run_context import Work
+from ingest_pipelines.orchestration.runs.run_context import RunContext
+from ingest_pipelines.orchestration.runs.run_files import forget_run
 from ingest_pipelines.orchestration.runs.tags import PLAN_TAG, is_dry_run
 from ingest_pipelines.orchestration.site import Site
 
@@ -33,8 +34,8 @@ _WORDS: Mapping[LoadStatus, str] = {
 
 
 @contextmanager
-def answered(context: OpExecutionContext) -> Iterator[None]:
-    """An error of the block fails the step; in a dry run it is the answer, and the step ends without an output."""
+def answering_dry_run(context: OpExecutionContext) -> Iterator[None]:
+    """An error of the block fails the step. In a dry run it is the result, and the step ends without an output."""
     try:
         yield
     except Failure as failure:
@@ -53,22 +54,24 @@ def answered(context: OpExecutionContext) -> Iterator[None]:
         )
 
 
-def rehearse(context: OpExecutionContext, work: Work, validated: Validated) -> None:
-    """The item is merged, counted and rolled back, and what that showed is told.
+def dry_run_merge(context: OpExecutionContext, run_context: RunContext, validated: Validated) -> None:
+    """Merges and counts the item, rolls it back, and reports the result.
 
     Raises:
-        RetryRequested, Failure: see `failures_told`; the ledger knows nothing of it.
+        RetryRequested, Failure: see `recording_errors`; the ledger has no entry for it.
     """
-    work.site.watch("merge")
-    with failures_told(work, context.log, validated):
-        report = pipeline.load(validated, work.bound, work.site.target, work.run, work.site.clock())
+    run_context.site.watch("merge")
+    with recording_errors(run_context, context.log, validated):
+        report = pipeline.load(
+            validated, run_context.bound, run_context.site.target, run_context.run, run_context.site.clock()
+        )
     merges: TargetIOManager = context.resources.target
     merges.forget(validated)
     _answer(context, report)
 
 
 def _answer(context: OpExecutionContext, report: LoadReport) -> None:
-    """The plan on the asset's page, in the list of runs, in the log, and for whoever started the run."""
+    """Reports the plan: on the asset's page, in the list of runs, in the log, and to the command that runs it."""
     site: Site = context.resources.site
     bound = site.project.imports[report.import_name]
     forget_run(site.settings.spool, site.settings.spill, context.run_id)

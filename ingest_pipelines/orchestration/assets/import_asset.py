@@ -1,7 +1,7 @@
-"""Every import as an asset: shared ops in a graph of its own, whose output the target IO manager merges.
+"""Every import as an asset: a graph of shared ops, whose output the target IO manager merges.
 
-Ops are shared by all imports; a step finds its import by the graph it stands in. There is one validate op and one merge
-op per target table, because pools hang on ops, and ops of their own for connections that are Dagster resources. (No
+All imports share the ops; a step finds its import by the name of its graph. There is one validate op and one merge op
+per target table, because a pool belongs to an op, and separate ops per connection that is a Dagster resource. (No
 `from __future__ import annotations` here: Dagster reads the annotations of ops.)
 """
 
@@ -34,13 +34,13 @@ from ingest_pipelines.config import BoundImport
 from ingest_pipelines.errors import ConfigError, ItemGone, RejectsAboveLimit, UsageError
 from ingest_pipelines.merge import refuse_early
 from ingest_pipelines.model import Item, Landing, Validated
-from ingest_pipelines.orchestration.assets.dry_run import answered, rehearse
+from ingest_pipelines.orchestration.assets.dry_run import answering_dry_run, dry_run_merge
 from ingest_pipelines.orchestration.assets.lineage import description_of, source_key
 from ingest_pipelines.orchestration.assets.markdown import block
 from ingest_pipelines.orchestration.assets.partitions import asset_key, partitions_of
 from ingest_pipelines.orchestration.assets.replacement import land_replacement
-from ingest_pipelines.orchestration.assets.step_errors import failures_told, search_told
-from ingest_pipelines.orchestration.checks.anomaly_checks import due_within
+from ingest_pipelines.orchestration.assets.step_errors import recording_errors, retrying_errors
+from ingest_pipelines.orchestration.checks.anomaly_checks import expected_within
 from ingest_pipelines.orchestration.checks.asset_checks import (
     delivery_verdict,
     families_of,
@@ -48,17 +48,17 @@ from ingest_pipelines.orchestration.checks.asset_checks import (
     verdict,
 )
 from ingest_pipelines.orchestration.resources.connections import client_of, resource_keys
-from ingest_pipelines.orchestration.runs.run_context import Work, find_work
+from ingest_pipelines.orchestration.runs.run_context import RunContext, find_run_context
 from ingest_pipelines.orchestration.runs.tags import CONNECTION_TAG, IMPORT_TAG, is_dry_run
 from ingest_pipelines.orchestration.site import Site
 
 INVALID = "invalid"
-"""Kind and group of the placeholder of an import whose YAML has mistakes."""
+"""Kind and group of the placeholder for an import whose YAML has mistakes."""
 
 
 @functools.cache
 def land_op(connection: frozenset[str]) -> OpDefinition:
-    """The first step; one for each connection that is a resource, whose client it takes, and one for all others."""
+    """The first step: one op per connection that is a resource, whose client it uses, and one for all others."""
 
     @op(
         name="__".join([*connection, "land"]),
@@ -67,38 +67,44 @@ def land_op(connection: frozenset[str]) -> OpDefinition:
         required_resource_keys={"site", *connection},
     )
     def land(context: OpExecutionContext) -> Iterator[Output[Landing]]:
-        """The item's bytes on local disk, hashed, proven unchanged while they were read."""
-        with answered(context):
-            work = _work(context)
-            work.site.watch("land")
-            item = work.item
-            client = client_of(context.resources, work.bound)
-            with failures_told(work, context.log):
-                refuse_early(
-                    work.site.target, work.bound
-                )  # before the first byte is read for a table that cannot take it
+        """Copies the item to local disk and hashes it; an item that changes meanwhile is refused."""
+        with answering_dry_run(context):
+            run_context = _run_context(context)
+            run_context.site.watch("land")
+            item = run_context.item
+            client = client_of(context.resources, run_context.bound)
+            with recording_errors(run_context, context.log):
+                refuse_early(run_context.site.target, run_context.bound)  # before the first byte is read
                 if item.kind == "cursor":
-                    item = pipeline.next_chunk(item, work.bound, work.site.target, work.run)
-            with failures_told(work, context.log, item):
+                    item = pipeline.next_chunk(item, run_context.bound, run_context.site.target, run_context.run)
+            with recording_errors(run_context, context.log, item):
                 try:
-                    landing = pipeline.land(item, work.bound, work.workspace, work.site.clock(), client=client)
+                    landing = pipeline.land(
+                        item, run_context.bound, run_context.workspace, run_context.site.clock(), client=client
+                    )
                 except ItemGone as gone:
-                    landing = land_replacement(gone, work, client, context.instance)
-            context.log_event(AssetObservation(source_key(work.bound), metadata=_seen(landing.item, landing)))
-            facts: dict[str, Any] = {"bytes": landing.bytes, "sha256": landing.content_sha256, "uri": work.item.uri}
+                    landing = land_replacement(gone, run_context, client, context.instance)
+            context.log_event(
+                AssetObservation(source_key(run_context.bound), metadata=_item_metadata(landing.item, landing))
+            )
+            facts: dict[str, Any] = {
+                "bytes": landing.bytes,
+                "sha256": landing.content_sha256,
+                "uri": run_context.item.uri,
+            }
             yield Output(landing, metadata=facts)
 
     return land
 
 
 def _pool(schema: str, table: str) -> str:
-    """One step at a time per table. Who holds the lock of the table must not wait for it, so one step has it."""
+    """The table's pool, which lets one step in at a time. One step of a run has it, so that no run waits for itself."""
     return f"target_{schema}_{table}"
 
 
 @functools.cache
 def validate_op(schema: str, table: str, *, pooled: bool) -> OpDefinition:
-    """The step that judges the rows for the table; a large item's are merged meanwhile, so one at a time per table."""
+    """The step that validates rows for the table. It may load a large item meanwhile, so it has the table's pool."""
 
     @op(
         name=f"validate_{schema}_{table}",
@@ -107,15 +113,15 @@ def validate_op(schema: str, table: str, *, pooled: bool) -> OpDefinition:
         required_resource_keys={"site"},
     )
     def validate(context: OpExecutionContext, landing: Landing) -> Iterator[Output[Validated]]:
-        """Every row judged. More rejects than the import allows fail the run here, before anything is committed."""
-        with answered(context):
-            work = _work(context)
-            work.site.watch("validate")
-            early_load = work.site.early_loads.begin(landing, work.bound, work.destination)
-            with failures_told(work, context.log, landing), early_load as early:
-                validated = pipeline.validate(landing, work.bound, work.workspace, early)
-            with failures_told(work, context.log, validated):
-                _check_rejects(context, work, validated)
+        """Validates every row. More rejects than the import allows fail the run here, before anything is committed."""
+        with answering_dry_run(context):
+            run_context = _run_context(context)
+            run_context.site.watch("validate")
+            early_load = run_context.site.early_loads.begin(landing, run_context.bound, run_context.destination)
+            with recording_errors(run_context, context.log, landing), early_load as early:
+                validated = pipeline.validate(landing, run_context.bound, run_context.workspace, early)
+            with recording_errors(run_context, context.log, validated):
+                _check_rejects(context, run_context, validated)
             facts = {"read": validated.read, "accepted": validated.accepted_rows, "rejected": validated.rejected_rows}
             yield Output(validated, metadata=facts)
 
@@ -126,7 +132,7 @@ def validate_op(schema: str, table: str, *, pooled: bool) -> OpDefinition:
 def merge_op(schema: str, table: str, connection: frozenset[str], *, pooled: bool) -> OpDefinition:
     """The step whose output the target IO manager merges into the table.
 
-    The rest of a drain is read here, and a loaded file archived: with the client of the connection's resource.
+    It also reads the rest of a drain and archives a loaded file, with the client of the connection's resource.
     """
 
     @op(
@@ -136,12 +142,12 @@ def merge_op(schema: str, table: str, connection: frozenset[str], *, pooled: boo
         required_resource_keys={"site", "target", *connection},
     )
     def merge(context: OpExecutionContext, validated: Validated) -> Iterator[Output[Validated]]:
-        """The accepted rows, handed to the IO manager, which merges them in one transaction; a plan's go nowhere."""
+        """Hands the accepted rows to the IO manager, which merges them in one transaction; a dry run merges none."""
         if not is_dry_run(context.run.tags):
             yield Output(validated)
             return
-        with answered(context):
-            rehearse(context, _work(context), validated)
+        with answering_dry_run(context):
+            dry_run_merge(context, _run_context(context), validated)
 
     return merge
 
@@ -172,7 +178,7 @@ def import_asset(bound: BoundImport, *, in_process: bool) -> AssetsDefinition:
         owners=list(bound.spec.owners),
         tags=_tags(bound),
     )(compose)
-    due = due_within(bound)
+    due = expected_within(bound)
     if due is None:
         return asset
     policy = FreshnessPolicy.time_window(fail_window=due)
@@ -180,17 +186,17 @@ def import_asset(bound: BoundImport, *, in_process: bool) -> AssetsDefinition:
 
 
 def _tags(bound: BoundImport) -> dict[str, str]:
-    """The import's names and its labels. Its status changes without a new definition: `ingest status` has it."""
+    """The import's names and labels. Not its status, which changes without a reload: see `ingest status`."""
     tags = {IMPORT_TAG: bound.name, CONNECTION_TAG: bound.connection_name}
     return tags | {re.sub(r"[^A-Za-z0-9_.-]+", "_", label)[:63]: "" for label in bound.spec.labels}
 
 
-def _seen(item: Item, landing: Landing) -> dict[str, Any]:
-    """What the source's page shows: the last thing that was read from it."""
-    seen: dict[str, Any] = {"item": str(item.key), "uri": item.uri, "bytes": landing.bytes}
+def _item_metadata(item: Item, landing: Landing) -> dict[str, Any]:
+    """Metadata for the source's page: the last item that was read from it."""
+    metadata: dict[str, Any] = {"item": str(item.key), "uri": item.uri, "bytes": landing.bytes}
     if item.modified_at is not None:
-        seen["modified"] = MetadataValue.timestamp(item.modified_at)
-    return seen
+        metadata["modified"] = MetadataValue.timestamp(item.modified_at)
+    return metadata
 
 
 def broken_asset(name: str, error: ConfigError) -> AssetSpec:
@@ -198,40 +204,40 @@ def broken_asset(name: str, error: ConfigError) -> AssetSpec:
     return AssetSpec(key=[INVALID, name], group_name=INVALID, kinds={INVALID}, description=block(str(error)))
 
 
-def _work(context: OpExecutionContext) -> Work:
+def _run_context(context: OpExecutionContext) -> RunContext:
     site: Site = context.resources.site
     attempt = context.retry_number + 1
-    with search_told(attempt, context.log):
+    with retrying_errors(attempt, context.log):
         if not context.has_partition_key:
             name = site.bound(str(context.op_handle).partition(".")[0]).name
             raise UsageError(
-                f"import {name}: this run names no item, so there was nothing to load",
-                hint=f"choose its partition on the asset's page, or run: ingest run {name}",
+                f"import {name}: this run has no partition, so there was nothing to load",
+                hint=f"choose a partition on the asset's page, or run: ingest run {name}",
             )
-        return find_work(
+        return find_run_context(
             site, str(context.op_handle), context.partition_key, context.run, attempt, context.instance, context.log
         )
 
 
-def _check_rejects(context: OpExecutionContext, work: Work, validated: Validated) -> None:
-    """Stops where more rows are rejected than the import allows; a plan goes on, to show what else there is."""
-    if work.run.dry_run:
+def _check_rejects(context: OpExecutionContext, run_context: RunContext, validated: Validated) -> None:
+    """Fails the run if it has more rejects than the import allows. A dry run goes on, to show the rest as well."""
+    if run_context.run.dry_run:
         return
     try:
-        pipeline.check_rejects(validated, work.bound)
+        pipeline.check_rejects(validated, run_context.bound)
     except RejectsAboveLimit:
-        work.site.early_loads.discard(work.bound.name)
-        _record_verdicts(context, work, validated)
+        run_context.site.early_loads.discard(run_context.bound.name)
+        _record_verdicts(context, run_context, validated)
         raise
 
 
-def _record_verdicts(context: OpExecutionContext, work: Work, validated: Validated) -> None:
-    """The import's checks, for their own step will not run, and Dagster calls failed what nobody evaluated."""
-    key = asset_key(work.bound)
-    with work.site.target.session() as connection:
-        found = findings_of_refused(connection, work.bound, validated, work.site)
-    results = [verdict(key, family, validated.codes, failed=True) for family in families_of(work.bound)]
-    for result in [*results, *(delivery_verdict(key, name, finding) for name, finding in found.items())]:
+def _record_verdicts(context: OpExecutionContext, run_context: RunContext, validated: Validated) -> None:
+    """Logs the import's checks here: their own step will not run, and Dagster would show them as failed."""
+    key = asset_key(run_context.bound)
+    with run_context.site.target.session() as connection:
+        anomalies = findings_of_refused(connection, run_context.bound, validated, run_context.site)
+    results = [verdict(key, family, validated.codes, failed=True) for family in families_of(run_context.bound)]
+    for result in [*results, *(delivery_verdict(key, name, finding) for name, finding in anomalies.items())]:
         evaluation = AssetCheckEvaluation(
             asset_key=key,
             check_name=result.check_name or "",

@@ -1,4 +1,4 @@
-"""Where an import stands between its source and its table, and what the UI says of each of the three."""
+"""Lineage: an import between its source and its table, with the descriptions and columns that the UI shows."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from ingest_pipelines.orchestration.assets.partitions import asset_key
 from ingest_pipelines.sources.files import safe_name
 
 SOURCES, TABLES = "source", "table"
-"""First parts of the keys of what lies outside: `[source, connection, file]`, `[table, schema, table]`."""
+"""First parts of the keys of external assets: `[source, connection, file]`, `[table, schema, table]`."""
 
 
 def source_key(bound: BoundImport) -> AssetKey:
-    """What the import reads: a file of its connection, a table, or its own query."""
+    """The key of the import's source: a file of its connection, a table, or its own query."""
     source = bound.spec.source
     what = source.file or source.table or (bound.name if source.query else "uploads")
     parts = [safe_name(part).replace(".", "_").replace("-", "_") for part in what.strip("/").split("/")]
@@ -26,12 +26,12 @@ def source_key(bound: BoundImport) -> AssetKey:
 
 
 def table_key(database: Database) -> AssetKey:
-    """The table of profiles."""
+    """The key of the table of profiles."""
     return AssetKey([TABLES, *database.schema_and_table])
 
 
-def outside_assets(imports: Iterable[BoundImport]) -> Iterator[AssetSpec]:
-    """Sources and tables, so that lineage reads source -> import -> table. Dagster never runs them."""
+def external_assets(imports: Iterable[BoundImport]) -> Iterator[AssetSpec]:
+    """Sources and tables as external assets, so that lineage reads source -> import -> table."""
     bound_imports = list(imports)
     for key, readers in _grouped((source_key(bound), bound) for bound in bound_imports):
         first = readers[0]
@@ -57,9 +57,9 @@ def outside_assets(imports: Iterable[BoundImport]) -> Iterator[AssetSpec]:
 
 
 def description_of(bound: BoundImport) -> str:
-    """The import for people: where from, where to, how, and its mapping as a table.
+    """The import for people: source, target, mode, schedule, and the mapping as a table.
 
-    The catalog shows the first words of it in one line, and Markdown as it is written; so they are plain sentences.
+    It begins with plain sentences, because the catalog shows the first line without Markdown.
     """
     spec = bound.spec
     matched = bound.database.key if bound.match is None else f"{bound.match.by} {bound.match.field or ''}".strip()
@@ -113,10 +113,10 @@ def _what(bound: BoundImport) -> str:
 
 
 def table_schema(writers: Iterable[BoundImport], columns: Mapping[str, str] | None = None) -> TableSchema:
-    """The table's columns, each with what it holds and which imports fill it.
+    """The table's columns, each with its description and the imports that fill it.
 
     Args:
-        columns: name -> type, as the table has them now; without them those that its imports will fill.
+        columns: name -> type, as the table has them now; by default the columns that its imports will fill.
     """
     fields: dict[str, Field] = {}
     filled_by: dict[str, list[str]] = {}
@@ -142,7 +142,7 @@ def table_schema(writers: Iterable[BoundImport], columns: Mapping[str, str] | No
 
 
 def _grouped(pairs: Iterable[tuple[AssetKey, BoundImport]]) -> Iterator[tuple[AssetKey, list[BoundImport]]]:
-    found: dict[AssetKey, list[BoundImport]] = {}
+    grouped: dict[AssetKey, list[BoundImport]] = {}
     for key, bound in pairs:
-        found.setdefault(key, []).append(bound)
-    yield from found.items()
+        grouped.setdefault(key, []).append(bound)
+    yield from grouped.items()

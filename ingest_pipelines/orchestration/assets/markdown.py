@@ -1,7 +1,7 @@
-"""Text of others as Markdown: what a person or a file wrote is shown as it stands, and does nothing.
+"""Escapes text for Markdown: what a person or a file wrote is shown as it is, and has no effect.
 
-Dagster renders descriptions, and metadata of its Markdown type, as Markdown: an image in a column's name would be
-fetched by whoever opens the page. Whatever is not our own sentence goes through here.
+Dagster renders descriptions, and metadata of its Markdown type, as Markdown. An image in a column's name would be
+fetched by every browser that opens the page. So all text that is not our own is escaped here.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from collections.abc import Iterable, Sequence
 _MARKS = re.compile(
     r"[\\`*\[\]<>|~&#$^{}]|!(?=\[)|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])|(?<=[A-Za-z]):(?=//)|(?<=\bwww)\.", re.I
 )
-"""What means something in Markdown, GitHub's tables and bare addresses included; not a `_` within a name."""
+"""Characters with a meaning in Markdown, with GitHub's tables and bare addresses; not a `_` within a name."""
 
 _LINE_START = re.compile(r"^(?:[-+=](?=\s|[-+=]|$)|\d{1,9}(?=[.)](?:\s|$)))")
-"""What means something where a line begins."""
+"""Characters with a meaning at the start of a line."""
 
 
 def plain(text: str) -> str:
-    """The text within a line of Markdown, shown as it stands; line ends and runs of blanks become one blank."""
+    """The text for a line of Markdown, shown as it is; line ends and repeated blanks become one blank."""
     text = _MARKS.sub(lambda mark: f"\\{mark[0]}", " ".join(text.split()))
     start = _LINE_START.match(text)
     if start is None:
@@ -28,9 +28,9 @@ def plain(text: str) -> str:
 
 
 def code(text: str) -> str:
-    """The text within a line of Markdown, as code; also within a table."""
+    """The text as code for a line of Markdown, also in a table."""
     text = " ".join(text.split())
-    if "|" in text:  # a table's cell ends at it even within code, and its escape would be shown elsewhere
+    if "|" in text:  # it ends a table's cell even in code, and outside a table its escape would be visible
         return plain(text)
     fence = "`" * (_longest_run(text) + 1)
     edge = " " if text.startswith("`") or text.endswith("`") else ""
@@ -44,7 +44,7 @@ def block(text: str, language: str = "") -> str:
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Rows of cells that are Markdown already."""
+    """A table; its cells are Markdown already."""
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 

@@ -1,4 +1,4 @@
-"""What a load's page shows in the Dagster UI: counts as plottable numbers, rejects as a table, the next command."""
+"""Metadata of loads for the Dagster UI: counts that it can plot, rejects as a table, the next command."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from ingest_pipelines.orchestration.assets.lineage import column_lineage, rules_
 from ingest_pipelines.orchestration.assets.markdown import block, bullets, code, plain
 
 SAMPLES = 20
-"""Rejects shown; all of them are in `ingest.rejects`."""
+"""Rejects that the page shows; `ingest.rejects` has all of them."""
 
 
-def in_one(reports: Sequence[LoadReport]) -> LoadReport:
-    """The loads of one run, such as the chunks of a drain, told as one."""
+def combined_report(reports: Sequence[LoadReport]) -> LoadReport:
+    """One report of all loads of a run, such as the chunks of a drain."""
     if len(reports) == 1:
         return reports[0]
     last = reports[-1]
@@ -42,7 +42,7 @@ def in_one(reports: Sequence[LoadReport]) -> LoadReport:
 
 
 def report_metadata(report: LoadReport, bound: BoundImport) -> dict[str, MetadataValue]:
-    """A load's outcome."""
+    """Metadata of a load."""
     shown: dict[str, MetadataValue] = {"status": MetadataValue.text(report.status)}
     shown |= _findings(report)
     if report.load_id is not None:
@@ -55,7 +55,7 @@ def report_metadata(report: LoadReport, bound: BoundImport) -> dict[str, Metadat
 
 
 def plan_metadata(report: LoadReport, bound: BoundImport) -> dict[str, MetadataValue]:
-    """What a load would do, without anything that reads as if it had been done."""
+    """Metadata of a dry run, without any entry that reads as if it had been loaded."""
     shown = _findings(report)
     if report.status == "committed":
         shown["next"] = MetadataValue.md(f"{code(f'ingest run {bound.name} --item {report.item_key}')} applies it")
@@ -78,7 +78,7 @@ def _findings(report: LoadReport) -> dict[str, MetadataValue]:
 
 
 def table_metadata(report: LoadReport, bound: BoundImport, uri: str) -> dict[str, MetadataValue]:
-    """What the asset is: the table, its columns, where the item came from."""
+    """Metadata of the asset: the table, its columns, the item's address."""
     return {
         "dagster/table_name": MetadataValue.text(".".join(bound.database.schema_and_table)),
         "dagster/column_schema": MetadataValue.table_schema(column_schema(bound)),
@@ -91,7 +91,7 @@ def table_metadata(report: LoadReport, bound: BoundImport, uri: str) -> dict[str
 
 
 def column_schema(bound: BoundImport) -> TableSchema:
-    """The table's columns that this import fills, and from which source column."""
+    """The table's columns that this import fills, each with its source column."""
     return TableSchema(
         [
             TableColumn(

@@ -1,4 +1,4 @@
-"""An import's items are its partitions: a key per file or drain, known to the ledger first; or a window of time."""
+"""An import's items as partitions: a dynamic key per file or drain, which the ledger has first; or a time window."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _HOUR = "%Y-%m-%dT%H-%MZ"
 _DAY = "%Y-%m-%d"
 _MINUTE = "%Y-%m-%dT%H-%M"
 _LONGEST = timedelta(days=70)
-"""Two windows, of whatever length."""
+"""Longer than two windows of any kind."""
 
 
 def asset_key(bound: BoundImport) -> AssetKey:
@@ -34,7 +34,7 @@ def asset_key(bound: BoundImport) -> AssetKey:
 
 
 def partitions_name(bound: BoundImport) -> str:
-    """`<database>/<import>`: the set of keys that belongs to the import."""
+    """`<database>/<import>`: the name of the import's dynamic partitions."""
     return f"{bound.database_name}/{bound.name}"
 
 
@@ -46,15 +46,15 @@ def partitions_of(bound: BoundImport) -> PartitionsDefinition[str]:
 
 
 def add_partitions(bound: BoundImport, keys: Sequence[str], instance: DagsterInstance) -> None:
-    """Dagster knows the items; windows it knows by itself."""
+    """Adds the items' partitions to Dagster. Windows need none: their definition names them."""
     if bound.spec.source.window is None:
         instance.add_dynamic_partitions(partitions_name(bound), keys)
 
 
 def windows_of(window: Window) -> TimeWindowPartitionsDefinition:
-    """A window import's items: half-open, end to end, by the wall clock of its time zone.
+    """A window import's items: half-open and consecutive, by the wall clock of its time zone.
 
-    Hours are counted in UTC, which repeats and skips none; days, weeks and months are as long as the zone makes them.
+    Hours are hours of UTC, which skips and repeats none; days, weeks and months follow the zone's clock.
     """
     zone = ZoneInfo(window.timezone)
     start = _moment(window.start).replace(tzinfo=zone) + window.offset
@@ -73,7 +73,7 @@ def windows_of(window: Window) -> TimeWindowPartitionsDefinition:
 
 
 def window_item(bound: BoundImport, key: str, uri: str, now: datetime) -> Item:
-    """The window of that key as an item. It has no place in an order: a window read again is as the source is now.
+    """The window with that key as an item. It is never stale: a window that is re-read has the source's present rows.
 
     Raises:
         UsageError: the import has no such window, or it has not ended.
@@ -83,10 +83,10 @@ def window_item(bound: BoundImport, key: str, uri: str, now: datetime) -> Item:
     try:
         window = windows.time_window_for_partition_key(key)
         named = windows.get_partition_key_for_timestamp(window.start.timestamp())
-        known = named == key and windows.start <= window.start and window.end <= now
+        is_window = named == key and windows.start <= window.start and window.end <= now
     except ValueError:
-        known = False
-    if not known:
+        is_window = False
+    if not is_window:
         raise UsageError(
             f"import {bound.name}: no window {key} has ended",
             hint=f"its windows are named like {windows.get_first_partition_key()}",
@@ -105,7 +105,7 @@ def window_item(bound: BoundImport, key: str, uri: str, now: datetime) -> Item:
 
 
 def ended_windows(bound: BoundImport, now: datetime, *, after: datetime | None) -> list[str]:
-    """Keys of windows that have ended, oldest first: those that start at a moment or later; else only the last one."""
+    """Keys of windows that have ended, oldest first: those that start at `after` or later; without it the last one."""
     assert bound.spec.source.window is not None
     windows = windows_of(bound.spec.source.window)
     since = now - _LONGEST if after is None else after

@@ -1,4 +1,4 @@
-"""Whether what came is what usually comes: in time, as many rows, as few rejects. Pure."""
+"""Anomaly checks of a delivery: is it in time, with the usual number of rows, and no more rejects than usual? Pure."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from ingest_pipelines.orchestration.schedules.cron import crons_of
 from ingest_pipelines.orchestration.schedules.ticks import ticks
 
 FEWEST = 3
-"""Deliveries before which nothing is usual."""
+"""Earlier deliveries that a comparison needs."""
 
 GRACE = 1.25
-"""A delivery is late after so many of the schedule's longest pauses."""
+"""A delivery is late after this many of the schedule's longest intervals."""
 
 _TICKS = 60
-_SOMEDAY = datetime(2026, 1, 1, tzinfo=UTC)
+_ANY_DAY = datetime(2026, 1, 1, tzinfo=UTC)
 RATE_FACTOR, RATE_FLOOR = 2.0, 0.01
-"""More rejects than usual: over twice the usual share, and a percent more than it."""
+"""Rejects are unusual above twice the usual share and one percentage point."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One check's answer.
+    """One check's result.
 
     Attributes:
-        words: what a person reads; never a row's value.
-        numbers: what the UI plots.
+        words: the result for people; never a row's value.
+        numbers: for the UI to plot.
     """
 
     passed: bool
@@ -41,65 +41,69 @@ class Finding:
     numbers: Mapping[str, float | int] = field(default_factory=dict)
 
 
-def due_within(bound: BoundImport) -> timedelta | None:
-    """How long after a delivery the next one must have come; None where nobody said when to expect it."""
+def expected_within(bound: BoundImport) -> timedelta | None:
+    """How long after a delivery the next one is late; None where the import does not say when to expect one."""
     if bound.spec.late_after is not None:
         return bound.spec.late_after
     plan = bound.spec.schedule
     if plan is None or plan.dates:
         return None
-    return longest_pause(plan) * GRACE
+    return longest_interval(plan) * GRACE
 
 
-def longest_pause(plan: Schedule) -> timedelta:
-    """The longest time between two ticks that follow each other, give or take the changes of the clock."""
+def longest_interval(plan: Schedule) -> timedelta:
+    """The longest time between two consecutive ticks, without the changes of the clock."""
     if plan.every is not None:
         return plan.every
-    some_ticks = islice(ticks(crons_of(plan), plan.timezone, _SOMEDAY), _TICKS)
+    some_ticks = islice(ticks(crons_of(plan), plan.timezone, _ANY_DAY), _TICKS)
     return max(after - before for before, after in pairwise(some_ticks))
 
 
 def lateness(last: datetime | None, due: timedelta, now: datetime) -> Finding:
-    """Whether the next delivery is missed. An import that never had one is not late yet."""
+    """Whether the next delivery is overdue. An import without any delivery is not late."""
     if last is None:
-        return Finding(True, "nothing has been delivered yet")
+        return Finding(True, "no delivery yet")
     age = now - last
     hours = {"hours_since_last": round(age / timedelta(hours=1), 2)}
     if age <= due:
         return Finding(True, "", hours)
-    return Finding(False, f"nothing came since {last:%Y-%m-%d %H:%M} UTC, and it was due within {_said(due)}", hours)
+    return Finding(
+        False, f"the last delivery was at {last:%Y-%m-%d %H:%M} UTC; the next was due within {_duration(due)}", hours
+    )
 
 
 def volume(read: int, past: Sequence[Delivery], expected: Volume) -> Finding:
-    """Whether the item has about as many rows as items of its import have."""
+    """Whether the item has about as many rows as earlier items of its import."""
     if len(past) < FEWEST:
-        return Finding(True, f"{len(past)} items before it: nothing is usual yet", {"rows": read})
+        return Finding(True, _too_few(past), {"rows": read})
     usual = median(delivery.read for delivery in past)
     numbers = {"rows": read, "usual_rows": usual}
     if expected.usual(read, usual):
         return Finding(True, "", numbers)
-    return Finding(False, f"{read:,} rows, and {usual:,.0f} are usual", numbers)
+    return Finding(False, f"{read:,} rows; {usual:,.0f} are usual", numbers)
 
 
 def reject_rate(read: int, rejected: int, past: Sequence[Delivery]) -> Finding:
-    """Whether no larger share of rows than usual was rejected."""
+    """Whether the share of rejected rows is no larger than usual."""
     share = rejected / read if read else 0.0
     if len(past) < FEWEST:
-        return Finding(
-            True, f"{len(past)} items before it: nothing is usual yet", {"rejected_percent": _percent(share)}
-        )
+        return Finding(True, _too_few(past), {"rejected_percent": _percent(share)})
     usual = median(delivery.rejected / delivery.read if delivery.read else 0.0 for delivery in past)
     numbers = {"rejected_percent": _percent(share), "usual_percent": _percent(usual)}
     if share <= usual * RATE_FACTOR + RATE_FLOOR:
         return Finding(True, "", numbers)
-    return Finding(False, f"{share:.1%} of the rows were rejected, and {usual:.1%} is usual", numbers)
+    return Finding(False, f"{share:.1%} of the rows were rejected; {usual:.1%} is usual", numbers)
+
+
+def _too_few(past: Sequence[Delivery]) -> str:
+    return f"not compared: the import has only {len(past)} earlier deliveries"
 
 
 def _percent(share: float) -> float:
     return round(share * 100, 3)
 
 
-def _said(due: timedelta) -> str:
+def _duration(due: timedelta) -> str:
     hours = due / timedelta(hours=1)
     return (
         f"{hours / 24:.3g} days" if hours >= 48 else f"{hours:.3g} hours" if hours >= 1 else f"{hours * 60:.3g} minutes"

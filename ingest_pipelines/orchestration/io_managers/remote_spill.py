@@ -3,9 +3,9 @@
     <bucket>/<prefix>/spool/<run id>/   landed bytes
     <bucket>/<prefix>/spill/<run id>/   accepted rows, rejects, and one handle per step output
 
-Steps work on local files as ever. After a step they are copied up, then its handle; before the next step, what its
-machine does not have is copied down. The rows leave the bucket with the load's commit; what failed runs left, a rule
-of the bucket has to remove (docs/deploy.md).
+Steps work on local files. After a step its files are uploaded, then its handle; before the next step, files that its
+machine does not have are downloaded. The rows are deleted from the bucket after the load's commit. For files of failed
+runs the bucket needs a lifecycle rule (docs/deploy.md).
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ class _Kept:
     """A handle in the bucket.
 
     Attributes:
-        files: what the handle names, below the state folder, with size and time in nanoseconds: a local file that has
-            both is that file, and not what a failed attempt left.
+        files: per file of the handle, relative to the state folder, its size and time in nanoseconds. A local file with
+            the same two is the same file, and not one that a failed attempt left.
     """
 
     handle: object
@@ -53,14 +53,14 @@ class _Kept:
 
 
 class RemoteSpill:
-    """The bucket of INGEST_SPILL_URI, a mirror of the state folder's spool and spill."""
+    """The bucket of INGEST_SPILL_URI: a copy of the state folder's spool and spill."""
 
     def __init__(self, uri: str, settings: Settings) -> None:
         self._uri = uri
         self._state = settings.state
 
     def keep(self, run_id: str, name: str, handle: object) -> None:
-        """The handle and the files that it names are in the bucket, the handle last."""
+        """Uploads the handle's files, then the handle."""
         from pyarrow.fs import LocalFileSystem, copy_files
 
         bucket, root = self._open()
@@ -74,14 +74,14 @@ class RemoteSpill:
             stream.write(pickle.dumps(_Kept(moved, kept)))
 
     def take(self, run_id: str, name: str) -> Any:
-        """The handle, and on this machine the files that it names.
+        """The handle; its files are on this machine.
 
         Raises:
-            FileNotFoundError: the bucket does not have it, or not any more.
+            FileNotFoundError: the bucket does not have it, or no longer has it.
         """
         bucket, root = self._open()
         with bucket.open_input_stream(_handle(root, run_id, name)) as stream:
-            kept: _Kept = pickle.loads(stream.read())  # noqa: S301  # ours: who may write to the bucket is trusted
+            kept: _Kept = pickle.loads(stream.read())  # noqa: S301  # our own; writers to the bucket are trusted
         for below, stamp in kept.files.items():
             path = self._state / below
             if not path.exists() or _stamp(path) != stamp:
@@ -89,7 +89,7 @@ class RemoteSpill:
         return _moved(kept.handle, lambda below: self._state / below)
 
     def forget_rows(self, validated: Validated) -> None:
-        """The item's bytes and rows are not in the bucket any more; handles stay."""
+        """Deletes the item's bytes and rows from the bucket; handles stay."""
         bucket, root = self._open()
         for path in (validated.landing.path, *_files_of(validated)):
             try:
@@ -98,7 +98,7 @@ class RemoteSpill:
                 continue  # an earlier attempt of this step removed it
 
     def _open(self) -> tuple[FileSystem, str]:
-        from pyarrow.fs import FileSystem  # its S3 client takes time to load, and is not for a process that forks
+        from pyarrow.fs import FileSystem  # its S3 client loads slowly, and must not be in a process that forks
 
         bucket, root = FileSystem.from_uri(self._uri)
         return bucket, root.rstrip("/")
@@ -111,49 +111,49 @@ class RemoteHandleIOManager(HandleIOManager):
         self._remote = spill
 
     def handle_output(self, context: OutputContext, obj: Landing | Validated) -> None:
-        """What the step made is in the bucket."""
-        with _told():
+        """Uploads the step's output."""
+        with _as_dagster_errors():
             self._remote.keep(context.run_id, context.step_key, obj)
 
     def load_input(self, context: InputContext) -> Any:
-        """What the upstream step of this run, or of the run that it re-executes, made."""
+        """The output of the upstream step, of this run or of the run that it re-executes."""
         upstream = context.upstream_output
         assert upstream is not None
-        with _told():
+        with _as_dagster_errors():
             return self._remote.take(upstream.run_id, upstream.step_key)
 
 
 class RemoteTargetIOManager(TargetIOManager):
-    """Merges, and puts the report where the checks after it find it on any machine."""
+    """Merges, and uploads the report, so that the checks find it on any machine."""
 
     def __init__(self, site: Site, spill: RemoteSpill) -> None:
         super().__init__(site)
         self._remote = spill
 
     def handle_output(self, context: OutputContext, obj: Validated) -> None:
-        """The item is applied. Tried again after that, it only says so: the ledger knows the run."""
+        """Merges the item. A retry after the merge only reports it: the ledger has the run's load."""
         super().handle_output(context, obj)
         report = read_report(self._site.settings.spill, context.run_id)
-        with _told():
+        with _as_dagster_errors():
             self._remote.keep(context.run_id, _REPORT, report)
             self._remote.forget_rows(obj)
 
     def forget(self, validated: Validated) -> None:
-        """The rows of a plan are gone, here and in the bucket."""
+        """Deletes the rows of a dry run, here and in the bucket."""
         super().forget(validated)
-        with _told():
+        with _as_dagster_errors():
             self._remote.forget_rows(validated)
 
     def load_input(self, context: InputContext) -> Any:
-        """What the load did."""
+        """The load's report."""
         upstream = context.upstream_output
         assert upstream is not None
-        with _told():
+        with _as_dagster_errors():
             return self._remote.take(upstream.run_id, _REPORT)
 
 
 def io_managers(site: Site) -> dict[str, IOManager]:
-    """What carries step outputs, and what merges the last one: by files here or in a shared folder, or by a bucket."""
+    """The IO managers for step outputs and for the target: with files on disk, or in a bucket."""
     uri = site.settings.remote_spill
     if uri is None:
         return {"handles": HandleIOManager(site.settings.spill), "target": TargetIOManager(site)}
@@ -162,7 +162,7 @@ def io_managers(site: Site) -> dict[str, IOManager]:
 
 
 def _files_of(handle: object) -> tuple[Path, ...]:
-    """The files that the next step needs; a judged item's bytes are not among them."""
+    """The files that the next step needs; of a validated item the rows, and not the landed bytes."""
     if isinstance(handle, Landing):
         return (handle.path,)
     if isinstance(handle, Validated):
@@ -185,7 +185,7 @@ def _moved(handle: Handle, move: Callable[[Path], Path]) -> Handle:
 
 
 def _copy_down(bucket: FileSystem, remote: str, path: Path, stamp: tuple[int, int]) -> None:
-    """The file is at `path`, whole; two steps on one machine may want it at once."""
+    """Downloads the file to `path`, whole or not at all; two steps on one machine may do so at once."""
     from pyarrow.fs import LocalFileSystem, copy_files
 
     private_folder(path.parent)
@@ -209,15 +209,15 @@ def _handle(root: str, run_id: str, name: str) -> str:
 
 
 @contextmanager
-def _told() -> Iterator[None]:
-    """Errors of the bucket as Dagster takes them."""
+def _as_dagster_errors() -> Iterator[None]:
+    """Errors of the bucket, as Dagster expects them."""
     try:
         yield
     except FileNotFoundError:
         raise Failure(
-            "what an earlier step made is no longer at INGEST_SPILL_URI\n  re-execute all steps of the run",
+            "the output of an earlier step is no longer at INGEST_SPILL_URI\n  re-execute all steps of the run",
             allow_retries=False,
         ) from None
     except OSError as error:
-        told = Failure(f"INGEST_SPILL_URI does not answer, or not as it should: {error}")
-        raise RetryRequested(max_retries=RETRIES, seconds_to_wait=PAUSE_SECONDS) from told
+        failure = Failure(f"reading or writing at INGEST_SPILL_URI failed: {error}")
+        raise RetryRequested(max_retries=RETRIES, seconds_to_wait=PAUSE_SECONDS) from failure

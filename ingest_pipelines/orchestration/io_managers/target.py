@@ -1,4 +1,4 @@
-"""The IO manager that merges: a validated item goes in, the target and the ledger have it, whole."""
+"""The target IO manager: it merges a validated item into the table, together with the ledger's records of it."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from ingest_pipelines.errors import IngestError, ItemGone
 from ingest_pipelines.merge import read_shape, row_count
 from ingest_pipelines.model import Item, LoadReport, Validated
 from ingest_pipelines.orchestration.assets.lineage import table_key, table_schema
-from ingest_pipelines.orchestration.assets.metadata import in_one, report_metadata, table_metadata
+from ingest_pipelines.orchestration.assets.metadata import combined_report, report_metadata, table_metadata
 from ingest_pipelines.orchestration.assets.replacement import replacement_loaded, settle_replaced
-from ingest_pipelines.orchestration.assets.step_errors import failures_told, search_told
-from ingest_pipelines.orchestration.io_managers.step_outputs import forget_rows, read_report, write_report
+from ingest_pipelines.orchestration.assets.step_errors import recording_errors, retrying_errors
+from ingest_pipelines.orchestration.io_managers.step_outputs import read_report, write_report
 from ingest_pipelines.orchestration.resources.connections import client_of
-from ingest_pipelines.orchestration.runs.run_context import Work, find_work
+from ingest_pipelines.orchestration.runs.run_context import RunContext, find_run_context
+from ingest_pipelines.orchestration.runs.run_files import forget_rows
 from ingest_pipelines.orchestration.runs.tags import STATUS_TAG
 from ingest_pipelines.orchestration.site import Site
 from ingest_pipelines.sources import archive_item
@@ -25,74 +26,74 @@ from ingest_pipelines.sources.base import Client
 
 
 class TargetIOManager(IOManager):
-    """Merges what the merge step hands over, in one transaction with everything the ledger keeps about it."""
+    """Merges the merge step's output, in one transaction with the ledger's records."""
 
     def __init__(self, site: Site) -> None:
         self._site = site
 
     def handle_output(self, context: OutputContext, obj: Validated) -> None:
-        """The item is applied, and the materialization says how.
+        """Merges the item, and adds the result to the materialization.
 
         Raises:
-            RetryRequested, Failure: see `failures_told`. The target is as it was.
+            RetryRequested, Failure: see `recording_errors`. The target is as it was.
         """
-        work = self._work(context)
+        run_context = self._run_context(context)
         self._site.watch("merge")
         reports: list[LoadReport] = []
-        client = client_of(context.step_context.resources, work.bound)
-        with failures_told(work, context.log, obj):
-            for report in _loads(work, obj, client):
+        client = client_of(context.step_context.resources, run_context.bound)
+        with recording_errors(run_context, context.log, obj):
+            for report in _loads(run_context, obj, client):
                 reports.append(report)
-                if work.item.kind == "cursor":
+                if run_context.item.kind == "cursor":
                     context.log.info("Chunk up to %s: %d rows.", report.cursor_to, report.counts.read)
             report = (
-                in_one(reports)
+                combined_report(reports)
                 if obj.landing.replaced is None
-                else settle_replaced(next(iter(reports), None), obj, work)
+                else settle_replaced(next(iter(reports), None), obj, run_context)
             )
         status = "completed_with_rejects" if report.counts.rejected else "completed"
         context.step_context.instance.add_run_tags(context.run_id, {STATUS_TAG: status})
         write_report(self._site.settings.spill, context.run_id, report)
         forget_rows(obj)
         if obj.landing.replaced is not None and reports:
-            context.log_event(replacement_loaded(report, work))
-        self._archive(context, work, report, obj.landing.item, client)
+            context.log_event(replacement_loaded(report, run_context))
+        self._archive(context, run_context, report, obj.landing.item, client)
         if report.counts.inserted or report.counts.updated:
-            with suppress(IngestError):  # the load is committed; its table's page can wait for the next one
-                context.log_event(self._table_changed(work, report))
+            with suppress(IngestError):  # the load is committed; the next one updates the table's page
+                context.log_event(self._table_changed(run_context, report))
         context.add_output_metadata(
             {
-                **report_metadata(report, work.bound),
-                **table_metadata(report, work.bound, work.item.uri),
-                **({"chunks": len(reports)} if work.item.kind == "cursor" else {}),
+                **report_metadata(report, run_context.bound),
+                **table_metadata(report, run_context.bound, run_context.item.uri),
+                **({"chunks": len(reports)} if run_context.item.kind == "cursor" else {}),
             }
         )
 
     def forget(self, validated: Validated) -> None:
-        """The rows of a plan are gone, wherever they lay."""
+        """Deletes the rows of a dry run."""
         forget_rows(validated)
 
     def _archive(
-        self, context: OutputContext, work: Work, report: LoadReport, item: Item, client: Client | None
+        self, context: OutputContext, run_context: RunContext, report: LoadReport, item: Item, client: Client | None
     ) -> None:
-        """The loaded file lies in the archive folder, if there is one; the load stands whether that works or not."""
-        folder = work.bound.spec.source.archive
+        """Moves the loaded file to the archive folder, if the import has one. An error there does not undo the load."""
+        folder = run_context.bound.spec.source.archive
         if folder is None or report.status not in {"committed", "skipped"}:
             return
         try:
-            archive_item(item, work.bound.connection, folder, client)
+            archive_item(item, run_context.bound.connection, folder, client)
         except ItemGone:
             context.log.info("The file is no longer where it was read; nothing to archive.")
         except IngestError as error:
-            context.log.warning("The item is loaded, and its file stays where it is: it was not archived. %s", error)
+            context.log.warning("The item is loaded. Its file was not archived, and stays where it is: %s", error)
 
-    def _table_changed(self, work: Work, report: LoadReport) -> AssetMaterialization:
-        """What the page of the profile table shows."""
+    def _table_changed(self, run_context: RunContext, report: LoadReport) -> AssetMaterialization:
+        """The metadata on the page of the profile table."""
         with self._site.target.session() as connection:
-            rows = row_count(connection, *work.bound.database.schema_and_table)
-            shape = read_shape(connection, *work.bound.database.schema_and_table)
+            rows = row_count(connection, *run_context.bound.database.schema_and_table)
+            shape = read_shape(connection, *run_context.bound.database.schema_and_table)
         types = {name: column.type for name, column in shape.columns.items()}
-        table = table_key(work.bound.database)
+        table = table_key(run_context.bound.database)
         writers = [bound for bound in self._site.project.imports.values() if table_key(bound.database) == table]
         return AssetMaterialization(
             table,
@@ -101,24 +102,24 @@ class TargetIOManager(IOManager):
                 "dagster/column_schema": table_schema(writers, types),
                 "inserted": report.counts.inserted,
                 "updated": report.counts.updated,
-                "import": work.bound.name,
+                "import": run_context.bound.name,
                 "item": str(report.item_key),
             },
         )
 
     def load_input(self, context: InputContext) -> LoadReport:
-        """What the load did, for the checks after it."""
+        """The load's report, for the checks."""
         upstream = context.upstream_output
         assert upstream is not None
         report = read_report(self._site.settings.spill, upstream.run_id)
         assert report is not None
         return report
 
-    def _work(self, context: OutputContext) -> Work:
+    def _run_context(self, context: OutputContext) -> RunContext:
         step = context.step_context
         attempt = step.previous_attempt_count + 1
-        with search_told(attempt, context.log):
-            return find_work(
+        with retrying_errors(attempt, context.log):
+            return find_run_context(
                 self._site,
                 context.step_key,
                 context.partition_key,
@@ -129,22 +130,29 @@ class TargetIOManager(IOManager):
             )
 
 
-def _loads(work: Work, validated: Validated, client: Client | None = None) -> Iterator[LoadReport]:
+def _loads(run_context: RunContext, validated: Validated, client: Client | None = None) -> Iterator[LoadReport]:
     """The item's load; of a cursor's drain the first chunk, as the steps before made it, then all the others.
 
     A re-execution may bring a first chunk that an earlier run has committed. It is left alone, and the drain goes on
     from what is committed.
     """
-    bound, target, now, early_loads = work.bound, work.site.target, work.site.clock(), work.site.early_loads
+    bound, target, now, early_loads = (
+        run_context.bound,
+        run_context.site.target,
+        run_context.site.clock(),
+        run_context.site.early_loads,
+    )
     if validated.landing.settled_by is not None:
         return
-    if work.item.kind != "cursor":
-        yield pipeline.load(validated, bound, target, work.run, now, early_loads.take(bound.name))
+    if run_context.item.kind != "cursor":
+        yield pipeline.load(validated, bound, target, run_context.run, now, early_loads.take(bound.name))
         return
-    overtaken = pipeline.is_overtaken(validated, work.item, bound, target, work.run)
+    overtaken = pipeline.is_overtaken(validated, run_context.item, bound, target, run_context.run)
     if overtaken:
         early_loads.discard(bound.name)
     else:
-        yield pipeline.load(validated, bound, target, work.run, now, early_loads.take(bound.name))
-    item = work.item if overtaken else validated.landing.item
-    yield from pipeline.drain(item, bound, work.workspace, target, work.run, now, started=not overtaken, client=client)
+        yield pipeline.load(validated, bound, target, run_context.run, now, early_loads.take(bound.name))
+    item = run_context.item if overtaken else validated.landing.item
+    yield from pipeline.drain(
+        item, bound, run_context.workspace, target, run_context.run, now, started=not overtaken, client=client
+    )

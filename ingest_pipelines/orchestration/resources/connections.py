@@ -1,17 +1,17 @@
-"""Connections as Dagster resources, each under its connection's name: for our runs, and for users' own assets.
+"""Connections as Dagster resources, under the connection's name: for our runs and for users' own assets.
 
     s3          dagster_aws.s3.S3Resource               get_client()
     gcs         dagster_gcp.gcs.GCSResource             get_client()
     snowflake   dagster_snowflake.SnowflakeResource     get_connection()
 
-Steps, sensors and schedules of an import take their client from the resource of its connection; an asset in the same
-location asks for it by name: `def report(vendor: S3Resource)`. Two of Dagster's classes have no slots for all that a
-connection says: S3Resource none for time-outs, path style and older servers' checksums, GCSResource only one for the
-project. Theirs is `get_client`, which makes the same client as the command line does.
+Steps, sensors and schedules of an import take their client from its connection's resource; an asset in the same code
+location asks for it by name: `def report(vendor: S3Resource)`. Two of Dagster's classes lack settings of a connection:
+S3Resource has no time-outs, path style or older checksums, GCSResource has only the project. Our subclasses override
+`get_client`, which makes the same client as the command line.
 
 Dagster's libraries take up to four seconds to import, so they are imported when a resource is initialised, and not
-when the definitions are loaded. A resource has no configuration: connections.yaml is it, and the secrets that it
-refers to are read last, where Dagster shows and stores nothing.
+when the definitions are loaded. A resource has no configuration in Dagster: its settings are in connections.yaml, and
+secrets are read last, where Dagster neither shows nor stores them.
 """
 
 from __future__ import annotations
@@ -32,21 +32,21 @@ from ingest_pipelines.orchestration.assets.markdown import code
 from ingest_pipelines.sources.base import Client
 
 OURS = frozenset({"site", "handles", "target", "io_manager"})
-"""Keys that are taken; a connection of such a name gets `_connection` behind it."""
+"""Keys of our own resources; the key of a connection with such a name ends with `_connection`."""
 
 _PLAIN = re.compile(r"[\w ./:@,=+-]*")
-"""What reads the same as text and as Markdown: Dagster's list shows a description as the one, its page as the other."""
+"""Text without Markdown: Dagster's list shows a description as text, and its page shows it as Markdown."""
 
 CLASSES = {
     "s3": "dagster_aws.s3.S3Resource",
     "gcs": "dagster_gcp.gcs.GCSResource",
     "snowflake": "dagster_snowflake.SnowflakeResource",
 }
-"""Types of connections that are resources, and of which class."""
+"""Connection types that are resources, and the resource's class."""
 
 
 def resources_of(project: Project) -> dict[str, ResourceDefinition]:
-    """The project's connections that are resources, by key."""
+    """The project's connections that are resources, by resource key."""
     return {
         _key(name): _definition(connection)
         for name, connection in project.connections.items()
@@ -60,7 +60,7 @@ def resource_keys(bound: BoundImport) -> frozenset[str]:
 
 
 def client_of(resources: Any, bound: BoundImport) -> Client | None:
-    """What makes the import's client, from a context's resources; None where the source connects by itself."""
+    """Makes the import's client, from a context's resources; None if the source connects by itself."""
     for key in resource_keys(bound):
         return _client(getattr(resources, key), bound.connection.type)
     return None
@@ -70,7 +70,7 @@ def _client(resource: Any, kind: str) -> Client:
     if kind == "snowflake":
         connect: Client = resource.get_connection
         return connect
-    # Dagster's own S3Resource and GCSResource, which a user may put in place of ours, come as their client
+    # a user may put Dagster's own S3Resource or GCSResource in place of ours; then the resource is the client
     make: Client = getattr(resource, "get_client", lambda: resource)
     return make
 
@@ -87,17 +87,17 @@ def _definition(connection: Connection) -> ResourceDefinition:
 def named_resource(
     type_name: str, make: Callable[[InitResourceContext], object], description: str
 ) -> ResourceDefinition:
-    """A resource that Dagster's page shows under the name of its type: it shows the name of the function.
+    """A resource that Dagster's page shows under its type's name: the page shows the name of the function.
 
     Args:
-        type_name: the class of what `make` returns, as `module.Class`.
+        type_name: the class that `make` returns, as `module.Class`.
         description: one line of plain text, as the page shows it.
     """
     return ResourceDefinition(named(type_name.rpartition(".")[2], make), description=description)
 
 
 def named(name: str, make: Callable[[InitResourceContext], Any]) -> Callable[[InitResourceContext], Any]:
-    """`make` as a function of that name."""
+    """`make` as a function with that name."""
 
     def resource(context: InitResourceContext) -> Any:
         return make(context)
@@ -107,16 +107,16 @@ def named(name: str, make: Callable[[InitResourceContext], Any]) -> Callable[[In
 
 
 def _description(connection: Connection) -> str:
-    """What the connection says, secrets as the references that they are. Free `options` stay in the YAML."""
-    said: list[str] = []
+    """The connection's settings, with secrets as references. Free `options` are left out."""
+    settings: list[str] = []
     for name, slot in type(connection).model_fields.items():
         value = getattr(connection, name)
         if isinstance(value, Secret):
             value = f"env: {value.env}" if value.env else f"file: {value.file}"
         if name not in {"type", "options"} and value is not None:
             text = str(value)
-            said.append(f"{slot.alias or name} {text if _PLAIN.fullmatch(text) else code(text)}")
-    return f"{CLASSES[connection.type]}, as connections.yaml says: {', '.join(said)}"
+            settings.append(f"{slot.alias or name} {text if _PLAIN.fullmatch(text) else code(text)}")
+    return f"{CLASSES[connection.type]}, as connections.yaml says: {', '.join(settings)}"
 
 
 def _s3(connection: S3Connection) -> object:
@@ -125,14 +125,14 @@ def _s3(connection: S3Connection) -> object:
     from ingest_pipelines.sources.s3 import make_client
 
     class ConnectionS3Resource(S3Resource):
-        """S3Resource with everything that the connection says."""
+        """S3Resource with all settings of the connection."""
 
         def get_object_to_set_on_execution_context(self) -> Any:
-            """Itself: steps that need no client make none."""
+            """The resource itself, so that a step without need of a client makes none."""
             return self
 
         def get_client(self) -> Any:
-            """A boto3 client of the connection."""
+            """A boto3 client for the connection."""
             return make_client(connection)
 
     return ConnectionS3Resource(
@@ -146,14 +146,14 @@ def _gcs(connection: GcsConnection) -> object:
     from ingest_pipelines.sources.gcs import make_client
 
     class ConnectionGCSResource(GCSResource):
-        """GCSResource with everything that the connection says."""
+        """GCSResource with all settings of the connection."""
 
         def get_object_to_set_on_execution_context(self) -> Any:
-            """Itself: steps that need no client make none."""
+            """The resource itself, so that a step without need of a client makes none."""
             return self
 
         def get_client(self) -> Any:
-            """A storage client of the connection."""
+            """A storage client for the connection."""
             return make_client(connection)
 
     return ConnectionGCSResource(project=connection.project)
@@ -165,7 +165,7 @@ def _snowflake(connection: SnowflakeConnection) -> object:
     from ingest_pipelines.sources.snowflake import connect_arguments
 
     arguments = connect_arguments(connection)
-    arguments.pop("private_key", None)  # opened by us to tell what is wrong with it; Dagster's class opens it anew
+    arguments.pop("private_key", None)  # we opened it to check it; Dagster's class opens it again
     own = ("account", "user", "password", "role", "warehouse", "database", "schema", "login_timeout", "paramstyle")
     key, phrase = connection.private_key, connection.passphrase
     return SnowflakeResource(

@@ -1,8 +1,7 @@
-"""What a dead run leaves behind is cleared up: its place in a pool, its status in Dagster, its item, its files.
+"""Clears up after dead runs: the slot in a pool, the status in Dagster, the item in the ledger, the files.
 
-Every `ingest run`, every run that waits for a pool and the housekeeping sensor look for dead runs; none needs a daemon.
-A run is dead where the kernel ended the lock that its process held, see `run_locks`. A live run loses nothing, nor does
-one of which this machine knows nothing.
+Every `ingest run`, every run that waits for a pool, and the housekeeping sensor look for dead runs, so no daemon is
+needed. A run is dead if its process lost its lock (`run_locks`). Runs that are alive or unknown are left alone.
 """
 
 from __future__ import annotations
@@ -19,40 +18,40 @@ from ingest_pipelines.model import Item
 from ingest_pipelines.orchestration.dagster_internals.tags import GRPC_INFO_TAG, PARTITION_NAME_TAG, WILL_RETRY_TAG
 from ingest_pipelines.orchestration.runs import run_locks
 from ingest_pipelines.orchestration.runs.fail_dead_run import DIED, fail_dead_run
-from ingest_pipelines.orchestration.runs.run_context import find_work
+from ingest_pipelines.orchestration.runs.run_context import find_run_context
 from ingest_pipelines.orchestration.runs.tags import IMPORT_TAG, ITEM_TAG, is_dry_run
 from ingest_pipelines.orchestration.site import Site
 
 _LOG = logging.getLogger(__name__)
 
-NEVER_BEGAN = "its process did not begin in time: it was killed, or the machine went down"
+NEVER_STARTED = "its process did not begin in time: it was killed, or the machine went down"
 
 UNKNOWN_FOR = timedelta(days=1)
-"""How long the lock of a dead process is kept whose run this Dagster does not know."""
+"""How long the lock file of a dead run is kept if this Dagster has no such run."""
 
 
-def sweep(site: Site, instance: DagsterInstance) -> list[str]:
-    """All that dead runs of this state folder left is cleared up; their ids.
+def clear_up_dead_runs(site: Site, instance: DagsterInstance) -> list[str]:
+    """Clears up after the dead runs of this state folder; their ids.
 
-    A run that Dagster will try again keeps its files for the retry, and its item says nothing before that has ended.
+    A run that Dagster will retry keeps its files for the retry, which also settles its item.
     """
     state = site.settings.state
-    swept = []
+    cleared_up = []
     for run_id in run_locks.runs_with_locks(state):
         with run_locks.claim_dead(state, run_id) as is_dead:
             if is_dead and _clear_up(site, instance, run_id):
                 run_locks.forget(state, run_id)
-                swept.append(run_id)
-    return [*swept, *_end_unborn(instance, site.clock())]
+                cleared_up.append(run_id)
+    return [*cleared_up, *_fail_unstarted(instance, site.clock())]
 
 
 def _clear_up(site: Site, instance: DagsterInstance, run_id: str) -> bool:
-    """Whether nothing is left to do."""
+    """Whether everything is cleared up."""
     settings = site.settings
     if not run_id.startswith(run_locks.PLAN_PREFIX):
         if instance.get_run_by_id(run_id) is None:
-            held = run_locks.holder_of(settings.state, run_id)
-            return held is None or site.clock() - datetime.fromisoformat(held.since) > UNKNOWN_FOR
+            holder = run_locks.holder_of(settings.state, run_id)
+            return holder is None or site.clock() - datetime.fromisoformat(holder.since) > UNKNOWN_FOR
         fail_dead_run(instance, run_id)
         record = instance.get_run_record_by_id(run_id)
         assert record is not None
@@ -66,31 +65,31 @@ def _clear_up(site: Site, instance: DagsterInstance, run_id: str) -> bool:
 
 
 def _settle_item(site: Site, instance: DagsterInstance, record: RunRecord) -> bool:
-    """Whether the ledger says that the dead run failed, or need not: a plan, and a load that has ended, stay as is."""
+    """Whether the ledger has the dead run's load as failed, or needs no entry: it was a plan, or the load has ended."""
     run = record.dagster_run
     bound = site.project.imports.get(run.tags.get(IMPORT_TAG, ""))
     partition = run.tags.get(PARTITION_NAME_TAG, "")
     if bound is None or is_dry_run(run.tags) or run.tags.get(ITEM_TAG, partition) != partition:
-        return True  # an item that is not its partition's is named by a tag, which proves nothing
+        return True  # only a tag names an item other than the partition's, and tags prove nothing
     try:
-        work = find_work(site, bound.asset_name, partition, run, 1, instance, _LOG)
-        item = work.item
+        run_context = find_run_context(site, bound.asset_name, partition, run, 1, instance, _LOG)
+        item = run_context.item
         if item.kind == "cursor":
-            item = pipeline.next_chunk(item, bound, site.target, work.run)
+            item = pipeline.next_chunk(item, bound, site.target, run_context.run)
         if _is_open(site, item, record):
             error = LoadError(
                 f"import {bound.name}, item {item.key}: run {run.run_id[:8]} is dead: {DIED}",
                 hint=f"what it had not committed is not in the table; next: ingest run {bound.name} --item {item.key}",
             )
-            pipeline.record_failure(error, item, item, bound, site.target, work.run, site.clock())
+            pipeline.record_failure(error, item, item, bound, site.target, run_context.run, site.clock())
     except IngestError as problem:
-        _LOG.warning("run %s is dead, and the ledger could not be told: %s", run.run_id, problem.message)
+        _LOG.warning("run %s is dead, and the ledger could not record it: %s", run.run_id, problem.message)
         return not problem.retryable
     return True
 
 
 def _is_open(site: Site, item: Item, record: RunRecord) -> bool:
-    """Whether no load says yet how the run ended: neither one of its own, nor a later one of its import."""
+    """Whether the ledger does not say yet how the run ended: by its own load, or by a later load of the import."""
     with site.target.session() as connection:
         own = ledger.loads_of_run(connection, record.dagster_run.run_id)
         newest = next(iter(ledger.recent_loads(connection, item.import_name, last=1)), None)
@@ -99,17 +98,17 @@ def _is_open(site: Site, item: Item, record: RunRecord) -> bool:
     return newest is None or bool(own) or newest.started_at <= record.create_timestamp
 
 
-def _end_unborn(instance: DagsterInstance, now: datetime) -> list[str]:
-    """Runs are failed that were launched as processes, and did not begin in the time that Dagster allows.
+def _fail_unstarted(instance: DagsterInstance, now: datetime) -> list[str]:
+    """Fails runs whose process did not start in the time that Dagster allows; their ids.
 
-    A process that is slower finds its run ended and does nothing.
+    A process that starts later finds that its run has ended, and does nothing.
     """
     patience = timedelta(seconds=instance.run_monitoring_start_timeout_seconds)
     late = RunsFilter(statuses=[DagsterRunStatus.STARTING], updated_before=now - patience)
-    unborn = [
+    unstarted = [
         record.dagster_run for record in instance.get_run_records(late) if GRPC_INFO_TAG in record.dagster_run.tags
     ]
-    for run in unborn:
-        instance.report_run_failed(run, f"The run is dead: {NEVER_BEGAN}. Nothing of it was committed.")
+    for run in unstarted:
+        instance.report_run_failed(run, f"The run is dead: {NEVER_STARTED}. Nothing of it was committed.")
         instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
-    return [run.run_id for run in unborn]
+    return [run.run_id for run in unstarted]

@@ -1,8 +1,8 @@
-"""How a run executes its steps: INGEST_EXECUTOR. Parallelism is many runs; these are for when a machine is not enough.
+"""The executor of runs: INGEST_EXECUTOR. Many runs are the usual parallelism; the last two use more machines.
 
 in_process    all steps of a run in its own process: the fastest, and the default
 multiprocess  a process per step, on the same machine
-k8s           a pod per step; with the Kubernetes run launcher a pod per run, which is enough, needs no executor
+k8s           a pod per step; the Kubernetes run launcher alone gives a pod per run, which is usually enough
 celery        a queue that workers on any machine take steps from
 """
 
@@ -18,7 +18,7 @@ from ingest_pipelines.config.settings import ExecutorName
 from ingest_pipelines.errors import MissingDriver
 
 LONGEST_WAIT = 24 * 3600
-"""Seconds that Redis waits before it gives a step to a second worker; far more than a run may take."""
+"""Seconds after which Redis gives a step to a second worker; far more than a run may take."""
 
 
 def executor_of(settings: Settings) -> ExecutorDefinition:
@@ -31,9 +31,9 @@ def executor_of(settings: Settings) -> ExecutorDefinition:
 
 
 def celery_config(settings: Settings) -> dict[str, Any]:
-    """What runs and workers must agree on. Holds the broker's password.
+    """The settings that runs and workers share. Holds the broker's password.
 
-    A worker takes a step only when it is free to execute it, and says so when it begins: a step is executed once.
+    A worker takes a step only when it is free, and acknowledges it when it begins: a step is executed once.
     """
     broker = settings.celery_broker or ""
     return {

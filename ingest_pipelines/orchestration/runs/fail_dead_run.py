@@ -1,4 +1,4 @@
-"""A run whose process died: how Dagster is told."""
+"""Marks a run whose process died as failed in Dagster."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ DIED = "its process ended before the run did: it was killed, or the machine went
 
 
 def fail_dead_run(instance: DagsterInstance, run_id: str) -> None:
-    """The run has failed in Dagster, and its slots in pools are free."""
+    """Marks the run as failed and frees its slots in pools."""
     run = instance.get_run_by_id(run_id)
     if run is not None and not run.is_finished:
         instance.report_run_failed(run, f"The run is dead: {DIED}. What it had not committed is not in the table.")

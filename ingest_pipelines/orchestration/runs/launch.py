@@ -1,4 +1,4 @@
-"""One run of one import, in this process, seen in the Dagster UI like every other run."""
+"""`ingest run`: one run of one import in this process, which the Dagster UI shows like any other run."""
 
 from __future__ import annotations
 
@@ -16,11 +16,12 @@ from ingest_pipelines.model import Item, ItemKind, ItemStatus, LoadReport
 from ingest_pipelines.orchestration.assets.partitions import add_partitions, asset_key, ended_windows, window_item
 from ingest_pipelines.orchestration.dagster_internals.in_process_run import create_run, execute_run, new_run_id
 from ingest_pipelines.orchestration.dagster_internals.tags import MAX_RETRIES_TAG, PARTITION_NAME_TAG
-from ingest_pipelines.orchestration.definitions import build
+from ingest_pipelines.orchestration.definitions import build_definitions
 from ingest_pipelines.orchestration.instance import LOCATION
-from ingest_pipelines.orchestration.io_managers.step_outputs import forget_run, purge_runs, read_report
+from ingest_pipelines.orchestration.io_managers.step_outputs import read_report
 from ingest_pipelines.orchestration.runs import run_locks
-from ingest_pipelines.orchestration.runs.dead_runs import sweep
+from ingest_pipelines.orchestration.runs.dead_runs import clear_up_dead_runs
+from ingest_pipelines.orchestration.runs.run_files import forget_run, purge_runs
 from ingest_pipelines.orchestration.runs.tags import (
     BY_TAG,
     DRY_RUN_TAG,
@@ -30,8 +31,8 @@ from ingest_pipelines.orchestration.runs.tags import (
     is_dry_run,
     run_tags,
 )
-from ingest_pipelines.orchestration.schedules.query_items import due_items
-from ingest_pipelines.orchestration.sensors.file_items import Listings, look
+from ingest_pipelines.orchestration.schedules.query_items import find_query_items
+from ingest_pipelines.orchestration.sensors.file_items import Listings, find_file_items
 from ingest_pipelines.orchestration.site import Asked, Site, Stage
 from ingest_pipelines.sources import open_query, open_upload
 from ingest_pipelines.sources.files import item_of
@@ -41,12 +42,12 @@ _FAILED: tuple[ItemStatus, ...] = ("failed", "refused")
 
 
 @dataclass(frozen=True)
-class Outcome:
+class RunResult:
     """How a run ended.
 
     Attributes:
-        report: what its load did; None where it failed before the ledger could say.
-        error: what stopped it.
+        report: the load's result; None if the run failed before the ledger had one.
+        error: why it failed.
     """
 
     run_id: str
@@ -67,22 +68,22 @@ def run_import(
     dry_run: bool = False,
     by: str = "",
     on_stage: Callable[[Stage], None] | None = None,
-) -> Outcome:
-    """The item applied by a run of its own; the last file at the source where none is named.
+) -> RunResult:
+    """Applies the item in a run of its own; by default the newest file at the source.
 
     Args:
         file: a local file to load in place of one at the source.
         corrections: the file is a replay, and its rows correct these rejects.
-        dry_run: a plan: the item is known to the ledger and to Dagster afterwards, and nothing else is changed.
-        by: who asks, as user@host.
-        on_stage: told of each stage as it begins.
+        dry_run: a plan: the ledger and Dagster have the item afterwards, and nothing else changes.
+        by: who requested it, as user@host.
+        on_stage: called with each stage as it begins.
 
     Raises:
         UsageError: no such import, item or file.
-        SourceUnavailable, SourceDenied, TargetUnavailable: before there was anything to run.
+        SourceUnavailable, SourceDenied, TargetUnavailable: before there was an item to run.
     """
     bound = site.project.require(name)
-    sweep(site, instance)
+    clear_up_dead_runs(site, instance)
     purge_runs(site.settings, site.clock(), instance)
     item = _choose(site, bound, item_key, file, corrections)
     project = replace(site.project, imports={name: bound}, broken={})
@@ -90,10 +91,10 @@ def run_import(
     run_id = new_run_id()
     asked = Asked(run_id, item.key, by, forced)
     site = replace(site, settings=settings, project=project, watch=on_stage or site.watch, asked=asked, _by_graph={})
-    job = build(site).resolve_implicit_global_asset_job_def()
+    job = build_definitions(site).resolve_implicit_global_asset_job_def()
     key = _partition_of(item, bound, site)
     add_partitions(bound, [key], instance)
-    with run_locks.held(site.settings.state, run_id):  # before anybody sees the run, until its report is read
+    with run_locks.holding(site.settings.state, run_id):  # from before the run exists until its report is read
         run = create_run(
             instance,
             job,
@@ -101,9 +102,9 @@ def run_import(
             run_id,
             tags={
                 PARTITION_NAME_TAG: key,
-                MAX_RETRIES_TAG: "0",  # a person waits, and is told
+                MAX_RETRIES_TAG: "0",  # a person waits, and sees the error
                 **run_tags(bound),
-                BY_TAG: by,  # for those who look at the run; the process itself knows
+                BY_TAG: by,  # for the run's page; the process itself has `Site.asked`
                 **({FORCED_TAG: "true"} if forced else {}),
                 **({ITEM_TAG: str(item.key)} if key != item.key else {}),
                 **({DRY_RUN_TAG: "true"} if dry_run else {}),
@@ -118,26 +119,26 @@ def run_import(
                 raise
             error = failure.__cause__
         except DagsterExecutionInterruptedError:
-            forget_run(site.settings.spool, site.settings.spill, run_id)  # a person begins it anew, or not at all
+            forget_run(site.settings.spool, site.settings.spill, run_id)  # a person starts it again, or does not
             raise KeyboardInterrupt from None
         report = read_report(site.settings.spill, run_id)
     if report is None and error is None:
         raise InternalError(f"run {run_id} of import {name} ended without a report")
-    return Outcome(run_id, item, report, error)
+    return RunResult(run_id, item, report, error)
 
 
 def failed_items(site: Site, instance: DagsterInstance, name: str) -> list[Item]:
-    """The import's items, in order, that no load committed: the last one failed, or the runs died or were cancelled.
+    """The import's items without a committed load, in order: the last load failed, or all runs died or were cancelled.
 
-    A run that dies leaves no load behind; Dagster knows of it. A replay that failed is no delivery that is missing:
-    its rejects are still open, and are replayed again.
+    A run that dies leaves no load in the ledger, so Dagster is asked. Failed replays do not count: their rejects are
+    still open, and can be replayed again.
     """
     with site.target.session() as connection:
-        failed = [each for status in _FAILED for each in ledger.list_items(connection, name, status=status)]
+        failed = [item for status in _FAILED for item in ledger.list_items(connection, name, status=status)]
         waiting = ledger.list_items(connection, name, status="new")
     failed += [item for item in waiting if _runs_ended(item, instance)]
     failed = [item for item in failed if item.kind != "replay"]
-    return sorted(failed, key=lambda each: (each.modified_at is None, each.modified_at, each.serial or -1, each.key))
+    return sorted(failed, key=lambda item: (item.modified_at is None, item.modified_at, item.serial or -1, item.key))
 
 
 def _runs_ended(item: Item, instance: DagsterInstance) -> bool:
@@ -147,7 +148,7 @@ def _runs_ended(item: Item, instance: DagsterInstance) -> bool:
 
 
 def _partition_of(item: Item, bound: BoundImport, site: Site) -> str:
-    """Where the UI shows the item's run: at its own partition; a file for a window import at the last window."""
+    """The partition at which the UI shows the run: the item's own; for a file of a window import the last window."""
     if bound.spec.source.window is None or item.kind == "window":
         return str(item.key)
     ended = ended_windows(bound, site.clock(), after=None)
@@ -173,22 +174,22 @@ def _choose(
         return item
     if item_key is not None:
         with site.target.session() as connection:
-            known = ledger.find_item(connection, bound.name, item_key)
-        if known is None and bound.spec.source.window is not None:
-            known = window_item(bound, item_key, open_query(bound.connection).uri(), site.clock())
-        if known is None:
+            named_item = ledger.find_item(connection, bound.name, item_key)
+        if named_item is None and bound.spec.source.window is not None:
+            named_item = window_item(bound, item_key, open_query(bound.connection).uri(), site.clock())
+        if named_item is None:
             raise UsageError(
                 f"import {bound.name}: there is no item {item_key}", hint=f"list its items: ingest report {bound.name}"
             )
-        return known
+        return named_item
     if not bound.reads_files:
-        due = due_items(site, bound).items
+        due = find_query_items(site, bound).items
         if not due:
             raise UsageError(f"import {bound.name}: no window has ended since the last one", hint=_ANY_WINDOW)
         return due[0]
     if bound.spec.source.file is None:
         raise UsageError(f"import {bound.name} takes uploads", hint=f"run: ingest run {bound.name} --file F")
-    arrivals = look(site, bound, Listings(), settle=timedelta(0))  # a person says it is whole
-    if not arrivals.items:
-        raise UsageError(f"import {bound.name}: {arrivals.why_nothing(bound)}")
-    return arrivals.items[-1]
+    file_items = find_file_items(site, bound, Listings(), settle=timedelta(0))  # a person says it is whole
+    if not file_items.items:
+        raise UsageError(f"import {bound.name}: {file_items.why_nothing(bound)}")
+    return file_items.items[-1]

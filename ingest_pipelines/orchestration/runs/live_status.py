@@ -1,4 +1,4 @@
-"""What Dagster knows of this moment: which imports run, and when each runs next."""
+"""Which imports are running, and when each one runs next."""
 
 from __future__ import annotations
 
@@ -10,33 +10,33 @@ from dagster import DagsterInstance, DagsterRunStatus, RunsFilter
 
 from ingest_pipelines.config.schedule import Schedule
 from ingest_pipelines.orchestration.runs.tags import IMPORT_TAG, is_dry_run
-from ingest_pipelines.orchestration.schedules.cron import crons_of, outside
+from ingest_pipelines.orchestration.schedules.cron import crons_of, why_no_tick
 from ingest_pipelines.orchestration.schedules.ticks import ticks
 
-AHEAD = timedelta(days=3 * 366)
-"""How far a next tick is looked for: 29 February and back."""
+LOOK_AHEAD = timedelta(days=3 * 366)
+"""How far ahead the next tick is searched."""
 
 TICKS = 10_000
-"""Ticks that are looked at; a schedule with dates has cron ticks in every year."""
+"""How many ticks are searched: a schedule with dates has cron ticks in every year."""
 
 _UNDER_WAY = [DagsterRunStatus.STARTING, DagsterRunStatus.STARTED, DagsterRunStatus.CANCELING]
 
 
 def next_tick(schedule: Schedule, now: datetime) -> datetime | None:
-    """The schedule's next tick after `now`, in UTC; None where it has no more."""
+    """The schedule's next tick after `now`, in UTC; None if there is none."""
     since = now + timedelta(seconds=1)
     if schedule.start is not None:
         zone = ZoneInfo(schedule.timezone)
         since = max(since, schedule.start if schedule.start.tzinfo else schedule.start.replace(tzinfo=zone))
     for tick in islice(ticks(crons_of(schedule), schedule.timezone, since), TICKS):
-        if tick - now > AHEAD:
+        if tick - now > LOOK_AHEAD:
             return None
-        if not outside(schedule, tick):
+        if not why_no_tick(schedule, tick):
             return tick.astimezone(UTC)
     return None
 
 
 def running_imports(instance: DagsterInstance) -> set[str]:
-    """Names of the imports that a run is working on; a plan is no work."""
+    """Names of the imports that have a run in progress; dry runs do not count."""
     runs = instance.get_runs(RunsFilter(statuses=_UNDER_WAY))
     return {run.tags[IMPORT_TAG] for run in runs if IMPORT_TAG in run.tags and not is_dry_run(run.tags)}

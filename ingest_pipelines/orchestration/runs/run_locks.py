@@ -1,10 +1,10 @@
-"""Which runs are alive: each process holds a lock file of the run that it works on, and the kernel ends the lock.
+"""Which runs are alive: each process of a run locks the run's file, and the kernel releases the lock when it dies.
 
-    <state>/runs/<run id>.lock    held (shared) by every process of the run; says which process, where, since when
+    <state>/runs/<run id>.lock    locked (shared) by every process of the run; has the first one's id, host and start
 
-A file that nobody holds belongs to a run whose process died: a run that ends in order removes its file. A run without a
-file may be on another machine, or has not begun: nothing is known of it. A lock proves death only to those who share
-the kernel that held it, so a file of another machine, on a shared disk, proves nothing either.
+A run that ends in order deletes its file, so a file without a lock means that the run's process died. A run without a
+file is unknown: it may run on another machine, or not have begun. A file that another machine wrote to a shared disk
+says nothing either, because its lock is in that machine's kernel.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ from ingest_pipelines.owner_only import open_private, private_folder, private_st
 Life = Literal["alive", "dead", "unknown"]
 
 PLAN_PREFIX = "plan-"
-"""Ids of rehearsals that are no runs of Dagster's begin so."""
+"""First part of the id of a plan that is no Dagster run."""
 
 _DRAFT = ".draft"
 _DRAFT_KEPT = timedelta(days=1)
 _held: dict[Path, IO[str]] = {}
-"""Lock files of the runs that this process works on."""
+"""Lock files that this process has locked."""
 
 
 @dataclass(frozen=True)
 class Holder:
-    """The process that took a run's lock first."""
+    """The process that created a run's lock file."""
 
     pid: int
     host: str
@@ -45,12 +45,12 @@ class Holder:
 
     @property
     def is_here(self) -> bool:
-        """Whether the lock was taken on this machine: in this kernel's life, or before its last start."""
+        """Whether the process ran on this machine, before or after its last start."""
         return (self.boot != "" and self.boot == _boot()) or self.host == socket.gethostname()
 
 
 def hold(state: Path, run_id: str) -> None:
-    """This process works on the run, until `release` or its own end, however that comes."""
+    """Locks the run for this process, until `release` or the end of the process."""
     path = _path(state, run_id)
     if path in _held:
         return
@@ -64,7 +64,7 @@ def hold(state: Path, run_id: str) -> None:
 
 
 def release(state: Path, run_id: str) -> None:
-    """The run has ended in order, and its file is gone. Does nothing in a process that does not hold it."""
+    """Unlocks the run, which has ended in order; its last process deletes the file. Without a lock: does nothing."""
     file = _held.pop(_path(state, run_id), None)
     if file is None:
         return
@@ -74,8 +74,8 @@ def release(state: Path, run_id: str) -> None:
 
 
 @contextmanager
-def held(state: Path, run_id: str) -> Iterator[None]:
-    """This process works on the run for the length of the block."""
+def holding(state: Path, run_id: str) -> Iterator[None]:
+    """Locks the run for this process during the block."""
     hold(state, run_id)
     try:
         yield
@@ -84,7 +84,7 @@ def held(state: Path, run_id: str) -> Iterator[None]:
 
 
 def life_of(state: Path, run_id: str) -> Life:
-    """Whether a process of the run lives."""
+    """Whether a process of the run is alive."""
     path = _path(state, run_id)
     if path in _held:
         return "alive"
@@ -99,7 +99,7 @@ def life_of(state: Path, run_id: str) -> Life:
 
 
 def holder_of(state: Path, run_id: str) -> Holder | None:
-    """Which process took the run's lock; None where no file says so."""
+    """The process that created the run's lock file; None where there is no readable file."""
     try:
         with _path(state, run_id).open("r", encoding="utf-8") as file:
             return _read(file)
@@ -109,9 +109,9 @@ def holder_of(state: Path, run_id: str) -> Holder | None:
 
 @contextmanager
 def claim_dead(state: Path, run_id: str) -> Iterator[bool]:
-    """Whether the run's process is dead; if so, nobody else clears up after it during the block.
+    """Yields whether the run is dead; if it is, no other process clears up after it during the block.
 
-    The file stays: `forget` removes it once all is cleared up, so that a sweep that breaks off is done again.
+    The file stays until `forget` deletes it, so that clearing up that is interrupted is repeated.
     """
     path = _path(state, run_id)
     try:
@@ -128,7 +128,7 @@ def claim_dead(state: Path, run_id: str) -> Iterator[bool]:
 
 
 def forget(state: Path, run_id: str) -> None:
-    """The dead run has left nothing that anybody has to clear up."""
+    """Deletes the dead run's file: everything is cleared up."""
     _path(state, run_id).unlink(missing_ok=True)
 
 
@@ -140,13 +140,13 @@ def runs_with_locks(state: Path) -> list[str]:
     for draft in folder.glob(f"*{_DRAFT}"):
         with suppress(FileNotFoundError):
             written = datetime.fromtimestamp(draft.stat().st_mtime, UTC)
-            if datetime.now(UTC) - written > _DRAFT_KEPT:  # its process was killed within a millisecond
+            if datetime.now(UTC) - written > _DRAFT_KEPT:  # its process was killed before it could link the file
                 draft.unlink()
     return sorted(path.stem for path in folder.glob("*.lock"))
 
 
 def _join(path: Path) -> IO[str] | None:
-    """The run's file, held with its other processes; None where there is none, or it is being cleared up."""
+    """The run's file, locked together with its other processes; None where there is none, or it was just deleted."""
     try:
         file = path.open("r", encoding="utf-8")
     except FileNotFoundError:
@@ -159,7 +159,7 @@ def _join(path: Path) -> IO[str] | None:
 
 
 def _create(path: Path) -> IO[str] | None:
-    """A new file that is held before anybody can see it; None where another process was faster."""
+    """A new file, locked before other processes can see it; None where another process was faster."""
     draft = path.with_name(f"{path.stem}.{os.getpid()}{_DRAFT}")
     file = open_private(draft, "w+")
     holder = Holder(os.getpid(), socket.gethostname(), _boot(), datetime.now(UTC).isoformat(timespec="seconds"))
@@ -177,7 +177,7 @@ def _create(path: Path) -> IO[str] | None:
 
 
 def _is_at(file: IO[str], path: Path) -> bool:
-    """Whether the open file is still the one of that name."""
+    """Whether the path still names the open file."""
     try:
         return os.path.samestat(os.fstat(file.fileno()), path.stat())
     except FileNotFoundError:
@@ -202,7 +202,7 @@ def _try_lock(file: IO[str], kind: int) -> bool:
 
 @cache
 def _boot() -> str:
-    """This start of this kernel; "" where the system has no name for it."""
+    """The id of this machine's last start; "" where the system has none."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
     except OSError:

@@ -1,15 +1,16 @@
-"""What a run's tags say of it, and what of that is believed.
+"""Which of a run's tags are true: who requested it, whether it is forced, and its item.
 
-Whoever reaches the UI can launch a run with any tags, and a re-execution copies those of its parent. So who asked for a
-run, whether it is forced, and which item it works on if not its partition's, counts where it is proven:
+Everybody who reaches the UI can launch a run with any tags, and a re-execution copies its parent's tags. So these three
+facts count only where they are proven:
 
-- `ingest run` executes the run that it launched in its own process, and knows (`Asked`, in the process's `Site`).
-- A run that a sensor or a schedule requests carries a seal of its import, its item and who requested it. The secret for
-  it lies in Dagster's storage, where nothing shows it, and nobody can write who could not write runs as well.
-- What a re-execution works on is in the ledger, under its parent's id.
+- `ingest run` executes its run in its own process, and so knows them (`Site.asked`).
+- A sensor or a schedule signs the import, the item and its own name. The key of the signature is in Dagster's storage:
+  the UI does not show it, and a user who can read it there could write runs anyway.
+- The item of a re-execution is in the ledger, under its parent's id.
 
-Any other run is one that a person launched: by `dagster`, of its partition's item, not forced. A copied seal proves
-what it proved before, and of that item only; a re-execution is a person's even so. `ingest/dry_run` anybody may set.
+Every other run counts as launched by a person: by `dagster`, for its partition's item, not forced. A copied signature
+proves the same facts about the same item only, and a re-execution counts as a person's in any case. `ingest/dry_run`
+needs no proof.
 """
 
 from __future__ import annotations
@@ -27,59 +28,65 @@ from ingest_pipelines.config import BoundImport
 from ingest_pipelines.errors import UsageError
 from ingest_pipelines.model import ItemKey
 from ingest_pipelines.orchestration.dagster_internals.tags import RETRY_NUMBER_TAG
-from ingest_pipelines.orchestration.runs.tags import BY_TAG, FORCED_TAG, ITEM_TAG, SEAL_TAG
+from ingest_pipelines.orchestration.runs.tags import BY_TAG, FORCED_TAG, ITEM_TAG, SIGNATURE_TAG
 from ingest_pipelines.orchestration.site import Site
 
-_SECRET = "ingest/seal"  # noqa: S105  # where it lies, not what it is
-"""Key of the secret in the key-value table of Dagster's storage."""
+_SECRET = "ingest/seal"  # noqa: S105  # the name, not the secret
+"""Name of the signature's key in the key-value table of Dagster's storage."""
 
 
 @dataclass(frozen=True)
-class Proven:
-    """What is known of a run.
+class RunOrigin:
+    """A run's item, who requested it, and whether it is forced.
 
     Attributes:
         item: the key of the item that it works on.
-        unproven: tags that say something else, and are not believed.
+        untrusted_tags: names of tags that say something else, and are ignored.
     """
 
     by: str
     item: ItemKey
     forced: bool = False
-    unproven: tuple[str, ...] = ()
+    untrusted_tags: tuple[str, ...] = ()
 
 
-def sealed(bound: BoundImport, item: str, by: str, instance: DagsterInstance) -> dict[str, str]:
-    """Tags by which a run of the item proves that a sensor or a schedule, `by`, requested it."""
-    return {BY_TAG: by, SEAL_TAG: _seal(bound.name, item, by, instance)}
+def signed_tags(bound: BoundImport, item: str, by: str, instance: DagsterInstance) -> dict[str, str]:
+    """Tags that prove that a sensor or a schedule, `by`, requested a run of the item."""
+    return {BY_TAG: by, SIGNATURE_TAG: _signature(bound.name, item, by, instance)}
 
 
-def proven(run: DagsterRun, bound: BoundImport, partition: str, site: Site, instance: DagsterInstance) -> Proven:
-    """What is known of a run of the import, at that partition.
+def verified_origin(
+    run: DagsterRun, bound: BoundImport, partition: str, site: Site, instance: DagsterInstance
+) -> RunOrigin:
+    """The proven facts about a run of the import, at that partition.
 
     Raises:
-        UsageError: it runs another run again whose item nobody knows: its partition's item is not what was asked for.
+        UsageError: it re-executes a run whose item the ledger does not have.
     """
     asked, tags = site.asked, run.tags
     if asked is not None and asked.run_id == run.run_id:
-        return Proven(asked.by, asked.item, asked.forced)
+        return RunOrigin(asked.by, asked.item, asked.forced)
     item, by = ItemKey(partition), "dagster"
     again = run.parent_run_id is not None and RETRY_NUMBER_TAG not in tags
-    if not again and SEAL_TAG in tags:
+    if not again and SIGNATURE_TAG in tags:
         claimed = tags.get(BY_TAG, "")
-        if hmac.compare_digest(tags[SEAL_TAG].encode(), _seal(bound.name, partition, claimed, instance).encode()):
+        if hmac.compare_digest(
+            tags[SIGNATURE_TAG].encode(), _signature(bound.name, partition, claimed, instance).encode()
+        ):
             by = claimed
     wanted = tags.get(ITEM_TAG)
     if wanted is not None and run.parent_run_id is not None:
         if not _worked_on(run.parent_run_id, bound, wanted, site):
             raise UsageError(
-                f"import {bound.name}: this run repeats run {run.parent_run_id[:8]}, and no load tells that its item "
-                f"was {wanted}; nothing was read",
+                f"import {bound.name}: this run re-executes run {run.parent_run_id[:8]}, and no load of that run has "
+                f"item {wanted}; nothing was read",
                 hint=f"run: ingest run {bound.name} --item {wanted}",
             )
         item = ItemKey(wanted)
     believed = {BY_TAG: by, ITEM_TAG: str(item), FORCED_TAG: "false"}
-    return Proven(by, item, unproven=tuple(tag for tag, value in believed.items() if tags.get(tag, value) != value))
+    return RunOrigin(
+        by, item, untrusted_tags=tuple(tag for tag, value in believed.items() if tags.get(tag, value) != value)
+    )
 
 
 def _worked_on(run_id: str, bound: BoundImport, item: str, site: Site) -> bool:
@@ -89,13 +96,13 @@ def _worked_on(run_id: str, bound: BoundImport, item: str, site: Site) -> bool:
     return any((load.import_name, load.item) == (bound.name, item) for load in loads)
 
 
-def _seal(import_name: str, item: str, by: str, instance: DagsterInstance) -> str:
+def _signature(import_name: str, item: str, by: str, instance: DagsterInstance) -> str:
     text = json.dumps([import_name, item, by])
     return hmac.new(_secret(instance), text.encode(), hashlib.sha256).hexdigest()
 
 
 def _secret(instance: DagsterInstance) -> bytes:
-    """This installation's secret, made when it is asked for first."""
+    """This installation's key for signatures, created at its first use."""
     storage = instance.daemon_cursor_storage
     if not storage.get_cursor_values({_SECRET}):
         storage.set_cursor_values({_SECRET: secrets.token_hex(32)})

@@ -32,7 +32,7 @@ FORCED_TAG = "ingest/forced"
 ITEM_TAG = "ingest/item"
 """The item that the run works on, where it is not its partition's."""
 
-SEAL_TAG = "ingest/seal"
+SIGNATURE_TAG = "ingest/seal"
 """The signature of `signed_tags`."""
 
 

@@ -1,4 +1,4 @@
-"""A schedule's plan as cron lines, and whether a moment lies within it. Pure."""
+"""A schedule's plan as cron lines, and which of their ticks the plan leaves out. Pure."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from ingest_pipelines.config.schedule import WEEKDAYS, Schedule
 
 
 def crons_of(schedule: Schedule) -> list[str]:
-    """The plan as cron lines, in the schedule's time zone; a moment that several of them name is one tick.
+    """The plan as cron lines, in the schedule's time zone. A moment that several of them name is one tick.
 
     `every: 6h` with `start: 2026-11-22T06:30` ticks at 00:30, 06:30, 12:30 and 18:30 by the wall clock, also across a
-    change to daylight saving time. Dates have no year in cron: `outside` knows it.
+    change to daylight saving time. Cron has no year: for `dates` use `why_no_tick` as well.
     """
     if schedule.cron is not None:
         return [schedule.cron]
@@ -23,8 +23,8 @@ def crons_of(schedule: Schedule) -> list[str]:
     return [f"{minute} {hour} {days}" for hour, minute in times for days in dict.fromkeys(_days(schedule))]
 
 
-def outside(schedule: Schedule, moment: datetime) -> str:
-    """Why the plan has no tick at that moment: before its start, after its end. Empty where it has."""
+def why_no_tick(schedule: Schedule, moment: datetime) -> str:
+    """Why the plan has no tick at that moment: it is before the start or after the end. "" where it has one."""
     zone = ZoneInfo(schedule.timezone)
     day = moment.astimezone(zone).date()
     if schedule.start is not None:
@@ -45,7 +45,7 @@ def _every(schedule: Schedule, every: timedelta) -> str:
         return f"{_field(range(minute % minutes, 60, minutes))} * * * *"
     hours = minutes // 60
     if hours == 1:
-        return f"{minute} * * * *"  # every hour that there is, also the one that the clock repeats
+        return f"{minute} * * * *"  # also in the hour that the clock repeats
     return f"{minute} {_field(range(hour % hours, 24, hours))} * * *"
 
 
@@ -58,7 +58,7 @@ def _days(schedule: Schedule) -> Iterator[str]:
     if schedule.days:
         yield f"{','.join('L' if day == 'last' else str(day) for day in schedule.days)} {months} *"
         return
-    # A plain weekday beside one of its month in one cron line would be taken for both, or for neither.
+    # `mon` and `2nd tue` in one cron line are read differently by cron implementations; so each kind has its own line.
     plain = [day for day in schedule.weekdays if " " not in day]
     if plain or not schedule.weekdays:
         yield f"* {months} {','.join(plain) or '*'}"
@@ -68,7 +68,7 @@ def _days(schedule: Schedule) -> Iterator[str]:
 
 
 def _field(values: range) -> str:
-    """A cron field that Dagster's pages put into words: few values as a list of times, more as `every 5 minutes`."""
+    """A cron field that Dagster's pages describe well: few values as a list of times, more as `every 5 minutes`."""
     if len(values) <= 4:
         return ",".join(map(str, values))
     return f"*/{values.step}" if values.start == 0 else f"{values.start}-{values.stop - 1}/{values.step}"

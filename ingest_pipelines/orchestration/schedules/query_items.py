@@ -1,4 +1,4 @@
-"""What a query import should read now: its open item if it has one, else a new one, in the ledger before it is run."""
+"""The items that a query import should read now: its open item, else a new one. The ledger has it before its run."""
 
 from __future__ import annotations
 
@@ -17,29 +17,29 @@ from ingest_pipelines.sources import open_query
 from ingest_pipelines.sources.files import safe_name
 
 WINDOWS_PER_TICK = 20
-"""After a long pause the missed windows come in portions, oldest first."""
+"""After a long downtime the missed windows are loaded in portions, oldest first."""
 
 _OPEN = {"new", "failed", "refused"}
-"""An item in one of these states is tried again instead of opening another: when the cause is gone, it turns green."""
+"""An item in one of these states is retried, and no new one is opened; it is loaded once the cause is gone."""
 
 
 @dataclass(frozen=True)
-class Due:
+class QueryItems:
     """Items to run, oldest first.
 
     Attributes:
-        again: whether they were tried before.
+        retried: whether they had a run before.
     """
 
     items: tuple[Item, ...]
-    again: bool = False
+    retried: bool = False
 
 
-def due_items(site: Site, bound: BoundImport) -> Due:
-    """What the import should read now; all of it is in the ledger.
+def find_query_items(site: Site, bound: BoundImport) -> QueryItems:
+    """The items that the import should read now; all are in the ledger.
 
     Raises:
-        TargetUnavailable: nothing is forgotten, the next look sees the same.
+        TargetUnavailable: nothing is lost, the next call finds the same items.
         MissingDriver: the connection's optional package is not installed.
     """
     now, uri = site.clock(), open_query(bound.connection).uri()
@@ -52,23 +52,23 @@ def due_items(site: Site, bound: BoundImport) -> Due:
     return due
 
 
-def _whole(connection: psycopg.Connection, bound: BoundImport, uri: str, now: datetime) -> Due:
+def _whole(connection: psycopg.Connection, bound: BoundImport, uri: str, now: datetime) -> QueryItems:
     """One drain of the cursor, or one reading of the whole query."""
     kind: ItemKind = "query" if bound.spec.source.cursor is None else "cursor"
     last = ledger.newest_item(connection, bound.name, kind)
     if last is not None:
         state = ledger.find_item_state(connection, bound.name, last.key)
         if state is not None and state.status in _OPEN:
-            return Due((last,), again=True)
+            return QueryItems((last,), retried=True)
     cursor = ledger.find_cursor(connection, bound.name) if kind == "cursor" else None
     name = "query" if kind == "query" else f"from_{safe_name((cursor.value if cursor else None) or 'start')}"
     key = f"{now.astimezone(UTC):%Y-%m-%dT%H-%M-%SZ}_{name}"
     fingerprint = hashlib.sha256(f"{uri}\0{key}".encode()).hexdigest()
-    return Due((Item(bound.name, ItemKey(key), kind, uri=uri, fingerprint=fingerprint),))
+    return QueryItems((Item(bound.name, ItemKey(key), kind, uri=uri, fingerprint=fingerprint),))
 
 
-def _windows(connection: psycopg.Connection, bound: BoundImport, uri: str, now: datetime) -> Due:
-    """The windows that ended since the last one that was due, so that none is missed while nothing ran."""
+def _windows(connection: psycopg.Connection, bound: BoundImport, uri: str, now: datetime) -> QueryItems:
+    """The windows that ended since the newest one in the ledger, so that none is missed during a downtime."""
     last = ledger.newest_item(connection, bound.name, "window")
     keys = ended_windows(bound, now, after=last.window_end if last is not None else None)
-    return Due(tuple(window_item(bound, key, uri, now) for key in keys[:WINDOWS_PER_TICK]))
+    return QueryItems(tuple(window_item(bound, key, uri, now) for key in keys[:WINDOWS_PER_TICK]))

@@ -1,4 +1,4 @@
-"""What came: files at their source, picked for an import, in the ledger before Dagster hears of them."""
+"""New files at a source, as items of an import. The ledger has them before Dagster launches their runs."""
 
 from __future__ import annotations
 
@@ -19,57 +19,65 @@ from ingest_pipelines.sources.base import Client, Listing
 from ingest_pipelines.sources.files import fingerprint_of, item_of, near_misses, pick_files
 
 SHARED_FOR = timedelta(seconds=20)
-"""Sensors of one connection tick together: one listing serves them all, and none is older than this, nor than a
-third of the sensor's own period."""
+"""Sensors of one connection tick together and share a listing. It is never older than this, nor than a third of the
+sensor's own period."""
 
-ASKED_LATELY = timedelta(minutes=3)
+LISTED_WITH_OTHERS = timedelta(minutes=3)
+"""A folder that an import listed within this time is listed in the same session as the folders of other imports."""
+
 SECONDS_FOR_OTHERS = 5.0
-"""A tick has sixty seconds; listing the folders of others takes no more of them."""
+"""A tick has sixty seconds. To list the folders of other imports takes at most this many of them."""
 
 DEFAULT_PERIOD = timedelta(seconds=60)
 
 
 @dataclass(frozen=True)
-class Arrivals:
-    """The files that an import should have, as items in order.
+class FileItems:
+    """An import's files at the source, as items in order.
 
     Attributes:
-        items: what the source has for the import now; all of them are in the ledger.
-        states: the ledger's word on each.
-        growing: files that may not be whole yet, and when each was first seen as it is, by fingerprint.
-        near_misses: what to say where there is no file: those that are called almost as it.
+        items: all of them are in the ledger.
+        states: per item, its status in the ledger.
+        unsettled: files that may still be changing, by fingerprint: when each was first seen in its present state.
+        near_misses: where no file matches, a hint that names files with almost the same name.
     """
 
     items: tuple[Item, ...]
     states: Mapping[ItemKey, ItemStatus]
-    growing: Mapping[str, datetime]
+    unsettled: Mapping[str, datetime]
     near_misses: str = ""
 
     @property
     def waiting(self) -> tuple[Item, ...]:
-        """Items that no load has decided on yet."""
+        """Items that no load has committed, refused or failed on yet."""
         return tuple(item for item in self.items if self.states[item.key] == "new")
 
     def why_nothing(self, bound: BoundImport) -> str:
-        """Why no run is needed, for the page of the sensor or schedule."""
-        if self.growing:
-            return f"{len(self.growing)} files came just now; they are taken once they hold still"
+        """Why no run is requested, for the tick's page."""
+        if self.unsettled:
+            return _still_changing(len(self.unsettled))
         if not self.items:
             return f"no file {bound.spec.source.file} at {bound.connection_name} yet{self.near_misses}"
         last = self.items[-1]
         state = self.states[last.key]
         if state == "new":
             return (
-                f"the last file, {printable(last.path)}, has its run already; "
-                f"if that died or was cancelled, run: ingest run {bound.name} --failed"
+                f"the last file, {printable(last.path)}, already has a run; "
+                f"if that run died or was cancelled, run: ingest run {bound.name} --failed"
             )
-        known = f"the last file, {printable(last.path)}, is known and {state}"
+        no_new_file = f"no new file; the last one, {printable(last.path)}, is {state}"
         if state in {"failed", "refused"}:
-            return f"{known}: upload it anew when it is mended, or re-run its partition {last.key}"
-        return known
+            return f"{no_new_file}: fix the file and upload it again, or re-run its partition {last.key}"
+        return no_new_file
 
 
-def look(
+def _still_changing(files: int) -> str:
+    if files == 1:
+        return "1 new file is still changing; it is loaded once it has been stable for the settle time"
+    return f"{files} new files are still changing; they are loaded once they have been stable for the settle time"
+
+
+def find_file_items(
     site: Site,
     bound: BoundImport,
     listings: Listings,
@@ -77,16 +85,16 @@ def look(
     first_seen: Mapping[str, datetime] | None = None,
     settle: timedelta | None = None,
     client: Client | None = None,
-) -> Arrivals:
+) -> FileItems:
     """The import's files at the source, written to the ledger where they are new.
 
     Args:
-        first_seen: `growing` of the last look.
-        settle: how long a file must hold still; else what the import, or its connection's type, says.
-        client: makes the source's client; the source itself if it is not given.
+        first_seen: `unsettled` of the last call.
+        settle: how long a file must be unchanged; by default the import's setting, else its connection type's.
+        client: makes the source's client; by default the source connects by itself.
 
     Raises:
-        SourceUnavailable, SourceDenied, TargetUnavailable: nothing is forgotten, the next look sees it all again.
+        SourceUnavailable, SourceDenied, TargetUnavailable: nothing is lost, the next call sees the same files.
     """
     now = site.clock()
     source = bound.spec.source
@@ -98,30 +106,30 @@ def look(
     items = tuple(item_of(bound.name, file, uris[file.path], source=str(source.file)) for file in picked.files)
     with site.target.session() as connection:
         ledger.register_items(connection, items, now)
-        known = {
+        states = {
             state.key: state.status
             for state in ledger.item_states(connection, bound.name, [item.key for item in items])
         }
-    return Arrivals(
+    return FileItems(
         items,
-        {item.key: known[item.key] for item in items},
-        _growing(picked.unsettled, seen, now),
+        {item.key: states[item.key] for item in items},
+        _first_seen(picked.unsettled, seen, now),
         "" if picked.matching else near_misses(listing, str(source.file)),
     )
 
 
-def _growing(files: Iterable[SourceFile], seen: Mapping[str, datetime], now: datetime) -> dict[str, datetime]:
+def _first_seen(files: Iterable[SourceFile], seen: Mapping[str, datetime], now: datetime) -> dict[str, datetime]:
     return {fingerprint: seen.get(fingerprint, now) for fingerprint in map(fingerprint_of, files)}
 
 
 def period_of(bound: BoundImport) -> timedelta:
-    """How often the import's sensor looks."""
+    """How often the import's sensor ticks."""
     return bound.spec.sensor.every if bound.spec.sensor is not None else DEFAULT_PERIOD
 
 
 @dataclass(frozen=True)
 class _Listed:
-    """What a folder held at that moment, or why it could not be listed."""
+    """A folder's files at that moment, or the error of the attempt to list it."""
 
     at: datetime
     listing: Listing | None = None
@@ -131,10 +139,10 @@ class _Listed:
 
 @dataclass
 class Listings:
-    """Listings of file sources, shared for a moment by the imports of a connection.
+    """Listings of file sources, shared for some seconds by the imports of a connection.
 
-    Who finds a listing too old logs in once and lists all folders that the connection's imports asked for lately. A
-    server that is down is asked once in that moment, too, and not by each import in turn.
+    A sensor that finds its folder's listing too old logs in once and lists every folder that the connection's imports
+    listed recently. An error is shared as well, so a server that is down is asked once and not by each import.
     """
 
     _kept: dict[str, dict[str, _Listed]] = field(default_factory=dict)
@@ -142,10 +150,10 @@ class Listings:
     _guard: threading.Lock = field(default_factory=threading.Lock)
 
     def of(self, bound: BoundImport, now: datetime, client: Client | None = None) -> tuple[Listing, Mapping[str, str]]:
-        """The files in the import's folder, and their addresses for people by path.
+        """The files in the import's folder, and by path the address that people see.
 
         Raises:
-            SourceUnavailable, SourceDenied: as the server said, at most a moment ago.
+            SourceUnavailable, SourceDenied: from this attempt, or from one some seconds ago.
         """
         shared_for = min(SHARED_FOR, period_of(bound) / 3)
         folder = str(bound.spec.source.file).strip("/").rpartition("/")[0]
@@ -155,7 +163,11 @@ class Listings:
         with lock:
             kept = folders.get(folder)
             if kept is None or not timedelta(0) <= now - kept.at < shared_for:
-                others = [each for each, last in folders.items() if each != folder and now - last.at < ASKED_LATELY]
+                others = [
+                    other
+                    for other, listed in folders.items()
+                    if other != folder and now - listed.at < LISTED_WITH_OTHERS
+                ]
                 folders.update(_list(bound, [folder, *others], now, client))
                 kept = folders[folder]
         if kept.error is not None:
@@ -165,20 +177,20 @@ class Listings:
 
 
 def _list(bound: BoundImport, folders: Sequence[str], now: datetime, client: Client | None) -> dict[str, _Listed]:
-    """The folders in one session; the first one whatever it takes, the others while there is time."""
-    found: dict[str, _Listed] = {}
+    """The folders, listed in one session: the first one always, the others while there is time."""
+    listed: dict[str, _Listed] = {}
     deadline = time.monotonic() + SECONDS_FOR_OTHERS
     try:
         with open_files(bound.connection, client) as source:
             for folder in folders:
-                if found and time.monotonic() > deadline:
+                if listed and time.monotonic() > deadline:
                     break
                 try:
                     listing = source.listing(folder, nested=False)
-                except SourceDenied as error:  # this folder, for instance it is missing
-                    found[folder] = _Listed(now, error=error)
+                except SourceDenied as error:  # this folder only: it may be missing
+                    listed[folder] = _Listed(now, error=error)
                 else:
-                    found[folder] = _Listed(now, listing, {file.path: source.uri(file.path) for file in listing.files})
+                    listed[folder] = _Listed(now, listing, {file.path: source.uri(file.path) for file in listing.files})
     except IngestError as error:
-        return {folder: found.get(folder) or _Listed(now, error=error) for folder in folders}
-    return found
+        return {folder: listed.get(folder) or _Listed(now, error=error) for folder in folders}
+    return listed

@@ -1,9 +1,9 @@
-"""What a web page may make a browser send to the Dagster UI: nothing, unless the page is the UI's own.
+"""Middleware that refuses requests which another site's page makes a browser send to the Dagster UI.
 
-The webserver has no login, or one that browsers send along by themselves. A page elsewhere can therefore make a
-person's browser ask it things: with an image, a form, a script, a frame, a socket, or a name of its own that it
-points at this machine. `Guard` stands around Dagster's app and refuses what such a page can send; programs, which send
-neither `Origin` nor `Sec-Fetch-Site`, go on working.
+The webserver has no login, or one that browsers send automatically. So a page of another site can make a person's
+browser send requests to it: by an image, a form, a script, a frame, a socket, or a DNS name that points at this
+machine. `Guard` wraps Dagster's app and refuses such requests. Programs send neither `Origin` nor `Sec-Fetch-Site`, and
+still work.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "[::1]"})
-"""Names of this machine that no other page's address can have."""
+"""Host names of this machine that no page of another site can have."""
 
 RESPONSE_HEADERS = {
     "X-Frame-Options": "DENY",
@@ -25,37 +25,35 @@ RESPONSE_HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
-"""On every answer, in the place of the app's own."""
+"""On every response, in place of the app's own."""
 
 CONTENT_POLICY = (
     "frame-ancestors 'none'; form-action 'self'; base-uri 'none'; object-src 'none'; img-src 'self' data: blob:; "
     "media-src 'self' data: blob:; font-src 'self' data:; connect-src 'self'; frame-src 'self'"
 )
-"""Beside the app's own policy, and a browser keeps both: whatever text a page shows, it fetches nothing elsewhere."""
+"""In addition to the app's policy; a browser obeys both. No text on a page can make it fetch from another site."""
 
 
 @dataclass(frozen=True)
 class Refusal:
-    """Why a request goes no further."""
+    """The response to a request that is refused."""
 
     status: int
     words: str
 
 
-_HOST = Refusal(
-    403, "This server does not go by that name. If you reach it by this one, set INGEST_UI_URL to its address.\n"
-)
-_FOREIGN = Refusal(403, "Another site's page asked for this. Open the Dagster UI itself and do it there.\n")
-_METHOD = Refusal(405, "GraphQL is answered to POST only.\n")
+_HOST = Refusal(403, "This server has another name. To reach it under this one, set INGEST_UI_URL to its address.\n")
+_FOREIGN = Refusal(403, "Refused: the request came from another site's page. Open the Dagster UI and do it there.\n")
+_METHOD = Refusal(405, "GraphQL accepts POST only.\n")
 _TYPE = Refusal(415, "Send JSON, with the header Content-Type: application/json.\n")
 
 
 class Guard:
-    """An ASGI app that refuses what a foreign page can make a browser send to `app`.
+    """An ASGI app that passes on to `app` only what a page of another site cannot make a browser send.
 
-    - `Host` has to be a name of this machine, or one of `hosts`: a page whose own name points here is refused.
-    - `Origin`, where there is one, has to be this server; so has `Sec-Fetch-Site`, but for a link that is followed.
-    - What is no GET or HEAD is JSON, which no form can send.
+    - `Host` must be a name of this machine, or one of `hosts`: against a DNS name that points here.
+    - `Origin`, if there is one, must be this server; so must `Sec-Fetch-Site`, except for a link that is followed.
+    - A request that is not GET or HEAD must be JSON, which no form can send.
     - GraphQL is not executed by GET or HEAD.
     """
 
@@ -64,14 +62,14 @@ class Guard:
         self._hosts = LOOPBACK | {host.lower() for host in hosts}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answers or refuses one request or socket."""
+        """Passes on or refuses one request or socket."""
         if scope["type"] == "http":
             refusal = self._refusal(scope)
             answer: ASGIApp = self._app if refusal is None else PlainTextResponse(refusal.words, refusal.status)
             await answer(scope, receive, _protected(send))
         elif scope["type"] == "websocket" and self._foreign(Headers(scope=scope)) is not None:
             await receive()
-            await send({"type": "websocket.close", "code": 1008})  # before it is accepted: answered as 403
+            await send({"type": "websocket.close", "code": 1008})  # before it is accepted: the response is 403
         else:
             await self._app(scope, receive, send)
 
@@ -91,7 +89,7 @@ class Guard:
         return None
 
     def _foreign(self, headers: Headers) -> Refusal | None:
-        """Why a request's own names for sender and receiver do not fit; None where they do."""
+        """The refusal if the request's host or origin is not this server; else None."""
         hosts, origins = headers.getlist("host"), headers.getlist("origin")
         if len(hosts) != 1 or _name(hosts[0]) not in self._hosts:
             return _HOST

@@ -1,10 +1,10 @@
-"""What an `ingest up` that is killed leaves behind: its processes end all the same, and the next one is told.
+"""Ends the child processes of a killed `ingest up`, and warns the next one about any that remain.
 
-A watcher holds the other end of a pipe. When the pipe closes without a farewell, `ingest up` is dead, however it died,
-and the watcher ends what it started. Two locks in the state folder say who lives; process ids alone do not.
+A watcher process holds the other end of a pipe. If the pipe closes without a farewell, `ingest up` is dead, and the
+watcher ends its children. Two locks in the state folder say which processes are alive; process ids are reused.
 
-    up.lock       held by `ingest up`; says where it serves
-    serving.lock  held by its webserver and its daemon, as long as one of them lives; says which they are
+    up.lock       locked by `ingest up`; has the URL at which it serves
+    serving.lock  locked by its webserver and its daemon while one of them is alive; has their process ids
 """
 
 from __future__ import annotations
@@ -25,22 +25,22 @@ from ingest_pipelines.errors import UsageError
 from ingest_pipelines.owner_only import open_private, private_state
 
 ROLL_BACK_SECONDS = 15.0
-"""A run that is merging gets this long to roll back."""
+"""How long a run that is merging gets to roll back."""
 
 STOP_SECONDS = 3.0
-"""What has not ended by then gets this long for a second request."""
+"""How long a process that has not ended by then gets after a second signal."""
 
 WAIT_SECONDS = ROLL_BACK_SECONDS + STOP_SECONDS + 10
-"""How long the next `ingest up` waits for what a killed one left."""
+"""How long the next `ingest up` waits for the processes of a killed one."""
 
 _FAREWELL = b"done\n"
 
 
 def end_groups(groups: Iterable[int], gone: Callable[[], bool]) -> None:
-    """Every process of the groups is asked to end, twice, and then is ended.
+    """Ends every process of the groups: with SIGINT, then SIGTERM, then SIGKILL.
 
     Args:
-        gone: whether there is nobody left to wait for.
+        gone: whether all of them have ended.
     """
     groups = list(groups)
     for request, patience in ((signal.SIGINT, ROLL_BACK_SECONDS), (signal.SIGTERM, STOP_SECONDS)):
@@ -54,7 +54,7 @@ def end_groups(groups: Iterable[int], gone: Callable[[], bool]) -> None:
 
 
 def signal_group(group: int, request: int) -> bool:
-    """Whether the group has processes to signal."""
+    """Signals the group; whether it has processes."""
     try:
         os.killpg(group, request)
     except (ProcessLookupError, PermissionError):
@@ -63,7 +63,7 @@ def signal_group(group: int, request: int) -> bool:
 
 
 class Watcher:
-    """A process that outlives this one, should it be killed, by as long as it takes to end its children."""
+    """A process that ends the children of this one if this one is killed."""
 
     def __init__(self, state: Path, *, embedded_server: bool) -> None:
         words = ["-m", __name__, *([str(state)] if embedded_server else [])]
@@ -72,11 +72,11 @@ class Watcher:
         )
 
     def watch(self, group: int) -> None:
-        """The process group ends with this process."""
+        """Adds a process group that is to end with this process."""
         self._say(b"%d\n" % group)
 
     def close(self) -> None:
-        """All is ended in order; the watcher has nothing to do."""
+        """Ends the watcher: the children have ended in order."""
         self._say(_FAREWELL)
         assert self._process.stdin is not None
         with contextlib.suppress(BrokenPipeError):
@@ -85,28 +85,28 @@ class Watcher:
 
     def _say(self, words: bytes) -> None:
         assert self._process.stdin is not None
-        with contextlib.suppress(BrokenPipeError):  # someone killed it; what is left then is told by the locks
+        with contextlib.suppress(BrokenPipeError):  # the watcher was killed; the locks still show what remains
             self._process.stdin.write(words)
             self._process.stdin.flush()
 
 
 @contextlib.contextmanager
 def alone(state: Path, tell: Callable[[str], None]) -> Iterator[Claim]:
-    """The only `ingest up` on this state folder, for the length of the block.
+    """Makes this the only `ingest up` of the state folder during the block.
 
     Args:
-        tell: told what a killed `ingest up` left, while it ends.
+        tell: gets a message for the user while processes of a killed `ingest up` end.
 
     Raises:
-        UsageError: another one serves, or what a killed one left does not end.
+        UsageError: another one is running, or processes of a killed one do not end.
     """
     private_state(state)
     with open_private(state / "up.lock", "a+") as own, open_private(state / "serving.lock", "a+") as serving:
         if not _lock(own):
-            where = _words(own) or "it is just starting"
+            where = _words(own) or "it is starting"
             raise UsageError(
-                f"ingest up runs already on {state}: {where}",
-                hint="use that one, or give this one a state of its own: INGEST_STATE=DIR ingest up",
+                f"ingest up is already running on {state}: {where}",
+                hint="use that one, or start this one with its own state folder: INGEST_STATE=DIR ingest up",
             )
         if not _lock(serving):
             _wait_for_orphans(serving, tell)
@@ -123,32 +123,32 @@ class Claim:
 
     @property
     def inherited(self) -> int:
-        """The descriptor that children inherit, so that the lock lives as long as they do."""
+        """The file descriptor that children inherit, so that they hold the lock while they are alive."""
         return self._serving.fileno()
 
     def serves(self, group: int) -> None:
-        """For the message to whoever finds the process after we were killed."""
+        """Notes a child's process group, for the message of the next `ingest up`."""
         self._serving.write(f"{group}\n")
         self._serving.flush()
 
     def at(self, url: str) -> None:
-        """For the message to whoever starts a second one."""
+        """Notes the URL, for the message to a user who starts a second one."""
         self._own.write(url)
         self._own.flush()
 
 
 def _wait_for_orphans(serving: IO[str], tell: Callable[[str], None]) -> None:
-    tell("found: processes of an ingest up that was killed; waiting for them to end")
+    tell("waiting for the processes of a killed ingest up to end")
     deadline = time.monotonic() + WAIT_SECONDS
     while not _lock(serving):
         if time.monotonic() > deadline:
             groups = _words(serving).split()
             raise UsageError(
-                f"a webserver or daemon of an ingest up that was killed still runs (process {', '.join(groups)})",
+                f"a webserver or daemon of a killed ingest up is still running (process {', '.join(groups)})",
                 hint=f"end it: kill {' '.join(f'-{group}' for group in groups)}",
             )
         time.sleep(0.1)
-    tell("  they are gone; what they had committed is there, and what they had not is tried again")
+    tell("  they have ended; what they had committed is in the table, the rest is loaded again")
 
 
 def _lock(file: IO[str]) -> bool:
@@ -165,16 +165,16 @@ def _words(file: IO[str]) -> str:
 
 
 def main() -> None:
-    """Waits for the end of the process at the other end of stdin; ends its groups unless it took leave."""
+    """Waits until the process at the other end of stdin ends; ends its groups unless it sent the farewell."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    told = sys.stdin.buffer.read()
-    if told.endswith(_FAREWELL):
+    messages = sys.stdin.buffer.read()
+    if messages.endswith(_FAREWELL):
         return
-    groups = [int(line) for line in told.split()]
+    groups = [int(line) for line in messages.split()]
     end_groups(groups, lambda: not any(signal_group(group, 0) for group in groups))
     if len(sys.argv) > 1:
         with embedded.running(Path(sys.argv[1])):
-            pass  # the last one out stops it
+            pass  # the last user of the server stops it
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""`ingest up`: the embedded Postgres, the webserver and the daemon, for as long as a person wants them."""
+"""`ingest up`: starts the embedded Postgres, the webserver and the daemon, and ends them with itself."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from ingest_pipelines.orchestration.site import TARGET_DATABASE
 from ingest_pipelines.owner_only import PRIVATE_UMASK, open_private
 
 HOST = "127.0.0.1"
-"""The webserver has no login: it is for this machine. docs/ shows how to put a login in front of it."""
+"""The webserver has no login, so it serves this machine only. docs/deploy.md puts a login in front of it."""
 
 PORTS = range(3000, 3100)
 START_SECONDS = 120.0
 
 
 class _Stop(Exception):
-    """A signal asked us to stop."""
+    """A signal asked this process to stop."""
 
 
 @dataclass(frozen=True)
@@ -44,18 +44,18 @@ class _Child:
 def up(
     settings: Settings, *, port: int | None = None, ready: Callable[[str], None], tell: Callable[[str], None]
 ) -> int:
-    """Serves until Ctrl-C or SIGTERM; every process it started is gone when it returns, and soon after it is killed.
+    """Serves until Ctrl-C or SIGTERM. Its processes have ended when it returns, or soon after it is killed.
 
     Args:
-        port: of the webserver; the first free one from 3000 where none is given.
-        ready: told the URL once it answers.
-        tell: told what an earlier one left behind.
+        port: of the webserver; by default the first free one from 3000.
+        ready: called with the URL once it answers.
+        tell: gets messages about processes of an earlier, killed one.
 
     Returns:
         0 after a signal.
 
     Raises:
-        UsageError: the port is taken, or another one serves from the same state folder.
+        UsageError: the port is taken, or another `ingest up` uses the state folder.
         IngestError: a process did not start, or ended by itself.
     """
     with _signals_stop(), contextlib.ExitStack() as stack:
@@ -141,7 +141,7 @@ def _complain_about_dead(children: Sequence[_Child]) -> None:
 
 
 def _stop(children: Sequence[_Child]) -> None:
-    """Every child is gone, with all processes that it started."""
+    """Ends every child, with all processes that it started."""
     groups = [child.process.pid for child in children]
     end_groups(groups, lambda: all(child.process.poll() is not None for child in children))
     for child in children:
@@ -150,15 +150,15 @@ def _stop(children: Sequence[_Child]) -> None:
 
 @contextlib.contextmanager
 def _free_port(wanted: int | None) -> Iterator[int]:
-    """A port that nothing listens on, kept from every other `ingest up` of this user for the length of the block.
+    """A free port, reserved against every other `ingest up` of this user during the block.
 
-    Between the look at a port and the webserver's own claim to it, a second `ingest up` would take the same one, and
-    each would take the other's answer for its own.
+    Without the reservation a second `ingest up` could choose the same port before the webserver listens on it, and each
+    would take the other's answer for its own.
     """
     for port in PORTS if wanted is None else (wanted,):
         with socket.socket(socket.AF_UNIX) as claim:
             try:
-                if sys.platform == "linux":  # a name in the kernel, which is no file and ends with its socket
+                if sys.platform == "linux":  # a name in the kernel: no file, and gone with its socket
                     claim.bind(f"\0ingest-up-{os.getuid()}-{port}")
                 _prove_free(port)
             except OSError:
@@ -170,7 +170,7 @@ def _free_port(wanted: int | None) -> Iterator[int]:
 
 
 def _prove_free(port: int) -> None:
-    """Raises OSError where something listens."""
+    """Raises OSError if something listens on the port."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         probe.bind((HOST, port))
@@ -178,7 +178,7 @@ def _prove_free(port: int) -> None:
 
 @contextlib.contextmanager
 def _signals_stop() -> Iterator[None]:
-    """SIGINT and SIGTERM end the block instead of the process. A second one does not disturb the cleaning up."""
+    """SIGINT and SIGTERM end the block instead of the process. A second signal does not interrupt the clean-up."""
     asked = False
 
     def stop(number: int, frame: FrameType | None) -> None:

@@ -1,0 +1,93 @@
+"""The files of runs: landed bytes and validated rows. They go when the load is settled, or when no run needs them."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from dagster import DagsterInstance
+
+from ingest_pipelines.config import Settings
+from ingest_pipelines.landing.land import PART
+from ingest_pipelines.model import Validated
+from ingest_pipelines.orchestration.runs.run_locks import life_of
+
+KEEP = timedelta(days=7)
+"""How long the files of a run are kept for its re-execution."""
+
+UNKNOWN_FOR = timedelta(days=1)
+"""How long files without a run in Dagster are kept: `ingest plan` may be using them."""
+
+
+def forget_rows(validated: Validated) -> None:
+    """Deletes the landed bytes and the validated rows; the handles stay."""
+    landing = validated.landing
+    for path in (landing.path, *validated.accepted, *([validated.rejects] if validated.rejects else [])):
+        path.unlink(missing_ok=True)
+    for folder in {landing.path.parent, *(path.parent for path in validated.accepted)}:
+        if folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
+
+
+def forget_run(spool: Path, spill: Path, run_id: str) -> None:
+    """Deletes what the run landed and validated on this machine, however far it got; the handles stay."""
+    shutil.rmtree(spool / run_id, ignore_errors=True)
+    for folder in (spill / run_id).glob("*/"):  # handles lie beside the folders with rows
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def purge_runs(settings: Settings, now: datetime, instance: DagsterInstance) -> int:
+    """Deletes files that no re-execution needs; of how many runs.
+
+    A run that was killed while it landed its item has no step to go on from, so all its files go. A landed item is
+    kept for a re-execution until its files are older than KEEP. A run in progress keeps all of its files.
+    """
+    purged = 0
+    for run in _runs_in(settings.spool):
+        landed = any((settings.spill / run.name).glob("*.land.handle"))
+        left = list(run.glob(f"{PART}*")) if landed and now - _touched(run) < KEEP else [run]
+        if left and not _in_use(run, settings, now, instance):
+            purged += 1
+            for path in left:
+                _remove(path)
+    for run in _runs_in(settings.spill):
+        if now - _touched(run) >= KEEP and not _in_use(run, settings, now, instance):
+            purged += 1
+            _remove(run)
+    return purged
+
+
+def _in_use(run: Path, settings: Settings, now: datetime, instance: DagsterInstance) -> bool:
+    """Whether the run may be in progress: a process of it is alive, or Dagster says so and it wrote within KEEP.
+
+    The age counts because a run on another machine that died may be in progress for Dagster for ever.
+    """
+    if life_of(settings.state, run.name) == "alive":
+        return True
+    dagster_run = instance.get_run_by_id(run.name)
+    idle = now - _touched(run)
+    return idle < UNKNOWN_FOR if dagster_run is None else not dagster_run.is_finished and idle < KEEP
+
+
+def _runs_in(folder: Path) -> Iterator[Path]:
+    if folder.is_dir():
+        yield from (run for run in folder.iterdir() if run.is_dir())
+
+
+def _touched(run: Path) -> datetime:
+    """The time of the last write in the run's folder."""
+    newest = run.stat().st_mtime
+    for path in run.iterdir():
+        with suppress(FileNotFoundError):  # the run is in progress
+            newest = max(newest, path.stat().st_mtime)
+    return datetime.fromtimestamp(newest, UTC)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
