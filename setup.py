@@ -85,7 +85,7 @@ setup(
     python_requires=">=3.11",
     packages=find_packages(include=["ingest_pipelines", "ingest_pipelines.*"]),
     include_package_data=True,
-    package_data={"ingest_pipelines": ["py.typed", "demo/**/*", "ledger/migrations/*"]},
+    package_data={"ingest_pipelines": ["py.typed", "demo/**/*", "ledger/migrations/*", "orchestration/*.yaml"]},
     install_requires=CORE,
     extras_require=EXTRAS,
     entry_points={"console_scripts": ["ingest = ingest_pipelines.cli:main"]},
