@@ -58,7 +58,7 @@ def build_definitions(site: Site) -> Definitions:
             schedules.append(import_schedule(site, bound, listings, own_job=own_jobs))
     if site.settings.validating and (broken or site.project.conflicts):
         mistakes = [mistake for error in broken.values() for mistake in error.mistakes]
-        conflicts = [mistake for found in site.project.conflicts.values() for mistake in found]
+        conflicts = [mistake for mistakes_of_one in site.project.conflicts.values() for mistake in mistakes_of_one]
         raise ConfigError([*mistakes, *conflicts], hint="run: ingest check")
     watching = alert_sensor(site)
     assets += [broken_asset(name, error) for name, error in broken.items()]

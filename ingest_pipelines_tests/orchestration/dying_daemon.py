@@ -19,7 +19,7 @@ from ingest_pipelines.config import read_settings
 from ingest_pipelines.orchestration.instance import LOCATION, open_instance
 
 PATIENCE = 60.0
-NOTHING_NEW = "has its run already"
+NOTHING_NEW = "already has a run"
 """What the sensor says when all that came is launched."""
 
 

@@ -13,7 +13,7 @@ from ingest_pipelines.errors import UsageError
 from ingest_pipelines.model import Item, ItemKey
 from ingest_pipelines.orchestration.runs.launch import run_import
 from ingest_pipelines.orchestration.runs.signed_tags import RunOrigin, signed_tags, verified_origin
-from ingest_pipelines.orchestration.schedules.import_schedule import requests
+from ingest_pipelines.orchestration.schedules.import_schedule import due_run_requests
 from ingest_pipelines.orchestration.sensors.file_items import Listings
 from ingest_pipelines.orchestration.sensors.file_sensor import file_sensor
 from ingest_pipelines_tests.orchestration.conftest import GOOD, Shop
@@ -75,7 +75,7 @@ def test_what_sensors_and_schedules_request_is_known_as_theirs(
     assert isinstance(tick, SensorResult)
     [request] = tick.run_requests or []
     assert origin(shop, instance, item, dict(request.tags)) == RunOrigin("sensor", item.key)
-    found = requests(shop.site(), shop.bound(), Listings(), instance, by="schedule", tick="now")
+    found = due_run_requests(shop.site(), shop.bound(), Listings(), instance, by="schedule", tick="now")
     assert isinstance(found, list)
     [due] = found
     assert origin(shop, instance, item, dict(due.tags)) == RunOrigin("schedule", item.key)

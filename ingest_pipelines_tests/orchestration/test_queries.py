@@ -18,7 +18,7 @@ from ingest_pipelines.orchestration.assets.partitions import asset_key
 from ingest_pipelines.orchestration.io_managers.target import _loads
 from ingest_pipelines.orchestration.runs.launch import run_import
 from ingest_pipelines.orchestration.runs.run_context import RunContext
-from ingest_pipelines.orchestration.schedules.import_schedule import requests
+from ingest_pipelines.orchestration.schedules.import_schedule import due_run_requests
 from ingest_pipelines.orchestration.schedules.query_items import find_query_items
 from ingest_pipelines.orchestration.sensors.file_items import Listings
 from ingest_pipelines_tests.orchestration.conftest import Shop
@@ -211,7 +211,7 @@ def test_a_window_that_has_not_ended_is_not_read(shop: Shop, source: Source, ins
 
 def _tick(shop: Shop, instance: DagsterInstance) -> list[Any]:
     site = shop.site()
-    found = requests(site, shop.bound(), Listings(), instance, by="schedule", tick=shop.now.isoformat())
+    found = due_run_requests(site, shop.bound(), Listings(), instance, by="schedule", tick=shop.now.isoformat())
     return [] if isinstance(found, SkipReason) else found
 
 

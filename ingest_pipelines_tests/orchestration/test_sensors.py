@@ -49,13 +49,13 @@ def test_a_file_that_is_being_loaded_is_not_requested_again(shop: Shop, instance
         shop.definitions().resolve_implicit_global_asset_job_def(),
         tags={"dagster/partition": str(item.key), "ingest/import": "points"},
     )
-    assert "has its run already" in _why_nothing(_tick(shop, instance))
+    assert "already has a run" in _why_nothing(_tick(shop, instance))
 
 
 def test_a_loaded_file_is_left_alone_and_a_changed_one_is_new(shop: Shop, instance: DagsterInstance) -> None:
     shop.deliver("Points_1.csv", GOOD)
     shop.run(instance, shop.arrive(instance))
-    assert "is known and committed" in _why_nothing(_tick(shop, instance))
+    assert "is committed" in _why_nothing(_tick(shop, instance))
     shop.now += SHARED_FOR
     shop.deliver("Points_1.csv", GOOD.replace("Gold", "Bronze"), age=MINUTE)
     assert _tick(shop, instance).run_requests
@@ -76,7 +76,7 @@ def test_a_file_that_is_still_growing_is_waited_for_by_our_own_clock(shop: Shop,
     shop.write_import(source={"connection": "uploads", "file": "points/Points", "settle": "30s"})
     shop.deliver("Points_1.csv", GOOD, age=timedelta(hours=-1))  # the server's clock is ahead
     first = _tick(shop, instance)
-    assert "hold still" in _why_nothing(first)
+    assert "still changing" in _why_nothing(first)
     shop.now += timedelta(seconds=31)
     second = _tick(shop, instance, cursor=first.cursor)
     assert second.run_requests
@@ -153,7 +153,7 @@ def test_imports_of_one_connection_share_a_login_and_each_sees_its_own_folder(
     (shop.files / "tills" / "Tills_1.csv").write_text(GOOD)
     shop.now += SHARED_FOR
     assert _tick(shop, instance, listings=listings).run_requests
-    assert "hold still" in _why_nothing(_tick(shop, instance, name="tills", listings=listings))
+    assert "still changing" in _why_nothing(_tick(shop, instance, name="tills", listings=listings))
     assert len(logins) == 3
 
 

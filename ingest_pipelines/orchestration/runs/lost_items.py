@@ -15,10 +15,11 @@ from ingest_pipelines import ledger
 from ingest_pipelines.config import BoundImport
 from ingest_pipelines.errors import IngestError
 from ingest_pipelines.model import Item
+from ingest_pipelines.orchestration.automation import why_stopped
+from ingest_pipelines.orchestration.runs.run_requests import has_run
 from ingest_pipelines.orchestration.schedules.cron import why_no_tick
-from ingest_pipelines.orchestration.schedules.import_schedule import requests
+from ingest_pipelines.orchestration.schedules.import_schedule import due_run_requests
 from ingest_pipelines.orchestration.sensors.file_items import Listings
-from ingest_pipelines.orchestration.sensors.file_sensor import has_run, why_stopped
 from ingest_pipelines.orchestration.site import Site
 
 LOST_AFTER = timedelta(minutes=5)
@@ -55,8 +56,8 @@ def first_runs(site: Site, bound: BoundImport, instance: DagsterInstance) -> Ite
     if why_stopped(site, bound):
         return
     try:
-        found = requests(site, bound, Listings(), instance, by="schedule", tick="first")
+        run_requests = due_run_requests(site, bound, Listings(), instance, by="schedule", tick="first")
     except IngestError:
         return  # the source is not ready; the ticks of the import's schedule show the error
-    if not isinstance(found, SkipReason):
-        yield from found
+    if not isinstance(run_requests, SkipReason):
+        yield from run_requests

@@ -21,13 +21,13 @@ from dagster import (
 from ingest_pipelines.config import BoundImport
 from ingest_pipelines.model import Item
 from ingest_pipelines.orchestration.assets.partitions import add_partitions, asset_key
+from ingest_pipelines.orchestration.automation import WHEN_STOPPED, starts_running, why_stopped
 from ingest_pipelines.orchestration.resources.connections import client_of, resource_keys
-from ingest_pipelines.orchestration.runs.signed_tags import signed_tags
-from ingest_pipelines.orchestration.runs.tags import IMPORT_TAG, is_dry_run, run_tags
+from ingest_pipelines.orchestration.runs.run_requests import has_run, run_request
+from ingest_pipelines.orchestration.runs.tags import IMPORT_TAG, is_dry_run
 from ingest_pipelines.orchestration.schedules.cron import crons_of, why_no_tick
 from ingest_pipelines.orchestration.schedules.query_items import find_query_items
 from ingest_pipelines.orchestration.sensors.file_items import Listings, find_file_items
-from ingest_pipelines.orchestration.sensors.file_sensor import WHEN_STOPPED, has_run, starts_running, why_stopped
 from ingest_pipelines.orchestration.site import Site
 from ingest_pipelines.sources.base import Client
 
@@ -70,12 +70,14 @@ def import_schedule(site: Site, bound: BoundImport, listings: Listings, *, own_j
         if why_not:
             return SkipReason(why_not)
         client = client_of(context.resources, bound) if bound.reads_files else None
-        return requests(site, bound, listings, context.instance, by="schedule", tick=moment.isoformat(), client=client)
+        return due_run_requests(
+            site, bound, listings, context.instance, by="schedule", tick=moment.isoformat(), client=client
+        )
 
     return tick
 
 
-def requests(
+def due_run_requests(
     site: Site,
     bound: BoundImport,
     listings: Listings,
@@ -105,15 +107,7 @@ def requests(
             return SkipReason("no window has ended since the last tick")
     keys = [str(item.key) for item in due]
     add_partitions(bound, keys, instance)
-    return [
-        RunRequest(
-            run_key=f"{key}@{tick}" if retried else key,
-            partition_key=key,
-            asset_selection=[asset_key(bound)],
-            tags=run_tags(bound) | signed_tags(bound, key, by, instance),
-        )
-        for key in keys
-    ]
+    return [run_request(bound, key, by, instance, run_key=f"{key}@{tick}" if retried else None) for key in keys]
 
 
 def _overlap(bound: BoundImport, instance: DagsterInstance) -> str:

@@ -14,8 +14,6 @@ from dagster import (
     AddDynamicPartitionsRequest,
     DagsterInstance,
     DefaultSensorStatus,
-    RunRequest,
-    RunsFilter,
     SensorDefinition,
     SensorEvaluationContext,
     SensorResult,
@@ -23,23 +21,18 @@ from dagster import (
     sensor,
 )
 
-from ingest_pipelines import ledger
 from ingest_pipelines.config import BoundImport
 from ingest_pipelines.model import Item
 from ingest_pipelines.orchestration.assets.markdown import plain
 from ingest_pipelines.orchestration.assets.partitions import asset_key, partitions_name
-from ingest_pipelines.orchestration.dagster_internals.tags import PARTITION_NAME_TAG
+from ingest_pipelines.orchestration.automation import WHEN_STOPPED, starts_running, why_stopped
 from ingest_pipelines.orchestration.resources.connections import client_of, resource_keys
-from ingest_pipelines.orchestration.runs.signed_tags import signed_tags
-from ingest_pipelines.orchestration.runs.tags import IMPORT_TAG, is_dry_run, run_tags
+from ingest_pipelines.orchestration.runs.run_requests import has_run, run_request
 from ingest_pipelines.orchestration.sensors.file_items import Listings, find_file_items, period_of
 from ingest_pipelines.orchestration.site import Site
 
 RUNS_PER_TICK = 50
 """Dagster needs a tenth of a second to launch a run, and a tick has sixty seconds."""
-
-
-WHEN_STOPPED = "Ticks skip while the import is a draft or paused; start it with ingest activate or ingest resume."
 
 
 def watches_files(bound: BoundImport) -> bool:
@@ -89,44 +82,10 @@ def request_runs(
         partitions = set(instance.get_dynamic_partitions(partitions_name(bound)))
         added = [key for key in keys if key not in partitions]
     return SensorResult(
-        run_requests=[
-            RunRequest(
-                run_key=key,
-                partition_key=key,
-                asset_selection=[asset_key(bound)],
-                tags=run_tags(bound) | signed_tags(bound, key, by, instance),
-            )
-            for key in keys
-        ],
+        run_requests=[run_request(bound, key, by, instance) for key in keys],
         dynamic_partitions_requests=[AddDynamicPartitionsRequest(partitions_name(bound), added)] if added else [],
         cursor=cursor,
     )
-
-
-def starts_running(site: Site) -> bool:
-    """Whether sensors and schedules are on by default; a person can switch each one in the UI.
-
-    Those of drafts and paused imports also tick, and skip, so that `ingest activate` and `resume` work without the UI.
-    """
-    return site.settings.automation
-
-
-def why_stopped(site: Site, bound: BoundImport) -> str:
-    """Why the import does not run by itself: it is a draft, or paused. "" where it is active."""
-    with site.target.session() as connection:
-        state = ledger.find_import(connection, bound.name)
-    status = state.status if state is not None and state.status is not None else bound.spec.status
-    if status == "draft":
-        return f"a draft runs only by hand; run: ingest activate {bound.name}"
-    if status == "paused":
-        return f"paused; run: ingest resume {bound.name}"
-    return ""
-
-
-def has_run(item: Item, instance: DagsterInstance) -> bool:
-    """Whether the item has a run, of any sensor or schedule. Dry runs do not count."""
-    tags = {PARTITION_NAME_TAG: str(item.key), IMPORT_TAG: item.import_name}
-    return any(not is_dry_run(run.tags) for run in instance.get_runs(RunsFilter(tags=tags)))
 
 
 def _read_cursor(cursor: str | None) -> dict[str, datetime]:
