@@ -47,15 +47,17 @@ def build_definitions(site: Site) -> Definitions:
     own_jobs = scheduled * len(site.project.imports) <= MOST_JOBS
     for name, bound in site.project.imports.items():
         try:
-            assets.append(import_asset(bound, in_process=site.in_process))
+            asset = import_asset(bound, in_process=site.in_process)
+            plan = bound.spec.schedule
+            own_schedules = [import_schedule(site, bound, listings, own_job=own_jobs)] if plan is not None else []
         except DagsterInvalidDefinitionError as error:
             broken[name] = ConfigError([f"imports/{name}.yaml:1: {error}"], hint=f"then run: ingest check {name}")
             continue
+        assets.append(asset)
+        schedules += own_schedules
         whole.append(bound)
         if watches_files(bound):
             sensors.append(file_sensor(site, bound, listings))
-        if bound.spec.schedule is not None:
-            schedules.append(import_schedule(site, bound, listings, own_job=own_jobs))
     if site.settings.validating and (broken or site.project.conflicts):
         mistakes = [mistake for error in broken.values() for mistake in error.mistakes]
         conflicts = [mistake for mistakes_of_one in site.project.conflicts.values() for mistake in mistakes_of_one]

@@ -107,6 +107,21 @@ def test_an_import_that_only_dagster_cannot_take_is_a_placeholder_too(shop: Shop
     assert graph.has(AssetKey(["customers", "points"]))
 
 
+def test_a_schedule_that_dagster_cannot_take_is_a_placeholder_too(shop: Shop) -> None:
+    """30 February is valid cron, and Dagster refuses a schedule without ticks."""
+    _add_vendor(shop)
+    shop.write_import(
+        "loyalty",
+        source={"connection": "vendor", "file": "loyalty/Customers"},
+        schedule={"cron": "0 6 30 2 *"},
+    )
+    definitions = shop.definitions()
+    graph = definitions.resolve_asset_graph()
+    assert "0 6 30 2 *" in str(graph.get(AssetKey(["invalid", "loyalty"])).description)
+    assert graph.has(AssetKey(["customers", "points"]))
+    assert not definitions.schedules
+
+
 def test_validation_fails_on_the_mistakes_that_the_location_survives(shop: Shop) -> None:
     (shop.home / "imports" / "loyalty.yaml").write_text("database: customers\n")
     site = shop.site()

@@ -48,15 +48,16 @@ def expected_within(bound: BoundImport) -> timedelta | None:
     plan = bound.spec.schedule
     if plan is None or plan.dates:
         return None
-    return longest_interval(plan) * GRACE
+    interval = longest_interval(plan)
+    return None if interval is None else interval * GRACE
 
 
-def longest_interval(plan: Schedule) -> timedelta:
-    """The longest time between two consecutive ticks, without the changes of the clock."""
+def longest_interval(plan: Schedule) -> timedelta | None:
+    """The longest time between two consecutive ticks, without the changes of the clock; None if there are not two."""
     if plan.every is not None:
         return plan.every
     some_ticks = islice(ticks(crons_of(plan), plan.timezone, _ANY_DAY), _TICKS)
-    return max(after - before for before, after in pairwise(some_ticks))
+    return max((after - before for before, after in pairwise(some_ticks)), default=None)
 
 
 def lateness(last: datetime | None, due: timedelta, now: datetime) -> Finding:
