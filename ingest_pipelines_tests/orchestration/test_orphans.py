@@ -93,7 +93,7 @@ def test_what_does_not_end_is_named(
     parent.kill()
     parent.communicate()
     monkeypatch.setattr(orphans, "WAIT_SECONDS", 0.0)
-    with pytest.raises(UsageError, match=f"still runs .process {child.pid}") as told, alone(tmp_path, print):
+    with pytest.raises(UsageError, match=f"still running .process {child.pid}") as told, alone(tmp_path, print):
         pass
     assert told.value.hint == f"end it: kill -{child.pid}"
     child.kill()
