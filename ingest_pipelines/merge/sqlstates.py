@@ -140,6 +140,6 @@ def meaning_of(sqlstate: str) -> SqlstateMeaning:
 
 
 def login_meaning_of(sqlstate: str) -> SqlstateMeaning:
-    """What the code means as the answer to a login: try again, or no. A refusal for good is about who we are."""
+    """What the code means as the answer to a login: retryable, or a refused login."""
     meaning = meaning_of(sqlstate)
     return meaning if meaning.error.retryable and sqlstate not in {REFUSED, UNTRUSTED} else _LOGIN

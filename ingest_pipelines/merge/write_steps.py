@@ -39,7 +39,7 @@ class Overtaken(Exception):
 
 
 def stage_rows(connection: psycopg.Connection, state: LoadState, fault: Fault) -> None:
-    """All accepted rows are in the stage, unless an early load merged them already.
+    """Copies all accepted rows into the stage, unless an early load has merged them.
 
     Raises:
         InternalError: fewer or more rows arrived than were accepted.
@@ -60,7 +60,7 @@ def stage_rows(connection: psycopg.Connection, state: LoadState, fault: Fault) -
 
 
 def alter_target(connection: psycopg.Connection, state: LoadState) -> TableShape:
-    """The target has every schema, table, column and index that the import needs; returns its shape.
+    """Adds the schema, tables, columns and indexes that the target lacks; returns its shape.
 
     Raises:
         LoadError: a field has another type than its first load gave it.
@@ -83,7 +83,7 @@ def alter_target(connection: psycopg.Connection, state: LoadState) -> TableShape
 
 
 def match_profiles(connection: psycopg.Connection, state: LoadState, shape: TableShape) -> None:
-    """Every row in the stage knows its profile's key; rejected, superseded and stale rows have left the stage.
+    """Finds the profile of every row in the stage; takes rejected, superseded and stale rows out.
 
     Raises:
         RejectedByMatch: more rows are rejected than the import allows.
@@ -102,7 +102,7 @@ def match_profiles(connection: psycopg.Connection, state: LoadState, shape: Tabl
 
 
 def prepare_merge(connection: psycopg.Connection, state: LoadState) -> None:
-    """The temporary tables exist in which the merge keeps written and unmatched profiles for the steps after it."""
+    """Creates the temporary tables in which the merge keeps written and unmatched profiles for later steps."""
     if state.keeps_written:
         connection.execute(Merge(state.stage).create_written())
         connection.execute(events.CREATE_CREATED)
@@ -111,7 +111,7 @@ def prepare_merge(connection: psycopg.Connection, state: LoadState) -> None:
 
 
 def merge_stage(connection: psycopg.Connection, state: LoadState, shape: TableShape) -> None:
-    """The rows in the stage are merged into the target, and counted.
+    """Merges the rows in the stage into the target, and counts them.
 
     Raises:
         Overtaken: fewer rows were written than were to be; the first try of a load begins again.
@@ -168,10 +168,10 @@ def _write(connection: psycopg.Connection, state: LoadState, merge: Merge, shape
 
 
 def complete_merge(connection: psycopg.Connection, state: LoadState) -> None:
-    """Written profiles have their numbers, and the first unmatched rows are listed in the ledger.
+    """Adds the numbers of written profiles, and lists the first unmatched rows in the ledger.
 
     Raises:
-        Overtaken: the table was given a trigger after we had looked; nobody knows what it left out.
+        Overtaken: the table got a trigger after its shape was read, so rows that the trigger left out were not counted.
         TargetRefused: a trigger changed the key of new profiles.
     """
     assert state.shape.oid is not None
@@ -191,7 +191,7 @@ def complete_merge(connection: psycopg.Connection, state: LoadState) -> None:
 
 
 def write_consents(connection: psycopg.Connection, state: LoadState) -> None:
-    """The import's consent records are added and changed, and the profiles with changed ones are counted.
+    """Adds and changes the import's consent records, and counts profiles of which only these changed.
 
     Raises:
         TargetRefused: a trigger left records out.
@@ -212,7 +212,7 @@ def write_consents(connection: psycopg.Connection, state: LoadState) -> None:
 
 
 def write_events(connection: psycopg.Connection, state: LoadState) -> None:
-    """The outbox has an event of every profile that was created or updated; listeners are notified by the commit."""
+    """Writes an event of every created or updated profile to the outbox; the commit notifies listeners."""
     if not state.bound.spec.events or not (state.inserted or state.updated or state.consented):
         return
     connection.execute("SELECT pg_advisory_xact_lock(%s)", (events.OUTBOX_LOCK,))

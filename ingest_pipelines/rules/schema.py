@@ -43,7 +43,7 @@ class Passes:
 def build_schema(name: str, cells: Sequence[Cell], rules: Sequence[Rule]) -> pa.DataFrameSchema:
     """One column per field with its dtype and its rules, over the working frame.
 
-    Raw cells (`raw:FIELD`) stand beside the values, so that a check can tell an empty cell from one
+    Raw cells (`raw:FIELD`) are beside the values, so that a check can tell an empty cell from one
     that its type does not accept.
     """
     from ingest_pipelines.rules.pandera_polars import pa

@@ -232,7 +232,7 @@ TABLES: dict[str, Hostile] = {
         row="INSERT INTO crm.{t} (profile_id, customer_id) VALUES (NULL, 'old')",
     ),
     "numbers from a sequence that is behind": Hostile(
-        table(), "would give new customers the numbers of known ones: 'profile_id' of crm.{t} goes up to 1",
+        table(), "would give new customers the numbers of existing ones: 'profile_id' of crm.{t} goes up to 1",
         row="INSERT INTO crm.{t} (profile_id, customer_id) VALUES (1, 'old')",
     ),
     "numbers from an owner's identity that was reset": Hostile(
@@ -251,12 +251,14 @@ TABLES: dict[str, Hostile] = {
         " FROM generate_series(501, 1000) n; ANALYZE crm.{t}; SELECT setval('crm.{t}_profile_id_seq', 599)",
     ),
     "numbers from a sequence that the role may only use, and nobody has": Hostile(
-        with_number("profile_id bigserial UNIQUE"), "would give new customers the numbers of known ones", owner=False,
+        with_number("profile_id bigserial UNIQUE"), "would give new customers the numbers of existing ones",
+        owner=False,
         privileges=f"{GRANT}; GRANT USAGE ON SEQUENCE crm.{{t}}_profile_id_seq TO {{r}}",
         row="INSERT INTO crm.{t} (profile_id, customer_id) VALUES (1000, 'old')",
     ),
     "numbers from a sequence that the role may only use": Hostile(
-        with_number("profile_id bigserial UNIQUE"), "would give new customers the numbers of known ones", owner=False,
+        with_number("profile_id bigserial UNIQUE"), "would give new customers the numbers of existing ones",
+        owner=False,
         privileges=f"{GRANT}; GRANT USAGE ON SEQUENCE crm.{{t}}_profile_id_seq TO {{r}}",
         row="INSERT INTO crm.{t} (profile_id, customer_id) VALUES (1000, 'old');"
         "SELECT setval('crm.{t}_profile_id_seq', 3)",
@@ -267,7 +269,7 @@ TABLES: dict[str, Hostile] = {
         " PARTITION BY HASH (customer_id);"
         "CREATE TABLE crm.{t}_0 PARTITION OF crm.{t} FOR VALUES WITH (MODULUS 1, REMAINDER 0);"
         "CREATE INDEX ON crm.{t} (profile_id);",
-        "would give new customers the numbers of known ones",
+        "would give new customers the numbers of existing ones",
         row="INSERT INTO crm.{t} (profile_id, customer_id) VALUES (5, 'old')",
     ),
     "numbers ahead of the sequence's first": Hostile(

@@ -66,7 +66,7 @@ def profile_id_obstacles(connection: psycopg.Connection, stage: Stage, table: Ex
         if behind is not None:
             highest = sql.SQL("(SELECT max({}) FROM {})").format(quoted, table.name)
             yield Obstacle(
-                f"the sequence {behind.sequence.as_string()} would give new customers the numbers of known ones: "
+                f"the sequence {behind.sequence.as_string()} would give new customers the numbers of existing ones: "
                 f"'{PROFILE_ID}' of {table.label} goes up to {behind.highest:,}",
                 (render("SELECT setval({}, {})", _name_literal(behind.sequence), highest),),
             )

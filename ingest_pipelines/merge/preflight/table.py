@@ -92,8 +92,8 @@ class ExistingTable:
         else:
             fix = render("CREATE POLICY ingest_loads ON {} TO {} USING (true)", self.name, role)
         return Obstacle(
-            f"row security hides rows of {self.label} from the role {self.shape.role}: known customers would be "
-            "taken for unknown ones",
+            f"row security hides rows of {self.label} from the role {self.shape.role}: existing customers would "
+            "be taken for new ones",
             (fix,),
         )
 

@@ -38,7 +38,7 @@ DATE = FieldKind(
 
 
 def _reads_iso(cell: Cell) -> bool:
-    """Whether the ISO spellings are read besides the field's format: not where it reads the same text otherwise."""
+    """Whether ISO spellings are read in addition to the field's format: not if that reads the same text differently."""
     return cell.field.format is None or not contradicts_iso(cell.field.format)
 
 
