@@ -1,4 +1,4 @@
-"""`ingest` itself: its commands, in the order in which a newcomer needs them."""
+"""The command `ingest`: its subcommands, in the order in which a new user needs them."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ from ingest_pipelines.cli.boundary import Command, Commands
 
 SET_UP = "Set up"
 LOAD = "Load"
-SEE = "Look"
-MEND = "Mend"
+INSPECT = "Inspect"
+FIX = "Fix"
 
 app = typer.Typer(
     name="ingest",
@@ -51,25 +51,26 @@ def _version(asked: bool) -> None:
 
 @app.callback()
 def options(
-    debug: Annotated[bool, typer.Option("--debug", help="Show where in the code an error came from.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show where in the code an error was raised.")] = False,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
     ] = False,
 ) -> None:
     """Customer data into Postgres on time, whole and correct.
 
-    The project is in INGEST_HOME, the target is INGEST_DATABASE_URL; without them: the demo, and a Postgres of our own.
+    INGEST_HOME names the project folder, INGEST_DATABASE_URL the target. Without them: the demo and an embedded
+    Postgres.
     """
 
 
 _COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
     SET_UP: (showing.demo, scaffold.init, wizard.new, browsing.browse, checking.check, checking.schema),
     LOAD: (planning.plan, loading.run, serving.up, steering.activate, steering.pause, steering.resume),
-    SEE: (reports.status, reports.report, events.events, auditing.audit),
-    MEND: (steering.unlock, purging.purge),
+    INSPECT: (reports.status, reports.report, events.events, auditing.audit),
+    FIX: (steering.unlock, purging.purge),
 }
 for panel, commands in _COMMANDS.items():
     for command in commands:
         app.command(cls=Command, rich_help_panel=panel)(command)
-app.add_typer(rejects.group, name="rejects", rich_help_panel=MEND)
-app.add_typer(steering.cursor_group, name="cursor", rich_help_panel=MEND)
+app.add_typer(rejects.group, name="rejects", rich_help_panel=FIX)
+app.add_typer(steering.cursor_group, name="cursor", rich_help_panel=FIX)

@@ -19,33 +19,34 @@ if TYPE_CHECKING:
 def audit(
     name: Annotated[
         str | None,
-        typer.Argument(metavar="[NAME]", help="Only of this import; else of all.", autocompletion=import_names),
+        typer.Argument(metavar="[NAME]", help="Only this import; default: all.", autocompletion=import_names),
     ] = None,
     since: Annotated[
-        str | None, typer.Option("--since", metavar="WHEN", help="From this day, moment, or so long ago: 7d, 24h.")
+        str | None,
+        typer.Option("--since", metavar="WHEN", help="Since this day or time, or this long ago: 2026-11-22, 7d, 24h."),
     ] = None,
-    last: Annotated[int, typer.Option("--last", min=1, help="How many at most.")] = 50,
+    last: Annotated[int, typer.Option("--last", min=1, help="At most this many entries.")] = 50,
     json: Json = False,
 ) -> None:
-    """Who activated, paused, forced, replayed, unlocked, purged or set a cursor, and when; newest first."""
+    """List who activated, paused, forced, replayed, unlocked, purged or set a cursor, and when; newest first."""
     from ingest_pipelines import ledger
     from ingest_pipelines.cli.target import ledger_of, now
     from ingest_pipelines.config import read_settings
 
     begin = _moment(since, now()) if since is not None else None
     with ledger_of(read_settings()) as connection:
-        found = ledger.list_audit(connection, import_name=name, since=begin, last=last + 1)
-    shown, more = found[:last], len(found) > last
+        entries = ledger.list_audit(connection, import_name=name, since=begin, last=last + 1)
+    shown, more = entries[:last], len(entries) > last
     if json:
         screen.as_json([_as_json(entry) for entry in shown])
     elif not shown:
-        screen.say("nobody has done anything by hand" + (f" since {screen.moment(begin)}" if begin else " yet"))
+        screen.say("no manual actions" + (f" since {screen.moment(begin)}" if begin else " yet"))
     else:
-        rows = [(screen.moment(entry.at), entry.who, _deed(entry)) for entry in shown]
+        rows = [(screen.moment(entry.at), entry.who, _action(entry)) for entry in shown]
         for line in screen.columns(("when", "who", "what"), rows):
             screen.say(line)
     if more:
-        screen.note(f"there are more: ingest audit {f'{name} ' if name else ''}--last {last * 10}")
+        screen.note(f"more entries: ingest audit {f'{name} ' if name else ''}--last {last * 10}")
 
 
 def _moment(text: str, now: datetime) -> datetime:
@@ -60,11 +61,11 @@ def _moment(text: str, now: datetime) -> datetime:
         return now - parse_duration(text)
     except (ValueError, OverflowError):
         raise UsageError(
-            f"--since {text}: neither a day nor a length of time", hint="for example 2026-11-22, or 7d"
+            f"--since {text} is neither a date nor a duration", hint="for example 2026-11-22, or 7d"
         ) from None
 
 
-def _deed(entry: AuditEntry) -> str:
+def _action(entry: AuditEntry) -> str:
     """`loyalty: forced Customers_1767225600.csv (load 12)`."""
     subject = f"{entry.import_name}: " if entry.import_name else ""
     item = f" {item_name(entry.item)}" if entry.item else ""
@@ -76,7 +77,7 @@ def _detail(entry: AuditEntry) -> str:
     facts = dict(entry.detail)
     match entry.what:
         case "cursor set":
-            return f"from {_or_nothing(facts.get('from'))} to {facts.get('to')}"
+            return f"from {_or_start(facts.get('from'))} to {facts.get('to')}"
         case "forced":
             return f"load {facts.get('load')}"
         case "replayed":
@@ -85,23 +86,23 @@ def _detail(entry: AuditEntry) -> str:
             return "; ".join(_texts(facts.get("changes")))
         case "purged":
             return "; ".join(
-                f"{each['database']}: {screen.plural(int(str(each['rejects'])), 'reject')}, "
-                f"{screen.plural(int(str(each['events'])), 'event')}"
-                for each in _mappings(facts.get("databases"))
+                f"{counts['database']}: {screen.plural(int(str(counts['rejects'])), 'reject')}, "
+                f"{screen.plural(int(str(counts['events'])), 'event')}"
+                for counts in _mappings(facts.get("databases"))
             )
     return ", ".join(f"{name} {value}" for name, value in facts.items())
 
 
-def _or_nothing(value: object) -> str:
+def _or_start(value: object) -> str:
     return "its start" if value is None else str(value)
 
 
 def _texts(value: object) -> list[str]:
-    return [str(each) for each in value] if isinstance(value, list) else []
+    return [str(text) for text in value] if isinstance(value, list) else []
 
 
 def _mappings(value: object) -> list[dict[str, object]]:
-    return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
+    return [mapping for mapping in value if isinstance(mapping, dict)] if isinstance(value, list) else []
 
 
 def _as_json(entry: AuditEntry) -> dict[str, object]:

@@ -1,4 +1,4 @@
-"""Where errors become words: what happened, where, what is safe, what to type next. Never a traceback for them."""
+"""Prints expected errors: what happened, where, what is safe, what to type next. They never show a traceback."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from ingest_pipelines.cli import screen
 from ingest_pipelines.errors import IngestError, UsageError, file_error, printable
 
 INTERRUPTED = 130
-"""The exit code of a command that Ctrl-C ended, as shells count it."""
+"""Exit code of a command that Ctrl-C ended: the shells' convention."""
 
 
 def _without_flag_types(parameters: list[Any]) -> list[Any]:
-    """The parameters, whose flags show no `<bool>` on help pages: a flag takes no value."""
+    """Removes `<bool>` from flags on help pages: a flag takes no value."""
     for parameter in parameters:
         if getattr(parameter, "is_bool_flag", False) and parameter.metavar is None:
             parameter.metavar = ""
@@ -25,7 +25,7 @@ def _without_flag_types(parameters: list[Any]) -> list[Any]:
 
 
 class Command(TyperCommand):
-    """A command whose help page is for people."""
+    """A command whose help page shows flags without `<bool>`."""
 
     def get_params(self, ctx: Any) -> list[Any]:
         """Its arguments and options."""
@@ -33,7 +33,7 @@ class Command(TyperCommand):
 
 
 class Group(TyperGroup):
-    """A group of commands whose help page is for people."""
+    """A group of commands whose help page shows flags without `<bool>`."""
 
     def get_params(self, ctx: Any) -> list[Any]:
         """Its options."""
@@ -41,17 +41,17 @@ class Group(TyperGroup):
 
 
 class Commands(Group):
-    """Commands in the order in which they are declared, with one place for all their errors."""
+    """The commands in order of declaration; prints the expected errors of all of them."""
 
     def list_commands(self, ctx: Any) -> list[str]:
-        """In order of declaration: the order in which a newcomer needs them."""
+        """In order of declaration: the order in which a new user needs them."""
         return list(self.commands)
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Refuses what neither the ledger nor JSON could hold: words that are not UTF-8."""
+        """Refuses arguments that are not UTF-8: neither the ledger nor JSON can hold them."""
         for number, word in enumerate(args, 1):
             if any("\ud800" <= letter <= "\udfff" for letter in word):
-                hint = "nothing ran; give a file with such a name another one first: mv OLD NEW"
+                hint = "nothing ran; rename the file first: mv OLD NEW"
                 error = UsageError(f"argument {number} is not UTF-8: {printable(word)}", hint=hint)
                 screen.complain(error)
                 raise typer.Exit(error.exit_code)
@@ -68,14 +68,14 @@ class Commands(Group):
             screen.complain(error)
             raise typer.Exit(error.exit_code) from None
         except BrokenPipeError:
-            sys.stdout = None  # the reader, such as `head`, has what it wanted; there is nobody to flush to
+            sys.stdout = None  # the reader, such as `head`, has closed the pipe: nothing left to flush
             raise typer.Exit(0) from None
         except OSError as error:
-            known = file_error(error)
-            if known is None or ctx.params.get("debug"):
+            expected = file_error(error)
+            if expected is None or ctx.params.get("debug"):
                 raise
-            screen.complain(known)
-            raise typer.Exit(known.exit_code) from None
+            screen.complain(expected)
+            raise typer.Exit(expected.exit_code) from None
         except KeyboardInterrupt:
-            screen.note("\nstopped; a load that had not committed changed nothing, and running it again is safe")
+            screen.note("\nstopped; a load that was not committed changed nothing, and it is safe to run it again")
             raise typer.Exit(INTERRUPTED) from None

@@ -1,4 +1,4 @@
-"""`ingest browse`: what a connection has to offer, down to the first value of each column."""
+"""`ingest browse`: the files, tables and columns of a connection, with the first value of each column."""
 
 from __future__ import annotations
 
@@ -17,20 +17,18 @@ if TYPE_CHECKING:
     from ingest_pipelines.sources.browse import ColumnSample
 
 SHOWN = 200
-"""Files or tables that are printed; JSON has them all."""
+"""How many files or tables are printed; JSON has all of them."""
 
 
 def browse(
     connection: Annotated[str, typer.Argument(metavar="CONNECTION", help="A name in connections.yaml.")],
-    path: Annotated[
-        str, typer.Argument(metavar="[PATH]", help="A folder, a file, or a table; without it: everything.")
-    ] = "",
+    path: Annotated[str, typer.Argument(metavar="[PATH]", help="A folder, file or table; default: everything.")] = "",
     columns: Annotated[
-        bool, typer.Option("--columns", help="The columns of PATH: first value and suggested type.")
+        bool, typer.Option("--columns", help="Show the columns of PATH, their first values and suggested types.")
     ] = False,
     json: Json = False,
 ) -> None:
-    """List files (two folders deep) or tables; with --columns look into one. Reads only the head of a file."""
+    """List files (two folders deep) or tables, or with --columns the columns of one. Reads only the start of a file."""
     from ingest_pipelines.config import read_project, read_settings
     from ingest_pipelines.config.connections import FileConnection
     from ingest_pipelines.config.nearest import nearest
@@ -40,7 +38,7 @@ def browse(
         raise UsageError(f"there is no connection '{connection}'", hint=nearest(connection, project.connections))
     chosen = project.connections[connection]
     if columns and not path:
-        raise UsageError("--columns looks into one file or table", hint=f"ingest browse {connection} PATH --columns")
+        raise UsageError("--columns needs a file or a table", hint=f"ingest browse {connection} PATH --columns")
     if columns:
         samples = sample_columns(chosen, path)
         if json:
@@ -54,7 +52,7 @@ def browse(
 
 
 def sample_columns(connection: Connection, path: str) -> list[ColumnSample]:
-    """The columns of a file or table, from its first rows.
+    """The columns of a file or table, read from its first rows.
 
     Raises:
         SourceUnavailable, SourceDenied, ItemGone; UsageError: no columns can be read there.
@@ -79,7 +77,7 @@ def list_files(connection: Connection, folder: str = "") -> Listing:
 
 
 def list_tables(connection: Connection, part: str = "") -> list[str]:
-    """The tables and views whose name has that part."""
+    """The tables and views whose name contains `part`."""
     from ingest_pipelines.sources import open_query
 
     with open_query(connection) as source:
@@ -103,9 +101,9 @@ def _print_files(connection: str, listing: Listing, *, as_json: bool) -> None:
     for line in screen.columns(("modified", "bytes", "file"), map(_file_row, newest), right=[1]):
         screen.say(line)
     if len(listing.files) > SHOWN:
-        screen.say(f"  ... and {screen.number(len(listing.files) - SHOWN)} older ones; name a folder, or use --json")
+        screen.say(f"  ... and {screen.number(len(listing.files) - SHOWN)} older files; name a folder, or use --json")
     if listing.too_deep:
-        screen.say(f"  {screen.plural(listing.too_deep, 'file')} more than two folders deep: no import can read them")
+        screen.say(f"  {screen.plural(listing.too_deep, 'file')} more than two folders deep; imports cannot read them")
     if newest:
         screen.say()
         screen.say(f"  ingest browse {connection} '{printable(newest[0].path)}' --columns")
@@ -124,14 +122,14 @@ def _print_tables(connection: str, tables: list[str], *, as_json: bool) -> None:
     for name in tables[:SHOWN]:
         screen.say(f"  {printable(name)}")
     if len(tables) > SHOWN:
-        screen.say(f"  ... and {screen.number(len(tables) - SHOWN)} more; name a part of the table's name")
+        screen.say(f"  ... and {screen.number(len(tables) - SHOWN)} more tables; type a part of the name")
     if tables:
         screen.say()
         screen.say(f"  ingest browse {connection} '{printable(tables[0])}' --columns")
 
 
 def print_columns(path: str, samples: list[ColumnSample]) -> None:
-    """Each column with its suggested type and its first value."""
+    """Prints each column with its suggested type and its first value."""
     screen.say(f"{screen.painted(printable(path), 'strong')}: {screen.plural(len(samples), 'column')}")
     screen.say()
     rows = [(printable(sample.column), sample.suggested, printable(sample.first, 60)) for sample in samples]

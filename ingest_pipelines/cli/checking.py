@@ -1,4 +1,4 @@
-"""`ingest check` and `ingest schema`: is the project right, before anything runs."""
+"""`ingest check` and `ingest schema`: validate the project before anything runs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ingest_pipelines.config.databases import Field
 
 NAMED = 8
-"""Imports that a mistake stops and that are named; more would bury the mistake."""
+"""How many imports that a mistake stops are named; more would bury the mistake."""
 
 SchemaName = Literal["connections", "databases", "import"]
 
@@ -26,15 +26,15 @@ SchemaName = Literal["connections", "databases", "import"]
 def check(
     name: Annotated[
         str | None,
-        typer.Argument(metavar="[NAME]", help="Only this import; else everything.", autocompletion=import_names),
+        typer.Argument(metavar="[NAME]", help="Check only this import; default: all.", autocompletion=import_names),
     ] = None,
     connect: Annotated[
         bool, typer.Option("--connect", help="Also test every connection, step by step, and every target table.")
     ] = False,
-    rules: Annotated[bool, typer.Option("--rules", help="Print every rule by which rows are validated.")] = False,
+    rules: Annotated[bool, typer.Option("--rules", help="Print every rule that rows are validated against.")] = False,
     json: Json = False,
 ) -> None:
-    """Are the YAML files right? All mistakes in one go, each with its file, line and key."""
+    """Check the YAML files. Reports all mistakes at once, each with its file, line and key."""
     from ingest_pipelines.cli.target import live_of
     from ingest_pipelines.config import read_project, read_settings
 
@@ -45,11 +45,11 @@ def check(
         project.require(name)
     mistakes = _mistakes(project, name, live)
     if mistakes:
-        raise _told(project, name, mistakes)
+        raise _mistakes_error(project, name, mistakes)
     chosen = [project.imports[name]] if name is not None else list(project.imports.values())
     notes = _read_queries(project, chosen)[1]
     used = {bound.connection_name: bound.connection for bound in chosen} if connect else {}
-    tests = [test_connection(each, connection) for each, connection in used.items()]
+    tests = [test_connection(connection_name, connection) for connection_name, connection in used.items()]
     refusals = _test_tables(settings, chosen) if connect and not live.unknown else {}
     if json:
         screen.as_json(
@@ -69,8 +69,8 @@ def check(
         )
     else:
         _print_summary(project, chosen)
-        unasked = f"what imports have loaded was not compared, for the ledger was not reached: {live.unknown}"
-        for note in [*notes, *([unasked] if live.unknown else [])]:
+        not_compared = f"the YAML was not compared with what imports have loaded: {live.unknown}"
+        for note in [*notes, *([not_compared] if live.unknown else [])]:
             screen.say()
             screen.say(f"note: {screen.wrapped(note, 6)}")
         for bound in chosen if rules else []:
@@ -93,13 +93,14 @@ def check(
 
 def schema(
     name: Annotated[
-        SchemaName | None, typer.Argument(metavar="[connections|databases|import]", help="One of them; else all three.")
+        SchemaName | None,
+        typer.Argument(metavar="[connections|databases|import]", help="Which schema; default: all three."),
     ] = None,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", metavar="DIR", help="Write NAME.json files there instead.")
+        Path | None, typer.Option("--output", "-o", metavar="DIR", help="Write DIR/NAME.json files instead of stdout.")
     ] = None,
 ) -> None:
-    """The JSON Schema of the YAML files: editors complete and check from it."""
+    """Print the JSON Schemas of the YAML files. Editors use them to complete and check."""
     schemas = json_schemas()
     if name is not None:
         schemas = {name: schemas[name]}
@@ -109,9 +110,9 @@ def schema(
     import json
 
     output.mkdir(parents=True, exist_ok=True)
-    for each, content in schemas.items():
-        (output / f"{each}.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-        screen.say(f"wrote {output / each}.json")
+    for kind, content in schemas.items():
+        (output / f"{kind}.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        screen.say(f"wrote {output / kind}.json")
 
 
 def json_schemas() -> dict[SchemaName, dict[str, Any]]:
@@ -128,49 +129,49 @@ def json_schemas() -> dict[SchemaName, dict[str, Any]]:
 
 
 def _stopped(project: Project) -> list[str]:
-    """Which imports a mistake of another file stops."""
+    """One line that names the imports which a mistake in another file stops; empty: there are none."""
     stopped = [name for name, error in project.broken.items() if not set(error.mistakes) & set(project.mistakes)]
     named = ", ".join(stopped[:NAMED]) + (f" and {len(stopped) - NAMED:,} more" if len(stopped) > NAMED else "")
-    return [f"  until it is mended, {screen.plural(len(stopped), 'import')} cannot run: {named}"] if stopped else []
+    return [f"  {screen.plural(len(stopped), 'import')} cannot run until this is fixed: {named}"] if stopped else []
 
 
 def _mistakes(project: Project, name: str | None, live: Live) -> list[str]:
-    """Every mistake of the project, or of one import: in its YAML, its query, its rules, and beside what has loaded."""
+    """Every mistake of the project or of one import: in YAML, queries, rules, and against the ledger."""
     names = [name] if name is not None else sorted({*project.imports, *project.broken})
-    bound = {each: project.imports.get(each) or project.partial.get(each) for each in names}
-    readable = [each for each in bound.values() if each is not None]
-    locked = [mistake for each in readable for mistake in _lock_mistakes(project, each, live)]
+    candidates = [project.imports.get(import_name) or project.partial.get(import_name) for import_name in names]
+    readable = [bound for bound in candidates if bound is not None]
+    locked = [mistake for bound in readable for mistake in _lock_mistakes(project, bound, live)]
     if name is None:
         own = list(project.mistakes)
     else:
         broken = project.broken.get(name)
         own = [*project.conflicts.get(name, ()), *(broken.mistakes if broken is not None else ())]
-    own = [mistake for mistake in own if not any(each.startswith(_place(mistake)) for each in locked)]
-    rules = _compile_own_rules(project, [each for each in readable if each.name in project.imports])
+    own = [mistake for mistake in own if not any(other.startswith(_place(mistake)) for other in locked)]
+    rules = _compile_own_rules(project, [bound for bound in readable if bound.name in project.imports])
     return list(dict.fromkeys([*own, *locked, *rules, *_read_queries(project, readable)[0]]))
 
 
 def _place(mistake: str) -> str:
-    """`FILE:LINE: columns.COLUMN: `, where a mistake stands; of two that stand in one place the lock's is told."""
+    """`FILE:LINE: columns.COLUMN: ` of a mistake. Of two mistakes in one place only the lock's is reported."""
     return ": ".join(mistake.split(": ", 2)[:2]) + ": "
 
 
-def _told(project: Project, name: str | None, mistakes: list[str]) -> ConfigError:
+def _mistakes_error(project: Project, name: str | None, mistakes: list[str]) -> ConfigError:
     if name is not None:
-        return ConfigError(mistakes, hint=f"mend it, then run: ingest check {name}")
+        return ConfigError(mistakes, hint=f"fix it, then run: ingest check {name}")
     count = screen.plural(len(mistakes), "mistake")
     wrong = {mistake.partition(":")[0].removeprefix("imports/").rpartition(".")[0] for mistake in mistakes}
-    well = len(project.imports.keys() - wrong)
+    valid = len(project.imports.keys() - wrong)
     return ConfigError(
-        [f"{count} in {project.home}", *(f"  {each}" for each in mistakes), *_stopped(project)],
-        hint=f"{screen.plural(well, 'import')} without mistakes can run"
-        if well
-        else "mend them, then run: ingest check",
+        [f"{count} in {project.home}", *(f"  {mistake}" for mistake in mistakes), *_stopped(project)],
+        hint=f"{screen.plural(valid, 'import')} without mistakes can run"
+        if valid
+        else "fix them, then run: ingest check",
     )
 
 
 def _lock_mistakes(project: Project, bound: BoundImport, live: Live) -> list[str]:
-    """What the YAML says other than the mapping that the import's first committed load has locked."""
+    """How the YAML differs from the mapping that the import's first committed load has locked."""
     locked = live.locks.get(bound.name)
     if locked is None:
         return []
@@ -184,9 +185,9 @@ def _lock_mistakes(project: Project, bound: BoundImport, live: Live) -> list[str
 
 
 def _read_queries(project: Project, chosen: list[BoundImport]) -> tuple[list[str], list[str]]:
-    """Queries that are no single SELECT, or whose chunks could lose rows; and what the parser does not understand.
+    """Mistakes: queries that are not one SELECT, or whose chunks could lose rows. Notes: what the parser cannot read.
 
-    The parser loads only where there are queries.
+    The parser is imported only if there are queries.
     """
     queried = [bound for bound in chosen if bound.spec.source.query is not None and not bound.reads_files]
     if not queried:
@@ -201,10 +202,10 @@ def _read_queries(project: Project, chosen: list[BoundImport]) -> tuple[list[str
 
 
 def _test_tables(settings: Settings, chosen: list[BoundImport]) -> dict[str, TargetRefused]:
-    """Imports whose table cannot take their rows as it is now, and why: what a load would say, before there is one.
+    """Why the tables of imports cannot take their rows, by import: the error that a load would raise.
 
     Raises:
-        TargetUnavailable, TargetDenied: no answer.
+        TargetUnavailable, TargetDenied: the target could not be reached, or refused the login.
     """
     from ingest_pipelines.merge import Target, probe
     from ingest_pipelines.orchestration.site import target_url
@@ -240,7 +241,7 @@ def _print_tables(chosen: list[BoundImport], refusals: dict[str, TargetRefused])
 
 
 def _compile_own_rules(project: Project, chosen: list[BoundImport]) -> list[str]:
-    """Mistakes that only the engine of the rules can find. It loads slowly, so only if a field needs it."""
+    """Mistakes that only the rules engine can find. It is slow to import, so only fields that need it are compiled."""
     mistakes: list[str] = []
     for bound in chosen:
         if any(_only_rules_can_tell(mapped.field) for mapped in bound.fields):
@@ -255,13 +256,13 @@ def _placed(home: Path, bound: BoundImport, mistake: str) -> str:
     """The mistake `imports/NAME.yaml: FIELD.key: ...` with the line of the column that fills the field."""
     from ingest_pipelines.config.project import place_of
 
-    said = mistake.partition(": ")[2]
-    columns = [mapped.column for mapped in bound.fields if said.startswith(f"{mapped.name}.")]
-    return f"{place_of(home, bound.name, ('columns', *columns[:1]))}: {said}"
+    text = mistake.partition(": ")[2]
+    columns = [mapped.column for mapped in bound.fields if text.startswith(f"{mapped.name}.")]
+    return f"{place_of(home, bound.name, ('columns', *columns[:1]))}: {text}"
 
 
 def _only_rules_can_tell(field: Field) -> bool:
-    """Config has judged the rest: the size of a pattern, numbers of a country, local times of a zone."""
+    """Whether the field has a rule that config cannot check: config has checked all others."""
     in_zone = field.type == "datetime" and (field.min is not None or field.max is not None)
     return bool(field.pattern or field.format or field.one_of or in_zone)
 
@@ -291,17 +292,17 @@ def _print_summary(project: Project, chosen: list[BoundImport]) -> None:
     header = ("import", "mode", "columns", "to", "from")
     rows = [
         (
-            each["import"], each["mode"], str(each["columns"]), each["database"],
-            f"{each['connection']}: {each['source']}{'' if each['status'] == 'active' else ', ' + each['status']}",
+            facts["import"], facts["mode"], str(facts["columns"]), facts["database"],
+            f"{facts['connection']}: {facts['source']}{'' if facts['status'] == 'active' else ', ' + facts['status']}",
         )
-        for each in map(_described, chosen)
+        for facts in map(_described, chosen)
     ]  # fmt: skip
     for line in screen.columns(header, rows, right=[2]):
         screen.say(line)
 
 
 def _rules(bound: BoundImport) -> list[dict[str, str]]:
-    """The import's rules as its Pandera schema holds them."""
+    """The import's rules, from its Pandera schema."""
     from ingest_pipelines.rules import compile_rules
 
     return [{"field": field, "code": code, "rule": rule} for field, code, rule in compile_rules(bound).table()]
@@ -317,7 +318,7 @@ def _print_rules(bound: BoundImport) -> None:
 
 
 def test_connection(name: str, connection: Connection) -> dict[str, Any]:
-    """What each step of the connection's test found, up to the first that failed."""
+    """The result of each step of the connection's test, up to the first that fails."""
     from ingest_pipelines.config.connections import FileConnection
     from ingest_pipelines.sources import open_files, open_query
 
@@ -333,7 +334,7 @@ def test_connection(name: str, connection: Connection) -> dict[str, Any]:
 
 
 def print_test(test: dict[str, Any]) -> None:
-    """The steps of a connection's test."""
+    """Prints the steps of a connection's test."""
     screen.say()
     screen.say(f"{screen.painted(test['connection'], 'strong')} ({test['type']})")
     for step in test["steps"]:

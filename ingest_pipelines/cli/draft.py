@@ -1,4 +1,4 @@
-"""Answers of a person as YAML: a draft import, an added connection. Pure."""
+"""Turns the answers to `ingest new` into YAML: a draft import, a new connection. Pure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import yaml
 
 @dataclass(frozen=True)
 class MappedColumn:
-    """A source column, the field it fills, and the rules (type first) of a field that databases.yaml does not have."""
+    """A source column and its field; `rules` (type first) only for fields that databases.yaml does not have."""
 
     column: str
     field: str
@@ -22,7 +22,7 @@ class MappedColumn:
 
 @dataclass(frozen=True)
 class Draft:
-    """What a person chose for a new import."""
+    """The answers for a new import."""
 
     description: str
     database: str
@@ -34,20 +34,20 @@ class Draft:
 
 
 def draft_yaml(draft: Draft) -> str:
-    """The import's file; a draft runs only by hand until it is activated."""
+    """The import's YAML file, as a draft: it runs only by hand until it is activated."""
     lines = [
         "# yaml-language-server: $schema=../.schema/import.json",
         f"description: {_scalar(draft.description)}",
-        "status: draft                    # ingest activate lets it run by itself",
+        "status: draft                    # runs only by hand, until: ingest activate NAME",
         f"database: {_scalar(draft.database)}",
         "source:",
         *(f"  {key}: {_scalar(value)}" for key, value in draft.source.items()),
         f"mode: {draft.mode}",
         "columns:",
     ]
-    for each in draft.columns:
-        target = _value({"field": each.field, **each.rules}) if each.rules else _scalar(each.field)
-        lines.append(f"  {_scalar(each.column)}: {target}")
+    for mapped in draft.columns:
+        target = _value({"field": mapped.field, **mapped.rules}) if mapped.rules else _scalar(mapped.field)
+        lines.append(f"  {_scalar(mapped.column)}: {target}")
     lines.append(f"rejects: {{max_rows: {draft.max_rejects}}}")
     if draft.every is not None:
         lines.append(f"schedule: {{every: {draft.every}}}")
@@ -55,23 +55,24 @@ def draft_yaml(draft: Draft) -> str:
 
 
 def with_connection(text: str, name: str, settings: Mapping[str, Any]) -> str:
-    """`connections.yaml` with one more entry at its end; what stands there stays as it is, comments included."""
+    """`connections.yaml` with one more entry at its end; the rest is unchanged, comments included."""
     indent = next((match[1] for match in re.finditer(r"^( +)\S", text, re.MULTILINE)), "  ")
     entry = [f"{indent}{name}:", *(f"{indent}{indent}{key}: {_value(value)}" for key, value in settings.items())]
     return text.rstrip("\n") + "\n\n" + "\n".join(entry) + "\n"
 
 
 def field_name(column: str, taken: Collection[str] = ()) -> str:
-    """A field's name for a source column: `Loyalty Tier` -> `loyalty_tier`."""
+    """The suggested field name for a source column: `Loyalty Tier` -> `loyalty_tier`."""
     plain = unicodedata.normalize("NFKD", column).encode("ascii", "ignore").decode()
     words = re.sub(r"([a-z0-9])([A-Z])", r"\1_\2", plain)
     name = re.sub(r"[^A-Za-z0-9]+", "_", words).strip("_").lower()[:60] or "field"
     name = name if name[0].isalpha() else f"f_{name}"
-    return next(each for each in (name, *(f"{name}_{n}" for n in range(2, 1000))) if each not in taken)
+    candidates = (name, *(f"{name}_{n}" for n in range(2, 1000)))
+    return next(candidate for candidate in candidates if candidate not in taken)
 
 
 def file_pattern(path: str) -> str:
-    """The import's `file` for a file of it: `loyalty/Points_1740981600.csv.gz` -> `loyalty/Points`."""
+    """The `file` setting that matches this file: `loyalty/Points_1740981600.csv.gz` -> `loyalty/Points`."""
     folder, slash, name = path.rpartition("/")
     stem = re.sub(r"\.csv(\.gz|\.zip)?$", "", name, flags=re.IGNORECASE)
     return folder + slash + re.sub(r"_[0-9]{1,18}$", "", stem)
@@ -88,7 +89,7 @@ def _value(value: object) -> str:
 
 
 def _scalar(value: str) -> str:
-    """The text as a YAML scalar that every YAML reads as this text, on one line."""
+    """The text as a one-line YAML scalar that every YAML parser reads as this text."""
     return (
         yaml.safe_dump(value, allow_unicode=True, width=10_000, default_style=_quotes(value)).split("\n...")[0].strip()
     )

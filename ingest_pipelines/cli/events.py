@@ -1,4 +1,4 @@
-"""`ingest events`: what changed in which profile, for people and for triggers downstream."""
+"""`ingest events`: what changed in which profile, for people and for downstream triggers."""
 
 from __future__ import annotations
 
@@ -16,27 +16,30 @@ if TYPE_CHECKING:
     from ingest_pipelines.merge import Target
 
 PAGE = 1_000
-"""Events that are asked for at a time."""
+"""How many events one query reads."""
 
 WAIT_SECONDS = 5.0
-"""How long to wait for a commit's notification before looking anyway."""
+"""How long to wait for a commit's notification before querying anyway."""
 
 
 def events(
     name: Annotated[
         str | None,
-        typer.Argument(metavar="[NAME]", help="Only of this import; else of all.", autocompletion=import_names),
+        typer.Argument(metavar="[NAME]", help="Only this import; default: all.", autocompletion=import_names),
     ] = None,
     after: Annotated[
-        int | None, typer.Option("--after", metavar="ID", help="Only events after this one: where you stopped.")
+        int | None,
+        typer.Option("--after", metavar="ID", help="Only events after this id: the last one that you have read."),
     ] = None,
-    limit: Annotated[int, typer.Option("--limit", min=1, help="How many at most; --follow has no limit.")] = PAGE,
+    limit: Annotated[
+        int, typer.Option("--limit", min=1, help="At most this many events; --follow has no limit.")
+    ] = PAGE,
     follow: Annotated[
-        bool, typer.Option("--follow", "-f", help="Go on with what comes, until Ctrl-C; from now on without --after.")
+        bool, typer.Option("--follow", "-f", help="Keep printing new events until Ctrl-C; without --after start now.")
     ] = False,
     json: Json = False,
 ) -> None:
-    """Profiles created and updated, oldest first: which fields changed, never their values. As JSON one per line."""
+    """List created and updated profiles, oldest first: which fields changed, never their values. JSON: one per line."""
     from ingest_pipelines.cli.target import target_of
     from ingest_pipelines.config import read_project, read_settings
 
@@ -44,8 +47,8 @@ def events(
     if name is not None:
         read_project(settings.home).require(name)
     target = target_of(settings)
-    found = _follow(target, name, after) if follow else _page(target, name, after or 0, limit)
-    for event in found:
+    selected = _follow(target, name, after) if follow else _page(target, name, after or 0, limit)
+    for event in selected:
         screen.say(_as_line(event) if json else _as_text(event))
 
 
@@ -53,16 +56,16 @@ def _page(target: Target, name: str | None, after: int, limit: int) -> Iterator[
     from ingest_pipelines import ledger
 
     with target.ledger() as connection:
-        found = ledger.list_events(connection, after=after, import_name=name, limit=limit + 1)
-    yield from found[:limit]
-    if len(found) > limit:
-        screen.note(f"there are more: ingest events {f'{name} ' if name else ''}--after {found[limit - 1].id}")
+        page = ledger.list_events(connection, after=after, import_name=name, limit=limit + 1)
+    yield from page[:limit]
+    if len(page) > limit:
+        screen.note(f"more events: ingest events {f'{name} ' if name else ''}--after {page[limit - 1].id}")
 
 
 def _follow(target: Target, name: str | None, after: int | None) -> Iterator[Event]:
-    """Events as their loads commit: woken by a notification, and looking by itself in case one was lost.
+    """Events as their loads commit: a notification wakes it, and it also polls in case one was lost.
 
-    A notification may be lost to a pooler, or to a cut; so each look is a session of its own.
+    A pooler or a broken connection may lose a notification, so each poll opens a session of its own.
     """
     from psycopg import sql
 

@@ -32,21 +32,24 @@ SAMPLES = 5
 def run(
     name: ImportName,
     item: Annotated[
-        str | None, typer.Option("--item", metavar="ITEM", help="Apply this known item again, such as a failed one.")
+        str | None, typer.Option("--item", metavar="ITEM", help="Load this item again, such as one that failed.")
     ] = None,
     file: Annotated[Path | None, typer.Option("--file", metavar="F", help="Load this local file.")] = None,
     failed: Annotated[
         bool,
-        typer.Option("--failed", help="Apply every item again that failed, was refused, or whose run died, in order."),
+        typer.Option("--failed", help="Load again, in order, all items that failed, were refused or whose run died."),
     ] = False,
     force: Annotated[
-        bool, typer.Option("--force", help="Apply it although it is older, far smaller, or nothing new; recorded.")
+        bool,
+        typer.Option(
+            "--force", help="Load it even if it is older, much smaller or unchanged; the audit trail records it."
+        ),
     ] = False,
     json: Json = False,
 ) -> None:
     """Load an import's newest file, or the one you name, and report every row."""
     if sum((item is not None, file is not None, failed)) > 1:
-        raise UsageError("--item, --file and --failed each name what to load", hint="give one of them")
+        raise UsageError("--item, --file and --failed exclude each other", hint="use only one of them")
     from ingest_pipelines import ledger
     from ingest_pipelines.config import read_project, read_settings
 
@@ -58,16 +61,17 @@ def run(
     with launcher(settings, project) as launch, screen.progress(name) as show:
         items = launch.failed_items(name) if failed else [item]
         if not items:
-            screen.note(f"import {name}: no item has failed; there is nothing to run again")
-        for each in items:
-            outcome = launch(name, item_key=each, file=file, forced=force, on_stage=show)
+            screen.note(f"import {name}: no item has failed; nothing to run again")
+        for item_key in items:
+            outcome = launch(name, item_key=item_key, file=file, forced=force, on_stage=show)
             with launch.site.target.session() as connection:
-                done = ledger.loads_of_run(connection, outcome.run_id)
-            loads += done
-            raised = error is None and outcome.error is not None  # at the end, with its reason
-            for load in () if json else done:
-                said = raised and load.status in {"failed", "refused"}
-                print_load(load, outcome.report.samples if outcome.report else (), bound, reason=not said)
+                run_loads = ledger.loads_of_run(connection, outcome.run_id)
+            loads += run_loads
+            is_raised = error is None and outcome.error is not None  # at the end, with its reason
+            for load in () if json else run_loads:
+                has_reason_below = is_raised and load.status in {"failed", "refused"}
+                samples = outcome.report.samples if outcome.report else ()
+                print_load(load, samples, bound, reason=not has_reason_below)
             error = error or outcome.error
     if json:
         screen.as_json([load_json(load) for load in loads])
@@ -76,20 +80,20 @@ def run(
 
 
 class Launcher:
-    """Runs imports one after the other in this process, under one Dagster instance."""
+    """Runs imports one after another in this process, with one Dagster instance."""
 
     def __init__(self, site: Any, instance: Any) -> None:
         self.site = site
         self._instance = instance
 
     def __call__(self, name: str, **choice: Any) -> RunResult:
-        """The import applied by a run of its own; see `orchestration.runs.launch.run_import`."""
+        """Loads the import in a run of its own; see `orchestration.runs.launch.run_import`."""
         from ingest_pipelines.orchestration.runs.launch import run_import
 
         return run_import(self.site, self._instance, name, by=user(), **choice)
 
     def failed_items(self, name: str) -> list[str | None]:
-        """Keys of what failed and was not repaired since, oldest first; see `runs.launch.failed_items`."""
+        """Keys of items to load again, oldest first; see `orchestration.runs.launch.failed_items`."""
         from ingest_pipelines.orchestration.runs.launch import failed_items
 
         return [item.key for item in failed_items(self.site, self._instance, name)]
@@ -97,9 +101,9 @@ class Launcher:
 
 @contextmanager
 def launcher(settings: Settings, project: Any) -> Iterator[Launcher]:
-    """A launcher for the project; Dagster's own log stays in its run storage and off the terminal."""
+    """A launcher for the project; Dagster's own log goes to its run storage, not to the terminal."""
     logging.getLogger("dagster").setLevel(logging.CRITICAL)
-    logging.getLogger().addHandler(logging.NullHandler())  # else Python prints libraries' warnings by itself
+    logging.getLogger().addHandler(logging.NullHandler())  # else Python prints the libraries' warnings
     from ingest_pipelines.merge.target import WAITS
     from ingest_pipelines.orchestration.instance import open_instance
     from ingest_pipelines.orchestration.site import Site
@@ -107,13 +111,13 @@ def launcher(settings: Settings, project: Any) -> Iterator[Launcher]:
     if not WAITS.handlers:
         WAITS.addHandler(_Notes())
     site = Site(settings, project)
-    _ = site.target  # says first, and in words, if there is no database to load into
-    with private_umask(), contextlib.closing(_Disposable(open_instance(settings))) as held:
-        yield Launcher(site, held.instance)
+    _ = site.target  # fails first, with a message, if there is no database to load into
+    with private_umask(), contextlib.closing(_Disposable(open_instance(settings))) as disposable:
+        yield Launcher(site, disposable.instance)
 
 
 class _Notes(logging.Handler):
-    """Says what the run waits for beside the command's answer."""
+    """Prints on stderr what the run waits for."""
 
     def emit(self, record: logging.LogRecord) -> None:
         screen.note(screen.wrapped(record.getMessage(), 2))
@@ -126,7 +130,7 @@ class _Disposable:
 
 
 def user() -> str:
-    """Who types, for the ledger: `ann@laptop`."""
+    """Who runs the command, for the ledger: `ann@laptop`."""
     try:
         name = getpass.getuser()
     except (KeyError, OSError):
@@ -142,10 +146,10 @@ def print_load(
     reason: bool = True,
     corrected: Path | None = None,
 ) -> None:
-    """One load, whole: how it ended, every count, why rows were rejected, what to type next.
+    """Prints one load: how it ended, every count, why rows were rejected, what to type next.
 
     Args:
-        reason: why it failed as well; else somebody says that after it.
+        reason: whether to print why it failed; the caller prints it otherwise.
         corrected: the export that this load replayed.
     """
     state = screen.painted(load.status, screen.STATUS_STYLES.get(load.status))
@@ -178,36 +182,36 @@ def _nothing(load: Load, bound: BoundImport) -> str:
     """Why a load read no row."""
     if bound.spec.source.cursor is None:
         return "the item has no rows"
-    since = f" beyond {load.cursor_from}" if load.cursor_from is not None else ""
-    return f"the source has no row{since}"
+    since = f" after {load.cursor_from}" if load.cursor_from is not None else ""
+    return f"the source has no rows{since}"
 
 
 def print_counts(counts: Counts, bound: BoundImport) -> None:
-    """Every count of a load, and why rows of it did not move where that is not plain."""
-    why = {"unmatched": "update_only registers nobody", "skipped": why_skipped(bound)}
+    """Prints every count of a load, and why unmatched and skipped rows changed nothing."""
+    why = {"unmatched": "update_only adds no profiles", "skipped": why_skipped(bound)}
     for name in COUNTS:
         rows = getattr(counts, name)
         meaning = f"   {screen.painted(why[name], 'dim')}" if rows and name in why else ""
         screen.say(f"  {name:<10} {screen.number(rows):>12}{meaning}")
     if counts.not_merged:
-        why_not = screen.painted("good rows of an item that failed as a whole", "dim")
+        why_not = screen.painted("valid rows of an item that was not merged", "dim")
         screen.say(f"  {'not merged':<10} {screen.number(counts.not_merged):>12}   {why_not}")
 
 
 def why_skipped(bound: BoundImport) -> str:
-    """Why rows of the import may be neither merged nor rejected: as its YAML says."""
+    """Why the import may skip rows that are not rejected, according to its YAML."""
     spec = bound.spec
     reasons = [
-        *(["they exist already"] if spec.mode == "add_only" else []),
+        *(["their profiles exist already"] if spec.mode == "add_only" else []),
         *(["they are older than their profiles"] if spec.version is not None else []),
-        *(["a later row of the item supersedes them"] if spec.duplicates == "last" else []),
-        *(["an earlier row of the item stands for them"] if spec.duplicates == "first" else []),
+        *(["a later row of the item has the same key"] if spec.duplicates == "last" else []),
+        *(["an earlier row of the item has the same key"] if spec.duplicates == "first" else []),
     ]
     return ", or ".join(reasons)
 
 
 def print_codes(codes: Any, samples: Any) -> None:
-    """Rejected rows per rule, most first, each with an example."""
+    """Prints the rejected rows per rule, most frequent first, each with an example."""
     examples: dict[str, Any] = {}
     for sample in samples:
         examples.setdefault(sample.code, sample)

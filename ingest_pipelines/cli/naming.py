@@ -1,4 +1,4 @@
-"""Arguments that several commands share, and what a shell completes for them."""
+"""Arguments that several commands share, and their shell completion."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import typer
 
 
 def import_names(incomplete: str) -> list[str]:
-    """Names of the project's imports, for the shell; reads no YAML."""
+    """Names of the project's imports, for shell completion; reads no YAML."""
     from ingest_pipelines.config.settings import read_settings
     from ingest_pipelines.errors import IngestError
 

@@ -26,18 +26,18 @@ if TYPE_CHECKING:
 
 def plan(
     name: ImportName,
-    item: Annotated[str, typer.Argument(metavar="[ITEM]", help="A known item; else the newest file.")] = "",
+    item: Annotated[str, typer.Argument(metavar="[ITEM]", help="The item to plan; default: the newest file.")] = "",
     file: Annotated[Path | None, typer.Option("--file", metavar="F", help="Plan the load of this local file.")] = None,
     in_dagster: Annotated[
-        bool, typer.Option("--in-dagster", help="As a run that the Dagster UI shows; it commits nothing either.")
+        bool, typer.Option("--in-dagster", help="Plan in a Dagster run, visible in its UI; nothing is committed.")
     ] = False,
     json: Json = False,
 ) -> None:
-    """What a load would do: every count, the rejects, the DDL. It is the real load, rolled back at its end."""
+    """Show what a load would do: counts, rejects, DDL. Runs the real load, then rolls it back."""
     if item and file is not None:
-        raise UsageError("ITEM and --file each name what to load", hint="give one of them")
+        raise UsageError("ITEM and --file exclude each other", hint="use only one of them")
     if in_dagster and file is not None:
-        raise UsageError("Dagster knows no local files", hint=f"without --in-dagster: ingest plan {name} --file F")
+        raise UsageError("--in-dagster cannot plan a local file", hint=f"leave it out: ingest plan {name} --file F")
     from ingest_pipelines.config import read_project, read_settings
 
     settings = read_settings()
@@ -64,7 +64,7 @@ def plan(
 def _here(
     settings: Settings, project: Project, name: str, item: str, file: Path | None, show: screen.Show
 ) -> LoadReport:
-    """The rehearsal in this process, known to nobody else."""
+    """Plans in this process; Dagster does not see it."""
     from ingest_pipelines.orchestration.site import Site
 
     site, bound = Site(settings, project), project.require(name)
@@ -74,7 +74,7 @@ def _here(
 
 
 def _run(settings: Settings, project: Project, name: str, item: str, show: screen.Show) -> LoadReport:
-    """The rehearsal as a Dagster run."""
+    """Plans in a Dagster run."""
     from ingest_pipelines.cli.loading import launcher
 
     with launcher(settings, project) as launch:
@@ -84,7 +84,7 @@ def _run(settings: Settings, project: Project, name: str, item: str, show: scree
 
 
 def _choose(connection: psycopg.Connection, site: Site, bound: BoundImport, key: str, file: Path | None) -> Item:
-    """The item to rehearse; a new one is not written down, so that no daemon takes it for work.
+    """The item to plan. A new one is not registered, so the daemon does not load it.
 
     Raises:
         UsageError: there is none.
@@ -97,15 +97,15 @@ def _choose(connection: psycopg.Connection, site: Site, bound: BoundImport, key:
         with open_upload(file) as upload:
             return item_of(bound.name, upload.stat(str(file.absolute())), upload.uri(str(file)), kind="upload")
     if key:
-        known = ledger.find_item(connection, bound.name, key)
-        if known is None:
-            raise UsageError(f"import {bound.name}: there is no item {key}", hint=f"ingest report {bound.name}")
-        return known
+        registered = ledger.find_item(connection, bound.name, key)
+        if registered is None:
+            raise UsageError(f"import {bound.name} has no item {key}", hint=f"ingest report {bound.name}")
+        return registered
     if not bound.reads_files:
         return _due(site, bound)
     wanted = bound.spec.source.file
     if wanted is None:
-        raise UsageError(f"import {bound.name} takes uploads", hint=f"name one: ingest plan {bound.name} --file F")
+        raise UsageError(f"import {bound.name} reads uploads", hint=f"name the file: ingest plan {bound.name} --file F")
     with open_files(bound.connection) as source:
         listing = source.listing(wanted.strip("/").rpartition("/")[0], nested=False)
         picked = pick_files(listing, wanted, "last", site.clock(), timedelta(0)).files
@@ -116,7 +116,7 @@ def _choose(connection: psycopg.Connection, site: Site, bound: BoundImport, key:
 
 
 def _due(site: Site, bound: BoundImport) -> Item:
-    """What a query import would read now: the whole query, the cursor's next chunk, or the last window."""
+    """The item that a query import would read now: the whole query, the cursor's next chunk, or the last window."""
     from ingest_pipelines.model import Item, ItemKey
     from ingest_pipelines.sources import open_query
 
@@ -128,12 +128,12 @@ def _due(site: Site, bound: BoundImport) -> Item:
 
     ended = ended_windows(bound, site.clock(), after=None)
     if not ended:
-        raise UsageError(f"import {bound.name}: its first window has not ended")
+        raise UsageError(f"import {bound.name}: its first window has not ended yet")
     return window_item(bound, ended[-1], uri, site.clock())
 
 
 def _rehearse(site: Site, bound: BoundImport, item: Item, show: screen.Show) -> LoadReport:
-    """The load up to its commit, with files that are gone afterwards."""
+    """Runs the load without its commit and deletes its files afterwards."""
     from ingest_pipelines import pipeline
     from ingest_pipelines.cli.loading import user
     from ingest_pipelines.merge import refuse_early
@@ -141,7 +141,7 @@ def _rehearse(site: Site, bound: BoundImport, item: Item, show: screen.Show) -> 
     from ingest_pipelines.orchestration.runs.run_locks import PLAN_PREFIX, holding
 
     run = Run(id=f"{PLAN_PREFIX}{os.getpid()}-{site.clock():%Y%m%dT%H%M%S%f}", by=user(), dry_run=True)
-    with private_umask(), holding(site.settings.state, run.id):  # should it be killed, the next run removes its files
+    with private_umask(), holding(site.settings.state, run.id):  # if this is killed, the next run removes its files
         workspace = site.workspace(run.id)
         refuse_early(site.target, bound)
         try:
@@ -170,18 +170,18 @@ def _report_json(report: LoadReport) -> dict[str, object]:
 
 
 def _choice(item: str, file: Path | None) -> list[str]:
-    """The options with which `ingest run` applies what was planned."""
+    """The options with which `ingest run` loads what was planned."""
     return ["--item", item] if item else ["--file", shlex.quote(str(file))] if file is not None else []
 
 
 def _print(report: LoadReport, bound: BoundImport, command: str) -> None:
-    """What the load would do. Whether it would commit is said once, at the end: here, or by the error that follows."""
+    """Prints what the load would do. Whether it would commit is printed once: here, or by the error that follows."""
     from ingest_pipelines.cli.loading import print_codes, print_counts
     from ingest_pipelines.cli.reports import item_name
 
     screen.say(f"{screen.painted('plan', 'strong')}: import {bound.name}, item {item_name(report.item_key)}")
     commits = report.status == "committed"
-    what = "what a load would do now" if commits else "what a load would find now, before it stops"
+    what = "what a load would do now" if commits else "how far a load would get now"
     screen.say(f"  this is {what}; everything was rolled back")
     screen.say()
     print_counts(report.counts, bound)
@@ -197,4 +197,4 @@ def _print(report: LoadReport, bound: BoundImport, command: str) -> None:
     if waited >= 1:
         screen.say(f"  waited {waited:.1f} s for another load of {bound.database.table}")
     if commits:
-        screen.say(f"  {command}    applies it")
+        screen.say(f"  {command}    loads it")

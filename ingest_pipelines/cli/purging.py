@@ -1,4 +1,4 @@
-"""`ingest purge`: what the retention of each database no longer keeps."""
+"""`ingest purge`: deletes rejects and events that are older than their database's retention."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ingest_pipelines.cli.naming import Json
 
 
 def purge(
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be deleted.")] = False,
     json: Json = False,
 ) -> None:
     """Delete rejects and events older than their database's `retention`. Loads and their counts stay."""
@@ -22,25 +22,25 @@ def purge(
 
     settings = read_settings()
     project = read_project(settings.home)
-    gone: list[dict[str, object]] = []
+    purged: list[dict[str, object]] = []
     with ledger_of(settings, writes=True) as connection:
         for name, database in project.databases.items():
             imports = [bound.name for bound in project.imports.values() if bound.database_name == name]
             rejects = ledger.purge_rejects(connection, now() - database.retention.rejects, imports)
             events = ledger.purge_events(connection, now() - database.retention.events, imports)
-            gone.append({"database": name, "rejects": rejects, "events": events})
+            purged.append({"database": name, "rejects": rejects, "events": events})
         if dry_run:
             connection.rollback()
-        elif any(each["rejects"] or each["events"] for each in gone):
-            ledger.record_audit(connection, user(), "purged", now(), detail={"databases": gone})
+        elif any(counts["rejects"] or counts["events"] for counts in purged):
+            ledger.record_audit(connection, user(), "purged", now(), detail={"databases": purged})
     if json:
-        screen.as_json(gone)
+        screen.as_json(purged)
         return
-    verb = "would go" if dry_run else "gone"
-    for each in gone:
-        retention = project.databases[str(each["database"])].retention
+    verb = "would be deleted" if dry_run else "deleted"
+    for counts in purged:
+        retention = project.databases[str(counts["database"])].retention
         screen.say(
-            f"{each['database']}: {screen.plural(int(str(each['rejects'])), 'reject')} older than "
-            f"{retention.rejects.days} days and {screen.plural(int(str(each['events'])), 'event')} older than "
+            f"{counts['database']}: {screen.plural(int(str(counts['rejects'])), 'reject')} older than "
+            f"{retention.rejects.days} days and {screen.plural(int(str(counts['events'])), 'event')} older than "
             f"{retention.events.days} days {verb}"
         )

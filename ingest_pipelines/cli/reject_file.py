@@ -1,11 +1,11 @@
 """The file of exported rejects: its only writer and its only reader.
 
-The source's columns come first, as they were; ours follow. Names cannot collide: ours begin with `ingest.`, and a
-source's own name that does so gets an apostrophe in front, like a cell that a spreadsheet would run as a formula. The
-reader takes it off again.
+The source's columns come first, unchanged; ours follow. Names cannot collide: ours begin with `ingest.`, and a source
+column with such a name gets a leading apostrophe, like a cell that a spreadsheet would run as a formula. The reader
+removes it.
 
-People edit the file with tools that reorder rows and columns, drop rows, drop or add empty cells at a line's end,
-change line ends and quoting, add a byte order mark. All of that is understood.
+People edit the file with tools that reorder rows and columns, delete rows, delete or add empty cells at a line's end,
+change line ends and quoting, or add a byte order mark. The reader accepts all of these.
 """
 
 from __future__ import annotations
@@ -28,20 +28,20 @@ if TYPE_CHECKING:
 LOAD, LINE, CHECK, CODES, REASONS = OWN = (
     "ingest.load", "ingest.line", "ingest.check", "ingest.codes", "ingest.reasons",
 )  # fmt: skip
-"""Our columns: load and line name a reject, the check proves that they belong together and to this ledger; the others
-are for people. The last one is never empty, so that no tool takes a row's empty cells for its end."""
+"""Our columns. Load and line identify a reject; the check proves that both belong together and to this ledger; the
+others are for people. The last one is never empty, so that no tool drops empty cells at a row's end."""
 
 _PREFIX = "ingest."
 
 _OLDER = ("line", "codes", "reasons")
-"""The last columns of exports before ours had a prefix. They did not say which load their rows are of."""
+"""The last columns of exports by older versions. They do not name the load of their rows."""
 
 _FORMULA = re.compile(r"'*[=+\-@\t\r\n\uff0b\uff0d\uff1d\uff20]")
-"""What a spreadsheet would run, or what already looks like a neutralised cell."""
+"""A cell that a spreadsheet would run as a formula, or that already looks like an escaped one."""
 
 _ODD_NAME = re.compile(rf"{_FORMULA.pattern}|'*(?:ingest\.|\ufeff|$)")
-"""The same for a column's name, and names that could be taken for ours, for the file's byte order mark, or for a
-spreadsheet's empty column."""
+"""The same for a column's name; also names that look like ours, like a byte order mark, or like a spreadsheet's empty
+column."""
 
 _OTHER_DELIMITERS = {";": "semicolons", "\t": "tabs", "|": "vertical bars"}
 
@@ -49,7 +49,7 @@ _PICTURE = re.compile("|".join(NUL_PICTURES.values()))
 _UNPICTURED = {picture: text for text, picture in NUL_PICTURES.items()}
 
 _PADDED = 500_000
-"""Lines on which rows of a replay stay where they are in the export; below the blank lines that a file may have."""
+"""Up to this line, a replay's rows keep the line they have in the export. Less than the limit of blank lines."""
 
 
 @dataclass(frozen=True)
@@ -57,10 +57,10 @@ class Row:
     """A row of an export.
 
     Attributes:
-        place: the physical line of the file on which it starts.
-        cells: the source's cells, as they were before the export or as a person corrected them.
-        load, line: the reject; `load` is None where the file was exported by an older version.
-        check: what `check_of` said of them.
+        place: the physical line of the file on which the row starts.
+        cells: the source's cells, unchanged or corrected by a person.
+        load, line: the reject; `load` is None if an older version exported the file.
+        check: the result of `check_of` at the export.
         codes: the rules that the row broke.
     """
 
@@ -74,11 +74,11 @@ class Row:
 
 @dataclass(frozen=True)
 class Export:
-    """An export that was read.
+    """The content of an export.
 
     Attributes:
         place: the physical line on which its header starts.
-        columns: the source's.
+        columns: the source's columns.
     """
 
     file: Path
@@ -88,9 +88,9 @@ class Export:
 
 
 def check_of(load: Load, line: int) -> str:
-    """Ten letters that no other row of any load has, in this ledger or another.
+    """Ten letters that identify the row of the load: no other row of any load or ledger has them.
 
-    Letters only: a spreadsheet makes numbers and dates out of much else.
+    Letters only: a spreadsheet may change anything else into a number or a date.
     """
     name = f"{load.run_id} {load.cursor_from} {load.id} {line}"
     return hashlib.sha256(name.encode()).hexdigest()[:10].translate(str.maketrans("0123456789abcdef", _LETTERS))
@@ -104,7 +104,7 @@ def write_export(file: TextIO, load: Load, columns: Sequence[str], rows: Iterato
 
     Args:
         file: opened with `newline=""`.
-        columns: the source's.
+        columns: the source's columns.
     """
     writer = csv.writer(file, lineterminator="\r\n")
     writer.writerow([*(f"'{name}" if _ODD_NAME.match(name) else name for name in columns), *OWN])
@@ -120,10 +120,10 @@ def write_export(file: TextIO, load: Load, columns: Sequence[str], rows: Iterato
 
 
 def read_export(file: Path) -> Export:
-    """The export's rows in the file's order, cells as they were before `write_export`.
+    """The export's rows in the file's order; cells are unescaped.
 
     Raises:
-        UsageError: the file cannot be read, or is no export; the message names the line.
+        UsageError: the file cannot be read, or is not an export; the message names the line.
     """
     csv.field_size_limit(2**31 - 1)
     try:
@@ -146,9 +146,9 @@ def read_export(file: Path) -> Export:
 
 
 def write_source(file: TextIO, export: Export, rows: Sequence[Row]) -> dict[int, Row]:
-    """Writes rows of the export as the source would have: its columns only, every cell quoted.
+    """Writes rows of the export in the source's format: only its columns, every cell quoted.
 
-    Blank lines keep each row on the line that it has in the export, so that messages name the line that a person sees.
+    Blank lines keep each row on the line that it has in the export, so messages name the line that a person sees.
 
     Args:
         file: opened with `newline=""`.
@@ -172,14 +172,14 @@ def write_source(file: TextIO, export: Export, rows: Sequence[Row]) -> dict[int,
 
 
 def escape_formula(cell: str) -> str:
-    """The cell, with an apostrophe in front if a spreadsheet would run it; `unescape_formula` removes just that."""
+    """The cell, with a leading apostrophe if a spreadsheet would run it; `unescape_formula` removes it."""
     return f"'{cell}" if _FORMULA.match(cell) else cell
 
 
 def unescape_formula(cell: str) -> str:
-    """The source's cell: the opposite of `escape_formula`, and NUL characters come back."""
-    kept = cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell
-    return _PICTURE.sub(lambda found: _UNPICTURED[found[0]], kept)
+    """The source's cell: reverses `escape_formula`, and restores NUL characters."""
+    text = cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell
+    return _PICTURE.sub(lambda match: _UNPICTURED[match[0]], text)
 
 
 def _unescaped_name(name: str) -> str:
@@ -201,7 +201,7 @@ class _Layout:
 
     Attributes:
         source: positions of the source's columns.
-        own: our columns' positions by name; an older export's under the names of now.
+        own: positions of our columns, by their current names (older exports have other names).
     """
 
     file: Path
@@ -211,19 +211,19 @@ class _Layout:
 
     @classmethod
     def of(cls, file: Path, header: Sequence[str]) -> Self:
-        """The layout that the header tells.
+        """The layout of a file with this header.
 
         Raises:
-            UsageError: it is no export's.
+            UsageError: the header is not that of an export.
         """
         places = {name: [at for at, column in enumerate(header) if column == name] for name in OWN}
-        for name, found in places.items():
-            if len(found) > 1:
+        for name, positions in places.items():
+            if len(positions) > 1:
                 raise UsageError(
-                    f"{printable(str(file))}: the column '{name}' comes {len(found)} times",
-                    hint=f"the file's own column of that name is exported as \"'{name}\"; leave its apostrophe there",
+                    f"{printable(str(file))}: the column '{name}' occurs {len(positions)} times",
+                    hint=f'a source column of that name is exported as "\'{name}"; keep its apostrophe',
                 )
-        own = {name: found[0] for name, found in places.items() if found}
+        own = {name: positions[0] for name, positions in places.items() if positions}
         if {LOAD, LINE, CHECK} <= own.keys():
             source = [at for at, name in enumerate(header) if name and not name.startswith(_PREFIX)]
             return cls(file, len(header), tuple(source), own)
@@ -235,19 +235,19 @@ class _Layout:
             if any(f"{LOAD}{delimiter}" in column for column in header):
                 raise UsageError(
                     f"{printable(str(file))} is separated by {name}, not by commas",
-                    hint="save it as CSV UTF-8 with commas, or keep the exported file's separator",
+                    hint="save it as CSV UTF-8, separated by commas",
                 )
         raise UsageError(
-            f"{printable(str(file))} lacks a column of '{LOAD}', '{LINE}', '{CHECK}': "
-            "it does not say which rejects its rows correct",
-            hint="correct the file that this writes, and keep its columns: ingest rejects export NAME --output F",
+            f"{printable(str(file))} lacks '{LOAD}', '{LINE}' or '{CHECK}': "
+            "these columns name the reject that each row corrects",
+            hint="export again and keep all columns: ingest rejects export NAME --output F",
         )
 
     def row(self, place: int, given: Sequence[str]) -> Row:
-        """The row that starts on the line `place`. Empty cells at its end may be missing, or too many.
+        """The row that starts on line `place`. Empty cells at its end may be missing or in excess.
 
         Raises:
-            UsageError: it has too many cells, or does not say which reject it corrects.
+            UsageError: it has too many cells, or does not name the reject that it corrects.
         """
         if any(given[self.width :]):
             raise UsageError(
@@ -268,7 +268,7 @@ class _Layout:
         if not re.fullmatch(r"[0-9]{1,18}", text):
             raise UsageError(
                 f"{printable(str(self.file))}, line {place}: the column '{name if LOAD in self.own else 'line'}' "
-                "holds no number: the row does not say which reject it corrects",
-                hint="remove the row, or give it back what was exported there",
+                "holds no number, so the row names no reject",
+                hint="restore the exported value, or remove the row",
             )
         return int(text)

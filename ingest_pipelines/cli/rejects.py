@@ -1,4 +1,4 @@
-"""`ingest rejects`: the rows that were not applied; listed, exported, corrected and replayed."""
+"""`ingest rejects`: list and export rejected rows, correct them and load them again."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
     from ingest_pipelines.ledger import Load, Reject
 
 SHOWN = 50
-"""Rejects that `list` prints where nobody says how many; JSON is never cut."""
+"""How many rejects `list` prints without --all; JSON has all of them."""
 
-group = typer.Typer(cls=Group, help="Rows that were not applied: list, export, correct, replay.", no_args_is_help=True)
+group = typer.Typer(cls=Group, help="Rejected rows: list, export, correct, replay.", no_args_is_help=True)
 
 LoadNumber = Annotated[
-    int | None, typer.Option("--load", metavar="N", help="Of this load; else of the last one with open rejects.")
+    int | None, typer.Option("--load", metavar="N", help="The load; default: the last one with open rejects.")
 ]
 
 
@@ -37,10 +37,10 @@ def list_(
     name: ImportName,
     load: LoadNumber = None,
     code: Annotated[str | None, typer.Option("--code", metavar="CODE", help="Only rows that broke this rule.")] = None,
-    every: Annotated[bool, typer.Option("--all", help=f"All of them, not only the first {SHOWN}.")] = False,
+    every: Annotated[bool, typer.Option("--all", help=f"Print all, not only the first {SHOWN}.")] = False,
     json: Json = False,
 ) -> None:
-    """Every rejected row: its line in the file, its key, the rules it breaks and why."""
+    """List rejected rows: line in the file, key, the rules they break and why."""
     from ingest_pipelines import ledger
     from ingest_pipelines.cli.target import ledger_of
     from ingest_pipelines.config import read_project, read_settings
@@ -48,21 +48,21 @@ def list_(
     settings = read_settings()
     bound = read_project(settings.home).require(name)
     with ledger_of(settings) as connection:
-        _known_load(connection, bound, load)
+        _require_load(connection, bound, load)
         limit = None if json or every else SHOWN
-        found = ledger.list_rejects(connection, bound.name, load=load, code=code, limit=limit)
-        chosen = ledger.get_load(connection, found[0].load) if found else None
+        rejects = ledger.list_rejects(connection, bound.name, load=load, code=code, limit=limit)
+        chosen = ledger.get_load(connection, rejects[0].load) if rejects else None
         waiting = ledger.count_open(connection, chosen.id) if chosen else 0
         item = ledger.find_item(connection, bound.name, chosen.item) if chosen else None
     if json:
-        screen.as_json([_reject_json(reject) for reject in found])
+        screen.as_json([_reject_json(reject) for reject in rejects])
         return
     if chosen is None:
         what = f" with code {code}" if code else ""
         screen.say(f"{name}: no rejects{what}{f' in load {load}' if load else ''}")
         return
     is_replay = item is not None and item.kind == "replay"
-    _print_rejects(bound, chosen, found, waiting, cut=len(found) == limit, is_replay=is_replay)
+    _print_rejects(bound, chosen, rejects, waiting, cut=len(rejects) == limit, is_replay=is_replay)
 
 
 @group.command(cls=Command)
@@ -73,10 +73,10 @@ def export(
         Path | None, typer.Option("--output", "-o", metavar="F", help="Write this file instead of stdout.")
     ] = None,
 ) -> None:
-    """Rejected rows as CSV: the source's columns, then ours, which begin with `ingest.`. Correct and replay it.
+    """Export rejected rows as CSV, to correct and replay: the source's columns, then columns that begin with `ingest.`.
 
-    Ours say which row of which load each one is, and why it was rejected; leave them as they are. Cells that a
-    spreadsheet would run as a formula get a leading apostrophe; replay takes it off again.
+    The `ingest.` columns name each row's load and line, and why it was rejected; do not change them. Cells that a
+    spreadsheet would run as a formula get a leading apostrophe; replay removes it.
     """
     from ingest_pipelines import ledger
     from ingest_pipelines.cli.target import ledger_of
@@ -97,40 +97,40 @@ def export(
             draft.replace(output)
     if output is not None:
         screen.note(f"{screen.plural(written, 'row')} of load {chosen.id} in {output}")
-        screen.note(f"  correct them there, then run: ingest rejects replay {name} {output}")
+        screen.note(f"  correct them, then run: ingest rejects replay {name} {output}")
 
 
 group.command(cls=Command)(replay.replay)
 
 
 def load_with_rejects(connection: psycopg.Connection, bound: BoundImport, load: int | None) -> Load:
-    """The load; the import's last one with unresolved rejects where none is named.
+    """The load with that number; without a number the import's last load with unresolved rejects.
 
     Raises:
-        UsageError: there is none.
+        UsageError: there is no such load.
     """
     from ingest_pipelines import ledger
 
-    _known_load(connection, bound, load)
-    found = ledger.list_rejects(connection, bound.name, load=load, limit=1, unresolved=True)
-    if not found:
+    _require_load(connection, bound, load)
+    rejects = ledger.list_rejects(connection, bound.name, load=load, limit=1, unresolved=True)
+    if not rejects:
         where = f"load {load}" if load is not None else "any load"
         raise UsageError(f"import {bound.name}: no unresolved rejects in {where}", hint=f"ingest report {bound.name}")
-    chosen = ledger.get_load(connection, found[0].load)
+    chosen = ledger.get_load(connection, rejects[0].load)
     assert chosen is not None
     return chosen
 
 
-def _known_load(connection: psycopg.Connection, bound: BoundImport, load: int | None) -> None:
+def _require_load(connection: psycopg.Connection, bound: BoundImport, load: int | None) -> None:
     from ingest_pipelines import ledger
 
-    found = ledger.get_load(connection, load) if load is not None else None
-    if load is not None and (found is None or found.import_name != bound.name):
+    ledger_load = ledger.get_load(connection, load) if load is not None else None
+    if load is not None and (ledger_load is None or ledger_load.import_name != bound.name):
         raise UsageError(f"import {bound.name} has no load {load}", hint=f"its loads: ingest report {bound.name}")
 
 
 def _utf8(stream: TextIO) -> TextIO:
-    """The stream with its newlines left alone and every character written."""
+    """The stream, set to write every character and to leave newlines unchanged."""
     if isinstance(stream, io.TextIOWrapper):
         stream.reconfigure(encoding="utf-8", newline="")
     return stream
@@ -149,13 +149,13 @@ def _reject_json(reject: Reject) -> dict[str, object]:
 
 
 def _print_rejects(
-    bound: BoundImport, load: Load, found: Sequence[Reject], waiting: int, *, cut: bool, is_replay: bool
+    bound: BoundImport, load: Load, rejects: Sequence[Reject], waiting: int, *, cut: bool, is_replay: bool
 ) -> None:
     from ingest_pipelines.cli.reports import item_name
 
-    merged = "the others are merged" if load.status == "committed" else "nothing was merged"
+    merged = "the others were merged" if load.status == "committed" else "nothing was merged"
     screen.say(f"{screen.painted(bound.name, 'strong')}, load {load.id}, {item_name(load.item)}")
-    screen.say(f"{screen.plural(load.rejected, 'row')} rejected of {screen.number(load.read)}; {merged}")
+    screen.say(f"{screen.number(load.rejected)} of {screen.plural(load.read, 'row')} rejected; {merged}")
     screen.say()
     rows = [
         (
@@ -163,7 +163,7 @@ def _print_rejects(
             reject.code,
             screen.why(reject.field, reject.reason) + (" (resolved)" if reject.resolved_at and not is_replay else ""),
         )
-        for reject in found
+        for reject in rejects
     ]
     for line in screen.columns(("line", "code", "why"), rows, right=[0]):
         screen.say(line)

@@ -1,8 +1,8 @@
-"""`ingest rejects replay`: corrected rows applied as an item of their own, and the originals marked resolved.
+"""`ingest rejects replay`: loads corrected rows as an item of their own and marks their rejects resolved.
 
-The ledger is told which reject each row corrects before the run starts; the load resolves those rejects in its own
-transaction. So a reject is resolved by the load that took its row, or not at all: whoever else replays, however often,
-wherever this process dies.
+Before the run starts, the ledger records which reject each row corrects; the load resolves those rejects in its own
+transaction. So only the load that took a row resolves its reject, even if rows are replayed twice, by two people at
+once, or if this process dies.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ class Corrected:
     """Corrected rows as a file that the import can read.
 
     Attributes:
-        path: the rows whose rejects are open, as the source would have written them.
-        corrections: which reject each of them corrects.
+        path: the rows whose rejects are open, in the source's format.
+        corrections: the reject that each of them corrects.
     """
 
     path: Path
@@ -45,14 +45,14 @@ class Corrected:
 
 def replay(
     name: ImportName,
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="An export whose rows you corrected.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The corrected export.")],
     load: Annotated[
         int | None,
-        typer.Option("--load", metavar="N", help="Whose rejects, where an older version exported FILE without it."),
+        typer.Option("--load", metavar="N", help="The load of the rejects, if an older version exported FILE."),
     ] = None,
     json: Json = False,
 ) -> None:
-    """Load corrected rows. Rows that pass are marked resolved; doing it twice is safe."""
+    """Load corrected rows. Rows that pass are marked resolved; it is safe to replay a file twice."""
     from ingest_pipelines.cli.loading import launcher, print_load
     from ingest_pipelines.cli.reports import load_json
     from ingest_pipelines.cli.target import ledger_of
@@ -83,14 +83,14 @@ def replay(
             with launch.site.target.session() as connection:
                 loads, resolved, waiting = _outcome(connection, bound, corrected, outcome.run_id)
     if json:
-        screen.as_json([{**load_json(each), "resolved": sum(resolved.values())} for each in loads])
+        screen.as_json([{**load_json(run_load), "resolved": sum(resolved.values())} for run_load in loads])
     else:
-        for each in loads:
+        for run_load in loads:
             samples = outcome.report.samples if outcome.report else ()
-            print_load(each, samples, bound, reason=outcome.error is None, corrected=file)
+            print_load(run_load, samples, bound, reason=outcome.error is None, corrected=file)
         _print_resolved(bound, resolved, waiting)
     if isinstance(outcome.error, RejectsAboveLimit):
-        outcome.error.hint = f"nothing was merged; correct these rows of {printable(str(file))}, or leave them out"
+        outcome.error.hint = f"nothing was merged; correct these rows in {printable(str(file))}, or remove them"
     if outcome.error is not None:
         raise outcome.error
 
@@ -98,10 +98,10 @@ def replay(
 def prepare(
     connection: psycopg.Connection, bound: BoundImport, export: Export, load: int | None, folder: Path
 ) -> Corrected:
-    """The corrected rows whose rejects are open, ready to be read by the import.
+    """Writes the corrected rows whose rejects are open to a file that the import can read.
 
     Raises:
-        UsageError: a row of the export is no reject of this import, or comes twice; nothing ran.
+        UsageError: a row of the export is not a reject of this import, or occurs twice; nothing ran.
     """
     from ingest_pipelines.ledger import Correction
 
@@ -111,7 +111,7 @@ def prepare(
         written = write_source(file, export, [row for row, _ in waiting])
     reject_loads = {row.place: reject_load for row, reject_load in waiting}
     corrections = [Correction(line, reject_loads[row.place], row.line) for line, row in written.items()]
-    # The same corrections are the same item, however often they are replayed: named by all they say, at FILE's time.
+    # The same corrections are always the same item: its name is their hash, its time is FILE's.
     content = hashlib.sha256(draft.read_bytes() + repr(corrections).encode()).hexdigest()[:12]
     loads = "_".join(map(str, sorted(set(reject_loads.values()))[:3]))
     path = folder / f"load_{loads}_{content}.csv"
@@ -123,7 +123,7 @@ def prepare(
 def _open_rows(
     connection: psycopg.Connection, bound: BoundImport, export: Export, load: int | None
 ) -> list[tuple[Row, int]]:
-    """The export's rows that no replay has resolved yet, each with the load that rejected it."""
+    """The export's rows whose rejects are open, each with the load that rejected it."""
     from ingest_pipelines import ledger
 
     loads: dict[int, Load] = {}
@@ -135,33 +135,33 @@ def _open_rows(
         where = f"{printable(str(export.file))}, line {row.place}"
         if number is None:
             raise UsageError(
-                f"{printable(str(export.file))} is an export of an older version: it does not name its rows' load",
-                hint=f"name it: ingest rejects replay {bound.name} FILE --load N; "
-                f"the loads and their items: ingest report {bound.name}",
+                f"{printable(str(export.file))} was exported by an older version and does not name its rows' load",
+                hint=f"name the load: ingest rejects replay {bound.name} FILE --load N; "
+                f"loads and their items: ingest report {bound.name}",
             )
         if load not in {None, number}:
             raise UsageError(f"{where}: the row is a reject of load {number}, not of load {load}")
         if number not in loads:
-            found = ledger.get_load(connection, number)
-            if found is None or found.import_name != bound.name:
+            reject_load = ledger.get_load(connection, number)
+            if reject_load is None or reject_load.import_name != bound.name:
                 raise UsageError(
                     f"{where}: import {bound.name} has no load {number}; nothing was loaded",
-                    hint=f"is it the export of another import or another database? ingest report {bound.name}",
+                    hint=f"is it an export of another import or database? ingest report {bound.name}",
                 )
-            loads[number], states[number] = found, ledger.row_states(connection, number)
+            loads[number], states[number] = reject_load, ledger.row_states(connection, number)
         state = states[number].get(row.line)
-        is_it = row.check == check_of(loads[number], row.line) if row.load is not None else True
-        if not is_it or state is None or (row.load is None and state.codes != row.codes):
+        is_genuine = row.check == check_of(loads[number], row.line) if row.load is not None else True
+        if not is_genuine or state is None or (row.load is None and state.codes != row.codes):
             raise UsageError(
-                f"{where}: load {number} rejected no such row in line {row.line}; nothing was loaded",
-                hint="the columns that begin with ingest. must stay beside their row, as exported: "
+                f"{where}: load {number} did not reject this row on line {row.line}; nothing was loaded",
+                hint="keep the columns that begin with ingest. in their row, as exported: "
                 f"ingest rejects export {bound.name} --load {number} --output F",
             )
         other = places.setdefault((number, row.line), row.place)
         if other != row.place:
             raise UsageError(
                 f"{where}: the row corrects the same reject as line {other}; nothing was loaded",
-                hint="keep one of them; a new customer comes with a delivery of its own",
+                hint="keep one of them; load a new customer with a file of its own",
             )
         if state.open:
             waiting.append((row, number))
@@ -171,43 +171,43 @@ def _open_rows(
 def _outcome(
     connection: psycopg.Connection, bound: BoundImport, corrected: Corrected, run_id: str
 ) -> tuple[Sequence[Load], dict[int, int], dict[int, int]]:
-    """The run's loads; rows that it resolved and rows that are left, both by the load that rejected them."""
+    """The run's loads; how many rows it resolved and how many are left open, by the load that rejected them."""
     from ingest_pipelines import ledger
 
     loads = ledger.loads_of_run(connection, run_id)
-    resolved = dict.fromkeys(sorted({each.reject_load for each in corrected.corrections}), 0)
-    for each in loads:
-        if each.status == "committed":
-            item = ledger.find_item(connection, bound.name, each.item)
+    resolved = dict.fromkeys(sorted({correction.reject_load for correction in corrected.corrections}), 0)
+    for run_load in loads:
+        if run_load.status == "committed":
+            item = ledger.find_item(connection, bound.name, run_load.item)
             assert item is not None
-            resolved |= ledger.corrected_rows(connection, item, each.id)
+            resolved |= ledger.corrected_rows(connection, item, run_load.id)
     return loads, resolved, {reject_load: ledger.count_open(connection, reject_load) for reject_load in resolved}
 
 
 @contextmanager
 def _one_at_a_time(folder: Path) -> Iterator[Path]:
-    """The folder for a replay's file, which is gone at the end; another replay in it is waited for.
+    """The folder for a replay's file, emptied at the end. Waits for another replay in the same folder.
 
-    Two that correct the same rows would else share a file, and the first would delete it under the other.
+    Otherwise two replays of the same rows would share a file, and the first would delete it under the other.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            screen.note("another replay of this project is under way; waiting for its end")
+            screen.note("waiting for another replay of this project to end")
             fcntl.flock(lock, fcntl.LOCK_EX)
         try:
             yield folder
         finally:
-            for path in folder.iterdir():  # those of processes that were killed as well
+            for path in folder.iterdir():  # also files of processes that were killed
                 if path.name != ".lock":
                     path.unlink(missing_ok=True)
 
 
 def _print_nothing(export: Export, *, json: bool) -> None:
     rows, file = len(export.rows), printable(str(export.file))
-    what = f"all {screen.plural(rows, 'row')} of {file} are resolved already" if rows else f"{file} has no rows"
+    what = f"all {screen.plural(rows, 'row')} of {file} are already resolved" if rows else f"{file} has no rows"
     screen.note(f"nothing to replay: {what}")
     if json:
         screen.as_json([])

@@ -1,4 +1,4 @@
-"""`ingest status` and `ingest report`: what is true now, and how it came about."""
+"""`ingest status` and `ingest report`: the state of every import, and the loads of one."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ COUNTS = ("read", "inserted", "updated", "unchanged", "unmatched", "skipped", "r
 
 
 def status(json: Json = False) -> None:
-    """Every import: its status, its last load, its counts, when it runs next, and what needs you."""
+    """Show every import: status, last load, counts, next run, and what needs your attention."""
     from ingest_pipelines import ledger
     from ingest_pipelines.cli.target import ledger_of, now
     from ingest_pipelines.config import read_project, read_settings
@@ -42,7 +42,7 @@ def status(json: Json = False) -> None:
 
 
 def _live(settings: Settings, project: Project, now: datetime) -> tuple[set[str], dict[str, datetime | None]]:
-    """Imports that run at this moment, and each schedule's next tick. Slower than the ledger: it asks Dagster."""
+    """Imports that are running now, and each schedule's next tick. Asks Dagster, which is slower than the ledger."""
     from ingest_pipelines.orchestration.instance import open_instance
     from ingest_pipelines.orchestration.runs.live_status import next_tick, running_imports
 
@@ -51,7 +51,7 @@ def _live(settings: Settings, project: Project, now: datetime) -> tuple[set[str]
     try:
         instance = open_instance(settings)
     except TargetUnavailable as error:
-        screen.note(f"{screen.painted('warning', 'warn')}: {error.message}; what runs now is not known")
+        screen.note(f"{screen.painted('warning', 'warn')}: {error.message}; imports that are running now are not shown")
         return set(), ticks
     try:
         return running_imports(instance), ticks
@@ -61,10 +61,10 @@ def _live(settings: Settings, project: Project, now: datetime) -> tuple[set[str]
 
 def report(
     name: ImportName,
-    last: Annotated[int, typer.Option("--last", min=1, max=1000, help="How many loads.")] = 10,
+    last: Annotated[int, typer.Option("--last", min=1, max=1000, help="At most this many loads.")] = 10,
     json: Json = False,
 ) -> None:
-    """An import's loads, newest first."""
+    """List an import's loads, newest first."""
     from ingest_pipelines import ledger
     from ingest_pipelines.cli.target import ledger_of
     from ingest_pipelines.config import read_project, read_settings
@@ -86,21 +86,21 @@ def report(
 
 
 def load_json(load: Load) -> dict[str, Any]:
-    """A load in the ledger's own column names."""
-    given = asdict(load)
+    """A load as JSON, under the ledger's column names."""
+    columns = asdict(load)
     started, finished = load.started_at, load.finished_at
-    first = {"load": given.pop("id"), "import": given.pop("import_name"), "item": given.pop("item")}
+    first = {"load": columns.pop("id"), "import": columns.pop("import_name"), "item": columns.pop("item")}
     return {
         **first,
-        "status": given.pop("status"),
-        **{name: given.pop(name) for name in COUNTS},
-        **given,
+        "status": columns.pop("status"),
+        **{name: columns.pop(name) for name in COUNTS},
+        **columns,
         "duration_seconds": round((finished - started).total_seconds(), 3) if finished else None,
     }
 
 
 def count_table(loads: Iterable[Load]) -> list[str]:
-    """Two lines per load: its counts, and below them which item it was."""
+    """Two lines per load: its counts, and below them its item, time and duration."""
     shown = list(loads)
     widths = {name: max(len(name), *(len(screen.number(getattr(load, name))) for load in shown)) for name in COUNTS}
     head = max(4, *(len(str(load.id)) for load in shown))
@@ -123,13 +123,13 @@ def count_table(loads: Iterable[Load]) -> list[str]:
 
 
 def load_facts(load: Load) -> tuple[str, ...]:
-    """The item's file, when, how long, and whether a person forced it."""
+    """The item's file, start time, duration, and whether a person forced the load."""
     seconds = f"{(load.finished_at - load.started_at).total_seconds():.1f} s" if load.finished_at else "still running"
     return (item_name(load.item), screen.moment(load.started_at), seconds, *(("forced",) if load.forced else ()))
 
 
 def item_name(key: str) -> str:
-    """`Customers_1740981600.csv` of `2025-03-03T06-00-00Z_Customers_1740981600.csv_3f9a1c2b`; else the key."""
+    """The file's name in an item's key: `C_1.csv` of `2025-03-03T06-00-00Z_C_1.csv_3f9a1c2b`; else the key."""
     moment, _, rest = key.partition("_")
     name, _, tail = rest.rpartition("_")
     return name if name and moment.endswith("Z") and len(tail) == 8 else key
@@ -144,17 +144,17 @@ def import_lines(
     running: Collection[str] = (),
     ticks: Mapping[str, datetime | None] = MappingProxyType({}),
 ) -> list[dict[str, Any]]:
-    """What `status` says of every import, broken ones included, by name.
+    """The data of `ingest status`: one entry per import, by name, including imports with mistakes.
 
     Args:
-        running: imports that a run is working on.
-        ticks: when each schedule ticks next.
+        running: imports that have a run in progress.
+        ticks: next tick of each schedule.
     """
     lines = []
     for name in sorted({*project.imports, *project.broken}):
         summary = summaries.get(name)
         state = _status_of(project, name, states.get(name), summary, now)
-        if name in running and state != "invalid":  # a run of a broken import ends, and what is wrong stays
+        if name in running and state != "invalid":  # a run of a broken import ends, its mistakes stay
             state = "running"
         committed_at = summary.committed_at if summary else None
         lines.append(
@@ -177,19 +177,19 @@ def import_lines(
 
 
 _RESTING = {"draft", "paused", "ended", "invalid"}
-"""Statuses of imports that do not run by themselves."""
+"""Statuses of imports that run only by hand or not at all."""
 
 
 def _status_of(
     project: Project, name: str, state: ImportState | None, summary: ImportSummary | None, now: datetime
 ) -> str:
-    """Design 7's statuses. `invalid`: its YAML has mistakes."""
+    """The import's status, as docs/loading.md defines it. `invalid`: its YAML has mistakes."""
     if name in project.broken:
         return "invalid"
     spec = project.imports[name].spec
-    wanted = state.status if state and state.status else spec.status
-    if wanted != "active":
-        return wanted
+    current = state.status if state and state.status else spec.status
+    if current != "active":
+        return current
     ends_on = spec.schedule.ends_on if spec.schedule is not None else None
     if ends_on is not None and now.date() > ends_on:
         return "ended"
@@ -201,7 +201,7 @@ def _status_of(
 
 
 def _next_of(project: Project, name: str, state: str, ticks: Mapping[str, datetime | None]) -> str:
-    """What makes it run next: a time, a file, or a person."""
+    """What starts the next run: a time, a file, or a person."""
     if state in _RESTING:
         return "-"
     if ticks.get(name) is not None:
@@ -220,7 +220,7 @@ def _error_of(project: Project, name: str, summary: ImportSummary | None) -> str
 ORDER = (
     "invalid", "failed", "running", "completed_with_rejects", "completed", "scheduled", "paused", "draft", "ended",
 )  # fmt: skip
-"""Statuses in the order in which they need a person."""
+"""Statuses, the most urgent first."""
 
 _NEXT_COMMAND: Mapping[str, str] = {
     "invalid": "ingest check {}",
@@ -233,7 +233,7 @@ _NEXT_COMMAND: Mapping[str, str] = {
 
 
 def status_text(lines: Sequence[dict[str, Any]], now: datetime) -> Iterator[str]:
-    """The homepage: imports by status, what needs a person first, each status with the command to type."""
+    """Imports grouped by status, the most urgent first, each status with the command to type next."""
     for state in ORDER:
         members = [line for line in lines if line["status"] == state]
         if not members:
@@ -262,7 +262,7 @@ def _cells(line: Mapping[str, Any], now: datetime) -> tuple[str, ...]:
 
 
 def _failures(members: Iterable[Mapping[str, Any]], now: datetime) -> Iterator[str]:
-    """Why each failed, and how old the data are that everybody reads meanwhile."""
+    """Why each import failed, and how old the data in the table are."""
     for line in members:
         yield ""
         first, *rest = str(line["error"]).splitlines() or [f"import {line['import']}"]
@@ -272,7 +272,7 @@ def _failures(members: Iterable[Mapping[str, Any]], now: datetime) -> Iterator[s
             yield f"    {screen.wrapped(text.strip(), 4)}"
         committed = line["committed_at"]
         yield (
-            f"    none of it is in the table; the last load that is came {screen.ago(committed, now)}"
+            f"    nothing of it is in the table; the last committed load was {screen.ago(committed, now)}"
             if committed
             else "    nothing of this import is in the table yet"
         )

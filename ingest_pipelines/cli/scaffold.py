@@ -1,4 +1,4 @@
-"""`ingest init`: a project that passes `ingest check`, with comments that say what to change."""
+"""`ingest init`: creates a project that passes `ingest check`; comments say what to change."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ STARTER = Path(__file__).resolve().parent.parent / "demo" / "starter"
 def init(
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="A new or empty folder.")],
 ) -> None:
-    """Lay out a new project: connections, databases, one import, and schemas for your editor."""
+    """Create a new project: connections, databases, one import, and schemas for your editor."""
     from ingest_pipelines.cli.checking import json_schemas
 
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):

@@ -1,4 +1,4 @@
-"""How the command line speaks: aligned text at 80 columns, colour only on a terminal, JSON where asked."""
+"""The command line's output: aligned text at 80 columns, colour only on a terminal, JSON on request."""
 
 from __future__ import annotations
 
@@ -42,21 +42,21 @@ STATUS_STYLES: Mapping[str, Style] = {
 
 
 def width() -> int:
-    """Columns of the terminal; 80 where there is none."""
+    """Columns of the terminal; 80 without a terminal."""
     return max(40, shutil.get_terminal_size((80, 24)).columns)
 
 
 _spinner: list[Status] = []
-"""The moving line on stderr, while there is one: it steps aside for each line that is written."""
+"""The spinner on stderr, if one is running: it pauses for each line that is written."""
 
 
 def say(text: str = "") -> None:
-    """A line of the answer, on stdout. Colours are taken off where no terminal reads them."""
+    """Writes a line of the answer to stdout. Colours are removed if stdout is not a terminal."""
     _write(text, err=False)
 
 
 def note(text: str) -> None:
-    """A remark beside the answer, on stderr, so that `ingest ... | jq` reads the answer alone."""
+    """Writes a remark to stderr, so that `ingest ... | jq` reads only the answer."""
     _write(text, err=True)
 
 
@@ -75,7 +75,7 @@ _ENDS_IN_A_COMMAND = re.compile(r"(?<=: )ingest (?=[a-z])")
 
 
 def _fitted(line: str) -> str:
-    """A line in as many as the terminal's edge asks for. No word is broken, and no command: it is to be copied."""
+    """The line, wrapped at the terminal's edge. Words and commands stay whole: people copy commands."""
     shown = unstyle(line)
     if len(shown) <= width() or _COMMAND.search(shown.strip()):
         return line
@@ -94,7 +94,7 @@ def _fitted(line: str) -> str:
 
 
 def complain(error: IngestError) -> None:
-    """An error, and what to do about it, on stderr."""
+    """Writes an error and its hint to stderr."""
     note(painted("error: ", "bad") + error.message)
     for line in error.hint.splitlines():
         note(f"  {line}")
@@ -102,7 +102,7 @@ def complain(error: IngestError) -> None:
 
 @cache
 def moves() -> bool:
-    """Whether the terminal takes colours and moving lines: NO_COLOR and TERM=dumb say no. Read once a process."""
+    """Whether the terminal shows colours and spinners: not with NO_COLOR or TERM=dumb. Read once per process."""
     from ingest_pipelines.config.settings import colours_wanted
 
     return colours_wanted()
@@ -114,7 +114,7 @@ def painted(text: str, style: Style | None) -> str:
 
 
 def quoted(path: Path) -> str:
-    """The path as a shell takes it."""
+    """The path, quoted for a shell."""
     return shlex.quote(str(path))
 
 
@@ -129,7 +129,7 @@ def plural(count: int, one: str, many: str = "") -> str:
 
 
 def moment(when: datetime | None) -> str:
-    """`24 Nov 23:12` in local time; the year where it is another one."""
+    """`24 Nov 23:12` in local time; with the year if it is not the current one."""
     if when is None:
         return "-"
     local = when.astimezone()
@@ -139,10 +139,10 @@ def moment(when: datetime | None) -> str:
 
 def ago(when: datetime, now: datetime) -> str:
     """`3 h ago`: the largest unit that fits."""
-    gone = now - when
+    elapsed = now - when
     for unit, size in (("d", timedelta(days=1)), ("h", timedelta(hours=1)), ("min", timedelta(minutes=1))):
-        if gone >= size:
-            return f"{gone // size} {unit} ago"
+        if elapsed >= size:
+            return f"{elapsed // size} {unit} ago"
     return "just now"
 
 
@@ -152,7 +152,7 @@ def why(field: str, reason: str) -> str:
 
 
 def wrapped(text: str, indent: int) -> str:
-    """The text in lines that fit beside `indent` columns, the first of which is already written. No word is broken."""
+    """The text in lines that fit to the right of `indent` columns; the first line is not indented. Words stay whole."""
     room = max(_NARROWEST, width() - indent)
     lines = textwrap.wrap(text, room, break_on_hyphens=False, break_long_words=False) or [""]
     return ("\n" + " " * indent).join(lines)
@@ -165,7 +165,7 @@ def columns(
 
     Args:
         right: positions of columns of numbers.
-        styles: position of a column -> whose cell's text names a status, for its colour.
+        styles: positions of columns whose cells hold a status, which is coloured.
     """
     table = [list(row) for row in rows]
     numeric = set(right)
@@ -188,11 +188,11 @@ def columns(
 
 
 _NARROWEST = 20
-"""Columns that a table's last cell needs; where the terminal leaves fewer, each row becomes lines of its own."""
+"""Width that a table's last cell needs; if the terminal has less, each cell gets a line of its own."""
 
 
 def stacked(header: Sequence[str], table: Iterable[Sequence[str]]) -> Iterator[str]:
-    """Each cell on a line behind its column's name, or below it where not even that fits."""
+    """Each cell on a line after its column's name, or below it if the terminal is very narrow."""
     names = max(map(len, header))
     beside = names + 4 + _NARROWEST <= width()
     for row in table:
@@ -206,7 +206,7 @@ def stacked(header: Sequence[str], table: Iterable[Sequence[str]]) -> Iterator[s
 
 
 def as_json(value: object) -> None:
-    """The answer as JSON, on stdout: snake_case keys, ISO times, exact decimals as text."""
+    """Writes the answer to stdout as JSON: snake_case keys, ISO times, exact decimals as text."""
     _write(json.dumps(value, default=_plain, ensure_ascii=False, indent=2), err=False, fit=False)
 
 
@@ -223,14 +223,14 @@ def _plain(value: object) -> object:
 
 
 Show = Callable[[str], None]
-"""Takes the name of the stage that begins."""
+"""Is called with the name of the stage that begins."""
 
 
 @contextmanager
 def progress(what: str) -> Iterator[Show]:
-    """A moving line on a terminal's stderr: call the block's value with the name of the stage.
+    """A spinner on a terminal's stderr: call the block's value with the name of each stage.
 
-    Silent elsewhere, and on terminals that cannot move a line or are asked not to.
+    Does nothing if stderr is not a terminal, or with NO_COLOR or TERM=dumb.
     """
     if not sys.stderr.isatty() or not moves():
         yield lambda _: None

@@ -1,4 +1,4 @@
-"""`ingest up`: everything that runs by itself, for as long as a person wants it."""
+"""`ingest up`: the Dagster UI, the daemon and the embedded Postgres, until Ctrl-C."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from ingest_pipelines.cli import screen
 
 def up(
     port: Annotated[
-        int | None, typer.Option("--port", min=1, max=65535, help="Of the web page; else the first free from 3000.")
+        int | None,
+        typer.Option("--port", min=1, max=65535, help="Port of the web UI; default: the first free one from 3000."),
     ] = None,
 ) -> None:
-    """Serve: Postgres if you have none, the Dagster UI, and the daemon that watches and schedules. Ctrl-C stops all."""
+    """Run the Dagster UI, the daemon (sensors, schedules), and Postgres if you have none. Ctrl-C stops all of them."""
     from ingest_pipelines.config import read_project, read_settings
 
     settings = read_settings()

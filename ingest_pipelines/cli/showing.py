@@ -1,4 +1,4 @@
-"""`ingest demo`: the packaged project laid out, delivered to twice, and reported on."""
+"""`ingest demo`: copies the packaged project, loads two deliveries, reports."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ COUNTS = ("read", "inserted", "updated", "unchanged", "unmatched", "rejected")
 
 @dataclass(frozen=True)
 class Shown:
-    """A delivery, the load that brought it in, and one reject for every rule that its rows broke.
+    """A delivery, its load, and one reject for every rule that its rows broke.
 
     Attributes:
         again: an earlier `ingest demo` loaded it.
@@ -44,7 +44,7 @@ class Shown:
 def demo(json: Json = False) -> None:
     """Load the demo: a shop's customers, three feeds, two deliveries with planted defects, one report.
 
-    Run again it shows the same loads and moves nothing. To start over, delete the state folder (.ingest).
+    Running it again shows the same loads and changes nothing. To start over, delete the state folder (.ingest).
     """
     from ingest_pipelines.config import read_project, read_settings
 
@@ -55,18 +55,18 @@ def demo(json: Json = False) -> None:
         lay_out_demo(settings.home)
         project = read_project(settings.home)
         if project.mistakes:
-            hint = f"mend them in {settings.home}, or delete that folder and try again"
+            hint = f"fix them in {settings.home}, or delete that folder and try again"
             raise ConfigError(project.mistakes, hint=hint)
         with screen.progress("the demo") as show:
             shown = list(_deliver(settings, project, show))
     if json:
-        screen.as_json([load_json(each.load) for each in shown])
+        screen.as_json([load_json(delivered.load) for delivered in shown])
         return
     _print(shown, settings.home)
 
 
 def lay_out_demo(home: Path) -> None:
-    """The demo project is in `home`. Files that are there already belong to a person, and stay as they are."""
+    """Copies the demo project into `home`. Existing files are not overwritten: a person may have edited them."""
     from ingest_pipelines.config import demo_home
 
     for source in sorted(demo_home().rglob("*.yaml")):
@@ -77,15 +77,15 @@ def lay_out_demo(home: Path) -> None:
 
 
 def _deliver(settings: Settings, project: Project, show: Callable[[str], None]) -> Iterator[Shown]:
-    """Every delivery in the order in which it arrives, loaded unless the ledger knows it or a newer one of its feed."""
+    """Every delivery in order of arrival; loads those that are newer than the feed's last committed one."""
     from ingest_pipelines import ledger
     from ingest_pipelines.cli.loading import launcher
     from ingest_pipelines.cli.target import ledger_of
     from ingest_pipelines.demo.generate import deliveries
 
-    show("113,000 rows with known defects are made")
+    show("making 113,000 rows with known defects")
     made = list(deliveries())
-    show("Postgres starts")
+    show("starting Postgres")
     with ExitStack() as stack:
         launch: Launcher | None = None
         for delivery in made:
@@ -126,9 +126,9 @@ def _print(shown: Sequence[Shown], home: Path) -> None:
     screen.say(screen.painted(" " * 14 + "  ".join(name.rjust(size) for name, size in widths.items()), "dim"))
     for first in (True, False):
         screen.say("first delivery" if first else "second delivery, one night later")
-        for each in (each for each in shown if (each.delivery.serial == FIRST) == first):
-            counts = "  ".join(screen.number(getattr(each.load, name)).rjust(size) for name, size in widths.items())
-            screen.say(f"  {each.load.import_name:<10}  {counts}")
+        for load in (delivered.load for delivered in shown if (delivered.delivery.serial == FIRST) == first):
+            counts = "  ".join(screen.number(getattr(load, name)).rjust(size) for name, size in widths.items())
+            screen.say(f"  {load.import_name:<10}  {counts}")
     screen.say()
     _print_rejects(shown)
     screen.say()
@@ -146,7 +146,7 @@ def _print(shown: Sequence[Shown], home: Path) -> None:
 
 
 def _to_the_path() -> Iterator[tuple[str, str]]:
-    """How the shell finds `ingest`, where it does not yet: make installs it into a virtual environment."""
+    """The command that puts `ingest` on the PATH, if it is not: make installs it into a virtual environment."""
     if shutil.which("ingest") is None:
         activate = Path(sys.prefix, "bin", "activate")
         near = activate.relative_to(Path.cwd()) if activate.is_relative_to(Path.cwd()) else activate
@@ -154,14 +154,14 @@ def _to_the_path() -> Iterator[tuple[str, str]]:
 
 
 def _print_rejects(shown: Sequence[Shown]) -> None:
-    """Rejected rows per rule over all loads, most first, each with the line of one of them."""
+    """Prints rejected rows per rule over all loads, most frequent first, each with an example."""
     rows: dict[str, int] = {}
     examples: dict[str, str] = {}
-    for each in shown:
-        for code, count in each.load.codes.items():
+    for delivered in shown:
+        for code, count in delivered.load.codes.items():
             rows[code] = rows.get(code, 0) + count
-        for reject in each.examples:
-            text = f"{each.load.import_name} line {reject.line}, {screen.why(reject.field, reject.reason)}"
+        for reject in delivered.examples:
+            text = f"{delivered.load.import_name} line {reject.line}, {screen.why(reject.field, reject.reason)}"
             examples.setdefault(reject.code, text)
     table = [
         (screen.number(count), code, examples.get(code, ""))
@@ -172,15 +172,16 @@ def _print_rejects(shown: Sequence[Shown]) -> None:
 
 
 def _print_verdict(shown: Sequence[Shown]) -> None:
-    """Whether the loads found what the generator planted."""
-    planted = sum(sum(each.delivery.codes.values()) for each in shown)
+    """Prints whether the loads rejected exactly the rows that the generator planted."""
+    planted = sum(sum(delivered.delivery.codes.values()) for delivered in shown)
     exact = all(
-        each.load.counts == each.delivery.expected and dict(each.load.codes) == dict(each.delivery.codes)
-        for each in shown
+        delivered.load.counts == delivered.delivery.expected
+        and dict(delivered.load.codes) == dict(delivered.delivery.codes)
+        for delivered in shown
     )
     if exact:
         screen.say(f"{screen.painted('exact', 'good')}: all {planted} planted defects were found, and nothing else")
     else:
         screen.say(f"{screen.painted('not as planted', 'warn')}: the counts differ from what the generator expects")
-    if all(each.again for each in shown):
-        screen.say("nothing new: these deliveries were loaded before, and nothing was touched now")
+    if all(delivered.again for delivered in shown):
+        screen.say("nothing new: these deliveries were loaded before; nothing was changed")

@@ -1,4 +1,4 @@
-"""Commands that decide what runs by itself, and from where: activate, pause, resume, unlock, cursor."""
+"""Commands that start and stop schedules and sensors, unlock mappings and set cursors."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ingest_pipelines.config import BoundImport, Project, Settings
     from ingest_pipelines.ledger import ImportState
 
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
 
 cursor_group = typer.Typer(
     cls=Group, help="Where the next chunk of a query import starts: show, set.", no_args_is_help=True
@@ -23,7 +23,7 @@ cursor_group = typer.Typer(
 
 
 def activate(name: ImportName, yes: Yes = False) -> None:
-    """Let a draft run by itself: shows what it will do, asks, then watches and schedules. Honours `run_now`."""
+    """Start a draft's schedule and sensor: shows what the import will do and asks first. Honours `run_now`."""
     from ingest_pipelines import ledger
     from ingest_pipelines.cli.loading import launcher, print_load
     from ingest_pipelines.cli.target import ledger_of
@@ -50,21 +50,21 @@ def activate(name: ImportName, yes: Yes = False) -> None:
 
 
 def pause(name: ImportName) -> None:
-    """Stop an import's schedule and sensor. What came meanwhile is loaded after `resume`; `run` still works."""
+    """Stop an import's schedule and sensor. Files that arrive meanwhile load after `resume`; `run` still works."""
     settings, _, bound = _read(name)
     _set_status(settings, bound, "paused", "paused")
     screen.say(f"{screen.painted('paused', 'dim')}: import {name} runs only by hand until: ingest resume {name}")
 
 
 def resume(name: ImportName) -> None:
-    """Let a paused import run by itself again."""
+    """Start a paused import's schedule and sensor again."""
     settings, _, bound = _read(name)
     _set_status(settings, bound, "active", "resumed")
     screen.say(f"{screen.painted('active', 'good')}: import {name}{_by_itself(bound)}")
 
 
 def unlock(name: ImportName, yes: Yes = False) -> None:
-    """Let an import's mapping change: the next committed load locks it anew. Columns in the target stay."""
+    """Let an import's mapping change. The next committed load locks it again. Columns in the target stay."""
     from ingest_pipelines import ledger
     from ingest_pipelines.cli.loading import user
     from ingest_pipelines.cli.target import ledger_of, now
@@ -74,23 +74,23 @@ def unlock(name: ImportName, yes: Yes = False) -> None:
     with ledger_of(settings, writes=True) as connection:
         state = ledger.find_import(connection, name)
         if state is None or state.mapping is None:
-            screen.say(f"import {name} is not locked: it has no committed load since it was made or unlocked")
+            screen.say(f"import {name} is not locked: it has no committed load since it was created or unlocked")
             return
         changes = list(mapping_changes(state.mapping, bound).values())
         screen.say(f"import {name} is locked to {screen.plural(len(state.mapping), 'column')}")
-        for change in changes or ["the YAML says the same"]:
+        for change in changes or ["the YAML has the same mapping"]:
             screen.say(f"  {screen.wrapped(change, 2)}")
         if not yes and not typer.confirm("\nunlock it?", default=False, err=True):
             screen.note("nothing was changed")
             raise typer.Exit(1)
         ledger.unlock_mapping(connection, name)
         ledger.record_audit(connection, user(), "unlocked", now(), import_name=name, detail={"changes": changes})
-    screen.say(f"{screen.painted('unlocked', 'good')}: the next committed load of {name} locks what the YAML says then")
+    screen.say(f"{screen.painted('unlocked', 'good')}: the next committed load of {name} locks the mapping of its YAML")
 
 
 @cursor_group.command("show", cls=Command)
 def cursor_show(name: ImportName, json: Json = False) -> None:
-    """The last committed value of a query import's cursor column."""
+    """Show the last committed value of a query import's cursor column."""
     from ingest_pipelines import ledger
     from ingest_pipelines.cli.target import ledger_of
 
@@ -122,7 +122,7 @@ def cursor_set(
     value: Annotated[str, typer.Argument(metavar="VALUE", help="The next chunk starts after this value.")],
     yes: Yes = False,
 ) -> None:
-    """Start the next chunk after VALUE. Going back re-reads rows, which is safe; going forward leaves rows out."""
+    """Start the next chunk after VALUE. A lower value reads rows again, which is safe; a higher one skips rows."""
     from ingest_pipelines import ledger
     from ingest_pipelines.cli.loading import user
     from ingest_pipelines.cli.target import ledger_of, now
@@ -156,11 +156,11 @@ def _read(name: str) -> tuple[Settings, Project, BoundImport]:
     return settings, project, project.require(name)
 
 
-def _set_status(settings: Settings, bound: BoundImport, status: Literal["active", "paused"], deed: str) -> None:
-    """The import's status in the ledger; there it wins over the YAML's.
+def _set_status(settings: Settings, bound: BoundImport, status: Literal["active", "paused"], action: str) -> None:
+    """Sets the import's status in the ledger, which overrides the YAML's.
 
     Raises:
-        UsageError: it has that status already.
+        UsageError: the import already has that status.
     """
     from ingest_pipelines import ledger
     from ingest_pipelines.cli.loading import user
@@ -169,34 +169,34 @@ def _set_status(settings: Settings, bound: BoundImport, status: Literal["active"
     with ledger_of(settings, writes=True) as connection:
         _refuse_same(bound, ledger.find_import(connection, bound.name), status)
         ledger.set_import_status(connection, bound.name, bound.database_name, status, now())
-        ledger.record_audit(connection, user(), deed, now(), import_name=bound.name)
+        ledger.record_audit(connection, user(), action, now(), import_name=bound.name)
 
 
 def _refuse_same(bound: BoundImport, state: ImportState | None, status: str) -> None:
     current = state.status if state is not None and state.status is not None else bound.spec.status
     if current == status:
-        raise UsageError(f"import {bound.name} is {status} already; nothing was changed", hint="ingest status")
+        raise UsageError(f"import {bound.name} is already {status}; nothing was changed", hint="ingest status")
 
 
 def _needs_cursor(bound: BoundImport) -> None:
     if bound.spec.source.cursor is None:
         raise UsageError(
-            f"import {bound.name} has no cursor", hint="cursors belong to queries: source: {query, cursor: {column}}"
+            f"import {bound.name} has no cursor", hint="only queries can have one: source: {query, cursor: {column}}"
         )
 
 
 def _by_itself(bound: BoundImport) -> str:
-    """What happens without anybody typing anything, while `ingest up` or a daemon of your own runs."""
+    """What the import does on its own while `ingest up` or a daemon runs."""
     plan, source = bound.spec.schedule, bound.spec.source
     if plan is not None:
         return f" runs {plan.words}"
     if bound.reads_files and not bound.one_time:
-        return f" loads each {source.file} that comes"
+        return f" loads each new {source.file}"
     return f" has no schedule; run: ingest run {bound.name}"
 
 
 def _print_summary(bound: BoundImport) -> None:
-    """What the import will do, before it does."""
+    """Prints what the import will do."""
     spec = bound.spec
     source = spec.source.file or spec.source.table or spec.source.query or "uploads"
     screen.say(f"{screen.painted(bound.name, 'strong')}  {spec.description}".rstrip())
@@ -204,7 +204,7 @@ def _print_summary(bound: BoundImport) -> None:
         ("from", f"{bound.connection_name} ({bound.connection.type}): {source}"),
         ("to", f"{bound.database.table}, {spec.mode.replace('_', ' ')}"),
         ("matched by", bound.match.by if bound.match else bound.database.key),
-        ("columns", ", ".join(f"{each.column} -> {each.name}" for each in bound.fields)),
+        ("columns", ", ".join(f"{mapped.column} -> {mapped.name}" for mapped in bound.fields)),
         ("an empty cell", "clears the field" if spec.empty == "clear" else "leaves the field alone"),
         ("rejects", f"the import allows {spec.rejects}"),
         ("by itself", _by_itself(bound).removeprefix(" ")),

@@ -1,4 +1,4 @@
-"""The ledger, as reading commands reach it."""
+"""How commands open the target and its ledger."""
 
 from __future__ import annotations
 
@@ -22,10 +22,11 @@ if TYPE_CHECKING:
 def ledger_of(settings: Settings, *, writes: bool = False) -> Iterator[psycopg.Connection]:
     """A transaction in the target, for its ledger; commits at the end.
 
-    Without INGEST_DATABASE_URL it is the embedded server: the one that runs, or one for the length of the block.
+    Without INGEST_DATABASE_URL it is the embedded server, which is started for the length of the block if it is not
+    running.
 
     Args:
-        writes: the ledger is made where there is none; else nothing is made, and nothing is in it.
+        writes: creates the ledger if there is none; otherwise a missing ledger reads as empty.
 
     Raises:
         TargetUnavailable, TargetDenied, TargetForbids: no answer, no login, or no permission.
@@ -36,7 +37,7 @@ def ledger_of(settings: Settings, *, writes: bool = False) -> Iterator[psycopg.C
 
 
 def target_of(settings: Settings, *, writes: bool = False) -> Target:
-    """The target, with its ledger in place if somebody `writes`."""
+    """The target; `writes` creates its ledger if there is none."""
     from ingest_pipelines.config import Project
     from ingest_pipelines.orchestration.site import Site
 
@@ -46,12 +47,12 @@ def target_of(settings: Settings, *, writes: bool = False) -> Target:
 
 @dataclass(frozen=True)
 class Live:
-    """What the ledger says of imports that have loaded.
+    """Field types and mapping locks of imports that have loaded, from the ledger.
 
     Attributes:
-        types: the type that each field got from its first load, per database.
+        types: per database, the type that each field got from its first load.
         locks: the mapping that each import is locked to: {source column: (field, type)}.
-        unknown: why nothing is known, where the target does not answer; "" where it does, or there is none yet.
+        unknown: why the target could not be asked; "" if it answered, or if there is none yet.
     """
 
     types: Mapping[str, Mapping[str, Filled]] = field(default_factory=dict)
@@ -60,7 +61,7 @@ class Live:
 
 
 def live_of(settings: Settings) -> Live:
-    """What imports that have loaded leave no choice about. Asks the target, and makes nothing there."""
+    """Field types and mapping locks, read from the target; creates nothing there."""
     from ingest_pipelines import ledger
     from ingest_pipelines.config.bound import Filled
     from ingest_pipelines.merge import Target
@@ -70,12 +71,13 @@ def live_of(settings: Settings) -> Live:
         return Live()
     try:
         with Target(target_url(settings)).session() as connection:
-            found = connection.execute("SELECT to_regclass('ingest.fields'), to_regclass('ingest.imports')").fetchone()
-            if found is None or None in found:
+            tables = connection.execute("SELECT to_regclass('ingest.fields'), to_regclass('ingest.imports')").fetchone()
+            if tables is None or None in tables:
                 return Live()
             types: dict[str, dict[str, Filled]] = {}
-            for known in ledger.all_fields(connection):
-                types.setdefault(known.database, {})[known.field] = Filled(known.type, known.created_by)
+            for field_state in ledger.all_fields(connection):
+                filled = Filled(field_state.type, field_state.created_by)
+                types.setdefault(field_state.database, {})[field_state.field] = filled
             states = ledger.list_imports(connection)
     except IngestError as error:
         return Live(unknown=error.message)
@@ -83,5 +85,5 @@ def live_of(settings: Settings) -> Live:
 
 
 def now() -> datetime:
-    """This moment, with its zone."""
+    """The current time, in UTC."""
     return datetime.now(UTC)

@@ -1,4 +1,4 @@
-"""`ingest new`: connection, test, browse, columns, mapping, schedule, summary; in the end a draft."""
+"""`ingest new`: asks for connection, file or table, mapping and schedule; writes a draft import."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
     from ingest_pipelines.sources.browse import ColumnSample
 
 CHOICES = 20
-"""Files or tables that are offered by number; others are typed."""
+"""How many files or tables are offered by number; the others are typed."""
 
 
 def new(
     name: Annotated[str, typer.Argument(metavar="[NAME]", help="The new import's name.")] = "",
     connection: Annotated[str, typer.Option("--connection", metavar="C", help="Where the data comes from.")] = "",
-    path: Annotated[str, typer.Option("--path", metavar="P", help="A file or a table there.")] = "",
+    path: Annotated[str, typer.Option("--path", metavar="P", help="A file or table of the connection.")] = "",
     database: Annotated[str, typer.Option("--database", metavar="D", help="A name in databases.yaml.")] = "",
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Take every suggestion; ask only what has none.")] = False,
 ) -> None:
@@ -43,7 +43,7 @@ def new(
     name = name or ask.text("name of the import", wrong=lambda answer: _wrong_name(home, answer))
     project = read_project(home)
     if not project.databases:
-        raise ConfigError(project.mistakes or ["databases.yaml: it names no database"], hint="mend it first")
+        raise ConfigError(project.mistakes or ["databases.yaml: it names no database"], hint="fix it first")
     connection, drafts = _connection(home, project, connection, ask)
     project = read_project(home, drafts)
     chosen = project.connections[connection]
@@ -79,30 +79,30 @@ def _wrong_name(home: Path, name: str) -> str | None:
 
     if re.fullmatch(NAME_PATTERN, name) is None:
         return "a name is a letter, then letters, digits and _, at most 63 characters"
-    there = [file for file in (home / "imports").glob("*") if file.stem.lower() == name.lower()]
-    return f"{there[0]} exists already" if there else None
+    existing = [file for file in (home / "imports").glob("*") if file.stem.lower() == name.lower()]
+    return f"{existing[0]} exists already" if existing else None
 
 
 Wrong = Callable[[str], str | None]
-"""What is wrong with an answer; None: nothing."""
+"""Says what is wrong with an answer; None: nothing."""
 
 
 class Questions:
-    """Asks, unless the person said yes to everything and there is something to say yes to.
+    """Asks questions; with `--yes` it takes the suggestion if there is one.
 
-    A wrong answer is asked again: what was answered before is never lost.
+    After a wrong answer it asks the same question again; earlier answers are kept.
     """
 
     def __init__(self, yes: bool) -> None:
         self.yes = yes
 
     def text(self, question: str, suggestion: str | None = None, *, wrong: Wrong = lambda _: None) -> str:
-        """An answer with which nothing is wrong; Enter takes the suggestion."""
+        """A valid answer; Enter takes the suggestion."""
         if self.yes and suggestion is not None and wrong(suggestion) is None:
             return suggestion
         while True:
-            given: str = typer.prompt(question, default=suggestion, err=True, show_default=bool(suggestion))
-            answer = given.strip()
+            typed: str = typer.prompt(question, default=suggestion, err=True, show_default=bool(suggestion))
+            answer = typed.strip()
             mistake = wrong(answer)
             if mistake is None:
                 return answer
@@ -114,8 +114,8 @@ class Questions:
         """One of the options, by number or by name.
 
         Args:
-            suggestion: what Enter takes; an empty one: nothing. Without it: the first option.
-            other: what is wrong with an answer that is none of the options; without it, that is.
+            suggestion: what Enter takes; None: the first option; empty: nothing.
+            other: checks an answer that is not one of the options; without it, such an answer is refused.
         """
         from ingest_pipelines.config.nearest import nearest
 
@@ -131,7 +131,7 @@ class Questions:
         def wrong(answer: str) -> str | None:
             if meant(answer) in options:
                 return None
-            return other(answer) if other else f"'{printable(answer)}' is none of them; {nearest(answer, options)}"
+            return other(answer) if other else f"'{printable(answer)}' is not one of them; {nearest(answer, options)}"
 
         default = suggestion if suggestion is not None else next(iter(options), "")
         return meant(self.text(question, default or None, wrong=wrong))
@@ -142,7 +142,7 @@ class Questions:
 
 
 def _connection(home: Path, project: Project, name: str, ask: Questions) -> tuple[str, dict[str, str]]:
-    """A connection that answers, and connections.yaml where it is a new one: not written yet."""
+    """The name of a connection that works, and the new text of connections.yaml if it was added; writes nothing."""
     from ingest_pipelines.config import read_project
     from ingest_pipelines.config.base import NAME_PATTERN
     from ingest_pipelines.config.connections import TYPES
@@ -154,8 +154,8 @@ def _connection(home: Path, project: Project, name: str, ask: Questions) -> tupl
         return "; ".join(mistakes) or None
 
     if name and (mistake := wrong(name)):
-        raise UsageError(mistake, hint="mend connections.yaml, or choose another connection")
-    name = name or ask.one_of("connection (a new name makes a new one)", sorted(project.connections), other=wrong)
+        raise UsageError(mistake, hint="fix connections.yaml, or choose another connection")
+    name = name or ask.one_of("connection (a new name adds one)", sorted(project.connections), other=wrong)
     if name in project.connections:
         _test(name, project.connections[name])
         return name, {}
@@ -175,12 +175,12 @@ def _connection(home: Path, project: Project, name: str, ask: Questions) -> tupl
                 screen.note(
                     f"  {screen.painted('no', 'bad')}: {mistake.partition(f'connections.{name}.')[2] or mistake}"
                 )
-            again = [key for key in asked if any(f"connections.{name}.{key}" in each for each in own)] or again
+            again = [key for key in asked if any(f"connections.{name}.{key}" in mistake for mistake in own)] or again
             continue
         try:
             _test(name, drafted.connections[name])
         except SourceUnavailable:
-            if ask.yes or not typer.confirm("answer its questions again?", default=True, err=True):
+            if ask.yes or not typer.confirm("answer the questions again?", default=True, err=True):
                 raise
             again = list(asked)
             continue
@@ -188,7 +188,7 @@ def _connection(home: Path, project: Project, name: str, ask: Questions) -> tupl
 
 
 def _settings(kind: str, name: str, answers: dict[str, str], again: Sequence[str], ask: Questions) -> dict[str, Any]:
-    """The connection's YAML from the answers, of which those to `again` are asked for; the last ones are suggested."""
+    """The connection's YAML settings. Asks the questions in `again`, with the last answers as suggestions."""
     settings: dict[str, Any] = {"type": kind}
     for key, (secret, default) in _slots(kind).items():
         if key in again:
@@ -206,7 +206,7 @@ def _wrong_port(answer: str) -> str | None:
 
 
 def _slots(kind: str) -> dict[str, tuple[bool, str | None]]:
-    """The keys to ask for: whether it is a secret, and what stands there without an answer."""
+    """The keys to ask for: whether each is a secret, and its default."""
     from ingest_pipelines.config.base import Secret
     from ingest_pipelines.config.connections import TYPES
 
@@ -220,10 +220,10 @@ def _slots(kind: str) -> dict[str, tuple[bool, str | None]]:
 
 
 def _test(name: str, connection: Connection) -> None:
-    """The connection works.
+    """Tests the connection and prints the steps.
 
     Raises:
-        SourceUnavailable: it does not, at the step that is shown.
+        SourceUnavailable: a step failed.
     """
     from ingest_pipelines.cli.checking import print_test, test_connection
 
@@ -244,7 +244,7 @@ def _path(name: str, connection: Connection, ask: Questions) -> str:
     else:
         offered, what = list_tables(connection), "table"
     if not offered:
-        raise UsageError(f"{name} shows no {what}s yet", hint=f"ingest browse {name}")
+        raise UsageError(f"{name} has no {what}s yet", hint=f"ingest browse {name}")
     return ask.one_of(what, offered)
 
 
@@ -268,7 +268,7 @@ def _draft(name: str, project: Project, path: str, database: str, ask: Questions
     mode = ask.one_of("mode", ["add_and_update", "add_only", "update_only"])
     is_one_time = isinstance(connection, FileConnection) and connection.one_time
     every = "" if is_one_time else ask.text("run every (6h; empty: no schedule)", "", wrong=_wrong_interval)
-    rejects = ask.text("rejected rows above which nothing is merged", "0", wrong=_wrong_count)
+    rejects = ask.text("rejected rows to allow", "0", wrong=_wrong_count)
     return Draft(
         description=ask.text("description", f"{path} from {name}"),
         database=database,
@@ -293,7 +293,7 @@ def _wrong_interval(answer: str) -> str | None:
 
 
 def _wrong_count(answer: str) -> str | None:
-    return None if answer.isdecimal() else "a whole number, from 0 on"
+    return None if answer.isdecimal() else "a whole number, 0 or more"
 
 
 def _mapping(
@@ -302,7 +302,7 @@ def _mapping(
     """One column for the key, then a field for each other column, up to the database's limit per import.
 
     Args:
-        elsewhere: fields that other imports made, and their rules: a field's type is the same everywhere.
+        elsewhere: fields of other imports and their rules: a field has the same type everywhere.
     """
     names = [sample.column for sample in samples]
     key = ask.one_of(f"the column with {target.key}", names, key_column(names, target))
@@ -311,9 +311,9 @@ def _mapping(
         if sample.column == key:
             continue
         if len(mapped) > target.max_fields_per_import:
-            screen.note(f"  {target.max_fields_per_import} fields are mapped, as many as an import may have")
+            screen.note(f"  {target.max_fields_per_import} fields are mapped; an import cannot have more")
             break
-        taken = {each.field for each in mapped} | set(target.reserved)
+        taken = {column.field for column in mapped} | set(target.reserved)
         field = ask.text(
             f"{printable(sample.column)} fills field (- skips it)",
             field_name(sample.column, taken),
@@ -327,7 +327,7 @@ def _mapping(
 
 
 def key_column(names: Sequence[str], target: Database) -> str:
-    """The column to propose for the key; empty: none is clearly it, and a wrong one would be worse than a question."""
+    """The column to suggest for the key; empty if unclear: a wrong suggestion would be worse than none."""
     *first, last = target.key.split("_")
     short = "".join(word[0] for word in first) + last  # `cid` of customer_id
     exact = [name for name in names if field_name(name) in {target.key, short}]
@@ -349,11 +349,11 @@ def _wrong_field(answer: str, taken: Collection[str]) -> str | None:
 
 
 def _new_field(field: str, sample: ColumnSample, ask: Questions) -> dict[str, object]:
-    """The rules of a field that nobody has yet: its type, and what that cannot do without."""
+    """The rules of a new field: its type, and the options of an enum."""
     kind = ask.text(f"  {field} is new; its type", sample.suggested, wrong=_wrong_type)
     if kind != "enum":
         return {"type": kind}
-    options = ask.text(f"  options of {field}, with commas between them", wrong=_wrong_options)
+    options = ask.text(f"  options of {field}, separated by commas", wrong=_wrong_options)
     return {"type": kind, "options": [option.strip() for option in options.split(",")]}
 
 
@@ -361,22 +361,26 @@ def _wrong_type(answer: str) -> str | None:
     from ingest_pipelines.config.field_types import FIELD_TYPES
     from ingest_pipelines.config.nearest import nearest
 
-    known = [kind for kind in FIELD_TYPES if kind != "decimal"]
-    found = re.fullmatch(r"decimal\((\d{1,2}), ?(\d{1,2})\)", answer)
-    if answer in known or (found and 1 <= int(found[1]) <= 38 and int(found[2]) <= int(found[1])):
+    types = [kind for kind in FIELD_TYPES if kind != "decimal"]
+    decimal = re.fullmatch(r"decimal\((\d{1,2}), ?(\d{1,2})\)", answer)
+    if answer in types or (decimal and 1 <= int(decimal[1]) <= 38 and int(decimal[2]) <= int(decimal[1])):
         return None
-    return f"'{printable(answer, 40)}' is no type; {nearest(answer, [*known, 'decimal(12,2)'])}"
+    return f"'{printable(answer, 40)}' is not a type; {nearest(answer, [*types, 'decimal(12,2)'])}"
 
 
 def _wrong_options(answer: str) -> str | None:
     options = [option.strip() for option in answer.split(",")]
     if "" in options or len(set(options)) < len(options):
-        return "name each option once, with commas between them: Bronze, Silver, Gold"
-    return "an option of digits alone would be read as an index" if any(map(str.isdecimal, options)) else None
+        return "name each option once, separated by commas: Bronze, Silver, Gold"
+    return (
+        "an option must not consist of digits only: it would be read as an index"
+        if any(map(str.isdecimal, options))
+        else None
+    )
 
 
 def _rules(column: ColumnMapping) -> dict[str, object]:
-    """What the column's YAML says about its field, the type first."""
-    given = {key: getattr(column, key) for key in type(column).model_fields if key in column.model_fields_set}
-    given = {key: value for key, value in given.items() if key not in {"field", "type", "precision", "scale"}}
-    return {"type": column.type_name, **given}
+    """The rules of the column's field as in its YAML, the type first."""
+    settings = {key: getattr(column, key) for key in type(column).model_fields if key in column.model_fields_set}
+    rules = {key: value for key, value in settings.items() if key not in {"field", "type", "precision", "scale"}}
+    return {"type": column.type_name, **rules}

@@ -62,7 +62,7 @@ def commands() -> Iterator[tuple[str, str, Any]]:
             yield panels[name], name, command
         else:
             for inner, each in below.items():
-                yield "Mend", f"{name} {inner}", each
+                yield "Fix", f"{name} {inner}", each
 
 
 def reference() -> str:

@@ -79,17 +79,17 @@ class TestWizard:
         with at_a_terminal(starter, "new") as person:
             for question, wrong, says, right in (
                 ("name of the import", "2nd import", "a name is a letter", "second"),
-                ("connection (a new name makes a new one)", "up loads", "a name is a letter", "uploads"),
+                ("connection (a new name adds one)", "up loads", "a name is a letter", "uploads"),
                 ("file", "Loyalti.csv", "did you mean 'Loyalty.csv'?", "1"),
                 ("the column with customer_id", "CDI", "did you mean 'CID'?", "CID"),
                 ("Email fills field", "e mail", "a field's name is a letter", "email"),
                 ("Tier fills field", "email", "'email' is taken", "level"),
-                ("level is new; its type", "strng", "'strng' is no type; did you mean 'string'?", "enum"),
+                ("level is new; its type", "strng", "'strng' is not a type; did you mean 'string'?", "enum"),
                 ("options of level", "Gold,,Gold", "name each option once", "Gold, Silver, Bronze"),
                 ("Points fills field", "-", "", ""),
                 ("Joined fills field", "-", "", ""),
-                ("mode", "-", "'-' is none of them", "update_only"),
-                ("rejected rows above which nothing is merged", "ten", "a whole number", "10"),
+                ("mode", "-", "'-' is not one of them", "update_only"),
+                ("rejected rows to allow", "ten", "a whole number", "10"),
             ):
                 person.sees(question)
                 person.types(wrong)
@@ -115,13 +115,13 @@ class TestWizard:
         connections = starter.folder / "connections.yaml"
         before = connections.read_text()
         with at_a_terminal(starter, "new", "third") as person:
-            person.sees("connection (a new name makes a new one)")
+            person.sees("connection (a new name adds one)")
             person.types("drops")
             person.sees("type of the new connection")
             person.types("scv", "csv")
             person.sees("directory")
             person.types("nowhere")
-            person.sees("answer its questions again?")
+            person.sees("answer the questions again?")
             person.types("y", "uploads")
             person.sees("file [Loyalty.csv]")
             person.types("")

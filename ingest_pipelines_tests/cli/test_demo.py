@@ -70,7 +70,7 @@ def test_a_second_demo_touches_nothing_and_says_so(demo: Demo) -> None:
     before = terminal.ingest("report", "customers", "--json").out
     again = terminal.ingest("demo")
     assert again.code == 0
-    assert "nothing new: these deliveries were loaded before, and nothing was touched now" in again.out
+    assert "nothing new: these deliveries were loaded before; nothing was changed" in again.out
     assert first.out.splitlines()[:11] == again.out.splitlines()[:11]
     assert terminal.ingest("report", "customers", "--json").out == before
 

@@ -50,7 +50,7 @@ def test_a_cut_list_says_where_to_go_on(project: Terminal) -> None:
     answer = project.ingest("events", "--limit", 2, "--json")
     shown = lines(answer.out)
     assert len(shown) == 2
-    assert answer.err == f"there are more: ingest events --after {shown[-1]['id']}\n"
+    assert answer.err == f"more events: ingest events --after {shown[-1]['id']}\n"
 
 
 def test_who_follows_gets_each_event_once_as_its_load_commits(project: Terminal, tmp_path: Path) -> None:

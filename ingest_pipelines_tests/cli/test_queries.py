@@ -80,7 +80,7 @@ def test_a_run_drains_the_cursor_chunk_by_chunk(shop: Terminal) -> None:
 def test_a_drained_source_has_nothing_new(shop: Terminal) -> None:
     answer = shop.ingest("run", "members")
     assert answer.code == 0, answer.err
-    assert "  nothing new: the source has no row beyond 10\n" in answer.out
+    assert "  nothing new: the source has no rows after 10\n" in answer.out
 
 
 def test_a_cursor_set_back_reads_again_and_changes_nothing(shop: Terminal) -> None:

@@ -101,7 +101,7 @@ def test_rejects_list_at_80_columns(demo: Demo) -> None:
     answer = demo[0].ingest("rejects", "list", "customers")
     assert answer.code == 0
     assert fits(answer.out)
-    assert "the others are merged" in answer.out
+    assert "the others were merged" in answer.out
 
 
 def test_unmatched_customers_are_listed_when_asked_for_and_are_no_rejects(demo: Demo) -> None:

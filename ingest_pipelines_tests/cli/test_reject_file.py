@@ -165,12 +165,12 @@ OWN_NAMES = ",".join(OWN)
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("id,pts\n1,2\n", "lacks a column of 'ingest.load', 'ingest.line', 'ingest.check'"),
-        ("", "lacks a column of"),
+        ("id,pts\n1,2\n", "lacks 'ingest.load', 'ingest.line' or 'ingest.check'"),
+        ("", "lacks 'ingest.load'"),
         (f"id,{OWN_NAMES}\n1,1,x,bcdf,bad_int,why\n", "line 2: the column 'ingest.line' holds no number"),
         (f"id,{OWN_NAMES}\n\n1,,3,bcdf,bad_int,why\n", "line 3: the column 'ingest.load' holds no number"),
         (f"id,{OWN_NAMES}\n1,1,3,bcdf,bad_int,why,9\n", "line 2: 7 cells, and the header has 6"),
-        (f"id,{OWN_NAMES},ingest.line\n1,1,3,bcdf,bad_int,why,3\n", "the column 'ingest.line' comes 2 times"),
+        (f"id,{OWN_NAMES},ingest.line\n1,1,3,bcdf,bad_int,why,3\n", "the column 'ingest.line' occurs 2 times"),
         (f"id;{OWN_NAMES.replace(',', ';')}\n1;1;3;bcdf;bad_int;why\n", "is separated by semicolons, not by commas"),
         (f"id\t{OWN_NAMES.replace(',', chr(9))}\n", "is separated by tabs, not by commas"),
         (f'id,{OWN_NAMES}\n"1', "is not a comma-separated file"),

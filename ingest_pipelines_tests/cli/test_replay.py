@@ -102,7 +102,7 @@ def test_replaying_twice_changes_nothing(project: Terminal) -> None:
     loads = len(project.ingest("report", "loyalty", "--json").json)
     answer = project.ingest("rejects", "replay", "loyalty", file)
     assert answer.code == 0
-    assert answer.err == f"nothing to replay: all 2 rows of {file} are resolved already\n"
+    assert answer.err == f"nothing to replay: all 2 rows of {file} are already resolved\n"
     assert len(project.ingest("report", "loyalty", "--json").json) == loads
     assert [path.name for path in (project.folder / ".ingest" / "replays").iterdir()] == [".lock"]
 
@@ -111,9 +111,9 @@ def test_replaying_twice_changes_nothing(project: Terminal) -> None:
     ("own", "message"),
     [
         ("{load},3,{check}", ""),
-        ("{load},4,{check}", "line 2: load {load} rejected no such row in line 4"),
-        ("{load},99,{check}", "line 2: load {load} rejected no such row in line 99"),
-        ("{load},3,bcdfghjklm", "line 2: load {load} rejected no such row in line 3"),
+        ("{load},4,{check}", "line 2: load {load} did not reject this row on line 4"),
+        ("{load},99,{check}", "line 2: load {load} did not reject this row on line 99"),
+        ("{load},3,bcdfghjklm", "line 2: load {load} did not reject this row on line 3"),
         ("999999,3,{check}", "line 2: import loyalty has no load 999999"),
         (
             "{load},3,{check},,\n1,a@example.com,Gold,1,2020-01-01,{load},3,{check}",
@@ -131,7 +131,7 @@ def test_rows_that_are_no_rejects_are_refused_before_anything_runs(project: Term
     loads = project.ingest("report", "loyalty", "--json").out
     answer = project.ingest("rejects", "replay", "loyalty", "other.csv")
     assert answer.code == (2 if message else 0), answer.err
-    assert (message.format(**said) or "all 1 row of other.csv are resolved already") in answer.err
+    assert (message.format(**said) or "all 1 row of other.csv are already resolved") in answer.err
     assert project.ingest("report", "loyalty", "--json").out == loads
 
 
@@ -142,7 +142,7 @@ def test_an_older_versions_export_needs_its_load_by_name(project: Terminal) -> N
     write_rows(project.folder / "old.csv", old)
     answer = project.ingest("rejects", "replay", "loyalty", "old.csv")
     assert answer.code == 2
-    assert "is an export of an older version" in answer.err
+    assert "was exported by an older version" in answer.err
     assert "ingest rejects replay loyalty FILE --load N" in answer.err
     wrong = int(row[5]) + 1
     assert project.ingest("rejects", "replay", "loyalty", "old.csv", "--load", wrong).code == 2

@@ -77,7 +77,7 @@ def test_when_everything_failed_each_says_why_and_how_old_the_data_are(project: 
     _, text = shown(project, summaries)
     at = text.index("failed    ingest report NAME")
     assert text[at + 1].split() == ["import", "last", "load", "read", "changed", "rejected", "next"]
-    assert "    none of it is in the table; the last load that is came 2 d ago" in text
+    assert "    nothing of it is in the table; the last committed load was 2 d ago" in text
     assert "    nothing of this import is in the table yet" in text
     assert " ".join(" ".join(text).split()).count("the quote opened in column 3 never closes") == 4
 

@@ -55,7 +55,7 @@ def test_browse_lists_files_newest_first_and_their_columns(project: Terminal) ->
     answer = project.ingest("browse", "uploads")
     assert answer.code == 0
     assert "ingest browse uploads 'Loyalty.csv' --columns" in answer.out
-    assert "1 file more than two folders deep: no import can read them" in answer.out
+    assert "1 file more than two folders deep; imports cannot read them" in answer.out
     listed = project.ingest("browse", "uploads", "--json").json
     assert [file["path"] for file in listed["files"]] == ["Loyalty.csv"]
     assert listed["too_deep"] == 1
@@ -157,7 +157,7 @@ def test_a_paused_import_is_paused_everywhere_until_it_is_resumed(project: Termi
     assert state() == "paused"
     twice = project.ingest("pause", "loyalty")
     assert twice.code == 2
-    assert "import loyalty is paused already; nothing was changed" in twice.err
+    assert "import loyalty is already paused; nothing was changed" in twice.err
     assert project.ingest("resume", "loyalty").code == 0
     assert state() == "completed_with_rejects"
     assert audit(rows)[-2:] == ["paused", "resumed"]
@@ -260,10 +260,10 @@ def test_the_audit_is_cut_by_time_and_length(project: Terminal, rows: psycopg.Co
     rows.execute("UPDATE ingest.audit SET at = at - interval '30 days' WHERE id = (SELECT min(id) FROM ingest.audit)")
     every = project.ingest("audit", "--json").json
     assert project.ingest("audit", "--since", "7d", "--json").json == every[:-1]
-    assert project.ingest("audit", "--since", "2999-01-01").out.startswith("nobody has done anything by hand since")
+    assert project.ingest("audit", "--since", "2999-01-01").out.startswith("no manual actions since")
     cut = project.ingest("audit", "--last", "1", "--json")
     assert cut.json == every[:1]
-    assert cut.err == "there are more: ingest audit --last 10\n"
+    assert cut.err == "more entries: ingest audit --last 10\n"
     wrong = project.ingest("audit", "--since", "yesterday")
     assert (wrong.code, "ingest" in wrong.out) == (2, False)
     assert "for example 2026-11-22, or 7d" in wrong.err

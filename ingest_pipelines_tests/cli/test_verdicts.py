@@ -47,14 +47,14 @@ def test_a_plan_says_either_how_to_apply_it_or_why_it_would_not_commit(
     project: Terminal, rows: list[str], why: str
 ) -> None:
     answer = project.ingest("plan", "points", "--file", deliver(project, *rows))
-    applies = "ingest run points --file 'some file.csv'    applies it"
+    applies = "ingest run points --file 'some file.csv'    loads it"
     if not why:
         assert (answer.code, answer.err) == (0, "")
         assert applies in answer.out
         assert "what a load would do now" in answer.out
         return
     assert answer.code != 0
-    assert "applies it" not in answer.out
+    assert "loads it" not in answer.out
     assert "would do" not in answer.out
     assert answer.err.startswith("error: this load would not commit: ")
     assert why in answer.err
@@ -64,11 +64,14 @@ def test_a_plan_says_either_how_to_apply_it_or_why_it_would_not_commit(
 @pytest.mark.parametrize(
     ("more", "reasons"),
     [
-        ("duplicates: last", "a later row of the item supersedes them"),
-        ("duplicates: first", "an earlier row of the item stands for them"),
-        ("mode: add_only", "they exist already"),
+        ("duplicates: last", "a later row of the item has the same key"),
+        ("duplicates: first", "an earlier row of the item has the same key"),
+        ("mode: add_only", "their profiles exist already"),
         ("version: v", "they are older than their profiles"),
-        ("mode: add_only\nduplicates: last", "they exist already, or a later row of the item supersedes them"),
+        (
+            "mode: add_only\nduplicates: last",
+            "their profiles exist already, or a later row of the item has the same key",
+        ),
     ],
 )
 def test_rows_that_were_skipped_are_told_why(project: Terminal, more: str, reasons: str) -> None:
