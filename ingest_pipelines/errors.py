@@ -1,13 +1,13 @@
 """Every error that Ingest Pipelines raises, in one tree.
 
-The class says what to do about it: `retryable` errors may go away by themselves and Dagster tries
-again; the others need a person. Each carries a hint (the next step) and the exit code of the command
-line. A message names import, item, line and field. It never carries a row's value or a secret.
+The class says what to do about it: `retryable` errors may go away by themselves, so Dagster tries
+again; the others need a person. Each error has a hint (the next step) and the exit code of the command
+line. A message names import, item, line and field. It never contains a row's value or a secret.
 
     IngestError
     ├── ConfigError                 a mistake in a YAML file, with file, line and key          exit 2
-    ├── UsageError                  a command that asks for something that is not there        exit 2
-    ├── Unavailable                 something outside does not answer          retryable       exit 3
+    ├── UsageError                  a command that names something that does not exist        exit 2
+    ├── Unavailable                 an external system does not answer         retryable       exit 3
     │   ├── SourceUnavailable       a connection: network, time-out, server error
     │   ├── TargetUnavailable       the target Postgres: gone, cut, restarting
     │   ├── TargetBusy              a lock is held longer than `lock_timeout`, or a deadlock
@@ -22,8 +22,8 @@ line. A message names import, item, line and field. It never carries a row's val
     │   ├── RejectsAboveLimit       more rejects than the import allows                        exit 4
     │   ├── CursorStuck             a chunk whose cursor did not grow, or went backwards
     │   ├── TargetRefused           the target cannot take the rows: full disk, permission, a user's constraint
-    │   │   ├── TargetForbids       the role lacks a right; the hint has the GRANT             exit 3
-    │   │   └── TargetDenied        the target does not let us in: address, login, database    exit 3
+    │   │   ├── TargetForbids       the role lacks a privilege; the hint has the GRANT             exit 3
+    │   │   └── TargetDenied        the target refuses the login: address, login, database     exit 3
     │   └── CountsDisagree          read is not the sum of the outcomes: a bug, rolled back
     └── InternalError               a promise this code made to itself is broken: a bug        exit 1
 """
@@ -37,10 +37,10 @@ from typing import ClassVar
 
 
 class IngestError(Exception):
-    """What happened, and where. `hint` is the next thing to do.
+    """What happened, and where. `hint` is the next step.
 
     Attributes:
-        reached: how far the load came, set where a drain fails in one of its chunks: the chunk's Item, Landing or
+        reached: how far the load came, set if a drain fails in one of its chunks: the chunk's Item, Landing or
             Validated, for `record_failure`.
     """
 
@@ -58,7 +58,7 @@ class IngestError(Exception):
 
 
 class ConfigError(IngestError):
-    """All mistakes found in the project's YAML files, one line each."""
+    """The mistakes in the project's YAML files, one line each."""
 
     exit_code = 2
 
@@ -74,14 +74,14 @@ class UsageError(IngestError):
 
 
 class Unavailable(IngestError):
-    """Something outside does not answer; trying again may help."""
+    """An external system does not answer; trying again may help."""
 
     retryable = True
     exit_code = 3
 
 
 class SourceUnavailable(Unavailable):
-    """A connection's server does not answer, or the answer broke off."""
+    """A connection's server does not answer, or the connection broke."""
 
 
 class TargetUnavailable(Unavailable):
@@ -89,7 +89,7 @@ class TargetUnavailable(Unavailable):
 
 
 class TargetBusy(Unavailable):
-    """Another session holds what the merge needs. Nothing was committed."""
+    """Another session holds a lock that the merge needs. Nothing was committed."""
 
 
 class ItemChanged(Unavailable):
@@ -97,7 +97,7 @@ class ItemChanged(Unavailable):
 
 
 class SourceDenied(IngestError):
-    """The server answers, and says no: login, host key, permission, missing folder."""
+    """The server answers, but refuses: login, host key, permission, missing folder."""
 
     exit_code = 3
 
@@ -109,14 +109,14 @@ class MissingDriver(IngestError):
 
 
 class LoadError(IngestError):
-    """A load that did not commit. The target is as it was."""
+    """A load that did not commit. The target is unchanged."""
 
 
 class ItemRefused(LoadError):
     """The item as a whole cannot be read; no row was validated.
 
     Attributes:
-        line: physical line in the file (header = 1), where one line is to blame.
+        line: physical line in the file (header = 1), if one line is the cause.
     """
 
     def __init__(self, message: str, *, line: int | None = None, hint: str = "") -> None:
@@ -125,7 +125,7 @@ class ItemRefused(LoadError):
 
 
 class ItemGone(LoadError):
-    """The item is no longer at its source, or is no longer the same bytes."""
+    """The item is no longer at its source, or its bytes have changed."""
 
 
 class StaleItem(LoadError):
@@ -147,21 +147,21 @@ class CursorStuck(LoadError):
 
 
 class TargetRefused(LoadError):
-    """The target answers, and cannot take the rows. Nothing was committed."""
+    """The target answers, but cannot take the rows. Nothing was committed."""
 
 
 class TargetForbids(TargetRefused):
-    """The target lets us in, and the role lacks a right. Nothing was committed."""
+    """The login works, but the role lacks a privilege. Nothing was committed."""
 
     exit_code = 3
 
 
 class TargetDenied(TargetRefused):
-    """The target answers, and does not let us in. Nothing was committed.
+    """The target answers, but refuses the login. Nothing was committed.
 
     Attributes:
-        counted: it does not accept who we say we are. Servers and directories count that, and lock the account after
-            some tries: it is not tried again.
+        counted: the credentials were refused. It is not tried again: servers and directories count such logins and
+            lock the account after a few.
     """
 
     exit_code = 3
@@ -190,26 +190,26 @@ _FULL = {errno.ENOSPC: "no space is left", errno.EDQUOT: "the quota is used up",
 _REFUSED = {
     errno.EACCES: "this account has no permission", errno.EPERM: "this account has no permission",
     errno.EROFS: "the file system is read-only", errno.ENOENT: "it does not exist",
-    errno.ENOTDIR: "a part of the path is no folder", errno.EISDIR: "it is a folder",
-    errno.EEXIST: "it is a file, and no folder",
-    errno.ENAMETOOLONG: "the name is too long", errno.ELOOP: "its symbolic links lead in a circle",
+    errno.ENOTDIR: "part of the path is not a folder", errno.EISDIR: "it is a folder",
+    errno.EEXIST: "it is a file, not a folder",
+    errno.ENAMETOOLONG: "the name is too long", errno.ELOOP: "its symbolic links form a loop",
     errno.ENOTEMPTY: "the folder is not empty", errno.EFBIG: "the file is too large",
     errno.EXDEV: "it is on another disk", errno.EBUSY: "it is in use", errno.ETXTBSY: "it is in use",
 }  # fmt: skip
 
 
 def file_error(error: OSError) -> IngestError | None:
-    """What the file system refused, as an error of ours; None where it was not the file system.
+    """The file system's error as an IngestError; None if the error has another cause.
 
     Returns:
-        Unavailable (retryable) where the disk is full or fails; else UsageError.
+        Unavailable (retryable) if the disk is full or fails; else UsageError.
     """
     named = error.filename if error.filename2 is None else error.filename2
-    where = printable(os.fsdecode(named)) if isinstance(named, str | bytes | os.PathLike) else "a file of ours"
+    where = printable(os.fsdecode(named)) if isinstance(named, str | bytes | os.PathLike) else "an internal file"
     if error.errno in _FULL:
         hint = "nothing was committed; free disk space, then run it again"
         return Unavailable(f"{where}: {_FULL[error.errno]}", hint=hint)
     if error.errno in _REFUSED and not isinstance(error, ConnectionError):
-        hint = "nothing was committed; state and files of runs go where INGEST_STATE says: INGEST_STATE=DIR ingest ..."
+        hint = "nothing was committed; to keep state and run files elsewhere: INGEST_STATE=DIR ingest ..."
         return UsageError(f"{where}: {_REFUSED[error.errno]}", hint=hint)
     return None

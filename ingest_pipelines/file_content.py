@@ -1,4 +1,4 @@
-"""What bytes are that are no CSV text, by how they begin, and what to do about it. Pure."""
+"""Recognises files that are not CSV text by their first bytes, and says what to do. Pure."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ BOM = b"\xef\xbb\xbf"
 _UTF8 = "save it as UTF-8 (CSV UTF-8)"
 _EXPORT = "export it as CSV (UTF-8)"
 _UNPACK = "unpack it, and deliver plain .csv, .csv.gz or .csv.zip"
-_AGAIN = "this is no table: upload the file that was meant"
+_AGAIN = "this is not a table: upload the right file"
 _DECRYPT = "decrypt it before the upload"
 
 
 @dataclass(frozen=True)
 class Content:
-    """What a file really is.
+    """The real kind of a file.
 
     Attributes:
         name: with its article, as in "the file is ...".
@@ -109,7 +109,7 @@ _MARKS: tuple[tuple[bytes, str, str], ...] = (
 _LETTERS = frozenset(
     {b"PAR1", b"PARE", b"ORC", b"ARROW1", b"FEA1", b"RDX", b"PGDMP", b"BZh", b"LZIP", b"xar!", b"8BPS", b"OggS"}
 )
-"""Marks that a column's name may begin with: before text they are no marks."""
+"""Marks that a column's name may also begin with: if text follows, they do not count."""
 _SHAPES: tuple[tuple[re.Pattern[bytes], str, str], ...] = tuple(
     (re.compile(shape, re.IGNORECASE | re.DOTALL), name, advice)
     for shape, name, advice in (
@@ -122,7 +122,7 @@ _SHAPES: tuple[tuple[re.Pattern[bytes], str, str], ...] = tuple(
         (rb"-----BEGIN PGP ", "an OpenPGP key or signature", _AGAIN),
         (rb"-----BEGIN [A-Z ]+-----", "a certificate or a key (PEM)", _AGAIN),
         (rb".{257}ustar", "a tar archive", _UNPACK),
-        (rb"\0{64}", "nothing but zero bytes: an upload that broke off", "upload the file again"),
+        (rb"\0{64}", "nothing but zero bytes: an incomplete upload", "upload the file again"),
         (rb"\s*<\?xml.{0,400}(?:urn:schemas-microsoft-com:office|<Workbook)", "an Excel workbook as XML", _EXPORT),
         (rb"\s*<\?xml", "XML", _EXPORT),
         (
@@ -154,11 +154,11 @@ _MACOS_OWN = frozenset({"__macosx", ".trashes", ".spotlight-v100", ".fseventsd"}
 
 
 def content_of(head: bytes, name: str = "") -> Content | None:
-    """What the bytes are, or None where they may be CSV text.
+    """The kind of file, or None if it may be CSV text.
 
     Args:
-        head: how the file begins; a few kilobytes suffice.
-        name: the file's. It is a compressed file already if its name says so, and `head` is what that holds.
+        head: the file's first bytes; a few kilobytes suffice.
+        name: the file's name. If it ends in .gz or .zip, `head` is the decompressed content.
     """
     text = head.removeprefix(BOM)
     if head.startswith(b"\x1f\x8b"):
@@ -181,7 +181,7 @@ def content_of(head: bytes, name: str = "") -> Content | None:
 
 
 def _is_text(head: bytes) -> bool:
-    """Whether this is UTF-8 without control characters, but for a character that the end cuts through."""
+    """Whether this is UTF-8 without control characters; the last character may be cut."""
     if re.search(rb"[\0-\x08\x0e-\x1f]", head):
         return False
     try:
@@ -192,15 +192,15 @@ def _is_text(head: bytes) -> bool:
 
 
 def office_file(members: list[str]) -> str:
-    """What a zip archive of these files really is, or "" where it is just an archive."""
+    """The kind of document that a zip archive of these files is, or "" if it is just an archive."""
     return next((what for mark, what in _IN_ZIP if any(member.startswith(mark) for member in members)), "")
 
 
 def _zip(head: bytes, name: str) -> Content:
-    """A zip archive, or one of the many kinds of files that are zip archives inside."""
+    """A zip archive, or one of the many document formats that are zip archives inside."""
     members = [
-        found.decode("utf-8", "replace")
-        for found in re.findall(rb"PK\x03\x04.{22}(?:..)(?:..)([ -~]{1,200})", head, re.DOTALL)
+        name_bytes.decode("utf-8", "replace")
+        for name_bytes in re.findall(rb"PK\x03\x04.{22}(?:..)(?:..)([ -~]{1,200})", head, re.DOTALL)
     ]
     if office := office_file(members):
         return Content(office, _EXPORT)
@@ -209,7 +209,7 @@ def _zip(head: bytes, name: str) -> Content:
 
 
 def _wide(head: bytes) -> Content | None:
-    """Two or four bytes per character, without a mark that says so."""
+    """UTF-16 or UTF-32 without a byte order mark."""
     zeros = head.count(b"\0")
     if zeros * 4 <= len(head) or not head:
         return None
@@ -219,7 +219,7 @@ def _wide(head: bytes) -> Content | None:
 
 
 def is_litter(name: str) -> bool:
-    """Whether a file in an archive is none of the sender's: macOS, Windows and Office leave such by themselves."""
+    """Whether a file in an archive was added by macOS, Windows or Office, not by the sender."""
     *folders, last = name.replace("\\", "/").casefold().split("/")
     hidden = last.startswith(("._", "~$", ".ds_store", ".localized")) or last in _WINDOWS_OWN
     return hidden or any(folder in _MACOS_OWN for folder in folders)

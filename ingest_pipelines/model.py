@@ -1,7 +1,7 @@
-"""What crosses the stages: frozen, picklable facts and paths, never frames.
+"""What the stages hand to each other: frozen, picklable facts and paths, never frames.
 
 `Item` (what to read) -> land -> `Landing` (bytes on disk) -> validate -> `Validated` (accepted rows and
-rejects on disk, counts) -> merge -> `LoadReport` (what is true now).
+rejects on disk, counts) -> merge -> `LoadReport` (counts and outcome of the load).
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ LINE = "_line"
 """The column of every frame between landing and merge that holds the row's physical line."""
 
 NUL_PICTURES: Mapping[str, str] = {"\u241b": "\u241b\u241b", "\u2400": "\u241b\u2400", "\0": "\u2400"}
-"""How rejects keep a NUL, for which Postgres has no text: as its picture. A picture that the source itself has stands
-behind an escape. To be replaced in this order."""
+"""How rejects store NUL, which Postgres text cannot hold: as the symbol for it. A symbol in the source itself is
+escaped. Replace in this order."""
 
 TRIM = "_trim"
-"""The column of a landed frame that says whether a cell of the row begins or ends with a blank. In a frame without it
+"""The column of a landed frame that says whether a cell of the row begins or ends with a blank. Without this column,
 any cell may."""
 
 OWN_COLUMNS = (LINE, TRIM)
-"""Names that no source's column may have."""
+"""Reserved names: a source's column cannot have them."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class SourceFile:
         path: relative to the connection's root, `/` between folders, at most two folders deep.
         size: bytes.
         modified_at: with time zone.
-        version: etag, generation or version id where the source has one; else "".
+        version: etag, generation or version id if the source has one; else "".
     """
 
     path: str
@@ -60,9 +60,9 @@ class Item:
         import_name: the import's name.
         key: unique within the import; the Dagster partition.
         uri: where it is, for people: no credentials.
-        path: what the source needs to find it again (a file's relative path; "" for queries).
+        path: how the source finds it again (a file's relative path; "" for queries).
         fingerprint: sha256 of uri, size and modification (files) or of the bounds (queries).
-        size: bytes, where known before reading.
+        size: bytes, if known before reading.
         modified_at: a file's time, or a window's end; orders the items of an import together with `serial`.
         serial: the number in `Name_<serial>.csv`; None for `Name.csv`.
         version: the source's own version of the file (etag, generation), or "".
@@ -93,13 +93,13 @@ class Item:
 
 @dataclass(frozen=True)
 class Run:
-    """Who applies an item, and how.
+    """Who loads an item, and how.
 
     Attributes:
         id: Dagster's run id; with import, item and cursor_from it is a load's run key.
         attempt: 1 for the first try of this run.
         by: user@host, or `sensor`, `schedule`.
-        forced: apply although the item is stale, shrunk or holds nothing new; recorded in the ledger.
+        forced: load even if the item is stale, shrunk or unchanged; recorded in the ledger.
         dry_run: everything but the commit.
     """
 
@@ -131,9 +131,9 @@ class Landing:
         cursor_to: the largest cursor value landed, as text (cursor items only); None: no row, or none that is new.
         cursor_committed: the committed value once this chunk is committed; never before what it was.
         cut: whether a query's LIMIT may have left rows for the next chunk.
-        rows: known for queries; for files the reader counts.
-        replaced: the item that was to be landed, where another file, `item`, has its name by now.
-        settled_by: the load that settled `item` before; nothing was landed, and there is nothing to load.
+        rows: for queries; for files None, the reader counts.
+        replaced: the item that was to be landed, if the file `item` has replaced it.
+        settled_by: the load that has already settled `item`; nothing was landed.
     """
 
     item: Item
@@ -155,7 +155,7 @@ class Landing:
 class RejectSample:
     """One broken rule of one row, for reports and the Dagster UI.
 
-    `value` is the offending cell's text, or None where the field is marked `pii`.
+    `value` is the offending cell's text, or None if the field is marked `pii`.
     """
 
     line: int
@@ -172,7 +172,7 @@ class Validated:
 
     Attributes:
         accepted: Arrow IPC files of accepted rows, each sorted by the match key. Columns: `_line` (int64), then the
-            mapped fields by name, cast to their types; NULL where the source cell is empty. Then fields that only
+            mapped fields by name, cast to their types; NULL if the source cell is empty. Then fields that only
             `geo` fills, then the import's extra columns as `column:NAME`, text.
         rejects: Arrow IPC file or None. One record per broken rule. Columns: `line` int64, `key`, `field`, `code`,
             `reason` strings (the shape of `ingest.rejects`) and `row` string: the source row's raw cells as a JSON
@@ -202,7 +202,7 @@ class Validated:
 
 @dataclass(frozen=True)
 class Counts:
-    """The outcome of a load's rows. `read` is their sum, but for an item that failed as a whole."""
+    """The outcome of a load's rows. `read` is their sum, except for an item that failed as a whole."""
 
     read: int = 0
     inserted: int = 0
@@ -214,7 +214,7 @@ class Counts:
 
     @property
     def not_merged(self) -> int:
-        """Rows that were read and have no outcome: the good ones of an item that failed as a whole."""
+        """Rows that were read and have no outcome: the valid rows of an item that failed as a whole."""
         return self.read - (
             self.inserted + self.updated + self.unchanged + self.unmatched + self.skipped + self.rejected
         )
@@ -227,15 +227,15 @@ class Counts:
 
 @dataclass(frozen=True)
 class LoadReport:
-    """What one load did, as the ledger has it.
+    """What one load did, as recorded in the ledger.
 
     Attributes:
         load_id: `ingest.loads.id`; None for a plan.
         status: `committed`, `skipped` (nothing new), `failed` or `refused`.
         reason: why it is not `committed`, else "".
-        ddl: statements that the load ran, or that the plan would run.
+        ddl: statements that the load ran, or that a planned load would run.
         codes: rejected rows per rule code.
-        warnings: facts a person should see that did not stop the load.
+        warnings: what a person should see although it did not stop the load.
         seconds: wall time per stage: land, validate, copy, merge, commit.
     """
 

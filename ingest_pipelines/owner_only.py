@@ -1,4 +1,4 @@
-"""Files and folders that only their owner reads: the state folder holds customers' rows."""
+"""Makes files and folders that only their owner can read: the state folder holds customers' rows."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from typing import IO, Literal
 STATE_ENTRIES = frozenset(
     {"postgres", "dagster", "spool", "spill", "runs", "secrets", "demo", "logs", "up.lock", "serving.lock"}
 )
-"""What we keep in a state folder. A folder that holds something else besides belongs to others, too."""
+"""Our own entries in a state folder. A folder with other entries is shared, and its mode stays as it is."""
 
 
 PRIVATE_UMASK = 0o077
-"""Of processes that write into the state folder: what they make is their owner's alone."""
+"""Umask of processes that write into the state folder: only the owner can read their files."""
 
 
 @contextmanager
 def private_umask() -> Iterator[None]:
-    """What this process makes during the block, libraries included, is its owner's alone."""
+    """During the block, only the owner can read files that this process and its libraries create."""
     before = os.umask(PRIVATE_UMASK)
     try:
         yield
@@ -30,7 +30,7 @@ def private_umask() -> Iterator[None]:
 
 
 def private_state(state: Path) -> Path:
-    """The state folder exists; where nothing but our own entries is in it, only its owner can enter it."""
+    """Creates the state folder; only its owner can enter it, unless it also has entries that are not ours."""
     state.parent.mkdir(parents=True, exist_ok=True)
     state.mkdir(mode=0o700, exist_ok=True)
     with os.scandir(state) as entries:
@@ -40,21 +40,21 @@ def private_state(state: Path) -> Path:
 
 
 def private_folder(folder: Path) -> Path:
-    """The folder exists, and only its owner can enter it, whatever the umask and whoever made it before."""
+    """Creates the folder; only its owner can enter it, regardless of the umask and of its mode before."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     _tighten(folder)
     return folder
 
 
 def open_private(path: Path, mode: Literal["a", "a+", "w", "w+"]) -> IO[str]:
-    """The text file opened as `open` does, readable by its owner only, whatever the umask."""
+    """Opens the text file as `open` does; only its owner can read it, regardless of the umask."""
     file = open(path, mode, encoding="utf-8", opener=_private)  # noqa: SIM115  # Path.open takes no opener
     _tighten(path)
     return file
 
 
 def write_private(path: Path, content: bytes) -> None:
-    """The file holds the content, whole or not at all, and only its owner reads it."""
+    """Writes the file, whole or not at all; only its owner can read it."""
     draft = path.with_name(f"{path.name}.new")
     with open(draft, "wb", opener=_private) as file:  # Path.open takes no opener
         file.write(content)
@@ -67,7 +67,7 @@ def _private(path: str, flags: int) -> int:
 
 
 def _tighten(path: Path) -> None:
-    """Nobody but the owner has rights, where that is us; other people's folders stay as they are."""
-    found = path.stat()
-    if found.st_uid == os.geteuid() and stat.S_IMODE(found.st_mode) & 0o077:
-        path.chmod(stat.S_IMODE(found.st_mode) & 0o700)
+    """Removes the rights of group and others if we own the path; other owners' paths stay as they are."""
+    status = path.stat()
+    if status.st_uid == os.geteuid() and stat.S_IMODE(status.st_mode) & 0o077:
+        path.chmod(stat.S_IMODE(status.st_mode) & 0o700)

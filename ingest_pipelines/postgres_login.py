@@ -1,7 +1,7 @@
-"""Logs in to Postgres so that a refusal has its SQLSTATE.
+"""Logs in to Postgres so that a refused login has its SQLSTATE.
 
-libpq tells of a failed login in the server's words alone, which may be in any language. The code is in the protocol,
-and libpq writes the protocol down if it is asked to: into memory that is gone when the login has ended.
+libpq reports a failed login only in the server's words, which may be in any language. The code is in the protocol,
+which libpq can trace: into memory that is freed when the login has ended.
 """
 
 from __future__ import annotations
@@ -43,16 +43,16 @@ _STARTED = re.compile(r"^F\t\d+\tStartupMessage", re.MULTILINE)
 
 
 def connect(conninfo: str = "", **settings: Any) -> psycopg.Connection:
-    """A new connection, as `psycopg.connect` makes it; several addresses of a host are tried as libpq does.
+    """A new connection, like `psycopg.connect`; several addresses of a host are tried as libpq does.
 
     Args:
-        settings: libpq's parameters, over those in `conninfo`.
+        settings: libpq parameters that override those in `conninfo`.
 
     Raises:
-        psycopg.ProgrammingError: a parameter does not exist, or has a value that libpq does not take.
-        psycopg.Error: no connection. Its `sqlstate` is the server's, or of class 08: CANNOT_CONNECT (nobody answers),
-            REFUSED (no TLS, which `sslmode` demands), UNTRUSTED or BROKEN. Its text holds nothing that the server said.
-            Off Linux, whatever is refused after the password was sent is LOGIN_REFUSED.
+        psycopg.ProgrammingError: a parameter does not exist, or libpq does not accept its value.
+        psycopg.Error: no connection. Its `sqlstate` is the server's, or of class 08: CANNOT_CONNECT (no answer),
+            REFUSED (no TLS, which `sslmode` demands), UNTRUSTED or BROKEN. Its text contains nothing that the server said.
+            Off Linux, a login that is refused after the password was sent is LOGIN_REFUSED.
     """
     chosen = conninfo_to_dict(conninfo, **settings)
     deadline = time.monotonic() + timeout_from_conninfo(chosen)
@@ -71,15 +71,15 @@ def connect(conninfo: str = "", **settings: Any) -> psycopg.Connection:
 
 
 def _polled(pgconn: pq.abc.PGconn, deadline: float, trace: _Trace) -> bool:
-    """Whether the login came to a good end before the deadline.
+    """Whether the login succeeded before the deadline.
 
-    libpq repeats a refused one without TLS, where `sslmode` leaves it the choice. A wrong password is not sent again:
-    the server counts.
+    libpq repeats a refused login without TLS if `sslmode` allows both. A wrong password is not sent again: servers
+    count them.
     """
     wanted = {pq.PollingStatus.READING: selectors.EVENT_READ, pq.PollingStatus.WRITING: selectors.EVENT_WRITE}
     status = pq.PollingStatus.WRITING
     while status in wanted:
-        with selectors.DefaultSelector() as selector:  # libpq may go on with another socket
+        with selectors.DefaultSelector() as selector:  # libpq may continue with another socket
             selector.register(pgconn.socket, wanted[status])
             if not selector.select(max(0.0, deadline - time.monotonic())):
                 return False
@@ -91,11 +91,11 @@ def _polled(pgconn: pq.abc.PGconn, deadline: float, trace: _Trace) -> bool:
 
 
 class _Trace:
-    """What client and server said during the login.
+    """The protocol of the login.
 
     Attributes:
-        complete: whether the protocol was written down; else only `reached` is known.
-        reached: how far the login came.
+        complete: whether the protocol was traced; if not, only `reached` is known.
+        reached: the states that the login went through.
     """
 
     def __init__(self, memory: int | None = None) -> None:
@@ -106,13 +106,13 @@ class _Trace:
 
     @property
     def text(self) -> str:
-        """All of it so far; libpq writes line by line."""
+        """The protocol so far; libpq writes line by line."""
         if self._memory is not None:
             self._text = os.pread(self._memory, 1 << 20, 0).decode(errors="replace")
         return self._text
 
     def refuses_password(self, pgconn: pq.abc.PGconn) -> bool:
-        """Whether the server does not take the password; without the protocol, whether it refuses after it has it."""
+        """Whether the server refuses the password; without the protocol, whether it refuses the login after it has it."""
         if self.complete:
             return PASSWORD_REFUSED in _REFUSAL.findall(self.text)
         waits = pgconn.status in {pq.ConnStatus.AWAITING_RESPONSE, pq.ConnStatus.AUTH_OK, pq.ConnStatus.OK}
@@ -120,14 +120,14 @@ class _Trace:
         return bool(pgconn.used_password) and not waits and not lost
 
     def close(self) -> None:
-        """The memory is about to go; the text stays."""
+        """Keeps the text; the memory can be freed."""
         _ = self.text
         self._memory = None
 
 
 @contextmanager
 def _traced(pgconn: pq.abc.PGconn) -> Iterator[_Trace]:
-    """The protocol of what happens in the block. Without it (psycopg traces on Linux only) refusals have no code."""
+    """Traces the protocol during the block. psycopg traces only on Linux; elsewhere refusals have no code."""
     if pgconn.status == pq.ConnStatus.BAD or not hasattr(os, "memfd_create"):
         yield _Trace()
         return
@@ -147,7 +147,7 @@ def _traced(pgconn: pq.abc.PGconn) -> Iterator[_Trace]:
 
 
 def _failure(pgconn: pq.abc.PGconn, trace: _Trace, chosen: dict[str, Any], deadline: float) -> psycopg.Error:
-    """Why there is no connection, as an error with a code."""
+    """The error, with its code, for a login that failed."""
     refusals = _REFUSAL.findall(trace.text)
     if refusals:
         return _error(refusals[-1])
@@ -161,9 +161,9 @@ def _failure(pgconn: pq.abc.PGconn, trace: _Trace, chosen: dict[str, Any], deadl
     in_tls = bool(_TLS.search(trace.text)) or pq.ConnStatus.SSL_STARTUP in trace.reached
     if not began and in_tls and (problem := _tls_problem(pgconn, chosen)):
         return _error(problem)
-    if not (trace.text or began or in_tls):  # nobody was spoken to
-        if not _taken(chosen):
-            return psycopg.ProgrammingError("a connection parameter has a value that libpq does not take")
+    if not (trace.text or began or in_tls):  # nothing was sent
+        if not _accepted(chosen):
+            return psycopg.ProgrammingError("libpq does not accept the value of a connection parameter")
         return _error(CANNOT_CONNECT)
     return _error(BROKEN)
 
@@ -210,8 +210,8 @@ def _error(state: str) -> psycopg.Error:
     return error
 
 
-def _taken(chosen: dict[str, Any]) -> bool:
-    """Whether libpq takes the parameters, wherever they lead: it begins to connect to a port of our own."""
+def _accepted(chosen: dict[str, Any]) -> bool:
+    """Whether libpq accepts the parameters: it starts to connect with them to a local port of ours."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen()

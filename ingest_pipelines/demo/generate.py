@@ -1,7 +1,7 @@
-"""Two deliveries of three feeds for a shop's customers, with every kind of defect planted in known numbers.
+"""Generates two deliveries of three feeds for a shop's customers, with known numbers of every kind of defect.
 
-A delivery knows what a load of it must report: the generator plays every row that it wrote right against a
-model of the target table. The same seed gives the same bytes.
+A delivery states what its load must report: the generator applies every valid row to a model of the target
+table. The same seed gives the same bytes.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ TODAY = date(2025, 3, 3)
 
 Row = list[str]
 Values = dict[str, tuple[str, ...]]
-"""What the target holds per customer, as the feed spells it."""
+"""The values of each customer in the target, as the feed spells them."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Feed:
 
     Attributes:
         mapped: positions of the mapped columns; the first is the customer's id.
-        adds: whether the import registers unknown customers.
+        adds: whether the import adds unknown customers.
         encoding, newline: how the sender's system writes files.
     """
 
@@ -101,7 +101,7 @@ class DemoDelivery:
         return f"{self.feed.file}_{self.serial}.csv"
 
     def write(self, folder: Path) -> Path:
-        """The file is in `folder`, with the delivery's time."""
+        """Writes the file into `folder`, with the delivery's time."""
         text = StringIO(newline="")
         writer = csv.writer(text, lineterminator=self.feed.newline)
         writer.writerow(self.feed.header)
@@ -116,7 +116,7 @@ class DemoDelivery:
 
 
 def deliveries(seed: int = SEED, customers: int = CUSTOMERS) -> Iterator[DemoDelivery]:
-    """The first delivery of every feed, then the second, in the order in which they arrive."""
+    """The first delivery of every feed, then the second, in order of arrival."""
     chance = random.Random(seed)
     master = _customers(chance, customers)
     loyalty = _loyalty(chance, master)
@@ -164,12 +164,12 @@ def _customers(chance: random.Random, count: int, first: int = 1) -> list[Row]:
 
 
 def _loyalty(chance: random.Random, master: list[Row]) -> list[Row]:
-    """Nine customers of ten are members; some members are of a till's own making and nobody knows them."""
+    """Nine of ten customers are members; the tills also report some members that no other feed has."""
     members = [row for row in master if int(row[0][1:]) % 10]
     tiers = chance.choices(range(3), weights=(70, 22, 8), k=len(members))
     points = [str(int(chance.expovariate(1 / 900))) for _ in members]
     until = _dates(chance, len(members), date(2025, 6, 30), date(2026, 12, 31))
-    known = [
+    member_rows = [
         # the old tills write a tier by its number
         [
             row[0],
@@ -182,21 +182,21 @@ def _loyalty(chance: random.Random, master: list[Row]) -> list[Row]:
         for index, (row, tier, balance, end) in enumerate(zip(members, tiers, points, until, strict=True))
     ]
     strangers = [[f"C9{index:06d}", "T900", "Bronze", "0", "2025-03-01", ""] for index in range(len(master) // 50)]
-    return known + strangers
+    return member_rows + strangers
 
 
 def _marketing(chance: random.Random, master: list[Row]) -> list[Row]:
-    said = [row for row in master if int(row[0][1:]) % 7]
-    mail = chance.choices(("yes", "no"), weights=(6, 4), k=len(said))
-    text = chance.choices(("true", "false", ""), weights=(3, 6, 1), k=len(said))
-    days = _dates(chance, len(said), date(2018, 5, 25), TODAY)
-    hours = chance.choices(range(8, 22), k=len(said))  # in the day: no clock change lies there
+    answered = [row for row in master if int(row[0][1:]) % 7]
+    mail = chance.choices(("yes", "no"), weights=(6, 4), k=len(answered))
+    text = chance.choices(("true", "false", ""), weights=(3, 6, 1), k=len(answered))
+    days = _dates(chance, len(answered), date(2018, 5, 25), TODAY)
+    hours = chance.choices(range(8, 22), k=len(answered))  # by day, when no clock changes
     when = [f"{day}T{hour:02d}:30:00{'' if hour % 2 else '+00:00'}" for day, hour in zip(days, hours, strict=True)]
-    likes = chance.choices((*people.CATEGORIES, ""), k=len(said))
-    speaks = chance.choices(people.LANGUAGES, k=len(said))
+    likes = chance.choices((*people.CATEGORIES, ""), k=len(answered))
+    speaks = chance.choices(people.LANGUAGES, k=len(answered))
     return [
         [row[0], by_mail, by_text, time, like, language]
-        for row, by_mail, by_text, time, like, language in zip(said, mail, text, when, likes, speaks, strict=True)
+        for row, by_mail, by_text, time, like, language in zip(answered, mail, text, when, likes, speaks, strict=True)
     ]
 
 
@@ -221,7 +221,7 @@ def _change(chance: random.Random, rows: list[Row], count: int, change: Callable
 
 
 def _move_house(row: Row, chance: random.Random) -> Row:
-    town, country = chance.choice([each for each in people.TOWNS if each[0] != row[7]])
+    town, country = chance.choice([town for town in people.TOWNS if town[0] != row[7]])
     return [*row[:6], f"{chance.randrange(1, 190)} {chance.choice(people.STREETS)}", town, country, *row[9:]]
 
 
@@ -230,7 +230,7 @@ def _earn_points(row: Row, chance: random.Random) -> Row:
 
 
 def _withdraw_consent(row: Row, chance: random.Random) -> Row:
-    """The preference is cleared, the consent turned round."""
+    """The preference is cleared, the consent reversed."""
     return [row[0], "no" if row[1] == "yes" else "yes", row[2], f"{TODAY}T18:00:00Z", "", row[5]]
 
 
@@ -239,7 +239,7 @@ def _withdraw_consent(row: Row, chance: random.Random) -> Row:
 
 @dataclass(frozen=True)
 class Defect:
-    """Something wrong, planted in so many rows.
+    """A defect that is planted in a number of rows.
 
     Attributes:
         codes: every rule that such a row breaks.
@@ -301,13 +301,13 @@ _MARKETING_DEFECTS = (
 
 
 def _fewer(defects: tuple[Defect, ...]) -> tuple[Defect, ...]:
-    """The senders have mended most of it; duplicates stay in pairs."""
+    """The senders have fixed most defects; duplicates stay in pairs."""
     return tuple(
         Defect(
-            max(2, each.rows // 10 * 2) if each.codes == (_DUPLICATE,) else max(1, each.rows // 5),
-            each.codes, each.column, each.values, each.also,
+            max(2, defect.rows // 10 * 2) if defect.codes == (_DUPLICATE,) else max(1, defect.rows // 5),
+            defect.codes, defect.column, defect.values, defect.also,
         )
-        for each in defects
+        for defect in defects
     )  # fmt: skip
 
 
@@ -345,29 +345,29 @@ class _Target:
     def receive(
         self, feed: Feed, serial: int, rows: list[Row], defects: tuple[Defect, ...], chance: random.Random
     ) -> DemoDelivery:
-        """A delivery of `rows` with `defects`, played against the model."""
+        """A delivery of `rows` with `defects`; its valid rows are applied to the model."""
         spoiled, bad = _spoil(rows, defects, chance)
-        held = self.tables.setdefault(feed.name, {})
-        seen = {"inserted": 0, "updated": 0, "unchanged": 0, "unmatched": 0}
+        profiles = self.tables.setdefault(feed.name, {})
+        outcomes = {"inserted": 0, "updated": 0, "unchanged": 0, "unmatched": 0}
         for place, row in enumerate(spoiled):
             if place not in bad:
-                seen[self._apply(feed, held, tuple(row[column] for column in feed.mapped))] += 1
+                outcomes[self._apply(feed, profiles, tuple(row[column] for column in feed.mapped))] += 1
         codes: dict[str, int] = {}
         for defect in defects:
             for code in defect.codes:
                 codes[code] = codes.get(code, 0) + defect.rows
-        expected = Counts(read=len(spoiled), rejected=len(bad), **seen)
+        expected = Counts(read=len(spoiled), rejected=len(bad), **outcomes)
         return DemoDelivery(feed, serial, spoiled, expected, codes)
 
-    def _apply(self, feed: Feed, held: Values, values: tuple[str, ...]) -> str:
+    def _apply(self, feed: Feed, profiles: Values, values: tuple[str, ...]) -> str:
         customer = values[0]
         if customer not in self.registered:
             if not feed.adds:
                 return "unmatched"
             self.registered.add(customer)
-            held[customer] = values
+            profiles[customer] = values
             return "inserted"
         empty = (customer, *[""] * (len(values) - 1))
-        before = held.get(customer, empty)
-        held[customer] = values
+        before = profiles.get(customer, empty)
+        profiles[customer] = values
         return "unchanged" if before == values else "updated"

@@ -1,4 +1,4 @@
-"""A Postgres 18 of our own: `ingest demo` and `ingest up` need no other server."""
+"""The embedded Postgres 18: with it `ingest demo` and `ingest up` need no other server."""
 
 from ingest_pipelines.embedded.postgres import Server, running, start, stop
 

@@ -1,4 +1,4 @@
-"""The account that Postgres runs under. Postgres refuses to run as root, and containers often are root."""
+"""The account that runs Postgres. Postgres refuses to run as root, and containers often run as root."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ class Account:
 
     Attributes:
         prefix: words in front of every Postgres command.
-        owner: user and group ids for the data folder; None: the user we are.
+        owner: user and group ids for the data folder; None: the current user.
     """
 
     prefix: tuple[str, ...] = ()
     owner: tuple[int, int] | None = None
 
     def give(self, path: Path) -> None:
-        """The account owns `path` from now on."""
+        """Makes the account the owner of `path`."""
         if self.owner is not None:
             os.chown(path, *self.owner)
 
 
 def choose_account(needed: Sequence[Path]) -> Account:
-    """Ourselves; for root the account `nobody`, able to reach every one of the `needed` paths.
+    """The current user; for root the account `nobody`, which can reach all `needed` paths.
 
     Below a private folder, such as a virtual environment in /root, `nobody` keeps one capability of root: reading
-    and writing where permissions forbid it. It is no more than root had, and Postgres does start.
+    and writing where permissions forbid it. Root had it too, and without it Postgres would not start.
 
     Raises:
         UsageError: root on a system without `setpriv`.
@@ -47,8 +47,8 @@ def choose_account(needed: Sequence[Path]) -> Account:
     setpriv = shutil.which("setpriv")
     if setpriv is None:
         raise UsageError(
-            f"Postgres does not run as root, and there is no setpriv on {sys.platform} to leave root",
-            hint="run ingest as another user, or set INGEST_DATABASE_URL to a Postgres of your own",
+            f"Postgres refuses to run as root, and {sys.platform} has no setpriv to switch the user",
+            hint="run ingest as another user, or set INGEST_DATABASE_URL to your own Postgres",
         )
     prefix = [setpriv, f"--reuid={nobody.pw_uid}", f"--regid={nobody.pw_gid}", "--clear-groups"]
     if not all(_open_to_all(path.resolve()) for path in needed):
@@ -58,5 +58,5 @@ def choose_account(needed: Sequence[Path]) -> Account:
 
 
 def _open_to_all(path: Path) -> bool:
-    """Whether every user reaches and executes `path`."""
+    """Whether every user can reach and execute `path`."""
     return all(step.stat().st_mode & stat.S_IXOTH for step in (path, *path.parents))

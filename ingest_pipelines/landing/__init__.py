@@ -1,4 +1,4 @@
-"""An item's bytes on local disk, and its rows as text frames with line numbers."""
+"""Copies an item's bytes to local disk, and reads its rows as text frames with line numbers."""
 
 from ingest_pipelines.landing.arrow_reader import read_arrow
 from ingest_pipelines.landing.csv_reader import read_csv

@@ -1,4 +1,4 @@
-"""A landed Arrow stream as typed frames with row numbers, in bounded memory."""
+"""Reads a landed Arrow stream as typed frames with row numbers, in bounded memory."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def read_arrow(
     """The result's columns, and its rows as frames of about `batch_rows`.
 
     Columns of a frame: LINE (Int64: the row's number, from 1), TRIM, then every column of the result under its name
-    and with its type. NULL is NULL; an empty text stays one.
+    and with its type. NULL is NULL; an empty text stays empty.
 
     Raises:
         ItemRefused: a required column is missing: the mapping changed after the item landed.
@@ -31,7 +31,7 @@ def read_arrow(
     if missing:
         raise ItemRefused(
             f"import {landing.item.import_name}, item {landing.item.key}: it was read without {', '.join(missing)}",
-            hint="the mapping has changed since; run the import again",
+            hint="the mapping has changed since then; run the import again",
         )
     return columns, Frames(partial(_frames, landing, batch_rows), partial(_some_columns, landing))
 

@@ -1,4 +1,4 @@
-"""Arrow types that frames can hold: what they can't is text that says the same. Pure."""
+"""Converts Arrow types that frames cannot hold into text with the same content. Pure."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ Convert = Callable[[pa.Array], pa.Array]
 
 
 def plain_schema(schema: pa.Schema) -> pa.Schema:
-    """The schema of what `plain_batch` gives, without metadata."""
+    """The schema of `plain_batch`'s result, without metadata."""
     return pa.schema([pa.field(field.name, _conversion(field.type)[0]) for field in schema])
 
 
 def plain_batch(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
-    """The batch under a schema of `plain_schema`; names may have been changed in it."""
+    """The batch, converted to a schema of `plain_schema`, whose names may have been changed."""
     arrays = []
     for array in batch.columns:
         _, convert = _conversion(array.type)
@@ -26,7 +26,7 @@ def plain_batch(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
 
 
 def _conversion(kind: pa.DataType) -> tuple[pa.DataType, Convert | None]:
-    """The type that frames hold instead, and how to get there; None where it stays."""
+    """The type that frames hold instead, and the conversion; None if the type stays."""
     if isinstance(kind, pa.BaseExtensionType):
         inner, convert = _conversion(kind.storage_type)
         return inner, lambda array: convert(array.storage) if convert else array.storage
@@ -60,7 +60,7 @@ def _holds_map(kind: pa.DataType) -> bool:
 
 
 def _json(array: pa.Array) -> pa.Array:
-    """Maps as JSON objects, intervals as their parts. Rare enough to go value by value."""
+    """Maps as JSON objects, intervals as their parts. Rare, so it converts value by value."""
     values = array.to_pylist(maps_as_pydicts="lossy") if _holds_map(array.type) else array.to_pylist()
     written = [None if value is None else json.dumps(value, default=str, ensure_ascii=False) for value in values]
     return pa.array(written, pa.string())

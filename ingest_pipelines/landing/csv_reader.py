@@ -1,4 +1,4 @@
-"""A landed CSV file as text frames with physical line numbers. Exactly RFC 4180, in bounded memory."""
+"""Reads a landed CSV file as text frames with physical line numbers. Exactly RFC 4180, in bounded memory."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ from ingest_pipelines.model import LINE, Landing
 BLOCK = 4 << 20
 
 READ_AHEAD = 4
-"""Blocks that are read before they are parsed."""
+"""How many blocks are read ahead of the parser."""
 
 PATIENCE = 5.0
-"""Seconds after which a block is read although there is no room: a block without a row may not be told of."""
+"""Seconds after which a block is read although none was parsed: Arrow does not report a block without a row."""
 
 NAMED_LINES = 20
-"""How many lines of the wrong width a refusal names; the others it counts."""
+"""How many lines of the wrong width a refusal names; it counts the others."""
 
 MAX_WRONG_LINES = 100_000
-"""Where counting them stops."""
+"""Counting them stops here."""
 
 Numbers = npt.NDArray[np.int64]
 
@@ -50,17 +50,17 @@ def read_csv(
     Columns of a frame: LINE (Int64: the physical line on which the row starts; the header's is 1), TRIM, then every
     source column under its name as String; NULL: empty, "": quoted empty. A blank line is no row.
 
-    Header, encoding and quotes are checked before the first frame; the width of rows and the size of cells while
-    they are read.
+    Header, encoding and quotes are checked before the first frame; the width of rows and the size of cells as they
+    are read.
 
     Raises:
-        ItemRefused: everything of design 4.3 that concerns a file's content, with the line.
+        ItemRefused: the content is not a valid CSV file; the message names the line.
     """
     header = read_header(landing, required_columns, limits)
-    found = survey(landing, header, limits)
+    surveyed = survey(landing, header, limits)
     return header.columns, Frames(
-        partial(_frames, landing, header, found, limits, batch_rows),
-        partial(_some_columns, landing, header, found, limits),
+        partial(_frames, landing, header, surveyed, limits, batch_rows),
+        partial(_some_columns, landing, header, surveyed, limits),
     )
 
 
@@ -70,22 +70,22 @@ def _frames(landing: Landing, header: Header, found: Survey, limits: Limits, bat
     rows = _Rows(landing, header, found, limits)
     pending: list[pa.RecordBatch] = []
     lines: list[Numbers] = []
-    held = held_bytes = 0
+    pending_rows = pending_bytes = 0
     for batch in _batches(landing, header, rows, limits):
         numbers = rows.number(batch)
         if rows.wrong:
-            pending.clear()  # the item is refused; read on only to name the other lines
+            pending.clear()  # the item is refused; reading goes on only to name the other lines
             continue
         pending.append(batch)
         lines.append(numbers)
-        held += batch.num_rows
-        held_bytes += batch.nbytes
-        if held >= batch_rows or held_bytes >= BATCH_BYTES:
+        pending_rows += batch.num_rows
+        pending_bytes += batch.nbytes
+        if pending_rows >= batch_rows or pending_bytes >= BATCH_BYTES:
             yield _frame(header, pending, lines)
-            pending, lines, held, held_bytes = [], [], 0, 0
+            pending, lines, pending_rows, pending_bytes = [], [], 0, 0
     if rows.wrong:
         raise rows.refusal()
-    if held:
+    if pending_rows:
         yield _frame(header, pending, lines)
 
 
@@ -110,7 +110,7 @@ def _batches(
     """The parser's batches, one per block; rows of the wrong width go to `rows` instead.
 
     Args:
-        wanted: positions of the columns to make; all of them if not given.
+        wanted: positions of the columns to parse; default: all.
     """
     names = [f"c{index}" for index in range(len(header.columns))]
     included = names if wanted is None else [names[index] for index in wanted]
@@ -140,7 +140,7 @@ def _batches(
                     if batch.num_rows:
                         yield batch
             finally:
-                blocks.close()  # before the reader, which would wait for one that waits for room
+                blocks.close()  # first: else the reader waits for a block that waits for room
     except pa.ArrowInvalid:
         # Arrow's own message would show the row.
         if rows.wrong:
@@ -149,14 +149,14 @@ def _batches(
         raise ItemRefused(
             f"{landing.item.uri}, line {line}: the row that starts here is larger than {block:,} bytes",
             line=line,
-            hint="raise source.limits.max_cell_bytes; a row may be four times as large",
+            hint="raise source.limits.max_cell_bytes; a row may have four times as many bytes",
         ) from None
 
 
 class _Blocks(RawIOBase):
-    """The file behind its header, as Arrow reads it: in an own thread, READ_AHEAD blocks before they are parsed.
+    """The file after its header, which Arrow reads in a thread of its own, READ_AHEAD blocks ahead of the parser.
 
-    By itself Arrow reads 32 blocks ahead: 128 MB.
+    Without this limit Arrow reads 32 blocks ahead: 128 MB.
     """
 
     def __init__(self, landing: Landing, header: Header) -> None:
@@ -174,11 +174,11 @@ class _Blocks(RawIOBase):
         return self._file.read(size)
 
     def taken(self) -> None:
-        """A block was parsed."""
+        """Reports that a block was parsed."""
         self._room.release()
 
     def close(self) -> None:
-        """The file is closed; whoever waits for room gets on."""
+        """Closes the file; a waiting `read` continues."""
         self._room.release(64)
         self._file.close()
         super().close()
@@ -192,9 +192,9 @@ def _frame(header: Header, batches: list[pa.RecordBatch], lines: list[Numbers]) 
 
 
 class _Rows:
-    """Which physical line every row starts on, and which rows are refused.
+    """The physical line on which each row starts, and the rows that are refused.
 
-    Arrow numbers rows as it parses them, those of the wrong width included and blank lines left out. A row's line
+    Arrow numbers rows as it parses them, including those of the wrong width and without blank lines. A row's line
     is that number, plus the line breaks inside the cells before it, plus the blank lines before it.
     """
 
@@ -222,7 +222,7 @@ class _Rows:
         return len(self._wrong_rows) > 0
 
     def wrong_width(self, row: arrow_csv.InvalidRow) -> str:
-        """Arrow's call for a row of the wrong width; its text is looked at and not kept."""
+        """Arrow's callback for a row of the wrong width; its text is not kept."""
         self._wrong_rows.append(row.number)
         self._wrong_cells.append(row.actual_columns)
         self._wrong_breaks.append(_breaks_in(row.text))
@@ -241,11 +241,11 @@ class _Rows:
         return lines
 
     def next_line(self) -> int:
-        """The physical line of the row that was not reached."""
+        """The physical line of the next row, which was not parsed."""
         return int(self._physical(np.array([self._next_row + self._inner_breaks + self._header.lines]))[0])
 
     def refusal(self) -> ItemRefused:
-        """Every row of the wrong width, by line."""
+        """The refusal, which names every row of the wrong width by line."""
         self._advance(0, None)
         count, width = len(self._wrong_rows), len(self._header.columns)
         named = [
@@ -258,11 +258,11 @@ class _Rows:
             f"{self._landing.item.uri}: {count:,} {rows} more or fewer cells than the header's {width}\n  "
             + "\n  ".join([*named, more] if count > len(named) else named),
             line=self._wrong_lines[0],
-            hint="quote cells that hold a comma or a line break, and fill or remove the others",
+            hint="quote cells that contain a comma or a line break; add or remove cells in the other rows",
         )
 
     def _advance(self, count: int, inner: Numbers | None) -> Numbers:
-        """The lines of the next `count` rows of the right width, past the wrong ones among and (0) behind them."""
+        """The lines of the next `count` rows of the right width; skips rows of the wrong width among and after them."""
         taken = len(self._wrong_lines)
         wrong = np.frombuffer(self._wrong_rows, np.int64)[taken:].copy() if self.wrong else np.empty(0, np.int64)
         rows = np.arange(self._next_row, self._next_row + count + len(wrong), dtype=np.int64)
@@ -283,7 +283,7 @@ class _Rows:
         return lines[right]
 
     def _physical(self, lines: Numbers) -> Numbers:
-        """Line numbers that leave out blank lines, as line numbers of the file."""
+        """Physical line numbers for line numbers that do not count blank lines."""
         if len(self._blank) == 0:
             return lines
         return lines + np.searchsorted(self._blank, lines, side="right")
@@ -304,7 +304,7 @@ class _Rows:
                 )
 
     def _check_second_header(self, batch: pa.RecordBatch, lines: Numbers) -> None:
-        """A row of nothing but the header's names, in whatever order, is a header again and no customer."""
+        """Refuses a row that consists of the header's names in any order: it is a second header."""
         again: pa.Array | None = None
         for column in batch.columns:
             named = pc.is_in(column, value_set=self._names)
@@ -316,9 +316,9 @@ class _Rows:
             if sorted(cells) == sorted(map(trimmed, self._header.columns)):
                 line = int(lines[row])
                 raise ItemRefused(
-                    f"{self._landing.item.uri}, line {line}: the header again: the file was put together from several",
+                    f"{self._landing.item.uri}, line {line}: a second header: the file was put together from several",
                     line=line,
-                    hint="upload each file by itself, or remove the line",
+                    hint="upload each file separately, or remove the line",
                 )
 
 
@@ -327,15 +327,15 @@ def _data(column: pa.Array) -> pa.Buffer:
 
 
 def _inner_breaks(batch: pa.RecordBatch) -> Numbers | None:
-    """Line breaks inside each row's cells; None where the batch has none, which costs next to nothing to see."""
+    """Line breaks inside each row's cells; None if the batch has none, which is cheap to check."""
     total: Numbers | None = None
     for column in batch.columns:
         data = _data(column).to_pybytes()
         if b"\n" in data or b"\r" in data:
-            found = _count(column, "\n")
+            breaks = _count(column, "\n")
             if b"\r" in data:
-                found = found + _count(column, "\r") - _count(column, "\r\n")
-            total = found if total is None else total + found
+                breaks = breaks + _count(column, "\r") - _count(column, "\r\n")
+            total = breaks if total is None else total + breaks
     return total
 
 
@@ -344,7 +344,7 @@ def _count(column: pa.Array, text: str) -> Numbers:
 
 
 def _numbers(counts: pa.Array) -> Numbers:
-    """Whole numbers, 0 for NULL. Arrow itself would import all of pandas to say so, which takes half a second."""
+    """The integers, 0 for NULL. Arrow's own conversion would import pandas, which takes half a second."""
     return pl.Series(counts).fill_null(0).to_numpy()
 
 

@@ -1,6 +1,6 @@
-"""Which rows have a cell that begins or ends with a blank or an invisible character. The others need no trimming.
+"""Finds rows with a cell that begins or ends with a blank or an invisible character. The others need no trimming.
 
-Two bytes of each cell say so, out of Arrow's own buffers; to trim every cell of a file costs ten times as much.
+It looks at two bytes of each cell in Arrow's buffers; trimming every cell of a file costs ten times as much.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ def _table(values: set[int]) -> Mask:
 
 
 _FIRST = _table({letter[0] for letter in _BYTES})
-"""How a blank may begin. Other characters may begin so too: a row too many is trimmed for nothing."""
+"""First bytes of blanks. Other characters share them, so a few rows are trimmed without need."""
 _ASCII_LAST = _table({letter[0] for letter in _BYTES if len(letter) == 1})
 _LEADS = {back: _table({letter[0] for letter in _BYTES if letter[0] >= least}) & _table(set(range(least, least + span)))
           for back, least, span in ((2, 0xC2, 0x1E), (3, 0xE0, 0x10), (4, 0xF0, 0x05))}  # fmt: skip
-"""How many bytes before its end a character of more than one begins -> with which bytes a blank does."""
+"""Length of a multi-byte character -> first bytes of blanks of that length."""
 
 
 def trim_column(batches: list[pa.RecordBatch]) -> pl.Series:
@@ -59,5 +59,5 @@ def _edged_cells(column: pa.Array, offset_type: type[np.int32 | np.int64]) -> Ma
     (beyond,) = np.nonzero(last >= 0x80)
     for back, leads in _LEADS.items():
         edged[beyond] |= leads[data[np.maximum(ends[beyond], back) - back]]
-    found: Mask = edged & (np.diff(offsets) > 0)
-    return found
+    needs_trim: Mask = edged & (np.diff(offsets) > 0)
+    return needs_trim

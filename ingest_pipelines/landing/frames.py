@@ -1,4 +1,4 @@
-"""The rows of a landing as frames that can be read again."""
+"""The rows of a landing as frames that can be read more than once."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import polars as pl
 
 BATCH_ROWS = 65_536
-"""Rows of a frame. Three times as many take 150 MB more, and not less time."""
+"""Rows per frame. Three times as many need 150 MB more and are not faster."""
 
 BATCH_BYTES = 256 << 20
 """A frame of very wide rows ends earlier."""
@@ -16,15 +16,13 @@ BATCH_BYTES = 256 << 20
 
 @dataclass(frozen=True)
 class Frames:
-    """A landing's frames, from its start each time they are asked for.
+    """A landing's frames; each read starts from the first one.
 
-    Whoever finds a duplicate at the end of an item reads the rows it concerns once more, and need not keep all of
-    them until then.
+    Duplicates are known only at the end of an item: their rows are read again then, instead of keeping all rows.
 
     Attributes:
-        read: all of them.
-        read_only: the rows with some columns alone, at a fraction of the price: no LINE, and nothing is checked. Where
-            an item is refused this just ends; `read` says why.
+        read: all columns.
+        read_only: only some columns, much faster: no LINE, no checks. It just ends where `read` would refuse the item.
     """
 
     read: Callable[[], Iterator[pl.DataFrame]]

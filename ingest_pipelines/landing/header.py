@@ -1,4 +1,4 @@
-"""The header of a CSV file, or why the file is refused for it."""
+"""Reads the header of a CSV file, or refuses the file because of it."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from ingest_pipelines.file_content import BOM, content_of
 from ingest_pipelines.model import OWN_COLUMNS, Landing
 
 MAX_HEADER_BYTES = 8 << 20
-"""Where the header must have ended."""
+"""The header must end within so many bytes."""
 
-QUOTING = 'quote the whole cell, without a blank before it, and write a quote inside it twice: "a ""b"" c"'
+QUOTING = 'quote the whole cell, with no blank before the quote; write a quote inside it twice: "a ""b"" c"'
 """What to do about a quote in the wrong place."""
 
 CONTENT_BYTES = 64 << 10
-"""What a file is shows by so many of its bytes."""
+"""How many bytes are read to recognise the kind of file."""
 
 _OTHER_DELIMITERS = {";": "semicolon", "\t": "tab", "|": "vertical bar"}
 _CELL = rb'(?:"(?:[^"]|"")*+"|[^",\r\n]*+)'
 _RECORD = re.compile(rb"[\r\n]*+" + _CELL + rb"(?:," + _CELL + rb")*+[\r\n]*+")
-"""RFC 4180: a quote stands around a whole cell, or twice inside such a one."""
+"""RFC 4180: quotes enclose a whole cell; inside it a quote is doubled."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def read_header(landing: Landing, required: Sequence[str], limits: Limits) -> He
     except csv.Error:
         _refuse_delimiter(landing, head[start : lines.offset].decode("utf-8", "replace"), line, required)
         raise ItemRefused(
-            f"{landing.item.uri}, line {line}: the header can't be read: a quote in it never closes, or stands inside "
+            f"{landing.item.uri}, line {line}: the header cannot be read: a quote in it never closes, or is inside "
             "a cell that does not begin with one",
             line=line,
             hint=QUOTING,
@@ -86,7 +86,7 @@ def read_header(landing: Landing, required: Sequence[str], limits: Limits) -> He
 
 
 class _HeaderLines:
-    """The physical lines of the file's head as text, one character per byte, and how far they were taken."""
+    """The physical lines of the file's head as text, one character per byte; counts what was read."""
 
     def __init__(self, head: bytes, start: int) -> None:
         self.offset = start
@@ -106,7 +106,7 @@ def _refuse_other_content(landing: Landing, head: bytes) -> None:
 
 
 def not_utf8(landing: Landing, line: int, around: bytes) -> ItemRefused:
-    """The refusal of bytes that are not UTF-8, with a guess at what they are."""
+    """The refusal of bytes that are not UTF-8, with a guess at their encoding."""
     if around.count(b"\0") * 4 > len(around):
         guess, hint = "it looks like UTF-16", "save the file as UTF-8 (CSV UTF-8)"
     elif around and not any(0x80 <= byte <= 0x9F and byte in {0x81, 0x8D, 0x8F, 0x90, 0x9D} for byte in around):
@@ -123,14 +123,14 @@ def _refuse_columns(
     where = f"{landing.item.uri}, line {line}"
     if any("\0" in column for column in columns):
         raise ItemRefused(
-            f"{where}: the header holds NUL; it looks like UTF-16", line=line, hint="save the file as UTF-8"
+            f"{where}: the header contains NUL; it looks like UTF-16", line=line, hint="save the file as UTF-8"
         )
     missing = [column for column in required if column not in columns]
     if missing:
         _refuse_delimiter(landing, ",".join(columns), line, required)
     if len(columns) > limits.max_columns:
         raise ItemRefused(
-            f"{where}: {len(columns):,} columns, and at most {limits.max_columns:,} are allowed",
+            f"{where}: {len(columns):,} columns; at most {limits.max_columns:,} are allowed",
             line=line,
             hint="raise source.limits.max_columns, or remove columns",
         )
@@ -148,9 +148,7 @@ def _refuse_columns(
         )
     own = [name for name in OWN_COLUMNS if name in columns]
     if own:
-        raise ItemRefused(
-            f"{where}: the column name '{own[0]}' is kept for the product itself", line=line, hint="rename the column"
-        )
+        raise ItemRefused(f"{where}: the column name '{own[0]}' is reserved", line=line, hint="rename the column")
     if missing:
         raise ItemRefused(
             f"{where}: the header lacks {'; '.join(_lacking(column, columns) for column in missing)}",
@@ -160,7 +158,7 @@ def _refuse_columns(
 
 
 def _refuse_delimiter(landing: Landing, header: str, line: int, required: Sequence[str]) -> None:
-    """Raises ItemRefused if another delimiter than the comma makes all the required columns of it."""
+    """Raises ItemRefused if the header has all required columns when split at another delimiter than the comma."""
     for delimiter, name in _OTHER_DELIMITERS.items():
         if set(required) <= set(next(csv.reader(header.splitlines(), delimiter=delimiter), [])):
             raise ItemRefused(

@@ -1,4 +1,4 @@
-"""An item's bytes on local disk, hashed, proven unchanged while they were read."""
+"""Copies an item's bytes to local disk, hashes them, and proves that they did not change meanwhile."""
 
 from __future__ import annotations
 
@@ -23,23 +23,23 @@ from ingest_pipelines.model import Item, Landing, SourceFile
 from ingest_pipelines.owner_only import private_folder
 
 RESUMES = 5
-"""How often a read that broke off goes on from where it stopped. Two in a row without new bytes end it."""
+"""How often a broken read is resumed. It ends earlier after two attempts in a row without new bytes."""
 
 PART = ".landing-"
-"""How the name of a spool file begins that is not whole yet."""
+"""Prefix of the names of incomplete spool files."""
 
 AHEAD = 8
-"""Chunks that may wait to be hashed and counted."""
+"""How many chunks may wait to be hashed and counted."""
 
 FREE_EXPANSION = 1 << 20
-"""Compressed data may always expand to this many bytes; beyond, `max_expansion` holds."""
+"""Compressed data may always expand to this many bytes; above it, `max_expansion` applies."""
 
 
 class Readable(Protocol):
     """The part of a file source that landing needs."""
 
     def stat(self, path: str, version: str = "") -> SourceFile:
-        """The file as it is now, or as it was in `version` where the source still has that."""
+        """The file as it is now, or as it was in `version` if the source still has it."""
         ...
 
     def read(self, path: str, offset: int = 0, version: str = "") -> Iterator[bytes]:
@@ -50,14 +50,14 @@ class Readable(Protocol):
 def land_file(item: Item, source: Readable, spool: Path, limits: Limits) -> Landing:
     """The item's bytes in `spool`, under the name of their hash.
 
-    `content_sha256` is of the bytes as delivered, so that `sha256sum` of the vendor's file finds the load; the
-    spool file holds them decompressed. A byte order mark stays in it; the reader leaves it out.
+    `content_sha256` is the hash of the bytes as delivered, so `sha256sum` of the vendor's file finds the load; the
+    spool file holds them decompressed. A byte order mark stays in the file; the reader skips it.
 
     Raises:
         ItemChanged (retryable): size, time or version differ after the read.
-        ItemGone: the file is missing, or no longer the one that the item names.
+        ItemGone: the file is missing, or has been replaced since the item was listed.
         ItemRefused: above `max_bytes` or `max_expansion`, or compressed data that is damaged.
-        SourceUnavailable (retryable): the source broke off, and resuming did not help.
+        SourceUnavailable (retryable): the connection broke, and resuming did not help.
     """
     before = source.stat(item.path, item.version)
     _same_as_listed(item, before)
@@ -119,7 +119,7 @@ class _Aside:
     """Hashes and counts in a thread of its own, while the next bytes are read and written.
 
     Attributes:
-        digest, newlines, quotes: of all bytes that were handed over, once the block has ended.
+        digest, newlines, quotes: of all bytes, complete when the block has ended.
     """
 
     def __init__(self) -> None:
@@ -140,11 +140,11 @@ class _Aside:
             raise self._failure
 
     def hash(self, chunk: bytes) -> None:
-        """The chunk goes into the hash."""
+        """Adds the chunk to the hash."""
         self._waiting.put((self.digest.update, chunk))
 
     def count(self, piece: bytes) -> None:
-        """The piece's line feeds and quotes are counted."""
+        """Counts the piece's line feeds and quotes."""
         self._waiting.put((self._count, piece))
 
     def _count(self, piece: bytes) -> None:
@@ -157,12 +157,12 @@ class _Aside:
             work, data = task
             try:
                 work(data)
-            except Exception as error:  # told at the end: who hands over must never find the queue full for good
+            except Exception as error:  # raised at the end: until then the queue must be emptied, or the reader blocks
                 self._failure = error
 
 
 class _Spooled:
-    """A temporary file in the spool, never above the caps."""
+    """A temporary file in the spool that enforces the size limits."""
 
     def __init__(self, item: Item, spool: Path, limits: Limits, temporary: list[Path]) -> None:
         handle, name = tempfile.mkstemp(prefix=PART, dir=spool)
@@ -180,14 +180,14 @@ class _Spooled:
         self._file.close()
 
     def write(self, piece: bytes, compressed: int) -> None:
-        """Adds the piece; `compressed` is the size of what it came from, 0 where nothing is compressed."""
+        """Appends the piece; `compressed`: bytes of compressed input so far, 0 for uncompressed files."""
         self.bytes += len(piece)
         if self.bytes > self._limits.max_bytes:
             raise _too_large(self._item, self._limits)
         if compressed and self.bytes > max(FREE_EXPANSION, compressed * self._limits.max_expansion):
             raise ItemRefused(
                 f"{self._item.uri}: it expands to more than {self._limits.max_expansion} times its compressed size",
-                hint="if the file is genuine, raise source.limits.max_expansion",
+                hint="if the file is valid, raise source.limits.max_expansion",
             )
         view = memoryview(piece)
         while view:
@@ -195,7 +195,7 @@ class _Spooled:
 
 
 def _resumed(item: Item, before: SourceFile, source: Readable) -> Iterator[bytes]:
-    """The file's bytes, each once, however often the source breaks off."""
+    """The file's bytes, each once; resumes broken reads."""
     received, resumes, idle = 0, 0, 0
     while True:
         start = received
@@ -207,7 +207,7 @@ def _resumed(item: Item, before: SourceFile, source: Readable) -> Iterator[bytes
                 yield chunk
             if received == before.size:
                 return
-            raise SourceUnavailable(f"{item.uri}: the source ended after {received} of {before.size} bytes")
+            raise SourceUnavailable(f"{item.uri}: the source sent {received} of {before.size} bytes")
         except SourceUnavailable:
             resumes += 1
             idle = idle + 1 if received == start else 0
@@ -219,24 +219,24 @@ def _resumed(item: Item, before: SourceFile, source: Readable) -> Iterator[bytes
 
 
 def _state(file: SourceFile) -> tuple[int, str | datetime]:
-    """What tells two states of a file apart: its version says more than its time."""
+    """Size, and version (preferred) or modified time: equal for the same content."""
     return file.size, file.version or file.modified_at
 
 
 def _same_as_listed(item: Item, now: SourceFile) -> None:
     size, state = _state(now)
-    known = item.version or item.modified_at
-    if item.size not in {None, size} or known not in {None, state}:
+    listed_state = item.version or item.modified_at
+    if item.size not in {None, size} or listed_state not in {None, state}:
         raise ItemGone(
             f"{item.uri}: the file was replaced since it was listed as {item.key}",
-            hint=f"its new version is an item of its own: ingest run {item.import_name}",
+            hint=f"the new version is a separate item: ingest run {item.import_name}",
         )
 
 
 def _changed(item: Item) -> ItemChanged:
     return ItemChanged(
         f"{item.uri}: the file changed while it was read; nothing was loaded",
-        hint=f"when the upload is over, run: ingest run {printable(item.import_name)}; or raise source.settle",
+        hint=f"when the upload is complete, run: ingest run {printable(item.import_name)}; or raise source.settle",
     )
 
 

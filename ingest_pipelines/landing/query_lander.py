@@ -1,4 +1,4 @@
-"""A query's rows on local disk: an Arrow stream under the name of its content's hash, in bounded memory."""
+"""Writes a query's rows to local disk: an Arrow stream named by the hash of its content, in bounded memory."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from ingest_pipelines.model import OWN_COLUMNS, Item, Landing
 from ingest_pipelines.owner_only import private_folder
 
 ROWS = 50_000
-"""Rows of a landed batch. Fixed, so that the hash does not depend on how the network cut the result."""
+"""Rows per landed batch. Fixed, so that the hash does not depend on how the network split the result."""
 
 
 def land_query(
@@ -33,16 +33,16 @@ def land_query(
     limits: Limits,
     chunk: Chunk | None = None,
 ) -> Landing:
-    """The rows in `spool`, under the name of their hash; `content_sha256` is of the types and values alone.
+    """The rows in `spool`, named by their hash; `content_sha256` covers types and values only.
 
-    Columns of the result that the mapping spells in other capitals get the mapping's spelling.
+    Result columns that differ from the mapping only in upper and lower case get the mapping's spelling.
 
     Args:
         batches: at least one, all of one schema. Nothing is written before its columns are checked.
-        chunk: for cursor items. What lies beyond the chunk's end is left for the next one.
+        chunk: for cursor items. Rows beyond the chunk's end are left for the next chunk.
 
     Raises:
-        ItemRefused: a column is missing or doubled, or a cap is exceeded.
+        ItemRefused: a column is missing or occurs twice, or a limit is exceeded.
         CursorStuck: the chunk's cursor has no values, or does not grow.
     """
     where = f"import {printable(item.import_name)}, item {item.key}"
@@ -96,7 +96,7 @@ def _land(
 
 
 class _Sink:
-    """A file that is hashed and counted while it is written, never above the cap."""
+    """A file that is hashed and counted as it is written, and that enforces the size limit."""
 
     closed = False
 
@@ -120,10 +120,10 @@ class _Sink:
         return len(data)
 
     def flush(self) -> None:
-        """Nothing is held back here."""
+        """Does nothing: there is no buffer."""
 
     def close(self) -> None:
-        """Whoever opened the file closes it."""
+        """Does nothing: the caller closes the file."""
 
 
 def _named(schema: pa.Schema, wanted: Sequence[str], limits: Limits, where: str) -> pa.Schema:
@@ -131,11 +131,11 @@ def _named(schema: pa.Schema, wanted: Sequence[str], limits: Limits, where: str)
     names = list(schema.names)
     if len(names) > limits.max_columns:
         raise ItemRefused(
-            f"{where}: the result has {len(names):,} columns, and source.limits.max_columns is {limits.max_columns}",
-            hint="select the columns that are mapped",
+            f"{where}: the result has {len(names):,} columns; source.limits.max_columns is {limits.max_columns}",
+            hint="select only the mapped columns",
         )
     for name in wanted:
-        alike = [number for number, found in enumerate(names) if found.lower() == name.lower()]
+        alike = [number for number, result_name in enumerate(names) if result_name.lower() == name.lower()]
         if name not in names and len(alike) == 1:
             names[alike[0]] = name
     doubled = sorted({name for name in names if names.count(name) > 1})
@@ -151,7 +151,7 @@ def _named(schema: pa.Schema, wanted: Sequence[str], limits: Limits, where: str)
             f"{where}: the result has no column {', '.join(map(printable, missing))}; "
             f"it has {', '.join(map(printable, names))}"
             if missing
-            else f"{where}: the result has a column '{own[0]}', which is a name the product keeps for itself",
+            else f"{where}: the result has a column '{own[0]}'; this name is reserved",
             hint="name the columns in the query as the mapping does: SELECT ... AS name",
         )
     return pa.schema([field.with_name(name) for field, name in zip(schema, names, strict=True)])
@@ -185,7 +185,7 @@ def _no_huge_cell(column: pa.Array, name: str, row: int, limits: Limits, where: 
     if longest > limits.max_cell_bytes:
         place = pc.index(pc.binary_length(column), pa.scalar(longest, pa.int32())).as_py()
         raise ItemRefused(
-            f"{where}: row {row + place + 1} has {longest:,} bytes in '{printable(name)}', and the cap is "
+            f"{where}: row {row + place + 1} has {longest:,} bytes in '{printable(name)}'; at most "
             f"{limits.max_cell_bytes:,}",
             line=row + place + 1,
             hint="shorten the column in the query, or raise source.limits.max_cell_bytes",
@@ -194,23 +194,23 @@ def _no_huge_cell(column: pa.Array, name: str, row: int, limits: Limits, where: 
 
 def _even(batches: Iterator[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
     """The same rows in batches of ROWS."""
-    held: list[pa.RecordBatch] = []
+    waiting: list[pa.RecordBatch] = []
     count = 0
     for batch in batches:
-        held.append(batch)
+        waiting.append(batch)
         count += batch.num_rows
         while count >= ROWS:
-            whole = pa.Table.from_batches(held, schema)
+            whole = pa.Table.from_batches(waiting, schema)
             yield _own(whole.slice(0, ROWS), schema)
-            held, count = whole.slice(ROWS).to_batches(), count - ROWS
+            waiting, count = whole.slice(ROWS).to_batches(), count - ROWS
     if count:
-        yield _own(pa.Table.from_batches(held, schema), schema)
+        yield _own(pa.Table.from_batches(waiting, schema), schema)
 
 
 def _own(rows: pa.Table, schema: pa.Schema) -> pa.RecordBatch:
-    """The rows in buffers of their own: those of a slice go on behind it, and what is there would be hashed too.
+    """The rows in buffers of their own: a slice's buffers hold other rows as well, which would be hashed too.
 
-    With a second array, if an empty one, Arrow copies and does not hand back what it was given.
+    Arrow copies if it gets a second array, even an empty one; with one array it returns that.
     """
     arrays = [
         pa.concat_arrays([*column.chunks, pa.array([], field.type)])

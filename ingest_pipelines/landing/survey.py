@@ -1,6 +1,6 @@
-"""One look at a CSV file's bytes before they are parsed: encoding, quotes, blank lines.
+"""Checks a CSV file's bytes before they are parsed: encoding, quotes, blank lines.
 
-The parser is fast and lenient; this pass is what makes the reading exact. It finds the first byte that is not
+The parser is fast and lenient; this pass makes reading exact. It finds the first byte that is not
 UTF-8, the quote that never closes, text after a closing quote, and the lines that are blank, each with its
 physical line. A line ends with LF, CRLF or CR.
 """
@@ -23,14 +23,14 @@ from ingest_pipelines.landing.header import QUOTING, Header, not_utf8
 from ingest_pipelines.model import Landing
 
 PIECE = 4 << 20
-"""Bytes looked at in one step; more than a cell may have."""
+"""Bytes checked in one step; more than a cell may have."""
 
 MAX_BLANK_LINES = 1_000_000
-"""Above this a file is refused: it is not a table."""
+"""A file with more is refused: it is not a table."""
 
 _QUOTE, _LF, _CR = b'"\n\r'
 _EDGE = np.isin(np.arange(256), list(b',"\n\r'))
-"""Which bytes may stand outside a cell's quotes: comma, line ends, and the other half of a doubled quote."""
+"""Bytes that may be next to a cell's quotes: comma, line ends, and the other half of a doubled quote."""
 
 Positions = npt.NDArray[np.int64]
 Bytes = npt.NDArray[np.uint8]
@@ -38,7 +38,7 @@ Bytes = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Survey:
-    """What the parser must know.
+    """What the parser must know about the file.
 
     Attributes:
         blank: physical line numbers of blank lines after the header, ascending.
@@ -50,10 +50,10 @@ class Survey:
 
 
 def survey(landing: Landing, header: Header, limits: Limits) -> Survey:
-    """The file's body, proven to be UTF-8 with RFC 4180 quoting.
+    """Proves that the file's body is UTF-8 with RFC 4180 quoting.
 
     Raises:
-        ItemRefused: with the line.
+        ItemRefused: it is not; the message names the line.
     """
     with landing.path.open("rb", buffering=0) as file, landing.path.open("rb", buffering=0) as again:
         walk = _CsvWalk(landing, header, again, limits)
@@ -81,7 +81,7 @@ def _pieces(file: FileIO) -> Iterator[tuple[memoryview, Bytes]]:
 
 
 def _cut(data: Bytes, held: int) -> int:
-    """Where to end a piece that holds no line feed."""
+    """Where to end a piece without a line feed."""
     if held < PIECE:
         return 0
     for cut in range(held - 1, 1, -1):
@@ -105,7 +105,7 @@ class _CsvWalk:
         self.quoted = False
 
     def look_at(self, piece: memoryview, data: Bytes) -> None:
-        """Advances over the piece; `data` are the same bytes."""
+        """Checks the next piece; `data` are the same bytes."""
         self._check_utf8(piece)
         inside = self._inside
         toggles = np.empty(0, np.int64)
@@ -143,7 +143,7 @@ class _CsvWalk:
                 raise not_utf8(self._landing, self._lines.at(self._offset + error.start), around) from None
 
     def _check_quotes(self, data: Bytes, quotes: Positions) -> Positions:
-        """Where cells' quotes open and close in turn; refuses text after a closing quote."""
+        """Positions at which quotes open and close in turn; refuses text after a closing quote."""
         first = int(self._inside)
         before, after = self._before(data, quotes[first::2]), _after(data, quotes[1 - first :: 2])
         if not (_EDGE[before].all() and _EDGE[after].all()):
@@ -175,12 +175,12 @@ class _CsvWalk:
             line = self._lines.at(self._offset + position)
             if data[max(0, position - 3) : position].tobytes() == BOM:
                 raise ItemRefused(
-                    f"{uri}, line {line}: a byte order mark inside the file: it was put together from several files",
+                    f"{uri}, line {line}: a byte order mark inside the file: the file was put together from several",
                     line=line,
-                    hint="upload each file by itself",
+                    hint="upload each file separately",
                 )
             raise ItemRefused(
-                f"{uri}, line {line}: a quote stands inside a cell that does not begin with one",
+                f"{uri}, line {line}: a quote inside a cell that does not begin with one",
                 line=line,
                 hint=QUOTING,
             )
@@ -199,15 +199,15 @@ class _CsvWalk:
         if self._previous in (_LF, _CR) and data[0] in (_LF, _CR):
             return True
         pairs = [data[start : len(data) - (len(data) - start) % 2].view("<u2") for start in (0, 1)]
-        found = any((each == 0x0A0A).any() for each in pairs)
-        if not found and (data == _CR).any():
-            found = any(((each == 0x0D0A) | (each == 0x0D0D)).any() for each in pairs)
-        return found
+        may_hold = any((pair == 0x0A0A).any() for pair in pairs)
+        if not may_hold and (data == _CR).any():
+            may_hold = any(((pair == 0x0D0A) | (pair == 0x0D0D)).any() for pair in pairs)
+        return may_hold
 
     def _find_blank_lines(self, data: Bytes, toggles: Positions, inside: bool) -> None:
         breaks = np.flatnonzero((data == _LF) | (data == _CR))
         second = (data[breaks] == _LF) & (self._before(data, breaks) == _CR)
-        ends_line = ~np.append(second[1:], False)  # the CR of a CRLF ends nothing by itself
+        ends_line = ~np.append(second[1:], False)  # the CR of a CRLF does not end a line
         starts = (breaks - second)[ends_line]
         before = self._before(data, starts)
         outside = (np.searchsorted(toggles, starts) % 2 == 1) == inside
@@ -215,21 +215,23 @@ class _CsvWalk:
         self._blanks += len(blank)
         if self._blanks > MAX_BLANK_LINES:
             line = int(blank[-1])
-            raise ItemRefused(f"{self._landing.item.uri}, line {line}: over {MAX_BLANK_LINES} blank lines", line=line)
+            raise ItemRefused(
+                f"{self._landing.item.uri}, line {line}: more than {MAX_BLANK_LINES:,} blank lines", line=line
+            )
         self.blank.append(blank.astype(np.int64))
 
 
 class _LineCount:
-    """Physical line numbers of byte offsets, counted only when asked for; offsets mostly ascend."""
+    """Physical line numbers of byte offsets, counted on demand; offsets mostly ascend."""
 
     def __init__(self, file: FileIO, header: Header) -> None:
         self._file = file
         self._start = (header.offset, header.lines + 1)
-        self._known = self._start
+        self._last = self._start
 
     def at(self, offset: int) -> int:
-        """The line on which the byte at `offset` stands."""
-        position, line = self._known if self._known[0] <= offset else self._start
+        """The line of the byte at `offset`."""
+        position, line = self._last if self._last[0] <= offset else self._start
         self._file.seek(position)
         while position < offset:
             text = self._file.read(min(PIECE, offset - position))
@@ -237,7 +239,7 @@ class _LineCount:
                 text += self._file.read(1)
             line += text.count(b"\n") + text.count(b"\r") - text.count(b"\r\n")
             position += len(text)
-        self._known = (position, line)
+        self._last = (position, line)
         return line
 
 

@@ -1,4 +1,4 @@
-"""Compressed items: what `.gz` and `.zip` bytes hold, in bounded memory, or why they are refused."""
+"""Decompresses `.gz` and `.zip` items in bounded memory, or refuses them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ingest_pipelines.errors import ItemRefused, printable
 from ingest_pipelines.file_content import content_of, is_litter, office_file
 
 PIECE = 1 << 20
-"""Most bytes that are decompressed at a time."""
+"""At most this many bytes are decompressed at a time."""
 
 NAMED = 5
 """How many files of an archive a message names."""
@@ -19,11 +19,11 @@ NAMED = 5
 _ENCRYPTED = 0x1
 
 
-_AGAIN = "compress the CSV file with {}, or let its name end in what it is"
+_AGAIN = "compress the CSV file with {}, or give it the file name ending of its real format"
 
 
 def _no(packing: str, ending: str, head: bytes) -> str:
-    """That a file is not what its ending says, and what it is instead."""
+    """Says that a file is not what its ending says, and what it is."""
     content = content_of(head)
     return f"its name ends in {ending}, but it is {content.name if content else 'not ' + packing + ' data'}"
 
@@ -37,7 +37,7 @@ class Gunzip:
         self._begun = False
 
     def feed(self, chunk: bytes) -> Iterator[bytes]:
-        """What the chunk adds, in pieces of at most PIECE bytes.
+        """The decompressed bytes of the chunk, in pieces of at most PIECE bytes.
 
         Raises:
             ItemRefused: the bytes are not gzip, or damaged.
@@ -65,24 +65,22 @@ class Gunzip:
     def finish(self) -> None:
         """Raises ItemRefused if the last member has not ended."""
         if not self._member.eof:
-            raise ItemRefused(
-                f"{self._uri}: the .gz data breaks off before its end", hint="upload the whole file again"
-            )
+            raise ItemRefused(f"{self._uri}: the .gz data is incomplete", hint="upload the whole file again")
 
 
 def _members(members: Sequence[zipfile.ZipInfo]) -> str:
-    """Why these are not one file: how many there are, and some names."""
+    """Says that the archive does not hold one file: how many it has, and some names."""
     if not members:
         return "the .zip holds no file"
-    named = ", ".join(printable(each.filename) for each in members[:NAMED])
+    named = ", ".join(printable(member.filename) for member in members[:NAMED])
     more = f" and {len(members) - NAMED} more" if len(members) > NAMED else ""
-    return f"the .zip holds {len(members)} files, and must hold exactly one: {named}{more}"
+    return f"the .zip holds {len(members)} files; it must hold exactly one: {named}{more}"
 
 
 def unzip(path: Path, uri: str) -> Iterator[bytes]:
     """The one file in a zip archive, in pieces; its checksum is verified at the end.
 
-    Folders do not count, nor what systems leave in them by themselves.
+    Folders and files that operating systems add are ignored.
 
     Raises:
         ItemRefused: not a zip archive, damaged, encrypted, or not exactly one file.
@@ -90,8 +88,8 @@ def unzip(path: Path, uri: str) -> Iterator[bytes]:
     again = "compress one CSV file without a password, or deliver it as plain .csv"
     try:
         with zipfile.ZipFile(path) as archive:
-            members = [each for each in archive.infolist() if not each.is_dir() and not is_litter(each.filename)]
-            if office := office_file([each.filename for each in members]):
+            members = [info for info in archive.infolist() if not info.is_dir() and not is_litter(info.filename)]
+            if office := office_file([info.filename for info in members]):
                 raise ItemRefused(f"{uri}: the .zip is {office}", hint="export it as CSV (UTF-8)")
             if len(members) != 1:
                 raise ItemRefused(f"{uri}: {_members(members)}", hint=again)

@@ -1,4 +1,4 @@
-"""The `ingest` schema of the target Postgres: what there is to load, what was loaded, what was rejected."""
+"""The ledger, schema `ingest` of the target Postgres: items, loads, rejects, cursors, events, audit."""
 
 from ingest_pipelines.ledger.audit import AuditEntry, list_audit, record_audit
 from ingest_pipelines.ledger.corrections import (

@@ -1,4 +1,4 @@
-"""`ingest.audit`: who did what, when."""
+"""`ingest.audit`: manual actions, by whom and when."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from psycopg.types.json import Jsonb
 
 @dataclass(frozen=True)
 class AuditEntry:
-    """One deed of a person or a daemon, such as `forced`, `unlock`, `cursor set`, `pause`."""
+    """One action of a person or a daemon, such as `forced`, `unlocked`, `cursor set`, `paused`."""
 
     id: int
     at: datetime
@@ -34,7 +34,7 @@ def record_audit(
     item: str | None = None,
     detail: Mapping[str, object] | None = None,
 ) -> None:
-    """The deed stands in the audit trail. `detail` carries no row values and no secrets."""
+    """Adds an action to the audit trail. `detail` carries no row values and no secrets."""
     connection.execute(
         "INSERT INTO ingest.audit (at, who, what, import, item, detail) VALUES (%s, %s, %s, %s, %s, %s)",
         (now, who, what, import_name, item, Jsonb(dict(detail or {}))),
@@ -48,7 +48,7 @@ def list_audit(
     since: datetime | None = None,
     last: int = 50,
 ) -> list[AuditEntry]:
-    """The last deeds, newest first; of one import, and from a moment on, where they are given."""
+    """The last actions, newest first; optionally only of one import, or since a time."""
     with connection.cursor(row_factory=class_row(AuditEntry)) as cursor:
         return cursor.execute(
             """

@@ -1,8 +1,8 @@
 """`ingest.corrections`: which reject each row of a replay corrects.
 
 A bad row is unresolved in exactly one place: the load that rejected it first. The replay's load resolves the rejects
-of the rows that it takes, in its own transaction. What it rejects again stays unresolved where it was, and is marked
-resolved in the replay's load.
+of the rows that it takes, in its own transaction. A row that it rejects again stays unresolved in the first load and is
+marked resolved in the replay's load.
 """
 
 from __future__ import annotations
@@ -31,18 +31,21 @@ class Correction:
 
 
 def add_corrections(connection: psycopg.Connection, item: Item, corrections: Sequence[Correction]) -> None:
-    """The ledger knows what each row of the replay corrects; twice is safe."""
+    """Records which reject each row of the replay corrects; calling it twice is safe."""
     with connection.cursor() as cursor:
         cursor.executemany(
             "INSERT INTO ingest.corrections (import, item, line, reject_load, reject_line)"
             " VALUES (%s, %s, %s, %s, %s) ON CONFLICT DO NOTHING",
-            [(item.import_name, item.key, each.line, each.reject_load, each.reject_line) for each in corrections],
+            [
+                (item.import_name, item.key, correction.line, correction.reject_load, correction.reject_line)
+                for correction in corrections
+            ],
         )
 
 
 def count_settled(connection: psycopg.Connection, item: Item) -> int:
-    """Rows of the replay whose rejects are not open (any more): another replay resolved them, or a purge took them."""
-    found = connection.execute(
+    """How many rows of the replay correct rejects that are not open: resolved by another replay, or purged."""
+    row = connection.execute(
         """
         SELECT count(*) FROM ingest.corrections c
         WHERE c.import = %s AND c.item = %s AND NOT EXISTS (
@@ -51,11 +54,11 @@ def count_settled(connection: psycopg.Connection, item: Item) -> int:
         """,
         (item.import_name, item.key),
     ).fetchone()
-    return int(found[0]) if found else 0
+    return int(row[0]) if row else 0
 
 
 def resolve_corrected(connection: psycopg.Connection, item: Item, load: int, now: datetime) -> None:
-    """The rejects of the rows that the replay's load took are resolved."""
+    """Resolves the rejects of the rows that the replay's load took."""
     connection.execute(
         """
         UPDATE ingest.rejects r SET resolved_at = %(now)s
@@ -71,7 +74,7 @@ def resolve_corrected(connection: psycopg.Connection, item: Item, load: int, now
 
 
 def close_rejected_again(connection: psycopg.Connection, item: Item, load: int, now: datetime) -> None:
-    """What the replay's load rejected is open in the load that rejected it first, and not in this one as well."""
+    """Marks the replay load's own rejects resolved: they stay open in the load that rejected them first."""
     connection.execute(
         """
         UPDATE ingest.rejects r SET resolved_at = %s
@@ -84,7 +87,7 @@ def close_rejected_again(connection: psycopg.Connection, item: Item, load: int, 
 
 
 def corrected_rows(connection: psycopg.Connection, item: Item, load: int) -> dict[int, int]:
-    """Of a replay's committed load: load whose rejects it resolved -> how many rows."""
+    """For a replay's committed load: {load whose rejects it resolved: number of rows}."""
     return dict(
         connection.execute(
             """

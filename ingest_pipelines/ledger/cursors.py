@@ -11,7 +11,7 @@ from psycopg.rows import class_row
 
 @dataclass(frozen=True)
 class CursorState:
-    """Where an import's next chunk starts, exclusive; `load` None where a person set it."""
+    """The value after which an import's next chunk starts; `load` is None if a person set it."""
 
     import_name: str
     value: str | None
@@ -31,7 +31,7 @@ def find_cursor(connection: psycopg.Connection, import_name: str) -> CursorState
 def set_cursor(
     connection: psycopg.Connection, import_name: str, value: str | None, now: datetime, *, load: int | None = None
 ) -> None:
-    """The import's next chunk starts after `value`."""
+    """Sets the value after which the import's next chunk starts."""
     connection.execute(
         """
         INSERT INTO ingest.cursors (import, value, load, updated_at) VALUES (%s, %s, %s, %s)

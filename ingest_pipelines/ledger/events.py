@@ -1,4 +1,4 @@
-"""`ingest.events`: what changed in which profile, written with the change; for triggers downstream."""
+"""`ingest.events`: which profiles changed, written in the transaction of the change, for downstream triggers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import psycopg
 from psycopg.rows import class_row
 
 BATCH = 10_000
-"""Events that share a row at most; the factor between the number of a batch and those of its events."""
+"""At most this many events share a row. An event's id is its batch's id times this number, plus its position."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Event:
 def list_events(
     connection: psycopg.Connection, *, after: int = 0, import_name: str | None = None, limit: int = 1_000
 ) -> list[Event]:
-    """Committed events with a higher number than `after`, oldest first."""
+    """Committed events with an id above `after`, oldest first."""
     with connection.cursor(row_factory=class_row(Event)) as cursor:
         return cursor.execute(
             """
@@ -55,11 +55,11 @@ def list_events(
 
 
 def last_event(connection: psycopg.Connection) -> int:
-    """The number of the newest event; 0 where there is none."""
-    found = connection.execute(
+    """The id of the newest event; 0 if there is none."""
+    batch = connection.execute(
         "SELECT id, cardinality(profiles) FROM ingest.event_batches ORDER BY id DESC LIMIT 1"
     ).fetchone()
-    return int(found[0]) * BATCH + int(found[1]) - 1 if found else 0
+    return int(batch[0]) * BATCH + int(batch[1]) - 1 if batch else 0
 
 
 def purge_events(connection: psycopg.Connection, before: datetime, imports: Sequence[str] | None = None) -> int:
@@ -68,7 +68,7 @@ def purge_events(connection: psycopg.Connection, before: datetime, imports: Sequ
     Returns:
         How many events were deleted.
     """
-    gone = connection.execute(
+    deleted = connection.execute(
         """
         WITH gone AS (
             DELETE FROM ingest.event_batches b USING ingest.loads l
@@ -79,4 +79,4 @@ def purge_events(connection: psycopg.Connection, before: datetime, imports: Sequ
         """,
         {"before": before, "imports": None if imports is None else list(imports)},
     ).fetchone()
-    return int(gone[0]) if gone else 0
+    return int(deleted[0]) if deleted else 0

@@ -1,4 +1,4 @@
-"""`ingest.imports` and `ingest.fields`: which mapping an import is locked to, and which types fields have."""
+"""`ingest.imports` and `ingest.fields`: the mapping that locks an import, and the types of fields."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ ImportStatus = Literal["draft", "active", "paused"]
 
 @dataclass(frozen=True)
 class ImportState:
-    """What the ledger remembers of an import.
+    """An import in the ledger.
 
     Attributes:
         fingerprint, mapping: {source column: [field, type]} of the first committed load; None: not locked.
-        status: set by `ingest activate`, `pause`, `resume`; None: as the YAML says.
+        status: set by `ingest activate`, `pause`, `resume`; None: the YAML's status holds.
     """
 
     name: str
@@ -33,7 +33,7 @@ class ImportState:
 
 @dataclass(frozen=True)
 class RegisteredField:
-    """A field of a database with the type it got when it was created."""
+    """A field of a database, with the type that it was created with."""
 
     database: str
     field: str
@@ -43,7 +43,7 @@ class RegisteredField:
 
 
 def find_import(connection: psycopg.Connection, name: str) -> ImportState | None:
-    """What the ledger remembers of the import."""
+    """The import in the ledger; None before its first load or activation."""
     with connection.cursor(row_factory=class_row(ImportState)) as cursor:
         return cursor.execute(
             "SELECT name, database, fingerprint, mapping, status, activated_at FROM ingest.imports WHERE name = %s",
@@ -52,18 +52,18 @@ def find_import(connection: psycopg.Connection, name: str) -> ImportState | None
 
 
 def list_imports(connection: psycopg.Connection) -> dict[str, ImportState]:
-    """What the ledger remembers of every import, by name."""
+    """Every import in the ledger, by name."""
     with connection.cursor(row_factory=class_row(ImportState)) as cursor:
-        found = cursor.execute(
+        states = cursor.execute(
             "SELECT name, database, fingerprint, mapping, status, activated_at FROM ingest.imports ORDER BY name"
         ).fetchall()
-    return {state.name: state for state in found}
+    return {state.name: state for state in states}
 
 
 def set_import_status(
     connection: psycopg.Connection, name: str, database: str, status: ImportStatus, now: datetime
 ) -> None:
-    """The import is draft, active or paused, whatever its YAML says; the first activation is remembered."""
+    """Sets the import's status, which overrides its YAML; keeps the time of the first activation."""
     connection.execute(
         """
         INSERT INTO ingest.imports AS i (name, database, status, activated_at)
@@ -84,7 +84,7 @@ def lock_mapping(
     mapping: Mapping[str, tuple[str, str]],
     now: datetime,
 ) -> None:
-    """The import's mapping is the one of its first committed load; a lock that exists stays."""
+    """Locks the import to the mapping of its first committed load; an existing lock stays."""
     connection.execute(
         """
         INSERT INTO ingest.imports AS i (name, database, fingerprint, mapping, activated_at) VALUES (%s, %s, %s, %s, %s)
@@ -98,7 +98,7 @@ def lock_mapping(
 
 
 def unlock_mapping(connection: psycopg.Connection, name: str) -> bool:
-    """The import's next committed load locks its mapping anew; whether it was locked."""
+    """Unlocks the import's mapping until its next committed load; returns whether it was locked."""
     return (
         connection.execute(
             "UPDATE ingest.imports SET fingerprint = NULL, mapping = NULL WHERE name = %s AND fingerprint IS NOT NULL",
@@ -111,12 +111,12 @@ def unlock_mapping(connection: psycopg.Connection, name: str) -> bool:
 def registered_fields(connection: psycopg.Connection, database: str) -> dict[str, RegisteredField]:
     """The database's fields by name, with the types they were created with."""
     with connection.cursor(row_factory=class_row(RegisteredField)) as cursor:
-        found = cursor.execute(
+        fields = cursor.execute(
             "SELECT database, field, type, created_by, created_at FROM ingest.fields"
             " WHERE database = %s ORDER BY field",
             (database,),
         ).fetchall()
-    return {field.field: field for field in found}
+    return {field.field: field for field in fields}
 
 
 def all_fields(connection: psycopg.Connection) -> list[RegisteredField]:
@@ -130,7 +130,7 @@ def all_fields(connection: psycopg.Connection) -> list[RegisteredField]:
 def register_fields(
     connection: psycopg.Connection, database: str, fields: Iterable[tuple[str, str]], import_name: str, now: datetime
 ) -> None:
-    """New fields (name, type) stand in the registry; those that already do keep their type."""
+    """Registers new fields (name, type); registered ones keep their type."""
     with connection.cursor() as cursor:
         cursor.executemany(
             """

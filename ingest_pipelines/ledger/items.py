@@ -1,4 +1,4 @@
-"""`ingest.items`: what there is to load, known before the first byte is read."""
+"""`ingest.items`: what there is to load, registered before the first byte is read."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _COLUMNS = sql.SQL(
 
 @dataclass(frozen=True)
 class ItemState:
-    """What the ledger says of an item besides what it is."""
+    """An item's status and when it was registered."""
 
     key: ItemKey
     status: ItemStatus
@@ -28,7 +28,7 @@ class ItemState:
 
 
 def register_items(connection: psycopg.Connection, items: Sequence[Item], now: datetime) -> None:
-    """Every item stands in the ledger; those that already do are left as they are."""
+    """Registers the items; items that are registered already stay unchanged."""
     with connection.cursor() as cursor:
         cursor.executemany(
             """
@@ -49,7 +49,7 @@ def register_items(connection: psycopg.Connection, items: Sequence[Item], now: d
 
 
 def find_item(connection: psycopg.Connection, import_name: str, key: str) -> Item | None:
-    """The item of that name, as it was registered."""
+    """The item with that key, as it was registered."""
     query = sql.SQL("SELECT {} FROM ingest.items WHERE import = %s AND key = %s").format(_COLUMNS)
     with connection.cursor(row_factory=class_row(Item)) as cursor:
         return cursor.execute(query, (import_name, key)).fetchone()
@@ -58,7 +58,7 @@ def find_item(connection: psycopg.Connection, import_name: str, key: str) -> Ite
 def list_items(
     connection: psycopg.Connection, import_name: str, *, status: ItemStatus | None = None, last: int | None = None
 ) -> list[Item]:
-    """The import's items, newest first; only those of one status where it is given."""
+    """The import's items, newest first; optionally only those with a status."""
     query = sql.SQL(
         "SELECT {} FROM ingest.items WHERE import = %s AND (%s::text IS NULL OR status = %s)"
         " ORDER BY created_at DESC, key DESC LIMIT %s"
@@ -68,7 +68,7 @@ def list_items(
 
 
 def newest_item(connection: psycopg.Connection, import_name: str, kind: ItemKind) -> Item | None:
-    """The import's item of that kind that is last: by the end of its window where it has one, else by age."""
+    """The import's newest item of that kind: by the end of its window if it has one, else by age."""
     query = sql.SQL(
         "SELECT {} FROM ingest.items WHERE import = %s AND kind = %s"
         " ORDER BY window_end DESC NULLS LAST, created_at DESC, key DESC LIMIT 1"
@@ -78,7 +78,7 @@ def newest_item(connection: psycopg.Connection, import_name: str, kind: ItemKind
 
 
 def newest_of_path(connection: psycopg.Connection, item: Item) -> Item | None:
-    """The last of the other files that were at the item's path since; None where there was none."""
+    """The newest file that replaced the item at its path; None if none did."""
     query = sql.SQL(
         "SELECT {} FROM ingest.items WHERE import = %s AND path = %s AND kind = 'file' AND key <> %s"
         " AND modified_at >= %s ORDER BY modified_at DESC, created_at DESC LIMIT 1"
@@ -88,7 +88,7 @@ def newest_of_path(connection: psycopg.Connection, item: Item) -> Item | None:
 
 
 def item_states(connection: psycopg.Connection, import_name: str, keys: Sequence[str] | None = None) -> list[ItemState]:
-    """Key, status and age of the import's items, newest first; only of those that are named."""
+    """Key, status and age of the import's items, newest first; optionally only of the given keys."""
     with connection.cursor(row_factory=class_row(ItemState)) as cursor:
         return cursor.execute(
             """
@@ -100,12 +100,12 @@ def item_states(connection: psycopg.Connection, import_name: str, keys: Sequence
 
 
 def imports_without_items(connection: psycopg.Connection, names: Sequence[str]) -> set[str]:
-    """Those of the imports of which nothing ever came."""
-    found = connection.execute(
+    """Those of the imports that never had an item."""
+    names_without = connection.execute(
         "SELECT name FROM unnest(%s::text[]) name WHERE NOT EXISTS (SELECT FROM ingest.items WHERE import = name)",
         (list(names),),
     )
-    return {name for (name,) in found}
+    return {name for (name,) in names_without}
 
 
 def find_item_state(connection: psycopg.Connection, import_name: str, key: str) -> ItemState | None:
@@ -117,7 +117,7 @@ def find_item_state(connection: psycopg.Connection, import_name: str, key: str) 
 
 
 def waiting_items(connection: psycopg.Connection, before: datetime) -> list[Item]:
-    """Items registered before that time that no load has settled yet, oldest first, of all imports."""
+    """Items of all imports that were registered before that time and not loaded yet, oldest first."""
     query = sql.SQL(
         "SELECT {} FROM ingest.items WHERE status = 'new' AND created_at < %s ORDER BY created_at, import, key"
     ).format(_COLUMNS)
@@ -126,10 +126,10 @@ def waiting_items(connection: psycopg.Connection, before: datetime) -> list[Item
 
 
 def set_item_status(connection: psycopg.Connection, item: Item, status: ItemStatus) -> None:
-    """The item shows the outcome of its last load.
+    """Sets the item's status to the outcome of its last load.
 
-    A committed item stays committed when a later try of it fails: its data is there. A cursor drain is many
-    loads under one item, so its last one decides.
+    A committed item stays committed if a later load of it fails: its data is in the table. A cursor drain is many
+    loads of one item, so its last load decides.
     """
     connection.execute(
         """

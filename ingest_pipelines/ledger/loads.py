@@ -1,4 +1,4 @@
-"""`ingest.loads`: one row per attempt to apply an item, or one chunk of a drain."""
+"""`ingest.loads`: one row per attempt to load an item, or per chunk of a drain."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ class Load:
 
     Attributes:
         item: the item's key.
-        fingerprint: of the mapping the rows were judged by.
+        fingerprint: of the mapping that the rows were validated with.
         codes: rejected rows per rule code.
-        error: why it is not `committed`, else "".
+        error: why the load is not `committed`, else "".
     """
 
     id: int
@@ -67,7 +67,7 @@ class Load:
 
     @property
     def report(self) -> LoadReport:
-        """What the load did, in the words of a report. Samples are not kept in the ledger's row."""
+        """The load as a report, without samples: the ledger does not keep them."""
         return LoadReport(
             import_name=self.import_name, item_key=self.item, load_id=self.id, status=self.status, counts=self.counts,
             reason=self.error, ddl=tuple(self.ddl), codes=self.codes, warnings=tuple(self.warnings),
@@ -77,7 +77,7 @@ class Load:
 
 @dataclass(frozen=True)
 class Delivery:
-    """What one committed item brought."""
+    """The counts of one committed item."""
 
     item: ItemKey
     run_id: str
@@ -88,7 +88,7 @@ class Delivery:
 
 @dataclass(frozen=True)
 class NewLoad:
-    """What is known of a load when its row is written first."""
+    """The values of a load's row when it is opened."""
 
     item: Item
     run: Run
@@ -101,7 +101,7 @@ class NewLoad:
 
 @dataclass(frozen=True)
 class LoadOutcome:
-    """What is known of a load when it ends."""
+    """The values of a load's row when it is closed."""
 
     status: LoadStatus
     counts: Counts
@@ -115,7 +115,7 @@ class LoadOutcome:
 
 @dataclass(frozen=True)
 class CommittedItem:
-    """A committed load and its item's place in order. Replays do not count: they bring corrections only."""
+    """A committed load and its item's place in order. Replays are left out: they only bring corrections."""
 
     load: int
     item: ItemKey
@@ -129,7 +129,7 @@ class CommittedItem:
 
 @dataclass(frozen=True)
 class ImportSummary:
-    """An import's last delivery and its last success, for `ingest status`. A replay is no delivery."""
+    """An import's last load and last committed load, for `ingest status`. Replays are left out."""
 
     import_name: str
     load: int
@@ -150,7 +150,7 @@ class ImportSummary:
 
 
 def find_load(connection: psycopg.Connection, item: Item, run_id: str) -> Load | None:
-    """The load of that run key: import, item, run and where its cursor started."""
+    """The load with that run key: import, item, run and start of its cursor."""
     query = sql.SQL(
         "SELECT {} FROM ingest.loads WHERE import = %s AND item = %s AND run_id = %s"
         " AND cursor_from IS NOT DISTINCT FROM %s"
@@ -160,7 +160,7 @@ def find_load(connection: psycopg.Connection, item: Item, run_id: str) -> Load |
 
 
 def last_settled_load(connection: psycopg.Connection, item: Item) -> Load | None:
-    """The item's last load that committed, or found nothing new; None where the item is still to be loaded."""
+    """The item's last load that committed or found nothing new; None if the item is still to be loaded."""
     query = sql.SQL(
         "SELECT {} FROM ingest.loads WHERE import = %s AND item = %s AND status IN ('committed', 'skipped')"
         " ORDER BY id DESC LIMIT 1"
@@ -170,7 +170,7 @@ def last_settled_load(connection: psycopg.Connection, item: Item) -> Load | None
 
 
 def get_load(connection: psycopg.Connection, load: int) -> Load | None:
-    """The load of that number."""
+    """The load with that number."""
     query = sql.SQL("SELECT {} FROM ingest.loads WHERE id = %s").format(_COLUMNS)
     with connection.cursor(row_factory=class_row(Load)) as cursor:
         return cursor.execute(query, (load,)).fetchone()
@@ -184,14 +184,14 @@ def recent_loads(connection: psycopg.Connection, import_name: str, last: int = 1
 
 
 def loads_of_run(connection: psycopg.Connection, run_id: str) -> list[Load]:
-    """Every load of one run, in order: one, or the chunks of a drain."""
+    """The loads of one run, in order: one, or one per chunk of a drain."""
     query = sql.SQL("SELECT {} FROM ingest.loads WHERE run_id = %s ORDER BY id").format(_COLUMNS)
     with connection.cursor(row_factory=class_row(Load)) as cursor:
         return cursor.execute(query, (run_id,)).fetchall()
 
 
 def deliveries(connection: psycopg.Connection, import_name: str, last: int = 20) -> list[Delivery]:
-    """The import's last committed items that bring data as a whole, newest first: no chunks, no replays."""
+    """The import's last committed items, newest first, without chunks and replays."""
     with connection.cursor(row_factory=class_row(Delivery)) as cursor:
         return cursor.execute(
             """
@@ -205,11 +205,11 @@ def deliveries(connection: psycopg.Connection, import_name: str, last: int = 20)
 
 
 def last_settled(connection: psycopg.Connection, import_name: str) -> datetime | None:
-    """When the import's source last delivered: the end of its last load that committed, or found nothing new.
+    """When the import's source last delivered: the end of its last load that committed or found nothing new.
 
-    A replay is no delivery.
+    Replays are left out.
     """
-    found = connection.execute(
+    row = connection.execute(
         """
         SELECT max(l.finished_at) FROM ingest.loads l
         WHERE l.import = %s AND l.status IN ('committed', 'skipped') AND NOT EXISTS (
@@ -217,11 +217,11 @@ def last_settled(connection: psycopg.Connection, import_name: str) -> datetime |
         """,
         (import_name,),
     ).fetchone()
-    return found[0] if found else None
+    return row[0] if row else None
 
 
 def last_committed(connection: psycopg.Connection, import_name: str) -> CommittedItem | None:
-    """The item whose load committed last, whatever its place in order."""
+    """The item whose load committed last, even if it is not the newest item."""
     return _committed(
         connection,
         sql.SQL("ORDER BY l.id DESC LIMIT 1"),
@@ -230,9 +230,9 @@ def last_committed(connection: psycopg.Connection, import_name: str) -> Committe
 
 
 def newest_committed(connection: psycopg.Connection, import_name: str) -> CommittedItem | None:
-    """The committed item that is last in the import's order: by modified time, then serial.
+    """The newest committed item: by modified time, then serial.
 
-    A forced older item does not lower it.
+    Forcing an older item does not change it.
     """
     return _committed(
         connection,
@@ -257,9 +257,9 @@ def _committed(connection: psycopg.Connection, which: sql.SQL, import_name: str)
 
 
 def summaries(connection: psycopg.Connection) -> dict[str, ImportSummary]:
-    """The last delivery's load of every import that ever had one, by import: one query. A replay is no delivery."""
+    """The summary of every import that had a load, by name, in one query. Replays are left out."""
     with connection.cursor(row_factory=class_row(ImportSummary)) as cursor:
-        found = cursor.execute(
+        rows = cursor.execute(
             """
             SELECT n.import AS import_name, l.id AS load, l.item, l.status, l.read, l.inserted, l.updated, l.unchanged,
                    l.unmatched, l.skipped, l.rejected, l.started_at, l.finished_at, l.error,
@@ -279,13 +279,13 @@ def summaries(connection: psycopg.Connection) -> dict[str, ImportSummary]:
             ) c ON true
             """
         ).fetchall()
-    return {summary.import_name: summary for summary in found}
+    return {summary.import_name: summary for summary in rows}
 
 
 def open_load(connection: psycopg.Connection, new: NewLoad) -> int | None:
-    """The number of a fresh row under the load's run key, or None where that run's load committed already.
+    """Opens a new row under the load's run key and returns its number; None if that run's load has already committed.
 
-    What an earlier attempt of the same run left (failed, with rejects) is replaced, so that numbers grow in the
+    Replaces what an earlier attempt of the same run left (a failed load, its rejects), so that numbers grow in the
     order in which loads of one target table commit.
     """
     item, run = new.item, new.run
@@ -318,7 +318,7 @@ def open_load(connection: psycopg.Connection, new: NewLoad) -> int | None:
 
 
 def close_load(connection: psycopg.Connection, load: int, outcome: LoadOutcome) -> None:
-    """The row says how the load ended."""
+    """Writes the outcome into the load's row."""
     counts = outcome.counts
     connection.execute(
         """

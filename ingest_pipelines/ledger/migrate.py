@@ -1,4 +1,4 @@
-"""The `ingest` schema brought up to date, by any number of processes at once."""
+"""Brings the `ingest` schema up to date; safe for several processes at once."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ LOCK = 7_308_604_758_122_394_672
 
 
 def migrate(connect: Connect | str, prepare: Prepare = lambda connection: None) -> bool:
-    """The `ingest` schema is at HEAD; whether anything had to be done.
+    """Upgrades the `ingest` schema to HEAD; returns whether it had to change anything.
 
-    One query when it already is: Alembic and SQLAlchemy are imported only when it is not.
+    If the schema is at HEAD already this is one query: Alembic and SQLAlchemy are not imported.
 
     Args:
         connect: opens a connection of its own, or a `postgresql://` URL.
         prepare: gives each transaction its settings.
 
     Raises:
-        TargetForbids: a later version of the product made the schema.
-        psycopg.Error: nothing was done; or the connection broke after the commit, and asking again says which.
+        TargetForbids: a later version of the product created the schema.
+        psycopg.Error: nothing was done, or the connection broke after the commit; calling again tells which.
     """
     opened = psycopg.connect(connect) if isinstance(connect, str) else connect()
     with opened as connection:
@@ -53,20 +53,20 @@ def migrate(connect: Connect | str, prepare: Prepare = lambda connection: None) 
 
 
 def revision(connection: psycopg.Connection) -> str | None:
-    """The revision that the database is at; None where the schema does not exist."""
+    """The database's revision; None if the schema does not exist."""
     try:
-        found = connection.execute("SELECT version_num FROM ingest.alembic_version").fetchone()
+        row = connection.execute("SELECT version_num FROM ingest.alembic_version").fetchone()
     except (UndefinedTable, InvalidSchemaName):
         connection.rollback()
         return None
-    return str(found[0]) if found else None
+    return str(row[0]) if row else None
 
 
 class NoLedger(psycopg.Cursor[Any]):
-    """A cursor over a ledger that does not exist: it sends nothing, and finds nothing."""
+    """A cursor for a ledger that does not exist: sends nothing, returns no rows."""
 
     def execute(self, *statement: Any, **options: Any) -> Self:
-        """Nothing happens."""
+        """Sends nothing."""
         return self
 
     def fetchone(self) -> None:

@@ -1,4 +1,4 @@
-"""`ingest.rejects`: source rows that were not applied, one record per broken rule."""
+"""`ingest.rejects`: rejected source rows, one record per broken rule."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from psycopg.rows import class_row
 from psycopg.types.json import Json
 
 FETCH = 2_000
-"""Rows that the export holds in memory at a time."""
+"""How many rows the export holds in memory."""
 
 
 @dataclass(frozen=True)
@@ -29,10 +29,10 @@ class Reject:
 
 @dataclass(frozen=True)
 class RejectedRow:
-    """A rejected row with everything that is wrong with it.
+    """A rejected row with all the rules that it broke.
 
     Attributes:
-        row: the source row's raw cells by column; None where the row was rejected by the merge.
+        row: the source row's raw cells by column; None if the merge rejected the row.
         fields, codes, reasons: aligned, one per broken rule.
     """
 
@@ -47,7 +47,7 @@ class RejectedRow:
 
 @dataclass(frozen=True)
 class RowState:
-    """Whether a rejected row still waits for somebody, and the rules it broke."""
+    """Whether a rejected row is still open, and the rules it broke."""
 
     open: bool
     codes: frozenset[str]
@@ -55,7 +55,7 @@ class RowState:
 
 @dataclass(frozen=True)
 class NewReject:
-    """One broken rule of one row, on its way into the ledger.
+    """One broken rule of one row, to be written to the ledger.
 
     Attributes:
         row: the source row's cells by column.
@@ -70,7 +70,7 @@ class NewReject:
 
 
 def add_rejects(connection: psycopg.Connection, load: int, rejects: Sequence[NewReject]) -> None:
-    """The records stand under the load's number."""
+    """Writes the rejects of the load."""
     with connection.cursor() as cursor:
         cursor.executemany(
             "INSERT INTO ingest.rejects (load, line, key, field, code, reason, row)"
@@ -78,14 +78,14 @@ def add_rejects(connection: psycopg.Connection, load: int, rejects: Sequence[New
             [
                 (
                     load,
-                    each.line,
-                    each.key,
-                    each.field,
-                    each.code,
-                    each.reason,
-                    None if each.row is None else Json(each.row),
+                    reject.line,
+                    reject.key,
+                    reject.field,
+                    reject.code,
+                    reject.reason,
+                    None if reject.row is None else Json(reject.row),
                 )
-                for each in rejects
+                for reject in rejects
             ],
         )
 
@@ -169,9 +169,9 @@ def reject_codes(connection: psycopg.Connection, load: int) -> dict[str, int]:
 
 
 def rejected_columns(connection: psycopg.Connection, load: int) -> list[str]:
-    """The source columns that the load's unresolved rows were kept with, in the source's order.
+    """The source columns stored with the load's unresolved rows, in the source's order.
 
-    Rows that the look-up of profiles rejected have the mapped columns only, the others all.
+    Rows that matching rejected have only the mapped columns; the others have all.
     """
     shapes = connection.execute(
         """
@@ -186,38 +186,38 @@ def rejected_columns(connection: psycopg.Connection, load: int) -> list[str]:
 
 
 def count_open(connection: psycopg.Connection, load: int) -> int:
-    """Rejected rows of the load that nobody has resolved yet."""
-    found = connection.execute(
+    """How many rejected rows of the load are still open."""
+    row = connection.execute(
         "SELECT count(DISTINCT line) FROM ingest.rejects"
         " WHERE load = %s AND code <> 'unmatched' AND resolved_at IS NULL",
         (load,),
     ).fetchone()
-    return int(found[0]) if found else 0
+    return int(row[0]) if row else 0
 
 
 def row_states(connection: psycopg.Connection, load: int) -> dict[int, RowState]:
-    """Every rejected row of the load, by line."""
-    found = connection.execute(
+    """The state of every rejected row of the load, by line."""
+    rows = connection.execute(
         "SELECT line, bool_or(resolved_at IS NULL), array_agg(code) FROM ingest.rejects"
         " WHERE load = %s AND code <> 'unmatched' GROUP BY line",
         (load,),
     )
-    return {line: RowState(is_open, frozenset(codes)) for line, is_open, codes in found}
+    return {line: RowState(is_open, frozenset(codes)) for line, is_open, codes in rows}
 
 
 def purge_rejects(connection: psycopg.Connection, before: datetime, imports: Sequence[str] | None = None) -> int:
     """Deletes the rejects of loads that started before that time, of these imports or all; the loads' counts stay.
 
-    What replays corrected of them is forgotten as well. Returns the number of rejects.
+    Deletes the corrections of these rejects, too. Returns the number of rejects.
     """
-    chosen = {"before": before, "imports": None if imports is None else list(imports)}
+    parameters = {"before": before, "imports": None if imports is None else list(imports)}
     connection.execute(
         """
         DELETE FROM ingest.corrections c USING ingest.loads l
         WHERE l.id = c.reject_load AND l.started_at < %(before)s
           AND (%(imports)s::text[] IS NULL OR l.import = ANY(%(imports)s))
         """,
-        chosen,
+        parameters,
     )
     return connection.execute(
         """
@@ -225,5 +225,5 @@ def purge_rejects(connection: psycopg.Connection, before: datetime, imports: Seq
         WHERE l.id = r.load AND l.started_at < %(before)s
           AND (%(imports)s::text[] IS NULL OR l.import = ANY(%(imports)s))
         """,
-        chosen,
+        parameters,
     ).rowcount

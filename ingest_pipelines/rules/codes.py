@@ -7,12 +7,12 @@ from typing import Literal
 Family = Literal["keys", "types", "dates", "text", "field rules", "matching"]
 
 CODES: dict[str, tuple[Family, str]] = {
-    "missing_key": ("keys", "the match key is empty, or a word for nothing such as NULL"),
+    "missing_key": ("keys", "the match key is empty, or a placeholder such as NULL"),
     "duplicate_key": ("keys", "the match key occurs more than once in the item"),
     "bad_int": ("types", "not a whole number"),
     "bad_decimal": ("types", "not a decimal number, or more digits than the field holds"),
     "bad_float": ("types", "not a finite number"),
-    "bad_bool": ("types", "not a yes or a no"),
+    "bad_bool": ("types", "not a yes or no"),
     "bad_date": ("types", "not a calendar date"),
     "bad_datetime": ("types", "not a point in time"),
     "bad_enum": ("types", "neither an option nor the index of one"),
@@ -21,11 +21,11 @@ CODES: dict[str, tuple[Family, str]] = {
     "bad_phone": ("types", "not a phone number"),
     "bad_ip": ("types", "not an IP address"),
     "date_too_early": ("dates", "a date before 1753-01-01"),
-    "default_date": ("dates", "a date that systems write when they know none"),
+    "default_date": ("dates", "a date that systems write for an unknown one"),
     "too_long": ("text", "more characters than the field holds"),
     "unsupported_character": (
         "text",
-        "an emoji, a control character, one beyond the Basic Multilingual Plane, or in a key an invisible one",
+        "an emoji, a control character, one beyond the Basic Multilingual Plane, or an invisible one in a key",
     ),
     "required": ("field rules", "empty, and the field is required"),
     "below_min": ("field rules", "less than the field's `min`"),

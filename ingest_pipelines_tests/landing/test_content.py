@@ -181,7 +181,7 @@ def test_the_name_of_a_column_is_no_mark(header: str) -> None:
         ("a.csv.zip", CSV.encode(), "its name ends in .zip, but it is not zip data"),
         ("a.csv.zip", gzip.compress(CSV.encode()), "its name ends in .zip, but it is gzip data"),
         ("a.csv.zip", zipped("[Content_Types].xml", "xl/workbook.xml"), "the .zip is an Excel workbook"),
-        ("a.csv.zip", zipped("a.csv", "b.csv"), "holds 2 files, and must hold exactly one: a.csv, b.csv"),
+        ("a.csv.zip", zipped("a.csv", "b.csv"), "holds 2 files; it must hold exactly one: a.csv, b.csv"),
         ("a.csv.zip", zipped(*(f"{n}.csv" for n in range(8))), "0.csv, 1.csv, 2.csv, 3.csv, 4.csv and 3 more"),
         ("a.csv.zip", zipped(".DS_Store", "__MACOSX/._a.csv"), "the .zip holds no file"),
         ("a.csv.zip", zipped("a.xlsx", content=zipped("xl/workbook.xml")), "the file is an Excel workbook"),

@@ -72,13 +72,13 @@ def _corrupt(content: bytes) -> bytes:
 
 
 DAMAGED = {
-    "gzip cut short": ("a.csv.gz", gzip.compress(CSV)[:-9], "breaks off before its end"),
-    "gzip without its checksum": ("a.csv.gz", gzip.compress(CSV)[:-8], "breaks off before its end"),
+    "gzip cut short": ("a.csv.gz", gzip.compress(CSV)[:-9], "data is incomplete"),
+    "gzip without its checksum": ("a.csv.gz", gzip.compress(CSV)[:-8], "data is incomplete"),
     "gzip damaged": ("a.csv.gz", _corrupt(gzip.compress(CSV)), "damaged, or not gzip"),
     "gzip with the wrong checksum": ("a.csv.gz", gzip.compress(CSV)[:-8] + b"\1" * 8, "damaged, or not gzip"),
     "gzip with something behind": ("a.csv.gz", gzip.compress(CSV) + b"id,name\n", "damaged, or not gzip"),
     "plain text named gzip": ("a.csv.gz", CSV, "ends in .gz, but it is not gzip data"),
-    "empty gzip": ("a.csv.gz", b"", "breaks off before its end"),
+    "empty gzip": ("a.csv.gz", b"", "data is incomplete"),
     "zip cut short": ("a.csv.zip", zipped({"a.csv": CSV})[:-30], "damaged, or not a zip"),
     "zip damaged": ("a.csv.zip", _corrupt(zipped({"a.csv": CSV})), "damaged, or not a zip"),
     "plain text named zip": ("a.csv.zip", CSV, "ends in .zip, but it is not zip data"),
@@ -190,7 +190,7 @@ def test_more_bytes_than_announced_are_a_change(tmp_path: Path) -> None:
 
 
 def test_fewer_bytes_than_announced_are_never_a_whole_file(tmp_path: Path) -> None:
-    with pytest.raises(SourceUnavailable, match=f"ended after {len(CSV) - 5} of {len(CSV)} bytes"):
+    with pytest.raises(SourceUnavailable, match=f"sent {len(CSV) - 5} of {len(CSV)} bytes"):
         land_file(ITEM, Flaky([], CSV[:-5]), tmp_path, Limits())
 
 

@@ -27,7 +27,7 @@ REFUSALS: dict[str, tuple[bytes, int, str]] = {
     "a repeated column": (b"id,tier,id\n1,2,3\n", 1, "repeats 'id' in columns 1, 3"),
     "columns without names": (b"id,tier,,\n1,2,3,4\n", 1, "columns 3, 4 have no name"),
     "a reserved column": (b"id,tier,_line\n1,2,3\n", 1, "'_line' is kept"),
-    "a quote in the header that never closes": (b'id,"tier\n1,2\n', 1, "the header can't be read"),
+    "a quote in the header that never closes": (b'id,"tier\n1,2\n', 1, "the header cannot be read"),
     "utf16": ("id,tier\n1,Gold\n".encode("utf-16"), 1, "is UTF-16, not UTF-8"),
     "utf16 without a mark": ("id,tier\n1,Gold\n".encode("utf-16-le"), 1, "is UTF-16, not UTF-8"),
     "cp1252": ("id,tier\n1,Gold\n2,Café\n".encode("cp1252"), 3, "not valid UTF-8; it looks like Windows-1252"),
@@ -52,16 +52,16 @@ REFUSALS: dict[str, tuple[bytes, int, str]] = {
         )
         for cell in (b'"disk" ', b'"disk"x', b'"disk"\t', b'"a" "b"', b'"disk"\xc2\xa0', b'""x', b'"a""" ')
     },
-    "a blank before a quote in the header": (b'id, "tier"\n1,2\n', 1, "never closes, or stands inside a cell"),
-    "a quote inside a name": (b'id,ti"er\n1,2\n', 1, "a quote in it never closes, or stands inside a cell"),
-    "the header again": (b"id,tier\n1,2\nid,tier\n3,4\n", 3, "line 3: the header again: .* put together from several"),
-    "the header again with a mark": (b"id,tier\n1,2\n\xef\xbb\xbfid,tier\n3,4\n", 3, "the header again"),
-    "the header again in quotes": (b'id,tier\n1,"2\n"\n"id","tier"\n3,4\n', 4, "the header again"),
-    "the header again with a mark and quotes": (
+    "a blank before a quote in the header": (b'id, "tier"\n1,2\n', 1, "never closes, or is inside a cell"),
+    "a quote inside a name": (b'id,ti"er\n1,2\n', 1, "a quote in it never closes, or is inside a cell"),
+    "a second header": (b"id,tier\n1,2\nid,tier\n3,4\n", 3, "line 3: a second header: .* put together from several"),
+    "a second header with a mark": (b"id,tier\n1,2\n\xef\xbb\xbfid,tier\n3,4\n", 3, "a second header"),
+    "a second header in quotes": (b'id,tier\n1,"2\n"\n"id","tier"\n3,4\n', 4, "a second header"),
+    "a second header with a mark and quotes": (
         b'id,tier\n1,2\n\xef\xbb\xbf"id","tier"\n3,4\n', 3, "a byte order mark inside the file",
     ),
-    "the header again in another order": (b"id,tier,x\n1,2,3\nx,id,tier\n", 3, "the header again"),
-    "the header again where columns have no name": (b"id,tier,\n1,2,3\nid,tier,\n", 3, "the header again"),
+    "a second header in another order": (b"id,tier,x\n1,2,3\nx,id,tier\n", 3, "a second header"),
+    "a second header where columns have no name": (b"id,tier,\n1,2,3\nid,tier,\n", 3, "a second header"),
     "too few cells": (b"id,tier\n1,2\n3\n4,5\n", 3, "1 row has more .* the header's 2\n  line 3: 1 cell$"),
     "too many cells": (b"id,tier\n1,2,3\n4,5\n6,7,8,9\n", 2, "2 rows have .*\n  line 2: 3 cells\n  line 4: 4 cells"),
     "gzip by another name": (b"\x1f\x8b\x08\0\0", 1, "is gzip data"),
@@ -156,7 +156,7 @@ def test_a_file_of_nothing_but_wrong_rows_stops_counting(tmp_path: Path) -> None
         (b'id,tier\n"1\n",2\n3,"%s"\n' % (b"\xc3\xa9" * 501), 4, "the cell in 'tier' is larger than 1,000 bytes"),
         (b"id,tier\n1,2\n3,%s\n" % (b"x" * 9_000_000), 3, "row that starts here is larger|cell in 'tier' is larger"),
         (b"id,tier\n1,2\n3,\"%s\"\n4,5\n" % (b"x\n" * 9_000_000), 3, "row that starts here is larger|cell in 'tier'"),
-        (b"id," + b",".join(b"c%d" % each for each in range(60)) + b"\n", 1, "61 columns, and at most 50 are allowed"),
+        (b"id," + b",".join(b"c%d" % each for each in range(60)) + b"\n", 1, "61 columns; at most 50 are allowed"),
     ],
 )  # fmt: skip
 def test_caps_refuse_with_the_line(content: bytes, line: int, message: str, tmp_path: Path) -> None:
