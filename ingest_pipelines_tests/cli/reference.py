@@ -18,7 +18,7 @@ HEAD = """\
 
 <!-- Written by `python -m ingest_pipelines_tests.cli.reference`; a test fails if it is out of date. -->
 
-`ingest COMMAND --help` says the same in the terminal; `ingest --install-completion` completes commands and the names of
+`ingest COMMAND --help` prints the same in the terminal; `ingest --install-completion` completes commands and the names of
 your imports. Every command that reads takes `--json`: the answer alone on stdout, remarks on stderr.
 
 | exit code | means |
@@ -26,13 +26,13 @@ your imports. Every command that reads takes `--json`: the answer alone on stdou
 | 0 | done |
 | 1 | a load did not commit; nothing was merged |
 | 2 | a mistake in the YAML files or in the command |
-| 3 | a source or the target does not answer, or says no |
+| 3 | a source or the target does not answer, or refuses |
 | 4 | more rows were rejected than the import allows; nothing was merged, the rejects are kept |
 | 130 | Ctrl-C |
 
-The project is the folder that `INGEST_HOME` names; else the working directory, if it holds a `connections.yaml`;
-else the demo. The target is `INGEST_DATABASE_URL`; else an embedded Postgres under `INGEST_STATE` (`.ingest` in the
-project's folder) that runs for as long as the command does, or that `ingest up` already runs.
+`INGEST_HOME` names the project's folder. Without it, the working directory is the project if it holds a
+`connections.yaml`, otherwise the demo is. `INGEST_DATABASE_URL` is the target. Without it, the target is an embedded Postgres
+under `INGEST_STATE` (`.ingest` in the project's folder), which runs as long as the command, or as long as `ingest up`.
 """
 
 EXAMPLES = {

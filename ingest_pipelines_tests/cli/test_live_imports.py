@@ -152,7 +152,7 @@ def test_every_mistake_is_said_at_once(project: Terminal) -> None:
 def test_a_ledger_that_does_not_answer_is_no_mistake(project: Terminal) -> None:
     answer = project.ingest("check", INGEST_DATABASE_URL="postgresql://nobody@127.0.0.1:1/none")
     assert answer.code == 0
-    assert "note: what imports have loaded was not compared" in answer.out
+    assert "note: the YAML was not compared" in answer.out
     refused = project.ingest("check", "--connect", INGEST_DATABASE_URL="postgresql://nobody@127.0.0.1:1/none")
     assert refused.code == 3
 

@@ -82,7 +82,7 @@ DAMAGED = {
     "zip cut short": ("a.csv.zip", zipped({"a.csv": CSV})[:-30], "damaged, or not a zip"),
     "zip damaged": ("a.csv.zip", _corrupt(zipped({"a.csv": CSV})), "damaged, or not a zip"),
     "plain text named zip": ("a.csv.zip", CSV, "ends in .zip, but it is not zip data"),
-    "zip of two files": ("a.csv.zip", zipped({"a.csv": CSV, "b.csv": CSV}), "holds 2 files, and must hold exactly one"),
+    "zip of two files": ("a.csv.zip", zipped({"a.csv": CSV, "b.csv": CSV}), "holds 2 files; it must hold exactly one"),
     "zip of nothing": ("a.csv.zip", zipped({}), "holds no file"),
     "zip encrypted": ("a.csv.zip", _encrypted(), "is encrypted"),
     "zip with bzip2": ("a.csv.zip", zipped({"a.csv": CSV}, zipfile.ZIP_BZIP2), "other than deflate"),

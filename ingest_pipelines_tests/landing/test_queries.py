@@ -76,7 +76,7 @@ def test_columns_get_the_mapping_s_spelling(tmp_path: Path) -> None:
         (["a", "b"], ["a", "c"], "no column c; it has a, b"),
         (["a", "a"], ["a"], "several columns named a"),
         (["A", "a"], ["b"], "no column b"),
-        (["_line"], [], "a name the product keeps for itself"),
+        (["_line"], [], "this name is reserved"),
     ],
 )
 def test_columns_are_checked_before_anything_is_written(
@@ -108,7 +108,7 @@ def test_caps_hold_while_the_rows_stream(tmp_path: Path) -> None:
     assert caught.value.line == 2
     with pytest.raises(ItemRefused, match="larger than 5,000 bytes"):
         _land(tmp_path, [_batch(k=["x" * 100] * 1000)], max_bytes=5000)
-    with pytest.raises(ItemRefused, match="2 columns, and source"):
+    with pytest.raises(ItemRefused, match="2 columns; source"):
         _land(tmp_path, [wide], max_columns=1)
     assert list(tmp_path.iterdir()) == []
 

@@ -26,7 +26,7 @@ REFUSALS: dict[str, tuple[bytes, int, str]] = {
     "no header": (b"17,Gold\n18,Silver\n", 1, "lacks 'id'; 'tier'"),
     "a repeated column": (b"id,tier,id\n1,2,3\n", 1, "repeats 'id' in columns 1, 3"),
     "columns without names": (b"id,tier,,\n1,2,3,4\n", 1, "columns 3, 4 have no name"),
-    "a reserved column": (b"id,tier,_line\n1,2,3\n", 1, "'_line' is kept"),
+    "a reserved column": (b"id,tier,_line\n1,2,3\n", 1, "'_line' is reserved"),
     "a quote in the header that never closes": (b'id,"tier\n1,2\n', 1, "the header cannot be read"),
     "utf16": ("id,tier\n1,Gold\n".encode("utf-16"), 1, "is UTF-16, not UTF-8"),
     "utf16 without a mark": ("id,tier\n1,Gold\n".encode("utf-16-le"), 1, "is UTF-16, not UTF-8"),
@@ -42,7 +42,7 @@ REFUSALS: dict[str, tuple[bytes, int, str]] = {
     "a quote inside quotes that is not doubled": (b'id,tier\n1,"5" disk"\n', 2, "closes here with text after it"),
     **{
         f"a quote inside a cell: {cell!r}": (
-            b"id,tier\n1,2\n3," + cell + b'\n"a\nb",5\n', 3, "line 3: a quote stands inside a cell that does not begin"
+            b"id,tier\n1,2\n3," + cell + b'\n"a\nb",5\n', 3, "line 3: a quote inside a cell that does not begin"
         )
         for cell in (b' "disk"', b'\t"disk"', b'disk"', b'5" disk', b'a"b"c', b'a""', b"\xc2\xa0\"disk\"", b"'\"'")
     },
