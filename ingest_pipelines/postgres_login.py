@@ -29,7 +29,7 @@ PASSWORD_REFUSED = "28P01"  # noqa: S105 (a code)
 UNTRUSTED = "08U01"
 """Ours: the server's certificate is not what `sslmode` and `sslrootcert` demand."""
 LOGIN_REFUSED = "28U01"
-"""Ours: a refusal whose code this operating system does not let us read."""
+"""Ours: a refusal whose code cannot be read on this operating system."""
 
 _ASK_FOR_TLS = struct.pack("!ii", 8, 80877103)
 _TLS_SECONDS = 5.0
@@ -51,8 +51,8 @@ def connect(conninfo: str = "", **settings: Any) -> psycopg.Connection:
     Raises:
         psycopg.ProgrammingError: a parameter does not exist, or libpq does not accept its value.
         psycopg.Error: no connection. Its `sqlstate` is the server's, or of class 08: CANNOT_CONNECT (no answer),
-            REFUSED (no TLS, which `sslmode` demands), UNTRUSTED or BROKEN. Its text contains nothing that the server said.
-            Off Linux, a login that is refused after the password was sent is LOGIN_REFUSED.
+            REFUSED (no TLS, which `sslmode` demands), UNTRUSTED or BROKEN. Off Linux, a login that is refused after the
+            password was sent is LOGIN_REFUSED. Its text contains nothing that the server said.
     """
     chosen = conninfo_to_dict(conninfo, **settings)
     deadline = time.monotonic() + timeout_from_conninfo(chosen)
@@ -112,7 +112,7 @@ class _Trace:
         return self._text
 
     def refuses_password(self, pgconn: pq.abc.PGconn) -> bool:
-        """Whether the server refuses the password; without the protocol, whether it refuses the login after it has it."""
+        """Whether the server refuses the password; without the protocol, whether it refuses the login after it."""
         if self.complete:
             return PASSWORD_REFUSED in _REFUSAL.findall(self.text)
         waits = pgconn.status in {pq.ConnStatus.AWAITING_RESPONSE, pq.ConnStatus.AUTH_OK, pq.ConnStatus.OK}

@@ -18,8 +18,8 @@ HEAD = """\
 
 <!-- Written by `python -m ingest_pipelines_tests.cli.reference`; a test fails if it is out of date. -->
 
-`ingest COMMAND --help` prints the same in the terminal; `ingest --install-completion` completes commands and the names of
-your imports. Every command that reads takes `--json`: the answer alone on stdout, remarks on stderr.
+`ingest COMMAND --help` prints the same in the terminal; `ingest --install-completion` completes commands and imports.
+Every command that reads takes `--json`: the answer alone on stdout, remarks on stderr.
 
 | exit code | means |
 |---|---|
@@ -31,8 +31,8 @@ your imports. Every command that reads takes `--json`: the answer alone on stdou
 | 130 | Ctrl-C |
 
 `INGEST_HOME` names the project's folder. Without it, the working directory is the project if it holds a
-`connections.yaml`, otherwise the demo is. `INGEST_DATABASE_URL` is the target. Without it, the target is an embedded Postgres
-under `INGEST_STATE` (`.ingest` in the project's folder), which runs as long as the command, or as long as `ingest up`.
+`connections.yaml`, otherwise the demo is. `INGEST_DATABASE_URL` is the target. Without it, an embedded Postgres is
+the target, under `INGEST_STATE` (`.ingest` in the project's folder), which runs as long as the command, or as long as `ingest up`.
 """
 
 EXAMPLES = {
