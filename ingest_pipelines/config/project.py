@@ -152,7 +152,7 @@ def read_project(
                         types.setdefault(mapped.name, Filled(mapped.field.type_name, bound.name))
             found += stopped
         if found:
-            broken.setdefault(path.stem, ConfigError(found, hint=f"mend it, then run: ingest check {path.stem}"))
+            broken.setdefault(path.stem, ConfigError(found, hint=f"fix it, then run: ingest check {path.stem}"))
             mistakes += [mistake for mistake in found if mistake not in stopped]
         taken.add(path.stem.lower())
     notify = databases.model.notify if databases.model else ()
