@@ -184,5 +184,5 @@ def test_header_names_from_outside_are_escaped_in_messages(tmp_path: Path) -> No
 
 
 def test_a_million_blank_lines_are_not_a_table(tmp_path: Path) -> None:
-    with pytest.raises(ItemRefused, match="over 1000000 blank lines"):
+    with pytest.raises(ItemRefused, match="more than 1,000,000 blank lines"):
         read(b"id,tier\n" + b"\n" * 1_100_000, tmp_path)
