@@ -243,17 +243,17 @@ class _Layout:
             hint="export again and keep all columns: ingest rejects export NAME --output F",
         )
 
-    def row(self, place: int, given: Sequence[str]) -> Row:
+    def row(self, place: int, row_cells: Sequence[str]) -> Row:
         """The row that starts on line `place`. Empty cells at its end may be missing or in excess.
 
         Raises:
             UsageError: it has too many cells, or does not name the reject that it corrects.
         """
-        if any(given[self.width :]):
+        if any(row_cells[self.width :]):
             raise UsageError(
-                f"{printable(str(self.file))}, line {place}: {len(given)} cells, and the header has {self.width}"
+                f"{printable(str(self.file))}, line {place}: {len(row_cells)} cells, and the header has {self.width}"
             )
-        cells = [*given, *[""] * (self.width - len(given))]
+        cells = [*row_cells, *[""] * (self.width - len(row_cells))]
         return Row(
             place,
             tuple(unescape_formula(cells[at]) for at in self.source),

@@ -38,20 +38,20 @@ def read_arrow(
 
 def _frames(landing: Landing, batch_rows: int) -> Iterator[pl.DataFrame]:
     line = 1
-    held: list[pa.RecordBatch] = []
+    waiting: list[pa.RecordBatch] = []
     rows = size = 0
     # Not memory-mapped: the pages of a large result would count as this process's memory.
     with pa.OSFile(str(landing.path)) as file, pa.ipc.open_stream(file) as stream:
         for batch in stream:
-            held.append(batch)
+            waiting.append(batch)
             rows += batch.num_rows
             size += batch.nbytes
             if rows >= batch_rows or size >= BATCH_BYTES:
-                yield _frame(held, line)
+                yield _frame(waiting, line)
                 line += rows
-                held, rows, size = [], 0, 0
+                waiting, rows, size = [], 0, 0
         if rows:
-            yield _frame(held, line)
+            yield _frame(waiting, line)
 
 
 def _some_columns(landing: Landing, columns: Sequence[str]) -> Iterator[pl.DataFrame]:

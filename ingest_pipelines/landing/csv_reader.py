@@ -64,10 +64,12 @@ def read_csv(
     )
 
 
-def _frames(landing: Landing, header: Header, found: Survey, limits: Limits, batch_rows: int) -> Iterator[pl.DataFrame]:
+def _frames(
+    landing: Landing, header: Header, surveyed: Survey, limits: Limits, batch_rows: int
+) -> Iterator[pl.DataFrame]:
     if landing.path.stat().st_size <= header.offset:
         return
-    rows = _Rows(landing, header, found, limits)
+    rows = _Rows(landing, header, surveyed, limits)
     pending: list[pa.RecordBatch] = []
     lines: list[Numbers] = []
     pending_rows = pending_bytes = 0
@@ -90,14 +92,14 @@ def _frames(landing: Landing, header: Header, found: Survey, limits: Limits, bat
 
 
 def _some_columns(
-    landing: Landing, header: Header, found: Survey, limits: Limits, columns: Sequence[str]
+    landing: Landing, header: Header, surveyed: Survey, limits: Limits, columns: Sequence[str]
 ) -> Iterator[pl.DataFrame]:
     if landing.path.stat().st_size <= header.offset:
         return
     wanted = [index for index, name in enumerate(header.columns) if name in columns]
     names = [header.columns[index] for index in wanted]
     try:
-        for batch in _batches(landing, header, _Rows(landing, header, found, limits), limits, wanted):
+        for batch in _batches(landing, header, _Rows(landing, header, surveyed, limits), limits, wanted):
             frame = pl.DataFrame(pl.from_arrow(pa.Table.from_batches([batch]).rename_columns(names)))
             yield frame.insert_column(0, trim_column([batch]))
     except ItemRefused:
@@ -198,8 +200,8 @@ class _Rows:
     is that number, plus the line breaks inside the cells before it, plus the blank lines before it.
     """
 
-    def __init__(self, landing: Landing, header: Header, found: Survey, limits: Limits) -> None:
-        self.survey = found
+    def __init__(self, landing: Landing, header: Header, surveyed: Survey, limits: Limits) -> None:
+        self.survey = surveyed
         self._landing = landing
         self._header = header
         self._limits = limits
@@ -214,7 +216,7 @@ class _Rows:
         # Polars makes the array: Arrow imports all of pandas to look through a list.
         self._names = pl.Series(spellings, dtype=pl.String).to_arrow().cast(pa.string())
         # a blank line's number less the blank lines before it: comparable with numbers that don't count them
-        self._blank = found.blank - np.arange(len(found.blank))
+        self._blank = surveyed.blank - np.arange(len(surveyed.blank))
 
     @property
     def wrong(self) -> bool:

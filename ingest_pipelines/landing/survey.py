@@ -69,25 +69,25 @@ def _pieces(file: FileIO) -> Iterator[tuple[memoryview, Bytes]]:
     buffer = bytearray(PIECE)
     view = memoryview(buffer)
     array = np.frombuffer(buffer, np.uint8)
-    held = 0
-    while (got := file.readinto(view[held:])) or held:
-        held += got or 0
-        cut = held if not got else buffer.rfind(b"\n", 0, held) + 1 or _cut(array, held)
+    filled = 0
+    while (got := file.readinto(view[filled:])) or filled:
+        filled += got or 0
+        cut = filled if not got else buffer.rfind(b"\n", 0, filled) + 1 or _cut(array, filled)
         if cut:
             yield view[:cut], array[:cut]
-        rest = held - cut
-        buffer[:rest] = buffer[cut:held]
-        held = rest
+        rest = filled - cut
+        buffer[:rest] = buffer[cut:filled]
+        filled = rest
 
 
-def _cut(data: Bytes, held: int) -> int:
+def _cut(data: Bytes, filled: int) -> int:
     """Where to end a piece without a line feed."""
-    if held < PIECE:
+    if filled < PIECE:
         return 0
-    for cut in range(held - 1, 1, -1):
+    for cut in range(filled - 1, 1, -1):
         if data[cut - 1] not in (_CR, _QUOTE) and not 0x80 <= data[cut] <= 0xBF:
             return cut
-    return held
+    return filled
 
 
 class _CsvWalk:
