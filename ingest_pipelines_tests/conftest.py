@@ -48,6 +48,13 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[_FLEET] = Fleet(Path(told)) if told else Fleet.assemble()
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A slow test may take two hours; the others have the time-out of pyproject.toml."""
+    for item in items:
+        if item.get_closest_marker("slow") and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(7200))
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: object) -> None:
     """Tells an xdist worker where the fleet is."""

@@ -112,3 +112,12 @@ def test_every_example_of_a_schedule_is_one() -> None:
     assert len(examples) == 6
     for example in examples:
         schedule.Schedule.model_validate(read_yaml(example).value["schedule"])
+
+
+def test_every_room_on_the_page_of_the_architecture_is_there() -> None:
+    page = (DOCS / "architecture.md").read_text(encoding="utf-8")
+    rooms = set(re.findall(r"`([a-z_/]+(?:\.py|/))`", page))
+    assert len(rooms) > 20
+    package = DOCS.parent / "ingest_pipelines"
+    missing = {room for room in rooms if not (package / room).exists()}
+    assert missing <= {"guarantees/"}

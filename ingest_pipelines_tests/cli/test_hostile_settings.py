@@ -57,7 +57,6 @@ SETTINGS: Mapping[str, str] = {
     "debug_parallel_query": "regress",
     "work_mem": "64kB",
     "temp_buffers": "800kB",
-    "jit_above_cost": "0",
     "from_collapse_limit": "1",
     "gin_fuzzy_search_limit": "1",
     "application_name": "somebody else",
