@@ -73,9 +73,9 @@ def export(
         Path | None, typer.Option("--output", "-o", metavar="F", help="Write this file instead of stdout.")
     ] = None,
 ) -> None:
-    """Export rejected rows as CSV, to correct and replay: the source's columns, then columns that begin with `ingest.`.
+    """Export rejected rows as CSV, to correct and replay: the source's columns, then our own `ingest.*` columns.
 
-    The `ingest.` columns name each row's load and line, and why it was rejected; do not change them. Cells that a
+    The `ingest.*` columns name each row's load and line, and why it was rejected; do not change them. Cells that a
     spreadsheet would run as a formula get a leading apostrophe; replay removes it.
     """
     from ingest_pipelines import ledger

@@ -79,7 +79,7 @@ def report(
     if not loads:
         screen.say(f"{name}: no load yet\n  ingest run {name}")
         return
-    screen.say(f"{screen.painted(name, 'strong')}: the last {screen.plural(len(loads), 'load')}")
+    screen.say(f"{screen.painted(name, 'strong')}: {screen.plural(len(loads), 'load')}, newest first")
     screen.say()
     for row in count_table(loads):
         screen.say(row)
