@@ -205,7 +205,7 @@ def _print_summary(bound: BoundImport) -> None:
         ("to", f"{bound.database.table}, {spec.mode.replace('_', ' ')}"),
         ("matched by", bound.match.by if bound.match else bound.database.key),
         ("columns", ", ".join(f"{mapped.column} -> {mapped.name}" for mapped in bound.fields)),
-        ("an empty cell", "clears the field" if spec.empty == "clear" else "leaves the field alone"),
+        ("an empty cell", "clears the field" if spec.empty == "clear" else "leaves the field unchanged"),
         ("rejects", f"the import allows {spec.rejects}"),
         ("by itself", _by_itself(bound).removeprefix(" ")),
     ]
