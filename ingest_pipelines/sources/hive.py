@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from ingest_pipelines.config.connections.hive import HiveConnection
 from ingest_pipelines.cursor.column import spelling
@@ -36,6 +37,9 @@ _TYPES = {
 
 _SPELLED = {8: spelling("moment"), 15: spelling("number"), 17: spelling("moment"), 23: spelling("moment")}
 """Thrift's type ids whose texts a cursor reads as numbers or moments: timestamps, decimals, dates, local timestamps."""
+
+_COLLATED = re.compile(r"(string|char|varchar)\b.* collate ", re.IGNORECASE)
+"""How Spark names the type of a text that is compared by a collation."""
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.005, 0.5
 
@@ -112,6 +116,7 @@ class _Session(Session):
         self._settings = settings
         self._handle: Any = None
         self._cancelled = False
+        self._puts_in_quotes: bool | None = None
         self._connection = self._login()
         for setting in _SETTINGS:
             with suppress(self._hive.Error):
@@ -124,11 +129,13 @@ class _Session(Session):
         statement = text % self._hive.HiveParamEscaper().escape_args(bound)
         try:
             self._handle = self._execute(statement)
-            columns = self._columns(self._handle)
-            schema = pa.schema(columns)
+            schema = pa.schema(self._columns(self._handle))
+            collated: frozenset[int] | None = None
             some = False
             while (batch := self._fetch(self._handle, schema, batch_rows)).num_rows or not some:
-                yield batch
+                if collated is None and any(map(_in_quotes, batch.columns)):
+                    collated = self._collated(statement)
+                yield _without_quotes(batch, collated) if collated else batch
                 some = True
         finally:
             handle, self._handle = self._handle, None
@@ -202,6 +209,38 @@ class _Session(Session):
             time.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE)
 
+    def _collated(self, statement: str) -> frozenset[int]:
+        """Places of the result's texts with a collation of their own, which Spark 4 sends in quotes.
+
+        Only its analysis of the query tells: in Thrift's types they are texts like others. Whether the server has
+        collations, and sends such texts in quotes, is asked by an example.
+        """
+        main = self._handle
+        try:
+            if self._puts_in_quotes is None:
+                self._puts_in_quotes = self._has_answer("SELECT 'a' COLLATE UTF8_LCASE AS a", '"a"')
+            kinds = self._answer(f"DESCRIBE QUERY {statement}")[1] if self._puts_in_quotes else []
+        finally:
+            self._handle = main
+        return frozenset(place for place, kind in enumerate(kinds) if _COLLATED.match(kind))
+
+    def _has_answer(self, statement: str, text: str) -> bool:
+        """Whether that is the answer; a server that does not know the question has another one."""
+        try:
+            return self._answer(statement) == [[text]]
+        except self._hive.Error:
+            if self._cancelled:
+                raise
+            return False
+
+    def _answer(self, statement: str) -> list[list[Any]]:
+        """The columns of a short answer."""
+        handle = self._execute(statement)
+        try:
+            return [column.to_pylist() for column in self._fetch(handle, pa.schema(self._columns(handle)), 10_000)]
+        finally:
+            self._client.CloseOperation(self._thrift.TCloseOperationReq(handle))
+
     def _columns(self, handle: Any) -> list[pa.Field]:
         response = self._client.GetResultSetMetadata(self._thrift.TGetResultSetMetadataReq(handle))
         self._check(response)
@@ -226,6 +265,23 @@ class _Session(Session):
         codes = self._thrift.TStatusCode
         if response.status.statusCode not in {codes.SUCCESS_STATUS, codes.SUCCESS_WITH_INFO_STATUS}:
             raise self._hive.OperationalError(response)
+
+
+def _in_quotes(column: pa.Array) -> bool:
+    """Whether the column has texts, of which the first one is in quotes."""
+    if not pa.types.is_string(column.type) or column.null_count == len(column):
+        return False
+    first = str(column.drop_null()[0].as_py())
+    return len(first) > 1 and first[0] == first[-1] == '"'
+
+
+def _without_quotes(batch: pa.RecordBatch, places: frozenset[int]) -> pa.RecordBatch:
+    """The batch's columns at these places without their first and last character, which the server has put there."""
+    columns = [
+        pc.utf8_slice_codeunits(column, 1, -1) if place in places else column
+        for place, column in enumerate(batch.columns)
+    ]
+    return pa.RecordBatch.from_arrays(columns, schema=batch.schema)
 
 
 def _array(column: Any, kind: pa.DataType) -> pa.Array:

@@ -131,12 +131,16 @@ TYPES: list[tuple[str, str, Spell, int | str]] = [
     ("snowflake", "DATE", _day, "2000-01-01"),
     ("snowflake", "VARCHAR", _word, NONE),
     ("hive", "bigint", _number, 0),
+    ("hive", "STRING COLLATE UTF8_LCASE", _capital, NONE),
 ]
 SLOW: list[tuple[str, str, Spell, int | str]] = [
     ("hive", "decimal(20, 4)", _decimal, 0),
     ("hive", "timestamp", _cast(_moment(6), "TIMESTAMP {}"), TIME),
     ("hive", "date", _cast(_day, "DATE {}"), "2000-01-01"),
     ("hive", "string", _word, NONE),
+    ("hive", "STRING COLLATE UNICODE_CI_AI", _accent, NONE),
+    ("hive", "STRING COLLATE UTF8_BINARY_RTRIM", _blank, NONE),
+    ("hive", "CHAR(5) COLLATE UTF8_LCASE", _capital, NONE),
 ]
 ALL = [*TYPES, *(pytest.param(*case, marks=pytest.mark.slow) for case in SLOW)]
 

@@ -100,3 +100,19 @@ def test_every_value_arrives_without_loss(
     )
     frame = landed(warehouse.connection(), f"SELECT v FROM ({rows}) r ORDER BY n", ["v"])
     assert frame["v"].to_list() == [*values.values(), None]
+
+
+def test_texts_with_a_collation_arrive_as_they_are(landed: Landed, warehouse: HiveWarehouse) -> None:
+    """Spark sends them in quotes, beside texts without a collation that may be in quotes by themselves."""
+    kinds = ("STRING COLLATE UNICODE_CI", "CHAR(9) COLLATE UTF8_LCASE", "STRING", "ARRAY<STRING COLLATE UNICODE_CI>")
+    texts = ["NULL", "''", "'\"A\"'", "'a'", "'\"'", "'Zoë \U0001f600'"]
+    rows = [
+        f"SELECT {n} AS n, CAST({text} AS {kinds[0]}) AS c, CAST({text} AS {kinds[1]}) AS d,"
+        f" CAST({quoted} AS {kinds[2]}) AS p, CAST(array('x') AS {kinds[3]}) AS l"
+        for n, (text, quoted) in enumerate(zip(texts, ["'\"A\"'", "'x'", *texts[2:]], strict=True))
+    ]
+    frame = landed(warehouse.connection(), f"SELECT c, d, p, l FROM ({' UNION ALL '.join(rows)}) r ORDER BY n", [])
+    assert frame["c"].to_list() == [None, "", '"A"', "a", '"', "Zoë \U0001f600"]
+    assert [text and text.rstrip() for text in frame["d"].to_list()] == [None, "", '"A"', "a", '"', "Zoë \U0001f600"]
+    assert frame["p"].to_list() == ['"A"', "x", '"A"', "a", '"', "Zoë \U0001f600"]
+    assert frame["l"].to_list() == ['["x"]'] * 6
