@@ -7,7 +7,7 @@ from typing import Literal
 Family = Literal["keys", "types", "dates", "text", "field rules", "matching"]
 
 CODES: dict[str, tuple[Family, str]] = {
-    "missing_key": ("keys", "the match key is empty, or a placeholder such as NULL"),
+    "missing_key": ("keys", "the key is empty, a placeholder such as NULL, or its column's name"),
     "duplicate_key": ("keys", "the match key occurs more than once in the item"),
     "bad_int": ("types", "not a whole number"),
     "bad_decimal": ("types", "not a decimal number, or more digits than the field holds"),

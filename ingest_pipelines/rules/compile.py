@@ -109,7 +109,7 @@ class Rules:
             cell = source.cell
             names += [cell.name, cell.given_name]
             names += [cell.local_name] if cell.field.type == "datetime" else []
-            kept = TYPES[cell.field.type].keeps_raw or (self.key.null_word is not None and cell in self.key.cells)
+            kept = TYPES[cell.field.type].keeps_raw or cell.name in self.key.has_null_word
             names += [cell.raw_name] if kept else []
         names += [self.geo_fill.miss_name] if self.geo_fill else []
         return list(dict.fromkeys(names))
@@ -147,7 +147,7 @@ class Rules:
             frame.schema[source.column],
             TYPES[source.cell.field.type],
             trim=trim,
-            composed=source.cell.name in identities(self.bound, self.key),
+            composed=source.cell.name in self.key.has_null_word,
             null_values=self.bound.spec.source.format.null_values or (),
         )
 
@@ -176,8 +176,8 @@ def compile_rules(bound: BoundImport) -> Rules:
     """
     sources = tuple(source_cells(bound))
     cells = [source.cell for source in sources]
-    key = match_key(bound, cells)
-    rules = [key.missing, *([key.null_word] if key.null_word else [])]
+    key = match_key(bound, sources)
+    rules = [key.missing, key.null_word]
     for cell in cells:
         rules += cell_rules(bound, cell, key)
     schema = build_schema(bound.name, cells, rules)
@@ -188,14 +188,14 @@ def compile_rules(bound: BoundImport) -> Rules:
 def cell_rules(bound: BoundImport, cell: Cell, key: MatchKey) -> Iterator[Rule]:
     """All rules of one cell that a row can break by itself."""
     kind = TYPES[cell.field.type]
+    in_key, identifies = cell in key.cells, cell.name in key.has_null_word
+    if identifies and not in_key:
+        yield key.null_word_in(cell)
     if cell.field.type != "string":
         accepted = kind.accepted(cell)
         # A key that says NULL is a missing one, and not a bad int besides.
-        yield (
-            replace(accepted, passes=accepted.passes | key.is_null_word)
-            if key.null_word and cell in key.cells
-            else accepted
-        )
+        said = key.is_null_word if in_key else key.has_null_word.get(cell.name)
+        yield accepted if said is None else replace(accepted, passes=accepted.passes | said)
     yield from kind.rules(cell)
     record = FIELD_TYPES[cell.field.type]
     if record.is_date:
@@ -203,16 +203,10 @@ def cell_rules(bound: BoundImport, cell: Cell, key: MatchKey) -> Iterator[Rule]:
     if "characters" in record.takes and record.is_document:
         yield character_rule(cell, document_text(cell))
     elif "characters" in record.takes:
-        yield character_rule(cell, cell.raw, identifies=cell.name in identities(bound, key))
+        yield character_rule(cell, cell.raw, identifies=identifies)
     if not is_column(cell):
         yield from length_rules(cell)
     yield from field_rules(bound, cell)
-
-
-def identities(bound: BoundImport, key: MatchKey) -> frozenset[str]:
-    """The cells that distinguish one customer, or one consent, from another."""
-    contacts = (f"column:{subscription.contact}" for subscription in bound.spec.subscriptions)
-    return frozenset((bound.database.key, *(cell.name for cell in key.cells), *contacts))
 
 
 def item_rule(cell: Cell, code: str, reason: str) -> Rule:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import polars as pl
 
 from ingest_pipelines.config import BoundImport
+from ingest_pipelines.config.blanks import trimmed
 from ingest_pipelines.config.field_types import FIELD_TYPES
+from ingest_pipelines.rules.cells import SourceCell
 from ingest_pipelines.rules.types import Cell, Rule
 
 NULL_WORDS = (
@@ -26,12 +28,15 @@ class MatchKey:
         cells: the cells to match by, in order of preference; one must not be empty.
         value: over working frames and accepted files alike; NULL where the row has no key. `007` and `7` are the
             same int, addresses differ in more than case.
-        null_words: lower-case words that mean "no key".
+        has_null_word: for each cell that distinguishes customers, or consents, by its name: whether it holds a
+            placeholder such as NULL, or its own column's name, as a second header does.
+        null_words: what such words are, for people, and what to write where they are keys.
     """
 
     cells: tuple[Cell, ...]
     value: pl.Expr
-    null_words: tuple[str, ...] = ()
+    has_null_word: Mapping[str, pl.Expr]
+    null_words: tuple[str, str]
 
     @property
     def name(self) -> str:
@@ -41,37 +46,72 @@ class MatchKey:
     @property
     def missing(self) -> Rule:
         """The rule `missing_key`."""
-        has_key = pl.any_horizontal([cell.given for cell in self.cells])
-        names = " and ".join(cell.name for cell in self.cells)
-        return self.cells[0].rule("missing_key", f"empty, and rows are matched by {names}", has_key)
+        there = pl.any_horizontal([cell.given for cell in self.cells])
+        return self.cells[0].rule("missing_key", f"empty, and rows are matched by {self._names}", there)
 
     @property
-    def null_word(self) -> Rule | None:
-        """The rule `missing_key` for a cell that holds one of `null_words`; None where there are none."""
-        if not self.null_words:
-            return None
-        reason = f"a word for nothing, such as NULL or N/A, and rows are matched by {self.name}"
-        otherwise = "if it is a key, write source: {format: {null_values: []}}"
-        return self.cells[0].rule("missing_key", f"{reason}; {otherwise}", ~self.is_null_word)
+    def null_word(self) -> Rule:
+        """The rule `missing_key` for a row whose key is a placeholder."""
+        return self.cells[0].rule("missing_key", self._reason(f"rows are matched by {self._names}"), ~self.is_null_word)
+
+    def null_word_in(self, cell: Cell) -> Rule:
+        """The same rule for another cell that identifies: the database's key, or the contact of a consent."""
+        what = "consents" if is_column(cell) else "customers"
+        return cell.rule(
+            "missing_key", self._reason(f"{what} are told apart by {cell.name}"), ~self.has_null_word[cell.name]
+        )
 
     @property
     def is_null_word(self) -> pl.Expr:
-        """Whether the key's cell is one of `null_words`, in any case."""
-        raw = self.cells[0].raw.cast(pl.String)
-        short = pl.when(raw.str.len_bytes() <= max(map(len, self.null_words))).then(raw)
-        return short.str.to_lowercase().is_in(list(self.null_words)).fill_null(False)
+        """Whether the key's cells hold placeholders and no key."""
+        said = [self.has_null_word[cell.name] for cell in self.cells]
+        if len(said) == 1:
+            return said[0]
+        empty = [~cell.given for cell in self.cells]
+        return pl.any_horizontal(said) & pl.all_horizontal(one | other for one, other in zip(said, empty, strict=True))
+
+    @property
+    def _names(self) -> str:
+        return " and ".join(cell.name for cell in self.cells)
+
+    def _reason(self, why: str) -> str:
+        words, otherwise = self.null_words
+        return f"{words}, and {why}{otherwise}"
 
 
-def match_key(bound: BoundImport, cells: Sequence[Cell]) -> MatchKey:
+def match_key(bound: BoundImport, sources: Sequence[SourceCell]) -> MatchKey:
     """The match key of the import."""
     names = _names(bound)
-    by_name = {cell.name: cell for cell in cells}
-    chosen = tuple(by_name[name] for name in names)
+    by_name = {source.cell.name: source for source in sources}
+    chosen = tuple(by_name[name].cell for name in names)
     values = [comparable(cell) for cell in chosen]
     value = values[0] if len(values) == 1 else pl.coalesce(values)
     declared = bound.spec.source.format.null_values is not None
-    # With an address and a number one of them is enough; a null word there is rejected as no address or no number.
-    return MatchKey(chosen, value, NULL_WORDS if len(chosen) == 1 and not declared else ())
+    has_null_word = {
+        name: _has_null_word(by_name[name], () if declared else NULL_WORDS)
+        for name in identities(bound, names) & by_name.keys()
+    }
+    words = "a placeholder such as NULL or N/A, or the name of its column"
+    otherwise = "; if NULL is a key, write source: {format: {null_values: []}}"
+    return MatchKey(chosen, value, has_null_word, ("the name of its column", "") if declared else (words, otherwise))
+
+
+def identities(bound: BoundImport, key: Iterable[str]) -> frozenset[str]:
+    """The cells that distinguish one customer, or one consent, from another; `key`: those that rows are matched by."""
+    contacts = (f"column:{subscription.contact}" for subscription in bound.spec.subscriptions)
+    return frozenset((bound.database.key, *key, *contacts))
+
+
+def _has_null_word(source: SourceCell, words: Sequence[str]) -> pl.Expr:
+    """Whether the cell is one of the words, in any case, or its column's name: that line is a header, no customer."""
+    name = trimmed(source.column or "").lower()
+    raw = source.cell.raw.cast(pl.String)
+    length = raw.str.len_bytes()
+    # To look at every key in lower case is slow; few are as short as a word, or end as the column's name does.
+    ends_alike = raw.str.ends_with(name[-1:]) | raw.str.ends_with(name[-1:].upper())
+    alike = (length == len(name.encode())) & ends_alike
+    short = pl.when((length <= max(map(len, words), default=0)) | alike).then(raw)
+    return short.str.to_lowercase().is_in([*words, name]).fill_null(False)
 
 
 def comparable(cell: Cell) -> pl.Expr:

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from ingest_pipelines.config.blanks import BLANKS
+from ingest_pipelines.config.blanks import BLANKS, trimmed
 from ingest_pipelines.config.databases import Field
 from ingest_pipelines.config.imports import Format
 from ingest_pipelines_tests.rules.feeds import accepted, bound_import, broken, codes, frame, outcomes, rejects, validate
@@ -173,11 +173,69 @@ def test_the_reason_is_true_and_says_how_to_have_it_otherwise(tmp_path: Path) ->
     validated = validate(bound, tmp_path, frame({"id": ["NULL", "", "nobody"], "name": ["NULL", "N/A", "-"]}))
     found = [(record["line"], record["code"], record["reason"]) for record in rejects(validated)]
     assert found == [
-        (2, "missing_key", "a word for nothing, such as NULL or N/A, and rows are matched by id; "
-                           "if it is a key, write source: {format: {null_values: []}}"),
+        (2, "missing_key", "a placeholder such as NULL or N/A, or the name of its column, and rows are matched "
+                           "by id; if NULL is a key, write source: {format: {null_values: []}}"),
         (3, "missing_key", "empty, and rows are matched by id"),
     ]  # fmt: skip
     assert accepted(validated)["name"].to_list() == ["-"]
+
+
+@pytest.mark.parametrize("word", ["NULL", "\\N", " n/a\u00a0", "#REF!"])
+def test_of_two_contacts_one_is_a_key_and_two_words_for_nothing_are_none(word: str, tmp_path: Path) -> None:
+    bound = bound_import(
+        {"email": {"type": "email"}, "phone": {"type": "phone"}},
+        columns={"id": "id", "email": "email", "phone": "phone"},
+        match="email_or_phone_profile",
+    )
+    rows = frame({
+        "id": list("abcdef"), "email": [word, "", word, word, "a@example.com", "e@example.com"],
+        "phone": ["", word, word, "+442079460018", word, ""],
+    })  # fmt: skip
+    validated = validate(bound, tmp_path, rows)
+    # Beside a contact, what says nothing is no address, or no number.
+    assert codes(validated) == {
+        2: ["missing_key"], 3: ["missing_key"], 4: ["missing_key"], 5: ["bad_email"], 6: ["bad_phone"],
+    }  # fmt: skip
+    assert {record["reason"] for record in rejects(validated) if record["code"] == "missing_key"} == {
+        "a placeholder such as NULL or N/A, or the name of its column, and rows are matched by email and phone; "
+        "if NULL is a key, write source: {format: {null_values: []}}"
+    }
+
+
+@pytest.mark.parametrize("key", ["string", "int", "phone"])
+def test_a_new_customer_is_not_called_null_whatever_rows_are_matched_by(key: str, tmp_path: Path) -> None:
+    mail = {"email": {"type": "email"}}
+    columns = {"id": "id", "email": "email"}
+    words = [*dict.fromkeys(map(trimmed, NOTHING)), "ID"]
+    rows = frame({"id": words, "email": [f"a{n}@example.com" for n in range(len(words))]})
+    validated = validate(bound_import(mail, key={"type": key}, columns=columns, match="email"), tmp_path, rows)
+    assert codes(validated) == {line: ["missing_key"] for line in range(2, len(words) + 2)}
+    assert "customers are told apart by id" in rejects(validated)[0]["reason"]
+
+
+@pytest.mark.parametrize("channel", ["push", "email", "sms", "telegram"])
+def test_nobody_consents_under_the_contact_null(channel: str, tmp_path: Path) -> None:
+    bound = bound_import(
+        {"name": {"type": "string"}},
+        database={"resources": {"news": {"channels": [channel]}}},
+        subscriptions=[{"resource": "news", "channel": channel, "contact": "Contact", "status": "subscribed"}],
+    )
+    rows = frame({"id": ["a", "b", "c"], "name": ["x"] * 3, "Contact": ["NULL", "", "\\N"]})
+    validated = validate(bound, tmp_path, rows)
+    assert codes(validated) == {2: ["missing_key"], 4: ["missing_key"]}
+    assert "consents are told apart by column:Contact" in rejects(validated)[0]["reason"]
+
+
+@pytest.mark.parametrize("source", [{}, {"format": {"null_values": []}}, {"format": {"null_values": ["x"]}}])
+@pytest.mark.parametrize("again", ["id", "ID", "Id", " id ", "\ufeffid", "\u00a0iD\u200b"])
+def test_a_second_header_is_no_customer_however_it_is_spelled(source: Any, again: str, tmp_path: Path) -> None:
+    for key in ("string", "int", "email", "phone"):
+        columns = {"id": "id", "name": "full_name"}
+        bound = bound_import({"full_name": {"type": "string"}}, key={"type": key}, columns=columns,
+                             source={"connection": "uploads", **source})  # fmt: skip
+        validated = validate(bound, tmp_path, frame({"id": [again], "name": ["Full name"]}))
+        assert codes(validated) == {2: ["missing_key"]}
+    assert broken_keys(["identity", "i", "id1"], {"type": "string"}, source={"connection": "uploads", **source}) == {}
 
 
 def test_an_import_says_which_texts_are_nothing() -> None:
