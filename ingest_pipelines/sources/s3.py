@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ingest_pipelines.config.connections.s3 import S3Connection
-from ingest_pipelines.errors import IngestError, ItemChanged, ItemGone, SourceDenied, SourceUnavailable, printable
+from ingest_pipelines.errors import IngestError, ItemChanged, ItemGone, SourceDenied, SourceUnavailable
 from ingest_pipelines.model import SourceFile
 from ingest_pipelines.sources.base import CHUNK
 from ingest_pipelines.sources.object_store import ObjectStore, no_answer
@@ -20,12 +20,15 @@ if TYPE_CHECKING:
 
 _LOGIN = {
     "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken", "TokenRefreshRequired",
-    "RequestExpired", "RequestTimeTooSkewed", "AuthFailure", "UnrecognizedClientException",
+    "RequestExpired", "RequestTimeTooSkewed", "AuthFailure", "UnrecognizedClientException", "401",
 }  # fmt: skip
 _REGION = {"PermanentRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException", "301"}
 _GONE = {"NoSuchKey", "NotFound", "404", "KeyTooLongError", "NoSuchVersion", "InvalidObjectState"}
 _CHANGED = {"PreconditionFailed", "412", "ConditionalRequestConflict", "409"}
 _DENIED = {"AccessDenied", "403", "AllAccessDisabled", "AccountProblem"}
+_BUSY = {"SlowDown", "InternalError", "ServiceUnavailable", "RequestTimeout", "OperationAborted", "NoSuchBucket"}
+_KNOWN = frozenset[str]().union(_LOGIN, _REGION, _GONE, _CHANGED, _DENIED, _BUSY)
+"""Codes that mean something here, or may be told. Any other one is a server's own word: its status decides."""
 
 
 class S3(ObjectStore[S3Connection, "BaseClient", SourceFile]):
@@ -207,21 +210,20 @@ def _refused(code: str, place: str, uri: str) -> tuple[str, IngestError]:
     if code in _REGION:
         return "login", SourceDenied(f"{place} is in another region", hint="set `region` in connections.yaml")
     if code in _LOGIN:
-        return "login", SourceDenied(
-            f"{place} does not accept the keys ({printable(code)})", hint="check the keys, and the clock"
-        )
+        return "login", SourceDenied(f"{place} does not accept the keys ({code})", hint="check the keys, and the clock")
     if code in _DENIED:
         return "permission", SourceDenied(
             f"{place}: no permission for {uri}",
             hint="the keys need s3:ListBucket and s3:GetObject; for `archive` also s3:PutObject and s3:DeleteObject",
         )
-    return "listing", SourceUnavailable(f"{place} answers with an error ({printable(code)})", hint="try again later")
+    return "listing", SourceUnavailable(f"{place} answers with an error ({code})", hint="try again later")
 
 
 def _code(error: Exception) -> str:
     answer: dict[str, dict[str, object]] = getattr(error, "response", {})
     status = answer.get("ResponseMetadata", {}).get("HTTPStatusCode", "")
-    return str(answer.get("Error", {}).get("Code") or status)
+    code = str(answer.get("Error", {}).get("Code"))
+    return code if code in _KNOWN else str(status)
 
 
 def _object(key: str, size: int, entry: dict[str, Any]) -> SourceFile:

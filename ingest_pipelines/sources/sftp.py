@@ -40,6 +40,17 @@ KEEP_ALIVE_SECONDS = 15.0
 MAX_NAME_BYTES = 255
 """Longest name in every common file system. SFTP has no error of its own for a longer one."""
 
+_LOGIN_METHODS = {
+    "none",
+    "password",
+    "publickey",
+    "keyboard-interactive",
+    "hostbased",
+    "gssapi-with-mic",
+    "gssapi-keyex",
+}
+"""SSH's names of authentication methods, which are told. A server may send others: those are its own words."""
+
 
 class Sftp:
     """An SFTP connection. It connects on entry, and reconnects by itself after the connection was cut."""
@@ -328,8 +339,8 @@ class Sftp:
         except Exception as error:  # also AuthenticationException if the connection broke off or was silent
             if not transport.packetizer.login_refused:
                 raise SourceUnavailable(f"{self._place} broke off during the login", hint=BROKEN_HINT) from None
-            methods = getattr(error, "allowed_types", None)
-            accepts = f"; the server takes {', '.join(map(printable, methods))}" if methods else ""
+            methods = [name for name in getattr(error, "allowed_types", None) or () if name in _LOGIN_METHODS]
+            accepts = f"; the server takes {', '.join(methods)}" if methods else ""
             method = "private key" if settings.private_key is not None else "password"
             raise SourceDenied(
                 f"{self._place} refuses the login of {printable(settings.username)} by {method}{accepts}",
