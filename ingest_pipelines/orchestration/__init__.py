@@ -1,4 +1,13 @@
 """The thin shell around the story: Dagster's assets, sensors, schedules, runs, and the processes that serve them.
 
-Importing this package imports no Dagster; its modules do.
+    assets, checks, resources, io_managers    what Dagster shows and runs
+    sensors, schedules, automation            when an import runs by itself
+    runs                                      launch, tags, locks, files, dead runs
+    alerts                                    who is told of a problem, and when
+    serving                                   `ingest up`
+    dagster_internals                         everything that is not Dagster's public API
+    definitions, instance, site               a project's Definitions, the Dagster instance, the settings of a process
+
+Users' files name four modules, which only pass on to the rooms: `storage` and `run_queue` (dagster.yaml), `webserver`
+(service units) and `celery_worker`. Importing this package imports no Dagster; its modules do.
 """
