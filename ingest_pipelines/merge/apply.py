@@ -103,7 +103,7 @@ def _attempt(
     """
     state, connection = begun
     state.run, state.now, state.began = run, now, perf_counter()
-    places = _places(state.bound)
+    written_tables = _written_tables(state.bound)
     try:
         fault("connected")
         report = _transaction(connection, state, target, fault)
@@ -125,9 +125,9 @@ def _attempt(
     except psycopg.errors.UniqueViolation as error:
         if not state.alone and _takes_a_key(connection, state.bound, error):
             raise Overtaken from None
-        raise problem(connection, error, state.where, *places) from None
+        raise problem(connection, error, state.where, *written_tables) from None
     except psycopg.Error as error:
-        raise problem(connection, error, state.where, *places) from None
+        raise problem(connection, error, state.where, *written_tables) from None
     finally:
         connection.close()
 
@@ -142,7 +142,7 @@ def _takes_a_key(connection: psycopg.Connection, bound: BoundImport, error: psyc
     return False
 
 
-def _places(bound: BoundImport) -> tuple[str, list[str]]:
+def _written_tables(bound: BoundImport) -> tuple[str, list[str]]:
     """The schema and the tables that a load writes to."""
     schema, table = bound.database.schema_and_table
     return schema, [table, name_beside(bound.database, SUBSCRIPTIONS)]

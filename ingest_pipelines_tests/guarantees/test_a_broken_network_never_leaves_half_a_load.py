@@ -43,7 +43,7 @@ def test_a_connection_cut_during_the_copy_changes_nothing(
     target: Target, cut_proxy: Proxies, tmp_path: Path, percent: int
 ) -> None:
     proxy = proxied(cut_proxy, target)
-    validated = delivery(tmp_path, BOUND, ROWS, of=item(1), runs=100)
+    validated = delivery(tmp_path, BOUND, ROWS, of=item(1), chunks=100)
     copied = 0
 
     def cut(point: str) -> None:

@@ -56,7 +56,7 @@ def test_a_killed_load_leaves_the_target_old_or_new(
 
 
 @pytest.mark.parametrize("part", PARTS)
-def test_so_does_a_load_that_began_while_its_rows_were_judged(
+def test_so_does_a_load_that_began_while_its_rows_were_validated(
     target: Target, loader: KillableLoader, tmp_path: Path, part: int
 ) -> None:
     bound = bound_import(columns=COLUMNS, rejects={"unlimited": True}, shrink={"min_percent": 0})
@@ -82,7 +82,7 @@ def _kill_again_and_again(
         values = [row[: 3 + len(bound.extra_columns)] for row in rows]
         validated = delivery(
             tmp_path, bound, values, of=of, rejected=rejected, cursor_to=str(number), cursor_committed=str(number),
-            runs=1 + number % 3,
+            chunks=1 + number % 3,
         )  # fmt: skip
         run = Run(id=f"run-{number}", by="schedule")
         load = Load(validated, bound, target, run, NOW, dies_at=point, early=early)

@@ -93,13 +93,13 @@ def delivery(
     of: Item | None = None,
     rejected: Sequence[Rejected] = (),
     superseded: int = 0,
-    runs: int = 1,
+    chunks: int = 1,
     **landed: Any,
 ) -> Validated:
     """Validated rows on disk: values in the order of the import's fields, then of its extra columns.
 
     Args:
-        runs: number of spill files.
+        chunks: number of spill files.
     """
     schema = {mapped.name: dtype(mapped.field) for mapped in bound.fields}
     schema |= {f"column:{name}": pl.String() for name in bound.extra_columns}
@@ -109,9 +109,9 @@ def delivery(
     of = of or item(name=bound.name)
     folder = folder / f"{of.key}-{content[:8]}"
     folder.mkdir(exist_ok=True)
-    size = -(-max(1, frame.height) // runs)
+    size = -(-max(1, frame.height) // chunks)
     files = []
-    for number in range(runs):
+    for number in range(chunks):
         part = frame.slice(number * size, size)
         files.append(folder / f"accepted-{number}.arrow")
         part.sort(bound.fields[0].name).write_ipc(files[-1])

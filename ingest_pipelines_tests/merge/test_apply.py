@@ -45,7 +45,7 @@ def test_only_what_changed_is_written(target: Target, query: Rows, tmp_path: Pat
         delivery(tmp_path, bound, [("a", "Gold", 1), ("b", "Gold", 2), ("c", "Gold", 3)]), bound, target, person(1), NOW
     )
     versions: dict[str, str] = dict(query("SELECT customer_id, xmin::text FROM crm.customers"))
-    second = delivery(tmp_path, bound, [("a", "Gold", 1), ("b", None, 2), ("d", "New", 4)], of=item(2), runs=2)
+    second = delivery(tmp_path, bound, [("a", "Gold", 1), ("b", None, 2), ("d", "New", 4)], of=item(2), chunks=2)
     report = apply(second, bound, target, person(2), NOW)
     assert report.counts == Counts(read=3, inserted=1, updated=1, unchanged=1)
     assert report.ddl == ()

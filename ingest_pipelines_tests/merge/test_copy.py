@@ -86,7 +86,7 @@ def contents(connection: psycopg.Connection, query: str) -> bytes:
 
 def test_every_type_arrives_as_text_copy_would_bring_it(target: Target, tmp_path: Path) -> None:
     bound, made = everything(), rows()
-    validated = delivery(tmp_path, bound, [_as_delivered(row) for row in made], runs=3)
+    validated = delivery(tmp_path, bound, [_as_delivered(row) for row in made], chunks=3)
     stage = Stage(bound)
     with target.connect() as connection:
         connection.execute(stage.create())

@@ -29,14 +29,14 @@ LOCKS = """
 OPENED = "early: opened"
 
 
-def test_rows_loaded_ahead_are_merged_like_any_others(
+def test_rows_loaded_early_are_merged_like_any_others(
     target: Target, query: Rows, tmp_path: Path, begin: Any, points: list[str]
 ) -> None:
     bound = bound_import(rejects={"unlimited": True})
     old = delivery(tmp_path, bound, [("C1", "Gold", 1), ("C2", None, 2), ("C3", "Silver", 3)], of=item(1))
     apply(old, bound, target, SENSOR, NOW)
     rows = [("C1", "Gold", 1), ("C2", "Gold", 2), ("C4", None, 4), ("C5", None, 5)]
-    validated = delivery(tmp_path, bound, rows, of=item(2), runs=2, rejected=[Rejected(9)])
+    validated = delivery(tmp_path, bound, rows, of=item(2), chunks=2, rejected=[Rejected(9)])
     run = Run("run-2", by="sensor")
     report = apply(validated, bound, target, run, NOW, early=begin(validated, bound, run), fault=points.append)
     assert OPENED in points
@@ -54,11 +54,11 @@ def test_rows_loaded_ahead_are_merged_like_any_others(
     assert query(LOADERS) == [(0,)]
 
 
-def test_the_first_load_of_a_table_makes_it_ahead(
+def test_the_first_load_of_a_table_creates_it_early(
     target: Target, query: Rows, tmp_path: Path, begin: Any, points: list[str]
 ) -> None:
     bound = bound_import()
-    validated = delivery(tmp_path, bound, [("C1", "Gold", 1), ("C2", None, 2), ("C3", "Silver", 3)], runs=3)
+    validated = delivery(tmp_path, bound, [("C1", "Gold", 1), ("C2", None, 2), ("C3", "Silver", 3)], chunks=3)
     load = begin(validated, bound)
     assert query("SELECT to_regclass('crm.customers')") == [(None,)]  # to everybody else
     report = apply(validated, bound, target, SENSOR, NOW, early=load)
@@ -93,7 +93,7 @@ def test_a_profile_that_another_application_added_meanwhile_is_updated(
     bound = bound_import()
     apply(delivery(tmp_path, bound, [("C1", "Gold", 1)], of=item(1)), bound, target, SENSOR, NOW)
     query("TRUNCATE crm.customers")
-    validated = delivery(tmp_path, bound, [("C1", "Gold", 1), ("C2", None, 2)], of=item(2), runs=2)
+    validated = delivery(tmp_path, bound, [("C1", "Gold", 1), ("C2", None, 2)], of=item(2), chunks=2)
     run = Run("run-2", by="sensor")
     merged = Event()
 
@@ -110,7 +110,7 @@ def test_a_profile_that_another_application_added_meanwhile_is_updated(
     assert query(CUSTOMERS) == [("C1", "Gold", 1), ("C2", None, 2)]
 
 
-def test_add_only_leaves_profiles_alone_ahead_too(
+def test_add_only_leaves_profiles_alone_early_too(
     target: Target, query: Rows, tmp_path: Path, begin: Any, points: list[str]
 ) -> None:
     bound = bound_import(mode="add_only")
@@ -132,7 +132,7 @@ def test_update_only_adds_nobody_early_either_and_lists_who_has_no_profile(
     known = [("C1", "Gold", 1), ("C2", "Gold", 2)]
     apply(delivery(tmp_path, bound_import(), known, of=item(1)), bound_import(), target, SENSOR, NOW)
     unknown = [(f"N{number}", None, number) for number in range(8)]
-    validated = delivery(tmp_path, bound, [*unknown[:2], ("C2", "Silver", 2), *unknown[2:]], of=item(2), runs=3)
+    validated = delivery(tmp_path, bound, [*unknown[:2], ("C2", "Silver", 2), *unknown[2:]], of=item(2), chunks=3)
     run = Run("run-2", by="sensor")
     report = apply(validated, bound, target, run, NOW, early=begin(validated, bound, run))
     assert points.count("early: merged") == 3
@@ -150,7 +150,7 @@ def test_update_only_adds_nobody_early_either_and_lists_who_has_no_profile(
         {"subscriptions": [{"resource": "newsletter", "channel": "email", "contact": "Mail", "status": "subscribed"}]},
     ],
 )
-def test_loads_that_look_at_all_rows_first_only_stage_them_ahead(
+def test_loads_that_look_at_all_rows_first_only_stage_them_early(
     target: Target, query: Rows, tmp_path: Path, begin: Any, points: list[str], spec: dict[str, Any]
 ) -> None:
     bound = bound_import(**spec)
@@ -179,7 +179,7 @@ def test_a_table_that_is_being_loaded_is_not_waited_for(
     assert query(CUSTOMERS) == [("C1", "Gold", 1)]
 
 
-def test_a_table_is_not_altered_while_rows_are_judged(
+def test_a_table_is_not_altered_while_rows_are_validated(
     target: Target, query: Rows, tmp_path: Path, begin: Any, points: list[str]
 ) -> None:
     query("CREATE SCHEMA crm")
@@ -194,7 +194,7 @@ def test_a_table_is_not_altered_while_rows_are_judged(
     assert query(CUSTOMERS) == [("C1", "Gold", 1)]
 
 
-def test_a_row_that_somebody_else_writes_is_waited_for_after_the_last_is_judged(
+def test_a_row_that_another_application_writes_is_waited_for_after_validation(
     target: Target, query: Rows, tmp_path: Path, begin: Any, points: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(early_load, "PATIENCE_SECONDS", 0.05)
@@ -246,7 +246,7 @@ def test_a_stale_item_is_not_begun(target: Target, query: Rows, tmp_path: Path, 
         {"keepalives_idle": "x"},
     ],
 )
-def test_a_load_that_could_not_begin_ahead_begins_later(
+def test_a_load_that_could_not_begin_early_begins_later(
     target: Target, tmp_path: Path, begin: Any, elsewhere: dict[str, str]
 ) -> None:
     bound = bound_import()

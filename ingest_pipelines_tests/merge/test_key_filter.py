@@ -72,7 +72,7 @@ def test_new_rows_are_copied_and_known_ones_merged(
     apply(delivery(tmp_path, bound, old, of=item(1)), bound, target, SENSOR, NOW)
     query("ANALYZE crm.customers")
     rows = [(f"C{n}", "Gold" if n % 2 else "Silver", n) for n in range(300, 600)]
-    validated = delivery(tmp_path, bound, rows, of=item(2), runs=3)
+    validated = delivery(tmp_path, bound, rows, of=item(2), chunks=3)
     report, state = load(validated, bound)
     assert state.key_filter is not None
     assert 150 < state.copied <= 200  # of 200 that are new; the first run has none

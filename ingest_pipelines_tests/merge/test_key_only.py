@@ -86,7 +86,7 @@ def test_a_key_alone_is_loaded_while_rows_are_validated(
     keys: list[Any] = [number if kind == "int" else f"C{number}" for number in range(9)]
     for number, known in enumerate((0, 4, 8, 9), 1):
         run = Run(f"run-{number}", by="ann")
-        validated = delivery(tmp_path, bound, [(key,) for key in keys[: known + 1]], of=item(number), runs=2)
+        validated = delivery(tmp_path, bound, [(key,) for key in keys[: known + 1]], of=item(number), chunks=2)
         report = apply(validated, bound, target, run, NOW, early=begin(validated, bound, run))
         earlier = (0, 1, 5, 9)[number - 1]
         left = {"skipped" if mode == "add_only" else "unchanged": earlier}

@@ -70,7 +70,7 @@ def target(target_url: str, query: Rows) -> Target:
 
 
 def parcel(folder: Path, bound: BoundImport) -> Validated:
-    return delivery(folder, bound, [(key, "ours", 40_000) for key in KEYS], runs=3)
+    return delivery(folder, bound, [(key, "ours", 40_000) for key in KEYS], chunks=3)
 
 
 @pytest.mark.parametrize("events", [False, True], ids=["counted", "with events"])

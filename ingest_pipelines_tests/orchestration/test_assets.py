@@ -224,7 +224,7 @@ def _shown(instance: DagsterInstance) -> dict[str, Any]:
     }
 
 
-def test_a_large_item_is_loaded_while_it_is_judged(
+def test_a_large_item_is_loaded_while_it_is_validated(
     shop: Shop, instance: DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     taken: list[bool] = []

@@ -29,12 +29,12 @@ def test_the_schema_declares_every_field_with_its_dtype() -> None:
     assert [check.name for check in schema.columns["i"].checks] == ["bad_int", "below_min", "above_max"]
 
 
-def test_what_judges_rows_is_what_the_schema_declares() -> None:
+def test_rows_are_validated_by_what_the_schema_declares() -> None:
     rules = compile_rules(bound_import(EVERY))
     assert list(rules.rules) == declared_rules(rules.schema)
 
 
-def test_the_schema_judges_a_frame_by_itself() -> None:
+def test_the_schema_validates_a_frame_by_itself() -> None:
     rules = compile_rules(bound_import({"i": {"type": "int", "min": 0}}))
     rows = rules.validated(frame({"id": ["a", "", "c"], "i": ["1", "2", "x"]}))
     rules.schema.validate(rows[:1], lazy=True)

@@ -102,7 +102,7 @@ def test_an_accepted_row_that_breaks_the_schema_stops_the_load(tmp_path: Path) -
     assert list(tmp_path.iterdir()) == []
 
 
-def test_two_judgements_do_not_share_a_folder(tmp_path: Path) -> None:
+def test_two_validations_do_not_share_a_folder(tmp_path: Path) -> None:
     first, second = validate(FEED, tmp_path, _points(["a"])), validate(FEED, tmp_path, _points(["b"]))
     assert accepted(first)["id"].to_list() == ["a"]
     assert accepted(second)["id"].to_list() == ["b"]
