@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import warnings
+from collections import defaultdict
 
 from ingest_pipelines_tests.architecture.source import modules
 
@@ -93,6 +94,16 @@ def test_no_module_outgrows_one_idea() -> None:
     if long:
         warnings.warn(f"modules of over 400 lines: {long}", stacklevel=1)
     assert max(module.text.count("\n") for module in modules()) <= 800
+
+
+def test_no_two_classes_have_one_name() -> None:
+    """A class name in a trace or a search leads to one place; only each engine of a source has its own `_Session`."""
+    homes: defaultdict[str, list[str]] = defaultdict(list)
+    for module in modules():
+        for node in ast.walk(module.tree):
+            if isinstance(node, ast.ClassDef) and node.name != "_Session":
+                homes[node.name].append(module.name)
+    assert {name: files for name, files in homes.items() if len(files) > 1} == {}
 
 
 def test_no_module_has_a_name_that_says_nothing() -> None:
