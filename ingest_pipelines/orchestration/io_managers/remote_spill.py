@@ -11,7 +11,6 @@ runs the bucket needs a lifecycle rule (docs/deploy.md).
 from __future__ import annotations
 
 import os
-import pickle
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -23,7 +22,7 @@ from dagster import Failure, InputContext, IOManager, OutputContext, RetryReques
 
 from ingest_pipelines.config import Settings
 from ingest_pipelines.model import Landing, Validated
-from ingest_pipelines.orchestration.io_managers.step_outputs import HandleIOManager, read_report
+from ingest_pipelines.orchestration.io_managers.step_outputs import HandleIOManager, packed, read_report, unpacked
 from ingest_pipelines.orchestration.io_managers.target import TargetIOManager
 from ingest_pipelines.orchestration.site import Site
 from ingest_pipelines.owner_only import private_folder
@@ -71,17 +70,17 @@ class RemoteSpill:
             kept[below] = _stamp(path)
         moved = _moved(handle, lambda path: path.relative_to(self._state))
         with bucket.open_output_stream(_handle(root, run_id, name)) as stream:
-            stream.write(pickle.dumps(_Kept(moved, kept)))
+            stream.write(packed(_Kept(moved, kept)))
 
     def take(self, run_id: str, name: str) -> Any:
         """The handle; its files are on this machine.
 
         Raises:
-            FileNotFoundError: the bucket does not have it, or no longer has it.
+            FileNotFoundError: the bucket does not have it, no longer has it, or has one of another version.
         """
         bucket, root = self._open()
         with bucket.open_input_stream(_handle(root, run_id, name)) as stream:
-            kept: _Kept = pickle.loads(stream.read())  # noqa: S301  # our own; writers to the bucket are trusted
+            kept: _Kept = unpacked(stream.read())
         for below, stamp in kept.files.items():
             path = self._state / below
             if not path.exists() or _stamp(path) != stamp:
@@ -215,7 +214,8 @@ def _as_dagster_errors() -> Iterator[None]:
         yield
     except FileNotFoundError:
         raise Failure(
-            "the output of an earlier step is no longer at INGEST_SPILL_URI\n  re-execute all steps of the run",
+            "the output of an earlier step is no longer at INGEST_SPILL_URI, or has another version\n"
+            "  re-execute all steps of the run",
             allow_retries=False,
         ) from None
     except OSError as error:

@@ -11,15 +11,25 @@ does, every two minutes, and so does every `ingest run`.
 from __future__ import annotations
 
 import pickle
+from dataclasses import fields
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
 from dagster import Failure, InputContext, IOManager, OutputContext
 
-from ingest_pipelines.model import Landing, LoadReport, Validated
+from ingest_pipelines.model import Counts, Item, Landing, LoadReport, RejectSample, Validated
 from ingest_pipelines.owner_only import private_folder, write_private
 
 _REPORT = "report"
+
+_SHAPE = blake2b(
+    repr(
+        [(kind.__name__, [field.name for field in fields(kind)])
+         for kind in (Item, Landing, Validated, LoadReport, Counts, RejectSample)]
+    ).encode(), digest_size=8,
+).digest()  # fmt: skip
+"""Of the handles of this version, and the first bytes of each: another version's are not read as ours."""
 
 
 class HandleIOManager(IOManager):
@@ -40,7 +50,7 @@ class HandleIOManager(IOManager):
             return read_handle(self._spill, upstream.run_id, upstream.step_key)
         except FileNotFoundError:
             raise Failure(
-                "the output of an earlier step no longer exists: its run died, or ended long ago\n"
+                "the output of an earlier step no longer exists: its run died, ended long ago, or had another version\n"
                 "  re-execute all steps of the run",
                 allow_retries=False,
             ) from None
@@ -50,16 +60,32 @@ def write_handle(spill: Path, run_id: str, step_key: str, handle: object) -> Non
     """Writes the handle to disk, whole or not at all."""
     path = _path(spill, run_id, step_key)
     private_folder(path.parent)
-    write_private(path, pickle.dumps(handle))
+    write_private(path, packed(handle))
 
 
 def read_handle(spill: Path, run_id: str, step_key: str) -> Any:
     """The step's handle.
 
     Raises:
-        FileNotFoundError: it was deleted, or the step did not finish.
+        FileNotFoundError: it was deleted, the step did not finish, or another version wrote it.
     """
-    return pickle.loads(_path(spill, run_id, step_key).read_bytes())  # noqa: S301  # our own file
+    return unpacked(_path(spill, run_id, step_key).read_bytes())
+
+
+def packed(handle: object) -> bytes:
+    """The handle as bytes that only a version with handles of the same shape reads."""
+    return _SHAPE + pickle.dumps(handle)
+
+
+def unpacked(content: bytes) -> Any:
+    """The handle in these bytes, which are our own: who writes to the state folder or to the bucket is trusted.
+
+    Raises:
+        FileNotFoundError: a version with handles of another shape wrote it.
+    """
+    if not content.startswith(_SHAPE):
+        raise FileNotFoundError("a step's output of another version")
+    return pickle.loads(content.removeprefix(_SHAPE))  # noqa: S301
 
 
 def write_report(spill: Path, run_id: str, report: LoadReport) -> None:
