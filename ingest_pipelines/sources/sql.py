@@ -24,7 +24,7 @@ from ingest_pipelines.errors import ConfigError, IngestError, MissingDriver, Sou
 from ingest_pipelines.sources.base import Step
 from ingest_pipelines.sources.bounded import Pending, Worker
 from ingest_pipelines.sources.cursor_query import no_value_query
-from ingest_pipelines.sources.error_codes import BROKEN, DriverError
+from ingest_pipelines.sources.error_codes import BROKEN, REFUSED, DriverError
 from ingest_pipelines.sources.network import UNTRUSTED, UNTRUSTED_HINT, error_name, is_untrusted, raised_by_us, retried
 from ingest_pipelines.sources.query_text import Query, about_rows, read_query, table_query
 
@@ -263,6 +263,12 @@ class SqlSource(ABC, Generic[C]):
         if is_untrusted(error):
             return SourceDenied(f"{self.uri()}: {UNTRUSTED}", hint=UNTRUSTED_HINT)
         known = self.judge(error, connecting=connecting)
+        if connecting and self._connection.options and _is_of_usage(error, known):
+            names = ", ".join(map(printable, self._connection.options))
+            return ConfigError(
+                [f"options: the {self._connection.type} driver does not take the value of one of them: {names}"],
+                hint="correct it in connections.yaml",
+            )
         if known is not None:
             return known.as_ingest_error(self.uri(), query)
         if isinstance(error, OSError | EOFError):
@@ -347,6 +353,14 @@ def driver(module: str, extra: str) -> ModuleType:
             f"the driver for {extra} connections is not installed ({error.name or module})",
             hint=f"pip install 'ingest-pipelines[{extra}]'",
         ) from None
+
+
+def _is_of_usage(error: Exception, known: DriverError | None) -> bool:
+    """Whether the driver itself cannot go on with what it was given: no server said so, and no network failed."""
+    if known is not None:
+        return known.known is REFUSED and known.code == type(error).__name__
+    usage = isinstance(error, TypeError | ValueError | LookupError | AttributeError | AssertionError)
+    return usage and not isinstance(error, UnicodeError) and not raised_by_us(error)
 
 
 def option_mistakes(names: Iterable[str], kind: str, known: Collection[str]) -> ConfigError:

@@ -14,6 +14,7 @@ from pydantic import TypeAdapter
 
 from ingest_pipelines.config.connections import Connection, Connections
 from ingest_pipelines.cursor.values import CursorValue, Moment
+from ingest_pipelines.errors import ConfigError
 from ingest_pipelines.sources import open_query
 from ingest_pipelines_tests.sources.query_contract import HOSTILE
 
@@ -44,6 +45,30 @@ except MissingDriver as error:
 """
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout == f"pip install 'ingest-pipelines[{kind}]'\n"
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        ("postgresql", {"sslmode": "requir"}),
+        ("postgresql", {"keepalives_idle": "soon"}),
+        ("mysql", {"charset": "utf9"}),
+        ("mysql", {"ssl": 7}),
+        ("mysql", {"connect_timeout": "soon"}),
+        ("oracle", {"tcp_connect_timeout": "soon"}),
+        ("hive", {"auth": "KERBEROSS"}),
+        ("clickhouse", {"interface": "htps"}),
+        ("clickhouse", {"connect_timeout": "soon"}),
+    ],
+)
+def test_an_option_with_a_value_that_the_driver_does_not_take_is_named(kind: str, options: dict[str, object]) -> None:
+    """Nothing listens there: it is not the network that is blamed."""
+    keys = {"type": kind, "host": "127.0.0.1", "port": 9, "database": "d", "username": "u", "retries": 0,
+            "options": options}  # fmt: skip
+    connection = TypeAdapter[Connection](Connection).validate_python(keys)
+    with pytest.raises(ConfigError, match="options: ") as refusal, open_query(connection):
+        pass
+    assert next(iter(options)) in str(refusal.value)
 
 
 def test_opening_a_source_imports_no_driver_of_another() -> None:
