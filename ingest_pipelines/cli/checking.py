@@ -47,7 +47,7 @@ def check(
     if mistakes:
         raise _mistakes_error(project, name, mistakes)
     chosen = [project.imports[name]] if name is not None else list(project.imports.values())
-    notes = _read_queries(project, chosen)[1]
+    notes = _read_queries(project, [bound.name for bound in chosen])[1]
     used = {bound.connection_name: bound.connection for bound in chosen} if connect else {}
     tests = [test_connection(connection_name, connection) for connection_name, connection in used.items()]
     refusals = _test_tables(settings, chosen) if connect and not live.unknown else {}
@@ -148,7 +148,7 @@ def _mistakes(project: Project, name: str | None, live: Live) -> list[str]:
         own = [*project.conflicts.get(name, ()), *(broken.mistakes if broken is not None else ())]
     own = [mistake for mistake in own if not any(other.startswith(_place(mistake)) for other in locked)]
     rules = _compile_own_rules(project, [bound for bound in readable if bound.name in project.imports])
-    return list(dict.fromkeys([*own, *locked, *rules, *_read_queries(project, readable)[0]]))
+    return list(dict.fromkeys([*own, *locked, *rules, *_read_queries(project, names)[0]]))
 
 
 def _place(mistake: str) -> str:
@@ -184,20 +184,20 @@ def _lock_mistakes(project: Project, bound: BoundImport, live: Live) -> list[str
     ]
 
 
-def _read_queries(project: Project, chosen: list[BoundImport]) -> tuple[list[str], list[str]]:
+def _read_queries(project: Project, chosen: list[str]) -> tuple[list[str], list[str]]:
     """Mistakes: queries that are not one SELECT, or whose chunks could lose rows. Notes: what the parser cannot read.
 
     The parser is imported only if there are queries.
     """
-    queried = [bound for bound in chosen if bound.spec.source.query is not None and not bound.reads_files]
+    queried = {name: project.queries[name] for name in chosen if name in project.queries}
     if not queried:
         return [], []
     from ingest_pipelines.config.project import place_of
     from ingest_pipelines.sources.request import query_mistakes, query_note
 
-    places = {bound.name: place_of(project.home, bound.name, ("source", "query")) for bound in queried}
-    mistakes = [f"{places[bound.name]}: {mistake}" for bound in queried for mistake in query_mistakes(bound)]
-    notes = [] if mistakes else [(bound.name, query_note(bound)) for bound in queried]
+    places = {name: place_of(project.home, name, ("source", "query")) for name in queried}
+    mistakes = [f"{places[name]}: {each}" for name, query in queried.items() for each in query_mistakes(*query)]
+    notes = [] if mistakes else [(name, query_note(*query)) for name, query in queried.items()]
     return mistakes, [f"{places[name]}: {note}" for name, note in notes if note is not None]
 
 

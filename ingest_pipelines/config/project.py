@@ -12,10 +12,10 @@ from typing import Any, Generic, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from ingest_pipelines.config.bound import BoundImport, Filled, MappedField, Problem, bind, type_conflicts
-from ingest_pipelines.config.connections import Connection, Connections
+from ingest_pipelines.config.connections import Connection, Connections, QueryConnection
 from ingest_pipelines.config.databases import Database, Databases
 from ingest_pipelines.config.field_types import FIELD_TYPES
-from ingest_pipelines.config.imports import BY_CONSENT, Import
+from ingest_pipelines.config.imports import BY_CONSENT, Import, SourceOfImport
 from ingest_pipelines.config.mistakes import mistakes_of
 from ingest_pipelines.config.nearest import nearest
 from ingest_pipelines.config.notify import Notify
@@ -38,6 +38,7 @@ class Project:
         imports: the imports without mistakes, bound to their connection and database.
         broken: what is wrong with each of the others, by the import's name, also where that stands in another file.
         partial: those of them that could be read and bound all the same; for nothing but the search for more mistakes.
+        queries: source and connection of every import that queries, also where its database is a mistake.
         conflicts: fields that have another type in another import, by the name of the import that was read later. Which
             of them is wrong is known to the ledger: the one that loads first gives a field its type for good. So both
             can be run, and the load of the wrong one is refused.
@@ -51,6 +52,7 @@ class Project:
     imports: Mapping[str, BoundImport] = field(default_factory=dict)
     broken: Mapping[str, ConfigError] = field(default_factory=dict)
     partial: Mapping[str, BoundImport] = field(default_factory=dict)
+    queries: Mapping[str, tuple[SourceOfImport, QueryConnection]] = field(default_factory=dict)
     conflicts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     mistakes: tuple[str, ...] = ()
     notify: tuple[Notify, ...] = ()
@@ -121,6 +123,7 @@ def read_project(
     imports: dict[str, BoundImport] = {}
     broken: dict[str, ConfigError] = {}
     partial: dict[str, BoundImport] = {}
+    queries: dict[str, tuple[SourceOfImport, QueryConnection]] = {}
     conflicts: dict[str, tuple[str, ...]] = {}
     filled: dict[str, dict[str, Filled]] = {}
     typed = {database: dict(fields) for database, fields in registered.items()}
@@ -128,6 +131,10 @@ def read_project(
     for path, file in files:
         found, stopped = [*_name_mistakes(path, file.name, taken), *file.mistakes], list[str]()
         if file.model is not None:
+            source = file.model.source
+            connection = known_connections.get(source.connection)
+            if source.query is not None and isinstance(connection, QueryConnection):
+                queries.setdefault(path.stem, (source, connection))
             unusable = _unusable(file.model, connections, databases)
             bound, problems = bind(path.stem, file.model, known_connections, known_databases, filled)
             named = {where for where, _ in unusable}
@@ -157,8 +164,8 @@ def read_project(
         taken.add(path.stem.lower())
     notify = databases.model.notify if databases.model else ()
     return Project(
-        home, known_connections, known_databases, imports, broken, partial, conflicts, tuple(dict.fromkeys(mistakes)),
-        notify,
+        home, known_connections, known_databases, imports, broken, partial, queries, conflicts,
+        tuple(dict.fromkeys(mistakes)), notify,
     )  # fmt: skip
 
 

@@ -7,6 +7,7 @@ from zoneinfo import ZoneInfo
 
 from ingest_pipelines.config import BoundImport
 from ingest_pipelines.config.connections import QueryConnection
+from ingest_pipelines.config.imports import SourceOfImport
 from ingest_pipelines.cursor.bounds import chunk_start
 from ingest_pipelines.cursor.values import CursorValue, Moment
 from ingest_pipelines.errors import ConfigError
@@ -42,7 +43,7 @@ def request_of(item: Item, bound: BoundImport, source: QuerySource) -> Request:
         return Request(source.select(spec.table, bound.required_columns), {})
     query = read_query(spec.query, source.dialect)
     if spec.cursor is not None:
-        if mistakes := _chunk_mistakes(query, bound):
+        if mistakes := _chunk_mistakes(query, spec):
             raise ConfigError([f"imports/{bound.name}.yaml: {mistake}" for mistake in mistakes])
         return Request(one_row_more(query), {"lastItem": chunk_start(item, spec.cursor)}, chunk_limit(query))
     if spec.window is not None:
@@ -56,38 +57,30 @@ def request_of(item: Item, bound: BoundImport, source: QuerySource) -> Request:
     return Request(spec.query, {})
 
 
-def query_mistakes(bound: BoundImport) -> list[str]:
+def query_mistakes(source: SourceOfImport, connection: QueryConnection) -> list[str]:
     """What `ingest check` can say of a query import without asking its database."""
-    spec = bound.spec.source
     try:
-        if spec.query is None:
+        if source.query is None:
             return []
-        query = read_query(spec.query, _query_connection(bound).dialect.name)
+        query = read_query(source.query, connection.dialect.name)
     except ConfigError as error:
         return [f"source.{mistake}" for mistake in error.mistakes]
-    return _chunk_mistakes(query, bound)
+    return _chunk_mistakes(query, source)
 
 
-def _chunk_mistakes(query: Query, bound: BoundImport) -> list[str]:
+def _chunk_mistakes(query: Query, source: SourceOfImport) -> list[str]:
     """Why chunks of the query could lose rows."""
-    cursor = bound.spec.source.cursor
+    cursor = source.cursor
     if cursor is None:
         return []
     return [f"source.{mistake}" for mistake in cursor_mistakes(query, cursor.column, is_text=cursor.kind == "text")]
 
 
-def query_note(bound: BoundImport) -> str | None:
+def query_note(source: SourceOfImport, connection: QueryConnection) -> str | None:
     """That the parser does not understand a query which is sent all the same, and what protects its database then."""
-    query = bound.spec.source.query
-    if query is None:
+    if source.query is None:
         return None
-    connection = _query_connection(bound)
-    stopped = read_query(query, connection.dialect.name).not_understood
+    stopped = read_query(source.query, connection.dialect.name).not_understood
     if stopped is None:
         return None
     return f"source.query: the parser understands it up to {stopped}; it is sent as it is. {connection.protection}"
-
-
-def _query_connection(bound: BoundImport) -> QueryConnection:
-    assert isinstance(bound.connection, QueryConnection)  # `bind` lets no query stand beside a connection of files
-    return bound.connection

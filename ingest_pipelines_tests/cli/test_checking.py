@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 from ingest_pipelines_tests.cli.terminal import Answer, Terminal
 from ingest_pipelines_tests.config.projects import RIGHT, write_project
 
@@ -64,6 +66,24 @@ def test_check_names_the_line_of_a_query_that_is_no_select(terminal: Terminal) -
     answer = terminal.ingest("check", VENDOR_PW="x")
     assert answer.code == 2
     assert "imports/loyalty.yaml:4: source.query: not a SELECT" in answer.err
+
+
+@pytest.mark.parametrize("other", ["", "database: nowhere", "mod: add_only", "broken databases.yaml"])
+def test_check_reads_a_query_whatever_else_is_wrong(terminal: Terminal, other: str) -> None:
+    query = "  connection: shop_db\n  query: SELECT 1 AS cid; DROP TABLE customers"
+    loyalty = RIGHT["imports/loyalty.yaml"].replace("  connection: vendor\n  file: loyalty/Customers", query)
+    if other.startswith("database: "):
+        loyalty = loyalty.replace("database: customers", other)
+    elif other.startswith("mod: "):
+        loyalty += f"{other}\n"
+    databases = (
+        RIGHT["databases.yaml"].replace("key:", "kee:") if other.startswith("broken") else RIGHT["databases.yaml"]
+    )
+    write_project(terminal.folder, {**RIGHT, "imports/loyalty.yaml": loyalty, "databases.yaml": databases})
+    for words in (("check",), ("check", "loyalty")):
+        answer = terminal.ingest(*words, VENDOR_PW="x")
+        assert answer.code == 2
+        assert answer.err.count("imports/loyalty.yaml:4: source.query: ") == 1, answer.err
 
 
 def test_check_notes_a_query_that_is_sent_without_being_understood(terminal: Terminal) -> None:
