@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import socket
 import time
@@ -359,8 +360,9 @@ def _is_of_usage(error: Exception, known: DriverError | None) -> bool:
     """Whether the driver itself cannot go on with what it was given: no server said so, and no network failed."""
     if known is not None:
         return known.known is REFUSED and known.code == type(error).__name__
-    usage = isinstance(error, TypeError | ValueError | LookupError | AttributeError | AssertionError)
-    return usage and not isinstance(error, UnicodeError) and not raised_by_us(error)
+    usage = isinstance(error, TypeError | ValueError | AttributeError | AssertionError)
+    of_an_answer = isinstance(error, UnicodeError | json.JSONDecodeError)  # one that broke off is no text any more
+    return usage and not of_an_answer and not raised_by_us(error)
 
 
 def option_mistakes(names: Iterable[str], kind: str, known: Collection[str]) -> ConfigError:
