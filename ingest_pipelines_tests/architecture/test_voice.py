@@ -15,14 +15,7 @@ WORDS = re.compile(
 
 ALLOWED = (
     ("nobody", re.compile(r"^nobody$")),  # the account
-    ("told", re.compile(r"^told$|\b(WITH|SELECT|FROM)\b")),  # a name in SQL
-    # Remain to be written in plain English:
-    ("mend", re.compile("its owner can mend it")),
-    ("told", re.compile("^told: $|the ledger could not be told")),
-    ("hold still", re.compile("once they hold still")),
-    ("anew", re.compile("upload it anew")),
-    ("mended", re.compile("upload it anew")),
-    ("nobody", re.compile("nobody (has proven|knows|answers)")),
+    ("told", re.compile(r"\btold apart\b|^told$|\b(WITH|SELECT|FROM)\b")),  # distinguished; a name in SQL
 )
 """A word, and the texts in which it may stay."""
 

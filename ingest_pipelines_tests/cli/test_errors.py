@@ -59,7 +59,7 @@ def test_a_storage_of_dagster_that_does_not_answer_is_exit_3_too(starter: Termin
 def test_a_folder_that_cannot_be_written_is_named_and_nothing_ran(starter: Terminal, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     refused = {
-        tmp_path / "file" / "state": "no folder",
+        tmp_path / "file" / "state": "not a folder",
         tmp_path / ("n" * 300): "the name is too long",
         Path("/sys/kernel/state"): "this account has no permission",  # nobody makes folders there, not even root
     }
