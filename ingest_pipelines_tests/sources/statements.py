@@ -128,6 +128,7 @@ LEGAL: dict[str, list[str]] = {
     ],
     "hive": [
         "FROM t SELECT id, a WHERE id > 1",
+        "TABLE t",
         "SELECT id FROM t LATERAL VIEW OUTER explode(split(a, ',')) x AS v",
         "SELECT id FROM t TABLESAMPLE (10 PERCENT)",
         "SELECT id FROM t TABLESAMPLE (BUCKET 1 OUT OF 4 ON rand())",
@@ -285,6 +286,7 @@ WRITES: dict[str, list[str]] = {
         "MAP id USING 'sh' FROM t",
         "LOAD DATA INPATH '/x' INTO TABLE t",
         "ADD JAR x",
+        "TABLE t; DROP TABLE t",
     ],
     "clickhouse": [
         "SELECT 1 INTO OUTFILE 'x'",

@@ -16,7 +16,7 @@ class HiveConnection(HostConnection):
     dialect: ClassVar[Dialect] = Dialect(
         "hive",
         Lexicon(texts="'\"", names={"`": "`"}, backslash="'\"", nested_comments=True, raw=r"[rR]['\"]"),
-        first_words=frozenset({"SELECT", "WITH", "FROM"}),
+        first_words=frozenset({"SELECT", "WITH", "FROM", "TABLE"}),  # TABLE is Spark's
         insert_after_from=True,
     )
 
