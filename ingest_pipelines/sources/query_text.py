@@ -6,6 +6,7 @@ place of `{lastItem}`, `{windowStart}` and `{windowEnd}`. Values are never part 
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -166,13 +167,14 @@ def _parsed(query: Query) -> tuple[exp.Query | None, str | None]:
     from sqlglot import exp, parse
     from sqlglot.errors import ParseError, TokenError
 
+    logging.getLogger("sqlglot").setLevel(logging.CRITICAL)  # it prints parts of the query to stderr
     try:
         statements = parse(query.marked(), read=query.dialect)
     except ParseError as error:
         details = error.errors[0] if error.errors else {}
         # The text that the parser saw is the user's up to the first placeholder; behind it, only the line is the same.
         return None, f"line {details['line']}" if "line" in details else "line 1"
-    except TokenError:
+    except (TokenError, RecursionError):  # or it is nested deeper than the parser goes
         return None, "line 1"
     [statement] = statements if len(statements) == 1 else [None]
     return (statement, None) if isinstance(statement, exp.Query) else (None, "line 1")

@@ -166,6 +166,22 @@ def test_common_table_expressions_stay_at_the_top(dialect: str, query: str, asks
     assert asked.endswith("FROM rows_read WHERE rows_read.id = ingest_bound_cursor")
 
 
+@pytest.mark.parametrize("dialect", EVERY)
+def test_a_query_may_be_nested_deeper_than_the_parser_goes(dialect: str) -> None:
+    for depth in (10, 60, 100, 3000):
+        for nested in ("(" * depth + "1" + ")" * depth, "(SELECT " * depth + "1" + ")" * depth):
+            query = read_query(f"SELECT {nested} AS a, seq FROM t WHERE seq > {{lastItem}} ORDER BY seq", dialect)
+            assert [mark.name for mark in query.marks] == ["lastItem"]
+            assert query.ordered
+            assert (query.statement is None) == (query.not_understood is not None)
+
+
+@pytest.mark.parametrize("dialect", EVERY)
+def test_the_parser_prints_nothing_of_a_query(dialect: str, caplog: pytest.LogCaptureFixture) -> None:
+    read_query("SELECT JSON_EXTRACT(x, '$.hunter2.[') AS a FROM t", dialect)
+    assert caplog.records == []
+
+
 def test_names_of_columns_are_quoted_as_names() -> None:
     assert table_query("crm.customers", ['a"b', "x y"], "postgres") == 'SELECT "a""b", "x y" FROM crm.customers'
     assert table_query("dbo.t", ["a]b"], "tsql") == "SELECT [a]]b] FROM dbo.t"
