@@ -33,6 +33,8 @@ LOGIN_REFUSED = "28U01"
 
 _ASK_FOR_TLS = struct.pack("!ii", 8, 80877103)
 _TLS_SECONDS = 5.0
+_DEMAND_TLS = {"require", "verify-ca", "verify-full"}
+"""Values of `sslmode`: with the others a server without TLS, or with any certificate, is as good."""
 
 _REFUSAL = re.compile(r'^B\t\d+\tErrorResponse\t S "[^"]*"(?: V "[^"]*")? C "([0-9A-Z]{5})"', re.MULTILINE)
 _NO_TLS = re.compile(r"^B\t\d+\tSSLResponse\t N", re.MULTILINE)
@@ -156,11 +158,13 @@ def _failure(pgconn: pq.abc.PGconn, trace: _Trace, chosen: dict[str, Any], deadl
     if not trace.complete and time.monotonic() < deadline and trace.refuses_password(pgconn):
         return _error(LOGIN_REFUSED)
     began = bool(_STARTED.search(trace.text)) or pq.ConnStatus.AWAITING_RESPONSE in trace.reached
-    if not began and _NO_TLS.search(trace.text):
-        return _error(REFUSED)
     in_tls = bool(_TLS.search(trace.text)) or pq.ConnStatus.SSL_STARTUP in trace.reached
-    if not began and in_tls and (problem := _tls_problem(pgconn, chosen)):
-        return _error(problem)
+    settings = {option.keyword.decode(): option.val.decode() for option in pgconn.info if option.val}
+    if not began and settings.get("sslmode") in _DEMAND_TLS:  # else a login without TLS would have been tried
+        if _NO_TLS.search(trace.text):
+            return _error(REFUSED)
+        if in_tls and (problem := _tls_problem(pgconn, chosen, settings)):
+            return _error(problem)
     if not (trace.text or began or in_tls):  # nothing was sent
         if not _accepted(chosen):
             return psycopg.ProgrammingError("libpq does not accept the value of a connection parameter")
@@ -168,9 +172,8 @@ def _failure(pgconn: pq.abc.PGconn, trace: _Trace, chosen: dict[str, Any], deadl
     return _error(BROKEN)
 
 
-def _tls_problem(pgconn: pq.abc.PGconn, chosen: Mapping[str, Any]) -> str:
+def _tls_problem(pgconn: pq.abc.PGconn, chosen: Mapping[str, Any], settings: Mapping[str, str]) -> str:
     """REFUSED, UNTRUSTED, or "" where only the network can be the reason: TLS is begun once more, and no login."""
-    settings = {option.keyword.decode(): option.val.decode() for option in pgconn.info if option.val}
     root = settings.get("sslrootcert") or str(Path.home() / ".postgresql" / "root.crt")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = settings.get("sslmode") == "verify-full" or root == "system"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import select
+import signal
 import struct
 import subprocess
 import sys
@@ -78,6 +79,12 @@ class Person:
         return bool(data)
 
 
+def _take_terminal() -> None:
+    """Ctrl-C reaches the command, also where tests run behind a shell's `&`, which has its children ignore SIGINT."""
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @contextmanager
 def at_a_terminal(
     terminal: Terminal,
@@ -95,7 +102,7 @@ def at_a_terminal(
         [sys.executable, "-c", "from ingest_pipelines.cli import main; main()", *map(str, words)],
         cwd=terminal.folder, env={**plain, "TERM": "xterm-256color", **inherited, **variables},
         stdin=line, stdout=line, stderr=line, start_new_session=True,
-        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # noqa: PLW1509  Ctrl-C reaches it
+        preexec_fn=_take_terminal,  # noqa: PLW1509
     )  # fmt: skip
     os.close(line)
     screen = pyte.HistoryScreen(columns, rows, history=10_000)

@@ -53,6 +53,7 @@ SETTINGS: Mapping[str, str] = {
     "enable_indexscan": "off",
     "enable_hashjoin": "off",
     "enable_sort": "off",
+    "jit": "off",  # on, it compiles every query of a plan that the settings above made costly
     "plan_cache_mode": "force_generic_plan",
     "debug_parallel_query": "regress",
     "work_mem": "64kB",

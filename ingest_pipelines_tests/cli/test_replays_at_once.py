@@ -119,7 +119,7 @@ def test_a_replay_above_the_limit_resolves_nothing_and_says_what_to_leave_out(st
     file = rejected.corrected("fix.csv", 1, "still wrong", 3)
     answer = starter.ingest("rejects", "replay", rejected.name, file)
     assert answer.code == 4
-    assert "leave them out" in answer.err
+    assert "or remove them" in answer.err
     assert (rejected.points, rejected.open) == ([], [2, 3, 4])
     listed = starter.ingest("rejects", "list", rejected.name, "--json").json
     assert {reject["load"] for reject in listed} == {rejected.load}, "the first load is where they are open"
