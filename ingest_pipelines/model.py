@@ -15,6 +15,14 @@ from typing import Literal, NewType
 ItemKey = NewType("ItemKey", str)
 """An item's name and its Dagster partition key: `[A-Za-z0-9._-]`, at most 200 characters."""
 
+
+def item_name(key: str) -> str:
+    """The file's name in an item's key: `C_1.csv` of `2025-03-03T06-00-00Z_C_1.csv_3f9a1c2b`; else the key."""
+    moment, _, rest = key.partition("_")
+    name, _, tail = rest.rpartition("_")
+    return name if name and moment.endswith("Z") and len(tail) == 8 else key
+
+
 ItemKind = Literal["file", "upload", "replay", "query", "cursor", "window"]
 ItemStatus = Literal["new", "committed", "skipped", "failed", "refused"]
 LoadStatus = Literal["running", "committed", "skipped", "failed", "refused"]

@@ -9,8 +9,8 @@ import typer
 
 from ingest_pipelines.cli import screen
 from ingest_pipelines.cli.naming import Json, import_names
-from ingest_pipelines.cli.reports import item_name
 from ingest_pipelines.errors import UsageError
+from ingest_pipelines.model import item_name
 
 if TYPE_CHECKING:
     from ingest_pipelines.ledger import AuditEntry

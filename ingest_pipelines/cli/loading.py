@@ -15,8 +15,9 @@ import typer
 
 from ingest_pipelines.cli import screen
 from ingest_pipelines.cli.naming import ImportName, Json
-from ingest_pipelines.cli.reports import COUNTS, item_name, load_json
+from ingest_pipelines.cli.reports import COUNTS, load_json
 from ingest_pipelines.errors import IngestError, UsageError
+from ingest_pipelines.model import item_name
 from ingest_pipelines.owner_only import private_umask
 
 if TYPE_CHECKING:

@@ -177,7 +177,7 @@ def _choice(item: str, file: Path | None) -> list[str]:
 def _print(report: LoadReport, bound: BoundImport, command: str) -> None:
     """Prints what the load would do. Whether it would commit is printed once: here, or by the error that follows."""
     from ingest_pipelines.cli.loading import print_codes, print_counts
-    from ingest_pipelines.cli.reports import item_name
+    from ingest_pipelines.model import item_name
 
     screen.say(f"{screen.painted('plan', 'strong')}: import {bound.name}, item {item_name(report.item_key)}")
     commits = report.status == "committed"

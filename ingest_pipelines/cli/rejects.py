@@ -151,7 +151,7 @@ def _reject_json(reject: Reject) -> dict[str, object]:
 def _print_rejects(
     bound: BoundImport, load: Load, rejects: Sequence[Reject], waiting: int, *, cut: bool, is_replay: bool
 ) -> None:
-    from ingest_pipelines.cli.reports import item_name
+    from ingest_pipelines.model import item_name
 
     merged = "the others were merged" if load.status == "committed" else "nothing was merged"
     screen.say(f"{screen.painted(bound.name, 'strong')}, load {load.id}, {item_name(load.item)}")

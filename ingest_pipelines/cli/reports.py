@@ -13,6 +13,7 @@ import typer
 from ingest_pipelines.cli import screen
 from ingest_pipelines.cli.naming import ImportName, Json
 from ingest_pipelines.errors import TargetUnavailable
+from ingest_pipelines.model import item_name
 
 if TYPE_CHECKING:
     from ingest_pipelines.config import Project, Settings
@@ -126,13 +127,6 @@ def load_facts(load: Load) -> tuple[str, ...]:
     """The item's file, start time, duration, and whether a person forced the load."""
     seconds = f"{(load.finished_at - load.started_at).total_seconds():.1f} s" if load.finished_at else "still running"
     return (item_name(load.item), screen.moment(load.started_at), seconds, *(("forced",) if load.forced else ()))
-
-
-def item_name(key: str) -> str:
-    """The file's name in an item's key: `C_1.csv` of `2025-03-03T06-00-00Z_C_1.csv_3f9a1c2b`; else the key."""
-    moment, _, rest = key.partition("_")
-    name, _, tail = rest.rpartition("_")
-    return name if name and moment.endswith("Z") and len(tail) == 8 else key
 
 
 def import_lines(

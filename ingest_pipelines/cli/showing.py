@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 
 from ingest_pipelines.cli import screen
 from ingest_pipelines.cli.naming import Json
-from ingest_pipelines.cli.reports import item_name, load_json
+from ingest_pipelines.cli.reports import load_json
 from ingest_pipelines.errors import ConfigError
+from ingest_pipelines.model import item_name
 from ingest_pipelines.owner_only import private_state, private_umask
 
 if TYPE_CHECKING:

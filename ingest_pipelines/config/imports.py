@@ -272,7 +272,7 @@ class Sensor(Strict):
 
 
 class Shrink(Strict):
-    """Holds an item with far fewer rows than the last committed one."""
+    """Fails the load of an item with far fewer rows than the last committed one."""
 
     min_percent: float = Field(default=50, ge=0, le=100)
 

@@ -6,6 +6,7 @@ from ingest_pipelines.merge.column_types import column_type
 from ingest_pipelines.merge.failures import record_failure, record_replaced
 from ingest_pipelines.merge.faults import FAULT_POINTS
 from ingest_pipelines.merge.mapping import mapping_changes
+from ingest_pipelines.merge.preconditions import verdict
 from ingest_pipelines.merge.preflight import probe, refuse_early
 from ingest_pipelines.merge.target import Target
 
@@ -21,4 +22,5 @@ __all__ = [
     "record_replaced",
     "refuse_early",
     "row_count",
+    "verdict",
 ]

@@ -9,15 +9,12 @@ import psycopg
 
 from ingest_pipelines import ledger
 from ingest_pipelines.config import BoundImport
-from ingest_pipelines.errors import IngestError, ItemGone, ItemRefused, StaleItem, TargetDenied
+from ingest_pipelines.errors import IngestError, TargetDenied
 from ingest_pipelines.merge.copy import copy_rejects
 from ingest_pipelines.merge.match import SAMPLES, RejectedByMatch
-from ingest_pipelines.merge.preconditions import fingerprint
+from ingest_pipelines.merge.preconditions import fingerprint, verdict
 from ingest_pipelines.merge.target import Target
-from ingest_pipelines.model import Counts, Item, Landing, LoadReport, LoadStatus, RejectSample, Run, Validated
-
-_REFUSED = (ItemRefused, ItemGone, StaleItem)
-"""Errors that refuse the item; all others fail the load."""
+from ingest_pipelines.model import Counts, Item, Landing, LoadReport, RejectSample, Run, Validated
 
 
 def record_failure(
@@ -46,9 +43,8 @@ def record_failure(
     validated = reached if isinstance(reached, Validated) else None
     landing = validated.landing if validated else reached if isinstance(reached, Landing) else None
     item = reached if isinstance(reached, Item) else landing.item if landing else item
-    status: LoadStatus = "refused" if isinstance(error, _REFUSED) else "failed"
     new = ledger.NewLoad(
-        item=item, run=run, started_at=now, status=status,
+        item=item, run=run, started_at=now, status=verdict(error),
         content_sha256=landing.content_sha256 if landing else "", fingerprint=fingerprint(bound),
         cursor_to=landing.cursor_to if landing else None,
     )  # fmt: skip

@@ -15,7 +15,7 @@ from ingest_pipelines.config import BoundImport
 from ingest_pipelines.errors import CountsDisagree, LoadError, RejectsAboveLimit
 from ingest_pipelines.merge.key_filter import KeyFilter
 from ingest_pipelines.merge.match import SAMPLES, Matched
-from ingest_pipelines.merge.preconditions import fingerprint
+from ingest_pipelines.merge.preconditions import fingerprint, verdict
 from ingest_pipelines.merge.shape import TableShape
 from ingest_pipelines.merge.stage import Stage
 from ingest_pipelines.model import Counts, LoadReport, LoadStatus, Run, Validated
@@ -177,4 +177,4 @@ class LoadState:
         if not self.run.dry_run:
             return report
         plan = replace(report, load_id=None, dry_run=True)
-        return plan if self.problem is None else replace(plan, status="refused", reason=str(self.problem))
+        return plan if self.problem is None else replace(plan, status=verdict(self.problem), reason=str(self.problem))

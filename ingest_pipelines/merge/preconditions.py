@@ -11,13 +11,21 @@ import psycopg
 from ingest_pipelines import ledger
 from ingest_pipelines.config import BoundImport
 from ingest_pipelines.cursor.bounds import moved_since, opened_at
-from ingest_pipelines.errors import LoadError, ShrunkItem, StaleItem
-from ingest_pipelines.model import Item, Landing, Run, Validated
+from ingest_pipelines.errors import IngestError, ItemGone, ItemRefused, LoadError, ShrunkItem, StaleItem
+from ingest_pipelines.model import Item, Landing, LoadStatus, Run, Validated, item_name
 
 _WHOLE_DELIVERIES = {"file", "upload", "query"}
 """Kinds of items that hold the whole data, so that they can be compared with the item before."""
 
 _DAEMONS = {"sensor", "schedule"}
+
+_REFUSED = (ItemRefused, ItemGone, StaleItem)
+"""Errors that refuse the item; all others fail the load."""
+
+
+def verdict(error: IngestError) -> LoadStatus:
+    """The status of a load that ends with this error: of a run, and of the plan of that run."""
+    return "refused" if isinstance(error, _REFUSED) else "failed"
 
 
 def fingerprint(bound: BoundImport) -> str:
@@ -62,9 +70,10 @@ def failed_precondition(
     last = ledger.last_committed(connection, bound.name)
     least = bound.spec.shrink.min_percent
     if item.kind in _WHOLE_DELIVERIES and last is not None and validated.read * 100 < last.read * least:
+        rows = "1 row is" if validated.read == 1 else f"{validated.read:,} rows are"
         return ShrunkItem(
-            f"import {bound.name}, item {item.key}: shrunk: {validated.read:,} rows, and the last committed item "
-            f"{last.item} had {last.read:,}; below {least:g} % an item is held",
+            f"import {bound.name}, item {item.key}: shrunk: {rows} less than {least:g} % of the {last.read:,} in the "
+            f"last item, {item_name(last.item)}",
             hint="nothing was merged; if it is right: "
             f"ingest run {bound.name} --item {item.key} --force, or set shrink: {{min_percent: 0}}",
         )

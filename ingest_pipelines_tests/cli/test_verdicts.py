@@ -40,7 +40,7 @@ def project(starter: Terminal) -> Terminal:
         (["1,2,2", "2,2,2", "3,2,2", "4,2,2"], ""),
         (["1,2,2", "2,2,2", "3,2,2", "4,x,2"], ""),
         (["1,x,2", "2,y,2", "3,2,2"], "2 of 3 rows were rejected"),
-        (["1,2,2"], "shrunk: 1 rows"),
+        (["1,2,2"], "shrunk: 1 row is less than 50 % of the 4 in the last item, some_file.csv"),
     ],
 )
 def test_a_plan_says_either_how_to_apply_it_or_why_it_would_not_commit(
@@ -59,6 +59,18 @@ def test_a_plan_says_either_how_to_apply_it_or_why_it_would_not_commit(
     assert answer.err.startswith("error: this load would not commit: ")
     assert why in answer.err
     assert "rejects list" not in answer.err, "a plan keeps no rejects"
+
+
+@pytest.mark.parametrize(
+    "rows", [["1,2,2", "2,2,2", "3,2,2", "4,2,2"], ["1,x,2", "2,y,2", "3,2,2"], ["1,2,2"]],
+    ids=["good", "above the limit", "shrunk"],
+)  # fmt: skip
+def test_a_plan_ends_with_the_status_of_the_run_that_follows(project: Terminal, rows: list[str]) -> None:
+    file = deliver(project, *rows)
+    planned = project.ingest("plan", "points", "--file", file, "--json")
+    ran = project.ingest("run", "points", "--file", file, "--json")
+    assert planned.json["status"] == ran.json[0]["status"], ran.err
+    assert planned.code == ran.code
 
 
 @pytest.mark.parametrize(

@@ -180,7 +180,7 @@ def test_an_item_that_shrank_is_held(target: Target, query: Rows, tmp_path: Path
     bound = bound_import()
     apply(delivery(tmp_path, bound, [(f"c{n}", "Gold", n) for n in range(10)]), bound, target, person(1), NOW)
     small = delivery(tmp_path, bound, [(f"c{n}", "Gold", 0) for n in range(4)], of=item(2))
-    with pytest.raises(ShrunkItem, match="4 rows, and the last committed item loyalty-1 had 10"):
+    with pytest.raises(ShrunkItem, match="4 rows are less than 50 % of the 10 in the last item, loyalty-1"):
         apply(small, bound, target, person(2), NOW)
     assert apply(small, bound, target, person(3, forced=True), NOW).status == "committed"
 
@@ -223,7 +223,7 @@ def test_a_plan_reports_everything_and_leaves_nothing(target: Target, query: Row
     report = apply(validated, bound, target, replace(SENSOR, dry_run=True), NOW)
     assert report.dry_run
     assert report.load_id is None
-    assert (report.status, report.counts) == ("refused", Counts(read=2, inserted=1, rejected=1))
+    assert (report.status, report.counts) == ("failed", Counts(read=2, inserted=1, rejected=1))
     assert "1 of 2 rows were rejected" in report.reason
     assert len(report.ddl) == 2
     assert query("SELECT to_regclass('crm.customers'), (SELECT count(*) FROM ingest.loads)") == [(None, 0)]

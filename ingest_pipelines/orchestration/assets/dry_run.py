@@ -14,6 +14,7 @@ from dagster import AssetObservation, Failure, MetadataValue, OpExecutionContext
 
 from ingest_pipelines import pipeline
 from ingest_pipelines.errors import IngestError
+from ingest_pipelines.merge import verdict
 from ingest_pipelines.model import Counts, ItemKey, LoadReport, LoadStatus, Validated
 from ingest_pipelines.orchestration.assets.metadata import plan_metadata
 from ingest_pipelines.orchestration.assets.partitions import asset_key
@@ -49,7 +50,7 @@ def answering_dry_run(context: OpExecutionContext) -> Iterator[None]:
         _answer(
             context,
             LoadReport(
-                bound.name, key, None, "failed", Counts(), reason=failure.description or str(error), dry_run=True
+                bound.name, key, None, verdict(error), Counts(), reason=failure.description or str(error), dry_run=True
             ),
         )
 
