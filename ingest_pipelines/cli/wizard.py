@@ -358,14 +358,16 @@ def _new_field(field: str, sample: ColumnSample, ask: Questions) -> dict[str, ob
 
 
 def _wrong_type(answer: str) -> str | None:
-    from ingest_pipelines.config.field_types import FIELD_TYPES
+    from ingest_pipelines.config.field_types import FIELD_TYPES, type_elsewhere
     from ingest_pipelines.config.nearest import nearest
 
     types = [kind for kind in FIELD_TYPES if kind != "decimal"]
     decimal = re.fullmatch(r"decimal\((\d{1,2}), ?(\d{1,2})\)", answer)
     if answer in types or (decimal and 1 <= int(decimal[1]) <= 38 and int(decimal[2]) <= int(decimal[1])):
         return None
-    return f"'{printable(answer, 40)}' is not a type; {nearest(answer, [*types, 'decimal(12,2)'])}"
+    ours = type_elsewhere(answer)
+    meant = f"did you mean '{ours}'?" if ours else nearest(answer, [*types, "decimal(12,2)"], shown=None)
+    return f"'{printable(answer, 40)}' is not a type; {meant}"
 
 
 def _wrong_options(answer: str) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Self
@@ -95,8 +96,25 @@ Duration = Annotated[
     WithJsonSchema({"type": "string", "pattern": r"^\d{1,6}[smhdw]$", "examples": ["60s", "10m", "6h", "1d"]}),
 ]
 
+
+def spelled(pattern: str, meaning: str) -> Callable[[str], str]:
+    """A validator: the text matches the pattern. The mistake is its `meaning`, because nobody reads a pattern."""
+
+    def check(value: str) -> str:
+        if re.fullmatch(pattern, value) is None:
+            raise ValueError(meaning)
+        return value
+
+    return check
+
+
 NAME_PATTERN = r"^[A-Za-z][A-Za-z0-9_]{0,62}$"
-Name = Annotated[str, Field(pattern=NAME_PATTERN)]
+NAME_MEANING = "a name is a letter, then letters, digits and _, at most 63 characters"
+Name = Annotated[
+    str,
+    AfterValidator(spelled(NAME_PATTERN, NAME_MEANING)),
+    WithJsonSchema({"type": "string", "pattern": NAME_PATTERN}),
+]
 """A Dagster-safe and Postgres-safe name."""
 
 

@@ -7,11 +7,11 @@ from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
+from pydantic import AfterValidator, StrictBool, StrictStr, WithJsonSchema, field_validator, model_validator
 from pydantic import Field as Key
-from pydantic import StrictBool, StrictStr, WithJsonSchema, field_validator, model_validator
 from pydantic.json_schema import SkipJsonSchema
 
-from ingest_pipelines.config.base import Duration, LocalPath, Name, Strict
+from ingest_pipelines.config.base import Duration, LocalPath, Name, Strict, spelled
 from ingest_pipelines.config.blanks import trimmed
 from ingest_pipelines.config.field_types import FIELD_TYPES, spells
 from ingest_pipelines.config.notify import Notify
@@ -35,6 +35,24 @@ TypeName = Annotated[
             "description": "string, int, decimal(12,2), date ... see docs/rules.md",
         }
     ),
+]
+_REGION_PATTERN = "^[A-Z]{2}$"
+Region = Annotated[
+    str,
+    AfterValidator(spelled(_REGION_PATTERN, "two capital letters of a country, such as DE")),
+    WithJsonSchema({"type": "string", "pattern": _REGION_PATTERN}),
+]
+_TABLE_PATTERN = r"^([A-Za-z_][A-Za-z0-9_]{0,62}\.)?[A-Za-z_][A-Za-z0-9_]{0,62}$"
+TableName = Annotated[
+    str,
+    AfterValidator(
+        spelled(
+            _TABLE_PATTERN,
+            "a table is named NAME or SCHEMA.NAME, such as crm.customers: letters, digits and _, no digit first, "
+            "at most 63 characters",
+        )
+    ),
+    WithJsonSchema({"type": "string", "pattern": _TABLE_PATTERN}),
 ]
 _DECIMAL = re.compile(r"decimal\((\d{1,2}),\s*(\d{1,2})\)")
 _ONLY_FOR = {
@@ -61,7 +79,7 @@ class FieldRules(Strict):
     scale: SkipJsonSchema[int | None] = None
     max_length: Annotated[int, Key(ge=1, le=8000)] | None = None
     options: tuple[StrictStr, ...] | None = None
-    region: Annotated[str, Key(pattern="^[A-Z]{2}$")] | None = None
+    region: Region | None = None
     format: str | None = None
     characters: Literal["basic", "any"] = "basic"
     required: StrictBool = False
@@ -208,7 +226,7 @@ class Retention(Strict):
 class Database(Strict):
     """One Postgres table of customer profiles: its key, its fields, its consent resources."""
 
-    table: Annotated[str, Key(pattern=r"^([A-Za-z_][A-Za-z0-9_]{0,62}\.)?[A-Za-z_][A-Za-z0-9_]{0,62}$")]
+    table: TableName
     key: Name
     key_default: Literal["uuid", "sequence"] | None = None
     max_fields: int = Key(default=200, ge=1, le=1500)

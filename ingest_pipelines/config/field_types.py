@@ -213,3 +213,30 @@ FIELD_TYPES: Mapping[str, TypeRecord] = {
     "ip": TypeRecord("contacts:IP", "inet", spells=_is_ip),
 }  # fmt: skip
 """The registry: a type's name in YAML, and its record."""
+
+_NAMES_ELSEWHERE: Mapping[str, str] = {
+    **dict.fromkeys(("text", "str", "char", "character", "character varying", "varchar", "varchar2", "nchar",
+                     "nvarchar", "nvarchar2", "clob", "longtext", "uuid", "guid"), "string"),
+    **dict.fromkeys(("integer", "bigint", "smallint", "tinyint", "mediumint", "long", "short", "serial", "bigserial",
+                     "int2", "int4", "int8", "int16", "int32", "int64"), "int"),
+    **dict.fromkeys(("number", "numeric", "money", "currency"), "decimal(p,s)"),
+    **dict.fromkeys(("double", "double precision", "real", "float4", "float8", "float32", "float64"), "float"),
+    **dict.fromkeys(("boolean", "bit", "logical"), "bool"),
+    **dict.fromkeys(("day",), "date"),
+    **dict.fromkeys(("timestamp", "timestamptz", "timestamp with time zone", "timestamp without time zone",
+                     "datetime2", "smalldatetime", "datetimeoffset"), "datetime"),
+    **dict.fromkeys(("choice", "category", "options"), "enum"),
+    **dict.fromkeys(("json", "jsonb", "dict", "map", "struct", "record", "variant"), "object"),
+    **dict.fromkeys(("list", "text[]"), "array"),
+    **dict.fromkeys(("mail", "e-mail"), "email"),
+    **dict.fromkeys(("tel", "telephone", "mobile"), "phone"),
+    **dict.fromkeys(("inet", "ipv4", "ipv6", "ip_address"), "ip"),
+}  # fmt: skip
+"""What databases and programming languages call our types."""
+
+
+def type_elsewhere(name: str) -> str | None:
+    """Our type for what another system calls so: `string` for `VARCHAR(20)`; None if we know none."""
+    called, digits, _ = name.strip().lower().partition("(")
+    ours = _NAMES_ELSEWHERE.get(called.strip())
+    return f"decimal({digits}" if ours == "decimal(p,s)" and re.fullmatch(r"\d{1,2},\s*\d{1,2}\)", digits) else ours

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import date, datetime, timedelta
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from ingest_pipelines.config.base import NAME_PATTERN
+from ingest_pipelines.config.field_types import type_elsewhere
 from ingest_pipelines.config.nearest import closest, nearest
 from ingest_pipelines.config.yaml_lines import Document, Path
 from ingest_pipelines.errors import printable
+
+KEYS = "keys, such as "
+"""What belongs where a mapping is expected; an example follows."""
 
 _EXPECTED = {
     "string_type": "text",
@@ -24,9 +28,9 @@ _EXPECTED = {
     "float_parsing": "a number",
     "bool_type": "true or false",
     "bool_parsing": "true or false",
-    "dict_type": "a mapping of keys",
-    "model_type": "a mapping of keys",
-    "model_attributes_type": "a mapping of keys",
+    "dict_type": KEYS,
+    "model_type": KEYS,
+    "model_attributes_type": KEYS,
     "list_type": "a list such as [a, b]",
     "tuple_type": "a list such as [a, b]",
     "date_type": "a date such as 2026-11-22",
@@ -86,12 +90,18 @@ def _in_file(location: tuple[str | int, ...], value: Any, kind: str) -> Path:
 
 def _sentences(path: Path, details: list[ErrorDetails], model: type[BaseModel]) -> Iterator[tuple[Path, str]]:
     """A sentence for each thing that is wrong at `path`."""
-    expected = list(dict.fromkeys(_EXPECTED[detail["type"]] for detail in details if detail["type"] in _EXPECTED))
+    expected = list(dict.fromkeys(_expected(detail, model) for detail in details if detail["type"] in _EXPECTED))
     if expected:
         yield path, f"expected {' or '.join(expected)}{_found(details[0]['input'], expected)}"
         return
     for detail in details:
         yield _sentence(path, detail, model)
+
+
+def _expected(detail: ErrorDetails, model: type[BaseModel]) -> str:
+    """What belongs there; where that is a mapping, with an example of one."""
+    what = _EXPECTED[detail["type"]]
+    return f"{what}{example(*_annotations_at(model, detail['loc']))}" if what == KEYS else what
 
 
 def _found(value: Any, expected: list[str]) -> str:
@@ -110,7 +120,7 @@ def _sentence(path: Path, detail: ErrorDetails, model: type[BaseModel]) -> tuple
     match kind:
         case "extra_forbidden":
             known = keys_at(model, detail["loc"][:-1])
-            return path, f"unknown key; {nearest(str(detail['loc'][-1]), known)}"
+            return path, f"unknown key; {nearest(str(detail['loc'][-1]), known, shown=None)}"
         case "missing":
             return path, "this key is required"
         case "union_tag_invalid":
@@ -120,10 +130,6 @@ def _sentence(path: Path, detail: ErrorDetails, model: type[BaseModel]) -> tuple
             return (*path, "type"), "this key is required"
         case "literal_error":
             return path, _one_of(detail["input"], str(context["expected"]))
-        case "string_pattern_mismatch" if context["pattern"] == NAME_PATTERN:
-            return path, "a name is a letter, then letters, digits and _, at most 63 characters"
-        case "string_pattern_mismatch":
-            return path, f"must look like {context['pattern']}"
         case "greater_than_equal":
             return path, f"must be at least {context['ge']:g}"
         case "greater_than":
@@ -138,19 +144,60 @@ def _sentence(path: Path, detail: ErrorDetails, model: type[BaseModel]) -> tuple
 def _one_of(value: Any, expected: str) -> str:
     options = [option.strip("' ") for option in expected.replace(" or ", ", ").split(",")]
     options = ["decimal(p,s)" if option == "decimal" else option for option in options]
-    close = closest(value, options) if isinstance(value, str) else None
+    close = _meant(value, options) if isinstance(value, str) else None
     if close is not None and len(options) > FEW:
         return f"'{printable(value, 40)}' is not known; did you mean '{close}'?"
     return f"expected one of {', '.join(options)}{f'; did you mean {close!r}?' if close else ''}"
 
 
+def _meant(value: str, options: list[str]) -> str | None:
+    """The option that the value means: what another system calls it, else the most similar one."""
+    ours = type_elsewhere(value)
+    is_option = ours is not None and ours.partition("(")[0] in {option.partition("(")[0] for option in options}
+    return ours if is_option else closest(value, options)
+
+
+def example(*annotations: Any) -> str:
+    """A value of the first mapping among these types, else of the first type, as YAML spells it.
+
+    A mapping has its first required key, or its first one. A text that nobody can guess is `...`.
+    """
+    given = [annotation for annotation in annotations if annotation is not type(None)]
+    mappings = [annotation for annotation in given if _is_model(annotation) or get_origin(annotation) is dict]
+    annotation: Any = next(iter([*mappings, *given]), str)
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if _is_model(annotation):
+        shown = [(key, info) for key, info in annotation.model_fields.items() if not _hidden(info)]
+        key, info = next((pair for pair in shown if pair[1].is_required()), shown[0])
+        default = info.default
+        usual = str(default) if type(default) is int else f"{default:g}" if isinstance(default, float) else ""
+        return f"{{{info.alias or key}: {usual or example(*_flat(info.annotation))}}}"
+    if origin is Literal:
+        return str(arguments[0])
+    if origin is dict:
+        return f"{{NAME: {example(*_flat(arguments[1]))}}}"
+    if origin in {tuple, list}:
+        return f"[{example(*_flat(arguments[0]))}]"
+    return _EXAMPLES.get(annotation, "...")
+
+
+_EXAMPLES: Mapping[Any, str] = {
+    bool: "true", int: "5", float: "5", timedelta: "6h", date: "2026-11-22", datetime: "2026-11-22T06:00",
+}  # fmt: skip
+
+
 def keys_at(model: type[BaseModel], location: Iterable[str | int]) -> set[str]:
     """The keys that a mapping at pydantic's `location` may have, so that the nearest can be named."""
+    models = [annotation for annotation in _annotations_at(model, location) if _is_model(annotation)]
+    return {info.alias or key for found in models for key, info in found.model_fields.items() if not _hidden(info)}
+
+
+def _annotations_at(model: type[BaseModel], location: Iterable[str | int]) -> list[Any]:
+    """The types that a value at pydantic's `location` may have."""
     reached: list[Any] = [model]
     for part in location:
         reached = [following for annotation in reached for following in _step(annotation, part)] or reached
-    models = [annotation for annotation in reached if _is_model(annotation)]
-    return {info.alias or key for found in models for key, info in found.model_fields.items() if not _hidden(info)}
+    return reached
 
 
 def _hidden(info: Any) -> bool:

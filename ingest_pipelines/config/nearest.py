@@ -16,13 +16,18 @@ def closest(name: str, known: Iterable[str]) -> str | None:
     return lowered[matches[0]] if matches else None
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """`did you mean 'host'?`, or the list of what is known."""
+def nearest(name: str, known: Iterable[str], *, shown: int | None = SHOWN) -> str:
+    """`did you mean 'host'?`, or the list of what is known.
+
+    Args:
+        shown: names that the list has at most; None: all.
+    """
     names = sorted(known)
     close = closest(name, names)
     if close is not None:
         return f"did you mean '{close}'?"
     if not names:
         return "none is defined yet"
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return f"known are: {', '.join(names[:SHOWN])}{more}"
+    listed = names[:shown]
+    more = f" and {len(names) - len(listed)} more" if len(names) > len(listed) else ""
+    return f"known are: {', '.join(listed)}{more}"

@@ -16,7 +16,7 @@ from ingest_pipelines.config.connections import Connection, Connections, QueryCo
 from ingest_pipelines.config.databases import Database, Databases
 from ingest_pipelines.config.field_types import FIELD_TYPES
 from ingest_pipelines.config.imports import BY_CONSENT, Import, SourceOfImport
-from ingest_pipelines.config.mistakes import mistakes_of
+from ingest_pipelines.config.mistakes import KEYS, example, mistakes_of
 from ingest_pipelines.config.nearest import nearest
 from ingest_pipelines.config.notify import Notify
 from ingest_pipelines.config.table_names import names_beside
@@ -289,7 +289,7 @@ def _read(home: Path, name: str, model: type[M], drafts: Mapping[str, str], *, k
     if document.mistakes:
         return _File(name, document, None, tuple(_line(name, line, what) for line, what in document.mistakes))
     if not isinstance(document.value, dict):
-        what = "the file is empty" if document.value is None else "expected a mapping of keys"
+        what = "the file is empty" if document.value is None else f"expected {KEYS}{example(model)}"
         return _File(name, document, None, (f"{name}:1: {what}",))
     context = {"home": home}
     try:

@@ -7,8 +7,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from pydantic import BaseModel, ValidationError
 
-from ingest_pipelines.config import read_project
+from ingest_pipelines.config import field_types, read_project
+from ingest_pipelines.config.connections import Connections
+from ingest_pipelines.config.databases import Databases
+from ingest_pipelines.config.imports import Import
+from ingest_pipelines.config.mistakes import example
+from ingest_pipelines.config.yaml_lines import read_yaml
 from ingest_pipelines_tests.config.projects import CONNECTIONS, DATABASES, IMPORT, RIGHT, with_line, write_project
 
 
@@ -115,11 +121,43 @@ def test_an_option_does_not_say_again_what_the_connection_says(
     assert "hunter2" not in str(found)
 
 
+@pytest.mark.parametrize("name", sorted({*field_types._NAMES_ELSEWHERE, "VARCHAR(20)", "Integer", "numeric(12,2)"}))
+def test_a_type_that_another_system_calls_so_is_named_as_we_call_it(tmp_path: Path, name: str) -> None:
+    new = f'      points: {{type: "{name}"}}'
+    [mistake] = mistakes(tmp_path, databases=with_line(DATABASES, "      points: {type: int}", new))
+    called = mistake.partition("did you mean '")[2].partition("'")[0]
+    assert called.partition("(")[0] in field_types.FIELD_TYPES
+
+
+@pytest.mark.parametrize("model", [Connections, Databases, Import])
+def test_an_example_of_keys_is_made_of_keys_that_the_model_has(model: type[BaseModel]) -> None:
+    value = read_yaml(example(model)).value
+    with pytest.raises(ValidationError) as error:
+        model.model_validate(value)
+    assert "extra_forbidden" not in {detail["type"] for detail in error.value.errors()}
+
+
 DATABASE_CASES = [
     ("      points: {type: int}", "      points: {type: integer}", "11: databases.customers.fields.points.type: 'integer' is not known; did you mean 'int'?"),
     ("      points: {type: int}", "      points: {type: varchar}", (
+        "11: databases.customers.fields.points.type: 'varchar' is not known; did you mean 'string'?"
+    )),
+    ("      points: {type: int}", "      points: {type: VARCHAR(20)}", (
+        "11: databases.customers.fields.points.type: 'VARCHAR(20)' is not known; did you mean 'string'?"
+    )),
+    ("      points: {type: int}", '      points: {type: "numeric(12, 2)"}', (
+        "11: databases.customers.fields.points.type: 'numeric(12, 2)' is not known; did you mean 'decimal(12, 2)'?"
+    )),
+    ("      points: {type: int}", "      points: {type: xyz}", (
         "11: databases.customers.fields.points.type: expected one of string, int, decimal(p,s), float, bool, date, datetime, "
         "enum, object, objects, array, email, phone, phones, ip"
+    )),
+    ("      points: {type: int}", "      points: {type: int, xyz: 1}", (
+        "11: databases.customers.fields.points.xyz: unknown key; known are: characters, description, format, max, "
+        "max_length, min, one_of, options, pattern, pii, region, required, type, unique"
+    )),
+    ("      points: {type: int}", "      points: {type: phone, region: de}", (
+        "11: databases.customers.fields.points.region: two capital letters of a country, such as DE"
     )),
     ("      points: {type: int}", "      points: {type: int, max_lenght: 5}", (
         "11: databases.customers.fields.points.max_lenght: unknown key; did you mean 'max_length'?"
@@ -178,10 +216,10 @@ DATABASE_CASES = [
         "10: databases.customers.fields.tier: one_of: 'Gold' is no enum"
     )),
     ("      points: {type: int}", "      points: int", (
-        "11: databases.customers.fields.points: expected a mapping of keys"
+        "11: databases.customers.fields.points: expected keys, such as {type: string}"
     )),
     ("      points: {type: int}", "      points:", (
-        "11: databases.customers.fields.points: expected a mapping of keys; the key has no value"
+        "11: databases.customers.fields.points: expected keys, such as {type: string}; the key has no value"
     )),
     ("      points: {type: int}", "      points: {required: yes, type: int}", (
         "11: databases.customers.fields.points.required: expected true or false; YAML 1.2 knows only these two words"
@@ -197,7 +235,8 @@ DATABASE_CASES = [
     )),
     ("    key: customer_id", "    key: custmer_id", "2: databases.customers: the key 'custmer_id' is not one of the fields"),
     ("    table: crm.customers", "    table: a.b.c", (
-        r"3: databases.customers.table: must look like ^([A-Za-z_][A-Za-z0-9_]{0,62}\.)?[A-Za-z_][A-Za-z0-9_]{0,62}$"
+        "3: databases.customers.table: a table is named NAME or SCHEMA.NAME, such as crm.customers: letters, digits and _, "
+        "no digit first, at most 63 characters"
     )),
     ("      newsletter: {channels: [email]}", "      newsletter: {channels: []}", (
         "13: databases.customers.resources.newsletter.channels: needs at least one entry"
@@ -300,7 +339,9 @@ IMPORT_CASES = [
     ("rejects: {max_rows: 10}", "schedule: {every: 6h, timezone: Europe/Lndon}", [
         "9: schedule.timezone: 'Europe/Lndon' is not an IANA time zone such as Europe/London or UTC",
     ]),
-    ("rejects: {max_rows: 10}", "schedule: daily", ["9: schedule: expected a mapping of keys"]),
+    ("rejects: {max_rows: 10}", "schedule: daily", ["9: schedule: expected keys, such as {every: 6h}"]),
+    ("rejects: {max_rows: 10}", "rejects: 5", ["9: rejects: expected keys, such as {max_rows: 5}"]),
+    ("rejects: {max_rows: 10}", "shrink: 10", ["9: shrink: expected keys, such as {min_percent: 50}"]),
     ("rejects: {max_rows: 10}", "owners: ann@example.com", ["9: owners: expected a list such as [a, b]"]),
     ("rejects: {max_rows: 10}", "notify: [{on: [fail], to: mailto://ops@example.com}]", [
         "9: notify.0.on.0: expected one of failed, rejected, recovered, late, volume; did you mean 'failed'?",
@@ -329,7 +370,7 @@ FILE_CASES: list[tuple[str, str | bytes | None, str]] = [
     ("databases", None, "databases.yaml:1: the file is missing"),
     ("connections", "", "connections.yaml:1: the file is empty"),
     ("databases", "# nothing\n", "databases.yaml:1: the file is empty"),
-    ("loyalty", "- a\n- b\n", "imports/loyalty.yaml:1: expected a mapping of keys"),
+    ("loyalty", "- a\n- b\n", "imports/loyalty.yaml:1: expected keys, such as {database: ...}"),
     ("loyalty", b"database: customers\n# caf\xe9\n", "imports/loyalty.yaml:2: not UTF-8 text; save the file as UTF-8"),
     ("loyalty", "database: customers\ncolumns: {a: b\n", "imports/loyalty.yaml:3: not YAML: did not find expected ',' or '}'"),
     ("loyalty", "a: 1\n\tb: 2\n", "imports/loyalty.yaml:2: not YAML: there is a tab; YAML indents with blanks"),
