@@ -119,8 +119,11 @@ def write_export(file: TextIO, load: Load, columns: Sequence[str], rows: Iterato
     return written
 
 
-def read_export(file: Path) -> Export:
+def read_export(file: Path, import_name: str) -> Export:
     """The export's rows in the file's order; cells are unescaped.
+
+    Args:
+        import_name: for the command that exports again.
 
     Raises:
         UsageError: the file cannot be read, or is not an export; the message names the line.
@@ -130,7 +133,7 @@ def read_export(file: Path) -> Export:
         with file.open(encoding="utf-8-sig", newline="") as opened:
             lines = _lines(csv.reader(opened, strict=True))
             place, header = next(lines, (1, []))
-            layout = _Layout.of(file, header)
+            layout = _Layout.of(file, header, import_name)
             rows = tuple(layout.row(at, cells) for at, cells in lines if any(cells))
     except FileNotFoundError:
         raise UsageError(f"there is no file {printable(str(file))}") from None
@@ -210,7 +213,7 @@ class _Layout:
     own: Mapping[str, int]
 
     @classmethod
-    def of(cls, file: Path, header: Sequence[str]) -> Self:
+    def of(cls, file: Path, header: Sequence[str], import_name: str) -> Self:
         """The layout of a file with this header.
 
         Raises:
@@ -237,10 +240,11 @@ class _Layout:
                     f"{printable(str(file))} is separated by {name}, not by commas",
                     hint="save it as CSV UTF-8, separated by commas",
                 )
+        *others, last = [name for name in (LOAD, LINE, CHECK) if name not in own]
+        missing = f"columns {', '.join(others)} and {last}" if others else f"column {last}"
         raise UsageError(
-            f"{printable(str(file))} lacks '{LOAD}', '{LINE}' or '{CHECK}': "
-            "these columns name the reject that each row corrects",
-            hint="export again and keep all columns: ingest rejects export NAME --output F",
+            f"{printable(str(file))} has no {missing}, so it does not say which rejects its rows correct",
+            hint=f"export again and keep all columns: ingest rejects export {import_name} --output F",
         )
 
     def row(self, place: int, row_cells: Sequence[str]) -> Row:

@@ -61,7 +61,7 @@ def replay(
     settings = read_settings()
     project = read_project(settings.home)
     bound = project.require(name)
-    export = read_export(file)
+    export = read_export(file, name)
     with _one_at_a_time(settings.state / "replays") as folder:
         with ledger_of(settings) as connection:
             corrected = prepare(connection, bound, export, load, folder)

@@ -134,7 +134,7 @@ def test_an_export_that_any_tool_saved_again_names_the_same_rejects_and_cells(
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "saved.csv"
         file.write_bytes((b"\xef\xbb\xbf" if bom else b"") + out.getvalue().encode())
-        export = read_export(file)
+        export = read_export(file, "points")
         ranked = sorted(range(len(columns)), key=lambda at: position[at])
         assert export.columns == tuple(columns[at] for at in ranked)
         assert {row.line: row.cells for row in export.rows} == {
@@ -165,8 +165,10 @@ OWN_NAMES = ",".join(OWN)
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("id,pts\n1,2\n", "lacks 'ingest.load', 'ingest.line' or 'ingest.check'"),
-        ("", "lacks 'ingest.load'"),
+        ("id,pts\n1,2\n", "has no columns ingest.load, ingest.line and ingest.check, so it does not"),
+        ("", "has no columns ingest.load, ingest.line and ingest.check"),
+        ("id,ingest.load,ingest.line\n", "has no column ingest.check, so it does not say which rejects its rows"),
+        ("id,ingest.load\n", "ingest rejects export points --output F"),
         (f"id,{OWN_NAMES}\n1,1,x,bcdf,bad_int,why\n", "line 2: the column 'ingest.line' holds no number"),
         (f"id,{OWN_NAMES}\n\n1,,3,bcdf,bad_int,why\n", "line 3: the column 'ingest.load' holds no number"),
         (f"id,{OWN_NAMES}\n1,1,3,bcdf,bad_int,why,9\n", "line 2: 7 cells, and the header has 6"),
@@ -181,22 +183,22 @@ def test_a_file_that_is_no_export_is_refused_with_its_line(tmp_path: Path, conte
     file = tmp_path / "other.csv"
     file.write_text(content, newline="")
     with pytest.raises(UsageError) as refusal:
-        read_export(file)
-    assert message in str(refusal.value)
+        read_export(file, "points")
+    assert message in f"{refusal.value}\n{refusal.value.hint}"
 
 
 def test_an_export_in_another_encoding_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "other.csv"
     file.write_bytes(f"id,name,{OWN_NAMES}\n1,J\xfcrgen,1,2,bcdf,bad_int,why\n".encode("latin-1"))
     with pytest.raises(UsageError, match="is not UTF-8"):
-        read_export(file)
+        read_export(file, "points")
 
 
 @pytest.mark.parametrize("own", ["line,codes,reasons", "line,codes"])
 def test_an_older_versions_export_is_read_by_position(tmp_path: Path, own: str) -> None:
     file = tmp_path / "old.csv"
     file.write_text(f"id,line,codes,{own}\n1,a,b,3,bad_int min{',why' if 'reasons' in own else ''}\n")
-    export = read_export(file)
+    export = read_export(file, "points")
     assert export.columns == ("id", "line", "codes")
     [row] = export.rows
     assert (row.cells, row.load, row.line, row.codes) == (("1", "a", "b"), None, 3, frozenset({"bad_int", "min"}))
@@ -205,4 +207,4 @@ def test_an_older_versions_export_is_read_by_position(tmp_path: Path, own: str) 
 def test_a_cell_of_a_megabyte_is_read(tmp_path: Path) -> None:
     file = tmp_path / "large.csv"
     file.write_text(f"id,{OWN_NAMES}\n{'x' * (1 << 20)},1,2,bcdf,bad_int,why\n")
-    assert len(read_export(file).rows[0].cells[0]) == 1 << 20
+    assert len(read_export(file, "points").rows[0].cells[0]) == 1 << 20
