@@ -40,7 +40,7 @@ def list_(
     every: Annotated[bool, typer.Option("--all", help=f"Print all, not only the first {SHOWN}.")] = False,
     json: Json = False,
 ) -> None:
-    """List rejected rows: line in the file, key, the rules they break and why."""
+    """List rejected rows: line in the file, key, the rules they break and why. Open ones come first."""
     from ingest_pipelines import ledger
     from ingest_pipelines.cli.target import ledger_of
     from ingest_pipelines.config import read_project, read_settings
@@ -50,7 +50,7 @@ def list_(
     with ledger_of(settings) as connection:
         _require_load(connection, bound, load)
         limit = None if json or every else SHOWN
-        rejects = ledger.list_rejects(connection, bound.name, load=load, code=code, limit=limit)
+        rejects = ledger.list_rejects(connection, bound.name, load=load, code=code, limit=limit, open_first=True)
         chosen = ledger.get_load(connection, rejects[0].load) if rejects else None
         waiting = ledger.count_open(connection, chosen.id) if chosen else 0
         item = ledger.find_item(connection, bound.name, chosen.item) if chosen else None
@@ -155,7 +155,9 @@ def _print_rejects(
 
     merged = "the others were merged" if load.status == "committed" else "nothing was merged"
     screen.say(f"{screen.painted(bound.name, 'strong')}, load {load.id}, {item_name(load.item)}")
-    screen.say(f"{screen.number(load.rejected)} of {screen.plural(load.read, 'row')} rejected; {merged}")
+    resolved = load.rejected - waiting
+    since = f", {screen.number(resolved)} resolved, {screen.number(waiting)} open" if resolved and not is_replay else ""
+    screen.say(f"{screen.number(load.rejected)} of {screen.plural(load.read, 'row')} rejected{since}; {merged}")
     screen.say()
     rows = [
         (

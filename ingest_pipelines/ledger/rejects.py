@@ -98,12 +98,16 @@ def list_rejects(
     code: str | None = None,
     limit: int | None = None,
     unresolved: bool = False,
+    open_first: bool = False,
 ) -> list[Reject]:
     """Broken rules by line; where `load` is not given, of the import's last load with unresolved ones.
 
     Where all are resolved: of its last load that had any and was no replay, whose rejects were another load's first.
 
     Rows without a profile (`unmatched`) are no rejects: they are listed only where `code` asks for them.
+
+    Args:
+        open_first: list unresolved ones before the others.
     """
     with connection.cursor(row_factory=class_row(Reject)) as cursor:
         return cursor.execute(
@@ -129,10 +133,17 @@ def list_rejects(
               AND EXISTS (SELECT FROM ingest.loads l WHERE l.id = r.load AND l.import = %(import)s)
               AND CASE WHEN %(code)s::text IS NULL THEN r.code <> 'unmatched' ELSE r.code = %(code)s END
               AND NOT (%(unresolved)s AND r.resolved_at IS NOT NULL)
-            ORDER BY r.line, r.field, r.code
+            ORDER BY (%(open_first)s AND r.resolved_at IS NOT NULL), r.line, r.field, r.code
             LIMIT %(limit)s
             """,
-            {"import": import_name, "load": load, "code": code, "limit": limit, "unresolved": unresolved},
+            {
+                "import": import_name,
+                "load": load,
+                "code": code,
+                "limit": limit,
+                "unresolved": unresolved,
+                "open_first": open_first,
+            },
         ).fetchall()
 
 

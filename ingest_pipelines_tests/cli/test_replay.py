@@ -91,6 +91,9 @@ def test_corrected_rows_load_and_their_rejects_are_resolved(project: Terminal) -
     assert sorted(found) == [("2", "bob@example.com", "Gold", 7), ("4", "+44@example.com", "@Bronze", 7)]
     listed = project.ingest("rejects", "list", "loyalty", "--load", original, "--json").json
     assert {entry["key"] for entry in listed if entry["resolved_at"]} == {"2", "4"}
+    assert [bool(entry["resolved_at"]) for entry in listed] == sorted(bool(entry["resolved_at"]) for entry in listed)
+    shown = project.ingest("rejects", "list", "loyalty", "--load", original).out
+    assert "5 of 6 rows rejected, 2 resolved, 3 open; the others were merged" in shown
     again = project.ingest("rejects", "list", "loyalty", "--load", load["load"], "--json").json
     assert all(entry["resolved_at"] for entry in again), "what is still wrong stays open in the first load only"
 
