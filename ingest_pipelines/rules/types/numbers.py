@@ -40,7 +40,8 @@ def _read_decimal(cell: Cell, source: pl.DataType) -> pl.Expr:
 
 def _decimal_reason(cell: Cell) -> str:
     precision, scale = _precision_and_scale(cell.field)
-    return f"not a decimal number of at most {precision - scale} digits before and {scale} after the point"
+    digits = f"at most {precision - scale} digits before and {scale} after it"
+    return f"not a decimal number with a point, not a comma: {digits}"
 
 
 DECIMAL = FieldKind(
@@ -63,7 +64,7 @@ def _read_float(cell: Cell, source: pl.DataType) -> pl.Expr:
 FLOAT = FieldKind(
     code="bad_float",
     dtype=lambda _: pl.Float64(),
-    reason=lambda _: "not a finite number such as 12.5 or 1.25e1",
+    reason=lambda _: "not a finite number with a point, not a comma, such as 12.5 or 1.25e1",
     read=_read_float,
     takes=lambda source: source.is_float(),
 )
