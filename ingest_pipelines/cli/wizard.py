@@ -83,6 +83,8 @@ def _wrong_name(home: Path, name: str) -> str | None:
     return f"{existing[0]} exists already" if existing else None
 
 
+_UNANSWERED = "this needs an answer; Ctrl-C leaves, and nothing is written"
+
 Wrong = Callable[[str], str | None]
 """Says what is wrong with an answer; None: nothing."""
 
@@ -101,9 +103,9 @@ class Questions:
         if self.yes and suggestion is not None and wrong(suggestion) is None:
             return suggestion
         while True:
-            typed: str = typer.prompt(question, default=suggestion, err=True, show_default=bool(suggestion))
+            typed: str = typer.prompt(question, default=suggestion or "", err=True, show_default=bool(suggestion))
             answer = typed.strip()
-            mistake = wrong(answer)
+            mistake = wrong(answer) if answer or suggestion is not None else _UNANSWERED
             if mistake is None:
                 return answer
             screen.note(f"  {screen.painted('no', 'bad')}: {screen.wrapped(mistake, 6)}")
@@ -146,6 +148,7 @@ def _connection(home: Path, project: Project, name: str, ask: Questions) -> tupl
     from ingest_pipelines.config import read_project
     from ingest_pipelines.config.base import NAME_PATTERN
     from ingest_pipelines.config.connections import TYPES
+    from ingest_pipelines.config.nearest import closest
 
     def wrong(answer: str) -> str | None:
         if re.fullmatch(NAME_PATTERN, answer) is None:
@@ -156,6 +159,10 @@ def _connection(home: Path, project: Project, name: str, ask: Questions) -> tupl
     if name and (mistake := wrong(name)):
         raise UsageError(mistake, hint="fix connections.yaml, or choose another connection")
     name = name or ask.one_of("connection (a new name adds one)", sorted(project.connections), other=wrong)
+    close = closest(name, project.connections) if name not in project.connections else None
+    if close is not None:
+        question = f"there is no connection '{name}'; did you mean '{close}'?"
+        name = close if typer.confirm(question, default=True, err=True) else name
     if name in project.connections:
         _test(name, project.connections[name])
         return name, {}

@@ -78,6 +78,7 @@ class TestWizard:
         assert not file.exists()
         with at_a_terminal(starter, "new") as person:
             for question, wrong, says, right in (
+                ("name of the import", "", "this needs an answer; Ctrl-C leaves, and nothing is written", ""),
                 ("name of the import", "2nd import", "a name is a letter", "second"),
                 ("connection (a new name adds one)", "up loads", "a name is a letter", "uploads"),
                 ("file", "Loyalti.csv", "did you mean 'Loyalty.csv'?", "1"),
@@ -110,6 +111,17 @@ class TestWizard:
             assert "max_rows: 10" in text
         finally:
             file.unlink()
+
+    def test_a_name_like_that_of_a_connection_is_asked_about_first(self, starter: Terminal) -> None:
+        for answer, comes in (("y", "file"), ("n", "type of the new connection")):
+            with at_a_terminal(starter, "new", "third") as person:
+                person.sees("connection (a new name adds one)")
+                person.types("upload")
+                person.sees("there is no connection 'upload'; did you mean 'uploads'?")
+                person.types(answer)
+                person.sees(comes)
+                person.presses(b"\x03")
+                assert person.waits() != 0
 
     def test_a_new_connection_is_written_only_with_an_import_that_passes(self, starter: Terminal) -> None:
         connections = starter.folder / "connections.yaml"
