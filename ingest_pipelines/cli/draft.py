@@ -33,12 +33,12 @@ class Draft:
     max_rejects: int = 0
 
 
-def draft_yaml(draft: Draft) -> str:
-    """The import's YAML file, as a draft: it runs only by hand until it is activated."""
+def draft_yaml(name: str, draft: Draft) -> str:
+    """The YAML file of the import with that name, as a draft: it runs only by hand until it is activated."""
     lines = [
         "# yaml-language-server: $schema=../.schema/import.json",
         f"description: {_scalar(draft.description)}",
-        "status: draft                    # runs only by hand, until: ingest activate NAME",
+        f"status: draft                    # runs only by hand, until: ingest activate {name}",
         f"database: {_scalar(draft.database)}",
         "source:",
         *(f"  {key}: {_scalar(value)}" for key, value in draft.source.items()),

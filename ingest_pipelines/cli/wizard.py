@@ -52,7 +52,7 @@ def new(
         raise UsageError(f"there is no database '{database}'", hint=nearest(database, project.databases))
     names = sorted(project.databases)
     database = database or (names[0] if len(names) == 1 else ask.one_of("database", names))
-    text = draft_yaml(_draft(connection, project, path, database, ask))
+    text = draft_yaml(name, _draft(connection, project, path, database, ask))
     screen.say(f"\nimports/{name}.yaml")
     for line in text.splitlines():
         screen.say(f"  {line}")
@@ -277,7 +277,7 @@ def _draft(name: str, project: Project, path: str, database: str, ask: Questions
     every = "" if is_one_time else ask.text("run every (6h; empty: no schedule)", "", wrong=_wrong_interval)
     rejects = ask.text("rejected rows to allow", "0", wrong=_wrong_count)
     return Draft(
-        description=ask.text("description", f"{path} from {name}"),
+        description=ask.text("description", f"{file_pattern(path) if reads_files else path} from {name}"),
         database=database,
         source={"connection": name, **({"file": file_pattern(path)} if reads_files else {"table": path})},
         mode=mode,

@@ -22,7 +22,7 @@ def test_a_draft_reads_back_as_what_was_chosen(columns: dict[str, str], text: st
     columns.pop("the last column", None)
     mapped = [each for each in mapped if each.column != "the last column" or each.rules]
     draft = Draft(text, "customers", {"connection": "vendor", "file": text}, "add_only", mapped, "6h", 5)
-    document = read_yaml(draft_yaml(draft))
+    document = read_yaml(draft_yaml("points", draft))
     assert document.mistakes == ()
     assert document.value["columns"] == {
         **columns, "the last column": {"field": "spent", "type": "decimal(12,2)"},
@@ -33,7 +33,9 @@ def test_a_draft_reads_back_as_what_was_chosen(columns: dict[str, str], text: st
 
 
 def test_a_draft_is_an_import() -> None:
-    text = draft_yaml(Draft("", "customers", {"connection": "c", "table": "t"}, "add_only", [MappedColumn("a", "b")]))
+    draft = Draft("", "customers", {"connection": "c", "table": "t"}, "add_only", [MappedColumn("a", "b")])
+    text = draft_yaml("points", draft)
+    assert "until: ingest activate points" in text
     assert Import.model_validate(read_yaml(text).value).status == "draft"
 
 
