@@ -101,7 +101,7 @@ def load_json(load: Load) -> dict[str, Any]:
 
 
 def count_table(loads: Iterable[Load]) -> list[str]:
-    """Two lines per load: its counts, and below them its item, time and duration."""
+    """Lines per load: its counts; its item, time and duration; what `--item` takes, where that is another name."""
     shown = list(loads)
     widths = {name: max(len(name), *(len(screen.number(getattr(load, name))) for load in shown)) for name in COUNTS}
     head = max(4, *(len(str(load.id)) for load in shown))
@@ -119,6 +119,8 @@ def count_table(loads: Iterable[Load]) -> list[str]:
             lines += screen.stacked(("load", *COUNTS), [(str(load.id), *counts)])
         facts = (screen.painted(load.status, screen.STATUS_STYLES.get(load.status)), *load_facts(load))
         lines.append(f"  {'':{head}}  {' · '.join(facts)}")
+        if item_name(load.item) != load.item:
+            lines.append(f"  {'':{head}}  {screen.wrapped(f'--item {load.item}', head + 4)}")
         lines += [f"  {'':{head}}  {line}" for line in (*load.error.splitlines(), *load.warnings)]
     return lines
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from io import StringIO
+from itertools import pairwise
 
 from ingest_pipelines.cli.reject_file import OWN
 from ingest_pipelines_tests.cli.terminal import Answer, Terminal
@@ -56,6 +57,8 @@ def test_report_is_newest_first_and_adds_up(demo: Demo) -> None:
         assert load["read"] == sum(load[name] for name in COUNTS[1:])
     assert len(demo[0].ingest("report", "loyalty", "--last", 1, "--json").json) == 1
     answer = demo[0].ingest("report", "loyalty")
+    shown = answer.out.replace("\n", " ").split()
+    assert [after for word, after in pairwise(shown) if word == "--item"] == [load["item"] for load in loads]
     assert fits(answer.out)
     assert "committed · Points_1741068000.csv" in answer.out
 
