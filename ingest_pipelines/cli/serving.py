@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated
 
 import typer
@@ -22,6 +23,9 @@ def up(
     project = read_project(settings.home)
     for mistake in project.mistakes:
         screen.note(f"{screen.painted('broken', 'bad')}: {mistake}")
+    if sys.stderr.isatty():  # a person waits some seconds; a log needs only the line that it is ready
+        own_server = settings.database_url is None or settings.dagster_url is None
+        screen.note(f"starting {'Postgres, ' if own_server else ''}Dagster's web server and daemon ...")
     from ingest_pipelines.orchestration.serving.up import up as serve
 
     def ready(url: str) -> None:

@@ -70,6 +70,14 @@ def test_no_line_is_cut_by_the_edge_of_the_terminal(starter: Terminal) -> None:
     assert json.loads(person.raw.decode())[0]["status"] == "committed"
 
 
+def test_a_person_who_waits_for_the_ui_is_told_what_starts(starter: Terminal) -> None:
+    with at_a_terminal(starter, "up") as person:
+        person.sees("starting Dagster's web server and daemon ...")
+        assert "ready" not in "\n".join(person.lines())
+        person.presses(b"\x03")
+        person.waits()
+
+
 class TestWizard:
     """`ingest new`, answered as people answer: with mistakes among the answers."""
 
