@@ -28,9 +28,17 @@ class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+def without_dots(path: Path) -> Path:
+    """The path without `..`; as it is where a symbolic link gives its `..` another meaning."""
+    if ".." not in path.parts:
+        return path
+    plain = Path(os.path.normpath(path))
+    return plain if os.path.realpath(plain) == os.path.realpath(path) else path
+
+
 def _from_home(value: str, info: ValidationInfo) -> str:
     home = (info.context or {}).get("home")
-    return value if home is None else str(Path(home) / Path(value).expanduser())
+    return value if home is None else str(without_dots(Path(home) / Path(value).expanduser()))
 
 
 LocalPath = Annotated[str, Field(min_length=1), AfterValidator(_from_home)]

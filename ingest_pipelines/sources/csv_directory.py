@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self
 
+from ingest_pipelines.config.base import without_dots
 from ingest_pipelines.config.connections.csv import CsvConnection
 from ingest_pipelines.errors import (
     IngestError,
@@ -144,7 +145,7 @@ class Upload:
     """One local file that a person names; its path is the whole path, wherever it is."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path.absolute()
+        self._path = without_dots(path.absolute())
 
     def __enter__(self) -> Self:
         return self

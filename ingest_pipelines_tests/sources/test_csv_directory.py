@@ -87,6 +87,23 @@ def test_a_missing_directory_is_named_with_what_to_do(tmp_path: Path) -> None:
     assert step.hint
 
 
+def test_a_path_is_named_without_dots_unless_a_link_gives_them_a_meaning(tmp_path: Path) -> None:
+    (tmp_path / "feeds" / "deep").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(tmp_path / "feeds" / "deep")
+    (tmp_path / "a.csv").write_text("above")
+    (tmp_path / "feeds" / "a.csv").write_text("in feeds")
+    upload = open_upload(tmp_path / "feeds" / ".." / "a.csv")
+    assert (upload.uri(""), b"".join(upload.read(""))) == (f"file://{tmp_path}/a.csv", b"above")
+    linked = open_upload(tmp_path / "link" / ".." / "a.csv")
+    assert b"".join(linked.read("")) == b"in feeds"
+    for directory in ("../feeds/deep", "./../feeds/deep/.", "../link"):
+        connection = CsvConnection.model_validate(
+            {"type": "csv", "directory": directory}, context={"home": tmp_path / "feeds"}
+        )
+        assert ".." not in connection.directory
+        assert Path(connection.directory).samefile(tmp_path / "feeds" / "deep")
+
+
 def test_a_missing_folder_of_an_import_is_an_error_and_not_an_empty_listing(place: LocalPlace) -> None:
     with place.source() as source, pytest.raises(SourceDenied, match="loyalty does not exist"):
         source.listing("loyalty")
