@@ -237,6 +237,6 @@ _NAMES_ELSEWHERE: Mapping[str, str] = {
 
 def type_elsewhere(name: str) -> str | None:
     """Our type for what another system calls so: `string` for `VARCHAR(20)`; None if we know none."""
-    called, digits, _ = name.strip().lower().partition("(")
+    called, _, digits = name.strip().lower().partition("(")
     ours = _NAMES_ELSEWHERE.get(called.strip())
     return f"decimal({digits}" if ours == "decimal(p,s)" and re.fullmatch(r"\d{1,2},\s*\d{1,2}\)", digits) else ours
