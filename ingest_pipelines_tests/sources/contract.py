@@ -51,7 +51,7 @@ INVISIBLE_NAMES = [".hidden.csv", "a.csv.part", "b.csv.tmp", "c.csv.filepart", "
 
 OUTSIDE = ["../secret.csv", "a/../../secret.csv", "/etc/passwd", "", ".", "a//b.csv", "a/./b.csv", "a\0.csv"]
 
-MANY = 2500
+MANY = 1100
 
 
 class BucketServer(Protocol):
