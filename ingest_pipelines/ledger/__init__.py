@@ -14,6 +14,7 @@ from ingest_pipelines.ledger.events import Event, last_event, list_events, purge
 from ingest_pipelines.ledger.imports import (
     ImportState,
     RegisteredField,
+    active_imports,
     all_fields,
     find_import,
     list_imports,
@@ -90,6 +91,7 @@ __all__ = [
     "Reject",
     "RejectedRow",
     "RowState",
+    "active_imports",
     "add_corrections",
     "add_rejects",
     "all_fields",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
@@ -58,6 +58,14 @@ def list_imports(connection: psycopg.Connection) -> dict[str, ImportState]:
             "SELECT name, database, fingerprint, mapping, status, activated_at FROM ingest.imports ORDER BY name"
         ).fetchall()
     return {state.name: state for state in states}
+
+
+def active_imports(connection: psycopg.Connection, names: Sequence[str]) -> set[str]:
+    """Those of the imports that were activated or resumed, and not paused since."""
+    active = connection.execute(
+        "SELECT name FROM ingest.imports WHERE name = ANY(%s) AND status = 'active'", (list(names),)
+    )
+    return {name for (name,) in active}
 
 
 def set_import_status(

@@ -6,16 +6,19 @@ from ingest_pipelines import ledger
 from ingest_pipelines.config import BoundImport
 from ingest_pipelines.orchestration.site import Site
 
-WHEN_STOPPED = "Ticks skip while the import is a draft or paused; start it with ingest activate or ingest resume."
+WHEN_STOPPED = (
+    "Off while the import is a draft, and its ticks skip while it is paused;"
+    " start it with ingest activate or ingest resume."
+)
 """Part of the description of every sensor and schedule."""
 
 
-def starts_running(site: Site) -> bool:
-    """Whether sensors and schedules are on by default; a person can switch each one in the UI.
+def starts_running(site: Site, bound: BoundImport) -> bool:
+    """Whether the import's sensor and schedule are on by default; a person can switch each one in the UI.
 
-    Those of drafts and paused imports also tick, and skip, so that `ingest activate` and `resume` work without the UI.
+    Those of a draft are off until `sensors.activation` switches them on. Those of a paused import tick, and skip.
     """
-    return site.settings.automation
+    return site.settings.automation and bound.spec.status != "draft"
 
 
 def why_stopped(site: Site, bound: BoundImport) -> str:
@@ -27,4 +30,10 @@ def why_stopped(site: Site, bound: BoundImport) -> str:
         return f"a draft runs only by hand; run: ingest activate {bound.name}"
     if status == "paused":
         return f"paused; run: ingest resume {bound.name}"
+    if bound.spec.status == "draft" and not site.settings.automation:
+        # Dagster remembers the switch that an activation turned, and knows nothing of this setting.
+        return (
+            f"INGEST_AUTOMATION is off; run: ingest run {bound.name}. To let it run by itself:"
+            f" INGEST_AUTOMATION=on, or no `status: draft` in imports/{bound.name}.yaml"
+        )
     return ""

@@ -24,6 +24,7 @@ from ingest_pipelines.orchestration.io_managers.remote_spill import io_managers
 from ingest_pipelines.orchestration.resources.connections import named, named_resource, resources_of
 from ingest_pipelines.orchestration.runs.executors import executor_of
 from ingest_pipelines.orchestration.schedules.import_schedule import MOST_JOBS, import_schedule
+from ingest_pipelines.orchestration.sensors.activation import activation_sensor
 from ingest_pipelines.orchestration.sensors.file_items import Listings
 from ingest_pipelines.orchestration.sensors.file_sensor import file_sensor, watches_files
 from ingest_pipelines.orchestration.sensors.housekeeping import housekeeping_sensor
@@ -42,6 +43,7 @@ def build_definitions(site: Site) -> Definitions:
     sensors: list[SensorDefinition] = []
     schedules: list[ScheduleDefinition] = []
     whole: list[BoundImport] = []
+    drafts: dict[str, list[str]] = {}
     broken = dict(site.project.broken)
     scheduled = sum(bound.spec.schedule is not None for bound in site.project.imports.values())
     own_jobs = scheduled * len(site.project.imports) <= MOST_JOBS
@@ -54,20 +56,22 @@ def build_definitions(site: Site) -> Definitions:
             broken[name] = ConfigError([f"imports/{name}.yaml:1: {error}"], hint=f"then run: ingest check {name}")
             continue
         assets.append(asset)
+        own_sensors = [file_sensor(site, bound, listings)] if watches_files(bound) else []
         schedules += own_schedules
+        sensors += own_sensors
         whole.append(bound)
-        if watches_files(bound):
-            sensors.append(file_sensor(site, bound, listings))
+        if bound.spec.status == "draft" and (own_sensors or own_schedules):
+            drafts[name] = [*(own.name for own in own_sensors), *(own.name for own in own_schedules)]
     if site.settings.validating and (broken or site.project.conflicts):
         mistakes = [mistake for error in broken.values() for mistake in error.mistakes]
         conflicts = [mistake for mistakes_of_one in site.project.conflicts.values() for mistake in mistakes_of_one]
         raise ConfigError([*mistakes, *conflicts], hint="run: ingest check")
-    watching = alert_sensor(site)
+    of_all = [housekeeping_sensor(site, whole) if whole else None, activation_sensor(site, drafts), alert_sensor(site)]
     assets += [broken_asset(name, error) for name, error in broken.items()]
     return Definitions(
         assets=[*assets, *external_assets(whole)],
         asset_checks=[checks_of(site, bound) for bound in whole],
-        sensors=[*sensors, *([housekeeping_sensor(site, whole)] if whole else []), *([watching] if watching else [])],
+        sensors=[*sensors, *(sensor for sensor in of_all if sensor is not None)],
         schedules=schedules,
         resources={**resources_of(site.project), **_own_resources(site)},
         executor=executor_of(site.settings),

@@ -56,6 +56,10 @@ IMPORT = {
         "Joined": {"field": "joined_on", "type": "date"},
     },
 }
+SFTP = {
+    "type": "sftp", "host": "sftp.example.com", "username": "shop", "password": {"env": "HOME"},
+    "host_key": "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIA", "root": "/",
+}  # fmt: skip
 HEADER = "CID,Tier,Points,Joined"
 GOOD = f"{HEADER}\nC1,Gold,10,2024-05-01\nC2,Silver,20,2024-06-01\n"
 ONE_BAD = f"{HEADER}\nC1,Gold,10,2024-05-01\nC2,Silver,many,2024-06-01\n"
@@ -85,6 +89,13 @@ class Shop:
     def write_import(self, name: str = "points", **changes: Any) -> None:
         text = yaml.safe_dump({**IMPORT, **changes}, sort_keys=False)
         (self.home / "imports" / f"{name}.yaml").write_text(text, encoding="utf-8")
+
+    def add_vendor(self, **more: dict[str, Any]) -> None:
+        """A connection whose files have a sensor; nothing answers at its address."""
+        path = self.home / "connections.yaml"
+        connections = yaml.safe_load(path.read_text())
+        connections["connections"] |= {"vendor": SFTP, **more}
+        path.write_text(yaml.safe_dump(connections))
 
     def deliver(self, name: str, text: str, age: timedelta = timedelta(hours=1)) -> Path:
         path = self.files / "points" / name

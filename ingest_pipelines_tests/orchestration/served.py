@@ -19,6 +19,8 @@ import psutil
 
 T = TypeVar("T")
 
+_REPOSITORY = {"repositoryLocationName": "ingest_pipelines", "repositoryName": "__repository__"}
+
 PATIENCE = 240.0
 """Seconds for anything that a daemon does; on a busy machine it takes a while."""
 
@@ -64,8 +66,7 @@ class Served:
         query = """mutation($p: ExecutionParams!) { launchRun(executionParams: $p) {
             __typename ... on LaunchRunSuccess { run { runId } } ... on PythonError { message } } }"""
         selector = {
-            "repositoryLocationName": "ingest_pipelines",
-            "repositoryName": "__repository__",
+            **_REPOSITORY,
             "jobName": "__ASSET_JOB",
             "assetSelection": [{"path": list(asset)}],
         }
@@ -102,6 +103,29 @@ class Served:
             __typename ... on TerminateRunFailure { message } ... on PythonError { message } } }"""
         answer = self.ask(query, id=run_id)["terminateRun"]
         assert answer["__typename"] == "TerminateRunSuccess", answer
+
+    def switches(self, name: str) -> dict[str, str]:
+        """Whether the UI shows the sensor and the schedule of an import's asset as RUNNING or as STOPPED."""
+        query = """query($sensor: SensorSelector!, $schedule: ScheduleSelector!) {
+            sensorOrError(sensorSelector: $sensor) { ... on Sensor { sensorState { status } } }
+            scheduleOrError(scheduleSelector: $schedule) { ... on Schedule { scheduleState { status } } } }"""
+        sensor = {**_REPOSITORY, "sensorName": f"{name}__files"}
+        found = self.ask(query, sensor=sensor, schedule={**_REPOSITORY, "scheduleName": f"{name}__schedule"})
+        return {
+            "sensor": found["sensorOrError"]["sensorState"]["status"],
+            "schedule": found["scheduleOrError"]["scheduleState"]["status"],
+        }
+
+    def switch_sensor(self, name: str, *, on: bool) -> None:
+        """The sensor of an import's asset is switched on or off, as the UI's switch does it."""
+        sensor = {**_REPOSITORY, "sensorName": f"{name}__files"}
+        start = (
+            "mutation($s: SensorSelector!) { startSensor(sensorSelector: $s) { ... on Sensor { sensorState { id } } } }"
+        )
+        state = self.ask(start, s=sensor)["startSensor"]["sensorState"]["id"]
+        if not on:
+            stop = "mutation($id: String!) { stopSensor(id: $id) { __typename } }"
+            assert self.ask(stop, id=state)["stopSensor"]["__typename"] == "StopSensorMutationResult"
 
     def child(self, words: str) -> psutil.Process:
         """The process below `ingest up` whose command line has those words."""

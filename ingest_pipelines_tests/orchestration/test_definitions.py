@@ -18,10 +18,6 @@ from ingest_pipelines.errors import ConfigError
 from ingest_pipelines.orchestration.definitions import build_definitions
 from ingest_pipelines_tests.orchestration.conftest import IMPORT, Shop
 
-SFTP = {
-    "type": "sftp", "host": "sftp.example.com", "username": "shop", "password": {"env": "HOME"},
-    "host_key": "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIA", "root": "/",
-}  # fmt: skip
 POINTS = {
     "group": "customers",
     "owners": ["team:crm"],
@@ -38,7 +34,7 @@ HEAVY = (
 
 
 def test_everything_that_dagster_shows_of_a_project(shop: Shop) -> None:
-    _add_vendor(shop)
+    shop.add_vendor()
     shop.write_import("tills", source={"connection": "vendor", "file": "tills/Points"}, status="paused")
     shop.write_import(
         "loyalty",
@@ -73,7 +69,7 @@ def test_everything_that_dagster_shows_of_a_project(shop: Shop) -> None:
 
 
 def test_automation_off_starts_nothing_by_itself(shop: Shop) -> None:
-    _add_vendor(shop)
+    shop.add_vendor()
     shop.write_import(source={"connection": "vendor", "file": "tills/Points"}, schedule={"every": "1h"})
     shown = _snapshot(shop.definitions(automation=False))
     assert {status for _, status in shown["sensors"].values()} == {"STOPPED"}
@@ -81,7 +77,7 @@ def test_automation_off_starts_nothing_by_itself(shop: Shop) -> None:
 
 
 def test_an_import_that_is_due_regularly_has_a_freshness_policy(shop: Shop) -> None:
-    _add_vendor(shop)
+    shop.add_vendor()
     shop.write_import(source={"connection": "vendor", "file": "tills/Points"}, schedule={"every": "6h"})
     shop.write_import("whenever")
     graph = shop.definitions().resolve_asset_graph()
@@ -109,7 +105,7 @@ def test_an_import_that_only_dagster_cannot_take_is_a_placeholder_too(shop: Shop
 
 def test_a_schedule_that_dagster_cannot_take_is_a_placeholder_too(shop: Shop) -> None:
     """30 February is valid cron, and Dagster refuses a schedule without ticks."""
-    _add_vendor(shop)
+    shop.add_vendor()
     shop.write_import(
         "loyalty",
         source={"connection": "vendor", "file": "loyalty/Customers"},
@@ -131,7 +127,7 @@ def test_validation_fails_on_the_mistakes_that_the_location_survives(shop: Shop)
 
 def test_loading_the_code_location_imports_no_connector(shop: Shop) -> None:
     house = {"type": "snowflake", "account": "acme", "user": "etl", "password": {"env": "HOME"}}
-    _add_vendor(shop, drops={"type": "s3", "bucket": "drops"}, lake={"type": "gcs", "bucket": "lake"}, house=house)
+    shop.add_vendor(drops={"type": "s3", "bucket": "drops"}, lake={"type": "gcs", "bucket": "lake"}, house=house)
     shop.write_import(source={"connection": "vendor", "file": "tills/Points"})
     code = "import json, sys, ingest_pipelines.definitions; print(json.dumps(sorted(sys.modules)))"
     found = subprocess.run(
@@ -151,13 +147,6 @@ def test_the_repositorys_dagster_yaml_is_the_packaged_one() -> None:
     root = Path(__file__).parents[2]
     packaged = root / "ingest_pipelines" / "orchestration" / "dagster.yaml"
     assert (root / "dagster.yaml").read_text() == packaged.read_text()
-
-
-def _add_vendor(shop: Shop, **more: dict[str, Any]) -> None:
-    path = shop.home / "connections.yaml"
-    connections = yaml.safe_load(path.read_text())
-    connections["connections"] |= {"vendor": SFTP, **more}
-    path.write_text(yaml.safe_dump(connections))
 
 
 def _snapshot(defs: Definitions) -> dict[str, Any]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from http.client import HTTPConnection
 from itertools import pairwise
@@ -16,7 +18,7 @@ import psycopg
 import pytest
 
 from ingest_pipelines_tests.open_to_others import open_to_others
-from ingest_pipelines_tests.orchestration.conftest import GOOD, ONE_BAD
+from ingest_pipelines_tests.orchestration.conftest import GOOD, IMPORT, ONE_BAD
 from ingest_pipelines_tests.orchestration.served import wait_for
 from ingest_pipelines_tests.orchestration.vendor import KEY, VISITS, Vendor, vendor_of
 from ingest_pipelines_tests.servers.sftp import SftpServer
@@ -30,12 +32,23 @@ NAPS = {
     },
 }
 """A query that takes longer than anybody waits."""
+DRAFT: dict[str, Any] = {
+    **IMPORT,
+    "source": {"connection": "vendor", "settle": "1s"},
+    "sensor": {"every": "5s"},
+    "schedule": {"every": "24h"},
+    "status": "draft",
+}
+OFF = {"sensor": "STOPPED", "schedule": "STOPPED"}
+ON = {"sensor": "RUNNING", "schedule": "RUNNING"}
 
 
 @pytest.fixture(scope="module")
 def vendor(tmp_path_factory: pytest.TempPathFactory, sftp_server: SftpServer, postgres_url: str) -> Iterator[Vendor]:
     with vendor_of(tmp_path_factory.mktemp("served"), sftp_server, postgres_url) as vendor:
         vendor.write("naps", NAPS)
+        for name in ("loyalty", "quiet"):
+            vendor.write(name, {**DRAFT, "source": {**DRAFT["source"], "file": f"points/{name}"}})
         vendor.execute("CREATE TABLE visits (who text, n int, at timestamptz)")
         with vendor.up():
             yield vendor
@@ -95,6 +108,24 @@ def test_no_image_of_a_page_elsewhere_changes_anything(vendor: Vendor) -> None:
         connection.close()
     limits = vendor.served.ask("{ instance { concurrencyLimits { concurrencyKey } } }")["instance"]["concurrencyLimits"]
     assert "stolen" not in {limit["concurrencyKey"] for limit in limits}
+
+
+def test_an_activated_draft_is_switched_on_and_loads_what_lies_there_unless_a_person_switched_it_off(
+    vendor: Vendor,
+) -> None:
+    loyalty, quiet = "customers__loyalty", "customers__quiet"
+    vendor.deliver("loyalty_1767225600.csv", GOOD)
+    vendor.served.switch_sensor(quiet, on=True)
+    vendor.served.switch_sensor(quiet, on=False)
+    assert (vendor.served.switches(loyalty), vendor.served.switches(quiet)) == (OFF, OFF)
+    for name in ("quiet", "loyalty"):
+        command = [sys.executable, "-c", "from ingest_pipelines.cli import main; main()", "activate", name, "--yes"]
+        subprocess.run(command, env={**os.environ, **vendor.environment}, check=True, capture_output=True)
+    key = vendor.wait_for_load("loyalty_1767225600", "committed")
+    [run] = vendor.served.runs(key)
+    assert run["tags"]["ingest/by"] == "sensor"
+    assert vendor.served.switches(loyalty) == ON
+    assert vendor.served.switches(quiet) == {"sensor": "STOPPED", "schedule": "RUNNING"}
 
 
 def test_a_failed_partition_run_again_from_the_ui_succeeds_once_the_cause_is_gone(vendor: Vendor) -> None:

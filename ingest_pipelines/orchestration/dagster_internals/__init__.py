@@ -8,6 +8,7 @@
     pool_wait       a run that waits for a pool rests, says what it waits for, and frees slots of dead runs
     retry_order     a run that will be retried keeps its import's place in the queue
     run_queue       every queued run carries its import and connection
+    switches        turns on the switch of a sensor or schedule from within a tick
     webserver       the webserver's app, with middleware around it
     daemon          the command of the daemon
 

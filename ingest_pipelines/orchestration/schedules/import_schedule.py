@@ -62,7 +62,9 @@ def import_schedule(site: Site, bound: BoundImport, listings: Listings, *, own_j
         execution_timezone=plan.timezone,
         required_resource_keys=set(resource_keys(bound)) if bound.reads_files else None,
         **target,
-        default_status=DefaultScheduleStatus.RUNNING if starts_running(site) else DefaultScheduleStatus.STOPPED,
+        default_status=(
+            DefaultScheduleStatus.RUNNING if starts_running(site, bound) else DefaultScheduleStatus.STOPPED
+        ),
     )
     def tick(context: ScheduleEvaluationContext) -> list[RunRequest] | SkipReason:
         moment = context.scheduled_execution_time

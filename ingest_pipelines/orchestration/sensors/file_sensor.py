@@ -50,7 +50,7 @@ def file_sensor(site: Site, bound: BoundImport, listings: Listings) -> SensorDef
         asset_selection=[asset_key(bound)],
         required_resource_keys=set(resource_keys(bound)),
         minimum_interval_seconds=int(period_of(bound).total_seconds()),
-        default_status=DefaultSensorStatus.RUNNING if starts_running(site) else DefaultSensorStatus.STOPPED,
+        default_status=DefaultSensorStatus.RUNNING if starts_running(site, bound) else DefaultSensorStatus.STOPPED,
     )
     def files(context: SensorEvaluationContext) -> SensorResult | SkipReason:
         stopped = why_stopped(site, bound)

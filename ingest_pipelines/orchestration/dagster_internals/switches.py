@@ -1,0 +1,52 @@
+"""The switches of sensors and schedules, turned on from within a tick as the UI does it.
+
+Waits for: `DagsterInstance.start_sensor` and `start_schedule` by name. They take a remote definition, which Dagster
+builds from a workspace; a tick has no workspace, and knows its repository and its code location.
+If a class of `dagster._core.remote_representation` or a method of the instance changes: ticks of the sensor
+`activation` fail, and an activated draft runs by itself only after a person switches it on in the UI.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from dagster import SensorEvaluationContext
+from dagster._core.remote_representation.external import RemoteSchedule, RemoteSensor
+from dagster._core.remote_representation.external_data import ScheduleSnap, SensorSnap
+from dagster._core.remote_representation.handle import RepositoryHandle
+from dagster._core.scheduler.instigation import InstigatorStatus
+
+_SWITCHED_BY_HAND = {InstigatorStatus.RUNNING, InstigatorStatus.STOPPED}
+"""Of a sensor that is off by default. The third status says that the definition decides."""
+
+
+def switch_on(context: SensorEvaluationContext, names: Iterable[str]) -> list[str]:
+    """Those of the tick's sensors and schedules that were off by default, and are on now.
+
+    One that is on already stays as it is, and so does one that a person switched off.
+
+    Args:
+        names: of sensors and schedules in the tick's repository.
+    """
+    repository, location, instance = context.repository_def, context.code_location_origin, context.instance
+    assert repository is not None
+    assert location is not None
+    handle = RepositoryHandle(
+        repository_name=repository.name,
+        code_location_origin=location,
+        repository_python_origin=None,
+        display_metadata={},
+    )
+    states = instance.all_instigator_state(
+        repository_selector_id=handle.selector_id, instigator_statuses=_SWITCHED_BY_HAND
+    )
+    switched = {state.name for state in states}
+    off = [name for name in names if name not in switched]
+    for name in off:
+        if repository.has_sensor_def(name):
+            snap = SensorSnap.from_def(repository.get_sensor_def(name), repository)
+            instance.start_sensor(RemoteSensor(snap, handle))
+        else:
+            plan = ScheduleSnap.from_def(repository.get_schedule_def(name), repository)
+            instance.start_schedule(RemoteSchedule(plan, handle))
+    return off
