@@ -21,7 +21,11 @@ from dagster._core.scheduler.instigation import (
 
 from ingest_pipelines import ledger
 from ingest_pipelines.ledger.imports import ImportStatus
+from ingest_pipelines.orchestration.dagster_internals import switches
 from ingest_pipelines_tests.orchestration.conftest import Shop
+
+pytestmark = pytest.mark.filterwarnings("ignore:Property `ScheduleDefinition.environment_vars`:DeprecationWarning")
+"""Dagster asks itself for it."""
 
 LOCATION = RegisteredCodeLocationOrigin("ingest_pipelines")
 BOTH = [(InstigatorType.SENSOR, "files"), (InstigatorType.SCHEDULE, "schedule")]
@@ -41,7 +45,7 @@ def test_a_drafts_switches_are_off_and_all_others_on(shop: Shop) -> None:
     } | {"activation": "RUNNING", "housekeeping": "RUNNING"}
 
 
-def test_only_what_is_active_and_off_by_default_is_switched_on(shop: Shop, instance: DagsterInstance) -> None:
+def test_only_what_is_active_and_off_by_default_is_switched_on(shop: Shop, kept_instance: DagsterInstance) -> None:
     """Every status in the YAML and in the ledger, beside every state of a switch that Dagster stores."""
     shop.add_vendor()
     expected: dict[str, InstigatorStatus | None] = {}
@@ -53,14 +57,14 @@ def test_only_what_is_active_and_off_by_default_is_switched_on(shop: Shop, insta
         turned = yaml_status == "draft" and in_ledger == "active" and stored in STORED[:2]
         for kind, part in BOTH:
             if stored is not None:
-                instance.add_instigator_state(_state(f"customers__{name}__{part}", kind, stored))
+                kept_instance.add_instigator_state(_state(f"customers__{name}__{part}", kind, stored))
             expected[f"customers__{name}__{part}"] = InstigatorStatus.RUNNING if turned else stored
     repository = shop.definitions().get_repository_def()
-    switched = _tick(repository, instance).removeprefix("switched on: ").split(", ")
+    switched = _tick(repository, kept_instance).removeprefix("switched on: ").split(", ")
     assert sorted(switched) == [
         f"customers__draft_active_{stored}__{part}" for stored in ("declared_in_code", "none") for _, part in BOTH
     ]
-    states = {state.name: state for state in instance.all_instigator_state()}
+    states = {state.name: state for state in kept_instance.all_instigator_state()}
     assert {name: states[name].status if name in states else None for name in expected} == expected
     for name, state in states.items():
         data = state.instigator_data
@@ -71,24 +75,39 @@ def test_only_what_is_active_and_off_by_default_is_switched_on(shop: Shop, insta
             assert isinstance(data, SensorInstigatorData)
             assert (data.last_sensor_start_timestamp is not None) == (name in switched)
             assert data.cursor == (None if name.endswith("none__files") else "what it has seen")
-    assert _tick(repository, instance) == "nothing to switch on"
+    assert _tick(repository, kept_instance) == "nothing to switch on"
 
 
-def test_what_a_person_switches_off_after_the_activation_stays_off(shop: Shop, instance: DagsterInstance) -> None:
+def test_what_a_person_switches_off_after_the_activation_stays_off(shop: Shop, kept_instance: DagsterInstance) -> None:
     shop.add_vendor()
     _write(shop, "tills", "draft")
     repository = shop.definitions().get_repository_def()
-    assert _tick(repository, instance) == "nothing to switch on"
+    assert _tick(repository, kept_instance) == "nothing to switch on"
     _set_status(shop, "tills", "active")
-    assert _tick(repository, instance) == "switched on: customers__tills__files, customers__tills__schedule"
-    for state in instance.all_instigator_state():
-        instance.update_instigator_state(state.with_status(InstigatorStatus.STOPPED))
-    assert _tick(repository, instance) == "nothing to switch on"
-    assert {state.status for state in instance.all_instigator_state()} == {InstigatorStatus.STOPPED}
+    assert _tick(repository, kept_instance) == "switched on: customers__tills__files, customers__tills__schedule"
+    for state in kept_instance.all_instigator_state():
+        kept_instance.update_instigator_state(state.with_status(InstigatorStatus.STOPPED))
+    assert _tick(repository, kept_instance) == "nothing to switch on"
+    assert {state.status for state in kept_instance.all_instigator_state()} == {InstigatorStatus.STOPPED}
+
+
+def test_a_tick_turns_some_switches_and_the_next_one_the_others(
+    shop: Shop, kept_instance: DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(switches, "MOST_AT_ONCE", 1)
+    shop.add_vendor()
+    _write(shop, "tills", "draft")
+    _set_status(shop, "tills", "active")
+    repository = shop.definitions().get_repository_def()
+    assert [_tick(repository, kept_instance) for _ in range(3)] == [
+        "switched on: customers__tills__files",
+        "switched on: customers__tills__schedule",
+        "nothing to switch on",
+    ]
 
 
 def test_automation_off_switches_nothing_on_and_runs_nothing_that_was_switched_on(
-    shop: Shop, instance: DagsterInstance
+    shop: Shop, kept_instance: DagsterInstance
 ) -> None:
     """Dagster keeps a switch that an activation turned; the setting comes later."""
     shop.add_vendor()
@@ -97,7 +116,7 @@ def test_automation_off_switches_nothing_on_and_runs_nothing_that_was_switched_o
     repository = shop.definitions(automation=False).get_repository_def()
     assert not repository.has_sensor_def("activation")
     assert set(_defaults(repository).values()) == {"STOPPED"}
-    assert "INGEST_AUTOMATION is off" in _tick(repository, instance, "customers__tills__files")
+    assert "INGEST_AUTOMATION is off" in _tick(repository, kept_instance, "customers__tills__files")
 
 
 @pytest.mark.parametrize("status", ["active", "paused"])

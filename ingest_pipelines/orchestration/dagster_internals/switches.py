@@ -19,11 +19,15 @@ from dagster._core.scheduler.instigation import InstigatorStatus
 _SWITCHED_BY_HAND = {InstigatorStatus.RUNNING, InstigatorStatus.STOPPED}
 """Of a sensor that is off by default. The third status says that the definition decides."""
 
+MOST_AT_ONCE = 100
+"""A tick has sixty seconds, and a switch takes some hundredths of one."""
+
 
 def switch_on(context: SensorEvaluationContext, names: Iterable[str]) -> list[str]:
     """Those of the tick's sensors and schedules that were off by default, and are on now.
 
-    One that is on already stays as it is, and so does one that a person switched off.
+    One that is on already stays as it is, and so does one that a person switched off. Where there are many, the next
+    call goes on with the rest.
 
     Args:
         names: of sensors and schedules in the tick's repository.
@@ -41,7 +45,7 @@ def switch_on(context: SensorEvaluationContext, names: Iterable[str]) -> list[st
         repository_selector_id=handle.selector_id, instigator_statuses=_SWITCHED_BY_HAND
     )
     switched = {state.name for state in states}
-    off = [name for name in names if name not in switched]
+    off = [name for name in names if name not in switched][:MOST_AT_ONCE]
     for name in off:
         if repository.has_sensor_def(name):
             snap = SensorSnap.from_def(repository.get_sensor_def(name), repository)
