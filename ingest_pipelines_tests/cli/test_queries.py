@@ -17,7 +17,7 @@ IMPORT = """\
 database: customers
 source:
   connection: shop
-  query: SELECT id, customer, tier FROM members WHERE id > {lastItem} ORDER BY id LIMIT 4
+  query: SELECT id, 'NAME' || customer AS customer, tier FROM members WHERE id > {lastItem} ORDER BY id LIMIT 4
   cursor: {column: id, start: 0}
 columns: {customer: customer_id, tier: {field: tier, type: string, max_length: 10}}
 """
@@ -25,7 +25,7 @@ columns: {customer: customer_id, tier: {field: tier, type: string, max_length: 1
 
 @pytest.fixture(scope="module")
 def shop(postgres_url: str, starter: Terminal) -> Iterator[Terminal]:
-    """A project with an import that reads a shop's database in chunks of four."""
+    """A project with a connection to a shop's database."""
     with fresh_database(postgres_url) as url:
         with psycopg.connect(url) as source:
             source.execute("CREATE TABLE members (id bigint, customer text, tier text, joined date)")
@@ -38,8 +38,15 @@ def shop(postgres_url: str, starter: Terminal) -> Iterator[Terminal]:
                 f"\n  shop:\n    type: postgresql\n    host: {parts.hostname}\n    port: {parts.port}\n"
                 f"    database: {parts.path[1:]}\n    username: {parts.username}\n    password: {{env: SHOP_PW}}\n"
             )
-        (starter.folder / "imports" / "members.yaml").write_text(IMPORT)
         yield Terminal(starter.folder, {**starter.environment, "SHOP_PW": str(parts.password), "SHOP_URL": url})
+
+
+@pytest.fixture
+def members(shop: Terminal, request: pytest.FixtureRequest) -> str:
+    """The name of an import that reads the shop's members in chunks of four, with customers of its own."""
+    name = f"members_{request.node.name.removeprefix('test_')[:20]}"
+    (shop.folder / "imports" / f"{name}.yaml").write_text(IMPORT.replace("NAME", f"{name}-"))
+    return name
 
 
 def test_browse_lists_tables_and_looks_into_one(shop: Terminal) -> None:
@@ -50,44 +57,46 @@ def test_browse_lists_tables_and_looks_into_one(shop: Terminal) -> None:
     ]  # fmt: skip
 
 
-def test_check_connect_tests_a_database_step_by_step(shop: Terminal) -> None:
-    answer = shop.ingest("check", "members", "--connect", "--json")
+def test_check_connect_tests_a_database_step_by_step(shop: Terminal, members: str) -> None:
+    answer = shop.ingest("check", members, "--connect", "--json")
     assert answer.code == 0
     assert answer.json["connections"][0]["ok"] is True
-    wrong = shop.ingest("check", "members", "--connect", SHOP_PW="wrong-password")
+    wrong = shop.ingest("check", members, "--connect", SHOP_PW="wrong-password")
     assert wrong.code == 3
     assert "failed  login" in wrong.out
     assert "wrong-password" not in wrong.out + wrong.err
 
 
-def test_a_plan_reads_one_chunk_and_moves_no_cursor(shop: Terminal) -> None:
-    planned = shop.ingest("plan", "members", "--json")
+def test_a_plan_reads_one_chunk_and_moves_no_cursor(shop: Terminal, members: str) -> None:
+    planned = shop.ingest("plan", members, "--json")
     assert planned.code == 0, planned.err
     assert (planned.json["read"], planned.json["inserted"]) == (4, 4)
-    assert shop.ingest("cursor", "show", "members", "--json").json["value"] is None
-    assert shop.ingest("report", "members", "--json").json == []
+    assert shop.ingest("cursor", "show", members, "--json").json["value"] is None
+    assert shop.ingest("report", members, "--json").json == []
 
 
-def test_a_run_drains_the_cursor_chunk_by_chunk(shop: Terminal) -> None:
-    ran = shop.ingest("run", "members", "--json")
+def test_a_run_drains_the_cursor_chunk_by_chunk(shop: Terminal, members: str) -> None:
+    ran = shop.ingest("run", members, "--json")
     assert ran.code == 0, ran.err
     assert [load["inserted"] for load in ran.json] == [4, 4, 2]
-    assert shop.ingest("cursor", "show", "members", "--json").json["value"] == "10"
-    shown = shop.ingest("cursor", "show", "members").out
-    assert shown.startswith("members: the next chunk starts after id = 10\n")
+    assert shop.ingest("cursor", "show", members, "--json").json["value"] == "10"
+    shown = shop.ingest("cursor", "show", members).out
+    assert shown.startswith(f"{members}: the next chunk starts after id = 10\n")
 
 
-def test_a_drained_source_has_nothing_new(shop: Terminal) -> None:
-    answer = shop.ingest("run", "members")
+def test_a_drained_source_has_nothing_new(shop: Terminal, members: str) -> None:
+    assert shop.ingest("run", members).code == 0
+    answer = shop.ingest("run", members)
     assert answer.code == 0, answer.err
     assert "  nothing new: the source has no rows after 10\n" in answer.out
 
 
-def test_a_cursor_set_back_reads_again_and_changes_nothing(shop: Terminal) -> None:
-    assert shop.ingest("cursor", "set", "members", "8", "--yes").code == 0
-    ran = shop.ingest("run", "members", "--json")
+def test_a_cursor_set_back_reads_again_and_changes_nothing(shop: Terminal, members: str) -> None:
+    assert shop.ingest("run", members).code == 0
+    assert shop.ingest("cursor", "set", members, "8", "--yes").code == 0
+    ran = shop.ingest("run", members, "--json")
     assert [(load["read"], load["unchanged"]) for load in ran.json] == [(2, 2)]
-    assert shop.ingest("cursor", "show", "members", "--json").json["value"] == "10"
+    assert shop.ingest("cursor", "show", members, "--json").json["value"] == "10"
 
 
 TIES = """\
