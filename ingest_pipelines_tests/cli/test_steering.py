@@ -42,6 +42,13 @@ def audit(rows: psycopg.Connection) -> list[str]:
     return [what for (what,) in rows.execute("SELECT what FROM ingest.audit ORDER BY id").fetchall()]
 
 
+def audited(project: Terminal) -> str:
+    """What `ingest audit` prints, which fits 80 columns, as one line."""
+    text = project.ingest("audit").out
+    assert all(len(line) <= 80 for line in text.splitlines())
+    return " ".join(text.split())
+
+
 def write_import(project: Terminal, name: str, text: str) -> Path:
     file = project.folder / "imports" / f"{name}.yaml"
     file.write_text(text)
@@ -80,6 +87,7 @@ def test_browse_looks_into_compressed_and_long_files_by_their_head(project: Term
         assert [(c["column"], c["first"], c["suggested"]) for c in columns] == [
             ("id", "0", "int"), ("note", "line\n0", "string"),
         ]  # fmt: skip
+    shutil.rmtree(folder)
 
 
 def test_browse_of_something_unknown_names_the_nearest(project: Terminal) -> None:
@@ -190,8 +198,10 @@ def test_unlocking_says_what_has_changed(project: Terminal, rows: psycopg.Connec
         assert "ingest unlock loyalty" in locked.err
         answer = project.ingest("unlock", "loyalty", "--yes")
         assert answer.code == 0
-        assert "columns.Joined: it filled 'joined_on' (date), now 'member_since' (date)" in " ".join(answer.out.split())
+        changed = "columns.Joined: it filled 'joined_on' (date), now 'member_since' (date)"
+        assert changed in " ".join(answer.out.split())
         assert audit(rows)[-1] == "unlocked"
+        assert f"loyalty: unlocked ({changed})" in audited(project)
         assert "is not locked" in project.ingest("unlock", "loyalty").out
         assert project.ingest("run", "loyalty").code == 0
     finally:
@@ -214,6 +224,8 @@ def test_a_cursor_is_shown_and_set_and_refused_where_there_is_none(project: Term
         assert project.ingest("cursor", "set", "orders", "120000", "--yes").code == 0
         assert project.ingest("cursor", "show", "orders", "--json").json["value"] == "120000"
         assert audit(rows)[-1] == "cursor set"
+        assert {deed["import"] for deed in project.ingest("audit", "orders", "--json").json} == {"orders"}
+        assert "orders: cursor set (from its start to 120000)" in audited(project)
         assert project.ingest("cursor", "set", "orders", "1").code == 1
         assert project.ingest("cursor", "show", "orders", "--json").json["value"] == "120000"
     finally:
@@ -239,19 +251,17 @@ def test_purge_deletes_what_is_older_than_the_retention_and_nothing_else(
     assert before is not None
     assert after is not None
     assert before[0] - after[0] == 1
+    assert "purged (customers: 1 reject, 4 events)" in audited(project)
 
 
 def test_the_audit_says_who_did_what_and_when(project: Terminal, rows: psycopg.Connection) -> None:
+    for deed in ("pause", "resume"):
+        assert project.ingest(deed, "loyalty").code == 0
     deeds = project.ingest("audit", "--json").json
     assert [deed["what"] for deed in reversed(deeds)] == audit(rows)
+    assert deeds[0]["what"] == "resumed"
     assert all("@" in deed["who"] for deed in deeds)
-    assert {deed["import"] for deed in project.ingest("audit", "orders", "--json").json} == {"orders"}
-    text = project.ingest("audit").out
-    assert all(len(line) <= 80 for line in text.splitlines())
-    said = " ".join(text.split())
-    assert "orders: cursor set (from its start to 120000)" in said
-    assert "loyalty: unlocked (columns.Joined: it filled 'joined_on' (date), now 'member_since' (date))" in said
-    assert "purged (customers: 1 reject, 4 events)" in said
+    assert "loyalty: paused" in audited(project)
 
 
 def test_the_audit_is_cut_by_time_and_length(project: Terminal, rows: psycopg.Connection) -> None:
@@ -276,23 +286,24 @@ def test_commands_for_one_target_leave_others_alone(postgres_url: str, project: 
 
 
 def test_every_failed_item_runs_again_in_order(project: Terminal) -> None:
-    imports = project.folder / "imports" / "loyalty.yaml"
-    text = imports.read_text()
-    assert "no item has failed" in project.ingest("run", "loyalty", "--failed").err
+    text = (project.folder / "imports" / "loyalty.yaml").read_text()
+    imports = write_import(project, "failing", text)
+    assert "no item has failed" in project.ingest("run", "failing", "--failed").err
     imports.write_text(text.replace("max_rows: 100", "max_rows: 0"))
     for number, key in ((1, "5001"), (2, "5002")):
         file = project.folder / f"bad_{number}.csv"
         rows = "".join(f"{key}{n},a@example.com,Gold,{n},2020-01-01\n" for n in range(4))
         file.write_text(f"CID,Email,Tier,Points,Joined\n{rows}{key},b@example.com,Gold,x,2020-01-01\n")
-        failed = project.ingest("run", "loyalty", "--file", file)
+        failed = project.ingest("run", "failing", "--file", file)
         assert failed.code == 4
-        assert failed.out.startswith("failed: import loyalty")
+        assert failed.out.startswith("failed: import failing")
         assert re.search(r"rejected +1\n  not merged +4 ", failed.out), failed.out
     imports.write_text(text)
-    loads = project.ingest("run", "loyalty", "--failed", "--json").json
+    loads = project.ingest("run", "failing", "--failed", "--json").json
     assert [(load["status"], load["inserted"], load["rejected"]) for load in loads] == [("committed", 4, 1)] * 2
     assert ["bad_1.csv" in load["item"] for load in loads] == [True, False]
-    assert "no item has failed" in project.ingest("run", "loyalty", "--failed").err
+    assert "no item has failed" in project.ingest("run", "failing", "--failed").err
+    imports.unlink()
 
 
 def test_a_one_time_import_runs_again_only_with_a_file_that_has_the_columns_of_the_first(
