@@ -13,7 +13,7 @@ from ingest_pipelines import ledger
 from ingest_pipelines.config import BoundImport
 from ingest_pipelines.errors import IngestError, InternalError, UsageError
 from ingest_pipelines.model import Item, ItemKind, ItemStatus, LoadReport
-from ingest_pipelines.orchestration.assets.partitions import add_partitions, asset_key, ended_windows, window_item
+from ingest_pipelines.orchestration.assets.partitions import add_partitions, asset_key, ended_windows
 from ingest_pipelines.orchestration.dagster_internals.in_process_run import create_run, execute_run, new_run_id
 from ingest_pipelines.orchestration.dagster_internals.tags import MAX_RETRIES_TAG, PARTITION_NAME_TAG
 from ingest_pipelines.orchestration.definitions import build_definitions
@@ -21,6 +21,7 @@ from ingest_pipelines.orchestration.instance import LOCATION
 from ingest_pipelines.orchestration.io_managers.step_outputs import read_report
 from ingest_pipelines.orchestration.runs import run_locks
 from ingest_pipelines.orchestration.runs.dead_runs import clear_up_dead_runs
+from ingest_pipelines.orchestration.runs.run_context import find_item
 from ingest_pipelines.orchestration.runs.run_files import forget_run, purge_runs
 from ingest_pipelines.orchestration.runs.tags import (
     BY_TAG,
@@ -34,7 +35,7 @@ from ingest_pipelines.orchestration.runs.tags import (
 from ingest_pipelines.orchestration.schedules.query_items import find_query_items
 from ingest_pipelines.orchestration.sensors.file_items import Listings, find_file_items
 from ingest_pipelines.orchestration.site import Asked, Site, Stage
-from ingest_pipelines.sources import open_query, open_upload
+from ingest_pipelines.sources import open_upload
 from ingest_pipelines.sources.files import item_of
 
 _ANY_WINDOW = "name one to read it again: ingest run NAME --item 2026-01-31"
@@ -173,10 +174,7 @@ def _choose(
             ledger.add_corrections(connection, item, corrections or ())
         return item
     if item_key is not None:
-        with site.target.session() as connection:
-            named_item = ledger.find_item(connection, bound.name, item_key)
-        if named_item is None and bound.spec.source.window is not None:
-            named_item = window_item(bound, item_key, open_query(bound.connection).uri(), site.clock())
+        named_item = find_item(site, bound, item_key)
         if named_item is None:
             raise UsageError(
                 f"import {bound.name}: there is no item {item_key}", hint=f"list its items: ingest report {bound.name}"

@@ -61,15 +61,24 @@ def find_run_context(
             bound.name,
             origin.item,
         )
-    item_key = origin.item
-    with site.target.session() as connection:
-        item = ledger.find_item(connection, bound.name, item_key)
-    if item is None and bound.spec.source.window is not None:
-        item = window_item(bound, item_key, open_query(bound.connection).uri(), site.clock())
+    item = find_item(site, bound, origin.item)
     if item is None:
         raise UsageError(
-            f"import {bound.name}: the ledger has no item {item_key}; was its partition added by hand?",
+            f"import {bound.name}: the ledger has no item {origin.item}; was its partition added by hand?",
             hint=f"let the sensor find the file, or run: ingest run {bound.name} --file F",
         )
     dry_run = is_dry_run(run.tags)
     return RunContext(site, bound, item, Run(run.run_id, attempt, by=origin.by, forced=origin.forced, dry_run=dry_run))
+
+
+def find_item(site: Site, bound: BoundImport, key: str) -> Item | None:
+    """The item with that key: the ledger's, or a window that no run has read yet; None: there is none.
+
+    Raises:
+        UsageError: the import has windows, and none with that key has ended.
+    """
+    with site.target.session() as connection:
+        item = ledger.find_item(connection, bound.name, key)
+    if item is None and bound.spec.source.window is not None:
+        return window_item(bound, key, open_query(bound.connection).uri(), site.clock())
+    return item
