@@ -6,7 +6,6 @@ place of `{lastItem}`, `{windowStart}` and `{windowEnd}`. Values are never part 
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Literal
 
 from ingest_pipelines.config.connections import DIALECTS
 from ingest_pipelines.errors import ConfigError
+from ingest_pipelines.sources.network import silence
 from ingest_pipelines.sources.single_select import reasons_against
 from ingest_pipelines.sources.sql_lexer import LexicalError, SqlToken, tokens_of, with_executable_comments
 
@@ -167,7 +167,7 @@ def _parsed(query: Query) -> tuple[exp.Query | None, str | None]:
     from sqlglot import exp, parse
     from sqlglot.errors import ParseError, TokenError
 
-    logging.getLogger("sqlglot").setLevel(logging.CRITICAL)  # it prints parts of the query to stderr
+    silence("sqlglot")  # it prints parts of the query to stderr
     try:
         statements = parse(query.marked(), read=query.dialect)
     except ParseError as error:
