@@ -109,25 +109,5 @@ def test_no_two_classes_have_one_name() -> None:
 def test_no_module_has_a_name_that_says_nothing() -> None:
     """`utils` is where an idea goes that nobody named."""
     vague = {"utils", "util", "helpers", "helper", "common", "misc", "manager", "handler", "handlers"}
-    found = [
-        module.name
-        for module in modules()
-        if vague & set(re.split(r"[/_]", module.name.removesuffix(".py")))
-        and not module.name.endswith("/io_manager.py")  # Dagster's own word
-    ]
+    found = [module.name for module in modules() if vague & set(re.split(r"[/_]", module.name.removesuffix(".py")))]
     assert found == []
-
-
-def test_no_two_classes_of_config_or_sources_have_one_name() -> None:
-    """Every engine has its own `_Session`; all other names say which class is meant."""
-    places: dict[str, list[str]] = {}
-    for module in modules():
-        for node in ast.walk(module.tree):
-            if isinstance(node, ast.ClassDef):
-                places.setdefault(node.name, []).append(module.name)
-    found = {
-        name: files
-        for name, files in places.items()
-        if len(files) > 1 and name != "_Session" and any(file.startswith(("config/", "sources/")) for file in files)
-    }
-    assert found == {}
