@@ -72,6 +72,13 @@ from ingest_pipelines.ledger.rejects import (
     rejected_rows,
     row_states,
 )
+from ingest_pipelines.ledger.source_checks import (
+    SourceCheck,
+    SourceTrouble,
+    list_source_checks,
+    record_success,
+    record_trouble,
+)
 
 __all__ = [
     "AuditEntry",
@@ -91,6 +98,8 @@ __all__ = [
     "Reject",
     "RejectedRow",
     "RowState",
+    "SourceCheck",
+    "SourceTrouble",
     "active_imports",
     "add_corrections",
     "add_rejects",
@@ -118,6 +127,7 @@ __all__ = [
     "list_imports",
     "list_items",
     "list_rejects",
+    "list_source_checks",
     "loads_of_run",
     "lock_mapping",
     "migrate",
@@ -129,6 +139,8 @@ __all__ = [
     "purge_rejects",
     "recent_loads",
     "record_audit",
+    "record_success",
+    "record_trouble",
     "register_fields",
     "register_items",
     "registered_fields",
