@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from itertools import pairwise, takewhile
+from typing import Any, Literal
 
 import pytest
 from dagster import AssetCheckEvaluation, AssetCheckSeverity, DagsterInstance
 
-from ingest_pipelines.config.imports import Volume
+from ingest_pipelines.config.imports import Volume, Window
 from ingest_pipelines.config.schedule import Schedule
 from ingest_pipelines.ledger import Delivery
 from ingest_pipelines.model import ItemKey
 from ingest_pipelines.orchestration.assets.partitions import asset_key
-from ingest_pipelines.orchestration.checks.anomaly_checks import lateness, longest_interval, reject_rate, volume
+from ingest_pipelines.orchestration.checks.anomaly_checks import (
+    GRACE,
+    lateness,
+    longest_interval,
+    longest_pause,
+    reject_rate,
+    volume,
+)
+from ingest_pipelines.orchestration.schedules.cron import crons_of
+from ingest_pipelines.orchestration.schedules.ticks import ticks
 from ingest_pipelines_tests.orchestration.conftest import HEADER, NOW, Shop, verdicts
 
 
@@ -33,6 +45,56 @@ def past(*rows: int, rejected: int = 0) -> list[Delivery]:
 )
 def test_a_schedules_longest_pause_is_how_long_nothing_may_come(plan: dict[str, Any], hours: float) -> None:
     assert longest_interval(Schedule.model_validate(plan)) == timedelta(hours=hours)
+
+
+PLANS: list[dict[str, Any]] = [
+    {"every": "5m"}, {"every": "1h"}, {"every": "6h"}, {"every": "24h"}, {"at": ["06:00"]},
+    {"at": ["06:00", "18:00"]}, {"at": ["06:00"], "weekdays": ["mon", "fri"]}, {"at": ["06:00"], "days": [1, 15]},
+    {"cron": "30 6 * * mon-fri"}, {"cron": "0 4 1 * *"},
+]  # fmt: skip
+WINDOWS: tuple[Literal["hour", "day", "week", "month"], ...] = ("hour", "day", "week", "month")
+
+
+def ends_of(window: str, since: datetime, until: datetime) -> Iterator[datetime]:
+    """When the windows end, in UTC: at full hours, midnights, Mondays' midnights, the first of months."""
+    moment = since
+    while moment < until:
+        if window == "hour" or (
+            moment.hour == 0
+            and (
+                window == "day"
+                or (window == "week" and moment.weekday() == 0)
+                or (window == "month" and moment.day == 1)
+            )
+        ):
+            yield moment
+        moment += timedelta(hours=1)
+
+
+@pytest.mark.parametrize("window", WINDOWS)
+@pytest.mark.parametrize("plan", PLANS, ids=[str(plan) for plan in PLANS])
+def test_an_import_whose_every_window_is_loaded_at_its_tick_is_never_late(
+    plan: dict[str, Any], window: Literal["hour", "day", "week", "month"]
+) -> None:
+    schedule, start = Schedule.model_validate(plan), datetime(2026, 1, 1, tzinfo=UTC)
+    end = start + timedelta(days=130)
+    if schedule.every is not None:
+        moments = [start + n * schedule.every for n in range((end - start) // schedule.every)]
+    else:
+        moments = list(takewhile(lambda tick: tick < end, ticks(crons_of(schedule), "UTC", start)))
+    ended = list(ends_of(window, start, end))
+    deliveries: list[datetime] = []
+    loaded = 0
+    for tick in moments:
+        due = bisect_right(ended, tick)
+        if due > loaded:
+            deliveries.append(tick)
+            loaded = due
+    gaps = [after - before for before, after in pairwise(deliveries)]
+    pause = longest_pause(schedule, Window(every=window, start=start.date()))
+    assert pause is not None
+    assert max(gaps) <= pause <= 2 * max(gaps)
+    assert all(lateness(before, pause * GRACE, after).passed for before, after in pairwise(deliveries))
 
 
 def test_a_delivery_is_late_after_its_time_and_not_before() -> None:

@@ -9,7 +9,7 @@ from itertools import islice, pairwise
 from statistics import median
 
 from ingest_pipelines.config import BoundImport
-from ingest_pipelines.config.imports import Volume
+from ingest_pipelines.config.imports import Volume, Window
 from ingest_pipelines.config.schedule import Schedule
 from ingest_pipelines.ledger import Delivery
 from ingest_pipelines.orchestration.schedules.cron import crons_of
@@ -19,7 +19,12 @@ FEWEST = 3
 """Earlier deliveries that a comparison needs."""
 
 GRACE = 1.25
-"""A delivery is late after this many of the schedule's longest intervals."""
+"""A delivery is late after this many of the longest usual pauses."""
+
+LONGEST_WINDOW: Mapping[str, timedelta] = {
+    "hour": timedelta(hours=1), "day": timedelta(days=1), "week": timedelta(days=7), "month": timedelta(days=31),
+}  # fmt: skip
+"""Without the changes of the clock."""
 
 _TICKS = 60
 _ANY_DAY = datetime(2026, 1, 1, tzinfo=UTC)
@@ -48,8 +53,21 @@ def expected_within(bound: BoundImport) -> timedelta | None:
     plan = bound.spec.schedule
     if plan is None or plan.dates:
         return None
+    pause = longest_pause(plan, bound.spec.source.window)
+    return None if pause is None else pause * GRACE
+
+
+def longest_pause(plan: Schedule, window: Window | None) -> timedelta | None:
+    """The longest usual time between two deliveries; None if the schedule does not have two ticks.
+
+    A tick delivers only if a window has ended since the last one: where windows are longer than the schedule's
+    intervals, a window is delivered at most one interval after its end.
+    """
     interval = longest_interval(plan)
-    return None if interval is None else interval * GRACE
+    if interval is None or window is None:
+        return interval
+    length = LONGEST_WINDOW[window.every]
+    return interval if interval >= length else length + interval
 
 
 def longest_interval(plan: Schedule) -> timedelta | None:
