@@ -79,6 +79,12 @@ from ingest_pipelines.ledger.source_checks import (
     record_success,
     record_trouble,
 )
+from ingest_pipelines.ledger.unsettled import (
+    UnsettledItem,
+    newest_window_ends,
+    settled_among,
+    unsettled_items,
+)
 
 __all__ = [
     "AuditEntry",
@@ -100,6 +106,7 @@ __all__ = [
     "RowState",
     "SourceCheck",
     "SourceTrouble",
+    "UnsettledItem",
     "active_imports",
     "add_corrections",
     "add_rejects",
@@ -134,6 +141,7 @@ __all__ = [
     "newest_committed",
     "newest_item",
     "newest_of_path",
+    "newest_window_ends",
     "open_load",
     "purge_events",
     "purge_rejects",
@@ -152,7 +160,9 @@ __all__ = [
     "set_cursor",
     "set_import_status",
     "set_item_status",
+    "settled_among",
     "summaries",
     "unlock_mapping",
+    "unsettled_items",
     "waiting_items",
 ]

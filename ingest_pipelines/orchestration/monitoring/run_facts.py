@@ -1,0 +1,175 @@
+"""The last run of each item, from Dagster's storage, as `item_state` reads it. Dry runs are left out."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+from dagster import DagsterInstance, DagsterRun, DagsterRunStatus, RunRecord, RunsFilter
+
+from ingest_pipelines.orchestration.dagster_internals.tags import PARTITION_NAME_TAG, WILL_RETRY_TAG
+from ingest_pipelines.orchestration.monitoring.item_state import RunEnd, RunFacts
+from ingest_pipelines.orchestration.runs.tags import IMPORT_TAG, ITEM_TAG, is_dry_run
+
+ItemOfImport = tuple[str, str]
+"""An import's name and an item's key."""
+
+KEYS_PER_QUERY = 1_000
+ENDED_RUNS = 1_000
+"""At most so many ended runs of windows that the ledger does not have are looked at, the newest ones."""
+
+LOOK_BACK = timedelta(days=30)
+"""Of windows that the ledger does not have, runs that ended longer ago are forgotten."""
+
+_QUEUED = {DagsterRunStatus.QUEUED, DagsterRunStatus.NOT_STARTED}
+_RUNNING = {DagsterRunStatus.STARTING, DagsterRunStatus.STARTED, DagsterRunStatus.CANCELING}
+_ENDS: Mapping[DagsterRunStatus, RunEnd] = {
+    DagsterRunStatus.SUCCESS: "succeeded",
+    DagsterRunStatus.FAILURE: "failed",
+    DagsterRunStatus.CANCELED: "canceled",
+}
+
+
+def item_of_run(run: DagsterRun) -> ItemOfImport | None:
+    """The item that the run works on; None where its tags name none, or it is a dry run."""
+    item = run.tags.get(ITEM_TAG) or run.tags.get(PARTITION_NAME_TAG)
+    name = run.tags.get(IMPORT_TAG)
+    return None if item is None or name is None or is_dry_run(run.tags) else (name, item)
+
+
+def runs_in_progress(instance: DagsterInstance) -> list[RunRecord]:
+    """Every run that is queued or running, the oldest first."""
+    in_progress = RunsFilter(statuses=sorted(_QUEUED | _RUNNING, key=lambda status: status.value))
+    return list(instance.get_run_records(in_progress, ascending=True))
+
+
+def runs_of(instance: DagsterInstance, items: Iterable[str]) -> list[RunRecord]:
+    """Runs of items with these keys, in any state."""
+    keys = sorted(set(items))
+    records: list[RunRecord] = []
+    for first in range(0, len(keys), KEYS_PER_QUERY):
+        for tag in (PARTITION_NAME_TAG, ITEM_TAG):
+            records += instance.get_run_records(RunsFilter(tags={tag: keys[first : first + KEYS_PER_QUERY]}))
+    return records
+
+
+def broken_runs(instance: DagsterInstance, imports: Sequence[str], now: datetime) -> list[RunRecord]:
+    """The newest runs of these imports that failed or were cancelled."""
+    if not imports:
+        return []
+    broken = RunsFilter(
+        tags={IMPORT_TAG: list(imports)},
+        statuses=[DagsterRunStatus.FAILURE, DagsterRunStatus.CANCELED],
+        updated_after=now - LOOK_BACK,
+    )
+    return list(instance.get_run_records(broken, limit=ENDED_RUNS))
+
+
+def last_runs(records: Iterable[RunRecord]) -> dict[ItemOfImport, RunRecord]:
+    """Per item its run in progress, else its newest one."""
+    last: dict[ItemOfImport, RunRecord] = {}
+    for record in records:
+        item = item_of_run(record.dagster_run)
+        if item is not None and (item not in last or _order(record) > _order(last[item])):
+            last[item] = record
+    return last
+
+
+def _order(record: RunRecord) -> tuple[bool, bool, int]:
+    status = record.dagster_run.status
+    return status in _RUNNING, status in _QUEUED, record.storage_id
+
+
+def facts_of(record: RunRecord, reasons: Mapping[str, str], waits: Mapping[str, str]) -> RunFacts:
+    """The run as `item_state` reads it.
+
+    Args:
+        reasons: why runs failed, by their id.
+        waits: what runs wait for, by their id.
+    """
+    run, created_at = record.dagster_run, _utc(record.create_timestamp)
+    started_at, ended_at = _moment(record.start_time), _moment(record.end_time)
+    facts = RunFacts(
+        run_id=run.run_id,
+        state="queued",
+        created_at=created_at,
+        since=created_at,
+        began=started_at is not None,
+        reason=reasons.get(run.run_id, ""),
+        waits_for=waits.get(run.run_id, ""),
+        is_retried=run.tags.get(WILL_RETRY_TAG) == "true",
+    )
+    if run.status in _RUNNING:
+        return replace(facts, state="running", since=started_at or created_at)
+    if run.status in _ENDS:
+        return replace(facts, state=_ENDS[run.status], since=ended_at or _utc(record.update_timestamp))
+    return facts
+
+
+def reasons_to_wait(instance: DagsterInstance, in_progress: Sequence[RunRecord]) -> dict[str, str]:
+    """Per queued run what the run queue waits for before it starts the run.
+
+    Args:
+        in_progress: every run that is queued or running, the oldest first.
+    """
+    config = instance.get_concurrency_config().run_queue_config
+    running = [record.dagster_run for record in in_progress if record.dagster_run.status in _RUNNING]
+    waits: dict[str, str] = {}
+    ahead = list(running)
+    for record in in_progress:
+        run = record.dagster_run
+        if run.status not in _QUEUED:
+            continue
+        most = config.max_concurrent_runs if config is not None else -1
+        limits = [
+            (str(limit["key"]), int(limit["limit"]))
+            for limit in (config.tag_concurrency_limits if config is not None else ())
+            if isinstance(limit.get("value"), Mapping) and limit["key"] in run.tags
+        ]
+        waits[run.run_id] = _reason_to_wait(run, running, ahead, limits, most)
+        ahead.append(run)
+    return waits
+
+
+def _reason_to_wait(
+    run: DagsterRun,
+    running: Sequence[DagsterRun],
+    ahead: Sequence[DagsterRun],
+    limits: Sequence[tuple[str, int]],
+    most: int,
+) -> str:
+    for tag, limit in limits:
+        holders = [other for other in running if other.tags.get(tag) == run.tags[tag]]
+        if len(holders) < limit:
+            continue
+        if tag == IMPORT_TAG:
+            return f"waits for {described(holders[0])}: an import's runs go one after the other"
+        return f"waits for one of {len(holders)} runs at {run.tags[tag]}, the most at once"
+    if 0 <= most <= len(running):
+        return f"waits for one of {len(running)} runs, the most at once"
+    before = next((other for other in ahead if other.tags.get(IMPORT_TAG) == run.tags.get(IMPORT_TAG)), None)
+    if before is not None:
+        return f"waits for {described(before)}, which was requested before it"
+    return "waits for Dagster's daemon to start it"
+
+
+def described(run: DagsterRun) -> str:
+    """`run 1a2b3c4d of import loyalty, item 2026-01-31`."""
+    item = item_of_run(run)
+    return f"run {run.run_id[:8]}" + (f" of import {item[0]}, item {item[1]}" if item is not None else "")
+
+
+def runs_per_import(in_progress: Iterable[RunRecord]) -> Counter[str]:
+    """How many runs in progress each import has; dry runs do not count."""
+    items = (item_of_run(record.dagster_run) for record in in_progress)
+    return Counter(item[0] for item in items if item is not None)
+
+
+def _utc(moment: datetime) -> datetime:
+    return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _moment(seconds: float | None) -> datetime | None:
+    return datetime.fromtimestamp(seconds, UTC) if seconds is not None else None
