@@ -14,6 +14,7 @@ from ingest_pipelines.model import Item
 from ingest_pipelines.orchestration.monitoring.open_item import OpenItem
 from ingest_pipelines.orchestration.monitoring.open_items import open_items
 from ingest_pipelines.orchestration.sensors.file_items import Listings, find_file_items
+from ingest_pipelines_tests.orchestration.agreement import disagreements
 from ingest_pipelines_tests.orchestration.conftest import GOOD, ONE_BAD, Shop
 from ingest_pipelines_tests.servers.sftp import SftpServer
 
@@ -143,3 +144,21 @@ def test_a_file_that_may_still_change_is_settling(watched: Shop, instance: Dagst
         )
     [found] = listed(watched, instance)
     assert (found.item, found.state, found.since) == ("points/Points_9.csv", "settling", seen)
+
+
+def test_dagster_s_partitions_agree_with_the_list(watched: Shop, instance: DagsterInstance) -> None:
+    contents = [GOOD, ONE_BAD, "CID\n", GOOD.replace("Gold", "Iron"), GOOD.replace("Gold", "Zinc")]
+    for number, content in enumerate(contents):
+        watched.deliver(f"Points_{number}.csv", content, age=timedelta(minutes=90 - number))
+    site = watched.site()
+    items = find_file_items(site, site.project.require("points"), Listings()).items
+    instance.add_dynamic_partitions("customers/points", [str(item.key) for item in items])
+    for item in items[:4]:
+        watched.run(instance, item)
+    assert [found.state for found in listed(watched, instance)] == ["failed", "refused", "due"]
+    assert disagreements(site, instance, site.clock()) == []
+
+    with site.target.session() as connection:  # a ledger that contradicts Dagster is found
+        connection.execute("UPDATE ingest.items SET status = 'new' WHERE key = %s", (items[0].key,))
+        connection.execute("UPDATE ingest.items SET status = 'committed' WHERE key = %s", (items[1].key,))
+    assert len(disagreements(site, instance, site.clock())) == 2
