@@ -31,16 +31,20 @@ def test_a_run_merges_the_item_and_its_materialization_says_how(shop: Shop, inst
     ]
     shown = _shown(instance)
     assert (shown["status"], shown["read"], shown["inserted"], shown["rejected"]) == ("committed", 2, 2, 0)
-    assert shown["dagster/table_name"] == "crm.customers"
     assert shown["dagster/partition_row_count"] == 2
     assert shown["uri"] == item.uri
-    assert [(column.name, column.type) for column in shown["dagster/column_schema"].columns] == [
+    assert shop.stages == ["land", "validate", "merge"]
+
+
+def test_the_assets_page_has_its_table_and_columns_before_the_first_load(shop: Shop) -> None:
+    [spec] = [spec for spec in shop.definitions().resolve_all_asset_specs() if spec.key == KEY]
+    assert spec.metadata["dagster/table_name"].value == "crm.customers"
+    assert [(column.name, column.type) for column in spec.metadata["dagster/column_schema"].value.columns] == [
         ("customer_id", "character varying(64)"),
         ("tier", "character varying(20)"),
         ("points", "bigint"),
         ("joined_on", "date"),
     ]
-    assert shop.stages == ["land", "validate", "merge"]
 
 
 def test_rejects_above_the_limit_fail_the_run_before_anything_is_merged(shop: Shop, instance: DagsterInstance) -> None:

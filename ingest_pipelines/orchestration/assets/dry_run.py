@@ -62,7 +62,7 @@ def dry_run_merge(context: OpExecutionContext, run_context: RunContext, validate
         RetryRequested, Failure: see `recording_errors`; the ledger has no entry for it.
     """
     run_context.site.watch("merge")
-    with recording_errors(run_context, context.log, validated):
+    with recording_errors(run_context, context, validated):
         report = pipeline.load(
             validated, run_context.bound, run_context.site.target, run_context.run, run_context.site.clock()
         )

@@ -37,6 +37,7 @@ from ingest_pipelines.model import Item, Landing, Validated
 from ingest_pipelines.orchestration.assets.dry_run import answering_dry_run, dry_run_merge
 from ingest_pipelines.orchestration.assets.lineage import description_of, source_key
 from ingest_pipelines.orchestration.assets.markdown import block
+from ingest_pipelines.orchestration.assets.metadata import definition_metadata
 from ingest_pipelines.orchestration.assets.partitions import asset_key, partitions_of
 from ingest_pipelines.orchestration.assets.replacement import land_replacement
 from ingest_pipelines.orchestration.assets.step_errors import recording_errors, retrying_errors
@@ -73,11 +74,11 @@ def land_op(connection: frozenset[str]) -> OpDefinition:
             run_context.site.watch("land")
             item = run_context.item
             client = client_of(context.resources, run_context.bound)
-            with recording_errors(run_context, context.log):
+            with recording_errors(run_context, context):
                 refuse_early(run_context.site.target, run_context.bound)  # before the first byte is read
                 if item.kind == "cursor":
                     item = pipeline.next_chunk(item, run_context.bound, run_context.site.target, run_context.run)
-            with recording_errors(run_context, context.log, item):
+            with recording_errors(run_context, context, item):
                 try:
                     landing = pipeline.land(
                         item, run_context.bound, run_context.workspace, run_context.site.clock(), client=client
@@ -118,9 +119,9 @@ def validate_op(schema: str, table: str, *, pooled: bool) -> OpDefinition:
             run_context = _run_context(context)
             run_context.site.watch("validate")
             early_load = run_context.site.early_loads.begin(landing, run_context.bound, run_context.destination)
-            with recording_errors(run_context, context.log, landing), early_load as early:
+            with recording_errors(run_context, context, landing), early_load as early:
                 validated = pipeline.validate(landing, run_context.bound, run_context.workspace, early)
-            with recording_errors(run_context, context.log, validated):
+            with recording_errors(run_context, context, validated):
                 _check_rejects(context, run_context, validated)
             facts = {"read": validated.read, "accepted": validated.accepted_rows, "rejected": validated.rejected_rows}
             yield Output(validated, metadata=facts)
@@ -177,6 +178,7 @@ def import_asset(bound: BoundImport, *, in_process: bool) -> AssetsDefinition:
         kinds={"postgres"} | ({bound.connection.type} - {"postgresql"}),
         owners=list(bound.spec.owners),
         tags=_tags(bound),
+        metadata=definition_metadata(bound),
     )(compose)
     due = expected_within(bound)
     if due is None:
@@ -207,12 +209,12 @@ def broken_asset(name: str, error: ConfigError) -> AssetSpec:
 def _run_context(context: OpExecutionContext) -> RunContext:
     site: Site = context.resources.site
     attempt = context.retry_number + 1
-    with retrying_errors(attempt, context.log):
+    bound = site.bound(str(context.op_handle).partition(".")[0])
+    with retrying_errors(bound, context.run, attempt, context):
         if not context.has_partition_key:
-            name = site.bound(str(context.op_handle).partition(".")[0]).name
             raise UsageError(
-                f"import {name}: this run has no partition, so there was nothing to load",
-                hint=f"choose a partition on the asset's page, or run: ingest run {name}",
+                f"import {bound.name}: this run has no partition, so there was nothing to load",
+                hint=f"choose a partition on the asset's page, or run: ingest run {bound.name}",
             )
         return find_run_context(
             site, str(context.op_handle), context.partition_key, context.run, attempt, context.instance, context.log

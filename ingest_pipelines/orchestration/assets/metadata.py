@@ -44,7 +44,7 @@ def combined_report(reports: Sequence[LoadReport]) -> LoadReport:
 def report_metadata(report: LoadReport, bound: BoundImport) -> dict[str, MetadataValue]:
     """Metadata of a load."""
     shown: dict[str, MetadataValue] = {"status": MetadataValue.text(report.status)}
-    shown |= _findings(report)
+    shown |= findings_metadata(report)
     if report.load_id is not None:
         shown["load"] = MetadataValue.int(report.load_id)
     if report.cursor_to is not None:
@@ -56,13 +56,14 @@ def report_metadata(report: LoadReport, bound: BoundImport) -> dict[str, Metadat
 
 def plan_metadata(report: LoadReport, bound: BoundImport) -> dict[str, MetadataValue]:
     """Metadata of a dry run, without any entry that reads as if it had been loaded."""
-    shown = _findings(report)
+    shown = findings_metadata(report)
     if report.status == "committed":
         shown["next"] = MetadataValue.md(f"{code(f'ingest run {bound.name} --item {report.item_key}')} applies it")
     return shown
 
 
-def _findings(report: LoadReport) -> dict[str, MetadataValue]:
+def findings_metadata(report: LoadReport) -> dict[str, MetadataValue]:
+    """A load's reason, counts, timings, statements, warnings, and samples of its rejects."""
     shown: dict[str, MetadataValue] = {}
     if report.reason:
         shown["reason"] = MetadataValue.text(report.reason)
@@ -77,11 +78,17 @@ def _findings(report: LoadReport) -> dict[str, MetadataValue]:
     return shown
 
 
-def table_metadata(report: LoadReport, bound: BoundImport, uri: str) -> dict[str, MetadataValue]:
-    """Metadata of the asset: the table, its columns, the item's address."""
+def definition_metadata(bound: BoundImport) -> dict[str, MetadataValue]:
+    """Metadata of the asset itself, which its page shows before the first load: the table and its columns."""
     return {
         "dagster/table_name": MetadataValue.text(".".join(bound.database.schema_and_table)),
         "dagster/column_schema": MetadataValue.table_schema(column_schema(bound)),
+    }
+
+
+def table_metadata(report: LoadReport, bound: BoundImport, uri: str) -> dict[str, MetadataValue]:
+    """Metadata of a materialization: its rows in the table, its source's columns, the item's address."""
+    return {
         "dagster/partition_row_count": MetadataValue.int(
             report.counts.inserted + report.counts.updated + report.counts.unchanged
         ),

@@ -1,4 +1,8 @@
-"""Errors of steps: Dagster retries the step, or the ledger records the load as failed and the run's page says why."""
+"""Errors of steps: Dagster retries the step, or the ledger records the load as failed and the pages say why.
+
+A failed item is shown where a person looks for it: on the run's page by the error, and on the asset's page and in the
+panel of its partition by an observation, because Dagster shows nothing there of a partition without a materialization.
+"""
 
 from __future__ import annotations
 
@@ -6,20 +10,44 @@ import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 from logging import Logger
+from typing import Protocol
 
 import psycopg
-from dagster import Failure, MetadataValue, RetryRequested
+from dagster import AssetObservation, DagsterRun
 
 from ingest_pipelines import pipeline
+from ingest_pipelines.config import BoundImport
 from ingest_pipelines.errors import IngestError, file_error
+from ingest_pipelines.merge import verdict
 from ingest_pipelines.model import Item, Landing, LoadReport, Validated
-from ingest_pipelines.orchestration.assets.metadata import report_metadata
+from ingest_pipelines.orchestration.assets.failed_item import failed_item
+from ingest_pipelines.orchestration.dagster_internals.expected_errors import ExpectedFailure, ExpectedRetry
 from ingest_pipelines.orchestration.io_managers.step_outputs import write_report
 from ingest_pipelines.orchestration.runs.run_context import RunContext
+from ingest_pipelines.orchestration.runs.tags import is_dry_run
 
 RETRIES = 3
 FIRST_PAUSE_SECONDS = 5.0
 """Doubled for each retry, with up to half of it added at random."""
+
+
+class StepContext(Protocol):
+    """What the contexts of ops and of IO managers have in common."""
+
+    @property
+    def log(self) -> Logger:
+        """The run's log."""
+
+    @property
+    def partition_key(self) -> str:
+        """The run's partition."""
+
+    @property
+    def has_partition_key(self) -> bool:
+        """Whether the run has one."""
+
+    def log_event(self, event: AssetObservation) -> None:
+        """Stores the event, also if the step fails afterwards."""
 
 
 @contextmanager
@@ -36,7 +64,7 @@ def as_ingest_errors() -> Iterator[None]:
 
 @contextmanager
 def recording_errors(
-    run_context: RunContext, log: Logger, reached: Item | Landing | Validated | None = None
+    run_context: RunContext, context: StepContext, reached: Item | Landing | Validated | None = None
 ) -> Iterator[None]:
     """Errors of the block, as Dagster expects them.
 
@@ -44,46 +72,43 @@ def recording_errors(
         reached: the result of the load's last step before the block.
 
     Raises:
-        RetryRequested: the error is retryable, and retries are left.
-        Failure: any other IngestError. The ledger has the load as `failed` or `refused`, unless it is a dry run.
+        ExpectedRetry: the error is retryable, and retries are left.
+        ExpectedFailure: any other IngestError. The ledger has the load as `failed` or `refused`, and the partition has
+            an observation that says why, unless it is a dry run.
     """
     try:
         with as_ingest_errors():
             yield
     except IngestError as error:
-        _retry(error, run_context.run.attempt, log)
+        _retry(error, run_context.run.attempt, context.log)
         if isinstance(error.reached, Item | Landing | Validated):
             reached = error.reached
-        report = None if run_context.run.dry_run else _record(error, reached, run_context, log)
-        raise Failure(
-            _with_place(error, run_context), failure_metadata(error, report, run_context), allow_retries=False
-        ) from error
+        bound, item = run_context.bound, run_context.item
+        report = None if run_context.run.dry_run else _record(error, reached, run_context, context.log)
+        observation = failed_item(
+            bound, context.partition_key, verdict(error), error.message, error.hint, report=report, uri=item.uri
+        )
+        if not run_context.run.dry_run:
+            context.log_event(observation)
+        raise ExpectedFailure(_with_place(error, run_context), observation.metadata) from error
 
 
 @contextmanager
-def retrying_errors(attempt: int, log: Logger) -> Iterator[None]:
+def retrying_errors(bound: BoundImport, run: DagsterRun, attempt: int, context: StepContext) -> Iterator[None]:
     """Errors of the block, as Dagster expects them, before there is a load to record."""
     try:
         yield
     except IngestError as error:
-        _retry(error, attempt, log)
-        raise Failure(str(error), allow_retries=False) from error
-
-
-def failure_metadata(
-    error: IngestError, report: LoadReport | None, run_context: RunContext
-) -> dict[str, MetadataValue]:
-    """Metadata that the run's page shows with the failure."""
-    shown: dict[str, MetadataValue] = {"item": MetadataValue.text(run_context.item.key)}
-    if error.hint:
-        shown["next"] = MetadataValue.text(error.hint)
-    return {**shown, **(report_metadata(report, run_context.bound) if report is not None else {})}
+        _retry(error, attempt, context.log)
+        if context.has_partition_key and not is_dry_run(run.tags):
+            context.log_event(failed_item(bound, context.partition_key, "failed", error.message, error.hint))
+        raise ExpectedFailure(str(error)) from error
 
 
 def _retry(error: IngestError, attempt: int, log: Logger) -> None:
     if error.retryable and attempt <= RETRIES:
         log.warning("%s\nRetrying: attempt %d of %d.", error, attempt + 1, RETRIES + 1)
-        raise RetryRequested(max_retries=RETRIES, seconds_to_wait=_pause(attempt)) from Failure(str(error))
+        raise ExpectedRetry(str(error), max_retries=RETRIES, seconds_to_wait=_pause(attempt)) from error
 
 
 def _pause(attempt: int) -> float:

@@ -11,6 +11,7 @@
     switches        turns on the switch of a sensor or schedule from within a tick
     webserver       the webserver's app, with middleware around it
     daemon          the command of the daemon
+    expected_errors failures and retries of a step that show no stack trace
 
 Each module says which public API it waits for and what breaks without it. Dagster is pinned to one version in setup.py:
 to upgrade is to read this folder and to run its tests. `architecture/test_dagster_internals.py` keeps the rest of the

@@ -18,10 +18,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from dagster import Failure, InputContext, IOManager, OutputContext, RetryRequested
+from dagster import InputContext, IOManager, OutputContext
 
 from ingest_pipelines.config import Settings
 from ingest_pipelines.model import Landing, Validated
+from ingest_pipelines.orchestration.dagster_internals.expected_errors import ExpectedFailure, ExpectedRetry
 from ingest_pipelines.orchestration.io_managers.step_outputs import HandleIOManager, packed, read_report, unpacked
 from ingest_pipelines.orchestration.io_managers.target import TargetIOManager
 from ingest_pipelines.orchestration.site import Site
@@ -213,11 +214,14 @@ def _as_dagster_errors() -> Iterator[None]:
     try:
         yield
     except FileNotFoundError:
-        raise Failure(
+        raise ExpectedFailure(
             "the output of an earlier step is no longer at INGEST_SPILL_URI, or has another version\n"
             "  re-execute all steps of the run",
-            allow_retries=False,
         ) from None
     except OSError as error:
-        failure = Failure(f"reading or writing at INGEST_SPILL_URI failed: {error}")
-        raise RetryRequested(max_retries=RETRIES, seconds_to_wait=PAUSE_SECONDS) from failure
+        words = os.strerror(error.errno) if error.errno else type(error).__name__  # never the server's own text
+        raise ExpectedRetry(
+            f"reading or writing at INGEST_SPILL_URI failed: {words}",
+            max_retries=RETRIES,
+            seconds_to_wait=PAUSE_SECONDS,
+        ) from error

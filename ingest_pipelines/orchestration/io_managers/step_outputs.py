@@ -16,9 +16,10 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
-from dagster import Failure, InputContext, IOManager, OutputContext
+from dagster import InputContext, IOManager, OutputContext
 
 from ingest_pipelines.model import Counts, Item, Landing, LoadReport, RejectSample, Validated
+from ingest_pipelines.orchestration.dagster_internals.expected_errors import ExpectedFailure
 from ingest_pipelines.owner_only import private_folder, write_private
 
 _REPORT = "report"
@@ -49,10 +50,9 @@ class HandleIOManager(IOManager):
         try:
             return read_handle(self._spill, upstream.run_id, upstream.step_key)
         except FileNotFoundError:
-            raise Failure(
+            raise ExpectedFailure(
                 "the output of an earlier step no longer exists: its run died, ended long ago, or had another version\n"
                 "  re-execute all steps of the run",
-                allow_retries=False,
             ) from None
 
 

@@ -35,13 +35,13 @@ class TargetIOManager(IOManager):
         """Merges the item, and adds the result to the materialization.
 
         Raises:
-            RetryRequested, Failure: see `recording_errors`. The target is as it was.
+            ExpectedRetry, ExpectedFailure: see `recording_errors`. The target is as it was.
         """
         run_context = self._run_context(context)
         self._site.watch("merge")
         reports: list[LoadReport] = []
         client = client_of(context.step_context.resources, run_context.bound)
-        with recording_errors(run_context, context.log, obj):
+        with recording_errors(run_context, context, obj):
             for report in _loads(run_context, obj, client):
                 reports.append(report)
                 if run_context.item.kind == "cursor":
@@ -118,7 +118,8 @@ class TargetIOManager(IOManager):
     def _run_context(self, context: OutputContext) -> RunContext:
         step = context.step_context
         attempt = step.previous_attempt_count + 1
-        with retrying_errors(attempt, context.log):
+        bound = self._site.bound(context.step_key.partition(".")[0])
+        with retrying_errors(bound, step.dagster_run, attempt, context):
             return find_run_context(
                 self._site,
                 context.step_key,
