@@ -7,7 +7,10 @@ from dataclasses import dataclass
 from datetime import datetime
 
 import psycopg
+from psycopg import sql
 from psycopg.rows import class_row
+
+from ingest_pipelines.ledger.retention import expired_loads
 
 BATCH = 10_000
 """At most this many events share a row. An event's id is its batch's id times this number, plus its position."""
@@ -42,12 +45,15 @@ def list_events(
     with connection.cursor(row_factory=class_row(Event)) as cursor:
         return cursor.execute(
             """
-            SELECT b.id * %(batch)s + e.position - 1 AS id, b.load, l.import AS import_name, e.profile_id, e.key,
-                   b.kind, b.fields, l.finished_at AS at
-            FROM ingest.event_batches b JOIN ingest.loads l ON l.id = b.load
+            SELECT b.id * %(batch)s + e.position - 1 AS id, b.load, b.import AS import_name, e.profile_id, e.key,
+                   b.kind, b.fields, b.at
+            FROM (  -- no batch is empty, and the first one may have been read
+                SELECT *, (SELECT l.finished_at FROM ingest.loads l WHERE l.id = load) AS at FROM ingest.event_batches
+                WHERE id >= %(after)s / %(batch)s AND (%(import)s::text IS NULL OR import = %(import)s)
+                ORDER BY id LIMIT %(limit)s + 1
+            ) b
             CROSS JOIN LATERAL unnest(b.profiles, b.keys) WITH ORDINALITY AS e (profile_id, key, position)
-            WHERE b.id >= %(after)s / %(batch)s AND b.id * %(batch)s + e.position - 1 > %(after)s
-              AND (%(import)s::text IS NULL OR l.import = %(import)s)
+            WHERE b.id * %(batch)s + e.position - 1 > %(after)s
             ORDER BY b.id, e.position LIMIT %(limit)s
             """,
             {"after": after, "batch": BATCH, "import": import_name, "limit": limit},
@@ -68,15 +74,13 @@ def purge_events(connection: psycopg.Connection, before: datetime, imports: Sequ
     Returns:
         How many events were deleted.
     """
+    expired = expired_loads(connection, sql.Identifier("ingest", "event_batches"), before, imports)
     deleted = connection.execute(
         """
         WITH gone AS (
-            DELETE FROM ingest.event_batches b USING ingest.loads l
-            WHERE l.id = b.load AND l.started_at < %(before)s
-              AND (%(imports)s::text[] IS NULL OR l.import = ANY(%(imports)s))
-            RETURNING cardinality(b.profiles) AS events
+            DELETE FROM ingest.event_batches WHERE load = ANY(%s) RETURNING cardinality(profiles) AS events
         ) SELECT COALESCE(sum(events), 0) FROM gone
         """,
-        {"before": before, "imports": None if imports is None else list(imports)},
+        (expired,),
     ).fetchone()
     return int(deleted[0]) if deleted else 0

@@ -1,4 +1,9 @@
-"""`ingest.loads`: one row per attempt to load an item, or per chunk of a drain."""
+"""`ingest.loads`: one row per attempt to load an item, or per chunk of a drain.
+
+Queries for an import's newest loads say `import = (SELECT %s)`, so that Postgres plans for one of usual size. With
+`import = %s` it would look through the loads of all imports for one that has most of them, which is slow if the wanted
+ones are old or few.
+"""
 
 from __future__ import annotations
 
@@ -178,7 +183,7 @@ def get_load(connection: psycopg.Connection, load: int) -> Load | None:
 
 def recent_loads(connection: psycopg.Connection, import_name: str, last: int = 10) -> list[Load]:
     """The import's last loads, newest first."""
-    query = sql.SQL("SELECT {} FROM ingest.loads WHERE import = %s ORDER BY id DESC LIMIT %s").format(_COLUMNS)
+    query = sql.SQL("SELECT {} FROM ingest.loads WHERE import = (SELECT %s) ORDER BY id DESC LIMIT %s").format(_COLUMNS)
     with connection.cursor(row_factory=class_row(Load)) as cursor:
         return cursor.execute(query, (import_name, last)).fetchall()
 
@@ -197,7 +202,7 @@ def deliveries(connection: psycopg.Connection, import_name: str, last: int = 20)
             """
             SELECT l.item, l.run_id, l.read, l.rejected, l.finished_at
             FROM ingest.loads l JOIN ingest.items i ON i.import = l.import AND i.key = l.item
-            WHERE l.import = %s AND l.status = 'committed' AND i.kind IN ('file', 'upload', 'query', 'window')
+            WHERE l.import = (SELECT %s) AND l.status = 'committed' AND i.kind IN ('file', 'upload', 'query', 'window')
             ORDER BY l.id DESC LIMIT %s
             """,
             (import_name, last),
@@ -211,9 +216,13 @@ def last_settled(connection: psycopg.Connection, import_name: str) -> datetime |
     """
     row = connection.execute(
         """
-        SELECT max(l.finished_at) FROM ingest.loads l
-        WHERE l.import = %s AND l.status IN ('committed', 'skipped') AND NOT EXISTS (
-            SELECT FROM ingest.items i WHERE i.import = l.import AND i.key = l.item AND i.kind = 'replay')
+        SELECT max(l.finished_at) FROM unnest('{committed,skipped}'::text[]) settled
+        CROSS JOIN LATERAL (
+            SELECT d.finished_at FROM ingest.loads d
+            WHERE d.import = (SELECT %s) AND d.status = settled AND NOT EXISTS (
+                SELECT FROM ingest.items i WHERE i.import = d.import AND i.key = d.item AND i.kind = 'replay')
+            ORDER BY d.id DESC LIMIT 1
+        ) l
         """,
         (import_name,),
     ).fetchone()
@@ -222,11 +231,16 @@ def last_settled(connection: psycopg.Connection, import_name: str) -> datetime |
 
 def last_committed(connection: psycopg.Connection, import_name: str) -> CommittedItem | None:
     """The item whose load committed last, even if it is not the newest item."""
-    return _committed(
-        connection,
-        sql.SQL("ORDER BY l.id DESC LIMIT 1"),
-        import_name,
-    )
+    with connection.cursor(row_factory=class_row(CommittedItem)) as cursor:
+        return cursor.execute(
+            """
+            SELECT l.id AS load, l.item, l.content_sha256, l.fingerprint, l.read, i.modified_at, i.serial, l.finished_at
+            FROM ingest.loads l JOIN ingest.items i ON i.import = l.import AND i.key = l.item
+            WHERE l.import = (SELECT %s) AND l.status = 'committed' AND i.kind <> 'replay'
+            ORDER BY l.id DESC LIMIT 1
+            """,
+            (import_name,),
+        ).fetchone()
 
 
 def newest_committed(connection: psycopg.Connection, import_name: str) -> CommittedItem | None:
@@ -234,26 +248,20 @@ def newest_committed(connection: psycopg.Connection, import_name: str) -> Commit
 
     Forcing an older item does not change it.
     """
-    return _committed(
-        connection,
-        sql.SQL(
-            "AND i.modified_at IS NOT NULL ORDER BY i.modified_at DESC, i.serial DESC NULLS LAST, l.id DESC LIMIT 1"
-        ),
-        import_name,
-    )
-
-
-def _committed(connection: psycopg.Connection, which: sql.SQL, import_name: str) -> CommittedItem | None:
-    query = sql.SQL(
-        """
-        SELECT l.id AS load, l.item, l.content_sha256, l.fingerprint, l.read, i.modified_at, i.serial, l.finished_at
-        FROM ingest.loads l JOIN ingest.items i ON i.import = l.import AND i.key = l.item
-        WHERE l.import = %s AND l.status = 'committed' AND i.kind <> 'replay'
-        {}
-        """
-    ).format(which)
     with connection.cursor(row_factory=class_row(CommittedItem)) as cursor:
-        return cursor.execute(query, (import_name,)).fetchone()
+        return cursor.execute(
+            """
+            SELECT l.id AS load, i.key AS item, l.content_sha256, l.fingerprint, l.read, i.modified_at, i.serial,
+                   l.finished_at
+            FROM ingest.items i CROSS JOIN LATERAL (
+                SELECT * FROM ingest.loads d
+                WHERE d.import = i.import AND d.item = i.key AND d.status = 'committed' ORDER BY d.id DESC LIMIT 1
+            ) l
+            WHERE i.import = %s AND i.status = 'committed' AND i.modified_at IS NOT NULL AND i.kind <> 'replay'
+            ORDER BY i.modified_at DESC, i.serial DESC NULLS LAST, l.id DESC LIMIT 1
+            """,
+            (import_name,),
+        ).fetchone()
 
 
 def summaries(connection: psycopg.Connection) -> dict[str, ImportSummary]:
@@ -261,10 +269,16 @@ def summaries(connection: psycopg.Connection) -> dict[str, ImportSummary]:
     with connection.cursor(row_factory=class_row(ImportSummary)) as cursor:
         rows = cursor.execute(
             """
+            WITH RECURSIVE n AS (  -- one look into the index per import, not per load
+                SELECT min(import) AS import FROM ingest.loads
+                UNION ALL
+                SELECT (SELECT min(d.import) FROM ingest.loads d WHERE d.import > n.import) FROM n
+                WHERE n.import IS NOT NULL
+            )
             SELECT n.import AS import_name, l.id AS load, l.item, l.status, l.read, l.inserted, l.updated, l.unchanged,
                    l.unmatched, l.skipped, l.rejected, l.started_at, l.finished_at, l.error,
                    c.finished_at AS committed_at, l.run_id
-            FROM (SELECT DISTINCT import FROM ingest.items) n
+            FROM n
             CROSS JOIN LATERAL (
                 SELECT * FROM ingest.loads d
                 WHERE d.import = n.import AND NOT EXISTS (

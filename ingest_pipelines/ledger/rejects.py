@@ -7,8 +7,11 @@ from dataclasses import dataclass
 from datetime import datetime
 
 import psycopg
+from psycopg import sql
 from psycopg.rows import class_row
 from psycopg.types.json import Json
+
+from ingest_pipelines.ledger.retention import expired_loads
 
 FETCH = 2_000
 """How many rows the export holds in memory."""
@@ -109,42 +112,41 @@ def list_rejects(
     Args:
         open_first: list unresolved ones before the others.
     """
+    # A reject that is no `unmatched` row is counted in `rejected`. The other way round a failed load counts none.
+    rejecting = "l.rejected > 0 OR l.unmatched > 0" if code == "unmatched" else "l.rejected > 0"
+    kind = "= 'unmatched'" if code == "unmatched" else "<> 'unmatched'"
+    query = sql.SQL(
+        """
+        SELECT r.load, r.line, r.key, r.field, r.code, r.reason, r.resolved_at
+        FROM ingest.rejects r
+        WHERE r.load = COALESCE(%(load)s, (
+                  SELECT l.id FROM ingest.loads l
+                  WHERE l.import = %(import)s AND ({rejecting}) AND EXISTS (
+                      SELECT FROM ingest.rejects x WHERE x.load = l.id AND x.resolved_at IS NULL AND x.code {kind})
+                  ORDER BY l.id DESC LIMIT 1), (
+                  SELECT l.id FROM ingest.loads l
+                  WHERE NOT %(unresolved)s AND l.import = %(import)s AND ({rejecting})
+                    AND NOT EXISTS (
+                      SELECT FROM ingest.items i WHERE i.import = l.import AND i.key = l.item AND i.kind = 'replay')
+                    AND EXISTS (SELECT FROM ingest.rejects x WHERE x.load = l.id AND x.code {kind})
+                  ORDER BY l.id DESC LIMIT 1))
+          AND EXISTS (SELECT FROM ingest.loads l WHERE l.id = r.load AND l.import = %(import)s)
+          AND r.code {kind} AND (%(code)s::text IS NULL OR r.code = %(code)s)
+          AND NOT (%(unresolved)s AND r.resolved_at IS NOT NULL)
+        ORDER BY (%(open_first)s AND r.resolved_at IS NOT NULL), r.line, r.field, r.code
+        LIMIT %(limit)s
+        """
+    ).format(rejecting=sql.SQL(rejecting), kind=sql.SQL(kind))
+    parameters = {
+        "import": import_name,
+        "load": load,
+        "code": code,
+        "limit": limit,
+        "unresolved": unresolved,
+        "open_first": open_first,
+    }
     with connection.cursor(row_factory=class_row(Reject)) as cursor:
-        return cursor.execute(
-            """
-            SELECT r.load, r.line, r.key, r.field, r.code, r.reason, r.resolved_at
-            FROM ingest.rejects r
-            WHERE r.load = COALESCE(%(load)s, (
-                      SELECT l.id FROM ingest.loads l
-                      WHERE l.import = %(import)s AND l.rejected + l.unmatched > 0 AND EXISTS (
-                          SELECT FROM ingest.rejects x
-                          WHERE x.load = l.id AND x.resolved_at IS NULL
-                            AND (x.code = 'unmatched') = (%(code)s::text IS NOT DISTINCT FROM 'unmatched'))
-                      ORDER BY l.id DESC LIMIT 1), (
-                      SELECT l.id FROM ingest.loads l
-                      WHERE NOT %(unresolved)s AND l.import = %(import)s AND l.rejected + l.unmatched > 0
-                        AND NOT EXISTS (
-                          SELECT FROM ingest.items i WHERE i.import = l.import AND i.key = l.item AND i.kind = 'replay')
-                        AND EXISTS (
-                          SELECT FROM ingest.rejects x
-                          WHERE x.load = l.id
-                            AND (x.code = 'unmatched') = (%(code)s::text IS NOT DISTINCT FROM 'unmatched'))
-                      ORDER BY l.id DESC LIMIT 1))
-              AND EXISTS (SELECT FROM ingest.loads l WHERE l.id = r.load AND l.import = %(import)s)
-              AND CASE WHEN %(code)s::text IS NULL THEN r.code <> 'unmatched' ELSE r.code = %(code)s END
-              AND NOT (%(unresolved)s AND r.resolved_at IS NOT NULL)
-            ORDER BY (%(open_first)s AND r.resolved_at IS NOT NULL), r.line, r.field, r.code
-            LIMIT %(limit)s
-            """,
-            {
-                "import": import_name,
-                "load": load,
-                "code": code,
-                "limit": limit,
-                "unresolved": unresolved,
-                "open_first": open_first,
-            },
-        ).fetchall()
+        return cursor.execute(query, parameters).fetchall()
 
 
 def rejected_rows(
@@ -221,20 +223,6 @@ def purge_rejects(connection: psycopg.Connection, before: datetime, imports: Seq
 
     Deletes the corrections of these rejects, too. Returns the number of rejects.
     """
-    parameters = {"before": before, "imports": None if imports is None else list(imports)}
-    connection.execute(
-        """
-        DELETE FROM ingest.corrections c USING ingest.loads l
-        WHERE l.id = c.reject_load AND l.started_at < %(before)s
-          AND (%(imports)s::text[] IS NULL OR l.import = ANY(%(imports)s))
-        """,
-        parameters,
-    )
-    return connection.execute(
-        """
-        DELETE FROM ingest.rejects r USING ingest.loads l
-        WHERE l.id = r.load AND l.started_at < %(before)s
-          AND (%(imports)s::text[] IS NULL OR l.import = ANY(%(imports)s))
-        """,
-        parameters,
-    ).rowcount
+    expired = expired_loads(connection, sql.Identifier("ingest", "rejects"), before, imports)
+    connection.execute("DELETE FROM ingest.corrections WHERE reject_load = ANY(%s)", (expired,))
+    return connection.execute("DELETE FROM ingest.rejects WHERE load = ANY(%s)", (expired,)).rowcount

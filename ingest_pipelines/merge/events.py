@@ -21,6 +21,8 @@ a reader who continues after the last number misses none."""
 
 _TOGETHER = sql.Literal(BATCH)
 
+_IMPORT = sql.SQL("(SELECT import FROM ingest.loads WHERE id = %(load)s)")
+
 
 def write_events(changes: Changes) -> sql.Composed:
     """Events of profiles that the MERGE wrote; parameter `load`. A write that changed only a version makes no event."""
@@ -28,13 +30,13 @@ def write_events(changes: Changes) -> sql.Composed:
     masks = sql.SQL(", ").join(sql.Identifier(mask) for mask in changes.masks)
     return sql.SQL(
         """
-        INSERT INTO ingest.event_batches (load, kind, fields, profiles, keys)
-        SELECT %(load)s, CASE WHEN created THEN 'profile.created' ELSE 'profile.updated' END,
+        INSERT INTO ingest.event_batches (load, import, kind, fields, profiles, keys)
+        SELECT %(load)s, {of}, CASE WHEN created THEN 'profile.created' ELSE 'profile.updated' END,
                CASE WHEN created THEN '{{}}' ELSE {fields} END, array_agg(profile_id), array_agg(key::text)
         FROM ingest_written WHERE created OR {changed}
         GROUP BY created, profile_id / {together}, {masks}
         """
-    ).format(fields=changes.changed(), together=_TOGETHER, masks=masks, changed=changed)
+    ).format(of=_IMPORT, fields=changes.changed(), together=_TOGETHER, masks=masks, changed=changed)
 
 
 def write_events_with_consents(changes: Changes) -> sql.Composed:
@@ -45,8 +47,8 @@ def write_events_with_consents(changes: Changes) -> sql.Composed:
     """
     return sql.SQL(
         """
-        INSERT INTO ingest.event_batches (load, kind, fields, profiles, keys)
-        SELECT %(load)s, CASE WHEN created THEN 'profile.created' ELSE 'profile.updated' END, fields,
+        INSERT INTO ingest.event_batches (load, import, kind, fields, profiles, keys)
+        SELECT %(load)s, {of}, CASE WHEN created THEN 'profile.created' ELSE 'profile.updated' END, fields,
                array_agg(profile_id), array_agg(key)
         FROM (
             SELECT COALESCE(w.created, false) AS created, profile_id, COALESCE(w.key::text, c.key) AS key,
@@ -58,7 +60,7 @@ def write_events_with_consents(changes: Changes) -> sql.Composed:
         ) changed
         WHERE created OR fields <> '{{}}' GROUP BY created, fields, profile_id / {together}
         """
-    ).format(fields=changes.changed(), together=_TOGETHER)
+    ).format(of=_IMPORT, fields=changes.changed(), together=_TOGETHER)
 
 
 CREATE_CREATED = sql.SQL(
@@ -68,7 +70,7 @@ CREATE_CREATED = sql.SQL(
 """Profiles that were copied into the target, in the batches of their events, uncompressed."""
 
 WRITE_CREATED_EVENTS = sql.SQL(
-    "INSERT INTO ingest.event_batches (load, kind, fields, profiles, keys) "
-    "SELECT %(load)s, 'profile.created', '{}', profiles, keys FROM ingest_created"
-)
+    "INSERT INTO ingest.event_batches (load, import, kind, fields, profiles, keys) "
+    "SELECT %(load)s, {of}, 'profile.created', '{{}}', profiles, keys FROM ingest_created"
+).format(of=_IMPORT)
 """Events of profiles that were copied; parameter `load`."""

@@ -31,6 +31,7 @@ def load(
     ledger.close_load(
         connection, number, ledger.LoadOutcome(status, counts or Counts(), NOW + timedelta(minutes=number))
     )
+    ledger.set_item_status(connection, item, "new" if status == "running" else status)
     return number
 
 

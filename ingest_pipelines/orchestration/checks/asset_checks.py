@@ -135,7 +135,7 @@ def findings(
     if due is not None:
         results[FRESHNESS] = lateness(ledger.last_settled(connection, bound.name), due, site.clock())
     items = {load.item for load in loads}
-    past = ledger.deliveries(connection, bound.name)
+    past = ledger.deliveries(connection, bound.name) if bound.spec.source.cursor is None else []
     this = [delivery for delivery in past if delivery.item in items]
     before = [delivery for delivery in past if delivery.item not in items]
     if this:
