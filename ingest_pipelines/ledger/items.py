@@ -28,7 +28,19 @@ class ItemState:
 
 
 def register_items(connection: psycopg.Connection, items: Sequence[Item], now: datetime) -> None:
-    """Registers the items; items that are registered already stay unchanged."""
+    """Registers the items; items that are registered already stay unchanged.
+
+    A tick sees all files of its folder, and nearly always the ledger has all of them: one query tells.
+    """
+    registered = set(
+        connection.execute(
+            """
+            SELECT i.import, i.key FROM unnest(%s::text[], %s::text[]) AS seen (import, key)
+            JOIN ingest.items i ON i.import = seen.import AND i.key = seen.key
+            """,
+            ([item.import_name for item in items], [item.key for item in items]),
+        )
+    )
     with connection.cursor() as cursor:
         cursor.executemany(
             """
@@ -44,6 +56,7 @@ def register_items(connection: psycopg.Connection, items: Sequence[Item], now: d
                     item.window_end, now,
                 )
                 for item in items
+                if (item.import_name, item.key) not in registered
             ],
         )  # fmt: skip
 
@@ -69,10 +82,10 @@ def list_items(
 
 def newest_item(connection: psycopg.Connection, import_name: str, kind: ItemKind) -> Item | None:
     """The import's newest item of that kind: by the end of its window if it has one, else by age."""
-    query = sql.SQL(
-        "SELECT {} FROM ingest.items WHERE import = %s AND kind = %s"
-        " ORDER BY window_end DESC NULLS LAST, created_at DESC, key DESC LIMIT 1"
-    ).format(_COLUMNS)
+    newest_first = sql.SQL("window_end DESC" if kind == "window" else "created_at DESC, key DESC")
+    query = sql.SQL("SELECT {} FROM ingest.items WHERE import = %s AND kind = %s ORDER BY {} LIMIT 1").format(
+        _COLUMNS, newest_first
+    )
     with connection.cursor(row_factory=class_row(Item)) as cursor:
         return cursor.execute(query, (import_name, kind)).fetchone()
 
