@@ -80,13 +80,16 @@ from ingest_pipelines.ledger.source_checks import (
     record_trouble,
 )
 from ingest_pipelines.ledger.unsettled import (
+    Activity,
     UnsettledItem,
+    activities,
     newest_window_ends,
     settled_among,
     unsettled_items,
 )
 
 __all__ = [
+    "Activity",
     "AuditEntry",
     "CommittedItem",
     "Correction",
@@ -108,6 +111,7 @@ __all__ = [
     "SourceTrouble",
     "UnsettledItem",
     "active_imports",
+    "activities",
     "add_corrections",
     "add_rejects",
     "all_fields",

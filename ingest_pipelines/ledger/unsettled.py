@@ -73,6 +73,43 @@ def settled_among(connection: psycopg.Connection, items: Sequence[tuple[str, str
     return {(name, key) for name, key in rows}
 
 
+@dataclass(frozen=True)
+class Activity:
+    """When an import last registered an item and ended a load.
+
+    Attributes:
+        newest_item: the key of the item that was registered last.
+    """
+
+    newest_item: ItemKey
+    registered_at: datetime
+    load_at: datetime | None
+
+    @property
+    def last(self) -> datetime:
+        """The later of both."""
+        return max(self.registered_at, self.load_at or self.registered_at)
+
+
+def activities(connection: psycopg.Connection, names: Sequence[str]) -> dict[str, Activity]:
+    """The last activity of these imports, by name; imports without an item are left out."""
+    rows = connection.execute(
+        """
+        SELECT asked.name, i.key, i.created_at, l.at FROM unnest(%s::text[]) AS asked (name)
+        CROSS JOIN LATERAL (
+            SELECT key, created_at FROM ingest.items
+            WHERE import = asked.name ORDER BY created_at DESC, key DESC LIMIT 1
+        ) i
+        LEFT JOIN LATERAL (
+            SELECT COALESCE(finished_at, started_at) AS at FROM ingest.loads
+            WHERE import = asked.name ORDER BY id DESC LIMIT 1
+        ) l ON true
+        """,
+        (list(names),),
+    ).fetchall()
+    return {name: Activity(ItemKey(key), registered_at, load_at) for name, key, registered_at, load_at in rows}
+
+
 def newest_window_ends(connection: psycopg.Connection, names: Sequence[str]) -> dict[str, datetime]:
     """Per import the end of the newest window that the ledger has; imports without a window are left out."""
     rows: list[tuple[str, datetime]] = connection.execute(

@@ -13,6 +13,12 @@ WHEN_STOPPED = (
 """Part of the description of every sensor and schedule."""
 
 
+def watches_files(bound: BoundImport) -> bool:
+    """Whether the import has a sensor: it reads files from a source, and not only on a schedule."""
+    wanted = bound.spec.sensor is None or bound.spec.sensor.enabled
+    return bound.reads_files and not bound.one_time and wanted
+
+
 def starts_running(site: Site, bound: BoundImport) -> bool:
     """Whether the import's sensor and schedule are on by default; a person can switch each one in the UI.
 

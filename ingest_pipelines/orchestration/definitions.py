@@ -19,6 +19,7 @@ from ingest_pipelines.errors import ConfigError
 from ingest_pipelines.orchestration.alerts.alert_sensor import alert_sensor
 from ingest_pipelines.orchestration.assets.import_asset import broken_asset, import_asset
 from ingest_pipelines.orchestration.assets.lineage import external_assets
+from ingest_pipelines.orchestration.automation import watches_files
 from ingest_pipelines.orchestration.checks.asset_checks import checks_of
 from ingest_pipelines.orchestration.io_managers.remote_spill import io_managers
 from ingest_pipelines.orchestration.resources.connections import named, named_resource, resources_of
@@ -26,7 +27,7 @@ from ingest_pipelines.orchestration.runs.executors import executor_of
 from ingest_pipelines.orchestration.schedules.import_schedule import MOST_JOBS, import_schedule
 from ingest_pipelines.orchestration.sensors.activation import activation_sensor
 from ingest_pipelines.orchestration.sensors.file_items import Listings
-from ingest_pipelines.orchestration.sensors.file_sensor import file_sensor, watches_files
+from ingest_pipelines.orchestration.sensors.file_sensor import file_sensor
 from ingest_pipelines.orchestration.sensors.housekeeping import housekeeping_sensor
 from ingest_pipelines.orchestration.site import Site
 

@@ -49,6 +49,7 @@ from ingest_pipelines.orchestration.checks.asset_checks import (
     verdict,
 )
 from ingest_pipelines.orchestration.resources.connections import client_of, resource_keys
+from ingest_pipelines.orchestration.runs.pools import target_pool
 from ingest_pipelines.orchestration.runs.run_context import RunContext, find_run_context
 from ingest_pipelines.orchestration.runs.tags import CONNECTION_TAG, IMPORT_TAG, is_dry_run
 from ingest_pipelines.orchestration.site import Site
@@ -98,18 +99,13 @@ def land_op(connection: frozenset[str]) -> OpDefinition:
     return land
 
 
-def _pool(schema: str, table: str) -> str:
-    """The table's pool, which lets one step in at a time. One step of a run has it, so that no run waits for itself."""
-    return f"target_{schema}_{table}"
-
-
 @functools.cache
 def validate_op(schema: str, table: str, *, pooled: bool) -> OpDefinition:
     """The step that validates rows for the table. It may load a large item meanwhile, so it has the table's pool."""
 
     @op(
         name=f"validate_{schema}_{table}",
-        pool=_pool(schema, table) if pooled else None,
+        pool=target_pool(schema, table) if pooled else None,
         out=Out(Validated, io_manager_key="handles", is_required=False),
         required_resource_keys={"site"},
     )
@@ -138,7 +134,7 @@ def merge_op(schema: str, table: str, connection: frozenset[str], *, pooled: boo
 
     @op(
         name="__".join([*connection, f"merge_{schema}_{table}"]),
-        pool=_pool(schema, table) if pooled else None,
+        pool=target_pool(schema, table) if pooled else None,
         out=Out(Validated, io_manager_key="target", is_required=False),
         required_resource_keys={"site", "target", *connection},
     )

@@ -6,45 +6,47 @@ not grow with the number of items. `item_state` decides.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from dagster import DagsterInstance, RunRecord
 
 from ingest_pipelines import ledger
 from ingest_pipelines.config import BoundImport
-from ingest_pipelines.ledger import ImportState, SourceCheck, UnsettledItem
-from ingest_pipelines.model import ItemKind
-from ingest_pipelines.orchestration.assets.partitions import ended_windows, windows_of
-from ingest_pipelines.orchestration.monitoring.item_state import (
-    ImportFacts,
-    ItemFacts,
-    LoadFacts,
-    open_item,
-)
+from ingest_pipelines.ledger import Activity, ImportState, SourceCheck, UnsettledItem
+from ingest_pipelines.orchestration.automation import watches_files
+from ingest_pipelines.orchestration.monitoring.due import tick_due, tick_name, windows_due
+from ingest_pipelines.orchestration.monitoring.item_state import ImportFacts, ItemFacts, LoadFacts, open_item
 from ingest_pipelines.orchestration.monitoring.open_item import OpenItem
 from ingest_pipelines.orchestration.monitoring.run_facts import (
     ItemOfImport,
     broken_runs,
     facts_of,
+    failure_reasons,
+    is_in_progress,
     last_runs,
     reasons_to_wait,
     runs_in_progress,
     runs_of,
 )
-from ingest_pipelines.orchestration.sensors.file_sensor import watches_files
+from ingest_pipelines.orchestration.runs.pools import target_pool
 from ingest_pipelines.orchestration.site import Site
 
 
 @dataclass(frozen=True)
 class _LedgerFacts:
-    """What the ledger knows at one moment."""
+    """What the ledger knows at one moment.
 
-    unsettled: list[UnsettledItem]
+    Attributes:
+        activities: of imports with a schedule.
+    """
+
+    unsettled: Mapping[ItemOfImport, UnsettledItem]
     states: Mapping[str, ImportState]
     checks: Mapping[str, SourceCheck]
     newest_windows: Mapping[str, datetime]
+    activities: Mapping[str, Activity]
 
 
 def open_items(site: Site, instance: DagsterInstance, now: datetime) -> list[OpenItem]:
@@ -57,25 +59,18 @@ def open_items(site: Site, instance: DagsterInstance, now: datetime) -> list[Ope
     Raises:
         TargetUnavailable: the ledger does not answer.
     """
-    windowed = {name: bound for name, bound in _imports(site).items() if bound.spec.source.window is not None}
-    with site.target_as_it_is.ledger() as connection:
-        known = _LedgerFacts(
-            ledger.unsettled_items(connection),
-            ledger.list_imports(connection),
-            ledger.list_source_checks(connection),
-            ledger.newest_window_ends(connection, sorted(windowed)) if windowed else {},
-        )
+    known = _read_ledger(site)
     in_progress = runs_in_progress(instance)
-    records = [
-        *in_progress,
-        *runs_of(instance, (str(item.key) for item in known.unsettled)),
-        *broken_runs(instance, sorted(windowed), now),
-    ]
-    facts = _item_facts(site, known, windowed, now, last_runs(records), reasons_to_wait(instance, in_progress))
-    candidates = {(found.import_name, found.item): found for found in map(open_item, facts) if found is not None}
-    with site.target_as_it_is.ledger() as connection:  # a load may have committed since the first look
-        settled = ledger.settled_among(connection, list(candidates)) if candidates else set()
-    found = [item for place, item in candidates.items() if place not in settled]
+    keys = [key for _, key in known.unsettled]
+    windowed = [name for name, bound in _imports(site).items() if bound.spec.source.window is not None]
+    runs = last_runs([*in_progress, *runs_of(instance, keys), *broken_runs(instance, windowed, now)])
+    with site.target_as_it_is.ledger() as connection:  # after the runs: a load that a run left is seen
+        settled = ledger.settled_among(connection, list(runs)) if runs else set()
+    runs = {place: record for place, record in runs.items() if place not in settled}
+    unsettled = {place: item for place, item in known.unsettled.items() if place not in settled}
+    facts = list(_item_facts(site, instance, replace(known, unsettled=unsettled), runs, in_progress, now))
+    found = [item for item in map(open_item, facts) if item is not None]
+    found += _ticks_due(site, known, {item.import_name for item in found}, now)
     return sorted(found, key=lambda item: (item.since, item.import_name, item.item))
 
 
@@ -84,43 +79,74 @@ def _imports(site: Site) -> dict[str, BoundImport]:
     return {**site.project.partial, **site.project.imports}
 
 
+def _read_ledger(site: Site) -> _LedgerFacts:
+    imports = _imports(site)
+    scheduled = [name for name, bound in imports.items() if bound.spec.schedule is not None]
+    windowed = [name for name in scheduled if imports[name].spec.source.window is not None]
+    with site.target_as_it_is.ledger() as connection:
+        return _LedgerFacts(
+            {(item.import_name, str(item.key)): item for item in ledger.unsettled_items(connection)},
+            ledger.list_imports(connection),
+            ledger.list_source_checks(connection),
+            ledger.newest_window_ends(connection, windowed) if windowed else {},
+            ledger.activities(connection, scheduled) if scheduled else {},
+        )
+
+
 def _item_facts(
     site: Site,
+    instance: DagsterInstance,
     known: _LedgerFacts,
-    windowed: Mapping[str, BoundImport],
-    now: datetime,
     runs: Mapping[ItemOfImport, RunRecord],
-    waits: Mapping[str, str],
+    in_progress: list[RunRecord],
+    now: datetime,
 ) -> Iterator[ItemFacts]:
     """The facts of every item that may be open, each once."""
-    owners = _Owners(site, known.states)
-    last = {place: facts_of(record, {}, waits) for place, record in runs.items()}
-    seen: set[ItemOfImport] = set()
-    for item in known.unsettled:
-        place = (item.import_name, str(item.key))
-        seen.add(place)
+    owners = _Owners(site, known)
+    pools = {name: target_pool(*bound.database.schema_and_table) for name, bound in site.project.imports.items()}
+    waits = reasons_to_wait(instance, in_progress, pools)
+    loads = {place: _load(item) for place, item in known.unsettled.items()}
+    without_load = [
+        record
+        for place, record in runs.items()
+        if (load := loads.get(place)) is None or load.run_id != record.dagster_run.run_id
+    ]
+    reasons = failure_reasons(instance, without_load)
+    last = {place: facts_of(record, reasons, waits) for place, record in runs.items()}
+    for place, item in known.unsettled.items():
         yield ItemFacts(
-            owners.of(item.import_name), place[1], item.kind, item.status, item.created_at, _load(item), last.get(place)
+            owners.of(place[0]), place[1], item.kind, item.status, item.created_at, loads[place], last.get(place),
+            asked_again=owners.asks_again(item),
+        )  # fmt: skip
+    imports = _imports(site)
+    due = {
+        (name, key): ended_at
+        for name, newest in known.newest_windows.items()
+        if owners.of(name).by_itself
+        for key, ended_at in windows_due(imports[name], newest, now)
+        if (name, key) not in known.unsettled
+    }
+    for (name, key), ended_at in due.items():
+        run = last.get((name, key))
+        yield ItemFacts(
+            owners.of(name),
+            key,
+            "window",
+            None,
+            ended_at,
+            run=run,
+            expected="its window has ended, and it has no run yet",
         )
-    for name, bound in windowed.items():
-        for key, ended_at in _windows_due(bound, known.newest_windows.get(name), now):
-            if (name, key) not in seen:
-                seen.add((name, key))
-                yield ItemFacts(
-                    owners.of(name), key, "window", None, ended_at, None, last.get((name, key)),
-                    expected="its window has ended",
-                )  # fmt: skip
     for (name, key), run in last.items():
-        if (name, key) not in seen and (run.state in {"queued", "running"} or name in windowed):
-            yield ItemFacts(owners.of(name), key, _kind(windowed, name), None, run.created_at, None, run)
+        if (name, key) not in known.unsettled and (name, key) not in due:
+            bound = imports.get(name)
+            is_window = bound is not None and bound.spec.source.window is not None
+            if is_window or is_in_progress(run):
+                yield ItemFacts(owners.of(name), key, "window" if is_window else "file", None, run.created_at, run=run)
     for name, check in known.checks.items():
         for path, first_seen in check.settling.items():
             since = datetime.fromisoformat(first_seen)
             yield ItemFacts(owners.of(name), path, "file", None, since, settling=True)
-
-
-def _kind(windowed: Mapping[str, BoundImport], name: str) -> ItemKind:
-    return "window" if name in windowed else "file"
 
 
 def _load(item: UnsettledItem) -> LoadFacts | None:
@@ -134,33 +160,53 @@ def _load(item: UnsettledItem) -> LoadFacts | None:
     )
 
 
-def _windows_due(bound: BoundImport, newest: datetime | None, now: datetime) -> Iterable[tuple[str, datetime]]:
-    """Windows that have ended since the newest one in the ledger, and when each ended. None before the first load."""
-    assert bound.spec.source.window is not None
-    if newest is None:
-        return
-    windows = windows_of(bound.spec.source.window)
-    for key in ended_windows(bound, now, after=newest):
-        yield key, windows.time_window_for_partition_key(key).end
+def _ticks_due(site: Site, known: _LedgerFacts, busy: set[str], now: datetime) -> Iterator[OpenItem]:
+    """One item per active import whose schedule ticked and started nothing.
+
+    Args:
+        busy: imports with open items: their next item waits for these.
+    """
+    owners = _Owners(site, known)
+    for name, bound in site.project.imports.items():
+        if bound.spec.schedule is None or name in busy:
+            continue
+        owner = owners.of(name)
+        activity, check = known.activities.get(name), known.checks.get(name)
+        traces = [activity.last if activity else None, check.checked_at if check else None]
+        tick = tick_due(bound, max((trace for trace in traces if trace is not None), default=None), now)
+        if tick is not None and owner.serving == "active":
+            expected = "its schedule ticked, and no run was requested"
+            found = open_item(ItemFacts(owner, tick_name(tick), "query", None, tick, expected=expected))
+            if found is not None:
+                yield found
 
 
 class _Owners:
     """The facts of each import, computed once."""
 
-    def __init__(self, site: Site, states: Mapping[str, ImportState]) -> None:
+    def __init__(self, site: Site, known: _LedgerFacts) -> None:
         self._site = site
-        self._states = states
-        self._known: dict[str, ImportFacts] = {}
+        self._known = known
+        self._imports = _imports(site)
+        self._facts: dict[str, ImportFacts] = {}
 
     def of(self, name: str) -> ImportFacts:
         """The import's facts, also of one that the project does not have."""
-        if name not in self._known:
-            self._known[name] = self._find(name)
-        return self._known[name]
+        if name not in self._facts:
+            self._facts[name] = self._find(name)
+        return self._facts[name]
+
+    def asks_again(self, item: UnsettledItem) -> bool:
+        """Whether the next tick of the import's schedule requests the item's run again: it is the newest of a query."""
+        bound, activity = self._imports.get(item.import_name), self._known.activities.get(item.import_name)
+        owner = self.of(item.import_name)
+        by_schedule = bound is not None and bound.spec.schedule is not None and owner.serving == "active"
+        newest = activity is not None and activity.newest_item == item.key
+        return by_schedule and owner.by_itself and newest and item.kind in {"query", "cursor"}
 
     def _find(self, name: str) -> ImportFacts:
-        project, state = self._site.project, self._states.get(name)
-        bound = _imports(self._site).get(name)
+        project, state = self._site.project, self._known.states.get(name)
+        bound = self._imports.get(name)
         if name in project.broken:
             mistakes = project.broken[name].mistakes
             by_itself = self._runs_by_itself(bound) if bound is not None else state is not None

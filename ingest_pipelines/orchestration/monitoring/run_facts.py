@@ -9,7 +9,9 @@ from datetime import UTC, datetime, timedelta
 
 from dagster import DagsterInstance, DagsterRun, DagsterRunStatus, RunRecord, RunsFilter
 
+from ingest_pipelines.orchestration.dagster_internals.run_failures import run_failures
 from ingest_pipelines.orchestration.dagster_internals.tags import PARTITION_NAME_TAG, WILL_RETRY_TAG
+from ingest_pipelines.orchestration.monitoring.dead_run_reasons import reason_of
 from ingest_pipelines.orchestration.monitoring.item_state import RunEnd, RunFacts
 from ingest_pipelines.orchestration.runs.tags import IMPORT_TAG, ITEM_TAG, is_dry_run
 
@@ -108,21 +110,35 @@ def facts_of(record: RunRecord, reasons: Mapping[str, str], waits: Mapping[str, 
     return facts
 
 
-def reasons_to_wait(instance: DagsterInstance, in_progress: Sequence[RunRecord]) -> dict[str, str]:
-    """Per queued run what the run queue waits for before it starts the run.
+def failure_reasons(instance: DagsterInstance, records: Iterable[RunRecord]) -> dict[str, str]:
+    """Why runs failed, by their id; runs that did not fail are left out."""
+    failed = {
+        record.dagster_run.run_id: record.start_time is not None
+        for record in records
+        if record.dagster_run.status is DagsterRunStatus.FAILURE
+    }
+    failures = run_failures(instance, failed)
+    return {run_id: reason_of(failures.get(run_id), run_id, began=began) for run_id, began in failed.items()}
+
+
+def reasons_to_wait(
+    instance: DagsterInstance, in_progress: Sequence[RunRecord], pools: Mapping[str, str]
+) -> dict[str, str]:
+    """Per run what it waits for: a queued run for the run queue, a running one for its table's pool.
 
     Args:
         in_progress: every run that is queued or running, the oldest first.
+        pools: per import the pool of its table.
     """
     config = instance.get_concurrency_config().run_queue_config
     running = [record.dagster_run for record in in_progress if record.dagster_run.status in _RUNNING]
-    waits: dict[str, str] = {}
+    waits = _pool_waits(instance, running, pools)
     ahead = list(running)
+    most = config.max_concurrent_runs if config is not None else -1
     for record in in_progress:
         run = record.dagster_run
         if run.status not in _QUEUED:
             continue
-        most = config.max_concurrent_runs if config is not None else -1
         limits = [
             (str(limit["key"]), int(limit["limit"]))
             for limit in (config.tag_concurrency_limits if config is not None else ())
@@ -130,6 +146,20 @@ def reasons_to_wait(instance: DagsterInstance, in_progress: Sequence[RunRecord])
         ]
         waits[run.run_id] = _reason_to_wait(run, running, ahead, limits, most)
         ahead.append(run)
+    return waits
+
+
+def _pool_waits(instance: DagsterInstance, running: Sequence[DagsterRun], pools: Mapping[str, str]) -> dict[str, str]:
+    """Per running run that waits for its table's pool, which run holds it. Only pools of two runs are looked at."""
+    by_id = {run.run_id: run for run in running}
+    per_pool = Counter(pools[name] for run in running if (name := run.tags.get(IMPORT_TAG, "")) in pools)
+    waits: dict[str, str] = {}
+    for pool in (pool for pool, runs in per_pool.items() if runs > 1):
+        info = instance.event_log_storage.get_concurrency_info(pool)
+        holder = next((by_id[run_id] for run_id in sorted(info.active_run_ids) if run_id in by_id), None)
+        for run_id in info.pending_run_ids - info.active_run_ids:
+            if holder is not None:
+                waits[run_id] = f"waits for pool {pool}: {described(holder)} holds it"
     return waits
 
 
@@ -161,10 +191,9 @@ def described(run: DagsterRun) -> str:
     return f"run {run.run_id[:8]}" + (f" of import {item[0]}, item {item[1]}" if item is not None else "")
 
 
-def runs_per_import(in_progress: Iterable[RunRecord]) -> Counter[str]:
-    """How many runs in progress each import has; dry runs do not count."""
-    items = (item_of_run(record.dagster_run) for record in in_progress)
-    return Counter(item[0] for item in items if item is not None)
+def is_in_progress(run: RunFacts) -> bool:
+    """Whether the run is queued or running."""
+    return run.state in {"queued", "running"}
 
 
 def _utc(moment: datetime) -> datetime:

@@ -35,12 +35,6 @@ RUNS_PER_TICK = 50
 """Dagster needs a tenth of a second to launch a run, and a tick has sixty seconds."""
 
 
-def watches_files(bound: BoundImport) -> bool:
-    """Whether the import has a sensor: it reads files from a source, and not only on a schedule."""
-    wanted = bound.spec.sensor is None or bound.spec.sensor.enabled
-    return bound.reads_files and not bound.one_time and wanted
-
-
 def file_sensor(site: Site, bound: BoundImport, listings: Listings) -> SensorDefinition:
     """The sensor that launches a run for each new file of the import."""
 
