@@ -20,6 +20,9 @@ from dagster import (
     Definitions,
     ExecuteInProcessResult,
 )
+from dagster._core.definitions.job_base import InMemoryJob
+from dagster._core.execution.api import create_execution_plan, execute_run
+from dagster._core.execution.plan.state import KnownExecutionState
 
 from ingest_pipelines.config import BoundImport, Settings, read_project
 from ingest_pipelines.model import Item
@@ -173,3 +176,19 @@ def verdicts(instance: DagsterInstance, run_id: str) -> dict[str, AssetCheckEval
     records = instance.all_logs(run_id, of_type=DagsterEventType.ASSET_CHECK_EVALUATION)
     found = [record.dagster_event.asset_check_evaluation_data for record in records if record.dagster_event]
     return {verdict.check_name: verdict for verdict in found}
+
+
+def go_on(definitions: Definitions, run_id: str, instance: DagsterInstance) -> None:
+    """What the UI's re-execution from failure does."""
+    selection = {AssetKey(["customers", "points"])}
+    job = definitions.resolve_implicit_global_asset_job_def().get_subset(asset_selection=selection)
+    parent = instance.get_run_by_id(run_id)
+    assert parent is not None
+    steps, known = KnownExecutionState.build_resume_retry_reexecution(instance, parent)
+    plan = create_execution_plan(
+        job, step_keys_to_execute=list(steps), known_state=known, instance_ref=instance.get_ref(), tags=parent.tags
+    )
+    run = instance.create_run_for_job(
+        job, plan, tags=parent.tags, parent_run_id=run_id, root_run_id=run_id, asset_selection=selection
+    )
+    execute_run(InMemoryJob(job), run, instance, raise_on_error=True)

@@ -14,8 +14,9 @@ from ingest_pipelines.merge.load_state import LoadState
 from ingest_pipelines.model import Validated
 from ingest_pipelines.orchestration import early_loads
 from ingest_pipelines.orchestration.assets import step_errors
+from ingest_pipelines.orchestration.io_managers import target
 from ingest_pipelines.rules.codes import FAMILIES
-from ingest_pipelines_tests.orchestration.conftest import GOOD, HEADER, ONE_BAD, Shop, verdicts
+from ingest_pipelines_tests.orchestration.conftest import GOOD, HEADER, ONE_BAD, Shop, go_on, verdicts
 
 KEY = AssetKey(["customers", "points"])
 _MINUTE = timedelta(minutes=1)
@@ -259,3 +260,26 @@ def test_a_large_item_is_loaded_while_it_is_validated(
         "SELECT count(*) FROM pg_locks JOIN pg_database d ON d.oid = database "
         "WHERE locktype = 'advisory' AND datname = current_database()"
     ) == [(0,)]
+
+
+@pytest.mark.parametrize("point", ["write_report", "forget_rows", "table_metadata"])
+def test_a_run_that_dies_after_its_commit_is_ended_well_by_its_retry(
+    shop: Shop, kept_instance: DagsterInstance, monkeypatch: pytest.MonkeyPatch, point: str
+) -> None:
+    """Whether its rows are still on disk or not: the retry goes on from the merge."""
+    shop.deliver("Points_1.csv", GOOD)
+    item = shop.arrive(kept_instance)
+    works = getattr(target, point)
+
+    def dies(*arguments: Any) -> None:
+        works(*arguments)
+        raise RuntimeError("killed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(target, point, dies)
+        died = shop.run(kept_instance, item)
+    assert not died.success
+    go_on(shop.definitions(), died.run_id, kept_instance)
+    assert {status for (status,) in shop.rows("SELECT status FROM ingest.loads")} == {"committed"}
+    assert shop.rows("SELECT count(*) FROM crm.customers") == [(2,)]
+    assert kept_instance.get_materialized_partitions(KEY) == {str(item.key)}

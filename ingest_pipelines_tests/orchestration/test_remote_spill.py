@@ -7,16 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from dagster import AssetKey, DagsterEventType, DagsterInstance, Definitions, ExecuteInProcessResult
-from dagster._core.definitions.job_base import InMemoryJob
-from dagster._core.execution.api import create_execution_plan, execute_run
-from dagster._core.execution.plan.state import KnownExecutionState
+from dagster import DagsterEventType, DagsterInstance, ExecuteInProcessResult
 
 from ingest_pipelines.config import Settings
 from ingest_pipelines.model import Item, ItemKey, Landing, Validated
 from ingest_pipelines.orchestration.io_managers import remote_spill
 from ingest_pipelines.orchestration.io_managers.remote_spill import RemoteSpill
-from ingest_pipelines_tests.orchestration.conftest import GOOD, ONE_BAD, Shop
+from ingest_pipelines_tests.orchestration.conftest import GOOD, ONE_BAD, Shop, go_on
 from ingest_pipelines_tests.servers.s3 import Bucket
 
 ITEM = Item("points", ItemKey("k"), "file", "sftp://vendor/Points.csv")
@@ -111,7 +108,7 @@ def test_a_failed_run_goes_on_from_its_failed_step_on_another_machine(
     shop.write_import(rejects={"max_rows": 1})
     (shop.files / "points" / "Points_1.csv").unlink()  # the bytes that were landed are the item
     elsewhere = replace(shop, state=tmp_path / "elsewhere", stages=[])
-    _go_on(elsewhere.definitions(remote_spill=uri), failed.run_id, kept_instance)
+    go_on(elsewhere.definitions(remote_spill=uri), failed.run_id, kept_instance)
     assert elsewhere.stages == ["validate", "merge"]
     assert shop.rows("SELECT customer_id FROM crm.customers") == [("C1",)]
 
@@ -145,22 +142,6 @@ def test_files_that_the_bucket_lost_ask_for_a_full_run(
     [failed] = result.filter_events(lambda event: event.event_type == DagsterEventType.STEP_FAILURE)
     assert "re-execute all steps" in str(failed.step_failure_data)
     assert _count(result, DagsterEventType.STEP_UP_FOR_RETRY) == 0
-
-
-def _go_on(definitions: Definitions, run_id: str, instance: DagsterInstance) -> None:
-    """What the UI's re-execution from failure does."""
-    selection = {AssetKey(["customers", "points"])}
-    job = definitions.resolve_implicit_global_asset_job_def().get_subset(asset_selection=selection)
-    parent = instance.get_run_by_id(run_id)
-    assert parent is not None
-    steps, known = KnownExecutionState.build_resume_retry_reexecution(instance, parent)
-    plan = create_execution_plan(
-        job, step_keys_to_execute=list(steps), known_state=known, instance_ref=instance.get_ref(), tags=parent.tags
-    )
-    run = instance.create_run_for_job(
-        job, plan, tags=parent.tags, parent_run_id=run_id, root_run_id=run_id, asset_selection=selection
-    )
-    execute_run(InMemoryJob(job), run, instance, raise_on_error=True)
 
 
 def _count(result: ExecuteInProcessResult, kind: DagsterEventType) -> int:

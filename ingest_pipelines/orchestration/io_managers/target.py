@@ -41,16 +41,18 @@ class TargetIOManager(IOManager):
         self._site.watch("merge")
         reports: list[LoadReport] = []
         client = client_of(context.step_context.resources, run_context.bound)
-        with recording_errors(run_context, context, obj):
-            for report in _loads(run_context, obj, client):
-                reports.append(report)
-                if run_context.item.kind == "cursor":
-                    context.log.info("Chunk up to %s: %d rows.", report.cursor_to, report.counts.read)
-            report = (
-                combined_report(reports)
-                if obj.landing.replaced is None
-                else settle_replaced(next(iter(reports), None), obj, run_context)
-            )
+        report = self._settled_before(context, obj)
+        if report is None:
+            with recording_errors(run_context, context, obj):
+                for chunk in _loads(run_context, obj, client):
+                    reports.append(chunk)
+                    if run_context.item.kind == "cursor":
+                        context.log.info("Chunk up to %s: %d rows.", chunk.cursor_to, chunk.counts.read)
+                report = (
+                    combined_report(reports)
+                    if obj.landing.replaced is None
+                    else settle_replaced(next(iter(reports), None), obj, run_context)
+                )
         status = "completed_with_rejects" if report.counts.rejected else "completed"
         context.step_context.instance.add_run_tags(context.run_id, {STATUS_TAG: status})
         write_report(self._site.settings.spill, context.run_id, report)
@@ -72,6 +74,23 @@ class TargetIOManager(IOManager):
     def forget(self, validated: Validated) -> None:
         """Deletes the rows of a dry run."""
         forget_rows(validated)
+
+    def _settled_before(self, context: OutputContext, validated: Validated) -> LoadReport | None:
+        """The report of an earlier run that died between its commit and its end; else None.
+
+        That run deleted its rows after it had written its report, so there is nothing left to merge.
+        """
+        if validated.landing.path.exists():
+            return None
+        run = context.step_context.dagster_run
+        for earlier in dict.fromkeys((run.parent_run_id, run.root_run_id)):
+            report = read_report(self._site.settings.spill, earlier) if earlier is not None else None
+            if report is not None:
+                context.log.info(
+                    "Run %s had committed load %s before it died; nothing is left to do.", earlier, report.load_id
+                )
+                return report
+        return None
 
     def _archive(
         self, context: OutputContext, run_context: RunContext, report: LoadReport, item: Item, client: Client | None
