@@ -35,8 +35,10 @@ def register_items(connection: psycopg.Connection, items: Sequence[Item], now: d
     registered = set(
         connection.execute(
             """
-            SELECT i.import, i.key FROM unnest(%s::text[], %s::text[]) AS seen (import, key)
-            JOIN ingest.items i ON i.import = seen.import AND i.key = seen.key
+            SELECT seen.import, seen.key FROM unnest(%s::text[], %s::text[]) AS seen (import, key)
+            CROSS JOIN LATERAL (  -- LIMIT: a look-up per item, not a join with all items
+                SELECT FROM ingest.items i WHERE i.import = seen.import AND i.key = seen.key LIMIT 1
+            ) i
             """,
             ([item.import_name for item in items], [item.key for item in items]),
         )

@@ -37,8 +37,6 @@ def unsettled_items(connection: psycopg.Connection, import_name: str | None = No
     Left out: replays, whose rejects are open instead; and file versions that a newer version replaced at their path.
     """
     with connection.cursor(row_factory=class_row(UnsettledItem)) as cursor:
-        # Its index: ingest.items (import, created_at) WHERE status IN ('new', 'failed', 'refused'); of the newer
-        # versions: ingest.items (import, path, modified_at) WHERE kind = 'file'.
         return cursor.execute(
             """
             SELECT i.import AS import_name, i.key, i.kind, i.status, i.created_at, l.status AS load_status,
@@ -52,7 +50,8 @@ def unsettled_items(connection: psycopg.Connection, import_name: str | None = No
               AND i.kind <> 'replay' AND NOT EXISTS (
                 SELECT FROM ingest.items n
                 WHERE i.kind = 'file' AND n.kind = 'file' AND n.import = i.import AND n.path = i.path
-                  AND (n.modified_at, n.created_at, n.key) > (i.modified_at, i.created_at, i.key))
+                  AND (n.modified_at, n.created_at, n.key) > (i.modified_at, i.created_at, i.key)
+                OFFSET 0)  -- a look-up per open item, not a join with all items
             ORDER BY i.created_at, i.import, i.key
             """,
             {"import": import_name},
@@ -64,8 +63,10 @@ def settled_among(connection: psycopg.Connection, items: Sequence[tuple[str, str
     names, keys = [name for name, _ in items], [key for _, key in items]
     rows = connection.execute(
         """
-        SELECT i.import, i.key FROM unnest(%s::text[], %s::text[]) AS asked (import, key)
-        JOIN ingest.items i ON i.import = asked.import AND i.key = asked.key
+        SELECT asked.import, asked.key FROM unnest(%s::text[], %s::text[]) AS asked (import, key)
+        CROSS JOIN LATERAL (  -- LIMIT: a look-up per item asked for, not a join with all items
+            SELECT status, kind FROM ingest.items i WHERE i.import = asked.import AND i.key = asked.key LIMIT 1
+        ) i
         WHERE i.status IN ('committed', 'skipped') OR i.kind = 'replay'
         """,
         (names, keys),
@@ -117,8 +118,8 @@ def newest_window_ends(connection: psycopg.Connection, names: Sequence[str]) -> 
         SELECT asked.name, newest.window_end FROM unnest(%s::text[]) AS asked (name)
         CROSS JOIN LATERAL (
             SELECT window_end FROM ingest.items WHERE import = asked.name AND kind = 'window'
-            ORDER BY window_end DESC NULLS LAST, created_at DESC, key DESC LIMIT 1
-        ) newest WHERE newest.window_end IS NOT NULL
+            AND window_end IS NOT NULL ORDER BY window_end DESC LIMIT 1
+        ) newest
         """,
         (list(names),),
     ).fetchall()

@@ -44,9 +44,15 @@ class Case:
         return replace(self.item, key=ItemKey("new"), path="in/new.csv")
 
 
+def _folder(connection: psycopg.Connection, case: Case) -> list[Item]:
+    """What a tick sees in a folder that nobody clears."""
+    return ledger.list_items(connection, case.import_name, last=2_000)
+
+
 Call: TypeAlias = Callable[[psycopg.Connection, Case], object]
 
 CALLS: Mapping[str, Call] = {
+    "activities": lambda c, case: ledger.activities(c, PAST),
     "active_imports": lambda c, case: ledger.active_imports(c, [case.import_name]),
     "add_corrections": lambda c, case: ledger.add_corrections(
         c, case.new_item, [ledger.Correction(1, case.load.id, 1)]
@@ -70,7 +76,10 @@ CALLS: Mapping[str, Call] = {
     "find_load": lambda c, case: ledger.find_load(c, case.item, case.load.run_id),
     "get_load": lambda c, case: ledger.get_load(c, case.load.id),
     "imports_without_items": lambda c, case: ledger.imports_without_items(c, [case.import_name, "never"]),
-    "item_states": lambda c, case: ledger.item_states(c, case.import_name, [case.item.key, "no such item"]),
+    "item_states": lambda c, case: [
+        ledger.item_states(c, case.import_name, [case.item.key, "no such item"]),
+        ledger.item_states(c, case.import_name, [item.key for item in _folder(c, case)]),
+    ],
     "last_committed": lambda c, case: ledger.last_committed(c, case.import_name),
     "last_event": lambda c, case: ledger.last_event(c),
     "last_settled": lambda c, case: ledger.last_settled(c, case.import_name),
@@ -107,6 +116,7 @@ CALLS: Mapping[str, Call] = {
     "newest_committed": lambda c, case: ledger.newest_committed(c, case.import_name),
     "newest_item": lambda c, case: ledger.newest_item(c, case.import_name, case.item.kind),
     "newest_of_path": lambda c, case: ledger.newest_of_path(c, replace(case.item, modified_at=LONG_AGO)),
+    "newest_window_ends": lambda c, case: ledger.newest_window_ends(c, PAST),
     "open_load": lambda c, case: [
         ledger.open_load(c, ledger.NewLoad(case.new_item, Run("a run"), NOW)),
         ledger.open_load(c, ledger.NewLoad(case.item, Run(case.load.run_id), NOW)),
@@ -120,7 +130,7 @@ CALLS: Mapping[str, Call] = {
         c, case.import_name, "vendor", NOW, "hung", step="list", error="no answer"
     ),
     "register_fields": lambda c, case: ledger.register_fields(c, "crm", [("age", "int")], case.import_name, NOW),
-    "register_items": lambda c, case: ledger.register_items(c, [case.item, case.new_item], NOW),
+    "register_items": lambda c, case: ledger.register_items(c, [*_folder(c, case), case.new_item], NOW),
     "registered_fields": lambda c, case: ledger.registered_fields(c, "customers"),
     "reject_codes": lambda c, case: ledger.reject_codes(c, case.load.id),
     "rejected_columns": lambda c, case: ledger.rejected_columns(c, case.load.id),
@@ -130,8 +140,12 @@ CALLS: Mapping[str, Call] = {
     "set_cursor": lambda c, case: ledger.set_cursor(c, case.import_name, "9", NOW),
     "set_import_status": lambda c, case: ledger.set_import_status(c, case.import_name, "customers", "paused", NOW),
     "set_item_status": lambda c, case: ledger.set_item_status(c, case.item, "failed"),
+    "settled_among": lambda c, case: ledger.settled_among(
+        c, [(item.import_name, item.key) for item in ledger.unsettled_items(c)]
+    ),
     "summaries": lambda c, case: ledger.summaries(c),
     "unlock_mapping": lambda c, case: ledger.unlock_mapping(c, case.import_name),
+    "unsettled_items": lambda c, case: [ledger.unsettled_items(c), ledger.unsettled_items(c, case.import_name)],
     "waiting_items": lambda c, case: ledger.waiting_items(c, NOW),
 }
 
