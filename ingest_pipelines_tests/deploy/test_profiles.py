@@ -11,10 +11,12 @@ import yaml
 from dagster._config import process_config, resolve_to_config_type
 from dagster._core.instance.config import dagster_instance_config
 from dagster._core.instance.ref import InstanceRef
+from dagster._core.run_coordinator.queued_run_coordinator import RunQueueConfig
 from dagster._serdes import ConfigurableClassData
 
 from ingest_pipelines.orchestration.dagster_internals.storage import RunStorage
 from ingest_pipelines.orchestration.instance import HERE, LOCATION
+from ingest_pipelines.orchestration.run_queue import ImportQueue
 from ingest_pipelines_tests.deploy.places import DEPLOY, dagster_home
 
 PROFILES = {
@@ -50,6 +52,20 @@ def test_a_profile_differs_from_ingest_up_only_in_where_runs_and_files_are(profi
     ours = yaml.safe_load((HERE / "dagster.yaml").read_text())
     theirs = yaml.safe_load((DEPLOY / profile).read_text())
     assert {name: value for name, value in theirs.items() if name not in OF_THE_PLACE} == ours
+
+
+def test_a_code_server_that_is_slow_for_some_minutes_costs_no_run_its_place_in_the_queue() -> None:
+    """Dagster drops a run from the queue at the first failed attempt, unless it is told to try again."""
+    for path in (HERE / "dagster.yaml", *DEPLOY.rglob("dagster*.yaml")):
+        queue = _run_queue(path)
+        assert queue.max_user_code_failure_retries * queue.user_code_failure_retry_delay >= 180, path
+        assert queue.user_code_failure_retry_delay <= 15, path  # all runs of the location wait this long
+
+
+def _run_queue(dagster_yaml: Path) -> RunQueueConfig:
+    described = yaml.safe_load(dagster_yaml.read_text())["run_coordinator"]
+    data = ConfigurableClassData(described["module"], described["class"], yaml.safe_dump(described["config"]))
+    return data.rehydrate(as_type=ImportQueue).get_run_queue_config()
 
 
 def test_what_the_chart_makes_of_our_values_is_the_same_to_dagster(tmp_path: Path) -> None:
