@@ -17,6 +17,7 @@ line. A message names import, item, line and field. It never contains a row's va
     ├── LoadError                   a load that did not commit                                 exit 1
     │   ├── ItemRefused             the item as a whole cannot be read (4.3)
     │   ├── ItemGone                the item is no longer at its source
+    │   ├── RunDied                 its run's process ended before the run did   retryable
     │   ├── StaleItem               older than the last committed item
     │   ├── ShrunkItem              far fewer rows than the last committed item
     │   ├── RejectsAboveLimit       more rejects than the import allows                        exit 4
@@ -126,6 +127,12 @@ class ItemRefused(LoadError):
 
 class ItemGone(LoadError):
     """The item is no longer at its source, or its bytes have changed."""
+
+
+class RunDied(LoadError):
+    """The process of the item's run ended before the run did."""
+
+    retryable = True
 
 
 class StaleItem(LoadError):

@@ -26,6 +26,7 @@ from ingest_pipelines.ledger.imports import (
 )
 from ingest_pipelines.ledger.items import (
     ItemState,
+    WaitingItem,
     find_item,
     find_item_state,
     imports_without_items,
@@ -35,6 +36,7 @@ from ingest_pipelines.ledger.items import (
     newest_of_path,
     register_items,
     set_item_status,
+    unsettled_windows,
     waiting_items,
 )
 from ingest_pipelines.ledger.loads import (
@@ -110,6 +112,7 @@ __all__ = [
     "SourceCheck",
     "SourceTrouble",
     "UnsettledItem",
+    "WaitingItem",
     "active_imports",
     "activities",
     "add_corrections",
@@ -168,5 +171,6 @@ __all__ = [
     "summaries",
     "unlock_mapping",
     "unsettled_items",
+    "unsettled_windows",
     "waiting_items",
 ]

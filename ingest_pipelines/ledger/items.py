@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 import psycopg
 from psycopg import sql
-from psycopg.rows import class_row
+from psycopg.rows import class_row, dict_row
 
 from ingest_pipelines.model import Item, ItemKey, ItemKind, ItemStatus
 
@@ -20,11 +21,25 @@ _COLUMNS = sql.SQL(
 
 @dataclass(frozen=True)
 class ItemState:
-    """An item's status and when it was registered."""
+    """An item's status and when it was registered.
+
+    Attributes:
+        retryable: its last load failed for a reason that may go away by itself: a server that does not answer, or a
+            process that died.
+    """
 
     key: ItemKey
     status: ItemStatus
     created_at: datetime
+    retryable: bool = False
+
+
+@dataclass(frozen=True)
+class WaitingItem:
+    """An item that may be loaded again without a change of the item, and its state."""
+
+    item: Item
+    state: ItemState
 
 
 def register_items(connection: psycopg.Connection, items: Sequence[Item], now: datetime) -> None:
@@ -92,6 +107,16 @@ def newest_item(connection: psycopg.Connection, import_name: str, kind: ItemKind
         return cursor.execute(query, (import_name, kind)).fetchone()
 
 
+def unsettled_windows(connection: psycopg.Connection, import_name: str) -> list[WaitingItem]:
+    """The import's windows that no load has settled, oldest first."""
+    query = sql.SQL(
+        "SELECT {}, status, created_at, retryable FROM ingest.items"
+        " WHERE import = %s AND kind = 'window' AND status NOT IN ('committed', 'skipped') ORDER BY window_start"
+    ).format(_COLUMNS)
+    with connection.cursor(row_factory=dict_row) as cursor:
+        return [_waiting(row) for row in cursor.execute(query, (import_name,))]
+
+
 def newest_of_path(connection: psycopg.Connection, item: Item) -> Item | None:
     """The newest file that replaced the item at its path; None if none did."""
     query = sql.SQL(
@@ -107,7 +132,7 @@ def item_states(connection: psycopg.Connection, import_name: str, keys: Sequence
     with connection.cursor(row_factory=class_row(ItemState)) as cursor:
         return cursor.execute(
             """
-            SELECT key, status, created_at FROM ingest.items
+            SELECT key, status, created_at, retryable FROM ingest.items
             WHERE import = %s AND (%s::text[] IS NULL OR key = ANY(%s)) ORDER BY created_at DESC, key DESC
             """,
             (import_name, keys, keys),
@@ -127,29 +152,42 @@ def find_item_state(connection: psycopg.Connection, import_name: str, key: str) 
     """Status and age of one item."""
     with connection.cursor(row_factory=class_row(ItemState)) as cursor:
         return cursor.execute(
-            "SELECT key, status, created_at FROM ingest.items WHERE import = %s AND key = %s", (import_name, key)
+            "SELECT key, status, created_at, retryable FROM ingest.items WHERE import = %s AND key = %s",
+            (import_name, key),
         ).fetchone()
 
 
-def waiting_items(connection: psycopg.Connection, before: datetime) -> list[Item]:
-    """Items of all imports that were registered before that time and not loaded yet, oldest first."""
+def waiting_items(connection: psycopg.Connection, limit: int | None = None) -> list[WaitingItem]:
+    """Items of all imports that no load has settled and that may be loaded as they are, oldest first.
+
+    They are `new`, or they failed for a reason that may go away by itself.
+    """
     query = sql.SQL(
-        "SELECT {} FROM ingest.items WHERE status = 'new' AND created_at < %s ORDER BY created_at, import, key"
+        "SELECT {}, status, created_at, retryable FROM ingest.items"
+        " WHERE status = 'new' OR (status = 'failed' AND retryable) ORDER BY created_at, import, key LIMIT %s"
     ).format(_COLUMNS)
-    with connection.cursor(row_factory=class_row(Item)) as cursor:
-        return cursor.execute(query, (before,)).fetchall()
+    with connection.cursor(row_factory=dict_row) as cursor:
+        return [_waiting(row) for row in cursor.execute(query, (limit,))]
 
 
-def set_item_status(connection: psycopg.Connection, item: Item, status: ItemStatus) -> None:
+def _waiting(row: dict[str, Any]) -> WaitingItem:
+    state = {name: row.pop(name) for name in ("status", "created_at", "retryable")}
+    return WaitingItem(Item(**row), ItemState(row["key"], **state))
+
+
+def set_item_status(connection: psycopg.Connection, item: Item, status: ItemStatus, *, retryable: bool = False) -> None:
     """Sets the item's status to the outcome of its last load.
 
     A committed item stays committed if a later load of it fails: its data is in the table. A cursor drain is many
     loads of one item, so its last load decides.
+
+    Args:
+        retryable: the load failed for a reason that may go away by itself.
     """
     connection.execute(
         """
-        UPDATE ingest.items SET status = %s
+        UPDATE ingest.items SET status = %s, retryable = %s
         WHERE import = %s AND key = %s AND (status <> 'committed' OR kind = 'cursor' OR %s = 'committed')
         """,
-        (status, item.import_name, item.key, status),
+        (status, retryable, item.import_name, item.key, status),
     )

@@ -17,6 +17,7 @@ class UnsettledItem:
     """An item whose status is `new`, `failed` or `refused`, and its last load, if it had one.
 
     Attributes:
+        retryable: its last load failed for a reason that may go away by itself.
         load_status, load_error, load_ended_at, load_run: of the last load; None: it had none.
     """
 
@@ -29,6 +30,7 @@ class UnsettledItem:
     load_error: str | None
     load_ended_at: datetime | None
     load_run: str | None
+    retryable: bool = False
 
 
 def unsettled_items(connection: psycopg.Connection, import_name: str | None = None) -> list[UnsettledItem]:
@@ -40,7 +42,8 @@ def unsettled_items(connection: psycopg.Connection, import_name: str | None = No
         return cursor.execute(
             """
             SELECT i.import AS import_name, i.key, i.kind, i.status, i.created_at, l.status AS load_status,
-                   l.error AS load_error, COALESCE(l.finished_at, l.started_at) AS load_ended_at, l.run_id AS load_run
+                   l.error AS load_error, COALESCE(l.finished_at, l.started_at) AS load_ended_at, l.run_id AS load_run,
+                   i.retryable
             FROM ingest.items i
             LEFT JOIN LATERAL (
                 SELECT d.status, d.error, d.started_at, d.finished_at, d.run_id FROM ingest.loads d

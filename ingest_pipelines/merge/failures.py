@@ -14,7 +14,7 @@ from ingest_pipelines.merge.copy import copy_rejects
 from ingest_pipelines.merge.match import SAMPLES, RejectedByMatch
 from ingest_pipelines.merge.preconditions import fingerprint, verdict
 from ingest_pipelines.merge.target import Target
-from ingest_pipelines.model import Counts, Item, Landing, LoadReport, RejectSample, Run, Validated
+from ingest_pipelines.model import Counts, Item, ItemStatus, Landing, LoadReport, RejectSample, Run, Validated
 
 
 def record_failure(
@@ -101,7 +101,8 @@ def _record(
     ledger.close_load(
         connection, load, ledger.LoadOutcome(new.status, counts, finished_at=now, error=str(error), codes=codes)
     )
-    ledger.set_item_status(connection, new.item, "refused" if new.status == "refused" else "failed")
+    status: ItemStatus = "refused" if new.status == "refused" else "failed"
+    ledger.set_item_status(connection, new.item, status, retryable=error.retryable)
     return LoadReport(
         import_name=new.item.import_name, item_key=new.item.key, load_id=load, status=new.status, counts=counts,
         reason=str(error), codes=codes, samples=samples, cursor_to=new.cursor_to,

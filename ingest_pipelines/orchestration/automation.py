@@ -31,6 +31,11 @@ def why_stopped(site: Site, bound: BoundImport) -> str:
     """Why the import does not run by itself: it is a draft, or paused. "" where it is active."""
     with site.target.session() as connection:
         state = ledger.find_import(connection, bound.name)
+    return why_stopped_by(site, bound, state)
+
+
+def why_stopped_by(site: Site, bound: BoundImport, state: ledger.ImportState | None) -> str:
+    """`why_stopped`, of an import whose state in the ledger is known."""
     status = state.status if state is not None and state.status is not None else bound.spec.status
     if status == "draft":
         return f"a draft runs only by hand; run: ingest activate {bound.name}"

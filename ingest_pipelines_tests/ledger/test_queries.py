@@ -67,11 +67,23 @@ def test_a_committed_item_stays_so_unless_it_is_a_drain(
     assert state.status == after
 
 
-def test_items_that_nobody_settled_are_found_by_age(connection: psycopg.Connection) -> None:
-    ledger.register_items(connection, [file(1), file(2, of="other")], NOW)
-    ledger.set_item_status(connection, file(1), "failed")
-    assert ledger.waiting_items(connection, NOW) == []
-    assert [item.key for item in ledger.waiting_items(connection, NOW + timedelta(seconds=1))] == ["other-2"]
+def test_items_that_wait_are_those_without_a_load_and_those_whose_failure_may_go_away(
+    connection: psycopg.Connection,
+) -> None:
+    outcomes: list[tuple[ItemStatus, bool]] = [
+        ("committed", False), ("skipped", False), ("refused", False), ("failed", False), ("failed", True),
+    ]  # fmt: skip
+    items = [file(number) for number in range(len(outcomes))]
+    ledger.register_items(connection, [*items, file(9, of="other")], NOW)
+    for item, (status, retryable) in zip(items, outcomes, strict=True):
+        ledger.set_item_status(connection, item, status, retryable=retryable)
+    waiting = ledger.waiting_items(connection)
+    assert [(each.item.key, each.state.status, each.state.retryable) for each in waiting] == [
+        ("loyalty-4", "failed", True), ("other-9", "new", False),
+    ]  # fmt: skip
+    assert waiting[0].item == replace(items[4], cursor_committed=None)
+    ledger.set_item_status(connection, items[4], "failed")
+    assert [each.item.key for each in ledger.waiting_items(connection)] == ["other-9"]
 
 
 def test_a_run_key_has_one_load_and_a_failed_try_gives_way(connection: psycopg.Connection) -> None:

@@ -34,7 +34,7 @@ TAGS = {"ingest/import": "points"}
 def test_what_a_crash_left_without_a_run_is_launched_by_housekeeping(shop: Shop, instance: DagsterInstance) -> None:
     shop.deliver("Points_1.csv", GOOD)
     _find(shop)
-    assert "no item lost its run" in _why_nothing(_keep_house(shop, instance))
+    assert "no item waits for a run" in _why_nothing(_keep_house(shop, instance))
     shop.now += LOST_AFTER + MINUTE
     [request] = _keep_house(shop, instance).run_requests or ()
     assert "Points_1" in str(request.partition_key)

@@ -6,6 +6,7 @@ If a name goes: an ImportError at start. If its value changes: nothing here, for
 
 from dagster._core.storage.tags import (
     AUTO_RETRY_RUN_ID_TAG,
+    BACKFILL_ID_TAG,
     GRPC_INFO_TAG,
     MAX_RETRIES_TAG,
     PARTITION_NAME_TAG,
@@ -16,6 +17,7 @@ from dagster._core.storage.tags import (
 
 __all__ = [
     "AUTO_RETRY_RUN_ID_TAG",
+    "BACKFILL_ID_TAG",
     "GRPC_INFO_TAG",
     "MAX_RETRIES_TAG",
     "PARTITION_NAME_TAG",

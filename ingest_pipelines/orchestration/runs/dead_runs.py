@@ -13,16 +13,19 @@ from datetime import datetime, timedelta
 from dagster import DagsterInstance, DagsterRunStatus, RunRecord, RunsFilter
 
 from ingest_pipelines import ledger, pipeline
-from ingest_pipelines.errors import IngestError, LoadError
+from ingest_pipelines.errors import IngestError, RunDied
 from ingest_pipelines.model import Item
 from ingest_pipelines.orchestration.dagster_internals.tags import GRPC_INFO_TAG, PARTITION_NAME_TAG, WILL_RETRY_TAG
 from ingest_pipelines.orchestration.runs import run_locks
 from ingest_pipelines.orchestration.runs.fail_dead_run import DIED, fail_dead_run
+from ingest_pipelines.orchestration.runs.item_runs import UNSENT_FOR
 from ingest_pipelines.orchestration.runs.run_context import find_run_context
 from ingest_pipelines.orchestration.runs.tags import IMPORT_TAG, ITEM_TAG, is_dry_run
 from ingest_pipelines.orchestration.site import Site
 
 _LOG = logging.getLogger(__name__)
+
+NEVER_QUEUED = "the daemon that created it ended before it put it into the queue"
 
 NEVER_STARTED = "its process did not begin in time: it was killed, or the machine went down"
 
@@ -77,7 +80,7 @@ def _settle_item(site: Site, instance: DagsterInstance, record: RunRecord) -> bo
         if item.kind == "cursor":
             item = pipeline.next_chunk(item, bound, site.target, run_context.run)
         if _is_open(site, item, record):
-            error = LoadError(
+            error = RunDied(
                 f"import {bound.name}, item {item.key}: run {run.run_id[:8]} is dead: {DIED}",
                 hint=f"what it had not committed is not in the table; next: ingest run {bound.name} --item {item.key}",
             )
@@ -99,16 +102,17 @@ def _is_open(site: Site, item: Item, record: RunRecord) -> bool:
 
 
 def _fail_unstarted(instance: DagsterInstance, now: datetime) -> list[str]:
-    """Fails runs whose process did not start in the time that Dagster allows; their ids.
+    """Fails runs whose process did not start in the time that Dagster allows, or that never came into the queue.
 
-    A process that starts later finds that its run has ended, and does nothing.
+    Returns:
+        Their ids. A process that starts later finds that its run has ended, and does nothing.
     """
     patience = timedelta(seconds=instance.run_monitoring_start_timeout_seconds)
     late = RunsFilter(statuses=[DagsterRunStatus.STARTING], updated_before=now - patience)
-    unstarted = [
-        record.dagster_run for record in instance.get_run_records(late) if GRPC_INFO_TAG in record.dagster_run.tags
-    ]
-    for run in unstarted:
-        instance.report_run_failed(run, f"The run is dead: {NEVER_STARTED}. Nothing of it was committed.")
+    unsent = RunsFilter(statuses=[DagsterRunStatus.NOT_STARTED], updated_before=now - UNSENT_FOR)
+    unstarted = [(run, NEVER_STARTED) for run in instance.get_runs(late) if GRPC_INFO_TAG in run.tags]
+    unstarted += [(run, NEVER_QUEUED) for run in instance.get_runs(unsent) if IMPORT_TAG in run.tags]
+    for run, reason in unstarted:
+        instance.report_run_failed(run, f"The run is dead: {reason}. Nothing of it was committed.")
         instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
-    return [run.run_id for run in unstarted]
+    return [run.run_id for run, _ in unstarted]

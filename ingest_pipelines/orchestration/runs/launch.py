@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 
-from dagster import DagsterExecutionInterruptedError, DagsterInstance, Failure, RunsFilter
+from dagster import DagsterExecutionInterruptedError, DagsterInstance, Failure
 
 from ingest_pipelines import ledger
 from ingest_pipelines.config import BoundImport
@@ -21,15 +21,14 @@ from ingest_pipelines.orchestration.instance import LOCATION
 from ingest_pipelines.orchestration.io_managers.step_outputs import read_report
 from ingest_pipelines.orchestration.runs import run_locks
 from ingest_pipelines.orchestration.runs.dead_runs import clear_up_dead_runs
+from ingest_pipelines.orchestration.runs.item_runs import runs_of_items
 from ingest_pipelines.orchestration.runs.run_context import find_item
 from ingest_pipelines.orchestration.runs.run_files import forget_run, purge_runs
 from ingest_pipelines.orchestration.runs.tags import (
     BY_TAG,
     DRY_RUN_TAG,
     FORCED_TAG,
-    IMPORT_TAG,
     ITEM_TAG,
-    is_dry_run,
     run_tags,
 )
 from ingest_pipelines.orchestration.schedules.query_items import find_query_items
@@ -137,15 +136,10 @@ def failed_items(site: Site, instance: DagsterInstance, name: str) -> list[Item]
     with site.target.session() as connection:
         failed = [item for status in _FAILED for item in ledger.list_items(connection, name, status=status)]
         waiting = ledger.list_items(connection, name, status="new")
-    failed += [item for item in waiting if _runs_ended(item, instance)]
+    runs = runs_of_items([(name, item.key) for item in waiting], instance, site.clock())
+    failed += [item for item in waiting if (name, item.key) in runs and not runs[name, item.key].in_progress]
     failed = [item for item in failed if item.kind != "replay"]
     return sorted(failed, key=lambda item: (item.modified_at is None, item.modified_at, item.serial or -1, item.key))
-
-
-def _runs_ended(item: Item, instance: DagsterInstance) -> bool:
-    tags = {PARTITION_NAME_TAG: str(item.key), IMPORT_TAG: item.import_name}
-    runs = [run for run in instance.get_runs(RunsFilter(tags=tags)) if not is_dry_run(run.tags)]
-    return bool(runs) and all(run.is_finished and not run.is_success for run in runs)
 
 
 def _partition_of(item: Item, bound: BoundImport, site: Site) -> str:

@@ -1,42 +1,96 @@
-"""Items without a run: the housekeeping sensor launches one for each.
+"""Items that wait and that no sensor or schedule asks for: the housekeeping sensor requests a run for each.
 
-A crash loses the run of an item that is in the ledger already; an import with `run_now` begins without any item.
+A crash loses the run of an item that is in the ledger already; a run ends before it reaches the ledger; a source is
+down for longer than a run tries. And an import with `run_now` begins without any item.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
-from functools import cache
 
-from dagster import DagsterInstance, RunRequest, SkipReason
+from dagster import DagsterInstance, DagsterRunStatus, RunRequest, RunsFilter, SkipReason
 
 from ingest_pipelines import ledger
 from ingest_pipelines.config import BoundImport
-from ingest_pipelines.errors import IngestError
-from ingest_pipelines.model import Item
-from ingest_pipelines.orchestration.automation import why_stopped
-from ingest_pipelines.orchestration.runs.run_requests import has_run
+from ingest_pipelines.errors import IngestError, UsageError
+from ingest_pipelines.model import Item, ItemKey
+from ingest_pipelines.orchestration.assets.partitions import window_item
+from ingest_pipelines.orchestration.automation import why_stopped, why_stopped_by
+from ingest_pipelines.orchestration.dagster_internals.tags import PARTITION_NAME_TAG
+from ingest_pipelines.orchestration.runs.item_runs import runs_of_items
+from ingest_pipelines.orchestration.runs.run_requests import NextRequest, next_request
+from ingest_pipelines.orchestration.runs.tags import IMPORT_TAG, is_dry_run
 from ingest_pipelines.orchestration.schedules.cron import why_no_tick
 from ingest_pipelines.orchestration.schedules.import_schedule import due_run_requests
 from ingest_pipelines.orchestration.sensors.file_items import Listings
 from ingest_pipelines.orchestration.site import Site
+from ingest_pipelines.sources import open_query
 
 LOST_AFTER = timedelta(minutes=5)
-"""An item that waits this long has lost its run to a crash."""
+"""So long the import's own sensor or schedule has to request a run; then it does not, and housekeeping does."""
+
+WINDOWS_LOOKED_FOR = timedelta(days=2)
+"""A backfill's windows whose runs ended earlier than this, and never reached the ledger, are not looked for."""
+
+_RUNS_LOOKED_AT = 2_000
 
 
-def lost_items(site: Site, instance: DagsterInstance, now: datetime) -> list[Item]:
-    """Items that are in the ledger and have no run: the process died in between."""
-
-    @cache
-    def runs_by_itself(name: str) -> bool:
-        bound = site.project.imports.get(name)
-        return bound is not None and not why_stopped(site, bound)
-
+def lost_items(site: Site, instance: DagsterInstance, now: datetime) -> list[tuple[Item, NextRequest]]:
+    """Items in the ledger to request a run for, oldest first: see `next_request`."""
     with site.target.session() as connection:
-        waiting = ledger.waiting_items(connection, now - LOST_AFTER)
-    return [item for item in waiting if runs_by_itself(item.import_name) and not has_run(item, instance)]
+        states = ledger.list_imports(connection)
+        waiting = ledger.waiting_items(connection)
+    active = {name for name, bound in site.project.imports.items() if not why_stopped_by(site, bound, states.get(name))}
+    waiting = [each for each in waiting if each.item.import_name in active]
+    runs = runs_of_items([(each.item.import_name, each.item.key) for each in waiting], instance, now)
+    found = []
+    for each in waiting:
+        item = each.item
+        request = next_request(each.state, item.kind, runs.get((item.import_name, item.key)))
+        others_first = item.kind == "file" or request.standing == "never ran"
+        if request.is_due(now - LOST_AFTER if others_first else now):
+            found.append((item, request))
+    return found
+
+
+def register_lost_windows(site: Site, instance: DagsterInstance, now: datetime) -> list[Item]:
+    """Windows whose runs ended before the ledger had them, registered as items.
+
+    A backfill launches runs of windows that no tick has registered; such a run registers its window when it loads it.
+    """
+    windowed = {name: bound for name, bound in site.project.imports.items() if bound.spec.source.window is not None}
+    if not windowed:
+        return []
+    ended = RunsFilter(
+        statuses=[DagsterRunStatus.FAILURE, DagsterRunStatus.CANCELED],
+        tags={IMPORT_TAG: list(windowed)},
+        updated_after=now - WINDOWS_LOOKED_FOR,
+    )
+    keys = {
+        (run.tags[IMPORT_TAG], ItemKey(run.tags[PARTITION_NAME_TAG]))
+        for run in instance.get_runs(ended, limit=_RUNS_LOOKED_AT)
+        if PARTITION_NAME_TAG in run.tags and not is_dry_run(run.tags)
+    }
+    uris = {name: open_query(windowed[name].connection).uri() for name in {name for name, _ in keys}}
+    items = []
+    for name, key in sorted(keys):
+        try:
+            items.append(window_item(windowed[name], key, uris[name], now))
+        except UsageError:
+            continue  # the import's windows are others by now
+    with site.target.session() as connection:
+        newest = ledger.newest_window_ends(connection, sorted(uris))
+        items = [item for item in items if not _comes_by_schedule(item, windowed[item.import_name], newest)]
+        ledger.register_items(connection, items, now)
+    return items
+
+
+def _comes_by_schedule(window: Item, bound: BoundImport, newest: Mapping[str, datetime]) -> bool:
+    """Whether the next tick registers the window, together with those that ended before it."""
+    assert window.window_end is not None
+    last = newest.get(bound.name)
+    return bound.spec.schedule is not None and last is not None and window.window_end > last
 
 
 def imports_without_items(site: Site, imports: Sequence[BoundImport]) -> list[BoundImport]:

@@ -1,25 +1,115 @@
-"""Requests for runs, as sensors and schedules return them."""
+"""When a run of an item is requested, and requested again.
+
+An item that no load has settled is asked for until one has, or until a person ended its run. The sensors, the
+schedules, housekeeping and the list of open items all decide by `next_request`.
+"""
 
 from __future__ import annotations
 
-from dagster import DagsterInstance, RunRequest, RunsFilter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Literal
+
+from dagster import DagsterInstance, RunRequest
 
 from ingest_pipelines.config import BoundImport
-from ingest_pipelines.model import Item
+from ingest_pipelines.ledger import ItemState
+from ingest_pipelines.model import Item, ItemKey, ItemKind
 from ingest_pipelines.orchestration.assets.partitions import asset_key
-from ingest_pipelines.orchestration.dagster_internals.tags import PARTITION_NAME_TAG
+from ingest_pipelines.orchestration.runs.item_runs import ItemRuns, runs_of_items
 from ingest_pipelines.orchestration.runs.signed_tags import signed_tags
-from ingest_pipelines.orchestration.runs.tags import IMPORT_TAG, is_dry_run, run_tags
+from ingest_pipelines.orchestration.runs.tags import run_tags
+
+FIRST_PAUSE = timedelta(minutes=1)
+LONGEST_PAUSE = timedelta(minutes=30)
+"""Between the end of a run that settled nothing and the next request; doubled with each run."""
+
+BY_HAND: frozenset[ItemKind] = frozenset({"upload", "replay"})
+"""Kinds of items whose file a person has: only that person loads them again."""
+
+READ_ANEW: frozenset[ItemKind] = frozenset({"query", "cursor", "window"})
+"""Kinds of items that hold the source's present rows: to read one again may succeed where the last reading failed."""
+
+Standing = Literal["settled", "in progress", "never ran", "run ended", "terminated", "by hand", "failed"]
+"""Where an item stands: `failed` needs a person, `run ended` does not: its runs ended and settled nothing."""
 
 
-def run_request(
-    bound: BoundImport, key: str, by: str, instance: DagsterInstance, *, run_key: str | None = None
-) -> RunRequest:
+@dataclass(frozen=True)
+class NextRequest:
+    """Whether a run of an item is requested by itself.
+
+    Attributes:
+        at: from when on; None: not by itself.
+        on_tick: a tick of the import's schedule requests it from `at` on, and nothing else does.
+        run_key: Dagster launches one run per run key and sensor or schedule. "" where none is requested.
+    """
+
+    standing: Standing
+    at: datetime | None = None
+    on_tick: bool = False
+    run_key: str = ""
+
+    def is_due(self, now: datetime, *, tick: bool = False) -> bool:
+        """Whether a run is requested now.
+
+        Args:
+            tick: by a tick of the import's schedule.
+        """
+        return self.at is not None and self.at <= now and (tick or not self.on_tick)
+
+
+def next_request(state: ItemState, kind: ItemKind, runs: ItemRuns | None) -> NextRequest:
+    """Whether and when a run of an item is requested, from what ledger and Dagster have.
+
+    Args:
+        runs: None: the item has no run.
+    """
+    if state.status in {"committed", "skipped"}:
+        return NextRequest("settled")
+    if runs is not None and runs.in_progress:
+        return NextRequest("in progress")
+    if kind in BY_HAND:
+        return NextRequest("by hand")
+    if runs is None:
+        at, run_key = state.created_at, str(state.key)
+    else:
+        at, run_key = runs.ended_at + pause(runs.ended), f"{state.key}@{runs.newest[:8]}"
+    if runs is not None and runs.end == "terminated":
+        read_anew = kind in READ_ANEW and kind != "window"
+        return NextRequest("terminated", at, on_tick=True, run_key=run_key) if read_anew else NextRequest("terminated")
+    if state.status == "new" or state.retryable:
+        return NextRequest("never ran" if runs is None else "run ended", at, run_key=run_key)
+    return NextRequest("failed", at, on_tick=True, run_key=run_key) if kind in READ_ANEW else NextRequest("failed")
+
+
+def pause(ended: int) -> timedelta:
+    """Between the end of the newest run and the next request: 1, 2, 4 ... and at most 30 minutes.
+
+    Args:
+        ended: how many runs of the item have ended; at least 1.
+    """
+    doubled: int = 2 ** min(ended - 1, 10)
+    return min(FIRST_PAUSE * doubled, LONGEST_PAUSE)
+
+
+def next_requests(
+    items: Iterable[Item], states: Mapping[ItemKey, ItemState], instance: DagsterInstance, now: datetime
+) -> dict[ItemKey, NextRequest]:
+    """`next_request` of each of the items of one import; a bounded number of queries."""
+    unsettled = [item for item in items if states[item.key].status not in {"committed", "skipped"}]
+    runs = runs_of_items([(item.import_name, item.key) for item in unsettled], instance, now)
+    return {
+        item.key: next_request(states[item.key], item.kind, runs.get((item.import_name, item.key))) for item in items
+    }
+
+
+def run_request(bound: BoundImport, key: str, by: str, instance: DagsterInstance, *, run_key: str = "") -> RunRequest:
     """A request for a run of the item with that key.
 
     Args:
         by: the requester: `sensor`, `schedule` or `housekeeping`.
-        run_key: Dagster launches one run per run key and sensor or schedule; by default the item's key.
+        run_key: of `NextRequest`; by default the item's key.
     """
     return RunRequest(
         run_key=run_key or key,
@@ -27,9 +117,3 @@ def run_request(
         asset_selection=[asset_key(bound)],
         tags=run_tags(bound) | signed_tags(bound, key, by, instance),
     )
-
-
-def has_run(item: Item, instance: DagsterInstance) -> bool:
-    """Whether the item has a run, of any sensor or schedule. Dry runs do not count."""
-    tags = {PARTITION_NAME_TAG: str(item.key), IMPORT_TAG: item.import_name}
-    return any(not is_dry_run(run.tags) for run in instance.get_runs(RunsFilter(tags=tags)))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection
+from datetime import datetime
+from itertools import islice
 from typing import Any
 
 from dagster import (
@@ -18,15 +20,16 @@ from dagster import (
     schedule,
 )
 
+from ingest_pipelines import ledger
 from ingest_pipelines.config import BoundImport
-from ingest_pipelines.model import Item
+from ingest_pipelines.model import ItemKey
 from ingest_pipelines.orchestration.assets.partitions import add_partitions, asset_key
 from ingest_pipelines.orchestration.automation import WHEN_STOPPED, starts_running, why_stopped
 from ingest_pipelines.orchestration.resources.connections import client_of, resource_keys
-from ingest_pipelines.orchestration.runs.run_requests import has_run, run_request
+from ingest_pipelines.orchestration.runs.run_requests import next_requests, run_request
 from ingest_pipelines.orchestration.runs.tags import IMPORT_TAG, is_dry_run
 from ingest_pipelines.orchestration.schedules.cron import crons_of, why_no_tick
-from ingest_pipelines.orchestration.schedules.query_items import find_query_items
+from ingest_pipelines.orchestration.schedules.query_items import WINDOWS_PER_TICK, find_query_items
 from ingest_pipelines.orchestration.sensors.file_items import Listings, find_file_items
 from ingest_pipelines.orchestration.site import Site
 from ingest_pipelines.sources.base import Client
@@ -95,21 +98,38 @@ def due_run_requests(
         tick: its time; a tick that is evaluated twice requests the same runs.
         client: makes the source's client; by default the source connects by itself.
     """
+    now = site.clock()
     if bound.reads_files:
         file_items = find_file_items(site, bound, listings, client=client)
-        waiting = [item for item in file_items.waiting if not has_run(item, instance)]
-        if not waiting:
-            return SkipReason(file_items.why_nothing(bound))
-        due: Iterable[Item] = waiting if bound.spec.source.pick == "all" else waiting[-1:]
-        retried = False
+        requests = next_requests(file_items.waiting, file_items.states, instance, now)
+        due = {key: request.run_key for key, request in requests.items() if request.is_due(now, tick=True)}
+        if not due:
+            return SkipReason(file_items.why_nothing(bound, requests))
+        if bound.spec.source.pick != "all":
+            due = dict(list(due.items())[-1:])
     else:
         query_items = find_query_items(site, bound)
-        due, retried = query_items.items, query_items.retried
+        due = {item.key: f"{item.key}@{tick}" if query_items.retried else str(item.key) for item in query_items.items}
+        due |= _windows_again(site, bound, due, instance, now)
         if not due:
             return SkipReason("no window has ended since the last tick")
-    keys = [str(item.key) for item in due]
+    keys = sorted(due) if bound.spec.source.window is not None else list(due)
     add_partitions(bound, keys, instance)
-    return [run_request(bound, key, by, instance, run_key=f"{key}@{tick}" if retried else None) for key in keys]
+    return [run_request(bound, key, by, instance, run_key=due[key]) for key in keys]
+
+
+def _windows_again(
+    site: Site, bound: BoundImport, new: Collection[ItemKey], instance: DagsterInstance, now: datetime
+) -> dict[ItemKey, str]:
+    """Run keys of the oldest windows that earlier ticks requested and that no load has settled."""
+    if bound.spec.source.window is None:
+        return {}
+    with site.target.session() as connection:
+        waiting = [each for each in ledger.unsettled_windows(connection, bound.name) if each.item.key not in new]
+    states = {each.item.key: each.state for each in waiting}
+    requests = next_requests([each.item for each in waiting], states, instance, now)
+    due = {key: request.run_key for key, request in requests.items() if request.is_due(now, tick=True)}
+    return dict(islice(due.items(), WINDOWS_PER_TICK))
 
 
 def _overlap(bound: BoundImport, instance: DagsterInstance) -> str:

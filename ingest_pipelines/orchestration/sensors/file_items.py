@@ -8,11 +8,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from types import MappingProxyType
 
 from ingest_pipelines import ledger
 from ingest_pipelines.config import BoundImport
 from ingest_pipelines.errors import IngestError, SourceDenied, printable
-from ingest_pipelines.model import Item, ItemKey, ItemStatus, SourceFile
+from ingest_pipelines.ledger import ItemState
+from ingest_pipelines.model import Item, ItemKey, SourceFile
+from ingest_pipelines.orchestration.runs.run_requests import NextRequest
 from ingest_pipelines.orchestration.site import Site
 from ingest_pipelines.sources import open_files
 from ingest_pipelines.sources.base import Client, Listing
@@ -37,38 +40,53 @@ class FileItems:
 
     Attributes:
         items: all of them are in the ledger.
-        states: per item, its status in the ledger.
+        states: per item, its state in the ledger.
         unsettled: files that may still be changing, by fingerprint: when each was first seen in its present state.
         near_misses: where no file matches, a hint that names files with almost the same name.
     """
 
     items: tuple[Item, ...]
-    states: Mapping[ItemKey, ItemStatus]
+    states: Mapping[ItemKey, ItemState]
     unsettled: Mapping[str, datetime]
     near_misses: str = ""
 
     @property
     def waiting(self) -> tuple[Item, ...]:
-        """Items that no load has committed, refused or failed on yet."""
-        return tuple(item for item in self.items if self.states[item.key] == "new")
+        """Items that no load has settled yet, and that may be loaded as they are."""
+        return tuple(item for item in self.items if (state := self.states[item.key]).status == "new" or state.retryable)
 
-    def why_nothing(self, bound: BoundImport) -> str:
-        """Why no run is requested, for the tick's page."""
+    def why_nothing(self, bound: BoundImport, requests: Mapping[ItemKey, NextRequest] = MappingProxyType({})) -> str:
+        """Why no run is requested, for the tick's page.
+
+        Args:
+            requests: of the waiting items.
+        """
         if self.unsettled:
             return _still_changing(len(self.unsettled))
         if not self.items:
             return f"no file {bound.spec.source.file} at {bound.connection_name} yet{self.near_misses}"
+        if requests:
+            key, request = list(requests.items())[-1]
+            return _why_waiting(bound, next(item for item in self.items if item.key == key), request)
         last = self.items[-1]
-        state = self.states[last.key]
-        if state == "new":
-            return (
-                f"the last file, {printable(last.path)}, already has a run; "
-                f"if that run died or was cancelled, run: ingest run {bound.name} --failed"
-            )
-        no_new_file = f"no new file; the last one, {printable(last.path)}, is {state}"
-        if state in {"failed", "refused"}:
+        status = self.states[last.key].status
+        no_new_file = f"no new file; the last one, {printable(last.path)}, is {status}"
+        if status in {"failed", "refused"}:
             return f"{no_new_file}: fix the file and upload it again, or re-run its partition {last.key}"
         return no_new_file
+
+
+def _why_waiting(bound: BoundImport, item: Item, request: NextRequest) -> str:
+    """Why no run of an item that waits is requested at this tick."""
+    file, by_hand = printable(item.path), f"ingest run {bound.name} --item {item.key}"
+    if request.standing == "terminated":
+        return f"a person ended the run of {file}, so it is not requested again; run: {by_hand}"
+    if request.at is not None:
+        return (
+            f"the last run of {file} ended and settled nothing; "
+            f"a run is requested again at {request.at:%H:%M:%S} UTC; at once: {by_hand}"
+        )
+    return f"the last file, {file}, already has a run"
 
 
 def _still_changing(files: int) -> str:
@@ -107,8 +125,7 @@ def find_file_items(
     with site.target.session() as connection:
         ledger.register_items(connection, items, now)
         states = {
-            state.key: state.status
-            for state in ledger.item_states(connection, bound.name, [item.key for item in items])
+            state.key: state for state in ledger.item_states(connection, bound.name, [item.key for item in items])
         }
     return FileItems(
         items,

@@ -1,14 +1,16 @@
 """The sensor of a file import.
 
 A tick writes new items to the ledger; then Dagster adds their partitions and launches their runs. If the daemon is
-killed in between, the next tick requests the same runs. `run_key` is the item's key, so no run starts twice.
+killed in between, the next tick requests the same runs under the same run keys, so no run starts twice. A file whose
+runs all ended without a result is requested again (`runs.run_requests`).
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from datetime import datetime
+from itertools import islice
 
 from dagster import (
     AddDynamicPartitionsRequest,
@@ -22,12 +24,12 @@ from dagster import (
 )
 
 from ingest_pipelines.config import BoundImport
-from ingest_pipelines.model import Item
+from ingest_pipelines.model import ItemKey
 from ingest_pipelines.orchestration.assets.markdown import plain
 from ingest_pipelines.orchestration.assets.partitions import asset_key, partitions_name
 from ingest_pipelines.orchestration.automation import WHEN_STOPPED, starts_running, why_stopped
 from ingest_pipelines.orchestration.resources.connections import client_of, resource_keys
-from ingest_pipelines.orchestration.runs.run_requests import has_run, run_request
+from ingest_pipelines.orchestration.runs.run_requests import next_requests, run_request
 from ingest_pipelines.orchestration.sensors.file_items import Listings, find_file_items, period_of
 from ingest_pipelines.orchestration.site import Site
 
@@ -52,31 +54,36 @@ def file_sensor(site: Site, bound: BoundImport, listings: Listings) -> SensorDef
             return SkipReason(stopped)
         client = client_of(context.resources, bound)
         file_items = find_file_items(site, bound, listings, first_seen=_read_cursor(context.cursor), client=client)
-        waiting = [item for item in file_items.waiting if not has_run(item, context.instance)][:RUNS_PER_TICK]
+        now = site.clock()
+        requests = next_requests(file_items.waiting, file_items.states, context.instance, now)
+        due = {key: request.run_key for key, request in requests.items() if request.is_due(now)}
         cursor = _write_cursor(file_items.unsettled)
-        if not waiting:
-            return SensorResult(skip_reason=file_items.why_nothing(bound), cursor=cursor)
-        return request_runs(bound, waiting, context.instance, cursor=cursor)
+        if not due:
+            return SensorResult(skip_reason=file_items.why_nothing(bound, requests), cursor=cursor)
+        return request_runs(bound, dict(islice(due.items(), RUNS_PER_TICK)), context.instance, cursor=cursor)
 
     return files
 
 
 def request_runs(
     bound: BoundImport,
-    items: Iterable[Item],
+    run_keys: Mapping[ItemKey, str],
     instance: DagsterInstance,
     *,
     by: str = "sensor",
     cursor: str | None = None,
 ) -> SensorResult:
-    """Requests for the partitions and runs of items that are in the ledger."""
-    keys = [str(item.key) for item in items]
+    """Requests for the partitions and runs of items that are in the ledger.
+
+    Args:
+        run_keys: per item, in order.
+    """
     added: list[str] = []
     if bound.spec.source.window is None:
         partitions = set(instance.get_dynamic_partitions(partitions_name(bound)))
-        added = [key for key in keys if key not in partitions]
+        added = [str(key) for key in run_keys if key not in partitions]
     return SensorResult(
-        run_requests=[run_request(bound, key, by, instance) for key in keys],
+        run_requests=[run_request(bound, key, by, instance, run_key=run_key) for key, run_key in run_keys.items()],
         dynamic_partitions_requests=[AddDynamicPartitionsRequest(partitions_name(bound), added)] if added else [],
         cursor=cursor,
     )

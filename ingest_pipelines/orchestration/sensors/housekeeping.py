@@ -22,7 +22,12 @@ from dagster import (
 from ingest_pipelines.config import BoundImport
 from ingest_pipelines.orchestration.assets.partitions import asset_key
 from ingest_pipelines.orchestration.runs.dead_runs import clear_up_dead_runs
-from ingest_pipelines.orchestration.runs.lost_items import first_runs, imports_without_items, lost_items
+from ingest_pipelines.orchestration.runs.lost_items import (
+    first_runs,
+    imports_without_items,
+    lost_items,
+    register_lost_windows,
+)
 from ingest_pipelines.orchestration.runs.prune import prune_partitions, prune_runs
 from ingest_pipelines.orchestration.runs.run_files import purge_runs
 from ingest_pipelines.orchestration.sensors.file_sensor import RUNS_PER_TICK, request_runs
@@ -78,12 +83,16 @@ def housekeeping_sensor(site: Site, imports: Sequence[BoundImport]) -> SensorDef
         fresh = imports_without_items(site, imports)
         asked = fresh[at.first : at.first + SOURCES_PER_TICK]
         first = [request for bound in asked for request in first_runs(site, bound, instance)]
+        register_lost_windows(site, instance, now)
         lost = lost_items(site, instance, now)[: max(0, RUNS_PER_TICK - len(first))]
         results = [
-            request_runs(site.project.imports[item.import_name], [item], instance, by="housekeeping") for item in lost
+            request_runs(
+                site.project.imports[item.import_name], {item.key: request.run_key}, instance, by="housekeeping"
+            )
+            for item, request in lost
         ]
         runs = [*first, *(run for result in results for run in result.run_requests or ())]
-        words = f"no item lost its run; deleted: files of {removed} runs, {pruned} partitions, {deleted} runs"
+        words = f"no item waits for a run; deleted: files of {removed} runs, {pruned} partitions, {deleted} runs"
         following = _Round(
             turn=at.turn + IMPORTS_PER_TICK if at.turn + IMPORTS_PER_TICK < len(imports) else 0,
             first=at.first + SOURCES_PER_TICK if at.first + SOURCES_PER_TICK < len(fresh) else 0,
