@@ -128,7 +128,11 @@ def _windows_again(
         waiting = [each for each in ledger.unsettled_windows(connection, bound.name) if each.item.key not in new]
     states = {each.item.key: each.state for each in waiting}
     requests = next_requests([each.item for each in waiting], states, instance, now)
-    due = {key: request.run_key for key, request in requests.items() if request.is_due(now, tick=True)}
+    due = {
+        key: request.run_key
+        for key, request in requests.items()
+        if request.is_due(now, tick=True) and request.standing != "never ran"  # this moment's, or housekeeping's
+    }
     return dict(islice(due.items(), WINDOWS_PER_TICK))
 
 
