@@ -111,7 +111,7 @@ def unsettled_windows(connection: psycopg.Connection, import_name: str) -> list[
     """The import's windows that no load has settled, oldest first."""
     query = sql.SQL(
         "SELECT {}, status, created_at, retryable FROM ingest.items"
-        " WHERE import = %s AND kind = 'window' AND status NOT IN ('committed', 'skipped') ORDER BY window_start"
+        " WHERE import = %s AND kind = 'window' AND status IN ('new', 'failed', 'refused') ORDER BY window_start"
     ).format(_COLUMNS)
     with connection.cursor(row_factory=dict_row) as cursor:
         return [_waiting(row) for row in cursor.execute(query, (import_name,))]
@@ -157,17 +157,17 @@ def find_item_state(connection: psycopg.Connection, import_name: str, key: str) 
         ).fetchone()
 
 
-def waiting_items(connection: psycopg.Connection, limit: int | None = None) -> list[WaitingItem]:
+def waiting_items(connection: psycopg.Connection) -> list[WaitingItem]:
     """Items of all imports that no load has settled and that may be loaded as they are, oldest first.
 
     They are `new`, or they failed for a reason that may go away by itself.
     """
     query = sql.SQL(
         "SELECT {}, status, created_at, retryable FROM ingest.items"
-        " WHERE status = 'new' OR (status = 'failed' AND retryable) ORDER BY created_at, import, key LIMIT %s"
+        " WHERE status IN ('new', 'failed') AND (status = 'new' OR retryable) ORDER BY created_at, import, key"
     ).format(_COLUMNS)
     with connection.cursor(row_factory=dict_row) as cursor:
-        return [_waiting(row) for row in cursor.execute(query, (limit,))]
+        return [_waiting(row) for row in cursor.execute(query)]
 
 
 def _waiting(row: dict[str, Any]) -> WaitingItem:

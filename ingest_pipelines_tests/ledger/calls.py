@@ -146,7 +146,8 @@ CALLS: Mapping[str, Call] = {
     "summaries": lambda c, case: ledger.summaries(c),
     "unlock_mapping": lambda c, case: ledger.unlock_mapping(c, case.import_name),
     "unsettled_items": lambda c, case: [ledger.unsettled_items(c), ledger.unsettled_items(c, case.import_name)],
-    "waiting_items": lambda c, case: ledger.waiting_items(c, NOW),
+    "unsettled_windows": lambda c, case: ledger.unsettled_windows(c, case.import_name),
+    "waiting_items": lambda c, case: ledger.waiting_items(c),
 }
 
 
