@@ -163,7 +163,7 @@ class Landing:
 class RejectSample:
     """One broken rule of one row, for reports and the Dagster UI.
 
-    `value` is the offending cell's text, or None if the field is marked `pii`.
+    `value` is the offending cell's text, or None if the field is marked `pii: true`.
     """
 
     line: int

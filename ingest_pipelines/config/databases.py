@@ -71,7 +71,7 @@ class FieldRules(Strict):
         format: strptime pattern of a date or datetime, read besides the ISO spellings.
         characters: `basic` refuses emoji, characters beyond the Basic Multilingual Plane and control characters;
             `any` refuses only NUL.
-        pii: values are masked in reports and in the Dagster UI.
+        pii: `true`: values are masked in reports too. `false`: Dagster's pages show them. By default only their shape.
     """
 
     type: TypeName | None = None
@@ -88,7 +88,7 @@ class FieldRules(Strict):
     max: int | float | str | None = None
     pattern: str | None = None
     one_of: tuple[StrictStr, ...] | None = None
-    pii: StrictBool = False
+    pii: StrictBool | None = None
     description: str = ""
 
     @model_validator(mode="before")

@@ -57,7 +57,7 @@ def failed_item(
     if since is not None:
         shown[SINCE] = MetadataValue.timestamp(since)
     if report is not None:
-        shown |= {name: value for name, value in findings_metadata(report).items() if name != "reason"}
+        shown |= {name: value for name, value in findings_metadata(report, bound).items() if name != "reason"}
         if report.load_id is not None:
             shown["load"] = MetadataValue.int(report.load_id)
     return AssetObservation(

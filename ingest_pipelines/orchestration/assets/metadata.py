@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 
 from dagster import MetadataValue, TableColumn, TableColumnConstraints, TableRecord, TableSchema
@@ -13,6 +13,8 @@ from ingest_pipelines.merge import column_type
 from ingest_pipelines.model import Counts, LoadReport, RejectSample
 from ingest_pipelines.orchestration.assets.lineage import column_lineage, rules_of
 from ingest_pipelines.orchestration.assets.markdown import block, bullets, code, plain
+from ingest_pipelines.orchestration.value_shape import printable_cursor, shape
+from ingest_pipelines.rules.codes import CODES
 
 SAMPLES = 20
 """Rejects that the page shows; `ingest.rejects` has all of them."""
@@ -44,11 +46,11 @@ def combined_report(reports: Sequence[LoadReport]) -> LoadReport:
 def report_metadata(report: LoadReport, bound: BoundImport) -> dict[str, MetadataValue]:
     """Metadata of a load."""
     shown: dict[str, MetadataValue] = {"status": MetadataValue.text(report.status)}
-    shown |= findings_metadata(report)
+    shown |= findings_metadata(report, bound)
     if report.load_id is not None:
         shown["load"] = MetadataValue.int(report.load_id)
     if report.cursor_to is not None:
-        shown["cursor_to"] = MetadataValue.text(report.cursor_to)
+        shown["cursor_to"] = MetadataValue.text(printable_cursor(report.cursor_to))
     if report.counts.rejected:
         shown["next"] = MetadataValue.text(f"every rejected row with its reasons: ingest rejects export {bound.name}")
     return shown
@@ -56,13 +58,13 @@ def report_metadata(report: LoadReport, bound: BoundImport) -> dict[str, Metadat
 
 def plan_metadata(report: LoadReport, bound: BoundImport) -> dict[str, MetadataValue]:
     """Metadata of a dry run, without any entry that reads as if it had been loaded."""
-    shown = findings_metadata(report)
+    shown = findings_metadata(report, bound)
     if report.status == "committed":
         shown["next"] = MetadataValue.md(f"{code(f'ingest run {bound.name} --item {report.item_key}')} applies it")
     return shown
 
 
-def findings_metadata(report: LoadReport) -> dict[str, MetadataValue]:
+def findings_metadata(report: LoadReport, bound: BoundImport) -> dict[str, MetadataValue]:
     """A load's reason, counts, timings, statements, warnings, and samples of its rejects."""
     shown: dict[str, MetadataValue] = {}
     if report.reason:
@@ -74,7 +76,7 @@ def findings_metadata(report: LoadReport) -> dict[str, MetadataValue]:
     if report.warnings:
         shown["warnings"] = MetadataValue.md(bullets(report.warnings))
     if report.samples:
-        shown["rejects"] = _reject_table(report.samples)
+        shown["rejects"] = _reject_table(report.samples, bound)
     return shown
 
 
@@ -116,15 +118,33 @@ def column_schema(bound: BoundImport) -> TableSchema:
     )
 
 
-def _reject_table(samples: Iterable[RejectSample]) -> MetadataValue:
-    columns = ("line", "key", "field", "code", "reason", "value")
+def _reject_table(samples: Sequence[RejectSample], bound: BoundImport) -> MetadataValue:
+    """Rejects as a table. Values and keys are shown as they are only where their fields say `pii: false`."""
+    public = {mapped.name for mapped in bound.fields if mapped.field.pii is False}
+    key_is_public = bound.match is None and bound.database.key in public
     records = [
-        TableRecord({column: _cell(getattr(sample, column)) for column in columns})
-        for sample in list(samples)[:SAMPLES]
+        TableRecord(
+            {
+                "line": sample.line,
+                "key": _shown(sample.key, is_public=key_is_public),
+                "field": sample.field,
+                "code": sample.code,
+                "reason": _reason(sample),
+                "value": _shown(sample.value, is_public=sample.field in public),
+            }
+        )
+        for sample in samples[:SAMPLES]
     ]
+    columns = ("line", "key", "field", "code", "reason", "value")
     schema = TableSchema([TableColumn(column, type="int" if column == "line" else "string") for column in columns])
     return MetadataValue.table(records, schema)
 
 
-def _cell(value: str | int | None) -> str | int:
-    return "" if value is None else value
+def _shown(value: str | None, *, is_public: bool) -> str:
+    return "" if value is None else value if is_public else shape(value)
+
+
+def _reason(sample: RejectSample) -> str:
+    """Why the row was rejected. The merge's reasons may name a contact or profiles, so their meaning is shown."""
+    family, meaning = CODES.get(sample.code, ("types", sample.reason))
+    return meaning if family == "matching" else sample.reason

@@ -21,6 +21,7 @@ from ingest_pipelines.orchestration.runs.run_context import RunContext, find_run
 from ingest_pipelines.orchestration.runs.run_files import forget_rows
 from ingest_pipelines.orchestration.runs.tags import STATUS_TAG
 from ingest_pipelines.orchestration.site import Site
+from ingest_pipelines.orchestration.value_shape import printable_cursor
 from ingest_pipelines.sources import archive_item
 from ingest_pipelines.sources.base import Client
 
@@ -47,7 +48,8 @@ class TargetIOManager(IOManager):
                 for chunk in _loads(run_context, obj, client):
                     reports.append(chunk)
                     if run_context.item.kind == "cursor":
-                        context.log.info("Chunk up to %s: %d rows.", chunk.cursor_to, chunk.counts.read)
+                        cursor_to = printable_cursor(chunk.cursor_to or "")
+                        context.log.info("Chunk up to %s: %d rows.", cursor_to, chunk.counts.read)
                 report = (
                     combined_report(reports)
                     if obj.landing.replaced is None

@@ -13,6 +13,7 @@ from ingest_pipelines.config import BoundImport
 from ingest_pipelines.model import Item, ItemKey, ItemKind
 from ingest_pipelines.orchestration.assets.partitions import ended_windows, window_item
 from ingest_pipelines.orchestration.site import Site
+from ingest_pipelines.orchestration.value_shape import printable_cursor
 from ingest_pipelines.sources import open_query
 from ingest_pipelines.sources.files import safe_name
 
@@ -61,7 +62,11 @@ def _whole(connection: psycopg.Connection, bound: BoundImport, uri: str, now: da
         if state is not None and state.status in _OPEN:
             return QueryItems((last,), retried=True)
     cursor = ledger.find_cursor(connection, bound.name) if kind == "cursor" else None
-    name = "query" if kind == "query" else f"from_{safe_name((cursor.value if cursor else None) or 'start')}"
+    name = (
+        "query"
+        if kind == "query"
+        else f"from_{safe_name(printable_cursor(cursor.value) if cursor and cursor.value else 'start')}"
+    )
     key = f"{now.astimezone(UTC):%Y-%m-%dT%H-%M-%SZ}_{name}"
     fingerprint = hashlib.sha256(f"{uri}\0{key}".encode()).hexdigest()
     return QueryItems((Item(bound.name, ItemKey(key), kind, uri=uri, fingerprint=fingerprint),))
