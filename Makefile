@@ -1,7 +1,7 @@
 # Everything a person does here, one word each. `make` or `make help` lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test lint bench bench-quick lock clean
+.PHONY: help demo up test lint bench bench-quick bench-ledger bench-served lock clean
 
 SHELL := /bin/bash
 VENV := .venv
@@ -37,6 +37,12 @@ bench: $(VENV)/.installed-test ## The measurements behind docs/performance.md (l
 
 bench-quick: $(VENV)/.installed-test ## The same on small files, to catch a regression
 	@$(BIN)/python -m ingest_pipelines_tests.benchmarks --quick
+
+bench-ledger: $(VENV)/.installed-test ## Every query on a ledger of 200,000 loads, with its plan (5 minutes)
+	@$(BIN)/python -m ingest_pipelines_tests.benchmarks.ledger
+
+bench-served: $(VENV)/.installed-test ## A thousand imports under `ingest up`, with files arriving (15 minutes)
+	@$(BIN)/python -m ingest_pipelines_tests.benchmarks.served
 
 lock: $(VENV)/.uv ## Newest versions that setup.py allows, into the two lock files
 	@$(BIN)/uv pip compile --quiet --no-header --upgrade --universal --python-version 3.11 --all-extras setup.py -o requirements-test.lock

@@ -1,7 +1,7 @@
 """`python -m ingest_pipelines_tests.benchmarks.ledger`: every query on a ledger of years, with its time and its plan.
 
 It fills 200,000 loads and 1,000,000 rejects, calls every function of the ledger for imports of every size, and prints
-what Postgres executed.
+what Postgres executed; then what the indexes cost a load, and how long their migration takes.
 """
 
 # ruff: noqa: T201  it talks to the terminal
@@ -14,16 +14,27 @@ import shutil
 import time
 from collections import defaultdict
 from pathlib import Path
+from statistics import median
 
 import psycopg
+import sqlalchemy
+from alembic import command
+from alembic.config import Config
 
+from ingest_pipelines import ledger
 from ingest_pipelines.ledger import migrate
-from ingest_pipelines_tests.benchmarks.server import running
+from ingest_pipelines.model import Counts, Item, ItemKey, Run
+from ingest_pipelines_tests.benchmarks.server import Cluster, running
 from ingest_pipelines_tests.ledger import large_ledger
 from ingest_pipelines_tests.ledger.calls import CALLS, cases, undone
 from ingest_pipelines_tests.ledger.plans import Plan, PlanLog, write_plans
 
 DATABASE = "large_ledger"
+
+BEFORE = "ledger_without_indexes"
+
+WRITES = 300
+"""Loads whose ledger entries are written with and without the indexes, in turns."""
 
 
 def main() -> None:
@@ -49,6 +60,56 @@ def main() -> None:
         migrate(url)
         write_plans(url, DATABASE)
         _calls(url, PlanLog(folder / "server.log"))
+        _cost_of_indexes(cluster)
+
+
+def _cost_of_indexes(cluster: Cluster) -> None:
+    """What a load writes to the ledger, with its commit, with the indexes of 0004 and without; then their migration."""
+    cluster.create(BEFORE, DATABASE)
+    config = Config()
+    config.set_main_option("script_location", "ingest_pipelines:ledger/migrations")
+    engine = sqlalchemy.create_engine(
+        "postgresql+psycopg://", creator=lambda: psycopg.connect(cluster.url(BEFORE)), poolclass=sqlalchemy.NullPool
+    )
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.downgrade(config, "0003")
+    cluster.settle()
+    with psycopg.connect(cluster.url(BEFORE)) as without, psycopg.connect(cluster.url(DATABASE)) as indexed:
+        indexed.execute("SET auto_explain.log_min_duration = -1")
+        indexed.commit()
+        seconds: dict[str, list[float]] = {"without": [], "with": []}
+        for number in range(WRITES):
+            for name, session in (("without", without), ("with", indexed)):
+                begun = time.perf_counter()
+                _write_load(session, number)
+                seconds[name].append(time.perf_counter() - begun)
+        for session in (without, indexed):
+            session.execute("DELETE FROM ingest.loads WHERE item LIKE 'written%'")
+            session.execute("DELETE FROM ingest.items WHERE key LIKE 'written%'")
+    medians = {name: 1000 * median(times) for name, times in seconds.items()}
+    ratio = median(after / before for before, after in zip(seconds["without"], seconds["with"], strict=True))
+    print(
+        f"a load's entries with their commit: {medians['without']:.2f} ms without, {medians['with']:.2f} ms with the"
+        f" indexes; {ratio:.2f} times as long"
+    )
+    begun = time.perf_counter()
+    migrate(cluster.url(BEFORE))
+    print(f"migration from 0003: {time.perf_counter() - begun:.1f} s (load average {os.getloadavg()[0]:.1f})")
+    cluster.drop(BEFORE)
+
+
+def _write_load(connection: psycopg.Connection, number: int) -> None:
+    item = Item(
+        "daily", ItemKey(f"written_{number}"), "file", uri="sftp://vendor", path=f"in/{number}.csv", serial=number,
+        modified_at=large_ledger.NOW,
+    )  # fmt: skip
+    ledger.register_items(connection, [item], large_ledger.NOW)
+    load = ledger.open_load(connection, ledger.NewLoad(item, Run(f"run {number}"), large_ledger.NOW))
+    assert load is not None
+    ledger.close_load(connection, load, ledger.LoadOutcome("committed", Counts(9, 9), large_ledger.NOW))
+    ledger.set_item_status(connection, item, "committed")
+    connection.commit()
 
 
 def _calls(url: str, log: PlanLog) -> None:
