@@ -18,13 +18,14 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=60.0, help="how long faults come (default 60)")
     parser.add_argument("--seed", type=int, default=1, help="of the order of faults and deliveries (default 1)")
     parser.add_argument("--fault", action="append", help="only this fault; may be repeated")
+    parser.add_argument("--feed", action="append", help="only this feed; may be repeated")
     parser.add_argument("--keep", action="store_true", help="keep the folder with all logs")
     chosen = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="on-call-"))
     folder.chmod(0o755)  # servers under accounts of their own look for their folders in it
     fleet = Fleet.assemble()
     try:
-        verdict = on_call(folder, fleet, chosen.minutes, chosen.seed, only=chosen.fault, tell=_say)
+        verdict = on_call(folder, fleet, chosen.minutes, chosen.seed, only=chosen.fault, names=chosen.feed, tell=_say)
     finally:
         fleet.disband()
     if verdict.disagreements or chosen.keep:

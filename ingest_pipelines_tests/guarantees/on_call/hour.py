@@ -7,15 +7,18 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from ingest_pipelines_tests.guarantees.on_call.faults import Faults
 from ingest_pipelines_tests.guarantees.on_call.oracle import BROKEN, Ledger, Observed
 from ingest_pipelines_tests.guarantees.on_call.people import People
+from ingest_pipelines_tests.guarantees.on_call.vendors import all_feeds
 from ingest_pipelines_tests.guarantees.on_call.world import World, world_of
 from ingest_pipelines_tests.servers.fleet import Fleet
 
 LOOK_EVERY, DELIVER_EVERY, ACT_EVERY, FAULT_EVERY = 30.0, 13.0, 35.0, 60.0
+WINDOWED = ("visits", "calls")
 QUIET_SECONDS = 1_500.0
 """How long the end may take: faults are over, people mend what is broken, and everything else is loaded."""
 
@@ -40,17 +43,20 @@ def on_call(
     seed: int,
     *,
     only: Sequence[str] | None = None,
+    names: Sequence[str] | None = None,
     tell: Callable[[str], None],
 ) -> Verdict:
     """Runs the world for that long, then until all is quiet.
 
     Args:
         only: the faults to choose from; by default all.
+        names: of the feeds; by default all fourteen.
         tell: gets a line per minute, and one for each disagreement.
     """
     windows = max(6, round(minutes))
-    with world_of(folder, fleet, windows, own_clock=True) as world:
-        for number, name in enumerate(("visits", "calls")):
+    feeds = {name: feed for name, feed in all_feeds().items() if not names or name in names}
+    with world_of(folder, fleet, windows, feeds, own_clock=True) as world:
+        for number, name in enumerate(WINDOWED):
             world.vendors.add_windows(name, windows + 4 + int(minutes // 60), bad=[windows // 2 + number])
         hour = _Hour(world, windows, minutes, seed, only, tell)
         return hour.run()
@@ -158,7 +164,7 @@ class _Hour:
             world.letters()
             running = [name for name, future in self._busy.items() if not future.done()]
             if not running:
-                if self.people._paused:
+                if self.people.paused:
                     self.people.resume_all()
                 self._start_backfills()
                 self.look()
@@ -195,18 +201,17 @@ class _Hour:
         return True
 
     def _backfills(self, now: float) -> None:
-        if now > min(60.0, self.ends / 5) and self._idle("backfill") and "visits" not in self.people._backfills:
-            self._busy["backfill"] = self._pool.submit(
-                self.people.backfill, "visits", self.windows, bad=self.windows // 2
-            )
-        if now > self.ends / 2 and self._idle("backfill") and "calls" not in self.people._backfills:
-            self._busy["backfill"] = self._pool.submit(
-                self.people.backfill, "calls", self.windows, bad=self.windows // 2 + 1
-            )
+        """A person starts one backfill early, and the other one when half of the time is over."""
+        for number, (name, when) in enumerate(zip(WINDOWED, (min(60.0, self.ends / 5), self.ends / 2), strict=True)):
+            wanted = name in self.world.oracle.feeds and name not in self.people.backfilled
+            if wanted and now > when and self._idle("backfill"):
+                self._busy["backfill"] = self._pool.submit(
+                    partial(self.people.backfill, name, self.windows, bad=self.windows // 2 + number)
+                )
 
     def _start_backfills(self) -> None:
-        for number, name in enumerate(("visits", "calls")):
-            if name not in self.people._backfills and self.world.platform.is_up():
+        for number, name in enumerate(WINDOWED):
+            if name in self.world.oracle.feeds and name not in self.people.backfilled and self.world.platform.is_up():
                 self.people.backfill(name, self.windows, bad=self.windows // 2 + number)
 
 

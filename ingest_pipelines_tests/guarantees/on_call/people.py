@@ -20,8 +20,8 @@ class People:
     def __init__(self, world: World, seed: int) -> None:
         self.world = world
         self._random = random.Random(seed)
-        self._paused: dict[str, Trouble] = {}
-        self._backfills: set[str] = set()
+        self.paused: dict[str, Trouble] = {}
+        self.backfilled: set[str] = set()
         self._can_skip = "skip " in world.platform.command("--help").stdout
 
     def deliver(self) -> None:
@@ -45,39 +45,41 @@ class People:
 
     def backfill(self, name: str, hours: int, *, bad: int | None = None) -> None:
         """A person loads all windows that have ended before the first tick, one of which cannot be loaded."""
-        if name in self._backfills:
+        if name in self.backfilled:
             return
         feed = self.world.oracle.feeds[name]
         vendors = self.world.vendors
         keys = [vendors.expect_window(name, hour, bad=hour == bad) for hour in range(hours)]
         self.world.platform.backfill(DATABASES[feed.table], feed.import_name, keys)
-        self._backfills.add(name)
+        self.backfilled.add(name)
         self.world.note(f"backfill of {len(keys)} windows of {name}")
 
     def pause_or_resume(self) -> None:
         """An import is paused for a while, or goes on."""
-        if self._paused:
-            name, trouble = self._paused.popitem()
+        if self.paused:
+            name, trouble = self.paused.popitem()
             if self._ingest("resume", self.world.oracle.feeds[name].import_name):
                 trouble.end = time.time()
             else:
-                self._paused[name] = trouble
+                self.paused[name] = trouble
             return
         feed = self._some_feed()
         trouble = Trouble("paused", f"{feed.name} is paused", time.time(), frozenset({feed.name}))
         if self._ingest("pause", feed.import_name):
             self.world.oracle.troubles.append(trouble)
-            self._paused[feed.name] = trouble
+            self.paused[feed.name] = trouble
 
     def resume_all(self) -> None:
         """No import is paused."""
-        while self._paused:
+        while self.paused:
             self.pause_or_resume()
             if self.world.over.wait(0.5):
                 return
 
     def upload(self) -> None:
         """A person loads a file by hand: what the exit code says is true."""
+        if "members" not in self.world.oracle.feeds:
+            return
         path, delivery = self.world.vendors.upload("members")
         delivery.needless = True
         self.world.oracle.deliver(delivery)
