@@ -46,6 +46,23 @@ def test_a_failed_partition_run_again_after_its_replacement_was_loaded_says_so_a
     ]  # fmt: skip
 
 
+def test_a_replacement_never_overtakes_older_files_that_wait(
+    shop: Shop, instance: DagsterInstance, failed: Item
+) -> None:
+    """They would be stale for ever. It is loaded in its turn; then the old partition turns green as well."""
+    shop.write_import(source={"connection": "uploads", "file": "points/Points", "settle": "1s", "pick": "all"})
+    shop.deliver("Points_5.csv", GOOD, age=timedelta(minutes=90))
+    waiting = shop.arrive(instance)
+    shop.deliver("Points.csv", MENDED, age=timedelta(minutes=80))
+    mended = shop.arrive(instance)
+    assert not shop.run(instance, failed).success
+    assert not _run_by_the_sensor(shop, instance, failed)
+    assert {status for status, _ in _loads(shop)} == {"failed", "refused"}
+    for item in (waiting, mended, failed):
+        assert shop.run(instance, item).success
+    assert _loads(shop)[-3:] == [("committed", waiting.key), ("committed", mended.key), ("skipped", failed.key)]
+
+
 def test_the_replacement_is_known_after_it_was_archived_too(shop: Shop, instance: DagsterInstance) -> None:
     source = {"connection": "uploads", "file": "points/Points", "settle": "1s", "archive": "done"}
     shop.write_import(source=source)

@@ -32,8 +32,8 @@ def land_replacement(
     If that item is settled already, the landing is empty and names the load: `settled_by`.
 
     Raises:
-        ItemGone: there is no other file with that name, or it may still be changing, and the sensor loads it later. Or
-            the run is a dry run, which is about its own item only.
+        ItemGone: there is no other file with that name, or it may still be changing, or older items wait before it, and
+            the sensor loads it later. Or the run is a dry run, which is about its own item only.
     """
     if run_context.item.kind != "file" or run_context.run.dry_run:
         raise gone
@@ -48,11 +48,34 @@ def land_replacement(
         return Landing(item, path, "csv", settled.content_sha256, 0, replaced=run_context.item, settled_by=settled.id)
     if file is None or _may_change(file, run_context):
         raise gone
+    _refuse_to_overtake(item, run_context)
     with run_context.site.target.session() as connection:
         ledger.register_items(connection, [item], run_context.site.clock())
     add_partitions(run_context.bound, [str(item.key)], instance)
     landing = pipeline.land(item, run_context.bound, run_context.workspace, run_context.site.clock(), client=client)
     return replace(landing, replaced=run_context.item)
+
+
+def _refuse_to_overtake(replacement: Item, run_context: RunContext) -> None:
+    """Raises ItemGone if older items of an import that loads every file wait: after the replacement they were stale."""
+    bound = run_context.bound
+    if bound.spec.source.pick != "all" or replacement.modified_at is None:
+        return
+    with run_context.site.target.session() as connection:
+        waiting = [each.item for each in ledger.waiting_items(connection) if each.item.import_name == bound.name]
+    before = [
+        item
+        for item in waiting
+        if item.key not in {replacement.key, run_context.item.key}
+        and item.modified_at is not None
+        and (item.modified_at, item.serial or 0) < (replacement.modified_at, replacement.serial or 0)
+    ]
+    if before:
+        items = "1 older item waits" if len(before) == 1 else f"{len(before):,} older items wait"
+        raise ItemGone(
+            f"import {bound.name}, item {run_context.item.key}: its file was replaced, and {items} before the new one",
+            hint=f"nothing was merged; the new file is loaded in its turn, as {replacement.key}",
+        )
 
 
 def settle_replaced(report: LoadReport | None, validated: Validated, run_context: RunContext) -> LoadReport:
