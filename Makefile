@@ -1,7 +1,7 @@
 # Everything a person does here, one word each. `make` or `make help` lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test lint bench bench-quick bench-ledger bench-served lock clean
+.PHONY: help demo up test lint on-call bench bench-quick bench-ledger bench-served lock clean
 
 SHELL := /bin/bash
 VENV := .venv
@@ -31,6 +31,10 @@ lint: $(VENV)/.installed-test ## Format, lint, types, who may import whom
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+
+on-call: $(VENV)/.installed-test ## An hour with a fault a minute; is `ingest status` true? MINUTES=60
+	@.ci/debian-packages
+	@$(BIN)/python -m ingest_pipelines_tests.guarantees.on_call --minutes $(or $(MINUTES),60)
 
 bench: $(VENV)/.installed-test ## The measurements behind docs/performance.md (long)
 	@$(BIN)/python -m ingest_pipelines_tests.benchmarks

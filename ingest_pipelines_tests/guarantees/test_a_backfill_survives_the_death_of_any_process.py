@@ -69,7 +69,7 @@ def test_a_backfill_survives_the_death_of_any_process(folder: Path, fleet: Fleet
         keys = {delivery.number: delivery.label for delivery in world.oracle.deliveries[NAME]}
         _wait(world, lambda: world.platform.partitions("accounts", NAME) == ({keys[n] for n in good}, {failing.label}))
 
-        world.vendors.mend_windows(NAME)
+        world.vendors.fix_windows(NAME)
         assert world.platform.command("run", NAME, "--failed").returncode == 0
         observed = world.observe()
         assert (observed.own_rows[NAME], observed.listed) == (dict.fromkeys(every, OWN_ROWS), [])

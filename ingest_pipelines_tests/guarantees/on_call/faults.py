@@ -111,7 +111,7 @@ class Faults:
                 self.world.write_import(feed, text)
                 self.world.over.wait(seconds)
                 self.world.write_import(feed)
-            self.world.note(f"mended: {feed.name}.yaml")
+            self.world.note(f"fixed: {feed.name}.yaml")
 
     def _remove_yaml(self) -> None:
         with self._one_of("all", "cursor") as feed:

@@ -20,7 +20,7 @@ from ingest_pipelines_tests.servers.fleet import Fleet
 LOOK_EVERY, DELIVER_EVERY, ACT_EVERY, FAULT_EVERY = 30.0, 13.0, 35.0, 60.0
 WINDOWED = ("visits", "calls")
 QUIET_SECONDS = 1_500.0
-"""How long the end may take: faults are over, people mend what is broken, and everything else is loaded."""
+"""How long the end may take: faults are over, people fix what is broken, and everything else is loaded."""
 
 
 @dataclass(frozen=True)
@@ -174,7 +174,7 @@ class _Hour:
                 left = world.oracle.missing(self.observed)
                 if not left and not self.observed.listed and self.observed.status is not None:
                     return []
-                self.people.mend_all(self.observed)
+                self.people.fix_all(self.observed)
             world.over.wait(10)
         assert self.observed is not None
         return [f"left over: {d.feed} {d.label or d.number}" for d in world.oracle.missing(self.observed)] + [

@@ -1,4 +1,4 @@
-"""What people do meanwhile: vendors deliver, a team pauses, resumes, mends, terminates and runs again."""
+"""What people do meanwhile: vendors deliver, a team pauses, resumes, fixes, terminates and runs again."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ class People:
         if self._ingest("run", "members", "--file", str(path)):
             delivery.needless = False
 
-    def mend(self, observed: Observed) -> None:
+    def fix(self, observed: Observed) -> None:
         """A person works through the list: bad files are replaced, the rest is run again or skipped."""
         oracle = self.world.oracle
         for feed in self._shuffled():
@@ -99,25 +99,25 @@ class People:
                 continue
             if oracle.now_troubled(feed.name, time.time(), "source", "yaml", "target"):
                 continue
-            self._mend_feed(feed, broken, observed)
+            self._fix_feed(feed, broken, observed)
             return
 
-    def mend_all(self, observed: Observed) -> None:
+    def fix_all(self, observed: Observed) -> None:
         """The same for every feed."""
         for feed in self._shuffled():
             broken = [d for d in self.world.oracle.deliveries.get(feed.name, []) if d.broken_since]
             if broken or self._cursor_is_broken(feed, observed):
-                self._mend_feed(feed, broken, observed)
+                self._fix_feed(feed, broken, observed)
 
-    def _mend_feed(self, feed: Feed, broken: list[Delivery], observed: Observed) -> None:
+    def _fix_feed(self, feed: Feed, broken: list[Delivery], observed: Observed) -> None:
         bad = [delivery for delivery in broken if delivery.quality != "good" and not delivery.needless]
         if feed.kind == "window" and bad:
-            self.world.vendors.mend_windows(feed.name)
+            self.world.vendors.fix_windows(feed.name)
         elif bad:
             for delivery in bad:
                 if feed.connection != "drops":
-                    mended = self.world.vendors.deliver(feed.name, in_place_of=delivery)
-                    self.world.note(f"mended: {describe(mended)}")
+                    fixed = self.world.vendors.deliver(feed.name, in_place_of=delivery)
+                    self.world.note(f"fixed: {describe(fixed)}")
                 else:
                     self._skip(feed, delivery, observed)
             return
@@ -182,7 +182,7 @@ class People:
         """One thing that a person does."""
         acts: list[Callable[[], None]] = [self.pause_or_resume, self.upload]
         if observed is not None:
-            acts += [lambda: self.mend(observed)] * 4
+            acts += [lambda: self.fix(observed)] * 4
         self._random.choice(acts)()
 
     def _windowed(self) -> list[str]:

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from uuid import uuid4
 
 import psycopg
+from psycopg import sql
 
 from ingest_pipelines_tests.guarantees.on_call.oracle import OWN_ROWS, SHARED_ROWS, Delivery, Feed, Oracle, Quality
 from ingest_pipelines_tests.servers import mysql, postgres, s3, sftp
@@ -113,10 +114,10 @@ class Vendors:
                     rows.append((None, hour + 1, start + timedelta(minutes=30)))
                 connection.cursor().executemany(f"INSERT INTO {name} (who, n, at) VALUES (%s, %s, %s)".encode(), rows)
 
-    def mend_windows(self, name: str) -> None:
+    def fix_windows(self, name: str) -> None:
         """Every row has its key."""
         with psycopg.connect(self.shop_url) as connection:
-            connection.execute(f"DELETE FROM {name} WHERE who IS NULL".encode())
+            connection.execute(sql.SQL("DELETE FROM {} WHERE who IS NULL").format(sql.Identifier(name)))
         for delivery in self.oracle.deliveries.get(name, []):
             delivery.quality = "good"
 
@@ -130,13 +131,13 @@ class Vendors:
         return key
 
     def _insert_orders(self, feed: Feed, number: int) -> None:
-        values = ", ".join(f"('{feed.name}:{number}:{k}', {number})" for k in range(OWN_ROWS))
-        statement = f"INSERT INTO {feed.name} (who, n) VALUES {values}"
         if feed.connection == "web":
-            self.web.execute(statement)
+            values = ", ".join(f"('orders:{number}:{k}', {number})" for k in range(OWN_ROWS))
+            self.web.execute("INSERT INTO orders (who, n) VALUES " + values)
             return
         with psycopg.connect(self.shop_url) as connection:
-            connection.execute(statement.encode())
+            insert = sql.SQL("INSERT INTO {} (who, n) VALUES (%s, %s)").format(sql.Identifier(feed.name))
+            connection.cursor().executemany(insert, [(f"{feed.name}:{number}:{k}", number) for k in range(OWN_ROWS)])
 
     def _put(self, feed: Feed, label: str, text: str) -> str:
         """The file is at its place; what its item's key starts with, where that is known."""
@@ -192,7 +193,8 @@ def vendors_of(folder: Path, fleet: Fleet, shop_server: str, oracle: Oracle, win
         with psycopg.connect(shop_url) as connection:
             connection.execute("CREATE TABLE invoices (id bigserial PRIMARY KEY, who text, n int)")
             for name in ("visits", "calls"):
-                connection.execute(f"CREATE TABLE {name} (who text, n int, at timestamptz)".encode())
+                table = sql.SQL("CREATE TABLE {} (who text, n int, at timestamptz)").format(sql.Identifier(name))
+                connection.execute(table)
         (folder / "uploads").mkdir()
         common = {"timeout_seconds": 8, "retries": 2}
         connections: dict[str, dict[str, Any]] = {
