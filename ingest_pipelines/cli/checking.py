@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 NAMED = 8
 """How many imports that a mistake stops are named; more would bury the mistake."""
 
-SchemaName = Literal["connections", "databases", "import"]
+SchemaName = Literal["connections", "databases", "import", "notify"]
 
 
 def check(
@@ -94,7 +94,7 @@ def check(
 def schema(
     name: Annotated[
         SchemaName | None,
-        typer.Argument(metavar="[connections|databases|import]", help="Which schema; default: all three."),
+        typer.Argument(metavar="[connections|databases|import|notify]", help="Which schema; default: all."),
     ] = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="DIR", help="Write DIR/NAME.json files instead of stdout.")
@@ -120,8 +120,11 @@ def json_schemas() -> dict[SchemaName, dict[str, Any]]:
     from ingest_pipelines.config.connections import Connections
     from ingest_pipelines.config.databases import Databases
     from ingest_pipelines.config.imports import Import
+    from ingest_pipelines.config.notify import NotifyGroups
 
-    models: dict[SchemaName, Any] = {"connections": Connections, "databases": Databases, "import": Import}
+    models: dict[SchemaName, Any] = {
+        "connections": Connections, "databases": Databases, "import": Import, "notify": NotifyGroups,
+    }  # fmt: skip
     return {
         name: {"$schema": "https://json-schema.org/draft/2020-12/schema", **model.model_json_schema(by_alias=True)}
         for name, model in models.items()

@@ -1,14 +1,38 @@
-"""Who is notified of what."""
+"""Who is told of what: `notify` in imports and databases.yaml, and the groups of people in notify.yaml."""
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Iterator, Mapping
+from fnmatch import fnmatchcase
+from typing import Annotated, Literal, get_args
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
-from ingest_pipelines.config.base import Secret, Strict
+from ingest_pipelines.config.base import Name, Secret, Strict, spelled
 
-AlertKind = Literal["failed", "rejected", "recovered", "late", "volume"]
+AlertKind = Literal["failed", "rejected", "recovered", "late", "volume", "source", "config", "stuck"]
+Severity = Literal["failure", "warning"]
+
+KINDS: tuple[AlertKind, ...] = get_args(AlertKind)
+
+SEVERITIES: Mapping[AlertKind, Severity] = {
+    "failed": "failure",
+    "source": "failure",
+    "config": "failure",
+    "stuck": "failure",
+    "late": "warning",
+    "rejected": "warning",
+    "volume": "warning",
+}
+"""Of each kind of problem, the most severe first. `recovered` has the severity of what has ended."""
+
+Pattern = Annotated[
+    str,
+    AfterValidator(
+        spelled(r"[A-Za-z*?][A-Za-z0-9_*?]{0,62}", "write the name of an import, or a pattern such as crm_*")
+    ),
+]
+"""An import's name; `*` stands for any letters, `?` for one."""
 
 
 class Notify(Strict):
@@ -16,3 +40,44 @@ class Notify(Strict):
 
     on: tuple[AlertKind, ...] = Field(min_length=1)
     to: Secret
+
+
+class NotifyGroup(Strict):
+    """People who are told of the same. An import is theirs if each of imports, databases, connections fits it.
+
+    Attributes:
+        to: an Apprise URL per person or service, kept out of YAML.
+        on: the kinds of alerts; default: all.
+        severity: the lowest that is told: `warning` is every alert.
+        imports: names, or patterns such as `crm_*`; empty: all. So are the others.
+    """
+
+    to: tuple[Secret, ...] = Field(min_length=1)
+    on: tuple[AlertKind, ...] = Field(default=KINDS, min_length=1)
+    severity: Severity = "warning"
+    imports: tuple[Pattern, ...] = ()
+    databases: tuple[Name, ...] = ()
+    connections: tuple[Name, ...] = ()
+    description: str = ""
+
+    def covers(self, import_name: str, database: str, connection: str) -> bool:
+        """Whether the group is told of that import."""
+        return (
+            (not self.imports or any(fnmatchcase(import_name, pattern) for pattern in self.imports))
+            and (not self.databases or database in self.databases)
+            and (not self.connections or connection in self.connections)
+        )
+
+
+class NotifyGroups(Strict):
+    """The whole of `notify.yaml`."""
+
+    groups: dict[Name, NotifyGroup]
+
+    def names(self) -> Iterator[tuple[tuple[str | int, ...], str]]:
+        """Every name of an import, a database or a connection, and where it stands; patterns are no names."""
+        for group, members in self.groups.items():
+            for key in ("imports", "databases", "connections"):
+                for index, name in enumerate(getattr(members, key)):
+                    if not {"*", "?"} & set(name):
+                        yield ("groups", group, key, index), name

@@ -18,7 +18,7 @@ from ingest_pipelines.config.field_types import FIELD_TYPES
 from ingest_pipelines.config.imports import BY_CONSENT, Import, SourceOfImport
 from ingest_pipelines.config.mistakes import KEYS, example, mistakes_of
 from ingest_pipelines.config.nearest import nearest
-from ingest_pipelines.config.notify import Notify
+from ingest_pipelines.config.notify import Notify, NotifyGroup, NotifyGroups
 from ingest_pipelines.config.table_names import names_beside
 from ingest_pipelines.config.yaml_lines import Document, read_yaml
 from ingest_pipelines.errors import ConfigError, UsageError, printable
@@ -26,6 +26,9 @@ from ingest_pipelines.errors import ConfigError, UsageError, printable
 __all__ = ["BoundImport", "MappedField", "Project", "read_project"]
 
 M = TypeVar("M", bound=BaseModel)
+NOTIFY_FILE = "notify.yaml"
+"""The file of groups; it may be missing."""
+
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,62}")
 
 
@@ -44,6 +47,8 @@ class Project:
             can be run, and the load of the wrong one is refused.
         mistakes: every mistake in every file, in file order, each once: where it stands, not where it shows.
         notify: whom to tell about every import.
+        groups: groups of people in notify.yaml, without those that have mistakes.
+        specs: the file of every import as far as it can be read, also where it has mistakes.
     """
 
     home: Path
@@ -56,6 +61,8 @@ class Project:
     conflicts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     mistakes: tuple[str, ...] = ()
     notify: tuple[Notify, ...] = ()
+    groups: Mapping[str, NotifyGroup] = field(default_factory=dict)
+    specs: Mapping[str, Import] = field(default_factory=dict)
 
     def require(self, name: str) -> BoundImport:
         """The import of that name.
@@ -163,13 +170,48 @@ def read_project(
             mistakes += [mistake for mistake in found if mistake not in stopped]
         taken.add(path.stem.lower())
     notify = databases.model.notify if databases.model else ()
+    known = {
+        "imports": {path.stem for path, _ in files},
+        "databases": _named_in(databases, "databases"),
+        "connections": _named_in(connections, "connections"),
+    }
+    groups, mistakes_in_groups = _groups(home, drafts, known)
+    specs = {path.stem: file.model for path, file in reversed(files) if file.model is not None}
     return Project(
         home, known_connections, known_databases, imports, broken, partial, queries, conflicts,
-        tuple(dict.fromkeys(mistakes)), notify,
+        tuple(dict.fromkeys([*mistakes, *mistakes_in_groups])), notify, groups, specs,
     )  # fmt: skip
 
 
-def _located(file: _File[Import], problems: Iterable[Problem]) -> list[str]:
+def _groups(
+    home: Path, drafts: Mapping[str, str], known: Mapping[str, set[str] | None]
+) -> tuple[dict[str, NotifyGroup], list[str]]:
+    """The groups of notify.yaml, which need not be there, and its mistakes.
+
+    Args:
+        known: names of the project's imports, databases and connections; None: they cannot be read.
+    """
+    if NOTIFY_FILE not in drafts and not (home / NOTIFY_FILE).exists():
+        return {}, []
+    file = _read(home, NOTIFY_FILE, NotifyGroups, drafts, keep="groups")
+    if file.model is None:
+        return {}, list(file.mistakes)
+    unknown: list[Problem] = []
+    for where, name in file.model.names():
+        names = known[str(where[2])]
+        if names is not None and name not in names:
+            unknown.append((where, f"{'.'.join(map(str, where))}: there is no '{name}'; {nearest(name, names)}"))
+    return dict(file.model.groups), [*file.mistakes, *_located(file, unknown)]
+
+
+def _named_in(file: _File[Any], key: str) -> set[str] | None:
+    """The names of the file's entries, also of those with mistakes; None if it cannot be read."""
+    value = file.document.value
+    entries = value.get(key) if isinstance(value, dict) else None
+    return set(map(str, entries)) if isinstance(entries, dict) else None
+
+
+def _located(file: _File[Any], problems: Iterable[Problem]) -> list[str]:
     """The problems as lines, in the order of the file."""
     located = sorted(((file.document.line(where), what) for where, what in problems), key=lambda pair: pair[0])
     return [_line(file.name, line, what) for line, what in located]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -43,6 +44,7 @@ class Settings:
         lock_timeout_seconds: INGEST_LOCK_TIMEOUT: how long a merge waits for its target table. Default 60.
         dagster_home: DAGSTER_HOME: the folder of Dagster's own settings. None: `dagster` in the state folder.
         ui_url: INGEST_UI_URL: where people find the Dagster UI; alerts link to it.
+        environment: INGEST_ENVIRONMENT: the name of this installation, such as prod; alerts begin with it. "": none.
         validating: `dagster definitions validate` is reading the definitions.
     """
 
@@ -59,6 +61,7 @@ class Settings:
     executor: ExecutorName = "in_process"
     celery_broker: str | None = field(default=None, repr=False)
     ui_url: str = "http://127.0.0.1:3000"
+    environment: str = ""
 
     @property
     def spool(self) -> Path:
@@ -117,6 +120,7 @@ def read_settings() -> Settings:
         remote_spill=remote_spill,
         executor=executor,
         celery_broker=celery_broker,
+        environment=_environment(os.environ.get("INGEST_ENVIRONMENT") or ""),
     )
 
 
@@ -242,6 +246,15 @@ def _secret(variable: str) -> str | None:
             [f"{variable}_FILE: {path} cannot be read: {getattr(error, 'strerror', None) or 'it is no text'}"],
             hint="may the account that runs this read it?",
         ) from None
+
+
+def _environment(name: str) -> str:
+    if name and re.fullmatch(r"[\w. -]{1,40}", name) is None:
+        raise ConfigError(
+            ["INGEST_ENVIRONMENT: expected up to 40 letters, digits, blanks and . _ -"],
+            hint="for example: INGEST_ENVIRONMENT=prod",
+        )
+    return name.strip()
 
 
 def _executor(name: str) -> ExecutorName:

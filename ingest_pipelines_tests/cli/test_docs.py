@@ -62,6 +62,7 @@ SECTIONS: list[tuple[str, type[BaseModel]]] = [
     ("volume", imports.Volume),
     ("subscriptions", imports.Subscription), ("geo", imports.Geo), ("schedule", schedule.Schedule),
     ("sensor", imports.Sensor), ("notify", notify.Notify),
+    ("A group of people", notify.NotifyGroup),
 ]  # fmt: skip
 
 

@@ -25,7 +25,8 @@ def _vendor_password(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def mistakes(home: Path, **changed: str | bytes | None) -> list[str]:
-    names = {"connections": "connections.yaml", "databases": "databases.yaml", "loyalty": "imports/loyalty.yaml"}
+    names = {"connections": "connections.yaml", "databases": "databases.yaml", "loyalty": "imports/loyalty.yaml",
+             "notify": "notify.yaml"}  # fmt: skip
     files: dict[str, str | bytes | None] = {**RIGHT}
     files |= {names.get(name, f"imports/{name}.yaml"): text for name, text in changed.items()}
     return list(read_project(write_project(home, files)).mistakes)
@@ -344,7 +345,7 @@ IMPORT_CASES = [
     ("rejects: {max_rows: 10}", "shrink: 10", ["9: shrink: expected keys, such as {min_percent: 50}"]),
     ("rejects: {max_rows: 10}", "owners: ann@example.com", ["9: owners: expected a list such as [a, b]"]),
     ("rejects: {max_rows: 10}", "notify: [{on: [fail], to: mailto://ops@example.com}]", [
-        "9: notify.0.on.0: expected one of failed, rejected, recovered, late, volume; did you mean 'failed'?",
+        "9: notify.0.on.0: 'fail' is not known; did you mean 'failed'?",
         f"9: notify.0.to: {LITERAL}",
     ]),
     ("rejects: {max_rows: 10}", "subscriptions: [{resource: newsleter, channel: email, contact: E, status: subscribed}]", [
@@ -363,6 +364,52 @@ def test_a_mistake_in_an_import_names_line_key_and_what_belongs_there(
 ) -> None:
     found = mistakes(tmp_path, loyalty=with_line(IMPORT, old, new))
     assert found == [f"imports/loyalty.yaml:{line}" for line in expected]
+
+
+NOTIFY_CASES: list[tuple[str, list[str]]] = [
+    ("imports: [loyalty]", []),
+    ("imports: [loy*, '?oyalty', nothing_yet_*]\n    databases: [customers]\n    connections: [vendor]", []),
+    ("imports: [loyalti, nowhere]", [
+        "4: groups.ops.imports.0: there is no 'loyalti'; did you mean 'loyalty'?",
+        "4: groups.ops.imports.1: there is no 'nowhere'; known are: loyalty",
+    ]),
+    ("databases: [customer]", ["4: groups.ops.databases.0: there is no 'customer'; did you mean 'customers'?"]),
+    ("connections: [vender]", ["4: groups.ops.connections.0: there is no 'vender'; did you mean 'vendor'?"]),
+    ("imports: [a b]", ["4: groups.ops.imports.0: write the name of an import, or a pattern such as crm_*"]),
+    ("on: [fail]", ["4: groups.ops.on.0: 'fail' is not known; did you mean 'failed'?"]),
+    ("on: []", ["4: groups.ops.on: needs at least one entry"]),
+    ("severity: info", ["4: groups.ops.severity: expected one of failure, warning"]),
+    ("conections: [vendor]", ["4: groups.ops.conections: unknown key; did you mean 'connections'?"]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("line", "expected"), NOTIFY_CASES)
+def test_a_mistake_in_a_group_names_line_key_and_what_belongs_there(
+    tmp_path: Path, line: str, expected: list[str]
+) -> None:
+    text = f"groups:\n  ops:\n    to: [{{env: VENDOR_PW}}]\n    {line}\n"
+    assert mistakes(tmp_path, notify=text) == [f"notify.yaml:{mistake}" for mistake in expected]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("groups:\n  ops: {to: [mailto://me]}\n", f"2: groups.ops.to.0: {LITERAL}"),
+        ("groups:\n  ops: {to: [{env: NOT_SET}]}\n", "2: groups.ops.to.0: the environment variable NOT_SET is not set"),
+        ("groups:\n  ops: {}\n", "2: groups.ops.to: this key is required"),
+        ("group: {}\n", "1: group: unknown key; did you mean 'groups'?"),
+        ("", "1: the file is empty"),
+        ("groups: {a: b\n", "2: not YAML: did not find expected ',' or '}'"),
+    ],
+)  # fmt: skip
+def test_a_mistake_of_the_file_of_groups_stops_no_import_and_no_other_group(
+    tmp_path: Path, text: str, expected: str
+) -> None:
+    more = "  crm: {to: [{env: VENDOR_PW}]}\n" if text.startswith("groups:\n") else ""
+    project = read_project(write_project(tmp_path, {**RIGHT, "notify.yaml": text + more}))
+    assert f"notify.yaml:{expected}" in project.mistakes
+    assert set(project.imports) == {"loyalty"}
+    assert set(project.groups) == ({"crm"} if more else set())
 
 
 FILE_CASES: list[tuple[str, str | bytes | None, str]] = [

@@ -18,7 +18,10 @@ SCHEMAS = json_schemas()
 
 
 def kind_of(path: str) -> SchemaName:
-    return "connections" if path == "connections.yaml" else "databases" if path == "databases.yaml" else "import"
+    kinds: dict[str, SchemaName] = {
+        "connections.yaml": "connections", "databases.yaml": "databases", "notify.yaml": "notify",
+    }  # fmt: skip
+    return kinds.get(path, "import")
 
 
 def yaml_files() -> list[tuple[str, str, str]]:

@@ -210,3 +210,16 @@ def test_celery_without_a_broker_is_a_config_error(monkeypatch: pytest.MonkeyPat
         read_settings()
     monkeypatch.setenv("INGEST_CELERY_BROKER", "redis://:hunter2@redis/0")
     assert "hunter2" not in repr(read_settings())
+
+
+@pytest.mark.parametrize("name", ["prod", "Prod EU 2", "kunde-é", ""])
+def test_an_environment_has_a_name_of_people(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv("INGEST_ENVIRONMENT", name)
+    assert read_settings().environment == name
+
+
+@pytest.mark.parametrize("name", ["a\nb", "x" * 41, "[prod]", "a\x1b[31m"])
+def test_an_environment_with_other_letters_is_a_mistake(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv("INGEST_ENVIRONMENT", name)
+    with pytest.raises(ConfigError, match="INGEST_ENVIRONMENT"):
+        read_settings()
