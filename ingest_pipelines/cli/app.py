@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from ingest_pipelines.cli import (
+    alerting,
     auditing,
     browsing,
     checking,
@@ -66,11 +67,12 @@ def options(
 _COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
     SET_UP: (showing.demo, scaffold.init, wizard.new, browsing.browse, checking.check, checking.schema),
     LOAD: (planning.plan, loading.run, serving.up, steering.activate, steering.pause, steering.resume),
-    INSPECT: (reports.status, reports.report, events.events, auditing.audit),
+    INSPECT: (reports.status, reports.report, alerting.alerts, events.events, auditing.audit),
     FIX: (steering.unlock, purging.purge),
 }
 for panel, commands in _COMMANDS.items():
     for command in commands:
         app.command(cls=Command, rich_help_panel=panel)(command)
+app.add_typer(alerting.group, name="notify", rich_help_panel=SET_UP)
 app.add_typer(rejects.group, name="rejects", rich_help_panel=FIX)
 app.add_typer(steering.cursor_group, name="cursor", rich_help_panel=FIX)

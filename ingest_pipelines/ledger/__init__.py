@@ -1,5 +1,20 @@
 """The ledger, schema `ingest` of the target Postgres: items, loads, rejects, cursors, events, audit."""
 
+from ingest_pipelines.ledger.alerts import (
+    AddressTrouble,
+    AlertRecord,
+    AlertRoute,
+    CommittedDelivery,
+    committed_since,
+    delete_alerts,
+    list_address_troubles,
+    list_alert_routes,
+    list_alerts,
+    lock_alerts,
+    save_alert_routes,
+    save_alerts,
+    set_address_trouble,
+)
 from ingest_pipelines.ledger.audit import AuditEntry, list_audit, record_audit
 from ingest_pipelines.ledger.corrections import (
     Correction,
@@ -92,7 +107,11 @@ from ingest_pipelines.ledger.unsettled import (
 
 __all__ = [
     "Activity",
+    "AddressTrouble",
+    "AlertRecord",
+    "AlertRoute",
     "AuditEntry",
+    "CommittedDelivery",
     "CommittedItem",
     "Correction",
     "CursorState",
@@ -120,9 +139,11 @@ __all__ = [
     "all_fields",
     "close_load",
     "close_rejected_again",
+    "committed_since",
     "corrected_rows",
     "count_open",
     "count_settled",
+    "delete_alerts",
     "deliveries",
     "find_cursor",
     "find_import",
@@ -136,6 +157,9 @@ __all__ = [
     "last_event",
     "last_settled",
     "last_settled_load",
+    "list_address_troubles",
+    "list_alert_routes",
+    "list_alerts",
     "list_audit",
     "list_events",
     "list_imports",
@@ -143,6 +167,7 @@ __all__ = [
     "list_rejects",
     "list_source_checks",
     "loads_of_run",
+    "lock_alerts",
     "lock_mapping",
     "migrate",
     "newest_committed",
@@ -164,6 +189,9 @@ __all__ = [
     "rejected_rows",
     "resolve_corrected",
     "row_states",
+    "save_alert_routes",
+    "save_alerts",
+    "set_address_trouble",
     "set_cursor",
     "set_import_status",
     "set_item_status",

@@ -15,7 +15,7 @@ WORDS = re.compile(
 
 ALLOWED = (
     ("nobody", re.compile(r"^nobody$")),  # the account
-    ("told", re.compile(r"\btold apart\b|^told$|\b(WITH|SELECT|FROM)\b")),  # distinguished; a name in SQL
+    ("told", re.compile(r"\btold apart\b|^told$|\b(WITH|SELECT|FROM|INSERT INTO)\b")),  # distinguished; a name in SQL
 )
 """A word, and the texts in which it may stay."""
 

@@ -44,6 +44,8 @@ EXAMPLES = {
     "run": ["ingest run loyalty", "ingest run loyalty --file Points.csv", "ingest run loyalty --item ITEM --force"],
     "report": ["ingest report loyalty --last 3", "ingest report loyalty --json | jq '.[0].rejected'"],
     "events": ["ingest events loyalty", "ingest events --follow --json"],
+    "alerts": ["ingest alerts", "ingest alerts --json"],
+    "notify test": ["ingest notify test", "ingest notify test on_call"],
     "audit": ["ingest audit", "ingest audit loyalty --since 7d --json"],
     "rejects list": ["ingest rejects list loyalty --code bad_date", "ingest rejects list loyalty --load 12 --json"],
     "rejects export": ["ingest rejects export loyalty --output rejects.csv"],
@@ -62,7 +64,7 @@ def commands() -> Iterator[tuple[str, str, Any]]:
             yield panels[name], name, command
         else:
             for inner, each in below.items():
-                yield "Fix", f"{name} {inner}", each
+                yield command.rich_help_panel, f"{name} {inner}", each
 
 
 def reference() -> str:

@@ -3,31 +3,32 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
 import yaml
-from dagster import DagsterInstance, DagsterRunStatus, SensorResult, build_sensor_context
+from dagster import DagsterInstance, DagsterRunStatus, SkipReason, build_sensor_context
 
 from ingest_pipelines.config.base import Secret
-from ingest_pipelines.orchestration.alerts.alert_book import AlertBook
-from ingest_pipelines.orchestration.alerts.alert_sensor import SentAlerts, alert_sensor, send_alerts
+from ingest_pipelines.orchestration.alerts.alert_sensor import alert_sensor
+from ingest_pipelines.orchestration.alerts.conditions import Condition
 from ingest_pipelines.orchestration.alerts.notifier import send
+from ingest_pipelines.orchestration.alerts.send_alerts import SentAlerts, send_alerts
 from ingest_pipelines.orchestration.runs.launch import run_import
 from ingest_pipelines_tests.orchestration.conftest import DATABASES, GOOD, HEADER, ONE_BAD, Shop
 from ingest_pipelines_tests.servers.smtp import SmtpServer
 
-ALL = ["failed", "rejected", "recovered", "late", "volume"]
+FAILED = "failed: points: 1 of 2 rows rejected"
+ALL = ["failed", "rejected", "recovered", "late", "volume", "source", "config", "stuck"]
 
 
 class Mailbox:
-    """The shop's import, whose alerts go to a mail server, and what the alert sensor remembers between ticks."""
+    """The shop's import, whose alerts go to a mail server."""
 
     def __init__(self, shop: Shop, server: SmtpServer, instance: DagsterInstance) -> None:
         self.shop, self.server, self.instance = shop, server, instance
-        self.cursor: str | None = None
+        self.settings: dict[str, Any] = {"ui_url": "https://ingest.example.com"}
         self._files = 0
 
     def notify(self, *kinds: str, **changes: Any) -> None:
@@ -35,22 +36,34 @@ class Mailbox:
 
     def load(self, text: str) -> None:
         self._files += 1
+        self._arrive(text)
+
+    def mend(self, text: str = GOOD) -> None:
+        """The last file comes again, under its name."""
+        self._arrive(text)
+
+    def _arrive(self, text: str) -> None:
         self.shop.now += timedelta(minutes=30)
         self.shop.deliver(f"Points_{self._files}.csv", text, age=timedelta(minutes=1))
         self.shop.run(self.instance, self.shop.arrive(self.instance))
 
-    def tick(self) -> SentAlerts:
-        self.shop.now += timedelta(minutes=1)
-        book = AlertBook.read(self.cursor)
-        outcome = send_alerts(self.shop.site(ui_url="https://ingest.example.com"), self.instance, book)
-        self.cursor = book.write()
-        return outcome
+    def tick(self, extra: list[Condition] | None = None, minutes: float = 1) -> SentAlerts:
+        self.shop.now += timedelta(minutes=minutes)
+        return send_alerts(self.shop.site(**self.settings), self.instance, self.shop.now, extra=extra)
 
     def subjects(self) -> list[str]:
         """Subjects of the letters that came since the last look."""
         found = [str(letter["Subject"]) for letter in self.server.letters]
         self.server.letters.clear()
         return found
+
+    def text(self) -> str:
+        """The text of the one letter that came since the last look."""
+        [letter] = self.server.letters
+        body = letter.get_body(("plain",))
+        assert body is not None
+        self.server.letters.clear()
+        return str(body.get_content())
 
 
 @pytest.fixture
@@ -69,9 +82,9 @@ def address(server: SmtpServer, *, password: str | None = None, to: str = "crm@e
 
 def test_a_failure_is_told_with_import_item_reason_next_command_and_link(mailbox: Mailbox) -> None:
     mailbox.load(ONE_BAD)
-    assert mailbox.tick().sent == ("failed: points to CRM_ALERTS",)
+    assert mailbox.tick().sent == (f"{FAILED} to CRM_ALERTS",)
     [letter] = mailbox.server.letters
-    assert (letter["To"], letter["Subject"]) == ("crm@example.com", "failed: points")
+    assert (letter["To"], letter["Subject"]) == ("crm@example.com", "failed: points: 1 of 2 rows rejected")
     body = letter.get_body(("plain",))
     assert body is not None
     text = body.get_content()
@@ -80,7 +93,7 @@ def test_a_failure_is_told_with_import_item_reason_next_command_and_link(mailbox
         "import points",
         f"item {item}",
         "1 of 2 rows were rejected, and the import allows none",
-        "next: ingest report points",
+        f"next: ingest run points --item {item}",
         f"https://ingest.example.com/runs/{run_id}",
     ):
         assert expected in text
@@ -128,26 +141,31 @@ def test_a_replay_that_fails_or_dies_alarms_nobody(mailbox: Mailbox) -> None:
     assert mailbox.subjects() == []
 
 
-def test_repeats_are_held_back_until_recovery_and_recovery_is_told_once(mailbox: Mailbox) -> None:
+def test_more_of_the_same_is_held_back_and_recovery_is_told_once_when_nothing_is_broken(mailbox: Mailbox) -> None:
     mailbox.load(ONE_BAD)
     mailbox.tick()
-    mailbox.load(ONE_BAD.replace("many", "lots"))
-    mailbox.tick()
-    assert mailbox.subjects() == ["failed: points"]
+    assert mailbox.subjects() == [FAILED]
+    for _ in range(3):
+        mailbox.tick(minutes=30)
     mailbox.load(GOOD)
     mailbox.tick()
+    assert mailbox.subjects() == [], "a good file settles no other file"
+    mailbox._files -= 1
+    mailbox.mend(GOOD)
     mailbox.tick()
-    assert mailbox.subjects() == ["recovered: points"]
+    mailbox.tick()
+    [recovered] = mailbox.subjects()
+    assert recovered.startswith("recovered: points: had failed from ")
     mailbox.load(ONE_BAD)
     mailbox.tick()
-    assert mailbox.subjects() == ["failed: points"]
+    assert mailbox.subjects() == [FAILED]
 
 
 def test_rejects_that_were_left_behind_are_told(mailbox: Mailbox) -> None:
     mailbox.notify(*ALL, rejects={"unlimited": True})
     mailbox.load(ONE_BAD)
     mailbox.tick()
-    assert mailbox.subjects() == ["rejected: points"]
+    assert mailbox.subjects() == ["rejected: points: 1 of 2 rows rejected"]
     mailbox.load(GOOD)
     mailbox.tick()
     assert mailbox.subjects() == []
@@ -160,10 +178,11 @@ def test_a_delivery_that_does_not_come_is_told_and_so_is_its_arrival(mailbox: Ma
     mailbox.shop.now += timedelta(hours=7)
     mailbox.tick()
     mailbox.tick()
-    assert mailbox.subjects() == ["late: points"]
-    mailbox.load(GOOD)
+    assert mailbox.subjects() == ["late: points: due within 6 hours"]
+    mailbox.mend()
     mailbox.tick()
-    assert mailbox.subjects() == ["recovered: points"]
+    [recovered] = mailbox.subjects()
+    assert recovered.startswith("recovered: points: ")
 
 
 def test_a_paused_import_is_never_late(mailbox: Mailbox) -> None:
@@ -179,31 +198,38 @@ def test_a_volume_far_from_the_usual_is_told(mailbox: Mailbox) -> None:
     for rows in (40, 40, 40, 5):
         mailbox.load("\n".join([HEADER, *(f"C{n},Gold,{n + rows},2024-05-01" for n in range(rows)), ""]))
         mailbox.tick()
-    assert mailbox.subjects() == ["volume: points"]
+    assert mailbox.subjects() == ["volume: points: 5 rows; 40 are usual"]
 
 
-def test_a_run_that_died_without_a_word_is_told(mailbox: Mailbox) -> None:
+def dead_run(mailbox: Mailbox, text: str, item: str | None = None, **tags: str) -> Any:
+    """A run of a file that has arrived; its process died before the ledger knew."""
+    mailbox._files += 1
+    mailbox.shop.deliver(f"Points_{mailbox._files}.csv", text, age=timedelta(minutes=1))
+    key = item or str(mailbox.shop.arrive(mailbox.instance).key)
     job = mailbox.shop.definitions().resolve_implicit_global_asset_job_def()
-    tags = {"ingest/import": "points", "dagster/partition": "item-1"}
-    run = mailbox.instance.create_run_for_job(job, tags=tags)
-    mailbox.instance.report_run_failed(run)
+    run = mailbox.instance.create_run_for_job(job, tags={"ingest/import": "points", "dagster/partition": key, **tags})
+    mailbox.instance.report_run_failed(run, "the run's process was killed")
     assert mailbox.instance.get_run_by_id(run.run_id).status == DagsterRunStatus.FAILURE  # type: ignore[union-attr]
     mailbox.shop.now = mailbox.instance.get_run_records(limit=1)[0].create_timestamp
+    return run
+
+
+def test_a_run_that_died_without_a_word_is_told_until_its_file_is_loaded(mailbox: Mailbox) -> None:
+    dead_run(mailbox, GOOD)
     mailbox.tick()
-    assert mailbox.subjects() == ["failed: points"]
+    [subject] = mailbox.subjects()
+    assert subject.startswith("failed: points: ")
     mailbox.shop.now += timedelta(days=2)
     mailbox.tick()
-    assert mailbox.subjects() == []  # it is history by now, and nothing has recovered
-    mailbox.load(GOOD)
+    assert mailbox.subjects() == []
+    mailbox.mend()
     mailbox.tick()
-    assert mailbox.subjects() == ["recovered: points"]
+    [recovered] = mailbox.subjects()
+    assert recovered.startswith("recovered: points: had failed")
 
 
 def test_a_run_that_dagster_tries_again_is_not_told(mailbox: Mailbox) -> None:
-    job = mailbox.shop.definitions().resolve_implicit_global_asset_job_def()
-    run = mailbox.instance.create_run_for_job(job, tags={"ingest/import": "points", "dagster/will_retry": "true"})
-    mailbox.instance.report_run_failed(run)
-    mailbox.shop.now = mailbox.instance.get_run_records(limit=1)[0].create_timestamp
+    dead_run(mailbox, GOOD, **{"dagster/will_retry": "true"})
     mailbox.tick()
     assert mailbox.subjects() == []
 
@@ -224,9 +250,10 @@ def test_only_those_who_asked_for_a_kind_are_told_of_it(mailbox: Mailbox) -> Non
     mailbox.load(ONE_BAD)
     mailbox.tick()
     assert mailbox.subjects() == []
-    mailbox.load(GOOD)
+    mailbox.mend()
     mailbox.tick()
-    assert mailbox.subjects() == ["recovered: points"]
+    [recovered] = mailbox.subjects()
+    assert recovered.startswith("recovered: points: ")
 
 
 def test_one_address_can_be_told_about_every_import(mailbox: Mailbox, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -241,23 +268,27 @@ def test_one_address_can_be_told_about_every_import(mailbox: Mailbox, monkeypatc
 def test_a_target_that_does_not_answer_or_says_no_is_told_once_and_hides_nothing(mailbox: Mailbox) -> None:
     mailbox.load(ONE_BAD)
     mailbox.tick()
-    assert mailbox.subjects() == ["failed: points"]
+    assert mailbox.subjects() == [FAILED]
     url, mailbox.shop.database_url = mailbox.shop.database_url, "postgresql://nobody@127.0.0.1:1/none"
     mailbox.tick()
     mailbox.shop.database_url = f"{url}_renamed"  # now it answers, and says no
     mailbox.tick()
-    assert mailbox.subjects() == ["failed: the target"]
+    [subject] = mailbox.subjects()
+    assert subject == "failed: the target: does not answer"
     mailbox.shop.database_url = url
     mailbox.tick()
-    assert mailbox.subjects() == ["recovered: the target"]
+    [subject] = mailbox.subjects()
+    assert subject.startswith("recovered: the target: ")
+    mailbox.tick()
+    assert mailbox.subjects() == []
 
 
 def test_what_a_server_refuses_is_tried_again_until_it_is_sent(mailbox: Mailbox) -> None:
     mailbox.server.refuse["crm@example.com"] = "451 try later"
     mailbox.load(ONE_BAD)
-    assert mailbox.tick().unsent == ("failed: points to CRM_ALERTS: the server refuses the recipient",)
+    assert mailbox.tick().unsent == (f"{FAILED} to CRM_ALERTS: the server refuses the recipient",)
     mailbox.server.refuse.clear()
-    assert mailbox.tick().sent == ("failed: points to CRM_ALERTS",)
+    assert mailbox.tick().sent == (f"{FAILED} to CRM_ALERTS",)
     assert mailbox.tick().sent == ()
 
 
@@ -295,23 +326,22 @@ def test_an_address_that_is_none_says_what_one_looks_like(monkeypatch: pytest.Mo
     assert "is not an Apprise URL, such as mailtos://" in send(Secret(env="CRM_ALERTS"), "title", "body")
 
 
-def test_the_sensor_remembers_in_its_cursor_what_it_has_told(mailbox: Mailbox) -> None:
+def test_the_sensor_and_another_process_tell_each_alert_once(mailbox: Mailbox) -> None:
     mailbox.load(ONE_BAD)
-    first = _sensor_tick(mailbox, None)
-    assert str(first.skip_reason.skip_message) == "sent: failed: points to CRM_ALERTS"  # type: ignore[union-attr]
+    assert _sensor_tick(mailbox) == "sent: failed: points: 1 of 2 rows rejected to CRM_ALERTS"
     assert len(mailbox.subjects()) == 1
-    second = _sensor_tick(mailbox, first.cursor)
-    assert str(second.skip_reason.skip_message) == "no new alerts"  # type: ignore[union-attr]
+    assert _sensor_tick(mailbox) == "no new alerts"
+    assert mailbox.tick(extra=[]).words == "no new alerts"
+    assert mailbox.subjects() == []
 
 
 def test_without_anybody_to_tell_there_is_no_sensor(shop: Shop) -> None:
     assert alert_sensor(shop.site()) is None
 
 
-def _sensor_tick(mailbox: Mailbox, cursor: str | None) -> SensorResult:
-    site = mailbox.shop.site()
-    sensor = alert_sensor(replace(site))
+def _sensor_tick(mailbox: Mailbox) -> str:
+    sensor = alert_sensor(mailbox.shop.site())
     assert sensor is not None
-    result = sensor(build_sensor_context(instance=mailbox.instance, cursor=cursor))
-    assert isinstance(result, SensorResult)
-    return result
+    result = sensor(build_sensor_context(instance=mailbox.instance))
+    assert isinstance(result, SkipReason)
+    return str(result.skip_message)

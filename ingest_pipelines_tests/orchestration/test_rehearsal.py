@@ -22,9 +22,9 @@ from dagster._core.storage.partition_status_cache import AssetPartitionStatus
 
 from ingest_pipelines.errors import UsageError
 from ingest_pipelines.model import Item
-from ingest_pipelines.orchestration.alerts.alert_sensor import _dead_runs
 from ingest_pipelines.orchestration.assets import step_errors
 from ingest_pipelines.orchestration.assets.partitions import partitions_of
+from ingest_pipelines.orchestration.monitoring.open_items import open_items
 from ingest_pipelines.orchestration.runs.launch import run_import
 from ingest_pipelines.orchestration.runs.live_status import running_imports
 from ingest_pipelines.orchestration.runs.tags import is_dry_run
@@ -200,8 +200,7 @@ def test_a_plan_under_way_or_killed_holds_back_no_schedule_and_alarms_nobody(
     instance.create_run_for_job(job, tags=tags, status=DagsterRunStatus.FAILURE)
     assert running_imports(instance) == set()
     assert _overlap(shop.bound(), instance) == ""
-    with shop.site().target.session() as connection:
-        assert _dead_runs(connection, instance, shop.now - timedelta(days=3650)) == {}
+    assert open_items(shop.site(), instance, shop.now) == []
 
 
 @pytest.mark.parametrize(

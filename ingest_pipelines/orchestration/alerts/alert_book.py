@@ -1,228 +1,192 @@
-"""Which alerts to send, and which were sent: one when a condition begins, and one when it ends. Pure."""
+"""Which alerts to send, and which were sent: when a problem begins, when it grows, and when it has ended. Pure."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
 
-from ingest_pipelines.config.base import Secret
-from ingest_pipelines.config.notify import AlertKind, Notify
+from ingest_pipelines.ledger import AlertRecord
+from ingest_pipelines.orchestration.alerts.alert import WITH_RECOVERY, Entry, Place, Told, entry_of, named, record_of
+from ingest_pipelines.orchestration.alerts.alert_messages import Links, Message, few, message_of
+from ingest_pipelines.orchestration.alerts.conditions import Condition
+from ingest_pipelines.orchestration.alerts.recipients import Recipient
 
-TARGET = ""
-"""In place of an import's name: the target Postgres."""
+QUIET = timedelta(minutes=10)
+"""Between two messages about one alert to one recipient; it doubles with each, up to LONGEST_QUIET."""
 
-_WITH_RECOVERY: Collection[AlertKind] = ("failed", "late")
+LONGEST_QUIET = timedelta(hours=1)
 
+KEPT = timedelta(days=1)
+"""How long an alert is kept after everybody knows that it has ended: so long it is known when it was told last."""
 
-@dataclass(frozen=True)
-class Recipient:
-    """An address for alerts, and the kinds of alerts that it gets.
-
-    Attributes:
-        name: of the secret that holds the address; the address itself is never shown.
-    """
-
-    name: str
-    address: Secret
-    kinds: frozenset[AlertKind]
+MOST_ITEMS = 1_000
+"""Above so many items, those that are not broken any more are forgotten."""
 
 
-def recipients_of(notify: Iterable[Notify]) -> list[Recipient]:
-    """One recipient per address, with all kinds of alerts that it gets."""
-    recipients: dict[str, Recipient] = {}
-    for entry in notify:
-        name = entry.to.env or str(entry.to.file)
-        kinds = recipients[name].kinds if name in recipients else frozenset()
-        recipients[name] = Recipient(name, entry.to, kinds | set(entry.on))
-    return list(recipients.values())
-
-
-@dataclass(frozen=True)
-class Condition:
-    """A problem that exists now.
-
-    Attributes:
-        words: what happened; never a row's value.
-        next_step: the command to type.
-        run_id: the run whose page shows details.
-    """
-
-    import_name: str
-    kind: AlertKind
-    words: str
-    item: str = ""
-    next_step: str = ""
-    run_id: str = ""
-
-
-@dataclass(frozen=True)
-class Message:
-    """One alert for one recipient.
-
-    Attributes:
-        about: the kind of the condition; `kind` is `recovered` when it has ended.
-    """
-
-    recipient: Recipient
-    import_name: str
-    kind: AlertKind
-    about: AlertKind
-    title: str
-    body: str
-
-
-@dataclass
-class _Entry:
-    """A condition as it was first seen. The names of the fields are in sensors' cursors.
-
-    Attributes:
-        told: names of recipients of its alert.
-        over: it has ended; the entry is deleted when every recipient knows.
-        relieved: names of recipients of its recovery.
-    """
-
-    item: str
-    words: str
-    next_step: str
-    run_id: str
-    since: str
-    told: list[str] = field(default_factory=list)
-    over: bool = False
-    relieved: list[str] = field(default_factory=list)
+RecipientsOf = Callable[[str, Sequence[str]], Sequence[Recipient]]
+"""The recipients of an alert, by its import and the imports that it concerns."""
 
 
 class AlertBook:
-    """Open conditions, and the recipients who know of them. The sensor's cursor holds it between ticks."""
+    """Alerts that have not ended, or whose end is not known to everyone, and the recipients who know of them."""
 
-    def __init__(self, entries: Mapping[tuple[str, AlertKind], _Entry] | None = None, seen_load: int = 0) -> None:
-        self._entries = dict(entries or {})
-        self.seen_load = seen_load
+    def __init__(self, entries: Iterable[Entry] = ()) -> None:
+        self._entries = {entry.place: entry for entry in entries}
+        self._changed: dict[Place, None] = {}
 
     @classmethod
-    def read(cls, cursor: str | None) -> AlertBook:
-        """The book that `write` wrote; an empty one if there is none, or a person has edited the cursor."""
-        try:
-            kept: dict[str, Any] = json.loads(cursor or "{}")
-            entries = {(name, kind): _Entry(**entry) for name, kind, entry in kept.get("open", [])}
-            return cls(entries, int(kept.get("seen_load", 0)))
-        except (ValueError, TypeError, AttributeError):
-            return cls()
+    def of(cls, records: Iterable[AlertRecord]) -> AlertBook:
+        """The book that the ledger holds."""
+        return cls(map(entry_of, records))
 
-    def write(self) -> str:
-        """The book as text."""
-        kept = [[name, kind, vars(entry)] for (name, kind), entry in sorted(self._entries.items())]
-        return json.dumps({"open": kept, "seen_load": self.seen_load})
+    @property
+    def entries(self) -> Sequence[Entry]:
+        """Every alert."""
+        return list(self._entries.values())
 
-    def is_open(self, import_name: str, kind: AlertKind) -> bool:
-        """Whether the condition existed at the last tick."""
-        entry = self._entries.get((import_name, kind))
-        return entry is not None and not entry.over
+    def records(self) -> list[AlertRecord]:
+        """Every alert as the ledger holds it."""
+        return [record_of(entry) for entry in self._entries.values()]
 
-    def open_since(self, import_name: str, kind: AlertKind) -> datetime | None:
-        """When the condition was first seen; None if it does not exist."""
-        if not self.is_open(import_name, kind):
-            return None
-        return datetime.fromisoformat(self._entries[import_name, kind].since)
+    def changed(self) -> tuple[list[AlertRecord], list[Place]]:
+        """Alerts to write and alerts to delete since the last call."""
+        changed, self._changed = self._changed, {}
+        written = [record_of(self._entries[place]) for place in changed if place in self._entries]
+        return written, [place for place in changed if place not in self._entries]
+
+    def is_open(self, place: Place) -> bool:
+        """Whether the problem existed at the last look."""
+        entry = self._entries.get(place)
+        return entry is not None and entry.ended_at is None
+
+    def describes(self, place: Place, item: str) -> bool:
+        """Whether the alert's words are about that item alone."""
+        return self.is_open(place) and (self._entries[place].item, self._entries[place].broken) == (item, 1)
+
+    def adopt(self, entries: Iterable[Entry]) -> None:
+        """Takes over alerts from another book; what recipients know is kept of both."""
+        for entry in entries:
+            known = self._entries.get(entry.place)
+            told = {**(known.told if known is not None and known.ended_at is None else {}), **entry.told}
+            self._entries[entry.place] = entry
+            entry.told = told
+            self._changed[entry.place] = None
 
     def update(
-        self, conditions: Iterable[Condition], now: datetime, unsure: Collection[tuple[str, AlertKind]] = ()
+        self,
+        conditions: Iterable[Condition],
+        now: datetime,
+        is_unsure: Callable[[Entry], bool],
+        *,
+        watched: bool = False,
     ) -> None:
-        """Notes new conditions, and ends those that no longer exist.
+        """Notes new problems, and ends those that no longer exist.
 
         Args:
-            unsure: conditions that could not be checked this time; they stay as they are.
+            is_unsure: whether an alert could not be checked this time; it stays as it is.
+            watched: the conditions are those of the watcher, and only its alerts can end.
         """
-        present: set[tuple[str, AlertKind]] = set()
+        present: set[Place] = set()
         for condition in conditions:
-            place = (condition.import_name, condition.kind)
-            present.add(place)
-            entry = self._entries.get(place)
-            if entry is None:
-                since = now.isoformat(timespec="seconds")
-                self._entries[place] = _Entry(
-                    condition.item, condition.words, condition.next_step, condition.run_id, since
-                )
-            elif entry.over:  # it came back before its recovery was sent: no new alert
-                entry.over, entry.relieved = False, []
+            present.add(condition.place)
+            self._note(condition, now, watched)
         for place, entry in self._entries.items():
-            if place not in present and place not in unsure:
-                entry.over = True
+            if place not in present and entry.ended_at is None and entry.watched == watched and not is_unsure(entry):
+                entry.ended_at = now
+                self._changed[place] = None
+
+    def _note(self, condition: Condition, now: datetime, watched: bool) -> None:
+        place = condition.place
+        entry = self._entries.get(place)
+        if entry is None:
+            entry = Entry(*named(place), since=condition.since or now)
+            self._entries[place] = entry
+        elif entry.ended_at is not None:
+            ended_at, entry.ended_at, entry.closed = entry.ended_at, None, False
+            if any(told.ended for told in entry.told.values()):
+                entry.since, entry.items, entry.imports = max(condition.since or now, ended_at), [], ()
+            # Who was not told of the end still knows of the problem, and who was is told again.
+            entry.told = {name: Told(ended=told.ended) if told.ended else told for name, told in entry.told.items()}
+        before = record_of(entry)
+        entry.watched, entry.group = watched, condition.group
+        entry.broken = condition.broken
+        entry.imports = tuple(dict.fromkeys([*entry.imports, *condition.imports]))  # all are told of its end
+        if condition.words:
+            entry.words, entry.reason = condition.words, condition.reason
+            entry.item, entry.next_step, entry.run_id = condition.item, condition.next_step, condition.run_id
+        entry.items += [item for item in dict.fromkeys(condition.items) if item not in set(entry.items)]
+        if len(entry.items) > MOST_ITEMS:
+            self._forget_items(entry, condition.items)
+        if before != record_of(entry) or not before.words:
+            self._changed[place] = None
+
+    @staticmethod
+    def _forget_items(entry: Entry, still_broken: Sequence[str]) -> None:
+        """Forgets items that are not broken any more; who knows of all of the rest still does."""
+        known = len(entry.items)
+        entry.items = list(dict.fromkeys(still_broken))
+        for told in entry.told.values():
+            told.items = max(0, len(entry.items) - (known - told.items))
 
     def messages(
-        self, recipients: Mapping[str, Sequence[Recipient]], ui_url: str, pages: Mapping[str, str]
-    ) -> Iterator[Message]:
-        """Alerts that are not sent yet. `sent` marks one; an alert without that mark comes again.
+        self, recipients_of: RecipientsOf, now: datetime, ui_url: str, pages: Mapping[str, str], environment: str = ""
+    ) -> list[Message]:
+        """Messages that are due. `sent` notes one; a message without that note is due again.
 
         Args:
-            routes: per import.
             pages: per import, the page of its asset.
         """
-        for (name, kind), entry in self._entries.items():
-            page = f"{ui_url}{pages.get(name, '/')}"
-            for recipient in recipients.get(name, ()):
-                if not entry.over and kind in recipient.kinds and recipient.name not in entry.told:
-                    yield _problem_message(
-                        recipient, name, kind, entry, f"{ui_url}/runs/{entry.run_id}" if entry.run_id else page
-                    )
-                elif (
-                    entry.over
-                    and kind in _WITH_RECOVERY
-                    and "recovered" in recipient.kinds
-                    and recipient.name not in entry.relieved
-                ):
-                    yield _recovery_message(recipient, name, kind, entry, page)
+        due: dict[tuple[str, bool, str], list[tuple[Recipient, Entry]]] = {}
+        for entry in self._entries.values():
+            for recipient in [] if entry.closed else recipients_of(entry.import_name, entry.imports):
+                ended = entry.ended_at is not None and _recovers(entry, recipient)
+                if _is_due(entry, recipient, now):
+                    group = entry.group or entry.cause or f"{entry.kind}\0{entry.reason}"
+                    due.setdefault((recipient.name, ended, group), []).append((recipient, entry))
+        links = Links(ui_url, pages, environment)
+        return [message_of(parts, ended, links) for ended, parts in few(due)]
 
-    def sent(self, message: Message) -> None:
-        """Marks the alert as sent."""
-        entry = self._entries[message.import_name, message.about]
-        (entry.relieved if message.kind == "recovered" else entry.told).append(message.recipient.name)
+    def sent(self, message: Message, now: datetime) -> None:
+        """Notes that the recipient knows."""
+        for place, items in message.places:
+            entry = self._entries.get(place)
+            if entry is None:
+                continue
+            told = entry.told.setdefault(message.recipient.name, Told())
+            if message.ended:
+                told.ended = now
+            else:
+                told.at, told.items, told.times, told.ended = now, items, told.times + 1, None
+            self._changed[place] = None
 
-    def delete_ended(self, recipients: Mapping[str, Sequence[Recipient]]) -> None:
-        """Deletes ended conditions whose recovery every recipient has got."""
+    def close(self, recipients_of: RecipientsOf, now: datetime) -> None:
+        """Closes alerts that have ended and whose end everyone knows; deletes them a day later."""
         for place, entry in list(self._entries.items()):
-            waiting = [
-                recipient
-                for recipient in recipients.get(place[0], ())
-                if place[1] in _WITH_RECOVERY
-                and "recovered" in recipient.kinds
-                and recipient.name not in entry.relieved
-            ]
-            if entry.over and not waiting:
+            if entry.ended_at is None:
+                continue
+            recipients = recipients_of(entry.import_name, entry.imports)
+            if not entry.closed and not any(_is_due(entry, recipient, now) for recipient in recipients):
+                entry.closed = True
+                self._changed[place] = None
+            if entry.closed and now - entry.ended_at > KEPT:
                 del self._entries[place]
+                self._changed[place] = None
 
 
-def _problem_message(recipient: Recipient, name: str, kind: AlertKind, entry: _Entry, link: str) -> Message:
-    lines = [
-        f"import {name}" if name else "all imports",
-        f"item {entry.item}" if entry.item else "",
-        "",
-        entry.words,
-        "",
-        f"next: {entry.next_step}" if entry.next_step else "",
-        link,
-    ]
-    return Message(recipient, name, kind, kind, f"{kind}: {name or 'the target'}", _joined(lines))
+def _is_due(entry: Entry, recipient: Recipient, now: datetime) -> bool:
+    """Whether the recipient is to be told of the alert's present state."""
+    told = entry.told.get(recipient.name, Told())
+    tells = entry.kind in recipient.kinds
+    if entry.ended_at is None:
+        if told.at is None:
+            return tells and (told.ended is None or now - told.ended >= QUIET)
+        grown = len(entry.items) > told.items
+        return tells and grown and now - told.at >= min(QUIET * 2 ** (told.times - 1), LONGEST_QUIET)
+    if _recovers(entry, recipient):
+        held_back = tells and told.at is None and told.ended is not None
+        return not held_back and (told.ended is None or told.ended < entry.since)
+    return tells and told.at is None and told.ended is None  # it ended before its message could be sent
 
 
-def _recovery_message(recipient: Recipient, name: str, kind: AlertKind, entry: _Entry, page: str) -> Message:
-    was = f"it was {kind}" if kind == "late" else "it had failed"
-    lines = [
-        f"import {name}" if name else "all imports",
-        "",
-        f"recovered: {was} since {entry.since.replace('T', ' ')}" + (f", with item {entry.item}" if entry.item else ""),
-        "",
-        page,
-    ]
-    return Message(recipient, name, "recovered", kind, f"recovered: {name or 'the target'}", _joined(lines))
-
-
-def _joined(lines: Sequence[str]) -> str:
-    """The lines, with no more than one empty line between two."""
-    kept: list[str] = []
-    for line in lines:
-        if line or (kept and kept[-1]):
-            kept.append(line)
-    return "\n".join(kept).strip()
+def _recovers(entry: Entry, recipient: Recipient) -> bool:
+    return entry.kind in WITH_RECOVERY and entry.kind in recipient.recoveries

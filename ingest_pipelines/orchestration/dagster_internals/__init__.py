@@ -9,6 +9,7 @@
     retry_order     a run that will be retried keeps its import's place in the queue
     run_queue       every queued run carries its import and connection
     switches        turns on the switch of a sensor or schedule from within a tick
+    sensor_cursors  the cursor of a sensor by its name
     webserver       the webserver's app, with middleware around it
     daemon          the command of the daemon
     expected_errors failures and retries of a step that show no stack trace
