@@ -21,6 +21,8 @@ from ingest_pipelines.cli import (
     scaffold,
     serving,
     showing,
+    skipping,
+    status,
     steering,
     wizard,
 )
@@ -67,8 +69,8 @@ def options(
 _COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
     SET_UP: (showing.demo, scaffold.init, wizard.new, browsing.browse, checking.check, checking.schema),
     LOAD: (planning.plan, loading.run, serving.up, steering.activate, steering.pause, steering.resume),
-    INSPECT: (reports.status, reports.report, alerting.alerts, events.events, auditing.audit),
-    FIX: (steering.unlock, purging.purge),
+    INSPECT: (status.status, reports.report, alerting.alerts, events.events, auditing.audit),
+    FIX: (skipping.skip, steering.unlock, purging.purge),
 }
 for panel, commands in _COMMANDS.items():
     for command in commands:

@@ -37,7 +37,7 @@ _STYLES: Mapping[Style, Mapping[str, Any]] = {
 STATUS_STYLES: Mapping[str, Style] = {
     "committed": "good", "completed": "good", "skipped": "dim", "failed": "bad", "refused": "bad", "running": "strong",
     "completed_with_rejects": "warn", "scheduled": "good", "draft": "dim", "paused": "dim", "ended": "dim",
-    "invalid": "bad",
+    "invalid": "bad", "removed": "bad",
 }  # fmt: skip
 
 
@@ -91,6 +91,20 @@ def _fitted(line: str) -> str:
             lines.append(f"{indent}  {word}")
         start = False
     return "\n".join(lines)
+
+
+def is_terminal() -> bool:
+    """Whether the answer goes to a terminal."""
+    return sys.stdout.isatty()
+
+
+def redraw(lines: Sequence[str]) -> None:
+    """Clears the terminal and shows these lines; those that do not fit are counted."""
+    rows = "\n".join(lines).split("\n")
+    room = shutil.get_terminal_size((80, 24)).lines - 1
+    if len(rows) > room:
+        rows = [*rows[: room - 1], painted(f"and {len(rows) - room + 1} more lines: ingest status", "dim")]
+    typer.echo("\x1b[H\x1b[2J" + "\n".join(rows))
 
 
 def complain(error: IngestError) -> None:

@@ -51,6 +51,7 @@ from ingest_pipelines.ledger.items import (
     newest_of_path,
     register_items,
     set_item_status,
+    skip_item,
     unsettled_windows,
     waiting_items,
 )
@@ -196,6 +197,7 @@ __all__ = [
     "set_import_status",
     "set_item_status",
     "settled_among",
+    "skip_item",
     "summaries",
     "unlock_mapping",
     "unsettled_items",

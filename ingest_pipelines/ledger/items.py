@@ -191,3 +191,19 @@ def set_item_status(connection: psycopg.Connection, item: Item, status: ItemStat
         """,
         (status, retryable, item.import_name, item.key, status),
     )
+
+
+def skip_item(connection: psycopg.Connection, item: Item) -> ItemStatus | None:
+    """Marks the item as never to be loaded, unless it is committed; the status that it had before."""
+    row = connection.execute(
+        """
+        WITH before AS (SELECT status FROM ingest.items WHERE import = %(import)s AND key = %(key)s FOR UPDATE),
+        skipped AS (
+            UPDATE ingest.items SET status = 'skipped'
+            WHERE import = %(import)s AND key = %(key)s AND (SELECT status FROM before) <> 'committed'
+        )
+        SELECT status FROM before
+        """,
+        {"import": item.import_name, "key": item.key},
+    ).fetchone()
+    return row[0] if row else None

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import typer
+from click import unstyle
 
 from ingest_pipelines.cli.app import _COMMANDS, app
+from ingest_pipelines.cli.status import status_text
 
 FILE = Path(__file__).resolve().parents[2] / "docs" / "cli.md"
 
@@ -42,6 +46,13 @@ EXAMPLES = {
     "new": ["ingest new loyalty", "ingest new loyalty --connection vendor_sftp --path loyalty/Points.csv --yes"],
     "plan": ["ingest plan loyalty", "ingest plan loyalty --file fixed.csv", "ingest plan loyalty --in-dagster"],
     "run": ["ingest run loyalty", "ingest run loyalty --file Points.csv", "ingest run loyalty --item ITEM --force"],
+    "status": [
+        "ingest status",
+        "ingest status orders",
+        "ingest status --watch",
+        "ingest status --json | jq '.[].open'",
+    ],
+    "skip": ["ingest skip orders --item 2026-10-02 --reason 'the shop was closed'", "ingest skip orders --failed"],
     "report": ["ingest report loyalty --last 3", "ingest report loyalty --json | jq '.[0].rejected'"],
     "events": ["ingest events loyalty", "ingest events --follow --json"],
     "alerts": ["ingest alerts", "ingest alerts --json"],
@@ -52,6 +63,48 @@ EXAMPLES = {
     "rejects replay": ["ingest rejects replay loyalty rejects.csv"],
     "cursor set": ["ingest cursor set orders 120000"],
 }
+
+
+NOW = datetime(2026, 11, 2, 9, 30, tzinfo=UTC)
+
+
+def _line(name: str, status: str, next_run: str, noun: str, items: list[dict[str, Any]], rows: int) -> dict[str, Any]:
+    """An import as `ingest status --json` has it, with what the text shows."""
+    return {
+        "import": name, "status": status, "load": 7, "read": rows, "inserted": rows // 9, "updated": 0, "rejected": 0,
+        "started_at": NOW - timedelta(hours=3), "committed_at": NOW - timedelta(hours=3), "next": next_run, "error": "",
+        "items": noun, "open": items, "open_counts": dict(Counter(item["state"] for item in items)),
+    }  # fmt: skip
+
+
+def _item(name: str, key: str, state: str, hours: int, reason: str, next_step: str = "") -> dict[str, Any]:
+    since = NOW - timedelta(hours=hours)
+    return {"import": name, "item": key, "state": state, "since": since, "reason": reason, "next_step": next_step}
+
+
+_REASON = "300 of 2,001 rows were rejected, and the import allows 10"
+STATUS = [
+    _line(
+        "orders", "failed", "2 Nov 10:00", "window",
+        [
+            *(
+                _item("orders", f"2026-10-{day}", "failed", 24 * (32 - day), _REASON, "ingest run orders --item K")
+                for day in range(18, 30)
+            ),
+            _item(
+                "orders", "2026-10-31", "running", 1,
+                "waits for pool target_crm_customers: run 3f9a1c2b of import loyalty, item Points_8.csv holds it",
+            ),
+        ],
+        18_204,
+    ),
+    _line("loyalty", "completed", "a file", "file",
+          [_item("loyalty", "loyalty/Points_9.csv", "settling", 0, "the file may still be changing")], 2_001),
+    _line("stores", "completed", "a file", "file", [], 84),
+]  # fmt: skip
+"""What the page's example of `ingest status` shows."""
+
+OUTPUTS = {"status": lambda: "\n".join(status_text(STATUS, NOW))}
 
 
 def commands() -> Iterator[tuple[str, str, Any]]:
@@ -90,6 +143,8 @@ def _section(name: str, command: Any) -> str:
         lines += ["| | |", "|---|---|", *(f"| {left} | {_text(right)} |" for left, right in rows), ""]
     if name in EXAMPLES:
         lines += ["```", *EXAMPLES[name], "```", ""]
+    if name in OUTPUTS:
+        lines += ["```", unstyle(OUTPUTS[name]()).strip(), "```", ""]
     return "\n".join(lines)
 
 

@@ -11,12 +11,14 @@ from typing import Any, get_args
 import psycopg
 import pytest
 
-from ingest_pipelines.cli.reports import ORDER, import_lines, status_text
+from ingest_pipelines.cli.status import BROKEN, GROUPS_SHOWN, ITEMS_SHOWN, ORDER, import_lines, import_text, status_text
 from ingest_pipelines.config import Project, read_project
 from ingest_pipelines.config.schedule import Schedule
 from ingest_pipelines.ledger import ImportState, ImportSummary
 from ingest_pipelines.ledger.imports import ImportStatus
 from ingest_pipelines.model import ItemKey, LoadStatus
+from ingest_pipelines.orchestration.monitoring import open_item
+from ingest_pipelines.orchestration.monitoring.open_item import STATES, OpenItem, OpenState
 from ingest_pipelines.orchestration.runs.live_status import next_tick
 from ingest_pipelines_tests.cli.terminal import Terminal
 from ingest_pipelines_tests.config.projects import IMPORT, RIGHT, write_project
@@ -58,6 +60,11 @@ def summary(
     return ImportSummary(**{**facts, **more})
 
 
+def item(name: str, key: str = ITEM, state: OpenState = "failed", hours: float = 3, **more: Any) -> OpenItem:
+    facts: dict[str, Any] = {"reason": QUOTE.format(name), "next_step": f"ingest run {name} --item {key}"}
+    return OpenItem(name, key, state, NOW - timedelta(hours=hours), **{**facts, **more})
+
+
 def unstyled(text: str) -> str:
     return re.sub("\x1b\\[[0-9;]*m", "", text)
 
@@ -74,12 +81,14 @@ def shown(
 def test_when_everything_failed_each_says_why_and_how_old_the_data_are(project: Project) -> None:
     summaries = {name: summary(name, "failed") for name in project.imports}
     summaries["loyalty"] = summary("loyalty", "refused", committed_at=NOW - timedelta(days=2))
-    _, text = shown(project, summaries)
-    at = text.index("failed    ingest report NAME")
+    _, text = shown(project, summaries, open_items=[item(name) for name in project.imports])
+    at = text.index("failed    ingest status NAME")
     assert text[at + 1].split() == ["import", "last", "load", "read", "changed", "rejected", "next"]
-    assert "    nothing of it is in the table; the last committed load was 2 d ago" in text
+    assert "  loyalty: 1 file failed, 3 h ago" in text
+    assert "    the last committed load was 2 d ago" in text
     assert "    nothing of this import is in the table yet" in text
-    assert " ".join(" ".join(text).split()).count("the quote opened in column 3 never closes") == 4
+    assert "      next: ingest run loyalty --failed" in text
+    assert " ".join(" ".join(text).split()).count("the quote opened in column 3 never closes") == 6
 
 
 def test_what_needs_a_person_comes_first(project: Project) -> None:
@@ -87,7 +96,10 @@ def test_what_needs_a_person_comes_first(project: Project) -> None:
         "customers": summary("customers"), "loyalty": summary("loyalty", rejected=12),
         "marketing_preferences": summary("marketing_preferences", "failed"),
     }  # fmt: skip
-    lines, text = shown(project, summaries, running={"nightly"}, ticks={"nightly": NOW + timedelta(hours=2)})
+    lines, text = shown(
+        project, summaries, running={"nightly"}, ticks={"nightly": NOW + timedelta(hours=2)},
+        open_items=[item("marketing_preferences")],
+    )  # fmt: skip
     titles = [line.split("    ")[0] for line in text if line and not line.startswith(" ")]
     assert titles == ["invalid", "failed", "running", "completed with rejects", "completed", "draft", "ended"]
     assert [title.replace(" ", "_") for title in titles] == [
@@ -101,6 +113,69 @@ def test_what_needs_a_person_comes_first(project: Project) -> None:
     assert by_name["draft"]["next"] == "-"
     assert "completed with rejects    ingest rejects list loyalty" in text
     assert "  imports/broken.yaml:1: mod: unknown key; did you mean 'mode'?" in text
+
+
+def test_a_later_good_load_hides_no_failed_item(project: Project) -> None:
+    lines, text = shown(project, {"customers": summary("customers")}, open_items=[item("customers", hours=30)])
+    assert {line["import"]: line["status"] for line in lines}["customers"] == "failed"
+    assert "  customers: 1 file failed, 1 d ago" in text
+
+
+def test_a_failed_load_without_an_open_item_is_over(project: Project) -> None:
+    lines, _ = shown(project, {"customers": summary("customers", "failed", committed_at=NOW - timedelta(days=2))})
+    assert {line["import"]: line["status"] for line in lines}["customers"] == "completed"
+
+
+def test_sixty_failed_windows_stay_readable(project: Project) -> None:
+    empty_keys = [item("customers", f"2026-09-{day:02}", hours=999 - day) for day in range(1, 29)]
+    dead = [
+        item("customers", f"2026-10-{day:02}", "dropped", hours=500 - day, reason=f"run {day:08x} never began")
+        for day in range(1, 32)
+    ]
+    waits = [item("customers", "points/Points_9.csv", "settling", 0.1, reason="may still change", next_step="")]
+    lines, text = shown(project, {}, open_items=[*empty_keys, *dead, *waits])
+    block = text[text.index("  customers: 28 files failed, 31 dropped, 1 settling; the oldest 41 d ago") :]
+    assert sum("ingest run customers --failed" in line for line in block) == 2
+    assert "      2026-09-01, 2026-09-02, 2026-09-03 and 25 more: ingest status customers" in block
+    assert len(text) < 45
+    [line] = [line for line in lines if line["import"] == "customers"]
+    assert len(line["open"]) == 60
+    assert line["open_counts"] == {"failed": 28, "dropped": 31, "settling": 1}
+    listed = [part for row in import_text(line, NOW) for part in unstyled(row).split("\n")]
+    assert all(any(found.item in row for row in listed) for found in [*empty_keys, *dead, *waits])
+    assert all(len(row) <= 80 for row in listed)
+
+
+def test_more_reasons_than_fit_are_counted(project: Project) -> None:
+    found = [item("customers", f"K{word}", reason=f"for reason {word}") for word in "abcdefg"]
+    _, text = shown(project, {}, open_items=found)
+    assert f"    and {len(found) - GROUPS_SHOWN} more: ingest status customers" in text
+    assert ITEMS_SHOWN >= 1
+
+
+def test_an_import_that_the_project_no_longer_has_is_shown_with_its_open_items(project: Project) -> None:
+    reason = "the project has no import gone"
+    lines, text = shown(
+        project, {}, open_items=[item("gone", state="held", reason=reason, next_step="ingest skip gone")]
+    )
+    assert {line["import"]: line["status"] for line in lines}["gone"] == "removed"
+    assert "removed" in text
+    assert f"    held: {reason}" in text
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_every_state_of_an_item_is_shown_whatever_its_import_is(project: Project, state: OpenState) -> None:
+    names = [*project.imports, *project.broken, "gone"]
+    lines, text = shown(project, {}, open_items=[item(name, state=state) for name in names])
+    for name in names:
+        noun = "item" if name == "gone" else "file"
+        assert any(line.startswith(f"  {name}: 1 {noun} {state}, 3 h ago") for line in text), name
+    broken = {line["import"] for line in lines if line["status"] == "failed"}
+    assert broken == ({*project.imports} - {"draft"} if state in BROKEN else set())
+
+
+def test_the_states_that_make_an_import_failed_are_those_of_the_list() -> None:
+    assert BROKEN == open_item.BROKEN
 
 
 def test_a_quiet_project_is_one_line_per_import(project: Project) -> None:

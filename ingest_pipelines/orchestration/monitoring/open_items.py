@@ -49,21 +49,26 @@ class _LedgerFacts:
     activities: Mapping[str, Activity]
 
 
-def open_items(site: Site, instance: DagsterInstance, now: datetime) -> list[OpenItem]:
+def open_items(site: Site, instance: DagsterInstance | None, now: datetime) -> list[OpenItem]:
     """Every open item of every import, the oldest first.
 
     Open are: windows and query items until a load settles them; files too, until a newer version replaces them at
     their path; uploads once a run of them has ended badly. Never open: replays (their rejects are), dry runs, and items
     that a person skipped.
 
+    Args:
+        instance: None: Dagster's storage does not answer; the list is the ledger's alone, without runs.
+
     Raises:
         TargetUnavailable: the ledger does not answer.
     """
     known = _read_ledger(site)
-    in_progress = runs_in_progress(instance)
+    in_progress = runs_in_progress(instance) if instance is not None else []
     keys = [key for _, key in known.unsettled]
     windowed = [name for name, bound in _imports(site).items() if bound.spec.source.window is not None]
-    runs = last_runs([*in_progress, *runs_of(instance, keys), *broken_runs(instance, windowed, now)])
+    runs: dict[ItemOfImport, RunRecord] = {}
+    if instance is not None:
+        runs = last_runs([*in_progress, *runs_of(instance, keys), *broken_runs(instance, windowed, now)])
     with site.target_as_it_is.ledger() as connection:  # after the runs: a load that a run left is seen
         settled = ledger.settled_among(connection, list(runs)) if runs else set()
     runs = {place: record for place, record in runs.items() if place not in settled}
@@ -95,7 +100,7 @@ def _read_ledger(site: Site) -> _LedgerFacts:
 
 def _item_facts(
     site: Site,
-    instance: DagsterInstance,
+    instance: DagsterInstance | None,
     known: _LedgerFacts,
     runs: Mapping[ItemOfImport, RunRecord],
     in_progress: list[RunRecord],
@@ -104,14 +109,14 @@ def _item_facts(
     """The facts of every item that may be open, each once."""
     owners = _Owners(site, known)
     pools = {name: target_pool(*bound.database.schema_and_table) for name, bound in site.project.imports.items()}
-    waits = reasons_to_wait(instance, in_progress, pools)
     loads = {place: _load(item) for place, item in known.unsettled.items()}
     without_load = [
         record
         for place, record in runs.items()
         if (load := loads.get(place)) is None or load.run_id != record.dagster_run.run_id
     ]
-    reasons = failure_reasons(instance, without_load)
+    waits = reasons_to_wait(instance, in_progress, pools) if instance is not None else {}
+    reasons = failure_reasons(instance, without_load) if instance is not None else {}
     last = {place: facts_of(record, reasons, waits) for place, record in runs.items()}
     for place, item in known.unsettled.items():
         yield ItemFacts(

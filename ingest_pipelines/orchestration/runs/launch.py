@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from dagster import DagsterExecutionInterruptedError, DagsterInstance, Failure
@@ -12,16 +12,17 @@ from dagster import DagsterExecutionInterruptedError, DagsterInstance, Failure
 from ingest_pipelines import ledger
 from ingest_pipelines.config import BoundImport
 from ingest_pipelines.errors import IngestError, InternalError, UsageError
-from ingest_pipelines.model import Item, ItemKind, ItemStatus, LoadReport
+from ingest_pipelines.model import Item, ItemKind, LoadReport
 from ingest_pipelines.orchestration.assets.partitions import add_partitions, asset_key, ended_windows
 from ingest_pipelines.orchestration.dagster_internals.in_process_run import create_run, execute_run, new_run_id
 from ingest_pipelines.orchestration.dagster_internals.tags import MAX_RETRIES_TAG, PARTITION_NAME_TAG
 from ingest_pipelines.orchestration.definitions import build_definitions
 from ingest_pipelines.orchestration.instance import LOCATION
 from ingest_pipelines.orchestration.io_managers.step_outputs import read_report
+from ingest_pipelines.orchestration.monitoring.open_item import BROKEN
+from ingest_pipelines.orchestration.monitoring.open_items import open_items
 from ingest_pipelines.orchestration.runs import run_locks
 from ingest_pipelines.orchestration.runs.dead_runs import clear_up_dead_runs
-from ingest_pipelines.orchestration.runs.item_runs import runs_of_items
 from ingest_pipelines.orchestration.runs.run_context import find_item
 from ingest_pipelines.orchestration.runs.run_files import forget_run, purge_runs
 from ingest_pipelines.orchestration.runs.tags import (
@@ -38,7 +39,6 @@ from ingest_pipelines.sources import open_upload
 from ingest_pipelines.sources.files import item_of
 
 _ANY_WINDOW = "name one to read it again: ingest run NAME --item 2026-01-31"
-_FAILED: tuple[ItemStatus, ...] = ("failed", "refused")
 
 
 @dataclass(frozen=True)
@@ -128,18 +128,16 @@ def run_import(
 
 
 def failed_items(site: Site, instance: DagsterInstance, name: str) -> list[Item]:
-    """The import's items without a committed load, in order: the last load failed, or all runs died or were cancelled.
+    """The import's items on the list of open items that a run has to bring, in order: their last load or run failed."""
+    bound = site.project.require(name)
+    broken = [found for found in open_items(site, instance, site.clock()) if found.state in BROKEN]
+    items = [find_item(site, bound, found.item) for found in broken if found.import_name == name]
+    return sorted((item for item in items if item is not None), key=_age)
 
-    A run that dies leaves no load in the ledger, so Dagster is asked. Failed replays do not count: their rejects are
-    still open, and can be replayed again.
-    """
-    with site.target.session() as connection:
-        failed = [item for status in _FAILED for item in ledger.list_items(connection, name, status=status)]
-        waiting = ledger.list_items(connection, name, status="new")
-    runs = runs_of_items([(name, item.key) for item in waiting], instance, site.clock())
-    failed += [item for item in waiting if (name, item.key) in runs and not runs[name, item.key].in_progress]
-    failed = [item for item in failed if item.kind != "replay"]
-    return sorted(failed, key=lambda item: (item.modified_at is None, item.modified_at, item.serial or -1, item.key))
+
+def _age(item: Item) -> tuple[bool, datetime, int, str]:
+    moment = item.modified_at or item.window_start
+    return moment is None, moment or datetime.min.replace(tzinfo=UTC), item.serial or -1, item.key
 
 
 def _partition_of(item: Item, bound: BoundImport, site: Site) -> str:

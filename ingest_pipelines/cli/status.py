@@ -1,0 +1,389 @@
+"""`ingest status`: every import, and every item that should be in the table and is not."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, fields
+from datetime import datetime
+from time import sleep
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ingest_pipelines.cli import screen
+from ingest_pipelines.cli.naming import Json, import_names
+from ingest_pipelines.cli.reports import COUNTS
+from ingest_pipelines.errors import TargetUnavailable, UsageError
+from ingest_pipelines.model import item_name
+
+if TYPE_CHECKING:
+    from dagster import DagsterInstance
+
+    from ingest_pipelines.config import BoundImport, Project, Settings
+    from ingest_pipelines.ledger import ImportState, ImportSummary
+    from ingest_pipelines.orchestration.monitoring.open_item import OpenItem
+
+BROKEN = frozenset({"failed", "refused", "dropped", "terminated"})
+"""States of open items that make an import `failed`; a test compares them with `monitoring.open_item.BROKEN`."""
+
+GROUPS_SHOWN, ITEMS_SHOWN = 3, 3
+"""Of an import's open items `ingest status` shows so many reasons, and of each reason so many items."""
+
+WATCH_SECONDS = 3.0
+
+
+def status(
+    name: Annotated[
+        str, typer.Argument(metavar="[NAME]", help="List every open item of this import.", autocompletion=import_names)
+    ] = "",
+    watch: Annotated[bool, typer.Option("--watch", help="Show it again every few seconds, until Ctrl-C.")] = False,
+    json: Json = False,
+) -> None:
+    """Show every import: status, last load, next run, and the open items, which should be in the table and are not.
+
+    An item is open while it failed, was refused, dropped or terminated, is due, settling, queued, paused, held or
+    running. Each has a reason and the next command.
+    """
+    from ingest_pipelines.config import read_settings
+
+    settings = read_settings()
+    with ExitStack() as stack:
+        instance = _open_instance(settings, stack)
+        if not watch:
+            _show(settings, instance, name, json=json)
+            return
+        if json or not screen.is_terminal():
+            raise UsageError("--watch is for a terminal", hint="run: ingest status --json")
+        try:
+            while True:
+                lines = list(_text(settings, instance, name))
+                screen.redraw(lines)
+                sleep(WATCH_SECONDS)
+        except KeyboardInterrupt:
+            return
+
+
+def _open_instance(settings: Settings, stack: ExitStack) -> DagsterInstance | None:
+    """Dagster's instance; None, and a warning, where its storage does not answer."""
+    from ingest_pipelines.orchestration.instance import open_instance
+
+    try:
+        instance = open_instance(settings)
+    except TargetUnavailable as error:
+        screen.note(f"{screen.painted('warning', 'warn')}: {error.message}; runs are not shown")
+        return None
+    stack.callback(instance.dispose)
+    return instance
+
+
+def _show(settings: Settings, instance: DagsterInstance | None, name: str, *, json: bool) -> None:
+    if json:
+        _, lines, _ = _gather(settings, instance)
+        screen.as_json([line for line in lines if line["import"] == name] if name else lines)
+        return
+    for line in _text(settings, instance, name):
+        screen.say(line)
+
+
+def _text(settings: Settings, instance: DagsterInstance | None, name: str) -> Iterator[str]:
+    project, lines, now = _gather(settings, instance)
+    if not name:
+        yield f"{screen.plural(len(lines), 'import')} in {project.home}"
+        yield from status_text(lines, now)
+        return
+    chosen = [line for line in lines if line["import"] == name]
+    if not chosen:
+        project.require(name)
+    yield from import_text(chosen[0], now)
+
+
+def _gather(settings: Settings, instance: DagsterInstance | None) -> tuple[Project, list[dict[str, Any]], datetime]:
+    from ingest_pipelines import ledger
+    from ingest_pipelines.cli.target import ledger_of, now
+    from ingest_pipelines.config import read_project
+    from ingest_pipelines.orchestration.monitoring.open_items import open_items
+    from ingest_pipelines.orchestration.runs.live_status import next_tick, running_imports
+    from ingest_pipelines.orchestration.site import Site
+
+    project, at = read_project(settings.home), now()
+    schedules = {name: bound.spec.schedule for name, bound in project.imports.items() if bound.spec.schedule}
+    ticks = {name: next_tick(plan, at) for name, plan in schedules.items()}
+    found = open_items(Site(settings, project), instance, at)
+    running = running_imports(instance) if instance is not None else set()
+    with ledger_of(settings) as connection:
+        states, summaries = ledger.list_imports(connection), ledger.summaries(connection)
+    return project, import_lines(project, states, summaries, at, open_items=found, running=running, ticks=ticks), at
+
+
+def import_lines(
+    project: Project,
+    states: Mapping[str, ImportState],
+    summaries: Mapping[str, ImportSummary],
+    now: datetime,
+    *,
+    open_items: Sequence[OpenItem] = (),
+    running: Collection[str] = (),
+    ticks: Mapping[str, datetime | None] = MappingProxyType({}),
+) -> list[dict[str, Any]]:
+    """The data of `ingest status`: one entry per import, by name, including imports with mistakes.
+
+    Args:
+        open_items: of all imports, the oldest first; an import that the project no longer has is shown for them.
+        running: imports that have a run in progress.
+        ticks: next tick of each schedule.
+    """
+    items: dict[str, list[OpenItem]] = {}
+    for item in open_items:
+        items.setdefault(item.import_name, []).append(item)
+    lines = []
+    for name in sorted({*project.imports, *project.broken, *items}):
+        summary, found = summaries.get(name), items.get(name, [])
+        state = _status_of(project, name, states.get(name), summary, found, now, is_running=name in running)
+        committed_at = summary.committed_at if summary else None
+        lines.append(
+            {
+                "import": name,
+                "status": state,
+                "load": summary.load if summary else None,
+                "item": summary.item if summary else None,
+                **{count: getattr(summary, count) if summary else 0 for count in COUNTS},
+                "started_at": summary.started_at if summary else None,
+                "finished_at": summary.finished_at if summary else None,
+                "committed_at": committed_at,
+                "age_seconds": round((now - committed_at).total_seconds()) if committed_at else None,
+                "next": _next_of(project, name, state, ticks),
+                "next_at": ticks.get(name) if state not in _RESTING else None,
+                "error": _error_of(project, name, summary),
+                "items": _noun(project.imports.get(name) or project.partial.get(name)),
+                "open_counts": dict(Counter(item.state for item in found)),
+                "open": [_item_json(item) for item in found],
+            }
+        )
+    return lines
+
+
+def _item_json(item: OpenItem) -> dict[str, Any]:
+    columns = {field.name: getattr(item, field.name) for field in fields(item)}
+    return {"import": columns.pop("import_name"), **columns}
+
+
+def _noun(bound: BoundImport | None) -> str:
+    """What people call an item of the import."""
+    if bound is None:
+        return "item"
+    return "file" if bound.reads_files else "window" if bound.spec.source.window is not None else "item"
+
+
+_RESTING = {"draft", "paused", "ended", "invalid", "removed"}
+"""Statuses of imports that run only by hand or not at all."""
+
+
+def _status_of(
+    project: Project,
+    name: str,
+    state: ImportState | None,
+    summary: ImportSummary | None,
+    items: Sequence[OpenItem],
+    now: datetime,
+    *,
+    is_running: bool,
+) -> str:
+    """The import's status, as docs/loading.md defines it. `invalid`: its YAML has mistakes."""
+    if name in project.broken:
+        return "invalid"
+    if name not in project.imports:
+        return "removed"
+    spec = project.imports[name].spec
+    current = state.status if state and state.status else spec.status
+    if current == "draft":
+        return "running" if is_running else current
+    if any(item.state in BROKEN for item in items):
+        return "failed"
+    if is_running or any(item.state == "running" for item in items):
+        return "running"
+    ends_on = spec.schedule.ends_on if spec.schedule is not None else None
+    if current == "active" and ends_on is not None and now.date() > ends_on:
+        return "ended"
+    if current != "active":
+        return current
+    if summary is None or summary.committed_at is None:
+        return "completed" if summary is not None and summary.status == "skipped" else "scheduled"
+    return "completed_with_rejects" if summary.status == "committed" and summary.rejected else "completed"
+
+
+def _next_of(project: Project, name: str, state: str, ticks: Mapping[str, datetime | None]) -> str:
+    """What starts the next run: a time, a file, or a person."""
+    from ingest_pipelines.orchestration.automation import watches_files
+
+    if state in _RESTING:
+        return "-"
+    if ticks.get(name) is not None:
+        return screen.moment(ticks[name])
+    return "a file" if watches_files(project.imports[name]) else "by hand"
+
+
+def _error_of(project: Project, name: str, summary: ImportSummary | None) -> str:
+    if name in project.broken:
+        return "\n".join(project.broken[name].mistakes)
+    return summary.error if summary else ""
+
+
+ORDER = (
+    "invalid", "removed", "failed", "running", "completed_with_rejects", "completed", "scheduled", "paused", "draft",
+    "ended",
+)  # fmt: skip
+"""Statuses, the most urgent first."""
+
+_NEXT_COMMAND: Mapping[str, str] = {
+    "invalid": "ingest check {}",
+    "failed": "ingest status {}",
+    "completed_with_rejects": "ingest rejects list {}",
+    "scheduled": "ingest run {}",
+    "draft": "ingest activate {}",
+    "paused": "ingest resume {}",
+}
+
+
+def status_text(lines: Sequence[dict[str, Any]], now: datetime) -> Iterator[str]:
+    """Imports grouped by status, the most urgent first, each status with the command to type next.
+
+    Within a status, imports with open items come first, the one with the oldest item at the top.
+    """
+    for state in ORDER:
+        members = sorted((line for line in lines if line["status"] == state), key=_age_of_oldest)
+        if not members:
+            continue
+        yield ""
+        command = _NEXT_COMMAND.get(state, "").format(members[0]["import"] if len(members) == 1 else "NAME")
+        title = screen.painted(state.replace("_", " "), screen.STATUS_STYLES.get(state))
+        yield f"{title}{f'    {command}' if command else ''}"
+        if state == "invalid":
+            yield from _mistakes(members)
+        elif state != "removed":
+            yield from screen.columns(_HEADER, [_cells(line, now) for line in members], right=range(2, 5))
+        for line in members:
+            yield from _open_text(line, now)
+
+
+def _age_of_oldest(line: Mapping[str, Any]) -> tuple[bool, float, str]:
+    oldest = line["open"][0]["since"].timestamp() if line["open"] else 0.0
+    return not line["open"], oldest, line["import"]
+
+
+_HEADER = ("import", "last load", "read", "changed", "rejected", "next")
+
+
+def _cells(line: Mapping[str, Any], now: datetime) -> tuple[str, ...]:
+    if line["load"] is None:
+        return (line["import"], "never", "-", "-", "-", line["next"])
+    changed = line["inserted"] + line["updated"]
+    counts = (screen.number(rows) for rows in (line["read"], changed, line["rejected"]))
+    return (line["import"], screen.ago(line["started_at"], now), *counts, line["next"])
+
+
+@dataclass(frozen=True)
+class _Group:
+    """Open items of an import in one state and for one reason, the oldest first."""
+
+    state: str
+    items: tuple[Mapping[str, Any], ...]
+
+    @property
+    def command(self) -> str:
+        """The next command, once for all of them."""
+        first = self.items[0]
+        if first["next_step"].startswith("ingest run "):
+            return f"ingest run {first['import']} --failed"
+        if len(self.items) > 1:
+            return str(first["next_step"]).replace(f"--item {first['item']}", "--failed")
+        return str(first["next_step"])
+
+
+def _groups(line: Mapping[str, Any]) -> list[_Group]:
+    """The import's open items by state and reason; reasons that differ only in numbers are one. The oldest first."""
+    groups: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
+    for item in line["open"]:
+        reason = _NUMBERS.sub("#", _reason(item).partition("\n")[0])
+        groups.setdefault((item["state"], reason), []).append(item)
+    return [_Group(state, tuple(items)) for (state, _), items in groups.items()]
+
+
+_NUMBERS = re.compile(r"\b[0-9a-f]{8}\b|\d[\d.,:-]*")
+
+
+def _reason(item: Mapping[str, Any]) -> str:
+    """The reason without the names of import and item, which stand beside it."""
+    reason = str(item["reason"])
+    for place in (f"import {item['import']}, item {item['item']}: ", f"import {item['import']}: "):
+        reason = reason.removeprefix(place)
+    return reason
+
+
+def _counts(line: Mapping[str, Any]) -> str:
+    """`12 windows failed, 1 settling`."""
+    (state, count), *rest = line["open_counts"].items()
+    first = f"{screen.plural(count, line['items'])} {state}"
+    return ", ".join([first, *(f"{screen.number(count)} {state}" for state, count in rest)])
+
+
+def _open_text(line: Mapping[str, Any], now: datetime) -> Iterator[str]:
+    """An import's open items: the counts, and per reason the oldest items and the next command."""
+    if not line["open"]:
+        return
+    yield ""
+    oldest = screen.ago(line["open"][0]["since"], now)
+    title = f"{line['import']}: {_counts(line)}"
+    yield f"  {screen.wrapped(f'{title}; the oldest {oldest}' if len(line['open']) > 1 else f'{title}, {oldest}', 4)}"
+    groups = _groups(line)
+    for group in groups[:GROUPS_SHOWN]:
+        yield from _group_text(line, group, ITEMS_SHOWN)
+    hidden = sum(len(group.items) for group in groups[GROUPS_SHOWN:])
+    if hidden:
+        yield f"    and {screen.number(hidden)} more: ingest status {line['import']}"
+    if line["status"] == "failed":
+        committed = line["committed_at"]
+        yield (
+            f"    the last committed load was {screen.ago(committed, now)}"
+            if committed
+            else "    nothing of this import is in the table yet"
+        )
+
+
+def _group_text(line: Mapping[str, Any], group: _Group, shown: int) -> Iterator[str]:
+    first, *rest = _reason(group.items[0]).splitlines() or [""]
+    yield f"    {screen.wrapped(f'{group.state}: {first.strip()}', 6)}"
+    for text in rest:
+        yield f"      {screen.wrapped(text.strip(), 6)}"
+    names = [item_name(item["item"]) for item in group.items[:shown]]
+    more = len(group.items) - len(names)
+    listed = ", ".join(names) + (f" and {screen.number(more)} more: ingest status {line['import']}" if more else "")
+    yield f"      {screen.wrapped(listed, 6)}"
+    if group.command:
+        yield f"      next: {group.command}"
+
+
+def import_text(line: Mapping[str, Any], now: datetime) -> Iterator[str]:
+    """Every open item of one import: per state and reason a table of items, and the next command."""
+    title = screen.painted(str(line["status"]).replace("_", " "), screen.STATUS_STYLES.get(line["status"]))
+    yield f"{screen.painted(line['import'], 'strong')}: {title}; next: {line['next']}"
+    if not line["open"]:
+        yield "  no open item"
+        return
+    yield f"  {_counts(line)}"
+    for group in _groups(line):
+        yield ""
+        yield f"  {screen.wrapped(f'{group.state}: ' + _reason(group.items[0]).replace(chr(10), '; '), 4)}"
+        rows = [(item["item"], screen.moment(item["since"]), item["run_id"][:8] or "-") for item in group.items]
+        yield from screen.columns(("item", "since", "run"), rows)
+        if group.command:
+            yield f"  next: {group.command}"
+
+
+def _mistakes(members: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+    for line in members:
+        for mistake in str(line["error"]).splitlines():
+            yield f"  {screen.wrapped(mistake, 4)}"
