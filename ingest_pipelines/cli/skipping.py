@@ -73,14 +73,10 @@ def _failed(settings: Settings, site: Site, name: str) -> Sequence[OpenItem]:
 
 def _of_import(settings: Settings, site: Site, name: str) -> Sequence[OpenItem]:
     from ingest_pipelines.cli.target import now
-    from ingest_pipelines.orchestration.instance import open_instance
-    from ingest_pipelines.orchestration.monitoring.open_items import open_items
+    from ingest_pipelines.orchestration.monitoring.overview import looking
 
-    instance = open_instance(settings)
-    try:
-        return [found for found in open_items(site, instance, now()) if found.import_name == name]
-    finally:
-        instance.dispose()
+    with looking(settings, screen.note) as look:
+        return [found for found in look(site.project, now()).open_items if found.import_name == name]
 
 
 def _user() -> str:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
+from functools import partial
 from time import sleep
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,15 +17,14 @@ import typer
 from ingest_pipelines.cli import screen
 from ingest_pipelines.cli.naming import Json, import_names
 from ingest_pipelines.cli.reports import COUNTS
-from ingest_pipelines.errors import TargetUnavailable, UsageError
+from ingest_pipelines.errors import UsageError
 from ingest_pipelines.model import item_name
 
 if TYPE_CHECKING:
-    from dagster import DagsterInstance
-
     from ingest_pipelines.config import BoundImport, Project, Settings
     from ingest_pipelines.ledger import ImportState, ImportSummary
     from ingest_pipelines.orchestration.monitoring.open_item import OpenItem
+    from ingest_pipelines.orchestration.monitoring.overview import Overview
 
 BROKEN = frozenset({"failed", "refused", "dropped", "terminated"})
 """States of open items that make an import `failed`; a test compares them with `monitoring.open_item.BROKEN`."""
@@ -49,48 +48,38 @@ def status(
     running. Each has a reason and the next command.
     """
     from ingest_pipelines.config import read_settings
+    from ingest_pipelines.orchestration.monitoring.overview import looking
 
     settings = read_settings()
-    with ExitStack() as stack:
-        instance = _open_instance(settings, stack)
-        if not watch:
-            _show(settings, instance, name, json=json)
-            return
-        if json or not screen.is_terminal():
-            raise UsageError("--watch is for a terminal", hint="run: ingest status --json")
-        try:
-            while True:
-                lines = list(_text(settings, instance, name))
-                screen.redraw(lines)
-                sleep(WATCH_SECONDS)
-        except KeyboardInterrupt:
-            return
+    if watch and (json or not screen.is_terminal()):
+        raise UsageError("--watch is for a terminal", hint="run: ingest status --json")
+    with looking(settings, _warn) as look:
+        if json:
+            _, lines, _ = _gather(settings, look)
+            screen.as_json([line for line in lines if line["import"] == name] if name else lines)
+        elif watch:
+            _watch(partial(_text, settings, look, name))
+        else:
+            for text in _text(settings, look, name):
+                screen.say(text)
 
 
-def _open_instance(settings: Settings, stack: ExitStack) -> DagsterInstance | None:
-    """Dagster's instance; None, and a warning, where its storage does not answer."""
-    from ingest_pipelines.orchestration.instance import open_instance
+def _warn(message: str) -> None:
+    screen.note(f"{screen.painted('warning', 'warn')}: {message}; runs are not shown")
 
+
+def _watch(text: Callable[[], Iterable[str]]) -> None:
+    """Shows the text again every few seconds until Ctrl-C."""
     try:
-        instance = open_instance(settings)
-    except TargetUnavailable as error:
-        screen.note(f"{screen.painted('warning', 'warn')}: {error.message}; runs are not shown")
-        return None
-    stack.callback(instance.dispose)
-    return instance
-
-
-def _show(settings: Settings, instance: DagsterInstance | None, name: str, *, json: bool) -> None:
-    if json:
-        _, lines, _ = _gather(settings, instance)
-        screen.as_json([line for line in lines if line["import"] == name] if name else lines)
+        while True:
+            screen.redraw(list(text()))
+            sleep(WATCH_SECONDS)
+    except KeyboardInterrupt:
         return
-    for line in _text(settings, instance, name):
-        screen.say(line)
 
 
-def _text(settings: Settings, instance: DagsterInstance | None, name: str) -> Iterator[str]:
-    project, lines, now = _gather(settings, instance)
+def _text(settings: Settings, look: Callable[[Project, datetime], Overview], name: str) -> Iterator[str]:
+    project, lines, now = _gather(settings, look)
     if not name:
         yield f"{screen.plural(len(lines), 'import')} in {project.home}"
         yield from status_text(lines, now)
@@ -101,22 +90,21 @@ def _text(settings: Settings, instance: DagsterInstance | None, name: str) -> It
     yield from import_text(chosen[0], now)
 
 
-def _gather(settings: Settings, instance: DagsterInstance | None) -> tuple[Project, list[dict[str, Any]], datetime]:
+def _gather(
+    settings: Settings, look: Callable[[Project, datetime], Overview]
+) -> tuple[Project, list[dict[str, Any]], datetime]:
     from ingest_pipelines import ledger
     from ingest_pipelines.cli.target import ledger_of, now
     from ingest_pipelines.config import read_project
-    from ingest_pipelines.orchestration.monitoring.open_items import open_items
-    from ingest_pipelines.orchestration.runs.live_status import next_tick, running_imports
-    from ingest_pipelines.orchestration.site import Site
 
     project, at = read_project(settings.home), now()
-    schedules = {name: bound.spec.schedule for name, bound in project.imports.items() if bound.spec.schedule}
-    ticks = {name: next_tick(plan, at) for name, plan in schedules.items()}
-    found = open_items(Site(settings, project), instance, at)
-    running = running_imports(instance) if instance is not None else set()
+    seen = look(project, at)
     with ledger_of(settings) as connection:
         states, summaries = ledger.list_imports(connection), ledger.summaries(connection)
-    return project, import_lines(project, states, summaries, at, open_items=found, running=running, ticks=ticks), at
+    lines = import_lines(
+        project, states, summaries, at, open_items=seen.open_items, running=seen.running, ticks=seen.ticks
+    )
+    return project, lines, at
 
 
 def import_lines(

@@ -1,0 +1,61 @@
+"""What is open and what is running now, for commands: they may ask again and again, over one Dagster instance."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+
+from dagster import DagsterInstance
+
+from ingest_pipelines.config import Project, Settings
+from ingest_pipelines.errors import TargetUnavailable
+from ingest_pipelines.orchestration.instance import open_instance
+from ingest_pipelines.orchestration.monitoring.open_item import OpenItem
+from ingest_pipelines.orchestration.monitoring.open_items import open_items
+from ingest_pipelines.orchestration.runs.live_status import next_tick, running_imports
+from ingest_pipelines.orchestration.site import Site
+
+
+@dataclass(frozen=True)
+class Overview:
+    """The state of a project's imports at one moment.
+
+    Attributes:
+        open_items: the oldest first.
+        running: names of imports with a run in progress.
+        ticks: per import with a schedule its next tick; None: there is none.
+    """
+
+    open_items: list[OpenItem]
+    running: set[str]
+    ticks: dict[str, datetime | None]
+
+
+@contextmanager
+def looking(settings: Settings, warn: Callable[[str], None]) -> Iterator[Callable[[Project, datetime], Overview]]:
+    """A function that returns the project's overview at that time.
+
+    Args:
+        warn: is called if Dagster's storage does not answer; the overview is then the ledger's alone, without runs.
+    """
+    instance: DagsterInstance | None = None
+    try:
+        instance = open_instance(settings)
+    except TargetUnavailable as error:
+        warn(error.message)
+
+    def look(project: Project, now: datetime) -> Overview:
+        plans = {name: bound.spec.schedule for name, bound in project.imports.items() if bound.spec.schedule}
+        return Overview(
+            open_items(Site(settings, project), instance, now),
+            running_imports(instance) if instance is not None else set(),
+            {name: next_tick(plan, now) for name, plan in plans.items()},
+        )
+
+    try:
+        yield look
+    finally:
+        if instance is not None:
+            instance.dispose()
