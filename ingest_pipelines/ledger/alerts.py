@@ -203,9 +203,13 @@ def committed_since(connection: psycopg.Connection, seen: Mapping[str, int]) -> 
             """
             SELECT l.import AS import_name, l.id AS load, l.item, l.run_id, l.read, l.rejected
             FROM unnest(%s::text[], %s::bigint[]) AS s (import, seen)
-            JOIN ingest.loads l ON l.import = s.import AND l.id > s.seen AND l.status = 'committed'
-            WHERE NOT EXISTS (
-                SELECT FROM ingest.items i WHERE i.import = l.import AND i.key = l.item AND i.kind = 'replay')
+            CROSS JOIN LATERAL (  -- OFFSET: a look-up per import, not a join with all loads
+                SELECT * FROM ingest.loads d
+                WHERE d.import = s.import AND d.status = 'committed' AND d.id > s.seen AND NOT EXISTS (
+                    SELECT FROM ingest.items i WHERE i.import = d.import AND i.key = d.item AND i.kind = 'replay'
+                    OFFSET 0)
+                OFFSET 0
+            ) l
             ORDER BY l.id
             """,
             (list(seen), list(seen.values())),

@@ -65,9 +65,13 @@ CALLS: Mapping[str, Call] = {
         c, case.load.id, ledger.LoadOutcome("committed", Counts(1, 1), NOW)
     ),
     "close_rejected_again": lambda c, case: ledger.close_rejected_again(c, case.replay, case.load.id, NOW),
+    "committed_since": lambda c, case: ledger.committed_since(
+        c, {name: summary.load - 1 for name, summary in ledger.summaries(c).items()}
+    ),
     "corrected_rows": lambda c, case: ledger.corrected_rows(c, case.replay, case.load.id),
     "count_open": lambda c, case: ledger.count_open(c, case.load.id),
     "count_settled": lambda c, case: ledger.count_settled(c, case.replay),
+    "delete_alerts": lambda c, case: ledger.delete_alerts(c, [(case.import_name, "failed", "")]),
     "deliveries": lambda c, case: case.item.kind == "cursor" or ledger.deliveries(c, case.import_name),
     "find_cursor": lambda c, case: ledger.find_cursor(c, case.import_name),
     "find_import": lambda c, case: ledger.find_import(c, case.import_name),
@@ -84,6 +88,9 @@ CALLS: Mapping[str, Call] = {
     "last_event": lambda c, case: ledger.last_event(c),
     "last_settled": lambda c, case: ledger.last_settled(c, case.import_name),
     "last_settled_load": lambda c, case: ledger.last_settled_load(c, case.item),
+    "list_address_troubles": lambda c, case: ledger.list_address_troubles(c),
+    "list_alert_routes": lambda c, case: ledger.list_alert_routes(c),
+    "list_alerts": lambda c, case: ledger.list_alerts(c),
     "list_audit": lambda c, case: [
         ledger.list_audit(c),
         ledger.list_audit(c, since=SHORT_AGO),
@@ -112,6 +119,7 @@ CALLS: Mapping[str, Call] = {
     ],
     "list_source_checks": lambda c, case: ledger.list_source_checks(c),
     "loads_of_run": lambda c, case: ledger.loads_of_run(c, case.load.run_id),
+    "lock_alerts": lambda c, case: ledger.lock_alerts(c),
     "lock_mapping": lambda c, case: ledger.lock_mapping(c, case.import_name, "customers", "f", {}, NOW),
     "newest_committed": lambda c, case: ledger.newest_committed(c, case.import_name),
     "newest_item": lambda c, case: ledger.newest_item(c, case.import_name, case.item.kind),
@@ -137,12 +145,16 @@ CALLS: Mapping[str, Call] = {
     "rejected_rows": lambda c, case: list(ledger.rejected_rows(c, case.import_name, case.load.id)),
     "resolve_corrected": lambda c, case: ledger.resolve_corrected(c, case.replay, case.load.id, NOW),
     "row_states": lambda c, case: ledger.row_states(c, case.load.id),
+    "save_alert_routes": lambda c, case: ledger.save_alert_routes(c, [ledger.AlertRoute(case.import_name, 1, ())]),
+    "save_alerts": lambda c, case: ledger.save_alerts(c, [ledger.AlertRecord(case.import_name, "failed", "", NOW)]),
+    "set_address_trouble": lambda c, case: ledger.set_address_trouble(c, "MAIL", "no answer", NOW, NOW),
     "set_cursor": lambda c, case: ledger.set_cursor(c, case.import_name, "9", NOW),
     "set_import_status": lambda c, case: ledger.set_import_status(c, case.import_name, "customers", "paused", NOW),
     "set_item_status": lambda c, case: ledger.set_item_status(c, case.item, "failed"),
     "settled_among": lambda c, case: ledger.settled_among(
         c, [(item.import_name, item.key) for item in ledger.unsettled_items(c)]
     ),
+    "skip_item": lambda c, case: ledger.skip_item(c, case.item),
     "summaries": lambda c, case: ledger.summaries(c),
     "unlock_mapping": lambda c, case: ledger.unlock_mapping(c, case.import_name),
     "unsettled_items": lambda c, case: [ledger.unsettled_items(c), ledger.unsettled_items(c, case.import_name)],
