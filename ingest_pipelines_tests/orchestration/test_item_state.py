@@ -72,6 +72,7 @@ def facts(serving: Serving = "active", **more: object) -> ItemFacts:
         (facts(status="failed", load=FAILED, by_itself=False, kind="upload"), "failed"),
         (facts(status="failed", load=FAILED, run=run("failed", EARLIER)), "failed"),
         (facts(status="refused", load=REFUSED, run=RunFacts("run-of-load", "failed", EARLIER, LATER)), "refused"),
+        (facts(status="refused", load=None), "refused"),
         # the last attempt left none
         (facts(run=run("failed")), "failed"),
         (facts(run=run("failed", began=False)), "dropped"),
@@ -132,7 +133,7 @@ def test_every_combination_has_one_state_with_a_reason_or_is_not_open(known: Ite
     if settled:
         assert found is None
         return
-    attempted = known.load is not None or known.run is not None
+    attempted = known.load is not None or known.run is not None or known.status in {"failed", "refused"}
     if found is None:
         assert not attempted
         assert known.owner.serving == "draft" or not known.owner.by_itself or known.kind == "upload"

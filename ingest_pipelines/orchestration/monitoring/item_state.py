@@ -119,6 +119,9 @@ def _ended(facts: ItemFacts) -> OpenItem | None:
     run, load = facts.run, facts.load
     if run is not None and (load is None or (run.run_id != load.run_id and run.created_at > load.ended_at)):
         return _ended_run(facts, run)
+    if load is None and facts.status in {"failed", "refused"}:
+        state: OpenState = "refused" if facts.status == "refused" else "failed"
+        return _item(facts, state, facts.since, "its last load did not commit; the ledger no longer has that load")
     if load is None:
         return None
     return _item(facts, load.status, load.ended_at, load.error, run_id=load.run_id)

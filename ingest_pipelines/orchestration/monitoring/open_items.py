@@ -14,7 +14,8 @@ from dagster import DagsterInstance, RunRecord
 
 from ingest_pipelines import ledger
 from ingest_pipelines.config import BoundImport
-from ingest_pipelines.ledger import Activity, ImportState, SourceCheck, UnsettledItem
+from ingest_pipelines.ledger import Activity, ImportState, ItemState, SourceCheck, UnsettledItem
+from ingest_pipelines.model import ItemKey, ItemKind
 from ingest_pipelines.orchestration.automation import watches_files
 from ingest_pipelines.orchestration.monitoring.due import tick_due, tick_name, windows_due
 from ingest_pipelines.orchestration.monitoring.item_state import ImportFacts, ItemFacts, LoadFacts, open_item
@@ -30,7 +31,9 @@ from ingest_pipelines.orchestration.monitoring.run_facts import (
     runs_in_progress,
     runs_of,
 )
+from ingest_pipelines.orchestration.runs.item_runs import ItemRuns, runs_of_items
 from ingest_pipelines.orchestration.runs.pools import target_pool
+from ingest_pipelines.orchestration.runs.run_requests import next_request
 from ingest_pipelines.orchestration.site import Site
 
 
@@ -117,11 +120,19 @@ def _item_facts(
     ]
     waits = reasons_to_wait(instance, in_progress, pools) if instance is not None else {}
     reasons = failure_reasons(instance, without_load) if instance is not None else {}
-    last = {place: facts_of(record, reasons, waits) for place, record in runs.items()}
+    places = [(name, ItemKey(key)) for name, key in {**known.unsettled, **runs}]
+    histories = runs_of_items(places, instance, now) if instance is not None and places else {}
+    last = {
+        place: facts_of(record, histories.get((place[0], ItemKey(place[1]))), reasons, waits)
+        for place, record in runs.items()
+    }
     for place, item in known.unsettled.items():
         yield ItemFacts(
             owners.of(place[0]), place[1], item.kind, item.status, item.created_at, loads[place], last.get(place),
-            asked_again=owners.asks_again(item),
+            asked_again=owners.asks_again(
+                ItemState(item.key, item.status, item.created_at, item.retryable), item.kind, place[0],
+                histories.get((place[0], item.key)),
+            ),
         )  # fmt: skip
     imports = _imports(site)
     due = {
@@ -147,7 +158,12 @@ def _item_facts(
             bound = imports.get(name)
             is_window = bound is not None and bound.spec.source.window is not None
             if is_window or is_in_progress(run):
-                yield ItemFacts(owners.of(name), key, "window" if is_window else "file", None, run.created_at, run=run)
+                state = ItemState(ItemKey(key), "new", run.created_at)
+                yield ItemFacts(
+                    owners.of(name), key, "window" if is_window else "file", None, run.created_at, run=run,
+                    asked_again=is_window
+                    and owners.asks_again(state, "window", name, histories.get((name, ItemKey(key)))),
+                )  # fmt: skip
     for name, check in known.checks.items():
         for path, first_seen in check.settling.items():
             since = datetime.fromisoformat(first_seen)
@@ -168,17 +184,19 @@ def _load(item: UnsettledItem) -> LoadFacts | None:
 def _ticks_due(site: Site, known: _LedgerFacts, busy: set[str], now: datetime) -> Iterator[OpenItem]:
     """One item per active import whose schedule ticked and started nothing.
 
+    A tick that finds nothing new leaves its trace in the source's check. An import without one is not judged.
+
     Args:
         busy: imports with open items: their next item waits for these.
     """
     owners = _Owners(site, known)
-    for name, bound in site.project.imports.items():
-        if bound.spec.schedule is None or name in busy:
+    for name, check in known.checks.items():
+        bound = site.project.imports.get(name)
+        if bound is None or bound.spec.schedule is None or name in busy:
             continue
-        owner = owners.of(name)
-        activity, check = known.activities.get(name), known.checks.get(name)
-        traces = [activity.last if activity else None, check.checked_at if check else None]
-        tick = tick_due(bound, max((trace for trace in traces if trace is not None), default=None), now)
+        owner, activity = owners.of(name), known.activities.get(name)
+        last_seen = max(check.checked_at, activity.last if activity is not None else check.checked_at)
+        tick = tick_due(bound, last_seen, now)
         if tick is not None and owner.serving == "active":
             expected = "its schedule ticked, and no run was requested"
             found = open_item(ItemFacts(owner, tick_name(tick), "query", None, tick, expected=expected))
@@ -201,13 +219,13 @@ class _Owners:
             self._facts[name] = self._find(name)
         return self._facts[name]
 
-    def asks_again(self, item: UnsettledItem) -> bool:
-        """Whether the next tick of the import's schedule requests the item's run again: it is the newest of a query."""
-        bound, activity = self._imports.get(item.import_name), self._known.activities.get(item.import_name)
-        owner = self.of(item.import_name)
-        by_schedule = bound is not None and bound.spec.schedule is not None and owner.serving == "active"
-        newest = activity is not None and activity.newest_item == item.key
-        return by_schedule and owner.by_itself and newest and item.kind in {"query", "cursor"}
+    def asks_again(self, state: ItemState, kind: ItemKind, name: str, runs: ItemRuns | None) -> bool:
+        """Whether a sensor, a schedule or housekeeping will request the item's next run."""
+        owner, bound = self.of(name), self._imports.get(name)
+        if owner.serving != "active" or not owner.by_itself or bound is None:
+            return False
+        request = next_request(state, kind, runs)
+        return request.at is not None and (not request.on_tick or bound.spec.schedule is not None)
 
     def _find(self, name: str) -> ImportFacts:
         project, state = self._site.project, self._known.states.get(name)

@@ -13,6 +13,7 @@ from ingest_pipelines.orchestration.dagster_internals.run_failures import run_fa
 from ingest_pipelines.orchestration.dagster_internals.tags import PARTITION_NAME_TAG, WILL_RETRY_TAG
 from ingest_pipelines.orchestration.monitoring.dead_run_reasons import reason_of
 from ingest_pipelines.orchestration.monitoring.item_state import RunEnd, RunFacts
+from ingest_pipelines.orchestration.runs.item_runs import ItemRuns
 from ingest_pipelines.orchestration.runs.tags import IMPORT_TAG, ITEM_TAG, is_dry_run
 
 ItemOfImport = tuple[str, str]
@@ -32,6 +33,12 @@ _ENDS: Mapping[DagsterRunStatus, RunEnd] = {
     DagsterRunStatus.FAILURE: "failed",
     DagsterRunStatus.CANCELED: "canceled",
 }
+
+_NEVER_FAILED: Mapping[DagsterRunStatus, str] = {
+    DagsterRunStatus.CANCELED: "Dagster cancelled its backfill: the code server did not have the import then",
+    DagsterRunStatus.NOT_STARTED: "it was created and never queued: Dagster's daemon died in between",
+}
+"""Why runs ended that Dagster has not as failed, and that no person ended."""
 
 
 def item_of_run(run: DagsterRun) -> ItemOfImport | None:
@@ -84,10 +91,13 @@ def _order(record: RunRecord) -> tuple[bool, bool, int]:
     return status in _RUNNING, status in _QUEUED, record.storage_id
 
 
-def facts_of(record: RunRecord, reasons: Mapping[str, str], waits: Mapping[str, str]) -> RunFacts:
+def facts_of(
+    record: RunRecord, history: ItemRuns | None, reasons: Mapping[str, str], waits: Mapping[str, str]
+) -> RunFacts:
     """The run as `item_state` reads it.
 
     Args:
+        history: the runs of its item: who ended a cancelled run, and whether a created run can still be queued.
         reasons: why runs failed, by their id.
         waits: what runs wait for, by their id.
     """
@@ -105,8 +115,12 @@ def facts_of(record: RunRecord, reasons: Mapping[str, str], waits: Mapping[str, 
     )
     if run.status in _RUNNING:
         return replace(facts, state="running", since=started_at or created_at)
+    ended_at = ended_at or _utc(record.update_timestamp)
+    own_history = history if history is not None and history.newest == run.run_id else None
+    if own_history is not None and own_history.end == "failed" and run.status in _NEVER_FAILED:
+        return replace(facts, state="failed", since=ended_at, reason=_NEVER_FAILED[run.status])
     if run.status in _ENDS:
-        return replace(facts, state=_ENDS[run.status], since=ended_at or _utc(record.update_timestamp))
+        return replace(facts, state=_ENDS[run.status], since=ended_at)
     return facts
 
 
