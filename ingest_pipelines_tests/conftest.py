@@ -31,6 +31,7 @@ from ingest_pipelines_tests.servers import (
 )
 from ingest_pipelines_tests.servers.cut_proxy import CutProxy
 from ingest_pipelines_tests.servers.fleet import Fleet
+from ingest_pipelines_tests.servers.http_endpoint import Endpoint, accepting_messages
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -249,6 +250,13 @@ def smtp_server(fleet: Fleet, tmp_path: Path) -> Iterator[smtp.SmtpServer]:
     """A mail server of this test alone; what was sent is in `letters`."""
     with smtp.running(tmp_path, fleet.free_port()) as server:
         yield server
+
+
+@pytest.fixture
+def http_endpoint() -> Iterator[Endpoint]:
+    """An endpoint of this test alone for messages by HTTP; what was sent is in `got`."""
+    with accepting_messages() as endpoint:
+        yield endpoint
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import socket
@@ -14,9 +13,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
@@ -30,64 +27,16 @@ from ingest_pipelines.orchestration.alerts.outbox import BUSY, HANGS, Outbox
 from ingest_pipelines.orchestration.alerts.recipients import Recipient
 from ingest_pipelines.orchestration.alerts.send_alerts import ANOTHER, send_alerts
 from ingest_pipelines_tests.orchestration.conftest import Shop
+from ingest_pipelines_tests.servers.http_endpoint import Endpoint
 from ingest_pipelines_tests.waiting import until
 
 STUCK = Condition("", "stuck", "the daemon does not answer", reason="no heartbeat", cause="daemon")
 
 
-class Endpoint:
-    """An HTTP endpoint of Apprise's kind `json://`, and what it got."""
-
-    def __init__(self) -> None:
-        self.got: list[dict[str, Any]] = []
-        self.status, self.asked = 200, 0
-        self.answers = threading.Event()
-        self.answers.set()
-        endpoint = self
-
-        class _Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                endpoint.asked += 1
-                if endpoint.status == 200:
-                    endpoint.got.append(body)
-                endpoint.answers.wait(60)
-                self.send_response(endpoint.status)
-                self.end_headers()
-
-            def log_message(self, *_: object) -> None:
-                """Is silent."""
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
-        self.server.daemon_threads = True
-
-    @property
-    def url(self) -> str:
-        """The address."""
-        return f"json://127.0.0.1:{self.server.server_address[1]}"
-
-    @property
-    def titles(self) -> list[str]:
-        """Titles of what it got."""
-        return [body["title"] for body in self.got]
-
-
 @pytest.fixture
-def endpoint() -> Iterator[Endpoint]:
-    endpoint = Endpoint()
-    thread = threading.Thread(target=endpoint.server.serve_forever, args=(0.05,), daemon=True)
-    thread.start()
-    yield endpoint
-    endpoint.answers.set()
-    endpoint.server.shutdown()
-    endpoint.server.server_close()
-    thread.join()
-
-
-@pytest.fixture
-def told(shop: Shop, endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch) -> Shop:
-    """The shop, whose alerts go to the endpoint."""
-    monkeypatch.setenv("HOOK", endpoint.url)
+def told(shop: Shop, http_endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch) -> Shop:
+    """The shop, whose alerts go to the http_endpoint."""
+    monkeypatch.setenv("HOOK", http_endpoint.url)
     (shop.home / "notify.yaml").write_text(yaml.safe_dump({"groups": {"ops": {"to": [{"env": "HOOK"}]}}}))
     return shop
 
@@ -101,32 +50,32 @@ def message(name: str, title: str = "title") -> Message:
 
 
 def test_an_http_endpoint_gets_title_text_and_severity(
-    told: Shop, endpoint: Endpoint, instance: DagsterInstance
+    told: Shop, http_endpoint: Endpoint, instance: DagsterInstance
 ) -> None:
     site = told.site(environment="prod")
     assert send_alerts(site, instance, told.now, extra=[STUCK]).sent == ("[prod] stuck: daemon: no heartbeat to HOOK",)
     assert send_alerts(site, instance, told.now, extra=[STUCK]).sent == ()
     told.now += timedelta(minutes=1)
     assert len(send_alerts(site, instance, told.now, extra=[]).sent) == 1
-    assert [body["type"] for body in endpoint.got] == ["failure", "success"]
-    assert endpoint.titles[1].startswith("[prod] recovered: daemon: was stuck from ")
+    assert [body["type"] for body in http_endpoint.got] == ["failure", "success"]
+    assert http_endpoint.titles[1].startswith("[prod] recovered: daemon: was stuck from ")
 
 
 def test_a_sensor_that_knows_nothing_of_the_watchers_alerts_does_not_end_them(
-    told: Shop, endpoint: Endpoint, instance: DagsterInstance
+    told: Shop, http_endpoint: Endpoint, instance: DagsterInstance
 ) -> None:
     send_alerts(told.site(), instance, told.now, extra=[STUCK])
     for _ in range(3):
         told.now += timedelta(minutes=1)
         assert send_alerts(told.site(), instance, told.now).words == "no new alerts"
         assert send_alerts(told.site(), instance, told.now, extra=[STUCK]).words == "no new alerts"
-    assert endpoint.titles == ["stuck: daemon: no heartbeat"]
+    assert http_endpoint.titles == ["stuck: daemon: no heartbeat"]
 
 
 def test_of_two_senders_at_once_one_sends_and_the_other_nothing(
-    told: Shop, endpoint: Endpoint, instance: DagsterInstance
+    told: Shop, http_endpoint: Endpoint, instance: DagsterInstance
 ) -> None:
-    endpoint.answers.clear()
+    http_endpoint.answers.clear()
     elsewhere = told.site()
     elsewhere = type(elsewhere)(
         type(elsewhere.settings)(**{**vars(elsewhere.settings), "state": told.state.parent / "other"}),
@@ -134,13 +83,13 @@ def test_of_two_senders_at_once_one_sends_and_the_other_nothing(
     )  # fmt: skip
     with ThreadPoolExecutor(1) as pool:
         first = pool.submit(send_alerts, told.site(), instance, told.now, extra=[STUCK])
-        until(lambda: endpoint.got)
+        until(lambda: http_endpoint.got)
         assert send_alerts(told.site(), instance, told.now, extra=[STUCK]) == ANOTHER, "on the same machine"
         assert send_alerts(elsewhere, instance, told.now, extra=[STUCK]) == ANOTHER, "on another one"
-        endpoint.answers.set()
+        http_endpoint.answers.set()
         assert len(first.result().sent) == 1
     assert send_alerts(elsewhere, instance, told.now, extra=[STUCK]).sent == ()
-    assert endpoint.titles == ["stuck: daemon: no heartbeat"]
+    assert http_endpoint.titles == ["stuck: daemon: no heartbeat"]
 
 
 SENDER = """
@@ -161,21 +110,21 @@ with DagsterInstance.ephemeral() as instance:
 
 
 def test_a_sender_that_is_killed_after_it_has_sent_and_before_it_has_noted_loses_nothing(
-    told: Shop, endpoint: Endpoint, instance: DagsterInstance
+    told: Shop, http_endpoint: Endpoint, instance: DagsterInstance
 ) -> None:
     """The message that was under way comes twice, no other does."""
-    endpoint.answers.clear()
+    http_endpoint.answers.clear()
     words = [sys.executable, "-c", SENDER, told.home, told.state, told.database_url, told.now.isoformat()]
     with subprocess.Popen(list(map(str, words)), env={**os.environ}) as sender:
-        until(lambda: endpoint.got or sender.poll() is not None, seconds=90)
+        until(lambda: http_endpoint.got or sender.poll() is not None, seconds=90)
         sender.send_signal(signal.SIGKILL)
-    endpoint.answers.set()
-    first = list(endpoint.titles)
+    http_endpoint.answers.set()
+    first = list(http_endpoint.titles)
     assert len(first) == 1
     causes = [Condition("", "stuck", "it stands", reason="it stands", cause=cause) for cause in ("daemon", "queue")]
     send_alerts(told.site(), instance, told.now, extra=causes)
     send_alerts(told.site(), instance, told.now, extra=causes)
-    again = endpoint.titles[1:]
+    again = http_endpoint.titles[1:]
     assert sorted(again) == ["stuck: daemon: it stands", "stuck: queue: it stands"]
 
 
@@ -210,14 +159,14 @@ def silent_server(*, drops: bool = False) -> Iterator[int]:
 
 @pytest.mark.parametrize("scheme", ["json", "mailto"])
 def test_addresses_that_hang_or_drop_hold_up_no_other(
-    endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch, scheme: str
+    http_endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch, scheme: str
 ) -> None:
     end = "?from=a@example.com&to=b@example.com" if scheme == "mailto" else ""
     with silent_server() as hanging, silent_server(drops=True) as dropping:
         for number in range(8):
             monkeypatch.setenv(f"HANGS_{number}", f"{scheme}://127.0.0.1:{hanging}{end}")
         monkeypatch.setenv("DROPS", f"{scheme}://127.0.0.1:{dropping}{end}")
-        monkeypatch.setenv("WORKS", endpoint.url)
+        monkeypatch.setenv("WORKS", http_endpoint.url)
         outbox = Outbox()
         names = [*(f"HANGS_{number}" for number in range(8)), "DROPS", "WORKS"]
         begun = time.monotonic()
@@ -231,60 +180,60 @@ def test_addresses_that_hang_or_drop_hold_up_no_other(
         assert {found[f"HANGS_{number}"] for number in range(8)} <= {HANGS, "the service does not answer"}
         second = {sending.error for sending in outbox.deliver([message("HANGS_0"), message("HANGS_1")], seconds=0.1)}
         assert second <= {BUSY, HANGS, "the service does not answer", "the service did not accept it"}
-    assert endpoint.titles == ["title"]
+    assert http_endpoint.titles == ["title"]
 
 
 def test_a_message_that_is_accepted_after_the_deadline_is_not_sent_again(
-    told: Shop, endpoint: Endpoint, instance: DagsterInstance, monkeypatch: pytest.MonkeyPatch
+    told: Shop, http_endpoint: Endpoint, instance: DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("ingest_pipelines.orchestration.alerts.send_alerts.SECONDS", 0.5)
-    endpoint.answers.clear()
+    http_endpoint.answers.clear()
     assert send_alerts(told.site(), instance, told.now, extra=[STUCK]).unsent == (
         f"stuck: daemon: no heartbeat to HOOK: {HANGS}",
     )
     told.now += timedelta(seconds=30)
     outcome = send_alerts(told.site(), instance, told.now, extra=[STUCK])
     assert (outcome.sent, len(outcome.unsent)) == ((), 1), "it is left alone for some minutes"
-    endpoint.answers.set()
+    http_endpoint.answers.set()
     until(lambda: all(thread.name != "alerts" for thread in threading.enumerate()))
     told.now += timedelta(seconds=30)
     assert send_alerts(told.site(), instance, told.now, extra=[STUCK]).sent == ("stuck: daemon: no heartbeat to HOOK",)
     told.now += timedelta(minutes=10)
     assert send_alerts(told.site(), instance, told.now, extra=[STUCK]).words == "no new alerts"
-    assert endpoint.titles == ["stuck: daemon: no heartbeat"]
+    assert http_endpoint.titles == ["stuck: daemon: no heartbeat"]
 
 
 def test_an_address_that_refuses_is_asked_less_and_less_often_and_gets_all_in_the_end(
-    told: Shop, endpoint: Endpoint, instance: DagsterInstance
+    told: Shop, http_endpoint: Endpoint, instance: DagsterInstance
 ) -> None:
-    endpoint.status = 401
+    http_endpoint.status = 401
     for _ in range(20):
         told.now += timedelta(minutes=1)
         unsent = send_alerts(told.site(), instance, told.now, extra=[STUCK]).unsent
         assert unsent == ("stuck: daemon: no heartbeat to HOOK: the service refuses the login",)
-    assert 4 <= endpoint.asked <= 8
+    assert 4 <= http_endpoint.asked <= 8
     [(error,)] = told.rows("SELECT error FROM ingest.alert_addresses")
     assert error == "the service refuses the login"
-    endpoint.status = 200
+    http_endpoint.status = 200
     told.now += timedelta(minutes=10)
     assert len(send_alerts(told.site(), instance, told.now, extra=[STUCK]).sent) == 1
     assert told.rows("SELECT * FROM ingest.alert_addresses") == []
 
 
 def test_while_the_target_is_down_the_state_folder_knows_what_was_told(
-    told: Shop, endpoint: Endpoint, instance: DagsterInstance
+    told: Shop, http_endpoint: Endpoint, instance: DagsterInstance
 ) -> None:
     url, told.database_url = told.database_url, "postgresql://nobody@127.0.0.1:1/none"
     for _ in range(3):
         told.now += timedelta(minutes=1)
         send_alerts(told.site(), instance, told.now, extra=[STUCK])
         send_alerts(told.site(), instance, told.now)
-    assert sorted(endpoint.titles) == ["failed: the target: does not answer", "stuck: daemon: no heartbeat"]
+    assert sorted(http_endpoint.titles) == ["failed: the target: does not answer", "stuck: daemon: no heartbeat"]
     told.database_url = url
     for _ in range(2):
         told.now += timedelta(minutes=1)
         send_alerts(told.site(), instance, told.now)
         send_alerts(told.site(), instance, told.now, extra=[STUCK])
-    assert len(endpoint.titles) == 3
-    assert endpoint.titles[2].startswith("recovered: the target: ")
+    assert len(http_endpoint.titles) == 3
+    assert http_endpoint.titles[2].startswith("recovered: the target: ")
     assert oct((Path(told.state) / "alerts" / "open.json").stat().st_mode)[-3:] == "600"

@@ -114,7 +114,7 @@ class AlertBook:
         if condition.words:
             entry.words, entry.reason = condition.words, condition.reason
             entry.item, entry.next_step, entry.run_id = condition.item, condition.next_step, condition.run_id
-        entry.items += [item for item in dict.fromkeys(condition.items) if item not in set(entry.items)]
+        entry.items = list(dict.fromkeys([*entry.items, *condition.items]))
         if len(entry.items) > MOST_ITEMS:
             self._forget_items(entry, condition.items)
         if before != record_of(entry) or not before.words:
