@@ -82,7 +82,17 @@ class Unavailable(IngestError):
 
 
 class SourceUnavailable(Unavailable):
-    """A connection's server does not answer, or the connection broke."""
+    """A connection's server does not answer, or the connection broke.
+
+    Attributes:
+        step: what failed: `resolve`, `connect`, `host key`, `login`, `folder`, `list`, `read` ...; "": not known.
+        hung: the server was silent for longer than a time-out allows.
+    """
+
+    def __init__(self, message: str, *, hint: str = "", step: str = "", hung: bool = False) -> None:
+        super().__init__(message, hint=hint)
+        self.step = step
+        self.hung = hung
 
 
 class TargetUnavailable(Unavailable):
@@ -98,9 +108,17 @@ class ItemChanged(Unavailable):
 
 
 class SourceDenied(IngestError):
-    """The server answers, but refuses: login, host key, permission, missing folder."""
+    """The server answers, but refuses: login, host key, permission, missing folder.
+
+    Attributes:
+        step: what was refused; see SourceUnavailable.
+    """
 
     exit_code = 3
+
+    def __init__(self, message: str, *, hint: str = "", step: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.step = step
 
 
 class MissingDriver(IngestError):

@@ -39,14 +39,18 @@ class Pending(Generic[T]):
         """Whether the call has ended, with a value or an error. Waits that long for it."""
         return self._done.wait(seconds)
 
-    def wait(self, seconds: float, what: str) -> T:
+    def wait(self, seconds: float, what: str, hint: str = "") -> T:
         """The call's value.
 
+        Args:
+            what: starts the message of an error.
+            hint: the next step where there is no outcome in time.
+
         Raises:
-            SourceUnavailable: no outcome in that time. `what` starts the message.
+            SourceUnavailable: no outcome in that time.
         """
         if not self._done.wait(seconds):
-            raise SourceUnavailable(f"{what}: no answer within {seconds:g} s")
+            raise SourceUnavailable(f"{what}: no answer within {seconds:g} s", hint=hint, hung=True)
         if self._error is not None:
             raise self._error
         return self._value

@@ -197,7 +197,7 @@ class Gcs(ObjectStore[GcsConnection, "storage.Client", "storage.Blob"]):
         if isinstance(error, http.ConnectionError) and "NameResolution" in repr(error):
             return "resolve", SourceUnavailable(f"{place}: the server's name can't be resolved", hint="check the DNS")
         if isinstance(error, (http.RequestException, HTTPError, HTTPException, auth.TransportError, OSError)):
-            return "connect", no_answer(place)
+            return "connect", no_answer(place, error)
         if isinstance(error, (api.GoogleAPIError, media.DataCorruption)):
             code = getattr(error, "code", None) or type(error).__name__
             return "listing", SourceUnavailable(f"{place} answers with an error ({code})", hint="try again later")

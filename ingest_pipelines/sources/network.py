@@ -6,9 +6,10 @@ import errno
 import logging
 import ssl
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TypeVar
 
-from ingest_pipelines.errors import SourceUnavailable
+from ingest_pipelines.errors import SourceDenied, SourceUnavailable
 
 T = TypeVar("T")
 
@@ -25,11 +26,21 @@ def pauses(retries: int) -> Iterator[float]:
     return (min(FIRST_PAUSE * 2.0**attempt, LONGEST_PAUSE) for attempt in range(retries))
 
 
-def retried(work: Callable[[], T], retries: int, pause: Callable[[float], None]) -> T:
+def _always(error: SourceUnavailable) -> bool:
+    return True
+
+
+def retried(
+    work: Callable[[], T],
+    retries: int,
+    pause: Callable[[float], None],
+    worth_it: Callable[[SourceUnavailable], bool] = _always,
+) -> T:
     """What the work returns; it is repeated while the source does not answer.
 
     Args:
         work: may be done twice.
+        worth_it: whether to try again after this error.
 
     Raises:
         SourceUnavailable: of the last attempt; all other errors at once.
@@ -37,9 +48,21 @@ def retried(work: Callable[[], T], retries: int, pause: Callable[[float], None])
     for seconds in pauses(retries):
         try:
             return work()
-        except SourceUnavailable:
+        except SourceUnavailable as error:
+            if not worth_it(error):
+                raise
             pause(seconds)
     return work()
+
+
+@contextmanager
+def at_step(step: str) -> Iterator[None]:
+    """Errors of the source in the block name the step, unless a block inside it has named one."""
+    try:
+        yield
+    except (SourceUnavailable, SourceDenied) as error:
+        error.step = error.step or step
+        raise
 
 
 def silence(log: str) -> None:
@@ -67,22 +90,36 @@ UNTRUSTED_HINT = (
 
 def is_untrusted(error: BaseException) -> bool:
     """Whether the server's certificate is what failed, however deep a driver has buried it: no retry helps."""
+    return any(
+        isinstance(cause, ssl.SSLCertVerificationError)
+        or (type(cause).__module__ == "OpenSSL.SSL" and _PYOPENSSL in str(cause))  # Snowflake's way to TLS
+        for cause in _causes(error)
+    )
+
+
+_TIMEOUTS = {"ReadTimeoutError", "ConnectTimeoutError", "ReadTimeout", "ConnectTimeout", "Timeout"}
+"""Classes of HTTP clients that are not Python's own TimeoutError."""
+
+
+def is_timeout(error: BaseException) -> bool:
+    """Whether the server was silent for too long, however deep a driver has buried it."""
+    return any(isinstance(cause, TimeoutError) or type(cause).__name__ in _TIMEOUTS for cause in _causes(error))
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """The error and all errors inside it."""
     waiting: list[object] = [error]
     seen: set[int] = set()
     while waiting:
         found = waiting.pop()
-        if isinstance(found, ssl.SSLCertVerificationError):
-            return True
         if not isinstance(found, BaseException) or id(found) in seen:
             continue
-        if type(found).__module__ == "OpenSSL.SSL" and _PYOPENSSL in str(found):  # Snowflake's way to TLS
-            return True
+        yield found
         seen.add(id(found))
         waiting += [found.__cause__, found.__context__, *found.args]
         waiting += [getattr(found, name, None) for name in ("reason", "original_exception", "cause", "error")]
         kept = getattr(found, "kwargs", None)  # botocore's
         waiting += kept.values() if isinstance(kept, Mapping) else ()
-    return False
 
 
 def raised_by_us(error: BaseException) -> bool:

@@ -21,7 +21,7 @@ from ingest_pipelines.model import SourceFile
 from ingest_pipelines.sources.base import Client, Listing, Step
 from ingest_pipelines.sources.files import address, archive_names, folder_prefix, listing_of, object_key
 from ingest_pipelines.sources.http_headers import refuse_broken_headers
-from ingest_pipelines.sources.network import UNTRUSTED, UNTRUSTED_HINT, is_untrusted, retried
+from ingest_pipelines.sources.network import UNTRUSTED, UNTRUSTED_HINT, at_step, is_timeout, is_untrusted, retried
 
 STEPS = ("resolve", "connect", "login", "permission", "folder", "listing")
 """The steps of a connection test. A client makes them in few requests: an error says at which of them it failed."""
@@ -128,7 +128,7 @@ class ObjectStore(ABC, Generic[ConnectionT, ClientT, ObjectT]):
 
     def __enter__(self) -> Self:
         refuse_broken_headers()
-        with self._translating_errors(""):
+        with self._translating_errors("", "connect"):
             self._client = self._make_client()
         return self
 
@@ -170,7 +170,7 @@ class ObjectStore(ABC, Generic[ConnectionT, ClientT, ObjectT]):
                 self.file(key.removeprefix(root), stored) for key, stored in self.objects(start, nested=nested)
             )
 
-        return self._request(folder, whole_listing)
+        return self._request(folder, whole_listing, step="list")
 
     def stat(self, path: str, version: str = "") -> SourceFile:
         """The file as it is now, or as it was in `version` where the bucket keeps that."""
@@ -184,7 +184,7 @@ class ObjectStore(ABC, Generic[ConnectionT, ClientT, ObjectT]):
 
     def move(self, path: str, folder: str, expected: SourceFile | None = None) -> None:
         """Copies the object into `folder`, compares the copy, deletes the object: each only if nothing changed."""
-        self._request(path, lambda: self._move(path, folder, expected))
+        self._request(path, lambda: self._move(path, folder, expected), step="archive")
 
     def _move(self, path: str, folder: str, expected: SourceFile | None) -> None:
         target = folder_prefix(self._connection.prefix, folder)
@@ -224,22 +224,29 @@ class ObjectStore(ABC, Generic[ConnectionT, ClientT, ObjectT]):
             yield Step(name, True, details.get(name, ""))
         yield Step("listing", True, listing.counted())
 
-    def _request(self, path: str, work: Callable[[], T]) -> T:
+    def _request(self, path: str, work: Callable[[], T], step: str = "read") -> T:
         """What the work returns; it is done again where the store does not answer, as often as `retries` says."""
 
         def attempt() -> T:
-            with self._translating_errors(path):
+            with self._translating_errors(path, step):
                 return work()
 
         return retried(attempt, self.retries, time.sleep)
 
     @contextlib.contextmanager
-    def _translating_errors(self, path: str) -> Iterator[None]:
-        """Maps what the client raises to IngestError."""
+    def _translating_errors(self, path: str, step: str = "read") -> Iterator[None]:
+        """Maps what the client raises to IngestError.
+
+        Args:
+            step: what the block does; an error names it, or the step of a connection test that failed instead.
+        """
         try:
             yield
         except Exception as error:
-            raise self._explained(error, self.uri(path))[1] from None
+            failed_step, explained = self._explained(error, self.uri(path))
+            silent = isinstance(explained, SourceUnavailable) and explained.hung
+            with at_step(step if failed_step == "listing" or (silent and step != "connect") else failed_step):
+                raise explained from None
 
     def _explained(self, error: Exception, uri: str) -> tuple[str, IngestError]:
         if isinstance(error, IngestError):  # ours already; without a client, its making refused the credentials
@@ -247,9 +254,11 @@ class ObjectStore(ABC, Generic[ConnectionT, ClientT, ObjectT]):
         return self._meaning(error, uri)
 
 
-def no_answer(place: str) -> SourceUnavailable:
-    """The error of a store that is silent, or breaks off."""
+def no_answer(place: str, error: Exception) -> SourceUnavailable:
+    """Our error for a store that is silent, or breaks off."""
+    hung = is_timeout(error)
     return SourceUnavailable(
-        f"{place} does not answer, or broke off the connection",
+        f"{place} {'does not answer in time' if hung else 'does not answer, or broke off the connection'}",
         hint="is the server up, and does the network let you reach it? raise timeout_seconds if it is just slow",
+        hung=hung,
     )

@@ -159,7 +159,7 @@ class S3(ObjectStore[S3Connection, "BaseClient", SourceFile]):
                 f"{place}: {what}", hint="check `region` and `endpoint_url`, and the DNS"
             )
         if isinstance(error, (aws.BotoCoreError, OSError)):
-            return "connect", no_answer(place)
+            return "connect", no_answer(place, error)
         raise error
 
 
@@ -220,7 +220,7 @@ def _refused(code: str, place: str, uri: str) -> tuple[str, IngestError]:
 
 
 def _code(error: Exception) -> str:
-    answer: dict[str, dict[str, object]] = getattr(error, "response", {})
+    answer: dict[str, dict[str, object]] = getattr(error, "response", None) or {}  # None: a time-out's
     status = answer.get("ResponseMetadata", {}).get("HTTPStatusCode", "")
     code = str(answer.get("Error", {}).get("Code"))
     return code if code in _KNOWN else str(status)

@@ -30,12 +30,15 @@ from ingest_pipelines.model import SourceFile
 from ingest_pipelines.sources import sftp_protocol
 from ingest_pipelines.sources.base import Listing, Step
 from ingest_pipelines.sources.files import MAX_FOLDERS, address, archive_names, linked_folder, segments, visible
-from ingest_pipelines.sources.network import BROKEN_HINT, raised_by_us, retried
+from ingest_pipelines.sources.network import BROKEN_HINT, at_step, is_timeout, raised_by_us, retried
 
 T = TypeVar("T")
 
 KEEP_ALIVE_SECONDS = 15.0
 """Seconds without traffic after which we send a message, so that servers and firewalls keep the connection open."""
+
+_CLOCKS_DIFFER = 0.5
+"""Seconds by which Paramiko's time-outs fire early: it has the same limit for parts of a step."""
 
 MAX_NAME_BYTES = 255
 """Longest name in every common file system. SFTP has no error of its own for a longer one."""
@@ -70,7 +73,7 @@ class Sftp:
         self._client: paramiko.SFTPClient | None = None
 
     def __enter__(self) -> Self:
-        self._with_retries(self._open_client)
+        self._with_retries(self._open_client, "connect")
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -92,7 +95,7 @@ class Sftp:
             too_deep = self._walk(parts, files, links, nested)
             return Listing(tuple(sorted(files, key=lambda file: file.path)), too_deep, tuple(sorted(links)))
 
-        return self._with_retries(walk_all)
+        return self._with_retries(walk_all, "list")
 
     def _first_link(self, parts: tuple[str, ...], *, folder: bool) -> str | None:
         """The first of the folders that is a symbolic link; the root itself may be one."""
@@ -133,7 +136,7 @@ class Sftp:
             with self._translating_errors(path):
                 return self._open_client().lstat(remote)
 
-        attributes = self._with_retries(lstat_file)
+        attributes = self._with_retries(lstat_file, "read")
         if not modes.S_ISREG(attributes.st_mode or 0):
             raise ItemGone(f"{self.uri(path)} is not a regular file", hint="links and folders are not read")
         return _source_file(path, attributes)
@@ -141,13 +144,13 @@ class Sftp:
     def read(self, path: str, offset: int = 0, version: str = "") -> Iterator[bytes]:
         """The file's bytes from `offset`. Many requests are under way at a time, so latency costs little."""
         remote = self._remote(path, file=True)
-        client = self._with_retries(self._open_client)
-        with self._translating_errors(path):
+        client = self._with_retries(self._open_client, "read")
+        with at_step("read"), self._translating_errors(path):
             yield from sftp_protocol.read(client, remote, offset)
 
     def move(self, path: str, folder: str, expected: SourceFile | None = None) -> None:
         """Renames the file into `folder`. If its name is taken there, the file's time is put in front."""
-        self._with_retries(lambda: self._move(path, folder, expected))
+        self._with_retries(lambda: self._move(path, folder, expected), "archive")
 
     def _move(self, path: str, folder: str, expected: SourceFile | None) -> None:
         remote, target = self._remote(path, file=True), self._remote("/".join(segments(folder.strip("/"))))
@@ -203,9 +206,10 @@ class Sftp:
             raise ItemGone(f"there is no file '{printable(path)}': the name is too long")
         return posixpath.join(self._connection.root or ".", *parts)
 
-    def _with_retries(self, work: Callable[[], T]) -> T:
+    def _with_retries(self, work: Callable[[], T], step: str) -> T:
         """Does the work, and does it again on a new connection when one broke off, as often as `retries` says."""
-        return retried(work, self._connection.retries, self._pause)
+        with at_step(step):
+            return retried(work, self._connection.retries, self._pause)
 
     def _close(self) -> None:
         with contextlib.suppress(Exception):
@@ -221,8 +225,9 @@ class Sftp:
         if self._client is None or self._transport is None or not self._transport.is_active():
             self._close()
             try:
-                for _, take_step in self._connection_steps():
-                    take_step()
+                for name, take_step in self._connection_steps():
+                    with at_step(name):
+                        take_step()
             except BaseException:
                 self._close()
                 raise
@@ -256,9 +261,11 @@ class Sftp:
                 (self._connection.host, self._connection.port), self._connection.timeout_seconds
             )
         except OSError as error:
-            what = "does not answer in time" if isinstance(error, TimeoutError) else "refuses the connection"
+            hung = isinstance(error, TimeoutError)
             raise SourceUnavailable(
-                f"{self._place} {what}", hint="is the server up, the port right and the firewall open?"
+                f"{self._place} {'does not answer in time' if hung else 'refuses the connection'}",
+                hint="is the server up, the port right and the firewall open?",
+                hung=hung,
             ) from None
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return self._place
@@ -275,8 +282,10 @@ class Sftp:
         options = transport.get_security_options()
         algorithms = {name for key in known_keys for name in _key_algorithms(key.get_name())}
         options.key_types = tuple(name for name in options.key_types if name in algorithms) or options.key_types
+        deadline = time.monotonic() + limit
         try:
             transport.start_client(timeout=limit)
+            server_key = transport.get_remote_server_key()
         except paramiko.ssh_exception.IncompatiblePeer:
             kinds = ", ".join(sorted(algorithms))
             raise SourceDenied(
@@ -284,10 +293,11 @@ class Sftp:
                 hint=self._scan_hint,
             ) from None
         except Exception:  # any error of the transport's thread: there is no session, and no key was refused
+            if time.monotonic() > deadline - _CLOCKS_DIFFER:
+                raise self._silent("the key exchange") from None
             raise SourceUnavailable(
                 f"{self._place} broke off the key exchange, or does not speak SSH", hint="is this the SFTP port?"
             ) from None
-        server_key = transport.get_remote_server_key()
         fingerprint = f"{server_key.get_name()} {server_key.fingerprint}"
         if server_key not in known_keys:
             raise SourceDenied(
@@ -331,6 +341,7 @@ class Sftp:
         if transport is None:
             raise InternalError("a login without a transport")
         key = self._private_key() if settings.private_key is not None else None
+        deadline = time.monotonic() + settings.timeout_seconds
         try:
             if key is not None:
                 transport.auth_publickey(settings.username, key)
@@ -338,6 +349,8 @@ class Sftp:
                 transport.auth_password(settings.username, settings.password.reveal())
         except Exception as error:  # also AuthenticationException if the connection broke off or was silent
             if not transport.packetizer.login_refused:
+                if time.monotonic() > deadline - _CLOCKS_DIFFER:
+                    raise self._silent("the login") from None
                 raise SourceUnavailable(f"{self._place} broke off during the login", hint=BROKEN_HINT) from None
             methods = [name for name in getattr(error, "allowed_types", None) or () if name in _LOGIN_METHODS]
             accepts = f"; the server takes {', '.join(methods)}" if methods else ""
@@ -371,11 +384,13 @@ class Sftp:
 
         if self._transport is None:
             raise InternalError("a folder without a transport")
+        deadline = time.monotonic() + self._connection.timeout_seconds
         try:
             client = sftp_protocol.session_over(self._transport, self._connection.timeout_seconds)
         except Exception as error:
-            silent = isinstance(error, TimeoutError | SourceUnavailable)
-            if silent or not sftp_protocol.is_alive(self._transport, error):
+            if is_timeout(error) or time.monotonic() > deadline - _CLOCKS_DIFFER:
+                raise self._silent("the start of the SFTP session") from None
+            if isinstance(error, SourceUnavailable) or not sftp_protocol.is_alive(self._transport, error):
                 raise SourceUnavailable(
                     f"{self._place} broke off after the login, while the SFTP session began", hint=BROKEN_HINT
                 ) from None
@@ -386,6 +401,13 @@ class Sftp:
         if not modes.S_ISDIR(attributes.st_mode or 0):
             raise SourceDenied(f"{self.uri('')} is not a folder", hint="check `root` in connections.yaml")
         return self.uri("")
+
+    def _silent(self, during: str) -> SourceUnavailable:
+        return SourceUnavailable(
+            f"{self._place} did not answer for {self._connection.timeout_seconds:g} seconds, during {during}",
+            hint="raise timeout_seconds if the server is just slow",
+            hung=True,
+        )
 
     @contextlib.contextmanager
     def _translating_errors(self, path: str, *, folder: bool = False) -> Iterator[None]:
@@ -404,10 +426,7 @@ class Sftp:
             ) from None
         except TimeoutError:
             self._close()
-            raise SourceUnavailable(
-                f"{self._place} did not answer for {self._connection.timeout_seconds:g} seconds",
-                hint="raise timeout_seconds if the server is just slow",
-            ) from None
+            raise self._silent("a request") from None
         except IngestError:
             raise
         except Exception as error:

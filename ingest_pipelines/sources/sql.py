@@ -26,13 +26,24 @@ from ingest_pipelines.sources.base import Step
 from ingest_pipelines.sources.bounded import Pending, Worker
 from ingest_pipelines.sources.cursor_query import no_value_query
 from ingest_pipelines.sources.error_codes import BROKEN, REFUSED, DriverError
-from ingest_pipelines.sources.network import UNTRUSTED, UNTRUSTED_HINT, error_name, is_untrusted, raised_by_us, retried
+from ingest_pipelines.sources.network import (
+    UNTRUSTED,
+    UNTRUSTED_HINT,
+    at_step,
+    error_name,
+    is_untrusted,
+    raised_by_us,
+    retried,
+)
 from ingest_pipelines.sources.query_text import Query, about_rows, read_query, table_query
 
 BATCH_ROWS = 50_000
 
 CANCEL_SECONDS = 5.0
 """How long we wait for a server to cancel a query."""
+
+SILENT_LOGIN_HINT = "is the server up, and not overloaded? raise timeout_seconds if it is just slow"
+SILENT_QUERY_HINT = "is the server up, and not overloaded? raise query_timeout_seconds if the query takes that long"
 
 T = TypeVar("T")
 C = TypeVar("C", bound=QueryConnection)
@@ -111,7 +122,8 @@ class SqlSource(ABC, Generic[C]):
     def tables(self) -> Iterator[str]:
         """Qualified names of readable tables and views."""
         seconds = self._connection.query_timeout_seconds
-        yield from self._attempt(lambda session: self._call(lambda: list(session.tables()), seconds))
+        with at_step("list"):
+            yield from self._attempt(lambda session: self._call(lambda: list(session.tables()), seconds))
 
     def select(self, table: str, columns: Sequence[str], limit: int | None = None) -> str:
         """A query for the wanted columns of a table."""
@@ -191,13 +203,15 @@ class SqlSource(ABC, Generic[C]):
         self, query: Query, parameters: Mapping[str, CursorValue], batch_rows: int
     ) -> Generator[pa.RecordBatch, None, None]:
         seconds = self._connection.query_timeout_seconds
-        stream, batch = self._attempt(lambda session: self._begin(session, query, parameters, batch_rows))
+        with at_step("read"):
+            stream, batch = self._attempt(lambda session: self._begin(session, query, parameters, batch_rows))
         whole = False
         try:
             while batch is not None:
                 following = self._submit(lambda: next(stream, None), query)
                 yield batch
-                batch = following.wait(seconds, self.uri())
+                with at_step("read"):
+                    batch = following.wait(seconds, self.uri(), SILENT_QUERY_HINT)
             whole = True
         finally:
             if not whole:
@@ -217,7 +231,10 @@ class SqlSource(ABC, Generic[C]):
             raise
 
     def _attempt(self, work: Callable[[Session], T]) -> T:
-        """Does the work, on a new session each time that the source does not answer, as often as `retries` says."""
+        """Does the work, on a new session each time that the source does not answer, as often as `retries` says.
+
+        A query that was silent for all of its time is not sent again: that would keep its run waiting as long again.
+        """
 
         def attempt() -> T:
             try:
@@ -226,13 +243,16 @@ class SqlSource(ABC, Generic[C]):
                 self._drop()
                 raise
 
-        return retried(attempt, self._connection.retries, time.sleep)
+        return retried(
+            attempt, self._connection.retries, time.sleep, lambda error: error.step == "login" or not error.hung
+        )
 
     def _open(self) -> Session:
         self._drop()
         self._check_options()
         self._worker = Worker(self._connection.type)
-        self._session = self._call(self.connect, self._connection.timeout_seconds)
+        with at_step("login"):
+            self._session = self._call(self.connect, self._connection.timeout_seconds)
         return self._session
 
     def _check_options(self) -> None:
@@ -243,7 +263,8 @@ class SqlSource(ABC, Generic[C]):
             raise option_mistakes(unknown, self._connection.type, known or ())
 
     def _call(self, work: Callable[[], T], seconds: float, query: Query | None = None) -> T:
-        return self._submit(work, query).wait(seconds, self.uri())
+        hint = SILENT_LOGIN_HINT if self._session is None else SILENT_QUERY_HINT
+        return self._submit(work, query).wait(seconds, self.uri(), hint)
 
     def _submit(self, work: Callable[[], T], query: Query | None = None) -> Pending[T]:
         assert self._worker is not None

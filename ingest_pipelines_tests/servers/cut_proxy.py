@@ -20,6 +20,7 @@ class Fault:
     Attributes:
         cut_after_received: cut once the client received this many bytes from the server.
         cut_after_sent: cut once the client sent this many bytes.
+        stall_after_received: once the client received this many bytes, nothing more reaches it while the fault lasts.
         reset: cut with RST ("connection reset by peer"); False: with FIN, as a server that closes.
         refuse: connections are reset before anything is exchanged.
         refuse_first: so are the first n connections only, counted from the moment the fault is set.
@@ -30,6 +31,7 @@ class Fault:
 
     cut_after_received: int | None = None
     cut_after_sent: int | None = None
+    stall_after_received: int | None = None
     reset: bool = True
     refuse: bool = False
     refuse_first: int = 0
@@ -58,6 +60,7 @@ class CutProxy:
         self._fault = Fault()
         self._refusals_left = 0
         self._heard = asyncio.Event()  # set when the network is no longer silent
+        self._changed = asyncio.Event()  # set, and replaced, when the fault becomes another
         self._pairs: set[tuple[asyncio.StreamWriter, asyncio.StreamWriter]] = set()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="cut-proxy", daemon=True)
@@ -106,6 +109,8 @@ class CutProxy:
     async def _set(self, fault: Fault) -> None:
         self._fault = fault
         self._refusals_left = fault.refuse_first
+        self._changed.set()
+        self._changed = asyncio.Event()
         if fault.silent:
             self._heard.clear()
         else:
@@ -161,7 +166,15 @@ class CutProxy:
                         self._fault = Fault()
                     self._cut(pair, reset=fault.reset)
                     return
-                sink.write(data)
+                stall = fault.stall_after_received if to_client else None
+                if stall is not None and passed + len(data) > stall:
+                    through = max(0, stall - passed)
+                    sink.write(data[:through])
+                    await sink.drain()
+                    await self._changed.wait()
+                    sink.write(data[through:])
+                else:
+                    sink.write(data)
                 await sink.drain()
                 passed += len(data)
                 self.sent += 0 if to_client else len(data)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import product
@@ -20,7 +21,7 @@ import pytest
 from ingest_pipelines.config.imports import Limits
 from ingest_pipelines.errors import SourceUnavailable
 from ingest_pipelines.landing import land_file
-from ingest_pipelines.sources import network, open_query
+from ingest_pipelines.sources import network, open_query, sql
 from ingest_pipelines_tests.servers.cut_proxy import CutProxy, Fault
 from ingest_pipelines_tests.sources.contract import NetworkPlace, item_in
 from ingest_pipelines_tests.sources.query_contract import Warehouse
@@ -55,15 +56,16 @@ class Door:
 
     kind: str
     address: tuple[str, int]
-    read: Callable[[CutProxy, int, list[bool]], object]
+    read: Callable[..., object]
     whole: object
+    limits: tuple[str, ...] = ("timeout_seconds",)
 
 
 def _query(kind: str, warehouse: Warehouse) -> Door:
     query = " UNION ALL ".join(f"SELECT {n} AS id {warehouse.one_row}" for n in NUMBERS)
 
-    def read(proxy: CutProxy, retries: int, begun: list[bool]) -> object:
-        connection = warehouse.connection(host=proxy.host, port=proxy.port, retries=retries)
+    def read(proxy: CutProxy, retries: int, begun: list[bool], **limits: float) -> object:
+        connection = warehouse.connection(host=proxy.host, port=proxy.port, retries=retries, **limits)
         with open_query(connection) as source:
             source_tables = list(source.tables())
             assert source_tables == sorted(source_tables)
@@ -73,15 +75,15 @@ def _query(kind: str, warehouse: Warehouse) -> Door:
                 batches.append(batch)
         return sorted(int(n) for n in pa.Table.from_batches(batches).column(0).to_pylist())
 
-    return Door(kind, warehouse.address, read, NUMBERS)
+    return Door(kind, warehouse.address, read, NUMBERS, ("timeout_seconds", "query_timeout_seconds"))
 
 
 def _files(kind: str, place: NetworkPlace, spool: Path) -> Door:
     place.put("in/a.csv", CONTENT)
     place.put("in/b.csv", b"")
 
-    def read(proxy: CutProxy, retries: int, begun: list[bool]) -> object:
-        with place.through(proxy, timeout_seconds=10, retries=retries) as source:
+    def read(proxy: CutProxy, retries: int, begun: list[bool], timeout_seconds: float = 10) -> object:
+        with place.through(proxy, timeout_seconds=timeout_seconds, retries=retries) as source:
             names = [file.path for file in source.listing().files]
             landing = land_file(item_in(source, "in/a.csv"), source, spool, Limits())
         return names, landing.path.read_bytes() == CONTENT
@@ -179,3 +181,49 @@ def test_a_cut_at_every_byte_is_tried_again(door: Door, proxy: CutProxy, directi
     chance = random.Random(length)
     for _ in range(20):
         _cut(door, proxy, direction, chance.randrange(length), reset=reset)
+
+
+SILENCE_SECONDS = 2.0
+"""The time-outs of a connection that falls silent: longer than any step of a server that does not."""
+
+
+def _fall_silent(door: Door, proxy: CutProxy, place: int) -> None:
+    """After so many bytes nothing more comes: the connection's own time-out says so, and the next attempt works."""
+    proxy.break_with(Fault(stall_after_received=place))
+    began = time.monotonic()
+    try:
+        found = door.read(proxy, 0, [], **dict.fromkeys(door.limits, SILENCE_SECONDS))
+    except SourceUnavailable as error:
+        found = error
+    seconds = time.monotonic() - began
+    proxy.mend()
+    proxy.cut_all()
+    where = f"silent after {place} bytes"
+    if found == door.whole and place:  # what was missing was no row, as a server's last words are none
+        return
+    assert isinstance(found, SourceUnavailable), (where, found)
+    assert found.hung, (where, found)
+    assert found.step, (where, found)
+    assert found.hint, (where, found)
+    assert "\n" not in found.message, where
+    assert seconds < 2 * SILENCE_SECONDS + 3 * sql.CANCEL_SECONDS, (where, seconds)
+
+
+@pytest.fixture
+def short_cancels(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sql, "CANCEL_SECONDS", 1.0)
+
+
+@pytest.mark.usefixtures("short_cancels")
+def test_a_source_that_falls_silent_is_given_up_by_its_own_time_out(door: Door, proxy: CutProxy) -> None:
+    length = _length(door, proxy)["received"]
+    for place in (0, length // 2, length - 10):
+        _fall_silent(door, proxy, place)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("short_cancels")
+def test_a_source_that_falls_silent_at_any_place_is_given_up(door: Door, proxy: CutProxy) -> None:
+    length = _length(door, proxy)["received"]
+    for part in range(24):
+        _fall_silent(door, proxy, length * part // 24)
