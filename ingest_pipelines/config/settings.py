@@ -172,6 +172,11 @@ def secrets_in_files(folder: Path) -> Iterator[None]:
             files[variable].unlink(missing_ok=True)
 
 
+CODE_SERVER_THREADS = "40"
+"""Threads of the process that evaluates ticks. Dagster's default is the number of CPUs and four; there are 16 sensors
+and 4 schedules at a time, and the pages of the UI, and some of them may wait for a source."""
+
+
 def child_environment(settings: Settings, dagster_home: Path, ui_url: str) -> dict[str, str]:
     """The environment for child processes: ours, with every folder as an absolute path.
 
@@ -183,6 +188,7 @@ def child_environment(settings: Settings, dagster_home: Path, ui_url: str) -> di
         "INGEST_HOME": str(settings.home),
         "INGEST_STATE": str(settings.state),
         "DAGSTER_HOME": str(dagster_home),
+        "DAGSTER_GRPC_MAX_WORKERS": os.environ.get("DAGSTER_GRPC_MAX_WORKERS") or CODE_SERVER_THREADS,
         "INGEST_UI_URL": os.environ.get("INGEST_UI_URL") or ui_url,
     }
 
