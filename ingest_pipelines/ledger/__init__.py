@@ -93,6 +93,7 @@ from ingest_pipelines.ledger.rejects import (
 from ingest_pipelines.ledger.source_checks import (
     SourceCheck,
     SourceTrouble,
+    failing_since,
     list_source_checks,
     record_success,
     record_trouble,
@@ -146,6 +147,7 @@ __all__ = [
     "count_settled",
     "delete_alerts",
     "deliveries",
+    "failing_since",
     "find_cursor",
     "find_import",
     "find_item",

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Literal
 
 import psycopg
 from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
+
+UNCHANGED = timedelta(minutes=1)
+"""A look that shows the same as the one before is noted once in this time: a thousand imports look every minute."""
 
 SourceTrouble = Literal["unreachable", "hung", "denied"]
 
@@ -46,7 +49,7 @@ def record_success(
     now: datetime,
     settling: Mapping[str, str] | None = None,
 ) -> None:
-    """Notes that the source answered.
+    """Notes that the source answered; writes nothing where the same was noted within the last minute.
 
     Args:
         source: the name of the import's connection.
@@ -59,12 +62,16 @@ def record_success(
         ON CONFLICT (import) DO UPDATE
         SET connection = EXCLUDED.connection, checked_at = EXCLUDED.checked_at, succeeded_at = EXCLUDED.succeeded_at,
             failing_since = NULL, trouble = NULL, step = '', error = '', settling = COALESCE(%(settling)s, c.settling)
+        WHERE c.trouble IS NOT NULL OR c.connection <> EXCLUDED.connection
+           OR c.settling <> COALESCE(%(settling)s, c.settling)
+           OR EXCLUDED.checked_at NOT BETWEEN c.checked_at AND c.checked_at + %(unchanged)s
         """,
         {
             "name": import_name,
             "source": source,
             "now": now,
             "settling": None if settling is None else Jsonb(dict(settling)),
+            "unchanged": UNCHANGED,
         },
     )
 
@@ -78,21 +85,50 @@ def record_trouble(
     *,
     step: str,
     error: str,
+    since: datetime | None = None,
 ) -> None:
-    """Notes that the source did not answer; keeps since when it does not."""
+    """Notes that the source did not answer; keeps since when it does not, and what its last listing showed.
+
+    Writes nothing where the same was noted within the last minute.
+
+    Args:
+        since: when the look began, if it was the first one that failed.
+    """
     connection.execute(
         """
         INSERT INTO ingest.source_checks AS c (import, connection, checked_at, failing_since, trouble, step, error)
-        VALUES (%(name)s, %(source)s, %(now)s, %(now)s, %(trouble)s, %(step)s, %(error)s)
+        VALUES (%(name)s, %(source)s, %(now)s, %(since)s, %(trouble)s, %(step)s, %(error)s)
         ON CONFLICT (import) DO UPDATE
         SET connection = EXCLUDED.connection, checked_at = EXCLUDED.checked_at, trouble = EXCLUDED.trouble,
             step = EXCLUDED.step, error = EXCLUDED.error,
             failing_since = CASE WHEN c.connection = EXCLUDED.connection
                                  THEN COALESCE(c.failing_since, EXCLUDED.failing_since)
                                  ELSE EXCLUDED.failing_since END
+        WHERE (c.connection, c.trouble, c.step, c.error)
+              IS DISTINCT FROM (EXCLUDED.connection, EXCLUDED.trouble, EXCLUDED.step, EXCLUDED.error)
+           OR EXCLUDED.checked_at NOT BETWEEN c.checked_at AND c.checked_at + %(unchanged)s
         """,
-        {"name": import_name, "source": source, "now": now, "trouble": trouble, "step": step, "error": error},
+        {
+            "name": import_name,
+            "source": source,
+            "now": now,
+            "since": since or now,
+            "trouble": trouble,
+            "step": step,
+            "error": error,
+            "unchanged": UNCHANGED,
+        },
     )
+
+
+def failing_since(connection: psycopg.Connection, source: str) -> datetime | None:
+    """Since when every import of a connection fails to reach it; None: the last look of one of them succeeded."""
+    row = connection.execute(
+        "SELECT min(failing_since), bool_and(trouble IN ('unreachable', 'hung')) FROM ingest.source_checks"
+        " WHERE connection = %s",
+        [source],
+    ).fetchone()
+    return row[0] if row is not None and row[1] else None
 
 
 def list_source_checks(connection: psycopg.Connection) -> dict[str, SourceCheck]:

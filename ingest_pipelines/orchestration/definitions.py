@@ -26,9 +26,9 @@ from ingest_pipelines.orchestration.resources.connections import named, named_re
 from ingest_pipelines.orchestration.runs.executors import executor_of
 from ingest_pipelines.orchestration.schedules.import_schedule import MOST_JOBS, import_schedule
 from ingest_pipelines.orchestration.sensors.activation import activation_sensor
-from ingest_pipelines.orchestration.sensors.file_items import Listings
 from ingest_pipelines.orchestration.sensors.file_sensor import file_sensor
 from ingest_pipelines.orchestration.sensors.housekeeping import housekeeping_sensor
+from ingest_pipelines.orchestration.sensors.listings import Listings
 from ingest_pipelines.orchestration.site import Site
 
 
@@ -67,7 +67,11 @@ def build_definitions(site: Site) -> Definitions:
         mistakes = [mistake for error in broken.values() for mistake in error.mistakes]
         conflicts = [mistake for mistakes_of_one in site.project.conflicts.values() for mistake in mistakes_of_one]
         raise ConfigError([*mistakes, *conflicts], hint="run: ingest check")
-    of_all = [housekeeping_sensor(site, whole) if whole else None, activation_sensor(site, drafts), alert_sensor(site)]
+    of_all = [
+        housekeeping_sensor(site, whole, listings) if whole else None,
+        activation_sensor(site, drafts),
+        alert_sensor(site),
+    ]
     assets += [broken_asset(name, error) for name, error in broken.items()]
     return Definitions(
         assets=[*assets, *external_assets(whole)],

@@ -116,9 +116,9 @@ def ticks() -> dict[str, float]:
 
     from ingest_pipelines.config import read_project, read_settings
     from ingest_pipelines.orchestration.schedules.import_schedule import import_schedule
-    from ingest_pipelines.orchestration.sensors.file_items import Listings
     from ingest_pipelines.orchestration.sensors.file_sensor import file_sensor
     from ingest_pipelines.orchestration.sensors.housekeeping import housekeeping_sensor
+    from ingest_pipelines.orchestration.sensors.listings import Listings
     from ingest_pipelines.orchestration.site import Site
 
     settings = read_settings()
@@ -130,7 +130,7 @@ def ticks() -> dict[str, float]:
         sensors = [file_sensor(site, bound, listings) for bound in imports]
         schedules = [import_schedule(site, bound, listings, own_job=False) for bound in imports if bound.spec.schedule]
         moment = datetime.now(UTC)
-        keep_house = housekeeping_sensor(site, imports)
+        keep_house = housekeeping_sensor(site, imports, listings)
 
         def sensor(each: SensorDefinition) -> float:
             return _timed(lambda: each(build_sensor_context(instance=instance)))

@@ -28,7 +28,8 @@ from ingest_pipelines.config import BoundImport, Settings, read_project
 from ingest_pipelines.model import Item
 from ingest_pipelines.orchestration.assets.partitions import partitions_name
 from ingest_pipelines.orchestration.definitions import build_definitions
-from ingest_pipelines.orchestration.sensors.file_items import Listings, find_file_items
+from ingest_pipelines.orchestration.sensors.file_items import find_file_items
+from ingest_pipelines.orchestration.sensors.listings import Listings
 from ingest_pipelines.orchestration.site import Site
 
 NOW = datetime(2026, 11, 22, 9, 15, tzinfo=UTC)

@@ -14,8 +14,8 @@ from ingest_pipelines.model import Item, ItemKey
 from ingest_pipelines.orchestration.runs.launch import run_import
 from ingest_pipelines.orchestration.runs.signed_tags import RunOrigin, signed_tags, verified_origin
 from ingest_pipelines.orchestration.schedules.import_schedule import due_run_requests
-from ingest_pipelines.orchestration.sensors.file_items import Listings
 from ingest_pipelines.orchestration.sensors.file_sensor import file_sensor
+from ingest_pipelines.orchestration.sensors.listings import Listings
 from ingest_pipelines_tests.orchestration.conftest import GOOD, Shop
 
 LOADS = "SELECT item, by, forced, status FROM ingest.loads ORDER BY id"

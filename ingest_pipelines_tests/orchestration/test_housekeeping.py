@@ -23,8 +23,9 @@ from ingest_pipelines.orchestration.runs.launch import run_import
 from ingest_pipelines.orchestration.runs.lost_items import LOST_AFTER, first_runs, imports_without_items
 from ingest_pipelines.orchestration.runs.prune import KEPT_RUNS, prune_runs
 from ingest_pipelines.orchestration.sensors import housekeeping
-from ingest_pipelines.orchestration.sensors.file_items import Listings, find_file_items
+from ingest_pipelines.orchestration.sensors.file_items import find_file_items
 from ingest_pipelines.orchestration.sensors.housekeeping import housekeeping_sensor
+from ingest_pipelines.orchestration.sensors.listings import Listings
 from ingest_pipelines_tests.orchestration.conftest import GOOD, ONE_BAD, Shop
 
 MINUTE = timedelta(minutes=1)
@@ -195,7 +196,7 @@ def test_a_tick_asks_few_sources_and_the_next_tick_the_others(
     monkeypatch.setattr(
         housekeeping, "imports_without_items", lambda site, imports: [_scheduled(bound) for bound in imports]
     )
-    monkeypatch.setattr(housekeeping, "first_runs", lambda site, bound, instance: _noted(asked, bound))
+    monkeypatch.setattr(housekeeping, "first_runs", lambda site, bound, instance, listings: _noted(asked, bound))
     monkeypatch.setattr(housekeeping, "SOURCES_PER_TICK", 1)
     shop.write_import("tills")
     cursor = _keep_house(shop, instance).cursor
@@ -283,7 +284,7 @@ def _first_runs(shop: Shop, instance: DagsterInstance) -> list[RunRequest]:
     return [
         request
         for bound in imports_without_items(site, [_scheduled(shop.bound())])
-        for request in first_runs(site, bound, instance)
+        for request in first_runs(site, bound, instance, Listings())
     ]
 
 
@@ -298,7 +299,7 @@ def _find(shop: Shop) -> None:
 
 def _keep_house(shop: Shop, instance: DagsterInstance, cursor: str | None = None) -> SensorResult:
     site = shop.site()
-    sensor = housekeeping_sensor(site, list(site.project.imports.values()))
+    sensor = housekeeping_sensor(site, list(site.project.imports.values()), Listings())
     result = sensor(build_sensor_context(instance=instance, cursor=cursor))
     assert isinstance(result, SensorResult)
     return result

@@ -13,7 +13,8 @@ from ingest_pipelines import ledger
 from ingest_pipelines.model import Item
 from ingest_pipelines.orchestration.monitoring.open_item import OpenItem
 from ingest_pipelines.orchestration.monitoring.open_items import open_items
-from ingest_pipelines.orchestration.sensors.file_items import Listings, find_file_items
+from ingest_pipelines.orchestration.sensors.file_items import find_file_items
+from ingest_pipelines.orchestration.sensors.listings import Listings
 from ingest_pipelines_tests.orchestration.agreement import disagreements
 from ingest_pipelines_tests.orchestration.conftest import GOOD, ONE_BAD, Shop
 from ingest_pipelines_tests.servers.sftp import SftpServer

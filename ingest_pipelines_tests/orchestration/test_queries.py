@@ -20,7 +20,7 @@ from ingest_pipelines.orchestration.runs.launch import run_import
 from ingest_pipelines.orchestration.runs.run_context import RunContext
 from ingest_pipelines.orchestration.schedules.import_schedule import due_run_requests
 from ingest_pipelines.orchestration.schedules.query_items import find_query_items
-from ingest_pipelines.orchestration.sensors.file_items import Listings
+from ingest_pipelines.orchestration.sensors.listings import Listings
 from ingest_pipelines_tests.orchestration.conftest import Shop
 from ingest_pipelines_tests.servers import postgres
 

@@ -29,8 +29,8 @@ from ingest_pipelines.orchestration.runs.launch import run_import
 from ingest_pipelines.orchestration.runs.live_status import running_imports
 from ingest_pipelines.orchestration.runs.tags import is_dry_run
 from ingest_pipelines.orchestration.schedules.import_schedule import _overlap
-from ingest_pipelines.orchestration.sensors.file_items import Listings
 from ingest_pipelines.orchestration.sensors.file_sensor import file_sensor
+from ingest_pipelines.orchestration.sensors.listings import Listings
 from ingest_pipelines_tests.orchestration.conftest import GOOD, HEADER, ONE_BAD, Shop, verdicts
 
 KEY = AssetKey(["customers", "points"])

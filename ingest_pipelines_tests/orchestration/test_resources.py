@@ -17,7 +17,8 @@ from ingest_pipelines.orchestration.definitions import build_definitions
 from ingest_pipelines.orchestration.resources import connections
 from ingest_pipelines.orchestration.resources.connections import CLASSES, resource_keys, resources_of
 from ingest_pipelines.orchestration.runs.launch import run_import
-from ingest_pipelines.orchestration.sensors.file_items import Listings, find_file_items
+from ingest_pipelines.orchestration.sensors.file_items import find_file_items
+from ingest_pipelines.orchestration.sensors.listings import Listings
 from ingest_pipelines_tests.orchestration.conftest import GOOD, Shop
 from ingest_pipelines_tests.servers.gcs import Bucket as GcsBucket
 from ingest_pipelines_tests.servers.s3 import Bucket as S3Bucket

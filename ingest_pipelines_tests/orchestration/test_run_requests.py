@@ -29,9 +29,9 @@ from ingest_pipelines.merge import record_failure
 from ingest_pipelines.model import ItemKey, ItemKind, ItemStatus, Run
 from ingest_pipelines.orchestration.runs.item_runs import RETRIED_WITHIN, UNSENT_FOR, ItemRuns, RunEnd, runs_of_items
 from ingest_pipelines.orchestration.runs.run_requests import LONGEST_PAUSE, next_request, pause
-from ingest_pipelines.orchestration.sensors.file_items import Listings
 from ingest_pipelines.orchestration.sensors.file_sensor import file_sensor
 from ingest_pipelines.orchestration.sensors.housekeeping import housekeeping_sensor
+from ingest_pipelines.orchestration.sensors.listings import Listings
 from ingest_pipelines.orchestration.site import Site
 from ingest_pipelines_tests.orchestration.conftest import GOOD, NOW, Shop
 

@@ -14,7 +14,7 @@ from ingest_pipelines.config.schedule import Schedule
 from ingest_pipelines.orchestration.assets.partitions import partitions_name
 from ingest_pipelines.orchestration.schedules.cron import crons_of, why_no_tick
 from ingest_pipelines.orchestration.schedules.import_schedule import import_schedule
-from ingest_pipelines.orchestration.sensors.file_items import Listings
+from ingest_pipelines.orchestration.sensors.listings import Listings
 from ingest_pipelines_tests.orchestration.conftest import GOOD, NOW, Shop
 
 EVERY_6H = {"every": "6h", "start": "2026-11-22T06:30", "timezone": "Europe/London"}

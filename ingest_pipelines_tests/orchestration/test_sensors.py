@@ -10,9 +10,9 @@ from dagster import DagsterInstance, SensorResult, SkipReason, build_sensor_cont
 from ingest_pipelines.config.connections import Connection
 from ingest_pipelines.errors import SourceDenied
 from ingest_pipelines.ledger import set_import_status
-from ingest_pipelines.orchestration.sensors import file_items
-from ingest_pipelines.orchestration.sensors.file_items import SHARED_FOR, Listings
+from ingest_pipelines.orchestration.sensors import listings as looks
 from ingest_pipelines.orchestration.sensors.file_sensor import file_sensor
+from ingest_pipelines.orchestration.sensors.listings import SHARED_FOR, Listings
 from ingest_pipelines.sources import open_files
 from ingest_pipelines.sources.base import Client, FileSource
 from ingest_pipelines_tests.orchestration.conftest import GOOD, ONE_BAD, Shop
@@ -141,7 +141,7 @@ def test_imports_of_one_connection_share_a_login_and_each_sees_its_own_folder(
         logins.append("login")
         return open_files(connection, client)
 
-    monkeypatch.setattr(file_items, "open_files", counted)
+    monkeypatch.setattr(looks, "open_files", counted)
     shop.write_import("tills", source={"connection": "uploads", "file": "tills/Tills"})
     shop.deliver("Points_1.csv", GOOD)
     listings = Listings()

@@ -13,7 +13,8 @@ from ingest_pipelines.orchestration.monitoring.open_items import open_items
 from ingest_pipelines.orchestration.monitoring.skip import skip_items
 from ingest_pipelines.orchestration.runs.launch import failed_items
 from ingest_pipelines.orchestration.runs.lost_items import LOST_AFTER, lost_items
-from ingest_pipelines.orchestration.sensors.file_items import Listings, find_file_items
+from ingest_pipelines.orchestration.sensors.file_items import find_file_items
+from ingest_pipelines.orchestration.sensors.listings import Listings
 from ingest_pipelines_tests.orchestration.conftest import GOOD, ONE_BAD, Shop
 
 

@@ -40,7 +40,7 @@ from ingest_pipelines.orchestration.assets.markdown import block
 from ingest_pipelines.orchestration.assets.metadata import definition_metadata
 from ingest_pipelines.orchestration.assets.partitions import asset_key, partitions_of
 from ingest_pipelines.orchestration.assets.replacement import land_replacement
-from ingest_pipelines.orchestration.assets.step_errors import recording_errors, retrying_errors
+from ingest_pipelines.orchestration.assets.step_errors import recording_errors, recording_look, retrying_errors
 from ingest_pipelines.orchestration.checks.anomaly_checks import expected_within
 from ingest_pipelines.orchestration.checks.asset_checks import (
     delivery_verdict,
@@ -79,7 +79,7 @@ def land_op(connection: frozenset[str]) -> OpDefinition:
                 refuse_early(run_context.site.target, run_context.bound)  # before the first byte is read
                 if item.kind == "cursor":
                     item = pipeline.next_chunk(item, run_context.bound, run_context.site.target, run_context.run)
-            with recording_errors(run_context, context, item):
+            with recording_errors(run_context, context, item), recording_look(run_context):
                 try:
                     landing = pipeline.land(
                         item, run_context.bound, run_context.workspace, run_context.site.clock(), client=client

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from logging import Logger
 from typing import Protocol
 
@@ -23,6 +23,7 @@ from ingest_pipelines.model import Item, Landing, LoadReport, Validated
 from ingest_pipelines.orchestration.assets.failed_item import failed_item
 from ingest_pipelines.orchestration.dagster_internals.expected_errors import ExpectedFailure, ExpectedRetry
 from ingest_pipelines.orchestration.io_managers.step_outputs import write_report
+from ingest_pipelines.orchestration.monitoring.source_looks import record_failed_look, record_look
 from ingest_pipelines.orchestration.runs.run_context import RunContext
 from ingest_pipelines.orchestration.runs.tags import is_dry_run
 
@@ -91,6 +92,23 @@ def recording_errors(
         if not run_context.run.dry_run:
             context.log_event(observation)
         raise ExpectedFailure(_with_place(error, run_context), observation.metadata) from error
+
+
+@contextmanager
+def recording_look(run_context: RunContext) -> Iterator[None]:
+    """The ledger has whether the import's source answered in the block; of a dry run and of local files it has not."""
+    site, bound = run_context.site, run_context.bound
+    if run_context.run.dry_run or run_context.item.kind in {"upload", "replay"}:
+        yield
+        return
+    began = site.clock()
+    try:
+        yield
+    except IngestError as error:
+        with suppress(IngestError, psycopg.Error):  # the load's own error is the one to tell
+            record_failed_look(site, bound, error, since=began)
+        raise
+    record_look(site, bound)
 
 
 @contextmanager

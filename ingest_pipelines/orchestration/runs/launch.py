@@ -33,7 +33,8 @@ from ingest_pipelines.orchestration.runs.tags import (
     run_tags,
 )
 from ingest_pipelines.orchestration.schedules.query_items import find_query_items
-from ingest_pipelines.orchestration.sensors.file_items import Listings, find_file_items
+from ingest_pipelines.orchestration.sensors.file_items import find_file_items
+from ingest_pipelines.orchestration.sensors.listings import LOOK_SECONDS, Listings
 from ingest_pipelines.orchestration.site import Asked, Site, Stage
 from ingest_pipelines.sources import open_upload
 from ingest_pipelines.sources.files import item_of
@@ -179,7 +180,8 @@ def _choose(
         return due[0]
     if bound.spec.source.file is None:
         raise UsageError(f"import {bound.name} takes uploads", hint=f"run: ingest run {bound.name} --file F")
-    file_items = find_file_items(site, bound, Listings(), settle=timedelta(0))  # a person says it is whole
+    listings = Listings(patience_seconds=2 * LOOK_SECONDS)  # a person waits until the look is over
+    file_items = find_file_items(site, bound, listings, settle=timedelta(0))  # a person says it is whole
     if not file_items.items:
         raise UsageError(f"import {bound.name}: {file_items.why_nothing(bound)}")
     return file_items.items[-1]

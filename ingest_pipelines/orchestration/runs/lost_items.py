@@ -16,14 +16,14 @@ from ingest_pipelines.config import BoundImport
 from ingest_pipelines.errors import IngestError, UsageError
 from ingest_pipelines.model import Item, ItemKey
 from ingest_pipelines.orchestration.assets.partitions import window_item
-from ingest_pipelines.orchestration.automation import why_stopped, why_stopped_by
+from ingest_pipelines.orchestration.automation import watches_files, why_stopped, why_stopped_by
 from ingest_pipelines.orchestration.dagster_internals.tags import PARTITION_NAME_TAG
 from ingest_pipelines.orchestration.runs.item_runs import runs_of_items
 from ingest_pipelines.orchestration.runs.run_requests import NextRequest, next_request
 from ingest_pipelines.orchestration.runs.tags import IMPORT_TAG, is_dry_run
 from ingest_pipelines.orchestration.schedules.cron import why_no_tick
 from ingest_pipelines.orchestration.schedules.import_schedule import due_run_requests
-from ingest_pipelines.orchestration.sensors.file_items import Listings
+from ingest_pipelines.orchestration.sensors.listings import Listings
 from ingest_pipelines.orchestration.site import Site
 from ingest_pipelines.sources import open_query
 
@@ -105,12 +105,28 @@ def imports_without_items(site: Site, imports: Sequence[BoundImport]) -> list[Bo
     return [bound for bound in eager if bound.name in fresh]
 
 
-def first_runs(site: Site, bound: BoundImport, instance: DagsterInstance) -> Iterator[RunRequest]:
-    """The runs that `run_now` requests, if the import is active and its source has an item."""
+def missed_looks(site: Site, imports: Sequence[BoundImport]) -> list[BoundImport]:
+    """Imports of files without a sensor whose schedule could not see their source: its next tick may be a day away."""
+    only_scheduled = [bound for bound in imports if bound.spec.schedule is not None and not watches_files(bound)]
+    if not any(bound.reads_files for bound in only_scheduled):
+        return []
+    with site.target.session() as connection:
+        checks = ledger.list_source_checks(connection)
+    return [
+        bound
+        for bound in only_scheduled
+        if bound.reads_files and bound.name in checks and checks[bound.name].trouble is not None
+    ]
+
+
+def first_runs(
+    site: Site, bound: BoundImport, instance: DagsterInstance, listings: Listings, *, tick: str = "first"
+) -> Iterator[RunRequest]:
+    """The runs that `run_now` requests, or that a schedule missed, if the import is active and its source answers."""
     if why_stopped(site, bound):
         return
     try:
-        run_requests = due_run_requests(site, bound, Listings(), instance, by="schedule", tick="first")
+        run_requests = due_run_requests(site, bound, listings, instance, by="schedule", tick=tick)
     except IngestError:
         return  # the source is not ready; the ticks of the import's schedule show the error
     if not isinstance(run_requests, SkipReason):

@@ -30,7 +30,8 @@ from ingest_pipelines.orchestration.runs.run_requests import next_requests, run_
 from ingest_pipelines.orchestration.runs.tags import IMPORT_TAG, is_dry_run
 from ingest_pipelines.orchestration.schedules.cron import crons_of, why_no_tick
 from ingest_pipelines.orchestration.schedules.query_items import WINDOWS_PER_TICK, find_query_items
-from ingest_pipelines.orchestration.sensors.file_items import Listings, find_file_items
+from ingest_pipelines.orchestration.sensors.file_items import find_file_items
+from ingest_pipelines.orchestration.sensors.listings import Listings, StillListing
 from ingest_pipelines.orchestration.site import Site
 from ingest_pipelines.sources.base import Client
 
@@ -75,9 +76,12 @@ def import_schedule(site: Site, bound: BoundImport, listings: Listings, *, own_j
         if why_not:
             return SkipReason(why_not)
         client = client_of(context.resources, bound) if bound.reads_files else None
-        return due_run_requests(
-            site, bound, listings, context.instance, by="schedule", tick=moment.isoformat(), client=client
-        )
+        try:
+            return due_run_requests(
+                site, bound, listings, context.instance, by="schedule", tick=moment.isoformat(), client=client
+            )
+        except StillListing as still:
+            return SkipReason(f"{still.message}, and housekeeping requests the run of a file that it shows")
 
     return tick
 

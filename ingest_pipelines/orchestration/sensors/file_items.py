@@ -2,36 +2,22 @@
 
 from __future__ import annotations
 
-import threading
-import time
-from collections.abc import Iterable, Mapping, Sequence
-from copy import copy
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from types import MappingProxyType
 
 from ingest_pipelines import ledger
 from ingest_pipelines.config import BoundImport
-from ingest_pipelines.errors import IngestError, SourceDenied, printable
+from ingest_pipelines.errors import SourceDenied, SourceUnavailable, printable
 from ingest_pipelines.ledger import ItemState
 from ingest_pipelines.model import Item, ItemKey, SourceFile
+from ingest_pipelines.orchestration.monitoring.source_looks import record_failed_look
 from ingest_pipelines.orchestration.runs.run_requests import NextRequest
+from ingest_pipelines.orchestration.sensors.listings import FolderListing, Listings, StillListing
 from ingest_pipelines.orchestration.site import Site
-from ingest_pipelines.sources import open_files
-from ingest_pipelines.sources.base import Client, Listing
+from ingest_pipelines.sources.base import Client
 from ingest_pipelines.sources.files import fingerprint_of, item_of, near_misses, pick_files
-
-SHARED_FOR = timedelta(seconds=20)
-"""Sensors of one connection tick together and share a listing. It is never older than this, nor than a third of the
-sensor's own period."""
-
-LISTED_WITH_OTHERS = timedelta(minutes=3)
-"""A folder that an import listed within this time is listed in the same session as the folders of other imports."""
-
-SECONDS_FOR_OTHERS = 5.0
-"""A tick has sixty seconds. To list the folders of other imports takes at most this many of them."""
-
-DEFAULT_PERIOD = timedelta(seconds=60)
 
 
 @dataclass(frozen=True)
@@ -104,7 +90,7 @@ def find_file_items(
     settle: timedelta | None = None,
     client: Client | None = None,
 ) -> FileItems:
-    """The import's files at the source, written to the ledger where they are new.
+    """The import's files at the source, written to the ledger where they are new, with what the look showed.
 
     Args:
         first_seen: `unsettled` of the last call.
@@ -112,102 +98,55 @@ def find_file_items(
         client: makes the source's client; by default the source connects by itself.
 
     Raises:
+        StillListing: a look is under way; once it is over, its files are in the ledger without this call.
         SourceUnavailable, SourceDenied, TargetUnavailable: nothing is lost, the next call sees the same files.
     """
-    now = site.clock()
-    source = bound.spec.source
-    if settle is None:
-        settle = bound.settle
-    seen = first_seen or {}
-    listing, uris = listings.of(bound, now, client)
-    picked = pick_files(listing, str(source.file), source.pick, now, settle, seen)
+
+    def later(left: BoundImport, listed: FolderListing) -> None:
+        _register(site, left, listed, left.settle, {})
+
+    try:
+        listed = listings.of(site, bound, site.clock(), client, later=later)
+    except (SourceUnavailable, SourceDenied) as error:
+        if not isinstance(error, StillListing) or error.hung:
+            record_failed_look(site, bound, error)
+        raise
+    return _register(site, bound, listed, bound.settle if settle is None else settle, first_seen or {})
+
+
+def _register(
+    site: Site, bound: BoundImport, listed: FolderListing, settle: timedelta, first_seen: Mapping[str, datetime]
+) -> FileItems:
+    source, now = bound.spec.source, site.clock()
+    listing, uris = listed.listing, listed.uris
+    # by the time of the listing: what has changed since then is not known
+    picked = pick_files(listing, str(source.file), source.pick, listed.at, settle, first_seen)
     items = tuple(item_of(bound.name, file, uris[file.path], source=str(source.file)) for file in picked.files)
+    unsettled = _first_seen(picked.unsettled, first_seen, listed.at)
+    settling = {file.path: unsettled[fingerprint_of(file)].isoformat() for file in picked.unsettled}
     with site.target.session() as connection:
         ledger.register_items(connection, items, now)
         states = {
             state.key: state for state in ledger.item_states(connection, bound.name, [item.key for item in items])
         }
+        ledger.record_success(connection, bound.name, bound.connection_name, now, settling)
     return FileItems(
         items,
         {item.key: states[item.key] for item in items},
-        _first_seen(picked.unsettled, seen, now),
+        unsettled,
         "" if picked.matching else near_misses(listing, str(source.file)),
     )
 
 
+def registered_items(site: Site, bound: BoundImport) -> FileItems:
+    """The import's files that are in the ledger and have no load, without a look at the source."""
+    with site.target.session() as connection:
+        new = ledger.list_items(connection, bound.name, status="new")
+        states = ledger.item_states(connection, bound.name, [item.key for item in new])
+    files = [item for item in new if item.kind == "file"]
+    files.sort(key=lambda item: (item.modified_at is None, item.modified_at, item.serial or -1, item.key))
+    return FileItems(tuple(files), {state.key: state for state in states}, {})
+
+
 def _first_seen(files: Iterable[SourceFile], seen: Mapping[str, datetime], now: datetime) -> dict[str, datetime]:
     return {fingerprint: seen.get(fingerprint, now) for fingerprint in map(fingerprint_of, files)}
-
-
-def period_of(bound: BoundImport) -> timedelta:
-    """How often the import's sensor ticks."""
-    return bound.spec.sensor.every if bound.spec.sensor is not None else DEFAULT_PERIOD
-
-
-@dataclass(frozen=True)
-class _Listed:
-    """A folder's files at that moment, or the error of the attempt to list it."""
-
-    at: datetime
-    listing: Listing | None = None
-    uris: Mapping[str, str] = field(default_factory=dict)
-    error: IngestError | None = None
-
-
-@dataclass
-class Listings:
-    """Listings of file sources, shared for some seconds by the imports of a connection.
-
-    A sensor that finds its folder's listing too old logs in once and lists every folder that the connection's imports
-    listed recently. An error is shared as well, so a server that is down is asked once and not by each import.
-    """
-
-    _kept: dict[str, dict[str, _Listed]] = field(default_factory=dict)
-    _locks: dict[str, threading.Lock] = field(default_factory=dict)
-    _guard: threading.Lock = field(default_factory=threading.Lock)
-
-    def of(self, bound: BoundImport, now: datetime, client: Client | None = None) -> tuple[Listing, Mapping[str, str]]:
-        """The files in the import's folder, and by path the address that people see.
-
-        Raises:
-            SourceUnavailable, SourceDenied: from this attempt, or from one some seconds ago.
-        """
-        shared_for = min(SHARED_FOR, period_of(bound) / 3)
-        folder = str(bound.spec.source.file).strip("/").rpartition("/")[0]
-        with self._guard:
-            lock = self._locks.setdefault(bound.connection_name, threading.Lock())
-            folders = self._kept.setdefault(bound.connection_name, {})
-        with lock:
-            kept = folders.get(folder)
-            if kept is None or not timedelta(0) <= now - kept.at < shared_for:
-                others = [
-                    other
-                    for other, listed in folders.items()
-                    if other != folder and now - listed.at < LISTED_WITH_OTHERS
-                ]
-                folders.update(_list(bound, [folder, *others], now, client))
-                kept = folders[folder]
-        if kept.error is not None:
-            raise copy(kept.error)
-        assert kept.listing is not None
-        return kept.listing, kept.uris
-
-
-def _list(bound: BoundImport, folders: Sequence[str], now: datetime, client: Client | None) -> dict[str, _Listed]:
-    """The folders, listed in one session: the first one always, the others while there is time."""
-    listed: dict[str, _Listed] = {}
-    deadline = time.monotonic() + SECONDS_FOR_OTHERS
-    try:
-        with open_files(bound.connection, client) as source:
-            for folder in folders:
-                if listed and time.monotonic() > deadline:
-                    break
-                try:
-                    listing = source.listing(folder, nested=False)
-                except SourceDenied as error:  # this folder only: it may be missing
-                    listed[folder] = _Listed(now, error=error)
-                else:
-                    listed[folder] = _Listed(now, listing, {file.path: source.uri(file.path) for file in listing.files})
-    except IngestError as error:
-        return {folder: listed.get(folder) or _Listed(now, error=error) for folder in folders}
-    return listed

@@ -30,7 +30,8 @@ from ingest_pipelines.orchestration.assets.partitions import asset_key, partitio
 from ingest_pipelines.orchestration.automation import WHEN_STOPPED, starts_running, why_stopped
 from ingest_pipelines.orchestration.resources.connections import client_of, resource_keys
 from ingest_pipelines.orchestration.runs.run_requests import next_requests, run_request
-from ingest_pipelines.orchestration.sensors.file_items import Listings, find_file_items, period_of
+from ingest_pipelines.orchestration.sensors.file_items import find_file_items, registered_items
+from ingest_pipelines.orchestration.sensors.listings import Listings, StillListing, period_of
 from ingest_pipelines.orchestration.site import Site
 
 RUNS_PER_TICK = 50
@@ -52,14 +53,17 @@ def file_sensor(site: Site, bound: BoundImport, listings: Listings) -> SensorDef
         stopped = why_stopped(site, bound)
         if stopped:
             return SkipReason(stopped)
-        client = client_of(context.resources, bound)
-        file_items = find_file_items(site, bound, listings, first_seen=_read_cursor(context.cursor), client=client)
+        client, cursor, still = client_of(context.resources, bound), context.cursor, ""
+        try:
+            file_items = find_file_items(site, bound, listings, first_seen=_read_cursor(cursor), client=client)
+            cursor = _write_cursor(file_items.unsettled)
+        except StillListing as look:  # an earlier look may have found files after its ticks had left
+            file_items, still = registered_items(site, bound), look.message
         now = site.clock()
         requests = next_requests(file_items.waiting, file_items.states, context.instance, now)
         due = {key: request.run_key for key, request in requests.items() if request.is_due(now)}
-        cursor = _write_cursor(file_items.unsettled)
         if not due:
-            return SensorResult(skip_reason=file_items.why_nothing(bound, requests), cursor=cursor)
+            return SensorResult(skip_reason=still or file_items.why_nothing(bound, requests), cursor=cursor)
         return request_runs(bound, dict(islice(due.items(), RUNS_PER_TICK)), context.instance, cursor=cursor)
 
     return files

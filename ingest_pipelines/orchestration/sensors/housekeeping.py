@@ -26,16 +26,18 @@ from ingest_pipelines.orchestration.runs.lost_items import (
     first_runs,
     imports_without_items,
     lost_items,
+    missed_looks,
     register_lost_windows,
 )
 from ingest_pipelines.orchestration.runs.prune import prune_partitions, prune_runs
 from ingest_pipelines.orchestration.runs.run_files import purge_runs
 from ingest_pipelines.orchestration.sensors.file_sensor import RUNS_PER_TICK, request_runs
+from ingest_pipelines.orchestration.sensors.listings import Listings
 from ingest_pipelines.orchestration.site import Site
 
 SOURCES_PER_TICK = 3
 IMPORTS_PER_TICK = 20
-"""A tick has sixty seconds, and a source that is down takes ten of them; the next tick goes on with the rest."""
+"""A tick has sixty seconds, and a source that is down takes five of them; the next tick goes on with the rest."""
 
 
 @dataclass(frozen=True)
@@ -45,18 +47,25 @@ class _Round:
     Attributes:
         turn: number of imports whose partitions were looked at.
         first: number of imports with `run_now` whose source was asked.
+        missed: number of imports whose schedule could not see their source, and whose source was asked again.
         run: id of the last old run that was looked at and kept.
     """
 
     turn: int = 0
     first: int = 0
+    missed: int = 0
     run: str = ""
 
     @classmethod
     def read(cls, cursor: str | None) -> _Round:
         try:
             kept = json.loads(cursor or "{}")
-            return cls(int(kept.get("turn", 0)), int(kept.get("first", 0)), str(kept.get("run", "")))
+            return cls(
+                int(kept.get("turn", 0)),
+                int(kept.get("first", 0)),
+                int(kept.get("missed", 0)),
+                str(kept.get("run", "")),
+            )
         except (ValueError, AttributeError, TypeError):
             return cls()  # a person edited it in the UI
 
@@ -64,8 +73,12 @@ class _Round:
         return json.dumps(asdict(self))
 
 
-def housekeeping_sensor(site: Site, imports: Sequence[BoundImport]) -> SensorDefinition:
-    """The sensor that launches lost runs and first runs, and deletes old files, partitions and runs."""
+def housekeeping_sensor(site: Site, imports: Sequence[BoundImport], listings: Listings) -> SensorDefinition:
+    """The sensor that launches lost runs and first runs, and deletes old files, partitions and runs.
+
+    Args:
+        listings: shared with the imports' own sensors and schedules.
+    """
 
     @sensor(
         name="housekeeping",
@@ -82,7 +95,10 @@ def housekeeping_sensor(site: Site, imports: Sequence[BoundImport]) -> SensorDef
         deleted, last_run = prune_runs(site, instance, now, after=at.run)
         fresh = imports_without_items(site, imports)
         asked = fresh[at.first : at.first + SOURCES_PER_TICK]
-        first = [request for bound in asked for request in first_runs(site, bound, instance)]
+        first = [request for bound in asked for request in first_runs(site, bound, instance, listings)]
+        missed = missed_looks(site, imports)
+        for bound in missed[at.missed : at.missed + SOURCES_PER_TICK]:
+            first += first_runs(site, bound, instance, listings, tick="missed")
         register_lost_windows(site, instance, now)
         lost = lost_items(site, instance, now)[: max(0, RUNS_PER_TICK - len(first))]
         results = [
@@ -96,6 +112,7 @@ def housekeeping_sensor(site: Site, imports: Sequence[BoundImport]) -> SensorDef
         following = _Round(
             turn=at.turn + IMPORTS_PER_TICK if at.turn + IMPORTS_PER_TICK < len(imports) else 0,
             first=at.first + SOURCES_PER_TICK if at.first + SOURCES_PER_TICK < len(fresh) else 0,
+            missed=at.missed + SOURCES_PER_TICK if at.missed + SOURCES_PER_TICK < len(missed) else 0,
             run=last_run,
         )
         return SensorResult(
