@@ -223,7 +223,7 @@ def _tick(shop: Shop, instance: DagsterInstance, later: timedelta = timedelta(0)
 
 def _keep_house(shop: Shop, instance: DagsterInstance, later: timedelta = timedelta(0)) -> SensorResult:
     site = shop.site()
-    return _evaluate(housekeeping_sensor(_at(shop, later), [site.project.require("points")]), instance)
+    return _evaluate(housekeeping_sensor(_at(shop, later), [site.project.require("points")], Listings()), instance)
 
 
 def _at(shop: Shop, later: timedelta) -> Site:
