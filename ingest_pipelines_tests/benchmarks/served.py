@@ -265,11 +265,12 @@ def housekeeping() -> dict[str, float]:
     from ingest_pipelines.config import read_project, read_settings
     from ingest_pipelines.orchestration.instance import open_instance
     from ingest_pipelines.orchestration.sensors.housekeeping import housekeeping_sensor
+    from ingest_pipelines.orchestration.sensors.listings import Listings
     from ingest_pipelines.orchestration.site import Site
 
     settings = read_settings()
     site = Site(settings, read_project(settings.home))
-    keep_house = housekeeping_sensor(site, list(site.project.imports.values()))
+    keep_house = housekeeping_sensor(site, list(site.project.imports.values()), Listings())
     instance = open_instance(settings)
     times = [_timed(lambda: keep_house(build_sensor_context(instance=instance))) for _ in range(5)]
     return {"first tick, s": round(times[0], 2), "later ticks, median, s": round(median(times[1:]), 2)}
