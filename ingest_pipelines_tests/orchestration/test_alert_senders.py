@@ -26,7 +26,7 @@ from ingest_pipelines.orchestration.alerts.conditions import Condition
 from ingest_pipelines.orchestration.alerts.outbox import BUSY, HANGS, Outbox
 from ingest_pipelines.orchestration.alerts.recipients import Recipient
 from ingest_pipelines.orchestration.alerts.send_alerts import ANOTHER, send_alerts
-from ingest_pipelines_tests.orchestration.conftest import Shop
+from ingest_pipelines_tests.orchestration.conftest import ONE_BAD, Shop
 from ingest_pipelines_tests.servers.http_endpoint import Endpoint
 from ingest_pipelines_tests.waiting import until
 
@@ -237,3 +237,15 @@ def test_while_the_target_is_down_the_state_folder_knows_what_was_told(
     assert len(http_endpoint.titles) == 3
     assert http_endpoint.titles[2].startswith("recovered: the target: ")
     assert oct((Path(told.state) / "alerts" / "open.json").stat().st_mode)[-3:] == "600"
+
+
+def test_while_dagsters_storage_is_down_the_watcher_tells_so_and_nothing_recovers(
+    told: Shop, http_endpoint: Endpoint, instance: DagsterInstance
+) -> None:
+    told.deliver("Points_1.csv", ONE_BAD)
+    told.run(instance, told.arrive(instance))
+    send_alerts(told.site(), instance, told.now)
+    for _ in range(2):
+        told.now += timedelta(minutes=1)
+        send_alerts(told.site(), None, told.now, extra=[STUCK])
+    assert http_endpoint.titles == ["failed: points: 1 of 2 rows rejected", "stuck: daemon: no heartbeat"]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import lru_cache
 from pathlib import Path
+from typing import TypeVar
 
 import psycopg
 from dagster import DagsterInstance
@@ -31,6 +32,8 @@ from ingest_pipelines.orchestration.dagster_internals.sensor_cursors import curs
 from ingest_pipelines.orchestration.monitoring.open_item import OpenItem
 from ingest_pipelines.orchestration.monitoring.open_items import open_items
 from ingest_pipelines.orchestration.site import Site
+
+T = TypeVar("T")
 
 SENSOR = "alerts"
 """The sensor's name."""
@@ -68,7 +71,7 @@ ANOTHER = SentAlerts(note="another process is sending alerts")
 
 
 def send_alerts(
-    site: Site, instance: DagsterInstance, now: datetime, *, extra: Sequence[Condition] | None = None
+    site: Site, instance: DagsterInstance | None, now: datetime, *, extra: Sequence[Condition] | None = None
 ) -> SentAlerts:
     """Sends every alert that is due, and notes it in the ledger.
 
@@ -76,6 +79,7 @@ def send_alerts(
     before it is noted sends it again, one message per address at most; no message is lost.
 
     Args:
+        instance: None: Dagster's storage does not answer; alerts that need it stay as they are.
         extra: what the watcher has found, empty if nothing; only a call with them ends alerts that the watcher began.
     """
     with only_sender(site.settings.state) as alone:
@@ -119,7 +123,7 @@ class _Sender:
     now: datetime
     extra: Sequence[Condition] | None
 
-    def send(self, connection: psycopg.Connection, instance: DagsterInstance) -> SentAlerts:
+    def send(self, connection: psycopg.Connection, instance: DagsterInstance | None) -> SentAlerts:
         """Notes what is wrong, then sends what is due."""
         kept = ledger.list_alert_routes(connection)
         book = AlertBook.of(ledger.list_alerts(connection, ended=True))
@@ -127,9 +131,10 @@ class _Sender:
         if local.outage:
             book.adopt(AlertBook.of(local.alerts).entries)
         if not kept:
-            book.adopt(entries_of_cursor(cursor_of_sensor(instance, SENSOR)))
+            book.adopt(entries_of_cursor(_if_answered(instance, lambda opened: cursor_of_sensor(opened, SENSOR))))
         routes = Routes(self.project, kept)
-        facts = self._facts(connection, kept, _open_items(self.site, instance, self.now))
+        items = _if_answered(instance, lambda opened: open_items(self.site, opened, self.now))
+        facts = self._facts(connection, kept, items)
         conditions = list(present_conditions(connection, facts, book, self.now))
         book.update(conditions, self.now, lambda entry: is_unsure(facts, entry))
         if self.extra is not None:
@@ -175,10 +180,10 @@ class _Sender:
         )  # fmt: skip
 
 
-def _open_items(site: Site, instance: DagsterInstance, now: datetime) -> list[OpenItem] | None:
-    """The list; None if Dagster's storage does not answer: that must not keep back the other alerts."""
+def _if_answered(instance: DagsterInstance | None, look: Callable[[DagsterInstance], T]) -> T | None:
+    """What Dagster's storage answers; None if it does not answer: that must not keep back the other alerts."""
     try:
-        return open_items(site, instance, now)
+        return look(instance) if instance is not None else None
     except (SQLAlchemyError, DagsterPostgresException):
         return None
 
