@@ -76,7 +76,7 @@ def _of_import(settings: Settings, site: Site, name: str) -> Sequence[OpenItem]:
     from ingest_pipelines.orchestration.monitoring.overview import looking
 
     with looking(settings, screen.note) as look:
-        return [found for found in look(site.project, now()).open_items if found.import_name == name]
+        return [found for found in look(site.project, now()).survey.open_items if found.import_name == name]
 
 
 def _user() -> str:

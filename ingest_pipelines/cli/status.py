@@ -93,16 +93,14 @@ def _text(settings: Settings, look: Callable[[Project, datetime], Overview], nam
 def _gather(
     settings: Settings, look: Callable[[Project, datetime], Overview]
 ) -> tuple[Project, list[dict[str, Any]], datetime]:
-    from ingest_pipelines import ledger
-    from ingest_pipelines.cli.target import ledger_of, now
+    from ingest_pipelines.cli.target import now
     from ingest_pipelines.config import read_project
 
     project, at = read_project(settings.home), now()
-    seen = look(project, at)
-    with ledger_of(settings) as connection:
-        states, summaries = ledger.list_imports(connection), ledger.summaries(connection)
+    overview = look(project, at)
+    seen = overview.survey
     lines = import_lines(
-        project, states, summaries, at, open_items=seen.open_items, running=seen.running, ticks=seen.ticks
+        project, seen.states, seen.summaries, at, open_items=seen.open_items, running=seen.running, ticks=overview.ticks
     )
     return project, lines, at
 

@@ -14,7 +14,7 @@ from dagster import DagsterInstance, RunRecord
 
 from ingest_pipelines import ledger
 from ingest_pipelines.config import BoundImport
-from ingest_pipelines.ledger import Activity, ImportState, ItemState, SourceCheck, UnsettledItem
+from ingest_pipelines.ledger import Activity, ImportState, ImportSummary, ItemState, SourceCheck, UnsettledItem
 from ingest_pipelines.model import ItemKey, ItemKind
 from ingest_pipelines.orchestration.automation import watches_files
 from ingest_pipelines.orchestration.monitoring.due import tick_due, tick_name, windows_due
@@ -32,6 +32,7 @@ from ingest_pipelines.orchestration.monitoring.run_facts import (
     runs_of,
 )
 from ingest_pipelines.orchestration.runs.item_runs import ItemRuns, runs_of_items
+from ingest_pipelines.orchestration.runs.live_status import running_imports
 from ingest_pipelines.orchestration.runs.pools import target_pool
 from ingest_pipelines.orchestration.runs.run_requests import next_request
 from ingest_pipelines.orchestration.site import Site
@@ -50,6 +51,7 @@ class _LedgerFacts:
     checks: Mapping[str, SourceCheck]
     newest_windows: Mapping[str, datetime]
     activities: Mapping[str, Activity]
+    summaries: Mapping[str, ImportSummary]
 
 
 def open_items(site: Site, instance: DagsterInstance | None, now: datetime) -> list[OpenItem]:
@@ -65,21 +67,53 @@ def open_items(site: Site, instance: DagsterInstance | None, now: datetime) -> l
     Raises:
         TargetUnavailable: the ledger does not answer.
     """
-    known = _read_ledger(site)
+    return survey(site, instance, now).open_items
+
+
+@dataclass(frozen=True)
+class Survey:
+    """The open items, and what was read for them.
+
+    Attributes:
+        open_items: the oldest first.
+        running: names of imports with a run in progress, also of an item that is in the table.
+        states, summaries: of the ledger, by import.
+    """
+
+    open_items: list[OpenItem]
+    running: set[str]
+    states: Mapping[str, ImportState]
+    summaries: Mapping[str, ImportSummary]
+
+
+def survey(site: Site, instance: DagsterInstance | None, now: datetime, *, summaries: bool = False) -> Survey:
+    """`open_items`, with what `ingest status` also needs, in one look at ledger and Dagster.
+
+    Args:
+        summaries: read the last load of each import as well.
+    """
+    known = _read_ledger(site, summaries=summaries)
     in_progress = runs_in_progress(instance) if instance is not None else []
     keys = [key for _, key in known.unsettled]
     windowed = [name for name, bound in _imports(site).items() if bound.spec.source.window is not None]
     runs: dict[ItemOfImport, RunRecord] = {}
     if instance is not None:
         runs = last_runs([*in_progress, *runs_of(instance, keys), *broken_runs(instance, windowed, now)])
-    with site.target_as_it_is.ledger() as connection:  # after the runs: a load that a run left is seen
-        settled = ledger.settled_among(connection, list(runs)) if runs else set()
+    settled: set[ItemOfImport] = set()
+    if runs:
+        with site.target_as_it_is.ledger() as connection:  # after the runs: a load that a run left is seen
+            settled = ledger.settled_among(connection, list(runs))
     runs = {place: record for place, record in runs.items() if place not in settled}
     unsettled = {place: item for place, item in known.unsettled.items() if place not in settled}
     facts = list(_item_facts(site, instance, replace(known, unsettled=unsettled), runs, in_progress, now))
     found = [item for item in map(open_item, facts) if item is not None]
     found += _ticks_due(site, known, {item.import_name for item in found}, now)
-    return sorted(found, key=lambda item: (item.since, item.import_name, item.item))
+    return Survey(
+        sorted(found, key=lambda item: (item.since, item.import_name, item.item)),
+        running_imports(record.dagster_run for record in in_progress),
+        known.states,
+        known.summaries,
+    )
 
 
 def _imports(site: Site) -> dict[str, BoundImport]:
@@ -87,7 +121,7 @@ def _imports(site: Site) -> dict[str, BoundImport]:
     return {**site.project.partial, **site.project.imports}
 
 
-def _read_ledger(site: Site) -> _LedgerFacts:
+def _read_ledger(site: Site, *, summaries: bool) -> _LedgerFacts:
     imports = _imports(site)
     scheduled = [name for name, bound in imports.items() if bound.spec.schedule is not None]
     windowed = [name for name in scheduled if imports[name].spec.source.window is not None]
@@ -98,6 +132,7 @@ def _read_ledger(site: Site) -> _LedgerFacts:
             ledger.list_source_checks(connection),
             ledger.newest_window_ends(connection, windowed) if windowed else {},
             ledger.activities(connection, scheduled) if scheduled else {},
+            ledger.summaries(connection) if summaries else {},
         )
 
 
@@ -111,14 +146,15 @@ def _item_facts(
 ) -> Iterator[ItemFacts]:
     """The facts of every item that may be open, each once."""
     owners = _Owners(site, known)
-    pools = {name: target_pool(*bound.database.schema_and_table) for name, bound in site.project.imports.items()}
+    bounds = site.project.imports.items() if in_progress else ()
+    pools = {name: target_pool(*bound.database.schema_and_table) for name, bound in bounds}
     loads = {place: _load(item) for place, item in known.unsettled.items()}
     without_load = [
         record
         for place, record in runs.items()
         if (load := loads.get(place)) is None or load.run_id != record.dagster_run.run_id
     ]
-    waits = reasons_to_wait(instance, in_progress, pools) if instance is not None else {}
+    waits = reasons_to_wait(instance, in_progress, pools) if instance is not None and in_progress else {}
     reasons = failure_reasons(instance, without_load) if instance is not None else {}
     places = [(name, ItemKey(key)) for name, key in {**known.unsettled, **runs}]
     histories = runs_of_items(places, instance, now) if instance is not None and places else {}

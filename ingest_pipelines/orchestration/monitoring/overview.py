@@ -12,9 +12,8 @@ from dagster import DagsterInstance
 from ingest_pipelines.config import Project, Settings
 from ingest_pipelines.errors import TargetUnavailable
 from ingest_pipelines.orchestration.instance import open_instance
-from ingest_pipelines.orchestration.monitoring.open_item import OpenItem
-from ingest_pipelines.orchestration.monitoring.open_items import open_items
-from ingest_pipelines.orchestration.runs.live_status import next_tick, running_imports
+from ingest_pipelines.orchestration.monitoring.open_items import Survey, survey
+from ingest_pipelines.orchestration.runs.live_status import next_tick
 from ingest_pipelines.orchestration.site import Site
 
 
@@ -23,13 +22,11 @@ class Overview:
     """The state of a project's imports at one moment.
 
     Attributes:
-        open_items: the oldest first.
-        running: names of imports with a run in progress.
+        survey: open items, running imports, and what the ledger has of each import.
         ticks: per import with a schedule its next tick; None: there is none.
     """
 
-    open_items: list[OpenItem]
-    running: set[str]
+    survey: Survey
     ticks: dict[str, datetime | None]
 
 
@@ -49,8 +46,7 @@ def looking(settings: Settings, warn: Callable[[str], None]) -> Iterator[Callabl
     def look(project: Project, now: datetime) -> Overview:
         plans = {name: bound.spec.schedule for name, bound in project.imports.items() if bound.spec.schedule}
         return Overview(
-            open_items(Site(settings, project), instance, now),
-            running_imports(instance) if instance is not None else set(),
+            survey(Site(settings, project), instance, now, summaries=True),
             {name: next_tick(plan, now) for name, plan in plans.items()},
         )
 

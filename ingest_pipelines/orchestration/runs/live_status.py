@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from zoneinfo import ZoneInfo
 
-from dagster import DagsterInstance, DagsterRunStatus, RunsFilter
+from dagster import DagsterRun, DagsterRunStatus
 
 from ingest_pipelines.config.schedule import Schedule
 from ingest_pipelines.orchestration.runs.tags import IMPORT_TAG, is_dry_run
@@ -36,7 +37,7 @@ def next_tick(schedule: Schedule, now: datetime) -> datetime | None:
     return None
 
 
-def running_imports(instance: DagsterInstance) -> set[str]:
-    """Names of the imports that have a run in progress; dry runs do not count."""
-    runs = instance.get_runs(RunsFilter(statuses=_UNDER_WAY))
-    return {run.tags[IMPORT_TAG] for run in runs if IMPORT_TAG in run.tags and not is_dry_run(run.tags)}
+def running_imports(runs: Iterable[DagsterRun]) -> set[str]:
+    """Names of the imports that have one of these runs in progress; dry runs do not count."""
+    under_way = (run for run in runs if run.status in _UNDER_WAY)
+    return {run.tags[IMPORT_TAG] for run in under_way if IMPORT_TAG in run.tags and not is_dry_run(run.tags)}
