@@ -13,8 +13,24 @@ branch_labels = None
 depends_on = None
 
 
+INDEXES = (
+    ("audit", "audit_by_time"),
+    ("audit", "audit_by_import"),
+    ("corrections", "corrections_by_load"),
+    ("event_batches", "event_batches_by_import"),
+    ("items", "items_by_window"),
+    ("items", "items_by_path"),
+    ("items", "items_newest_committed"),
+    ("items", "items_open"),
+    ("loads", "loads_with_rejects"),
+    ("loads", "loads_by_status"),
+    ("loads", "loads_by_run"),
+)
+"""Table and name of each; the newest first."""
+
+
 def upgrade() -> None:
-    """Creates the indexes, and drops the two that they replace. Loads wait meanwhile, a second per million rows."""
+    """Creates the indexes, and drops the two that they replace. Loads wait meanwhile: docs/performance.md."""
     op.create_index("loads_by_run", "loads", ["run_id"], schema="ingest")
     op.create_index("loads_by_status", "loads", ["import", "status", "id"], schema="ingest")
     op.drop_index("loads_committed", "loads", schema="ingest")
@@ -64,19 +80,7 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     """Restores the indexes of before."""
-    for table, index in (
-        ("audit", "audit_by_time"),
-        ("audit", "audit_by_import"),
-        ("corrections", "corrections_by_load"),
-        ("event_batches", "event_batches_by_import"),
-        ("items", "items_by_window"),
-        ("items", "items_by_path"),
-        ("items", "items_newest_committed"),
-        ("items", "items_open"),
-        ("loads", "loads_with_rejects"),
-        ("loads", "loads_by_status"),
-        ("loads", "loads_by_run"),
-    ):
+    for table, index in INDEXES:
         op.drop_index(index, table, schema="ingest")
     op.drop_column("event_batches", "import", schema="ingest")
     op.create_index(
