@@ -73,6 +73,7 @@ CALLS: Mapping[str, Call] = {
     "count_settled": lambda c, case: ledger.count_settled(c, case.replay),
     "delete_alerts": lambda c, case: ledger.delete_alerts(c, [(case.import_name, "failed", "")]),
     "deliveries": lambda c, case: case.item.kind == "cursor" or ledger.deliveries(c, case.import_name),
+    "failing_since": lambda c, case: ledger.failing_since(c, "vendor"),
     "find_cursor": lambda c, case: ledger.find_cursor(c, case.import_name),
     "find_import": lambda c, case: ledger.find_import(c, case.import_name),
     "find_item": lambda c, case: ledger.find_item(c, case.import_name, case.item.key),
