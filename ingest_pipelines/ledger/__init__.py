@@ -75,6 +75,13 @@ from ingest_pipelines.ledger.loads import (
     recent_loads,
     summaries,
 )
+from ingest_pipelines.ledger.metrics import (
+    ImportMetrics,
+    OpenItemCount,
+    list_metrics,
+    list_open_item_counts,
+    record_open_items,
+)
 from ingest_pipelines.ledger.migrate import migrate
 from ingest_pipelines.ledger.rejects import (
     NewReject,
@@ -119,6 +126,7 @@ __all__ = [
     "CursorState",
     "Delivery",
     "Event",
+    "ImportMetrics",
     "ImportState",
     "ImportSummary",
     "ItemState",
@@ -126,6 +134,7 @@ __all__ = [
     "LoadOutcome",
     "NewLoad",
     "NewReject",
+    "OpenItemCount",
     "RegisteredField",
     "Reject",
     "RejectedRow",
@@ -167,6 +176,8 @@ __all__ = [
     "list_events",
     "list_imports",
     "list_items",
+    "list_metrics",
+    "list_open_item_counts",
     "list_rejects",
     "list_source_checks",
     "loads_of_run",
@@ -182,6 +193,7 @@ __all__ = [
     "purge_rejects",
     "recent_loads",
     "record_audit",
+    "record_open_items",
     "record_success",
     "record_trouble",
     "register_fields",
