@@ -72,6 +72,7 @@ EXTRAS["test"] = [
     "playwright>=1.50",  # drives Debian's Chromium
     "mmdb-writer>=0.2.5",  # tiny geo databases
     "netaddr",  # networks in them
+    "prometheus-client>=0.21",  # reads /metrics as Prometheus does
     "py-spy>=0.4",  # profiles behind docs/performance.md
     "jsonschema>=4",  # deploy files against their schemas
     "check-jsonschema>=0.30",  # carries the schema of Compose files

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import IO, Literal
 
 STATE_ENTRIES = frozenset(
-    {"postgres", "dagster", "spool", "spill", "runs", "secrets", "demo", "logs", "alerts", "up.lock", "serving.lock"}
+    "postgres dagster spool spill runs secrets demo logs alerts deaths up.lock serving.lock".split()
 )
 """Our own entries in a state folder. A folder with other entries is shared, and its mode stays as it is."""
 

@@ -69,7 +69,7 @@ def options(
 _COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
     SET_UP: (showing.demo, scaffold.init, wizard.new, browsing.browse, checking.check, checking.schema),
     LOAD: (planning.plan, loading.run, serving.up, steering.activate, steering.pause, steering.resume),
-    INSPECT: (status.status, reports.report, alerting.alerts, events.events, auditing.audit),
+    INSPECT: (status.status, reports.report, alerting.alerts, events.events, auditing.audit, serving.watch),
     FIX: (skipping.skip, steering.unlock, purging.purge),
 }
 for panel, commands in _COMMANDS.items():

@@ -1,4 +1,4 @@
-"""`ingest up`: the Dagster UI, the daemon and the embedded Postgres, until Ctrl-C."""
+"""`ingest up`: the Dagster UI, the daemon, the watcher, the embedded Postgres, until Ctrl-C. `ingest watch`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ def up(
         typer.Option("--port", min=1, max=65535, help="Port of the web UI; default: the first free one from 3000."),
     ] = None,
 ) -> None:
-    """Run the Dagster UI, the daemon (sensors, schedules), and Postgres if you have none. Ctrl-C stops all of them."""
+    """Run the Dagster UI, the daemon (sensors, schedules), the watcher, and Postgres if you have none. Ctrl-C ends all.
+
+    A process of these that ends by itself is started again.
+    """
     from ingest_pipelines.config import read_project, read_settings
 
     settings = read_settings()
@@ -28,9 +31,32 @@ def up(
         screen.note(f"starting {'Postgres, ' if own_server else ''}Dagster's web server and daemon ...")
     from ingest_pipelines.orchestration.serving.up import up as serve
 
-    def ready(url: str) -> None:
+    def ready(url: str, watcher: str) -> None:
         screen.say(f"{screen.painted('ready', 'good')}: {url}")
+        screen.say(f"  health: {watcher}/healthz, metrics: {watcher}/metrics")
         screen.say(f"  {screen.plural(len(project.imports), 'import')} of {project.home}")
         screen.say("  Ctrl-C stops it; what is committed stays")
 
     raise typer.Exit(serve(settings, port=port, ready=ready, tell=screen.note))
+
+
+def watch(
+    host: Annotated[str, typer.Option("--host", help="Address to listen at.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Port to listen at; 0: any free one.")] = 3100,
+    webserver: Annotated[
+        str | None, typer.Option("--webserver", help="Address of the Dagster UI, to see whether it answers.")
+    ] = None,
+) -> None:
+    """Watch daemon, code server, queue and sources; send alerts; serve /healthz and /metrics. `ingest up` runs it, too.
+
+    It is a process of its own, so that no other process that hangs or dies can stop it.
+    """
+    from ingest_pipelines.config import read_project, read_settings
+    from ingest_pipelines.orchestration.monitoring.watch import watch as run
+
+    settings = read_settings()
+
+    def ready(url: str) -> None:
+        screen.say(f"{screen.painted('watching', 'good')}: {url}/healthz and {url}/metrics")
+
+    raise typer.Exit(run(settings, read_project(settings.home), host=host, port=port, webserver=webserver, ready=ready))

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
+
+from ingest_pipelines.config import read_settings
 from ingest_pipelines.config.settings import read_ui_hosts
 from ingest_pipelines.orchestration.dagster_internals.webserver import serve
+from ingest_pipelines.orchestration.monitoring.deaths import code_server_died
 from ingest_pipelines.orchestration.serving.guard import Guard
 
 
@@ -14,7 +18,7 @@ def main() -> None:
         ConfigError: INGEST_UI_URL is no address.
     """
     hosts = read_ui_hosts()
-    serve(lambda app: Guard(app, hosts))
+    serve(lambda app: Guard(app, hosts), partial(code_server_died, read_settings().state, "the webserver"))
 
 
 if __name__ == "__main__":

@@ -60,7 +60,7 @@ def test_the_viewers_webserver_is_read_only() -> None:
     assert services["proxy"]["environment"]["INGEST_VIEWER"] == "viewer:3000"
 
 
-@pytest.mark.parametrize("service", ["code", "webserver", "viewer", "daemon", "proxy"])
+@pytest.mark.parametrize("service", ["code", "webserver", "viewer", "daemon", "watcher", "proxy"])
 def test_no_container_may_gain_rights_or_write_beside_its_volumes(service: str) -> None:
     found = _read("compose.yaml")["services"][service]
     assert found["read_only"]
@@ -68,10 +68,10 @@ def test_no_container_may_gain_rights_or_write_beside_its_volumes(service: str) 
     assert found["security_opt"] == ["no-new-privileges:true"]
 
 
-def test_only_what_loads_gets_the_targets_address() -> None:
+def test_only_what_loads_and_what_watches_it_get_the_targets_address() -> None:
     services = {**_read("compose.yaml")["services"], "worker": _read("celery.yaml")["services"]["worker"]}
     holders = {name for name, service in services.items() if "ingest_database_url" in service.get("secrets", ())}
-    assert holders == {"code", "worker"}
+    assert holders == {"code", "watcher", "worker"}
 
 
 def test_no_password_stands_in_a_file_or_an_environment() -> None:

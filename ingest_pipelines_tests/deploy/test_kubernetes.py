@@ -44,7 +44,7 @@ def _of(kind: str) -> list[dict[str, Any]]:
 @pytest.mark.parametrize("version", VERSIONS)
 def test_kubernetes_takes_every_manifest(version: str) -> None:
     manifests = _manifests()
-    assert len(manifests) == 20
+    assert len(manifests) == 23
     for manifest in manifests:
         kubernetes_validate.validate(manifest, version, strict=True)
 
@@ -98,7 +98,7 @@ def test_only_the_launcher_may_do_anything_in_the_cluster_and_only_with_jobs() -
     assert not _of("ClusterRole")
 
 
-def test_only_the_code_and_the_runs_get_the_targets_address() -> None:
+def test_only_the_code_the_watcher_and_the_runs_get_the_targets_address() -> None:
     holders = {
         deployment["metadata"]["name"]
         for deployment in _of("Deployment")
@@ -107,7 +107,7 @@ def test_only_the_code_and_the_runs_get_the_targets_address() -> None:
             for source in deployment["spec"]["template"]["spec"]["containers"][0].get("envFrom", ())
         )
     }
-    assert holders == {"ingest-code"}
+    assert holders == {"ingest-code", "ingest-watcher"}
 
 
 @pytest.mark.parametrize("version", VERSIONS)

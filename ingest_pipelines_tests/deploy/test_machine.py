@@ -19,8 +19,8 @@ def _service(unit: Path) -> str:
     return unit.read_text().partition("[Service]")[2]
 
 
-def test_there_is_a_webserver_one_to_look_at_and_a_daemon() -> None:
-    assert [unit.stem for unit in UNITS] == ["ingest-daemon", "ingest-viewer", "ingest-webserver"]
+def test_there_is_a_webserver_one_to_look_at_a_daemon_and_a_watcher() -> None:
+    assert [unit.stem for unit in UNITS] == ["ingest-daemon", "ingest-viewer", "ingest-watcher", "ingest-webserver"]
 
 
 @pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.stem)
@@ -39,9 +39,9 @@ def test_systemd_finds_little_that_a_service_could_harm(unit: Path) -> None:
 
 
 @pytest.mark.parametrize("unit", [unit for unit in UNITS if "daemon" not in unit.stem], ids=lambda unit: unit.stem)
-def test_a_webserver_listens_to_this_machine_only(unit: Path) -> None:
+def test_what_listens_does_so_to_this_machine_only(unit: Path) -> None:
     [command] = [line for line in _service(unit).splitlines() if line.startswith("ExecStart=")]
-    assert "-h 127.0.0.1" in command
+    assert "-h 127.0.0.1" in command or "--host 127.0.0.1" in command
     assert ("--read-only" in command) == ("viewer" in unit.stem)
 
 

@@ -30,6 +30,7 @@ class Served:
     """A running `ingest up`.
 
     Attributes:
+        watcher: the address of its watcher.
         log: what it says on stderr.
         exit_code: which it must end with; a test that ends it otherwise than by Ctrl-C says so.
     """
@@ -38,6 +39,7 @@ class Served:
     url: str
     log: Path
     exit_code: int = 0
+    watcher: str = ""
 
     @property
     def port(self) -> int:
@@ -127,10 +129,27 @@ class Served:
             stop = "mutation($id: String!) { stopSensor(id: $id) { __typename } }"
             assert self.ask(stop, id=state)["stopSensor"]["__typename"] == "StopSensorMutationResult"
 
+    def health(self) -> dict[str, str]:
+        """What the watcher says of each part that is not well, by its name."""
+        connection = HTTPConnection("127.0.0.1", int(self.watcher.rsplit(":", 1)[1]), timeout=60)
+        try:
+            connection.request("GET", "/healthz")
+            answer = connection.getresponse()
+            found = json.load(answer)
+        except OSError:
+            return {"watcher": "it does not answer"}
+        finally:
+            connection.close()
+        assert (answer.status == 200) is found["ok"]
+        return {finding["name"]: finding["words"] for finding in found["findings"] if not finding["ok"]}
+
+    def children(self) -> list[psutil.Process]:
+        """The processes that `ingest up` started."""
+        return list(psutil.Process(self.process.pid).children())
+
     def child(self, words: str) -> psutil.Process:
         """The process below `ingest up` whose command line has those words."""
-        children = psutil.Process(self.process.pid).children()
-        return next(child for child in children if words in " ".join(child.cmdline()))
+        return next(child for child in self.children() if words in " ".join(child.cmdline()))
 
     def ended(self, backfill_id: str) -> bool:
         """Whether a backfill is over."""
@@ -174,6 +193,8 @@ def serve(environment: Mapping[str, str], folder: Path) -> Iterator[Served]:
         line = process.stdout.readline()
         assert "http://" in line, (line, path.read_text())
         served = Served(process, next(word for word in line.split() if word.startswith("http://")), path)
+        health = process.stdout.readline()
+        served.watcher = next(word for word in health.split() if word.startswith("http://")).partition("/healthz")[0]
         family = psutil.Process(process.pid).children(recursive=True)
         yield served
     finally:

@@ -17,18 +17,18 @@ from ingest_pipelines.orchestration.serving.orphans import alone
 PARENT = """
 import subprocess, sys
 from pathlib import Path
-from ingest_pipelines.orchestration.serving.orphans import Watcher, alone
+from ingest_pipelines.orchestration.serving.orphans import Reaper, alone
 state = Path(sys.argv[1])
 with alone(state, print) as claim:
-    watcher = Watcher(state, embedded_server=False)
+    reaper = Reaper(state, embedded_server=False)
     words = {"start_new_session": True, "pass_fds": [claim.inherited], "stdout": subprocess.DEVNULL}
     child = subprocess.Popen(["sleep", "600"], **words)
-    watcher.watch(child.pid)
+    reaper.watch(child.pid)
     claim.serves(child.pid)
     claim.at("http://127.0.0.1:3000")
-    print(child.pid, watcher._process.pid, flush=True)
+    print(child.pid, reaper._process.pid, flush=True)
     sys.stdin.read()
-    watcher.close()
+    reaper.close()
     child.kill()
 """
 
@@ -41,10 +41,10 @@ def parent(tmp_path: Path) -> subprocess.Popen[str]:
 
 
 def _family(parent: subprocess.Popen[str]) -> tuple[psutil.Process, psutil.Process]:
-    """Its child and its watcher."""
+    """Its child and its reaper."""
     assert parent.stdout is not None
-    child, watcher = map(int, parent.stdout.readline().split())
-    return psutil.Process(child), psutil.Process(watcher)
+    child, reaper = map(int, parent.stdout.readline().split())
+    return psutil.Process(child), psutil.Process(reaper)
 
 
 def test_children_of_a_killed_parent_end(parent: subprocess.Popen[str], tmp_path: Path) -> None:
@@ -69,27 +69,27 @@ def test_a_second_one_is_told_where_the_first_one_serves(parent: subprocess.Pope
 
 
 def test_the_next_one_waits_for_what_is_left_and_says_so(parent: subprocess.Popen[str], tmp_path: Path) -> None:
-    child, watcher = _family(parent)
-    watcher.send_signal(signal.SIGSTOP)
+    child, reaper = _family(parent)
+    reaper.send_signal(signal.SIGSTOP)
     parent.kill()
     parent.communicate()
     said: list[str] = []
 
     def tell(words: str) -> None:
         said.append(words)
-        watcher.send_signal(signal.SIGCONT)
+        reaper.send_signal(signal.SIGCONT)
 
     with alone(tmp_path, tell):
         assert said[0].startswith("waiting for the processes of a killed ingest up to end")
-    _, alive = psutil.wait_procs([child, watcher], timeout=20)
+    _, alive = psutil.wait_procs([child, reaper], timeout=20)
     assert alive == []
 
 
 def test_what_does_not_end_is_named(
     parent: subprocess.Popen[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    child, watcher = _family(parent)
-    watcher.kill()
+    child, reaper = _family(parent)
+    reaper.kill()
     parent.kill()
     parent.communicate()
     monkeypatch.setattr(orphans, "WAIT_SECONDS", 0.0)
@@ -97,4 +97,4 @@ def test_what_does_not_end_is_named(
         pass
     assert told.value.hint == f"end it: kill -{child.pid}"
     child.kill()
-    psutil.wait_procs([child, watcher], timeout=20)
+    psutil.wait_procs([child, reaper], timeout=20)

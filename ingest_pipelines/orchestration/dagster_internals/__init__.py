@@ -11,7 +11,11 @@
     switches        turns on the switch of a sensor or schedule from within a tick
     sensor_cursors  the cursor of a sensor by its name
     webserver       the webserver's app, with middleware around it
-    daemon          the command of the daemon
+    code_servers    webserver and daemon start a code server again that died or hangs
+    run_slots       which queued runs the queue should start now
+    run_failures    why runs died, from their events
+    ticks           when sensors and schedules ticked last, and which fail, without a code server
+    daemon          the daemon, with code servers that are started again
     expected_errors failures and retries of a step that show no stack trace
 
 Each module says which public API it waits for and what breaks without it. Dagster is pinned to one version in setup.py:

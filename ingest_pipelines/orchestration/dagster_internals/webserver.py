@@ -1,4 +1,4 @@
-"""Dagster's webserver with middleware around its app.
+"""Dagster's webserver with middleware around its app, and with code servers that are started again.
 
 Waits for: an option or an entry point of dagster-webserver for ASGI middleware (authentication: dagster issue 2219).
 If `create_app_from_workspace_process_context` goes: the webserver refuses to start, and serves nothing unguarded.
@@ -12,20 +12,26 @@ from typing import Any
 from dagster_webserver import cli
 from starlette.types import ASGIApp
 
+from ingest_pipelines.orchestration.dagster_internals.code_servers import keep_code_servers
+
 _MAKES_THE_APP = "create_app_from_workspace_process_context"
 """The function that `dagster-webserver` calls for the app that it serves."""
 
 
-def serve(middleware: Callable[[ASGIApp], ASGIApp]) -> None:
+def serve(middleware: Callable[[ASGIApp], ASGIApp], note: Callable[[str], None]) -> None:
     """Serves until the process is told to stop, with the options of `dagster-webserver`.
+
+    Args:
+        note: called with a code location's name when its code server is started again.
 
     Raises:
         AttributeError: this version of Dagster makes its app elsewhere.
     """
     make_app: Callable[..., ASGIApp] = getattr(cli, _MAKES_THE_APP)
 
-    def make_app_with_middleware(*context: Any, **options: Any) -> ASGIApp:
-        return middleware(make_app(*context, **options))
+    def make_app_with_middleware(workspace: Any, *rest: Any, **options: Any) -> ASGIApp:
+        keep_code_servers(workspace, note)
+        return middleware(make_app(workspace, *rest, **options))
 
     setattr(cli, _MAKES_THE_APP, make_app_with_middleware)
     cli.dagster_webserver(auto_envvar_prefix="DAGSTER_WEBSERVER")

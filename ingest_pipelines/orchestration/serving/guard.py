@@ -91,7 +91,7 @@ class Guard:
     def _foreign(self, headers: Headers) -> Refusal | None:
         """The refusal if the request's host or origin is not this server; else None."""
         hosts, origins = headers.getlist("host"), headers.getlist("origin")
-        if len(hosts) != 1 or _name(hosts[0]) not in self._hosts:
+        if len(hosts) != 1 or host_name(hosts[0]) not in self._hosts:
             return _HOST
         here = {f"{scheme}://{hosts[0].lower()}" for scheme in ("http", "https")}
         if len(origins) > 1 or not {origin.lower() for origin in origins} <= here:
@@ -99,7 +99,7 @@ class Guard:
         return None
 
 
-def _name(host: str) -> str:
+def host_name(host: str) -> str:
     """The host without its port."""
     name, bracket, _ = host.lower().partition("]")
     return name + bracket if bracket else host.lower().partition(":")[0].removesuffix(".")

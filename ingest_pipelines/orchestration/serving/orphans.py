@@ -1,10 +1,10 @@
 """Ends the child processes of a killed `ingest up`, and warns the next one about any that remain.
 
-A watcher process holds the other end of a pipe. If the pipe closes without a farewell, `ingest up` is dead, and the
-watcher ends its children. Two locks in the state folder say which processes are alive; process ids are reused.
+A process, the reaper, holds the other end of a pipe. If the pipe closes without a farewell, `ingest up` is dead, and
+the reaper ends its children. Two locks in the state folder say which processes are alive; process ids are reused.
 
     up.lock       locked by `ingest up`; has the URL at which it serves
-    serving.lock  locked by its webserver and its daemon while one of them is alive; has their process ids
+    serving.lock  locked by its webserver, daemon and watcher while one of them is alive; has their process ids
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def signal_group(group: int, request: int) -> bool:
     return True
 
 
-class Watcher:
+class Reaper:
     """A process that ends the children of this one if this one is killed."""
 
     def __init__(self, state: Path, *, embedded_server: bool) -> None:
@@ -75,8 +75,12 @@ class Watcher:
         """Adds a process group that is to end with this process."""
         self._say(b"%d\n" % group)
 
+    def forget(self, group: int) -> None:
+        """Takes the group out again: it has no process any more, and its number may be given to another one."""
+        self._say(b"-%d\n" % group)
+
     def close(self) -> None:
-        """Ends the watcher: the children have ended in order."""
+        """Ends the reaper: the children have ended in order."""
         self._say(_FAREWELL)
         assert self._process.stdin is not None
         with contextlib.suppress(BrokenPipeError):
@@ -85,7 +89,7 @@ class Watcher:
 
     def _say(self, words: bytes) -> None:
         assert self._process.stdin is not None
-        with contextlib.suppress(BrokenPipeError):  # the watcher was killed; the locks still show what remains
+        with contextlib.suppress(BrokenPipeError):  # the reaper was killed; the locks still show what remains
             self._process.stdin.write(words)
             self._process.stdin.flush()
 
@@ -170,7 +174,12 @@ def main() -> None:
     messages = sys.stdin.buffer.read()
     if messages.endswith(_FAREWELL):
         return
-    groups = [int(line) for line in messages.split()]
+    groups: set[int] = set()
+    for number in map(int, messages.split()):
+        if number > 0:
+            groups.add(number)
+        else:
+            groups.discard(-number)
     end_groups(groups, lambda: not any(signal_group(group, 0) for group in groups))
     if len(sys.argv) > 1:
         with embedded.running(Path(sys.argv[1])):
