@@ -16,6 +16,7 @@ from dagster import DagsterInstance
 from ingest_pipelines.config import read_settings
 from ingest_pipelines.merge.faults import EARLY_FAULT_POINTS, FAULT_POINTS
 from ingest_pipelines.orchestration.instance import open_instance
+from ingest_pipelines_tests.orchestration.agreement import disagreements
 from ingest_pipelines_tests.orchestration.conftest import HEADER, Shop, new_shop
 from ingest_pipelines_tests.orchestration.killable_runs import BEFORE_THE_RUN, POINTS, Runner
 from ingest_pipelines_tests.servers.postgres import fresh_database
@@ -72,6 +73,7 @@ class Tills:
         assert [run.run_id for run in self.instance.get_runs() if not run.is_finished] == []
         pool = self.instance.event_log_storage.get_concurrency_info(POOL)
         assert (pool.claimed_slots, pool.pending_steps) == ([], [])
+        assert disagreements(self.shop.site(), self.instance, self.shop.now) == []
         left = [path for folder in ("spool", "spill", "runs") for path in (self.shop.state / folder).rglob("*")]
         assert [path for path in left if path.is_file() and path.suffix != ".handle"] == []
 

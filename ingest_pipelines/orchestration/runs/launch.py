@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from dagster import DagsterExecutionInterruptedError, DagsterInstance, Failure
+from dagster import DagsterExecutionInterruptedError, DagsterInstance, Failure, RunsFilter
 
 from ingest_pipelines import ledger
 from ingest_pipelines.config import BoundImport
@@ -21,6 +21,7 @@ from ingest_pipelines.orchestration.instance import LOCATION
 from ingest_pipelines.orchestration.io_managers.step_outputs import read_report
 from ingest_pipelines.orchestration.monitoring.open_item import BROKEN
 from ingest_pipelines.orchestration.monitoring.open_items import open_items
+from ingest_pipelines.orchestration.monitoring.partition_events import report_runs
 from ingest_pipelines.orchestration.runs import run_locks
 from ingest_pipelines.orchestration.runs.dead_runs import clear_up_dead_runs
 from ingest_pipelines.orchestration.runs.run_context import find_item
@@ -84,7 +85,8 @@ def run_import(
         SourceUnavailable, SourceDenied, TargetUnavailable: before there was an item to run.
     """
     bound = site.project.require(name)
-    clear_up_dead_runs(site, instance)
+    cleared_up = clear_up_dead_runs(site, instance)
+    report_runs(site, instance, instance.get_run_records(RunsFilter(run_ids=cleared_up)) if cleared_up else ())
     purge_runs(site.settings, site.clock(), instance)
     item = _choose(site, bound, item_key, file, corrections)
     project = replace(site.project, imports={name: bound}, broken={})

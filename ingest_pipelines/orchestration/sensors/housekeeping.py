@@ -1,7 +1,8 @@
 """The housekeeping sensor: one tick every two minutes for what no other tick does.
 
-It clears up dead runs (`runs.dead_runs`), launches runs of lost items (`runs.lost_items`), and deletes old files,
-partitions and runs (`runs.run_files`, `runs.prune`).
+It clears up dead runs (`runs.dead_runs`), launches runs of lost items (`runs.lost_items`), shows on partitions what
+became of runs that ended without an event (`monitoring.partition_events`), and deletes old files, partitions and runs
+(`runs.run_files`, `runs.prune`).
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from datetime import datetime
 
 from dagster import (
     DefaultSensorStatus,
@@ -21,6 +23,7 @@ from dagster import (
 
 from ingest_pipelines.config import BoundImport
 from ingest_pipelines.orchestration.assets.partitions import asset_key
+from ingest_pipelines.orchestration.monitoring.partition_events import report_ended_runs
 from ingest_pipelines.orchestration.runs.dead_runs import clear_up_dead_runs
 from ingest_pipelines.orchestration.runs.lost_items import (
     first_runs,
@@ -49,22 +52,28 @@ class _Round:
         first: number of imports with `run_now` whose source was asked.
         missed: number of imports whose schedule could not see their source, and whose source was asked again.
         run: id of the last old run that was looked at and kept.
+        ended: when the last run ended whose partition was compared with the ledger.
     """
 
     turn: int = 0
     first: int = 0
     missed: int = 0
     run: str = ""
+    ended: str = ""
 
     @classmethod
     def read(cls, cursor: str | None) -> _Round:
         try:
             kept = json.loads(cursor or "{}")
+            ended = str(kept.get("ended", ""))
+            if ended:
+                datetime.fromisoformat(ended)
             return cls(
                 int(kept.get("turn", 0)),
                 int(kept.get("first", 0)),
                 int(kept.get("missed", 0)),
                 str(kept.get("run", "")),
+                ended,
             )
         except (ValueError, AttributeError, TypeError):
             return cls()  # a person edited it in the UI
@@ -91,6 +100,7 @@ def housekeeping_sensor(site: Site, imports: Sequence[BoundImport], listings: Li
         now, instance = site.clock(), context.instance
         at = _Round.read(context.cursor)
         removed = len(clear_up_dead_runs(site, instance)) + purge_runs(site.settings, now, instance)
+        _, last_ended = report_ended_runs(site, instance, after=at.ended)
         pruned = prune_partitions(site, imports[at.turn : at.turn + IMPORTS_PER_TICK], instance)
         deleted, last_run = prune_runs(site, instance, now, after=at.run)
         fresh = imports_without_items(site, imports)
@@ -114,6 +124,7 @@ def housekeeping_sensor(site: Site, imports: Sequence[BoundImport], listings: Li
             first=at.first + SOURCES_PER_TICK if at.first + SOURCES_PER_TICK < len(fresh) else 0,
             missed=at.missed + SOURCES_PER_TICK if at.missed + SOURCES_PER_TICK < len(missed) else 0,
             run=last_run,
+            ended=last_ended,
         )
         return SensorResult(
             run_requests=runs,
