@@ -280,9 +280,13 @@ def _match_problems(bound: BoundImport) -> Iterator[Problem]:
             ("match",),
             f"match: by {match.by} needs the source column with the contact: {{by: {match.by}, column: ...}}",
         )
-    if match.by.startswith("email") and match.column is None and "email" not in {m.field.type for m in bound.fields}:
+    types = {mapped.field.type for mapped in bound.fields}
+    if match.by.startswith("email_or_phone"):
+        if match.column is None and not types & {"email", "phone"}:
+            yield ("match",), "match: no column is mapped to a field of type email or phone; map one of them"
+    elif match.by.startswith("email") and match.column is None and "email" not in types:
         yield ("match",), "match: no column is mapped to a field of type email; map one, or name it in match.column"
-    if match.by.startswith("phone") and match.column is None and "phone" not in {m.field.type for m in bound.fields}:
+    if match.by.startswith("phone") and match.column is None and "phone" not in types:
         yield ("match",), "match: no column is mapped to a field of type phone; map one, or name it in match.column"
     adds = spec.mode != "update_only"
     if adds and bound.key is None and bound.database.key_default is None:

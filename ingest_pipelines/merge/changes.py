@@ -12,8 +12,9 @@ from typing import TypeAlias
 
 from psycopg import sql
 
+from ingest_pipelines.merge.match_modes import matched_contacts
 from ingest_pipelines.merge.names import table_name
-from ingest_pipelines.merge.stage import Stage, StageColumn
+from ingest_pipelines.merge.stage import CONSENTED, Stage, StageColumn
 
 BITS = 62
 """Fields whose changes one bigint can mark."""
@@ -105,10 +106,24 @@ class Changes:
         return sql.SQL(", ").join(masks)
 
     def after(self, column: StageColumn) -> sql.Composable:
-        """The value after the load: the row's; or the profile's, if the row's is empty and must not clear it."""
+        """The value after the load: the row's; or the profile's, if the row's is empty and must not clear it.
+
+        A contact that rows are matched by is never cleared. It is not overwritten where the row was matched by a
+        consent's contact: the profile may have another address, which the row does not speak of.
+        """
+        row, profile = column.value, sql.Identifier("t", column.into)
+        bit = self._contacts.get(column.name)
+        if bit is not None:
+            return sql.SQL("CASE WHEN s.{} & {} <> 0 THEN COALESCE({}, {}) ELSE COALESCE({}, {}) END").format(
+                sql.Identifier(CONSENTED), sql.Literal(bit), profile, row, row, profile
+            )
         if self.stage.bound.spec.empty == "keep" or column.keep:
-            return sql.SQL("COALESCE({}, t.{})").format(column.value, sql.Identifier(column.into))
-        return column.value
+            return sql.SQL("COALESCE({}, {})").format(row, profile)
+        return row
+
+    @cached_property
+    def _contacts(self) -> dict[str, int]:
+        return matched_contacts(self.stage)
 
 
 def _bytewise(column: StageColumn, value: sql.Composable) -> sql.Composable:

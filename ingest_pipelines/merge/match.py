@@ -83,7 +83,8 @@ class Matching:
         execute("DELETE FROM ingest_matches m WHERE NOT EXISTS (SELECT FROM ingest_stage s WHERE s._line = m._line)")
         self._only_one_each(sql.SQL("SELECT _line, profile_id::text AS value FROM ingest_matches"), "match profile ")
         execute(
-            "UPDATE ingest_stage AS s SET _key = m.key, _profile = m.profile_id FROM ingest_matches m"
+            "UPDATE ingest_stage AS s SET _key = m.key, _profile = m.profile_id, _consented = m.consented"
+            " FROM ingest_matches m"
             " WHERE m._line = s._line"
         )
         if self.stage.bound.spec.mode != "update_only":
@@ -94,10 +95,12 @@ class Matching:
 
     def _candidates(self, lookups: tuple[ProfileLookup, ...]) -> sql.Composed:
         """The table `ingest_matches`: every profile that a row matches by any lookup, once."""
-        queries = [query for lookup in lookups for query in lookup.profiles(self.stage)]
-        return sql.SQL("CREATE TEMPORARY TABLE ingest_matches (_line, profile_id, key) ON COMMIT DROP AS {}").format(
-            sql.SQL(" UNION ").join(queries)
-        )
+        queries = [query for place, lookup in enumerate(lookups) for query in lookup.profiles(self.stage, 1 << place)]
+        return sql.SQL(
+            "CREATE TEMPORARY TABLE ingest_matches (_line, profile_id, key, consented) ON COMMIT DROP AS"
+            " SELECT line, profile_id, key, bit_or(consented) FROM ({}) AS found (line, profile_id, key, consented)"
+            " GROUP BY line, profile_id, key"
+        ).format(sql.SQL(" UNION ALL ").join(queries))
 
     def _prepare_new(self, lookups: tuple[ProfileLookup, ...]) -> None:
         """Rows that match no profile become new ones: no two share a value, and each gets a key that no profile has."""

@@ -32,18 +32,21 @@ class ProfileLookup:
     channels: tuple[str, ...] = ()
     folded: bool = False
 
-    def profiles(self, stage: Stage) -> Iterator[sql.Composed]:
-        """Queries of (line, profile_id, key): every profile that has a row's value."""
+    def profiles(self, stage: Stage, bit: int) -> Iterator[sql.Composed]:
+        """Queries of (line, profile_id, key, consented): every profile that has a row's value.
+
+        Args:
+            bit: the value of `consented` where the value is a consent's contact; else it is 0.
+        """
         database = stage.bound.database
-        start = sql.SQL("SELECT s.{}, t.{}, t.{} FROM ingest_stage AS s ").format(
-            sql.Identifier(LINE), sql.Identifier(PROFILE_ID), sql.Identifier(database.key)
-        )
+        places = (sql.Identifier(LINE), sql.Identifier(PROFILE_ID), sql.Identifier(database.key))
+        start = sql.SQL("SELECT s.{}, t.{}, t.{}, {} FROM ingest_stage AS s ")
         for name in self.fields:
-            yield start + sql.SQL("JOIN {} AS t ON {} = {}").format(
+            yield start.format(*places, sql.Literal(0)) + sql.SQL("JOIN {} AS t ON {} = {}").format(
                 table_name(database), self._folded(sql.SQL("t.{}").format(sql.Identifier(name))), self.value
             )
         if self.channels:
-            yield start + sql.SQL(
+            yield start.format(*places, sql.Literal(bit)) + sql.SQL(
                 "JOIN {} AS u ON u.channel = ANY({}) AND u.contact = {} JOIN {} AS t ON t.{} = u.{}"
             ).format(
                 subscriptions_name(database), sql.Literal(list(self.channels)), self.value, table_name(database),
@@ -65,6 +68,22 @@ def profile_lookups(stage: Stage) -> tuple[ProfileLookup, ...]:
         return tuple(_MODES[match.by](stage))
     key = stage.bound.database.key
     return tuple(_field(stage, key)) if stage.matches else ()
+
+
+def matched_contacts(stage: Stage) -> dict[str, int]:
+    """The fields that hold a contact by which rows are matched, each with the bit of its lookup.
+
+    Rows carry such a contact to be found, and not to change it: see `Changes.after`.
+    """
+    match = stage.bound.match
+    if match is None or match.by in {"profile_id", "field"}:
+        return {}
+    return {
+        mapped.name: 1 << place
+        for place, lookup in enumerate(profile_lookups(stage))
+        for mapped in stage.bound.fields
+        if lookup.label == (mapped.name if match.column is None or place else mapped.column)
+    }
 
 
 def key_label(stage: Stage) -> str:
@@ -142,13 +161,15 @@ def _channel(stage: Stage) -> Iterator[ProfileLookup]:
 
 
 def _email_or_phone_profile(stage: Stage) -> Iterator[ProfileLookup]:
-    yield from _email_profile(stage)
+    if _has_contact(stage, "email"):
+        yield from _email_profile(stage)
     if _has_field(stage, "phone"):
         yield from _phone_profile_by_field(stage)
 
 
 def _email_or_phone_subscription(stage: Stage) -> Iterator[ProfileLookup]:
-    yield from _email_subscription(stage)
+    if _has_contact(stage, "email"):
+        yield from _email_subscription(stage)
     if _has_field(stage, "phone"):
         column = _mapped(stage, "phone")
         yield ProfileLookup(column.name, column.value, channels=CONTACT_CHANNELS["phone"])
@@ -189,6 +210,12 @@ def _contact(stage: Stage, kind: str) -> tuple[str, sql.Composable]:
     assert match is not None
     column = _named(stage) if match.column is not None else _mapped(stage, kind)
     return _label(column), _fold(column.value) if kind == "email" else _value(column)
+
+
+def _has_contact(stage: Stage, kind: str) -> bool:
+    """Whether rows bring the contact: in the column that the match names, or in a field."""
+    match = stage.bound.match
+    return (match is not None and match.column is not None) or _has_field(stage, kind)
 
 
 def _has_field(stage: Stage, kind: str) -> bool:

@@ -23,6 +23,9 @@ KEY = "_key"
 PROFILE = "_profile"
 """Stage column with the number of the profile that such a row matched; NULL where it matched none."""
 
+CONSENTED = "_consented"
+"""Stage column with a bit per lookup: set if the row matched its profile by the contact of a consent."""
+
 
 @dataclass(frozen=True)
 class StageColumn:
@@ -133,6 +136,7 @@ class Stage:
             key = self.bound.database.fields[self.bound.database.key]
             columns.append(sql.SQL("{} {}").format(sql.Identifier(KEY), type_of(key)))
             columns.append(sql.SQL("{} bigint").format(sql.Identifier(PROFILE)))
+            columns.append(sql.SQL("{} integer").format(sql.Identifier(CONSENTED)))
         return sql.SQL("CREATE TEMPORARY TABLE ingest_stage ({}) ON COMMIT DROP").format(sql.SQL(", ").join(columns))
 
     def copy(self) -> sql.Composed:

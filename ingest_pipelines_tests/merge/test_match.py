@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
+from ingest_pipelines.config.imports import MatchMode
 from ingest_pipelines.errors import RejectsAboveLimit
 from ingest_pipelines.merge import Target, apply, record_failure
 from ingest_pipelines.model import Counts, Run
@@ -268,3 +269,90 @@ def test_a_match_makes_the_index_it_needs_once(people: Target, query: Rows, tmp_
     made = query("SELECT ddl FROM ingest.loads WHERE import = 'feed' ORDER BY id")
     assert [len(ddl) for (ddl,) in made] == [3, 0]
     assert made[0][0][0] == 'CREATE INDEX "customers_email_folded" ON "crm"."customers" (lower("email"))'
+
+
+KINDS = (None, "own", "sub", "new")
+"""What a row says of a contact: nothing, the profile's own, that of a consent, one that nobody has."""
+
+PAIRS = [(email, phone) for email in KINDS for phone in KINDS]
+
+
+def address(number: int, kind: str | None) -> str | None:
+    return None if kind is None else f"{kind}{number}@x.org"
+
+
+def telephone(number: int, kind: str | None) -> str | None:
+    return None if kind is None else f"+44{KINDS.index(kind)}{number:03}"
+
+
+def contact_after(kind: str | None, *, matched_by: set[str], is_matched_by: bool) -> str | None:
+    """The contact of a matched profile after the load, as the promise has it.
+
+    Args:
+        matched_by: the kinds by which the mode finds a profile; none if it does not look at this contact.
+        is_matched_by: whether the mode looks at this contact.
+    """
+    if not is_matched_by:
+        return kind  # a field as any other: the last write wins, an empty value clears
+    return "own" if kind is None or (kind == "sub" and "sub" in matched_by) else kind
+
+
+@pytest.mark.parametrize(
+    ("contact", "place"),
+    [
+        (contact, place)
+        for contact in ("email", "phone", "email_or_phone")
+        for place in ("", "_profile", "_subscription")
+        if contact + place in get_args(MatchMode)
+    ],
+)
+def test_a_contact_that_a_row_was_matched_by_or_does_not_carry_stays(
+    target: Target, query: Rows, tmp_path: Path, contact: str, place: str
+) -> None:
+    people = bound_import(
+        "people",
+        columns={"CID": "customer_id", "Mail": "email", "Phone": "phone", "Tier": "tier"},
+        subscriptions=[
+            {"resource": "newsletter", "channel": "email", "contact": "SMail", "status": "subscribed"},
+            {"resource": "newsletter", "channel": "sms", "contact": "SPhone", "status": "subscribed"},
+        ],
+    )
+    rows = [
+        (f"C{n}", address(n, "own"), telephone(n, "own"), "Gold", address(n, "sub"), telephone(n, "sub"))
+        for n, _ in enumerate(PAIRS)
+    ]
+    apply(delivery(tmp_path, people, rows), people, target, SENSOR, NOW)
+    found_by = {"": {"own", "sub"}, "_profile": {"own"}, "_subscription": {"sub"}}[place]
+    by_email, by_phone = "email" in contact, "phone" in contact
+    expected = []
+    for number, (email, phone) in enumerate(PAIRS):
+        matched = (by_email and email in found_by) or (by_phone and phone in found_by)
+        mail = contact_after(email, matched_by=found_by, is_matched_by=by_email) if matched else "own"
+        call = contact_after(phone, matched_by=found_by, is_matched_by=by_phone) if matched else "own"
+        expected.append((f"C{number}", address(number, mail), telephone(number, call)))
+    columns = {"Mail": "email", "Phone": "phone", "Tier": "tier"}
+    feed = [(address(n, email), telephone(n, phone), "New") for n, (email, phone) in enumerate(PAIRS)]
+    load(target, tmp_path, feed, match={"by": contact + place}, columns=columns)
+    assert sorted(query("SELECT customer_id, email, phone FROM crm.customers")) == sorted(expected)
+
+
+@pytest.mark.parametrize(("only", "value"), [("email", "own1@x.org"), ("phone", "+441001")])
+@pytest.mark.parametrize("place", ["profile", "subscription"])
+def test_one_of_both_contacts_is_enough(
+    target: Target, query: Rows, tmp_path: Path, only: str, value: str, place: str
+) -> None:
+    people = bound_import(
+        "people",
+        columns={"CID": "customer_id", "Mail": "email", "Phone": "phone", "Tier": "tier"},
+        subscriptions=[
+            {"resource": "newsletter", "channel": "email", "contact": "SMail", "status": "subscribed"},
+            {"resource": "newsletter", "channel": "sms", "contact": "SPhone", "status": "subscribed"},
+        ],
+    )
+    rows = [("C1", "own1@x.org", "+441001", "Gold", "own1@x.org", "+441001")]
+    apply(delivery(tmp_path, people, rows), people, target, SENSOR, NOW)
+    counts, _ = load(
+        target, tmp_path, [(value, "New")], match={"by": f"email_or_phone_{place}"}, columns={"X": only, "Tier": "tier"}
+    )
+    assert counts == Counts(read=1, updated=1)
+    assert query("SELECT email, phone, tier FROM crm.customers") == [("own1@x.org", "+441001", "New")]
