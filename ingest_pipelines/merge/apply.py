@@ -16,6 +16,7 @@ locked out.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime
 from time import perf_counter
@@ -62,7 +63,7 @@ if TYPE_CHECKING:
 
 def apply(
     validated: Validated, bound: BoundImport, target: Target, run: Run, now: datetime, *,
-    early: EarlyLoad | None = None, fault: Fault = no_fault,
+    early: EarlyLoad | None = None, fault: Fault = no_fault, confirm: Callable[[], None] = lambda: None,
 ) -> LoadReport:  # fmt: skip
     """The item merged, with rejects, load record, cursor and events, in one transaction; or nothing of it.
 
@@ -72,6 +73,7 @@ def apply(
         early: a load that began while the rows were validated. `apply` takes its transaction over if it holds exactly
             these rows.
         fault: called at each of FAULT_POINTS.
+        confirm: called before the commit; what it raises keeps the load from being committed.
 
     Raises:
         TargetUnavailable, TargetBusy: retryable; trying again is safe, whatever happened.
@@ -80,11 +82,11 @@ def apply(
     """
     begun = early.take(validated) if early is not None else None
     try:
-        return _attempt(begun or _begin(validated, bound, target, run, now), target, run, now, fault)
+        return _attempt(begun or _begin(validated, bound, target, run, now), target, run, now, fault, confirm)
     except Overtaken:
         state, connection = _begin(validated, bound, target, run, now)
         state.alone = True
-        return _attempt((state, connection), target, run, now, fault)
+        return _attempt((state, connection), target, run, now, fault, confirm)
 
 
 def _begin(
@@ -94,7 +96,12 @@ def _begin(
 
 
 def _attempt(
-    begun: tuple[LoadState, psycopg.Connection], target: Target, run: Run, now: datetime, fault: Fault
+    begun: tuple[LoadState, psycopg.Connection],
+    target: Target,
+    run: Run,
+    now: datetime,
+    fault: Fault,
+    confirm: Callable[[], None],
 ) -> LoadReport:
     """The load, once.
 
@@ -110,6 +117,7 @@ def _attempt(
         if run.dry_run:
             connection.rollback()
             return report
+        confirm()
         start = perf_counter()
         try:
             connection.commit()

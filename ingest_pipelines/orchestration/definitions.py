@@ -15,6 +15,7 @@ from dagster import (
 )
 
 from ingest_pipelines.config import BoundImport
+from ingest_pipelines.config.outline import read_outline
 from ingest_pipelines.errors import ConfigError
 from ingest_pipelines.orchestration.alerts.alert_sensor import alert_sensor
 from ingest_pipelines.orchestration.assets.import_asset import broken_asset, import_asset
@@ -72,7 +73,11 @@ def build_definitions(site: Site) -> Definitions:
         activation_sensor(site, drafts),
         alert_sensor(site),
     ]
-    assets += [broken_asset(name, error) for name, error in broken.items()]
+    mistaken = broken.keys() & site.project.broken.keys() - {bound.name for bound in whole}
+    assets += [
+        broken_asset(name, error, read_outline(site.project.home, name) if name in mistaken else None)
+        for name, error in broken.items()
+    ]
     return Definitions(
         assets=[*assets, *external_assets(whole)],
         asset_checks=[checks_of(site, bound) for bound in whole],

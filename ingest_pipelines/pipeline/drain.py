@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import replace
 from datetime import datetime
 
@@ -45,6 +45,7 @@ def drain(
     *,
     started: bool = False,
     client: Client | None = None,
+    confirm: Callable[[], None] = lambda: None,
 ) -> Generator[LoadReport, None, None]:
     """Every chunk of a cursor's item landed, validated and merged in a transaction of its own, until one is empty.
 
@@ -56,6 +57,7 @@ def drain(
         item: the drain's item; where its first chunk was loaded step by step, that chunk's: `landing.item`.
         started: the first chunk is loaded already, step by step: only the chunks after it are loaded here.
         client: as in `land`.
+        confirm: as in `load`.
 
     Raises:
         What land, validate, check_rejects and load raise, `reached` set; the chunks before are committed.
@@ -81,7 +83,7 @@ def drain(
                 return
             reached = validated = validate(landing, bound, workspace)
             check_rejects(validated, bound)
-            yield load(validated, bound, target, run, now)
+            yield load(validated, bound, target, run, now, confirm=confirm)
         except IngestError as error:
             error.reached = reached
             raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 from ingest_pipelines.config import BoundImport
@@ -79,14 +80,16 @@ def load(
     run: Run,
     now: datetime,
     early: EarlyLoad | None = None,
+    confirm: Callable[[], None] = lambda: None,
 ) -> LoadReport:
     """The accepted rows merged, with rejects, load record, cursor and events, in one transaction.
 
     Args:
         early: the load that `validate` fed. Its transaction is taken over if it holds exactly the accepted rows; else
             it is rolled back, and the load begins anew.
+        confirm: called before the commit; what it raises keeps the load from being committed.
 
     Raises:
         TargetUnavailable, TargetBusy (retryable); LoadError and its kinds: nothing was committed.
     """
-    return apply(validated, bound, target, run, now, early=early)
+    return apply(validated, bound, target, run, now, early=early, confirm=confirm)

@@ -89,7 +89,7 @@ def test_an_import_that_is_due_regularly_has_a_freshness_policy(shop: Shop) -> N
 def test_a_bad_yaml_file_is_a_placeholder_that_shows_its_mistakes(shop: Shop) -> None:
     (shop.home / "imports" / "loyalty.yaml").write_text(yaml.safe_dump({**IMPORT, "modus": "add_only"}))
     graph = shop.definitions().resolve_asset_graph()
-    broken = graph.get(AssetKey(["invalid", "loyalty"]))
+    broken = graph.get(AssetKey(["customers", "loyalty"]))
     assert "imports/loyalty.yaml" in str(broken.description)
     assert "did you mean 'mode'" in str(broken.description)
     assert broken.kinds == {"invalid"}

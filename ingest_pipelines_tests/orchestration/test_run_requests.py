@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from itertools import product
 from typing import get_args
 
 import pytest
 from dagster import (
+    AssetKey,
     DagsterEvent,
     DagsterInstance,
     DagsterRunStatus,
@@ -27,6 +29,7 @@ from ingest_pipelines.errors import SourceUnavailable
 from ingest_pipelines.ledger import ItemState
 from ingest_pipelines.merge import record_failure
 from ingest_pipelines.model import ItemKey, ItemKind, ItemStatus, Run
+from ingest_pipelines.orchestration.definitions import build_definitions
 from ingest_pipelines.orchestration.runs.item_runs import RETRIED_WITHIN, UNSENT_FOR, ItemRuns, RunEnd, runs_of_items
 from ingest_pipelines.orchestration.runs.run_requests import LONGEST_PAUSE, next_request, pause
 from ingest_pipelines.orchestration.sensors.file_sensor import file_sensor
@@ -241,3 +244,59 @@ def _why_nothing(result: SensorResult) -> str:
     assert not result.run_requests
     reason = result.skip_reason
     return str(reason.skip_message if isinstance(reason, SkipReason) else reason)
+
+
+def test_a_run_of_a_broken_import_fails_with_the_yamls_mistake_and_the_ledger_has_no_word_of_it(
+    shop: Shop, instance: DagsterInstance
+) -> None:
+    shop.deliver("Points_1.csv", GOOD)
+    item = shop.arrive(instance)
+    path = shop.home / "imports" / "points.yaml"
+    whole = path.read_text()
+    for mistake in ("modus: add_only\n", "columns: [\n"):
+        path.write_text(whole + mistake)
+        result = shop.run(instance, item)
+        assert not result.success
+        [failure] = [event for event in result.all_events if event.is_step_failure]
+        said = str(failure.step_failure_data.user_failure_data)
+        assert "imports/points.yaml:" in said
+        assert "ingest check points" in said
+    path.write_text(whole)
+    assert shop.rows("SELECT status, (SELECT count(*) FROM ingest.loads) FROM ingest.items") == [("new", 0)]
+    shop.now = datetime.now(UTC) + 3 * MINUTE
+    [request] = _tick(shop, instance).run_requests or ()
+    assert request.partition_key == item.key
+
+
+def test_a_run_of_two_imports_or_of_no_partition_says_what_to_choose(shop: Shop, instance: DagsterInstance) -> None:
+    shop.now = datetime.now(UTC)
+    _make_windows(shop)
+    (shop.home / "imports" / "tills.yaml").write_bytes((shop.home / "imports" / "points.yaml").read_bytes())
+    job = shop.definitions().resolve_implicit_global_asset_job_def()
+    day = f"{shop.now - timedelta(days=3):%Y-%m-%d}"
+    imports = [AssetKey(["customers", name]) for name in ("points", "tills")]
+    for assets, key, words in (
+        (imports, day, "this run has 2 imports: points, tills"),
+        (imports[:1], None, "choose a partition"),
+    ):
+        result = job.execute_in_process(
+            asset_selection=assets, partition_key=key, instance=instance, raise_on_error=False
+        )
+        failures = [event.step_failure_data for event in result.all_events if event.is_step_failure]
+        assert failures
+        assert all(words in str(failure.user_failure_data) for failure in failures if failure.user_failure_data)
+
+
+def test_a_force_terminated_run_whose_process_lives_on_commits_nothing(shop: Shop, instance: DagsterInstance) -> None:
+    shop.deliver("Points_1.csv", GOOD)
+    item = shop.arrive(instance)
+
+    def force_terminate(at: str, stage: str) -> None:
+        if stage == at:
+            [run] = instance.get_runs()
+            instance.report_run_canceled(run)
+
+    for stage in ("land", "validate", "merge"):
+        shop.run(instance, item, defs=build_definitions(shop.site(watch=partial(force_terminate, stage))))
+        assert shop.rows("SELECT status, (SELECT count(*) FROM ingest.loads) FROM ingest.items") == [("new", 0)]
+        instance.delete_run(instance.get_runs()[0].run_id)

@@ -13,9 +13,11 @@ from typing import Any
 from dagster import (
     AssetCheckEvaluation,
     AssetIn,
+    AssetKey,
     AssetObservation,
     AssetsDefinition,
     AssetSpec,
+    Failure,
     FreshnessPolicy,
     In,
     MetadataValue,
@@ -31,6 +33,7 @@ from dagster import (
 
 from ingest_pipelines import pipeline
 from ingest_pipelines.config import BoundImport
+from ingest_pipelines.config.outline import Outline
 from ingest_pipelines.errors import ConfigError, ItemGone, RejectsAboveLimit, UsageError
 from ingest_pipelines.merge import refuse_early
 from ingest_pipelines.model import Item, Landing, Validated
@@ -38,7 +41,7 @@ from ingest_pipelines.orchestration.assets.dry_run import answering_dry_run, dry
 from ingest_pipelines.orchestration.assets.lineage import description_of, source_key
 from ingest_pipelines.orchestration.assets.markdown import block
 from ingest_pipelines.orchestration.assets.metadata import definition_metadata
-from ingest_pipelines.orchestration.assets.partitions import asset_key, partitions_of
+from ingest_pipelines.orchestration.assets.partitions import asset_key, partitions_of, partitions_of_outline
 from ingest_pipelines.orchestration.assets.replacement import land_replacement
 from ingest_pipelines.orchestration.assets.step_errors import recording_errors, recording_look, retrying_errors
 from ingest_pipelines.orchestration.checks.anomaly_checks import expected_within
@@ -49,6 +52,7 @@ from ingest_pipelines.orchestration.checks.asset_checks import (
     verdict,
 )
 from ingest_pipelines.orchestration.resources.connections import client_of, resource_keys
+from ingest_pipelines.orchestration.runs.ended_runs import stop_if_ended
 from ingest_pipelines.orchestration.runs.pools import target_pool
 from ingest_pipelines.orchestration.runs.run_context import RunContext, find_run_context
 from ingest_pipelines.orchestration.runs.tags import CONNECTION_TAG, IMPORT_TAG, is_dry_run
@@ -197,20 +201,58 @@ def _item_metadata(item: Item, landing: Landing) -> dict[str, Any]:
     return metadata
 
 
-def broken_asset(name: str, error: ConfigError) -> AssetSpec:
-    """A placeholder that shows what is wrong with an import's YAML."""
-    return AssetSpec(key=[INVALID, name], group_name=INVALID, kinds={INVALID}, description=block(str(error)))
+def broken_asset(name: str, error: ConfigError, outline: Outline | None) -> AssetsDefinition | AssetSpec:
+    """A placeholder that shows what is wrong with an import's YAML.
+
+    It stands in the import's own place, with its partitions, so that a backfill goes on, and runs that are queued fail
+    with the mistakes of the YAML. Without an outline it stands among the invalid ones, and cannot be run.
+    """
+    looks: dict[str, Any] = {"group_name": INVALID, "kinds": {INVALID}, "description": block(str(error))}
+    if outline is None:
+        return AssetSpec(key=[INVALID, name], **looks)
+
+    def compose() -> Any:
+        return fail_broken()
+
+    return graph_asset(
+        key=AssetKey([outline.database, name]),
+        partitions_def=partitions_of_outline(name, outline),
+        tags={IMPORT_TAG: name},
+        **looks,
+    )(compose)
+
+
+@op(name="read_yaml", required_resource_keys={"site"})
+def fail_broken(context: OpExecutionContext) -> None:
+    """Fails with the mistakes of the import's YAML."""
+    site: Site = context.resources.site
+    name = next(key.path[-1] for key in context.selected_asset_keys)
+    error = site.project.broken.get(name)
+    mistakes = str(error) if error is not None else f"the YAML of import {name} has mistakes"
+    raise Failure(
+        f"import {name}: its YAML has mistakes, so nothing was loaded. A run is requested again after they are "
+        f"corrected.\n{mistakes}",
+        allow_retries=False,
+    )
 
 
 def _run_context(context: OpExecutionContext) -> RunContext:
     site: Site = context.resources.site
     attempt = context.retry_number + 1
+    stop_if_ended(context.instance, context.run_id)
     bound = site.bound(str(context.op_handle).partition(".")[0])
     with retrying_errors(bound, context.run, attempt, context):
         if not context.has_partition_key:
             raise UsageError(
                 f"import {bound.name}: this run has no partition, so there was nothing to load",
                 hint=f"choose a partition on the asset's page, or run: ingest run {bound.name}",
+            )
+        selected = context.run.asset_selection or ()
+        imports = sorted(each.name for each in site.project.imports.values() if asset_key(each) in selected)
+        if len(imports) > 1:
+            raise UsageError(
+                f"this run has {len(imports)} imports: {', '.join(imports)}; a run loads one item of one import",
+                hint="launch a run for each of them on its asset's page; nothing was loaded",
             )
         return find_run_context(
             site, str(context.op_handle), context.partition_key, context.run, attempt, context.instance, context.log

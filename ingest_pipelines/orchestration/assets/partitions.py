@@ -18,6 +18,7 @@ from dagster import (
 
 from ingest_pipelines.config import BoundImport
 from ingest_pipelines.config.imports import Window
+from ingest_pipelines.config.outline import Outline
 from ingest_pipelines.errors import UsageError
 from ingest_pipelines.model import Item, ItemKey
 
@@ -43,6 +44,13 @@ def partitions_of(bound: BoundImport) -> PartitionsDefinition[str]:
     if bound.spec.source.window is not None:
         return windows_of(bound.spec.source.window)
     return DynamicPartitionsDefinition(name=partitions_name(bound))
+
+
+def partitions_of_outline(name: str, outline: Outline) -> PartitionsDefinition[str]:
+    """The items of an import whose YAML is broken, as Dagster partitions."""
+    if outline.window is not None:
+        return windows_of(outline.window)
+    return DynamicPartitionsDefinition(name=f"{outline.database}/{name}")
 
 
 def add_partitions(bound: BoundImport, keys: Sequence[str], instance: DagsterInstance) -> None:

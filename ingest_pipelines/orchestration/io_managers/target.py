@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import partial
 
 from dagster import AssetMaterialization, InputContext, IOManager, OutputContext
 
@@ -17,6 +18,7 @@ from ingest_pipelines.orchestration.assets.replacement import replacement_loaded
 from ingest_pipelines.orchestration.assets.step_errors import recording_errors, retrying_errors
 from ingest_pipelines.orchestration.io_managers.step_outputs import read_report, write_report
 from ingest_pipelines.orchestration.resources.connections import client_of
+from ingest_pipelines.orchestration.runs.ended_runs import stop_if_ended
 from ingest_pipelines.orchestration.runs.run_context import RunContext, find_run_context
 from ingest_pipelines.orchestration.runs.run_files import forget_rows
 from ingest_pipelines.orchestration.runs.tags import STATUS_TAG
@@ -45,7 +47,8 @@ class TargetIOManager(IOManager):
         report = self._settled_before(context, obj)
         if report is None:
             with recording_errors(run_context, context, obj):
-                for chunk in _loads(run_context, obj, client):
+                confirm = partial(stop_if_ended, context.step_context.instance, context.run_id)
+                for chunk in _loads(run_context, obj, confirm, client):
                     reports.append(chunk)
                     if run_context.item.kind == "cursor":
                         cursor_to = printable_cursor(chunk.cursor_to or "")
@@ -152,7 +155,9 @@ class TargetIOManager(IOManager):
             )
 
 
-def _loads(run_context: RunContext, validated: Validated, client: Client | None = None) -> Iterator[LoadReport]:
+def _loads(
+    run_context: RunContext, validated: Validated, confirm: Callable[[], None], client: Client | None = None
+) -> Iterator[LoadReport]:
     """The item's load; of a cursor's drain the first chunk, as the steps before made it, then all the others.
 
     A re-execution may bring a first chunk that an earlier run has committed. It is left alone, and the drain goes on
@@ -167,14 +172,22 @@ def _loads(run_context: RunContext, validated: Validated, client: Client | None 
     if validated.landing.settled_by is not None:
         return
     if run_context.item.kind != "cursor":
-        yield pipeline.load(validated, bound, target, run_context.run, now, early_loads.take(bound.name))
+        yield pipeline.load(validated, bound, target, run_context.run, now, early_loads.take(bound.name), confirm)
         return
     overtaken = pipeline.is_overtaken(validated, run_context.item, bound, target, run_context.run)
     if overtaken:
         early_loads.discard(bound.name)
     else:
-        yield pipeline.load(validated, bound, target, run_context.run, now, early_loads.take(bound.name))
+        yield pipeline.load(validated, bound, target, run_context.run, now, early_loads.take(bound.name), confirm)
     item = run_context.item if overtaken else validated.landing.item
     yield from pipeline.drain(
-        item, bound, run_context.workspace, target, run_context.run, now, started=not overtaken, client=client
+        item,
+        bound,
+        run_context.workspace,
+        target,
+        run_context.run,
+        now,
+        started=not overtaken,
+        client=client,
+        confirm=confirm,
     )

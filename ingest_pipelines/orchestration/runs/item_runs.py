@@ -90,10 +90,9 @@ def _records(keys: Sequence[ItemKey], instance: DagsterInstance) -> Iterator[Run
 
 
 def _imports_of(run: DagsterRun) -> set[str]:
-    """The run's import. A run that the UI launched on an instance without our queue names it by its asset only."""
-    if IMPORT_TAG in run.tags:
-        return {run.tags[IMPORT_TAG]}
-    return {key.path[-1] for key in run.asset_selection or ()}
+    """The run's imports: one, by its tag. Only assets name it where the UI launched it without our queue."""
+    tagged = {run.tags[IMPORT_TAG]} if IMPORT_TAG in run.tags else set()
+    return tagged | {key.path[-1] for key in run.asset_selection or ()}
 
 
 def _summarize(records: Sequence[RunRecord], now: datetime, failed_by_dagster: Callable[[str], bool]) -> ItemRuns:
