@@ -42,18 +42,18 @@ def list_(
 ) -> None:
     """List rejected rows: line in the file, key, the rules they break and why. Open ones come first."""
     from ingest_pipelines import ledger
-    from ingest_pipelines.cli.target import ledger_of
-    from ingest_pipelines.config import read_project, read_settings
+    from ingest_pipelines.cli.target import ledger_of, require_known
+    from ingest_pipelines.config import read_settings
 
     settings = read_settings()
-    bound = read_project(settings.home).require(name)
     with ledger_of(settings) as connection:
-        _require_load(connection, bound, load)
+        require_known(connection, settings, name)
+        _require_load(connection, name, load)
         limit = None if json or every else SHOWN
-        rejects = ledger.list_rejects(connection, bound.name, load=load, code=code, limit=limit, open_first=True)
+        rejects = ledger.list_rejects(connection, name, load=load, code=code, limit=limit, open_first=True)
         chosen = ledger.get_load(connection, rejects[0].load) if rejects else None
         waiting = ledger.count_open(connection, chosen.id) if chosen else 0
-        item = ledger.find_item(connection, bound.name, chosen.item) if chosen else None
+        item = ledger.find_item(connection, name, chosen.item) if chosen else None
     if json:
         screen.as_json([_reject_json(reject) for reject in rejects])
         return
@@ -62,7 +62,7 @@ def list_(
         screen.say(f"{name}: no rejects{what}{f' in load {load}' if load else ''}")
         return
     is_replay = item is not None and item.kind == "replay"
-    _print_rejects(bound, chosen, rejects, waiting, cut=len(rejects) == limit, is_replay=is_replay)
+    _print_rejects(name, chosen, rejects, waiting, cut=len(rejects) == limit, is_replay=is_replay)
 
 
 @group.command(cls=Command)
@@ -111,7 +111,7 @@ def load_with_rejects(connection: psycopg.Connection, bound: BoundImport, load: 
     """
     from ingest_pipelines import ledger
 
-    _require_load(connection, bound, load)
+    _require_load(connection, bound.name, load)
     rejects = ledger.list_rejects(connection, bound.name, load=load, limit=1, unresolved=True)
     if not rejects:
         where = f"load {load}" if load is not None else "any load"
@@ -121,12 +121,12 @@ def load_with_rejects(connection: psycopg.Connection, bound: BoundImport, load: 
     return chosen
 
 
-def _require_load(connection: psycopg.Connection, bound: BoundImport, load: int | None) -> None:
+def _require_load(connection: psycopg.Connection, name: str, load: int | None) -> None:
     from ingest_pipelines import ledger
 
     ledger_load = ledger.get_load(connection, load) if load is not None else None
-    if load is not None and (ledger_load is None or ledger_load.import_name != bound.name):
-        raise UsageError(f"import {bound.name} has no load {load}", hint=f"its loads: ingest report {bound.name}")
+    if load is not None and (ledger_load is None or ledger_load.import_name != name):
+        raise UsageError(f"import {name} has no load {load}", hint=f"its loads: ingest report {name}")
 
 
 def _utf8(stream: TextIO) -> TextIO:
@@ -149,12 +149,12 @@ def _reject_json(reject: Reject) -> dict[str, object]:
 
 
 def _print_rejects(
-    bound: BoundImport, load: Load, rejects: Sequence[Reject], waiting: int, *, cut: bool, is_replay: bool
+    name: str, load: Load, rejects: Sequence[Reject], waiting: int, *, cut: bool, is_replay: bool
 ) -> None:
     from ingest_pipelines.model import item_name
 
     merged = "the others were merged" if load.status == "committed" else "nothing was merged"
-    screen.say(f"{screen.painted(bound.name, 'strong')}, load {load.id}, {item_name(load.item)}")
+    screen.say(f"{screen.painted(name, 'strong')}, load {load.id}, {item_name(load.item)}")
     resolved = load.rejected - waiting
     since = f", {screen.number(resolved)} resolved, {screen.number(waiting)} open" if resolved and not is_replay else ""
     screen.say(f"{screen.number(load.rejected)} of {screen.plural(load.read, 'row')} rejected{since}; {merged}")
@@ -171,10 +171,10 @@ def _print_rejects(
         screen.say(line)
     screen.say()
     if cut:
-        screen.say(f"  ingest rejects list {bound.name} --load {load.id} --all")
+        screen.say(f"  ingest rejects list {name} --load {load.id} --all")
     if waiting:
-        screen.say(f"  ingest rejects export {bound.name} --load {load.id} --output rejects.csv")
+        screen.say(f"  ingest rejects export {name} --load {load.id} --output rejects.csv")
     elif is_replay:
-        screen.say(f"  they are open in the load that rejected them first: ingest rejects list {bound.name}")
+        screen.say(f"  they are open in the load that rejected them first: ingest rejects list {name}")
     elif load.rejected:
         screen.say("  all of them are resolved")

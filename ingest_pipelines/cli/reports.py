@@ -23,15 +23,15 @@ def report(
     last: Annotated[int, typer.Option("--last", min=1, max=1000, help="At most this many loads.")] = 10,
     json: Json = False,
 ) -> None:
-    """List an import's loads, newest first."""
+    """List an import's loads, newest first; also of one that the project no longer has."""
     from ingest_pipelines import ledger
-    from ingest_pipelines.cli.target import ledger_of
-    from ingest_pipelines.config import read_project, read_settings
+    from ingest_pipelines.cli.target import ledger_of, require_known
+    from ingest_pipelines.config import read_settings
 
     settings = read_settings()
-    bound = read_project(settings.home).require(name)
     with ledger_of(settings) as connection:
-        loads = ledger.recent_loads(connection, bound.name, last)
+        require_known(connection, settings, name)
+        loads = ledger.recent_loads(connection, name, last)
     if json:
         screen.as_json([load_json(load) for load in loads])
         return

@@ -36,6 +36,19 @@ def ledger_of(settings: Settings, *, writes: bool = False) -> Iterator[psycopg.C
         yield connection
 
 
+def require_known(connection: psycopg.Connection, settings: Settings, name: str) -> None:
+    """The ledger knows the import, whether the project still has it or not; or the project has it.
+
+    Raises:
+        UsageError, ConfigError: neither does.
+    """
+    from ingest_pipelines import ledger
+    from ingest_pipelines.config import read_project
+
+    if not ledger.has_history(connection, name):
+        read_project(settings.home).require(name)
+
+
 def target_of(settings: Settings, *, writes: bool = False) -> Target:
     """The target; `writes` creates its ledger if there is none."""
     from ingest_pipelines.config import Project

@@ -292,6 +292,7 @@ class Import(Strict):
     """One feed: source, mapping, mode, rules, schedule. The file's name is its name.
 
     Attributes:
+        renamed_from: the name that it had before; its history in the ledger moves to the new name.
         late_after: how long after the last delivery the next one is late. Default: as the schedule says.
     """
 
@@ -299,6 +300,7 @@ class Import(Strict):
     status: Literal["draft", "active", "paused"] = "active"
     owners: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
+    renamed_from: Name | None = None
     database: Name
     source: SourceOfImport
     mode: Mode = "add_and_update"

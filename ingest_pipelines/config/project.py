@@ -144,6 +144,7 @@ def read_project(
                 queries.setdefault(path.stem, (source, connection))
             unusable = _unusable(file.model, connections, databases)
             bound, problems = bind(path.stem, file.model, known_connections, known_databases, filled)
+            problems += _rename_problems(path.stem, file.model, [(other.stem, each.model) for other, each in files])
             named = {where for where, _ in unusable}
             problems = [problem for problem in problems if problem[0] not in named]
             stopped = [_line(file.name, file.document.line(where), what) for where, what in unusable]
@@ -209,6 +210,22 @@ def _named_in(file: _File[Any], key: str) -> set[str] | None:
     value = file.document.value
     entries = value.get(key) if isinstance(value, dict) else None
     return set(map(str, entries)) if isinstance(entries, dict) else None
+
+
+def _rename_problems(name: str, spec: Import, others: Sequence[tuple[str, Import | None]]) -> list[Problem]:
+    """Why the import cannot have the history of the name that it had before."""
+    old = spec.renamed_from
+    if old is None:
+        return []
+    if old == name:
+        return [(("renamed_from",), "renamed_from: that is its name now; delete this line")]
+    if old in {other for other, _ in others}:
+        return [(("renamed_from",), f"renamed_from: imports/{old}.yaml is still there; delete that file, or this line")]
+    heirs = sorted(other for other, each in others if each is not None and each.renamed_from == old)
+    if heirs[0] != name:
+        what = f"renamed_from: imports/{heirs[0]}.yaml was '{old}' before, too; delete one of the two lines"
+        return [(("renamed_from",), what)]
+    return []
 
 
 def _located(file: _File[Any], problems: Iterable[Problem]) -> list[str]:

@@ -97,6 +97,7 @@ from ingest_pipelines.ledger.rejects import (
     rejected_rows,
     row_states,
 )
+from ingest_pipelines.ledger.renames import Rename, has_history, rename_import
 from ingest_pipelines.ledger.source_checks import (
     SourceCheck,
     SourceTrouble,
@@ -138,6 +139,7 @@ __all__ = [
     "RegisteredField",
     "Reject",
     "RejectedRow",
+    "Rename",
     "RowState",
     "SourceCheck",
     "SourceTrouble",
@@ -163,6 +165,7 @@ __all__ = [
     "find_item_state",
     "find_load",
     "get_load",
+    "has_history",
     "imports_without_items",
     "item_states",
     "last_committed",
@@ -202,6 +205,7 @@ __all__ = [
     "reject_codes",
     "rejected_columns",
     "rejected_rows",
+    "rename_import",
     "resolve_corrected",
     "row_states",
     "save_alert_routes",

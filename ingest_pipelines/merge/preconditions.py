@@ -31,7 +31,18 @@ def verdict(error: IngestError) -> LoadStatus:
 def fingerprint(bound: BoundImport) -> str:
     """A hash of all configuration on which a load's result depends."""
     spec = bound.spec.model_dump(
-        mode="json", exclude={"description", "status", "owners", "labels", "schedule", "sensor", "notify", "rejects"}
+        mode="json",
+        exclude={
+            "description",
+            "status",
+            "owners",
+            "labels",
+            "renamed_from",
+            "schedule",
+            "sensor",
+            "notify",
+            "rejects",
+        },
     )
     fields = {mapped.name: mapped.field.model_dump(mode="json") for mapped in bound.fields}
     text = json.dumps([spec, bound.database.table, bound.database.key, fields], sort_keys=True)

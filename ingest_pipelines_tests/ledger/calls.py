@@ -80,6 +80,7 @@ CALLS: Mapping[str, Call] = {
     "find_item_state": lambda c, case: ledger.find_item_state(c, case.import_name, case.item.key),
     "find_load": lambda c, case: ledger.find_load(c, case.item, case.load.run_id),
     "get_load": lambda c, case: ledger.get_load(c, case.load.id),
+    "has_history": lambda c, case: ledger.has_history(c, case.import_name),
     "imports_without_items": lambda c, case: ledger.imports_without_items(c, [case.import_name, "never"]),
     "item_states": lambda c, case: [
         ledger.item_states(c, case.import_name, [case.item.key, "no such item"]),
@@ -165,8 +166,11 @@ CALLS: Mapping[str, Call] = {
 
 
 def functions() -> set[str]:
-    """The ledger's public functions, but for `migrate`, which asks for its revision only."""
-    return {name for name in ledger.__all__ if isfunction(getattr(ledger, name))} - {"migrate"}
+    """The ledger's public functions.
+
+    Left out: `migrate`, which asks for its revision only, and `rename_import`, which moves every row of an import once.
+    """
+    return {name for name in ledger.__all__ if isfunction(getattr(ledger, name))} - {"migrate", "rename_import"}
 
 
 def cases(connection: psycopg.Connection) -> Iterator[Case]:

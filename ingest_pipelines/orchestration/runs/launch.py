@@ -22,6 +22,7 @@ from ingest_pipelines.orchestration.io_managers.step_outputs import read_report
 from ingest_pipelines.orchestration.monitoring.open_item import BROKEN
 from ingest_pipelines.orchestration.monitoring.open_items import open_items
 from ingest_pipelines.orchestration.monitoring.partition_events import report_runs
+from ingest_pipelines.orchestration.renames import take_over_history
 from ingest_pipelines.orchestration.runs import run_locks
 from ingest_pipelines.orchestration.runs.dead_runs import clear_up_dead_runs
 from ingest_pipelines.orchestration.runs.run_context import find_item
@@ -88,6 +89,7 @@ def run_import(
     cleared_up = clear_up_dead_runs(site, instance)
     report_runs(site, instance, instance.get_run_records(RunsFilter(run_ids=cleared_up)) if cleared_up else ())
     purge_runs(site.settings, site.clock(), instance)
+    take_over_history(site, bound, instance, by)
     item = _choose(site, bound, item_key, file, corrections)
     project = replace(site.project, imports={name: bound}, broken={})
     settings = replace(site.settings, executor="in_process")  # a person waits for this process

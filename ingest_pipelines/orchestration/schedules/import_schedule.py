@@ -25,6 +25,7 @@ from ingest_pipelines.config import BoundImport
 from ingest_pipelines.model import ItemKey
 from ingest_pipelines.orchestration.assets.partitions import add_partitions, asset_key
 from ingest_pipelines.orchestration.automation import WHEN_STOPPED, starts_running, why_stopped
+from ingest_pipelines.orchestration.renames import take_over_history
 from ingest_pipelines.orchestration.resources.connections import client_of, resource_keys
 from ingest_pipelines.orchestration.runs.run_requests import next_requests, run_request
 from ingest_pipelines.orchestration.runs.tags import IMPORT_TAG, is_dry_run
@@ -75,6 +76,7 @@ def import_schedule(site: Site, bound: BoundImport, listings: Listings, *, own_j
         why_not = why_no_tick(plan, moment) or why_stopped(site, bound) or _overlap(bound, context.instance)
         if why_not:
             return SkipReason(why_not)
+        take_over_history(site, bound, context.instance, "schedule")
         client = client_of(context.resources, bound) if bound.reads_files else None
         try:
             return due_run_requests(

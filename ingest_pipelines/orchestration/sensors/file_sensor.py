@@ -28,6 +28,7 @@ from ingest_pipelines.model import ItemKey
 from ingest_pipelines.orchestration.assets.markdown import plain
 from ingest_pipelines.orchestration.assets.partitions import asset_key, partitions_name
 from ingest_pipelines.orchestration.automation import WHEN_STOPPED, starts_running, why_stopped
+from ingest_pipelines.orchestration.renames import take_over_history
 from ingest_pipelines.orchestration.resources.connections import client_of, resource_keys
 from ingest_pipelines.orchestration.runs.run_requests import next_requests, run_request
 from ingest_pipelines.orchestration.sensors.file_items import find_file_items, registered_items
@@ -53,6 +54,7 @@ def file_sensor(site: Site, bound: BoundImport, listings: Listings) -> SensorDef
         stopped = why_stopped(site, bound)
         if stopped:
             return SkipReason(stopped)
+        take_over_history(site, bound, context.instance, "sensor")
         client, cursor, still = client_of(context.resources, bound), context.cursor, ""
         try:
             file_items = find_file_items(site, bound, listings, first_seen=_read_cursor(cursor), client=client)

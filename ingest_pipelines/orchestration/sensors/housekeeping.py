@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime
 
@@ -22,8 +23,10 @@ from dagster import (
 )
 
 from ingest_pipelines.config import BoundImport
+from ingest_pipelines.errors import UsageError
 from ingest_pipelines.orchestration.assets.partitions import asset_key
 from ingest_pipelines.orchestration.monitoring.partition_events import report_ended_runs
+from ingest_pipelines.orchestration.renames import take_over_history
 from ingest_pipelines.orchestration.runs.dead_runs import clear_up_dead_runs
 from ingest_pipelines.orchestration.runs.lost_items import (
     first_runs,
@@ -105,6 +108,9 @@ def housekeeping_sensor(site: Site, imports: Sequence[BoundImport], listings: Li
         deleted, last_run = prune_runs(site, instance, now, after=at.run)
         fresh = imports_without_items(site, imports)
         asked = fresh[at.first : at.first + SOURCES_PER_TICK]
+        for renamed in imports:
+            with suppress(UsageError):  # `ingest check` and the import's own ticks say it
+                take_over_history(site, renamed, instance, "housekeeping")
         first = [request for bound in asked for request in first_runs(site, bound, instance, listings)]
         missed = missed_looks(site, imports)
         for bound in missed[at.missed : at.missed + SOURCES_PER_TICK]:

@@ -1,0 +1,53 @@
+"""`renamed_from`: an import takes over the history of the name that it had before, and its partitions in Dagster."""
+
+from __future__ import annotations
+
+import logging
+
+from dagster import AssetMaterialization, DagsterInstance
+
+from ingest_pipelines import ledger
+from ingest_pipelines.config import BoundImport
+from ingest_pipelines.errors import UsageError
+from ingest_pipelines.orchestration.assets.partitions import add_partitions, asset_key
+from ingest_pipelines.orchestration.site import Site
+
+MOST_PARTITIONS = 500
+"""The newest items of the old name get a partition of the new one; the ledger has all of them."""
+
+_LOG = logging.getLogger(__name__)
+
+
+def take_over_history(site: Site, bound: BoundImport, instance: DagsterInstance, who: str) -> bool:
+    """Whether history moved to the import from its old name. One query where there is nothing to move.
+
+    Partitions are added before the ledger's rows move: if this is interrupted, the next call does the rest.
+
+    Args:
+        who: for the audit trail: a person, or `sensor`, `schedule` or `housekeeping`.
+
+    Raises:
+        UsageError: the import has a history of its own, which cannot be told apart from that of the old name.
+    """
+    old = bound.spec.renamed_from
+    if old is None:
+        return False
+    with site.target.session() as connection:
+        if not ledger.has_history(connection, old):
+            return False
+        states = ledger.item_states(connection, old)[:MOST_PARTITIONS]
+    add_partitions(bound, [str(state.key) for state in reversed(states)], instance)
+    with site.target.session() as connection:
+        outcome = ledger.rename_import(connection, old, bound.name, who, site.clock())
+    if outcome == "has a history of its own":
+        raise UsageError(
+            f"import {bound.name}: renamed_from: both '{old}' and '{bound.name}' have loads in the ledger, and two "
+            "histories cannot become one",
+            hint=f"nothing was moved; delete the line renamed_from from imports/{bound.name}.yaml",
+        )
+    for state in reversed(states):
+        if state.status in {"committed", "skipped"}:
+            moved = AssetMaterialization(asset_key(bound), partition=str(state.key), metadata={"loaded as": old})
+            instance.report_runless_asset_event(moved)
+    _LOG.info("import %s has the history of %s", bound.name, old)
+    return outcome == "renamed"
