@@ -156,7 +156,10 @@ class TargetIOManager(IOManager):
 
 
 def _loads(
-    run_context: RunContext, validated: Validated, confirm: Callable[[], None], client: Client | None = None
+    run_context: RunContext,
+    validated: Validated,
+    confirm: Callable[[], None] = lambda: None,
+    client: Client | None = None,
 ) -> Iterator[LoadReport]:
     """The item's load; of a cursor's drain the first chunk, as the steps before made it, then all the others.
 
