@@ -10,6 +10,9 @@ from uuid import uuid4
 
 import psycopg
 import pytest
+import sqlalchemy
+from alembic import command
+from alembic.config import Config
 from psycopg import sql
 
 from ingest_pipelines.errors import TargetForbids, TargetUnavailable
@@ -75,9 +78,9 @@ def test_reading_a_missing_ledger_makes_nothing(visitor: str, database_url: str,
 
 def test_an_old_ledger_that_the_role_may_not_change_is_for_its_owner(visitor: str, database_url: str) -> None:
     migrate(database_url)
+    _downgrade(database_url, "0001")
     reads = sql.SQL("GRANT USAGE ON SCHEMA ingest TO {0}; GRANT SELECT ON ALL TABLES IN SCHEMA ingest TO {0}")
     with psycopg.connect(database_url) as admin:
-        admin.execute("DROP TABLE ingest.corrections; UPDATE ingest.alembic_version SET version_num = '0001'")
         admin.execute(reads.format(sql.Identifier(urlsplit(visitor).username or "")))
     says = rf"the ledger is that of an earlier version \(0001; this one needs {HEAD}\)"
     with pytest.raises(TargetForbids, match=says) as refusal, Target(visitor).ledger():
@@ -85,6 +88,18 @@ def test_an_old_ledger_that_the_role_may_not_change_is_for_its_owner(visitor: st
     assert "an administrator, run: ingest status" in refusal.value.hint
     with Target(database_url).ledger() as ledger:
         assert revision(ledger) == HEAD
+
+
+def _downgrade(url: str, to: str) -> None:
+    """Makes the ledger that of an earlier revision."""
+    config = Config()
+    config.set_main_option("script_location", "ingest_pipelines:ledger/migrations")
+    engine = sqlalchemy.create_engine(
+        "postgresql+psycopg://", creator=lambda: psycopg.connect(url), poolclass=sqlalchemy.NullPool
+    )
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.downgrade(config, to)
 
 
 @pytest.mark.parametrize("reset", [True, False])
