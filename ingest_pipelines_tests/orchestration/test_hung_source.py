@@ -48,7 +48,8 @@ def _troubles(vendor: Vendor) -> list[tuple[Any, ...]]:
         return []
 
 
-@pytest.mark.parametrize("files", [1, pytest.param(len(TILLS), marks=pytest.mark.slow)])
+@pytest.mark.slow  # a minute and more; `test_listings` has the same promise without a daemon
+@pytest.mark.parametrize("files", [1, len(TILLS)])
 def test_a_server_that_hangs_makes_no_import_of_another_one_late(
     files: int, tmp_path: Path, sftp_server: SftpServer, postgres_url: str
 ) -> None:

@@ -86,7 +86,9 @@ def test_a_file_that_is_still_growing_is_waited_for_by_our_own_clock(shop: Shop,
 def test_a_source_that_is_down_fails_the_tick_and_nothing_is_forgotten(shop: Shop, instance: DagsterInstance) -> None:
     shop.deliver("Points_1.csv", GOOD)
     away = shop.files.rename(shop.files.with_name("away"))
-    with pytest.raises(SourceDenied):
+    with pytest.raises(
+        SourceDenied, match=r"connection uploads, which fails since 2026-11-22 09:15:00 UTC, at the step"
+    ):
         _tick(shop, instance)
     away.rename(shop.files)
     assert _tick(shop, instance).run_requests

@@ -24,6 +24,7 @@ from dagster import (
 )
 
 from ingest_pipelines.config import BoundImport
+from ingest_pipelines.errors import SourceDenied, SourceUnavailable
 from ingest_pipelines.model import ItemKey
 from ingest_pipelines.orchestration.assets.markdown import plain
 from ingest_pipelines.orchestration.assets.partitions import asset_key, partitions_name
@@ -61,6 +62,11 @@ def file_sensor(site: Site, bound: BoundImport, listings: Listings) -> SensorDef
             cursor = _write_cursor(file_items.unsettled)
         except StillListing as look:  # an earlier look may have found files after its ticks had left
             file_items, still = registered_items(site, bound), look.message
+        except (SourceUnavailable, SourceDenied) as error:
+            since = listings.failing_since(bound)
+            fails = f", which fails since {since:%Y-%m-%d %H:%M:%S} UTC" if since is not None else ""
+            error.message = f"connection {bound.connection_name}{fails}, at the step {error.step}: {error.message}"
+            raise
         now = site.clock()
         requests = next_requests(file_items.waiting, file_items.states, context.instance, now)
         due = {key: request.run_key for key, request in requests.items() if request.is_due(now)}

@@ -211,6 +211,13 @@ class Listings:
             assert look is not None
             raise _still_listing(bound.connection_name, look, door.failing_since)
 
+    def failing_since(self, bound: BoundImport) -> datetime | None:
+        """Since when looks at the import's connection fail; None: the last one did not, or there was none."""
+        with self._guard:
+            door = self._doors.get(bound.connection_name)
+        since = door.failing_since if door is not None else None
+        return since.astimezone(UTC) if since is not None else None
+
     def _door(self, site: Site, bound: BoundImport) -> _Door:
         """The connection's door. A process that has just begun asks the ledger whether the connection fails."""
         name = bound.connection_name
