@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from ingest_pipelines_tests.guarantees.on_call.faults import Faults
-from ingest_pipelines_tests.guarantees.on_call.oracle import BROKEN, Ledger, Observed
+from ingest_pipelines_tests.guarantees.on_call.oracle import BROKEN, Observed, Record
 from ingest_pipelines_tests.guarantees.on_call.people import People
 from ingest_pipelines_tests.guarantees.on_call.vendors import all_feeds
 from ingest_pipelines_tests.guarantees.on_call.world import World, world_of
@@ -78,7 +78,7 @@ class _Hour:
         if only:
             self.faults.all = {name: self.faults.all[name] for name in only}
         self.ends = minutes * 60.0
-        self.book = Ledger()
+        self.book = Record()
         self.faults_now: list[str] = []
         self.observed: Observed | None = None
         self._pool = ThreadPoolExecutor(8)

@@ -407,14 +407,15 @@ class Oracle:
                 yield Finding(("untold", trouble.what, 0), f"{trouble.what} for {felt:.0f} s, and nobody was told")
 
     def _told_of(self, names: Iterable[str], since: float) -> bool:
-        """Whether a letter since then is about one of the names, and no good news."""
-        words = "|".join(re.escape(name) for name in names)
-        return any(
-            letter.at >= since - 60
-            and "recovered" not in letter.subject
-            and re.search(rf"\b({words})\b", f"{letter.subject}\n{letter.text}") is not None
-            for letter in self.letters
-        )
+        """Whether people know that something about one of the names is wrong.
+
+        They do if they were told since then, or before and of no recovery since: one trouble stays one message.
+        """
+        words = re.compile(rf"\b({'|'.join(re.escape(name) for name in names)})\b")
+        about = [letter for letter in self.letters if words.search(f"{letter.subject}\n{letter.text}")]
+        last = next((letter for letter in reversed(about) if letter.at < since - 60), None)
+        bad_news = [letter for letter in about if letter.at >= since - 60 and "recovered" not in letter.subject]
+        return bool(bad_news) or (last is not None and "recovered" not in last.subject)
 
     def told_twice(self) -> list[str]:
         """Subjects of letters that say the same as one before, with no recovery in between."""
@@ -436,7 +437,7 @@ _SMALL = {"recovered", "failed", "is", "of", "the", "and", "rows", "items", "ite
 
 
 @dataclass
-class Ledger:
+class Record:
     """How long each disagreement has lasted."""
 
     since: dict[tuple[str, str, int], float] = field(default_factory=dict)
