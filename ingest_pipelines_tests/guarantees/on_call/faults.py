@@ -135,7 +135,8 @@ class Faults:
             self.world.note(f"renamed: {old} to {feed.import_name}")
 
     def _network(self, kind: str, seconds: float) -> None:
-        free = sorted(set(self.world.vendors.networks) - self._busy)
+        used = {feed.connection for feed in self.world.oracle.feeds.values()}
+        free = sorted(set(self.world.vendors.networks) & used - self._busy)
         name = self._random.choice(free)
         feeds = [feed.name for feed in self.world.oracle.feeds.values() if feed.connection == name]
         network = self.world.vendors.networks[name]

@@ -157,7 +157,8 @@ class Observed:
         status: per import the product's status; None: `ingest status` did not answer.
         listed: the product's list of open items.
         troubled: imports whose source the product calls out of reach.
-        healthy: what `/healthz` says; None: nothing there, or no answer.
+        healthy: what `/healthz` says; None: no answer. Not judged where the product has none.
+        complaint: of `ingest status`, or of `/healthz`.
     """
 
     at: float
@@ -167,7 +168,7 @@ class Observed:
     status: Mapping[str, str] | None = None
     listed: Sequence[Listed] = ()
     troubled: Collection[str] = ()
-    healthy: bool | None = None
+    healthy: bool | None = True
     complaint: str = ""
 
 
@@ -268,6 +269,7 @@ class Oracle:
                     key, f"{entry.import_name} {entry.item} is {entry.state} on the list; nobody delivered it"
                 )
         yield from self._judge_letters(observed)
+        yield from self._judge_health(observed)
 
     def _judge_rows(self, feed: Feed, observed: Observed) -> Iterator[Finding]:
         own = observed.own_rows.get(feed.name, {})
@@ -330,7 +332,7 @@ class Oracle:
             yield Finding(key, f"{words}; it was on the list before")
             return
         status = observed.status.get(feed.import_name)
-        for kind, expected in (("paused", {"paused"}), ("yaml", {"invalid", None})):
+        for kind, expected in (("paused", {"paused", "failed", "running"}), ("yaml", {"invalid"})):
             trouble = self.now_troubled(feed.name, now, kind)
             if trouble is not None and now - trouble.start > 60:
                 if status not in expected:
@@ -387,6 +389,15 @@ class Oracle:
         if len(entries) > 1:
             words = f"{feed.name} has {len(entries)} open drains: {[entry.state for entry in entries]}"
             yield Finding(("twice", feed.name, 0), words)
+
+    def _judge_health(self, observed: Observed) -> Iterator[Finding]:
+        """`/healthz` answers while its own process is left alone, and is content where nothing is wrong."""
+        now = observed.at
+        calm = min(self.undisturbed(feed, now - 180, now) for feed in self.feeds)
+        if observed.healthy is None and self.undisturbed(next(iter(self.feeds)), now - 90, now, {"platform"}) > 85:
+            yield Finding(("health", "silent", 0), "/healthz does not answer")
+        if observed.healthy is False and calm > 175 and not any(entry.state in BROKEN for entry in observed.listed):
+            yield Finding(("health", "unwell", 0), f"/healthz complains, and all is well: {observed.complaint}")
 
     def _judge_letters(self, observed: Observed) -> Iterator[Finding]:
         now = observed.at

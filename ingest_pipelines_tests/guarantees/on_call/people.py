@@ -135,7 +135,7 @@ class People:
         for entry in entries:
             delivery.ended_by_person = 0.0
             if self._can_skip:
-                if self._ingest("skip", feed.import_name, entry.item):
+                if self._ingest("skip", feed.import_name, "--item", entry.item, "--yes"):
                     delivery.needless = True
                     delivery.broken_since = 0.0
             elif delivery.quality == "good":

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -147,6 +148,19 @@ class Platform:
             second.kill()
             second.wait()
         return True
+
+    def health(self) -> tuple[bool | None, str]:
+        """Whether `/healthz` is content, and its words; None: no answer. A product without it counts as content."""
+        found = re.search(r"health: (http://\S+/healthz)", self._log.read_text())
+        if found is None:
+            return True, ""
+        try:
+            with urllib.request.urlopen(found[1], timeout=10) as response:
+                return True, response.read().decode()
+        except urllib.error.HTTPError as error:
+            return (False if error.code == 503 else None), error.read().decode(errors="replace")
+        except OSError as error:
+            return None, str(error)
 
     def command(self, *words: str, seconds: float = 240.0) -> subprocess.CompletedProcess[str]:
         """`ingest ...` as a person types it; exit code -9 if it does not end in time."""

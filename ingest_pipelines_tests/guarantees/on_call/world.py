@@ -183,7 +183,10 @@ class World:
                 for delivery in self.oracle.deliveries.get(feed.name, [])
             )
         ]
-        return Observed(at, late_own, late_shared, late_strange, status, listed, troubled, None, complaint)
+        healthy, words = self.platform.health()
+        return Observed(
+            at, late_own, late_shared, late_strange, status, listed, troubled, healthy, complaint or words[:300]
+        )
 
     def _rows(self) -> tuple[dict[str, dict[int, int]], dict[str, set[int]], list[str]]:
         """Own rows, shared numbers and strange keys of all tables; waits for a server that is away."""
