@@ -52,8 +52,8 @@ class Faults:
             "a run is force-terminated": lambda: self._terminate(force=True),
             "the target's sessions end": self._end_sessions,
             "the target restarts": self._restart_target,
-            "the clock jumps ahead": lambda: self._jump(600),
-            "the clock jumps back": lambda: self._jump(-600),
+            "the clock jumps ahead": lambda: self._jump(150),
+            "the clock jumps back": lambda: self._jump(-150),
         }
         if not world.clock.environment:
             del self.all["the clock jumps ahead"], self.all["the clock jumps back"]
@@ -167,10 +167,14 @@ class Faults:
             self.world.target.restart(10, self.world.over)
 
     def _jump(self, seconds: int) -> None:
-        """The clock is wrong for a minute and a half; within the hour, since windows end with it."""
+        """The clock is wrong for a minute and a half; within the hour, since windows end with it.
+
+        Dagster's daemon waits by the wall clock, and a sensor's last tick then lies in the future: once the clock goes
+        back, both stand still for as long as it went back.
+        """
         if seconds > 0 and time.time() % 3600 + seconds + 120 > 3600:
             seconds = -seconds
-        with self.world.trouble("platform", "the clock is wrong", recovery=60):
+        with self.world.trouble("platform", "the clock is wrong", recovery=60 + max(0, seconds)):
             self.world.note(f"the clock jumps by {seconds} s")
             self.world.clock.jump(seconds)
             self.world.over.wait(90)

@@ -14,7 +14,7 @@ from ingest_pipelines_tests.guarantees.on_call.faults import Faults
 from ingest_pipelines_tests.guarantees.on_call.oracle import BROKEN, Observed, Record
 from ingest_pipelines_tests.guarantees.on_call.people import People
 from ingest_pipelines_tests.guarantees.on_call.vendors import all_feeds
-from ingest_pipelines_tests.guarantees.on_call.world import World, world_of
+from ingest_pipelines_tests.guarantees.on_call.world import DATABASES, World, world_of
 from ingest_pipelines_tests.servers.fleet import Fleet
 
 LOOK_EVERY, DELIVER_EVERY, ACT_EVERY, FAULT_EVERY = 30.0, 13.0, 35.0, 60.0
@@ -173,13 +173,38 @@ class _Hour:
                 assert self.observed is not None
                 left = world.oracle.missing(self.observed)
                 if not left and not self.observed.listed and self.observed.status is not None:
-                    return []
+                    wrong = self._wrong_partitions()
+                    if not wrong:
+                        return []
                 self.people.fix_all(self.observed)
             world.over.wait(10)
         assert self.observed is not None
-        return [f"left over: {d.feed} {d.label or d.number}" for d in world.oracle.missing(self.observed)] + [
-            f"left on the list: {entry.import_name} {entry.item} {entry.state}" for entry in self.observed.listed
+        return [
+            *(f"left over: {d.feed} {d.label or d.number}" for d in world.oracle.missing(self.observed)),
+            *(f"left on the list: {entry.import_name} {entry.item} {entry.state}" for entry in self.observed.listed),
+            *self._wrong_partitions(),
         ]
+
+    def _wrong_partitions(self) -> list[str]:
+        """Where Dagster's partitions do not agree with the tables: what is loaded must be green."""
+        assert self.observed is not None
+        wrong = []
+        for feed in self.world.oracle.feeds.values():
+            if feed.kind not in {"all", "last", "window"}:
+                continue
+            try:
+                found = self.world.platform.partitions(DATABASES[feed.table], feed.import_name)
+            except OSError as error:
+                found = None
+                self.world.note(f"partitions of {feed.import_name}: {error}")
+            green, red = found or (set(), set())
+            for delivery in self.world.oracle.deliveries.get(feed.name, []):
+                if delivery.number not in self.observed.own_rows.get(feed.name, {}):
+                    continue
+                keys = {key for key in green | red if delivery.is_item(key)}
+                if not keys & green or keys & red:
+                    wrong.append(f"partition of {feed.name} {delivery.label}, which is loaded: {sorted(keys & red)}")
+        return wrong
 
     def _cause_fault(self) -> None:
         name = self.faults.next_one()
