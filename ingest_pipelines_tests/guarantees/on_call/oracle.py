@@ -32,6 +32,9 @@ MOVING_SECONDS = 600.0
 LASTING_SECONDS = 120.0
 """A disagreement that lasts longer counts."""
 
+_NOT_IN_ORDER = frozenset({"yaml", "removed", "renamed", "platform"})
+"""Troubles after which the product may still believe that an import cannot run."""
+
 FeedKind = Literal["all", "last", "window", "cursor", "upload", "draft"]
 Quality = Literal["good", "refused", "rejected"]
 
@@ -211,7 +214,7 @@ class Oracle:
         return [
             delivery
             for feed in self.feeds.values()
-            if feed.by_itself
+            if feed.kind != "draft"
             for delivery in self.deliveries.get(feed.name, [])
             if not delivery.needless and delivery.number not in observed.own_rows.get(feed.name, {})
         ]
@@ -293,6 +296,12 @@ class Oracle:
         made = self.deliveries.get(feed.name, [])
         if feed.kind in {"cursor", "upload"}:
             matched.update(entries)
+        if feed.kind == "upload":
+            for delivery in made:
+                if not delivery.needless and delivery.number not in own:
+                    words = f"{feed.name} {delivery.label} is not in the table; its command said that it is"
+                    yield Finding(("lost", feed.name, delivery.number), words, at_once=True)
+            return
         if feed.kind == "cursor":
             yield from self._judge_cursor(feed, observed, list(entries.values()))
             return
@@ -366,7 +375,7 @@ class Oracle:
             yield Finding(key, f"{words}; nothing is wrong with it, and nothing stood in its way")
         if state == "paused" and self.undisturbed(feed.name, now - 90, now, {"paused", "platform"}) > 85:
             yield Finding(key, f"{words}; the import is not")
-        if state == "held" and self.undisturbed(feed.name, now - 90, now, {"yaml", "platform"}) > 85:
+        if state == "held" and self.undisturbed(feed.name, now - 90, now, _NOT_IN_ORDER) > 85:
             yield Finding(key, f"{words}; its YAML is in order")
         if state in {"due", "settling", "queued", "running"} and exposed > MOVING_SECONDS:
             yield Finding(key, f"{words}; nothing stood in its way for {exposed:.0f} s")

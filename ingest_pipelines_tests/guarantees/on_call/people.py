@@ -103,7 +103,9 @@ class People:
             return
 
     def fix_all(self, observed: Observed) -> None:
-        """The same for every feed."""
+        """The same for every feed; uploads that failed are not wanted any more."""
+        if self._can_skip and any(entry.import_name == "members" for entry in observed.listed):
+            self._ingest("skip", "members", "--failed", "--yes")
         for feed in self._shuffled():
             broken = [d for d in self.world.oracle.deliveries.get(feed.name, []) if d.broken_since]
             if broken or self._cursor_is_broken(feed, observed):

@@ -25,7 +25,7 @@ ROLES: Mapping[str, str] = {
     "daemon": "dagster._daemon",
     "webserver": "orchestration.webserver",
     "code server": "api grpc",
-    "run": "execute_run",
+    "run": r"multiprocessing\.spawn|execute_run",
     "watcher": "ingest_watch|monitoring.watcher|ingest watch",
 }
 """What the command line of each kind of process contains."""
