@@ -38,8 +38,7 @@ def folder() -> Iterator[Path]:
 
 
 @pytest.mark.timeout(900)
-@pytest.mark.slow
-@pytest.mark.parametrize("windows", [12, 60])
+@pytest.mark.parametrize("windows", [12, pytest.param(60, marks=pytest.mark.slow)])
 def test_a_backfill_survives_the_death_of_any_process(folder: Path, fleet: Fleet, windows: int) -> None:
     with world_of(folder, fleet, windows, {NAME: all_feeds()[NAME]}) as world:
         bad = windows // 2
