@@ -48,9 +48,10 @@ def rename_import(connection: psycopg.Connection, old: str, new: str, who: str, 
     values = {"old": old, "new": new}
     for table in _KEPT_ONCE:
         query = sql.SQL(
-            "DELETE FROM {table} WHERE import = %(new)s AND EXISTS (SELECT FROM {table} WHERE import = %(old)s)"
+            "DELETE FROM ingest.{table} WHERE import = %(new)s"
+            " AND EXISTS (SELECT FROM ingest.{table} WHERE import = %(old)s)"
         )
-        connection.execute(query.format(table=sql.Identifier("ingest", table)), values)
+        connection.execute(query.format(table=sql.Identifier(table)), values)
     connection.execute(
         """
         DELETE FROM ingest.items n USING ingest.items o
@@ -64,8 +65,8 @@ def rename_import(connection: psycopg.Connection, old: str, new: str, who: str, 
         values,
     )
     for table in _OF_ONE_IMPORT:
-        query = sql.SQL("UPDATE {table} SET import = %(new)s WHERE import = %(old)s")
-        connection.execute(query.format(table=sql.Identifier("ingest", table)), values)
+        query = sql.SQL("UPDATE ingest.{table} SET import = %(new)s WHERE import = %(old)s")
+        connection.execute(query.format(table=sql.Identifier(table)), values)
     connection.execute(
         """
         WITH before AS (DELETE FROM ingest.imports WHERE name = %(old)s RETURNING *)

@@ -51,6 +51,9 @@ def _folder(connection: psycopg.Connection, case: Case) -> list[Item]:
 
 Call: TypeAlias = Callable[[psycopg.Connection, Case], object]
 
+COUNTS_EVERYTHING = {"list_metrics"}
+"""Functions that read all there is, by design. The watcher calls them in a thread of its own, and rests in between."""
+
 CALLS: Mapping[str, Call] = {
     "activities": lambda c, case: ledger.activities(c, PAST),
     "active_imports": lambda c, case: ledger.active_imports(c, [case.import_name]),
@@ -112,6 +115,8 @@ CALLS: Mapping[str, Call] = {
         ledger.list_items(c, case.import_name, status="failed"),
         ledger.list_items(c, case.import_name, status="refused"),
     ],
+    "list_metrics": lambda c, case: ledger.list_metrics(c),
+    "list_open_item_counts": lambda c, case: ledger.list_open_item_counts(c),
     "list_rejects": lambda c, case: [
         ledger.list_rejects(c, case.import_name, limit=20, open_first=True),
         ledger.list_rejects(c, case.import_name, limit=20, code="unmatched", open_first=True),
@@ -135,6 +140,9 @@ CALLS: Mapping[str, Call] = {
     "purge_rejects": lambda c, case: ledger.purge_rejects(c, LONG_AGO),
     "recent_loads": lambda c, case: ledger.recent_loads(c, case.import_name),
     "record_audit": lambda c, case: ledger.record_audit(c, "ann@desk", "paused", NOW, import_name=case.import_name),
+    "record_open_items": lambda c, case: ledger.record_open_items(
+        c, "machine", [ledger.OpenItemCount(case.import_name, "failed", 2, NOW)], NOW
+    ),
     "record_success": lambda c, case: ledger.record_success(c, case.import_name, "vendor", NOW),
     "record_trouble": lambda c, case: ledger.record_trouble(
         c, case.import_name, "vendor", NOW, "hung", step="list", error="no answer"

@@ -10,7 +10,7 @@ import pytest
 
 from ingest_pipelines import embedded
 from ingest_pipelines.ledger import migrate
-from ingest_pipelines_tests.ledger.calls import CALLS, cases, functions, undone
+from ingest_pipelines_tests.ledger.calls import CALLS, COUNTS_EVERYTHING, cases, functions, undone
 from ingest_pipelines_tests.ledger.large_ledger import LARGE, fill
 from ingest_pipelines_tests.ledger.plans import PlanLog, write_plans
 
@@ -44,6 +44,8 @@ def _read_from_end_to_end(large_ledger: LargeLedger, connection: psycopg.Connect
     found: dict[str, str] = {}
     for case in list(cases(connection)):
         for name, call in CALLS.items():
+            if name in COUNTS_EVERYTHING:
+                continue
             with large_ledger.log.recorded() as recorded, undone(connection):
                 call(connection, case)
             for plan in recorded.plans:

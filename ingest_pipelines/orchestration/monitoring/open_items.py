@@ -71,7 +71,7 @@ def open_items(site: Site, instance: DagsterInstance | None, now: datetime) -> l
 
 
 @dataclass(frozen=True)
-class Survey:
+class ItemSurvey:
     """The open items, and what was read for them.
 
     Attributes:
@@ -86,7 +86,7 @@ class Survey:
     summaries: Mapping[str, ImportSummary]
 
 
-def survey(site: Site, instance: DagsterInstance | None, now: datetime, *, summaries: bool = False) -> Survey:
+def survey(site: Site, instance: DagsterInstance | None, now: datetime, *, summaries: bool = False) -> ItemSurvey:
     """`open_items`, with what `ingest status` also needs, in one look at ledger and Dagster.
 
     Args:
@@ -108,7 +108,7 @@ def survey(site: Site, instance: DagsterInstance | None, now: datetime, *, summa
     facts = list(_item_facts(site, instance, replace(known, unsettled=unsettled), runs, in_progress, now))
     found = [item for item in map(open_item, facts) if item is not None]
     found += _ticks_due(site, known, {item.import_name for item in found}, now)
-    return Survey(
+    return ItemSurvey(
         sorted(found, key=lambda item: (item.since, item.import_name, item.item)),
         running_imports(record.dagster_run for record in in_progress),
         known.states,

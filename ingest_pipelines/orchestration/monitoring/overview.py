@@ -12,7 +12,7 @@ from dagster import DagsterInstance
 from ingest_pipelines.config import Project, Settings
 from ingest_pipelines.errors import TargetUnavailable
 from ingest_pipelines.orchestration.instance import open_instance
-from ingest_pipelines.orchestration.monitoring.open_items import Survey, survey
+from ingest_pipelines.orchestration.monitoring.open_items import ItemSurvey, survey
 from ingest_pipelines.orchestration.runs.live_status import next_tick
 from ingest_pipelines.orchestration.site import Site
 
@@ -26,7 +26,7 @@ class Overview:
         ticks: per import with a schedule its next tick; None: there is none.
     """
 
-    survey: Survey
+    survey: ItemSurvey
     ticks: dict[str, datetime | None]
 
 
