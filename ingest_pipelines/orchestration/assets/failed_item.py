@@ -1,7 +1,7 @@
 """What the asset's page and its events show of an item that is not in the table.
 
-A failed run leaves no event of its asset, so the pages would have nothing to say. An observation with the reason and the
-next step takes the place of the missing materialization: it does not make the partition green.
+A failed run leaves no event of its asset, so the pages would have nothing to say. An observation with the reason and
+the next step takes the place of the missing materialization: it does not make the partition green.
 """
 
 from __future__ import annotations
