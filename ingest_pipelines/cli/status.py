@@ -17,12 +17,13 @@ import typer
 from ingest_pipelines.cli import screen
 from ingest_pipelines.cli.naming import Json, import_names
 from ingest_pipelines.cli.reports import COUNTS
+from ingest_pipelines.cli.source_text import source_json, sources_text
 from ingest_pipelines.errors import UsageError
 from ingest_pipelines.model import item_name
 
 if TYPE_CHECKING:
     from ingest_pipelines.config import BoundImport, Project, Settings
-    from ingest_pipelines.ledger import ImportState, ImportSummary
+    from ingest_pipelines.ledger import ImportState, ImportSummary, SourceCheck
     from ingest_pipelines.orchestration.monitoring.open_item import OpenItem
     from ingest_pipelines.orchestration.monitoring.overview import Overview
 
@@ -100,8 +101,9 @@ def _gather(
     overview = look(project, at)
     seen = overview.survey
     lines = import_lines(
-        project, seen.states, seen.summaries, at, open_items=seen.open_items, running=seen.running, ticks=overview.ticks
-    )
+        project, seen.states, seen.summaries, at, open_items=seen.open_items, running=seen.running,
+        ticks=overview.ticks, checks=seen.source_checks,
+    )  # fmt: skip
     return project, lines, at
 
 
@@ -114,6 +116,7 @@ def import_lines(
     open_items: Sequence[OpenItem] = (),
     running: Collection[str] = (),
     ticks: Mapping[str, datetime | None] = MappingProxyType({}),
+    checks: Mapping[str, SourceCheck] = MappingProxyType({}),
 ) -> list[dict[str, Any]]:
     """The data of `ingest status`: one entry per import, by name, including imports with mistakes.
 
@@ -121,6 +124,7 @@ def import_lines(
         open_items: of all imports, the oldest first; an import that the project no longer has is shown for them.
         running: imports that have a run in progress.
         ticks: next tick of each schedule.
+        checks: the last look at each import's source.
     """
     items: dict[str, list[OpenItem]] = {}
     for item in open_items:
@@ -128,6 +132,7 @@ def import_lines(
     lines = []
     for name in sorted({*project.imports, *project.broken, *items}):
         summary, found = summaries.get(name), items.get(name, [])
+        bound = project.imports.get(name) or project.partial.get(name)
         state = _status_of(project, name, states.get(name), summary, found, now, is_running=name in running)
         committed_at = summary.committed_at if summary else None
         lines.append(
@@ -144,7 +149,8 @@ def import_lines(
                 "next": _next_of(project, name, state, ticks),
                 "next_at": ticks.get(name) if state not in _RESTING else None,
                 "error": _error_of(project, name, summary),
-                "items": _noun(project.imports.get(name) or project.partial.get(name)),
+                "items": _noun(bound),
+                "source": source_json(checks.get(name), bound.connection_name if bound is not None else None),
                 "open_counts": dict(Counter(item.state for item in found)),
                 "open": [_item_json(item) for item in found],
             }
@@ -239,6 +245,7 @@ def status_text(lines: Sequence[dict[str, Any]], now: datetime) -> Iterator[str]
 
     Within a status, imports with open items come first, the one with the oldest item at the top.
     """
+    yield from sources_text(lines, now)
     for state in ORDER:
         members = sorted((line for line in lines if line["status"] == state), key=_age_of_oldest)
         if not members:
@@ -356,6 +363,7 @@ def import_text(line: Mapping[str, Any], now: datetime) -> Iterator[str]:
     """Every open item of one import: per state and reason a table of items, and the next command."""
     title = screen.painted(str(line["status"]).replace("_", " "), screen.STATUS_STYLES.get(line["status"]))
     yield f"{screen.painted(line['import'], 'strong')}: {title}; next: {line['next']}"
+    yield from sources_text([line], now)
     if not line["open"]:
         yield "  no open item"
         return

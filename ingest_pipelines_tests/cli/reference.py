@@ -68,12 +68,20 @@ EXAMPLES = {
 NOW = datetime(2026, 11, 2, 9, 30, tzinfo=UTC)
 
 
-def _line(name: str, status: str, next_run: str, noun: str, items: list[dict[str, Any]], rows: int) -> dict[str, Any]:
+def _line(
+    name: str,
+    status: str,
+    next_run: str,
+    noun: str,
+    items: list[dict[str, Any]],
+    rows: int,
+    source: dict[str, Any] | None = None,
+) -> dict[str, Any]:
     """An import as `ingest status --json` has it, with what the text shows."""
     return {
         "import": name, "status": status, "load": 7, "read": rows, "inserted": rows // 9, "updated": 0, "rejected": 0,
         "started_at": NOW - timedelta(hours=3), "committed_at": NOW - timedelta(hours=3), "next": next_run, "error": "",
-        "items": noun, "open": items, "open_counts": dict(Counter(item["state"] for item in items)),
+        "items": noun, "source": source, "open": items, "open_counts": dict(Counter(item["state"] for item in items)),
     }  # fmt: skip
 
 
@@ -83,6 +91,11 @@ def _item(name: str, key: str, state: str, hours: int, reason: str, next_step: s
 
 
 _REASON = "300 of 2,001 rows were rejected, and the import allows 10"
+HUNG = {
+    "connection": "vendor_sftp", "trouble": "hung", "failing_since": NOW - timedelta(minutes=12), "step": "login",
+    "error": "connection vendor_sftp: the server answered nothing for 20 s",
+}  # fmt: skip
+
 STATUS = [
     _line(
         "orders", "failed", "2 Nov 10:00", "window",
@@ -100,7 +113,7 @@ STATUS = [
     ),
     _line("loyalty", "completed", "a file", "file",
           [_item("loyalty", "loyalty/Points_9.csv", "settling", 0, "the file may still be changing")], 2_001),
-    _line("stores", "completed", "a file", "file", [], 84),
+    _line("stores", "completed", "a file", "file", [], 84, HUNG),
 ]  # fmt: skip
 """What the page's example of `ingest status` shows."""
 

@@ -14,7 +14,7 @@ import pytest
 from ingest_pipelines.cli.status import BROKEN, GROUPS_SHOWN, ITEMS_SHOWN, ORDER, import_lines, import_text, status_text
 from ingest_pipelines.config import Project, read_project
 from ingest_pipelines.config.schedule import Schedule
-from ingest_pipelines.ledger import ImportState, ImportSummary
+from ingest_pipelines.ledger import ImportState, ImportSummary, SourceCheck
 from ingest_pipelines.ledger.imports import ImportStatus
 from ingest_pipelines.model import ItemKey, LoadStatus
 from ingest_pipelines.orchestration.monitoring import open_item
@@ -245,3 +245,32 @@ def test_an_import_that_runs_is_running(starter: Terminal) -> None:
         process.communicate(timeout=120)
         assert process.returncode == 0
     assert starter.ingest("status", "--json").json[0]["status"] == "completed"
+
+
+def silent(name: str, connection: str, minutes: int) -> SourceCheck:
+    since = NOW - timedelta(minutes=minutes)
+    error = f"connection {connection}: the server answered nothing for 20 s\nnothing is lost"
+    return SourceCheck(name, connection, NOW, None, since, "hung", "login", error)
+
+
+def test_a_source_that_does_not_answer_is_one_entry_with_the_imports_that_wait(project: Project) -> None:
+    names = ["customers", "loyalty", "marketing_preferences", "nightly", "old", "draft"]
+    connection = project.imports["customers"].connection_name
+    checks = {name: silent(name, connection, 12 + at) for at, name in enumerate(names)}
+    lines, text = shown(project, {}, checks=checks)
+    by_name = {line["import"]: line["source"] for line in lines}
+    assert by_name["loyalty"]["connection"] == connection
+    assert (by_name["loyalty"]["trouble"], by_name["loyalty"]["step"]) == ("hung", "login")
+    assert by_name["broken"] is None
+    told = " ".join(" ".join(text).split())
+    assert f"{connection}: hung at step login since" in told
+    assert told.count(f"{connection}: hung") == 1
+    assert "and 1 more" in told
+    assert f"connection {connection}: the server answered nothing for 20 s" in told
+    assert "--connect" in told
+
+
+def test_a_look_at_the_connection_that_an_import_no_longer_has_does_not_count(project: Project) -> None:
+    lines, text = shown(project, {}, checks={"customers": silent("customers", "an_old_one", 12)})
+    assert next(line for line in lines if line["import"] == "customers")["source"] is None
+    assert "do not answer" not in " ".join(text)

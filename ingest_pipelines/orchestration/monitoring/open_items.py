@@ -78,12 +78,14 @@ class ItemSurvey:
         open_items: the oldest first.
         running: names of imports with a run in progress, also of an item that is in the table.
         states, summaries: of the ledger, by import.
+        source_checks: the last look at each import's source.
     """
 
     open_items: list[OpenItem]
     running: set[str]
     states: Mapping[str, ImportState]
     summaries: Mapping[str, ImportSummary]
+    source_checks: Mapping[str, SourceCheck]
 
 
 def survey(site: Site, instance: DagsterInstance | None, now: datetime, *, summaries: bool = False) -> ItemSurvey:
@@ -113,6 +115,7 @@ def survey(site: Site, instance: DagsterInstance | None, now: datetime, *, summa
         running_imports(record.dagster_run for record in in_progress),
         known.states,
         known.summaries,
+        known.checks,
     )
 
 
