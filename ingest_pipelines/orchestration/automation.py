@@ -19,6 +19,15 @@ def watches_files(bound: BoundImport) -> bool:
     return bound.reads_files and not bound.one_time and wanted
 
 
+def looks_before_it_reads(bound: BoundImport) -> bool:
+    """Whether a tick of the import's schedule begins a drain only where its source has rows after the cursor.
+
+    With a lag it cannot tell: each drain reads rows again, and some of them may be new.
+    """
+    cursor = bound.spec.source.cursor
+    return bound.spec.schedule is not None and cursor is not None and not cursor.lag
+
+
 def starts_running(site: Site, bound: BoundImport) -> bool:
     """Whether the import's sensor and schedule are on by default; a person can switch each one in the UI.
 

@@ -25,6 +25,7 @@ from ingest_pipelines.orchestration.checks.asset_checks import checks_of
 from ingest_pipelines.orchestration.io_managers.remote_spill import io_managers
 from ingest_pipelines.orchestration.resources.connections import named, named_resource, resources_of
 from ingest_pipelines.orchestration.runs.executors import executor_of
+from ingest_pipelines.orchestration.schedules.cursor_looks import CursorLooks
 from ingest_pipelines.orchestration.schedules.import_schedule import MOST_JOBS, import_schedule
 from ingest_pipelines.orchestration.sensors.activation import activation_sensor
 from ingest_pipelines.orchestration.sensors.file_sensor import file_sensor
@@ -40,7 +41,7 @@ def build_definitions(site: Site) -> Definitions:
         ConfigError: there are mistakes, and Dagster was asked to validate the definitions. Otherwise mistakes become
             placeholder assets that show them.
     """
-    listings = Listings()
+    listings, looks = Listings(), CursorLooks()
     assets: list[AssetsDefinition | AssetSpec] = []
     sensors: list[SensorDefinition] = []
     schedules: list[ScheduleDefinition] = []
@@ -53,7 +54,9 @@ def build_definitions(site: Site) -> Definitions:
         try:
             asset = import_asset(bound, in_process=site.in_process)
             plan = bound.spec.schedule
-            own_schedules = [import_schedule(site, bound, listings, own_job=own_jobs)] if plan is not None else []
+            own_schedules = (
+                [import_schedule(site, bound, listings, looks, own_job=own_jobs)] if plan is not None else []
+            )
         except DagsterInvalidDefinitionError as error:
             broken[name] = ConfigError([f"imports/{name}.yaml:1: {error}"], hint=f"then run: ingest check {name}")
             continue

@@ -16,11 +16,13 @@ That transaction may begin early. A caller that wants this opens the load itself
 
 from ingest_pipelines.merge import record_failure
 from ingest_pipelines.pipeline.drain import drain, is_overtaken, next_chunk
+from ingest_pipelines.pipeline.query_step import has_nothing_new
 from ingest_pipelines.pipeline.steps import check_rejects, land, load, validate
 
 __all__ = [
     "check_rejects",
     "drain",
+    "has_nothing_new",
     "is_overtaken",
     "land",
     "load",

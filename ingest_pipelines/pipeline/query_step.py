@@ -8,10 +8,11 @@ from datetime import datetime
 from zoneinfo import ZoneInfo
 
 from ingest_pipelines.config import BoundImport
+from ingest_pipelines.cursor import bounds
 from ingest_pipelines.cursor.bounds import chunk_start, ledger_value, lies_before, upper_bound
 from ingest_pipelines.cursor.chunk import Chunk
 from ingest_pipelines.cursor.column import largest_value
-from ingest_pipelines.cursor.values import cursor_text
+from ingest_pipelines.cursor.values import CursorValue, cursor_text
 from ingest_pipelines.errors import CursorStuck
 from ingest_pipelines.landing import land_query
 from ingest_pipelines.model import Item, Landing, Workspace
@@ -31,6 +32,32 @@ def land_rows(item: Item, bound: BoundImport, workspace: Workspace, now: datetim
         if bound.spec.source.cursor is None:
             return _land_request(item, bound, workspace, source, asked)
         return _land_chunk(item, bound, workspace, now, source, asked)
+
+
+def has_nothing_new(item: Item, bound: BoundImport, committed: str, client: Client | None = None) -> bool:
+    """Whether a drain that begins now would read no row, and its source passes the checks that follow the last chunk.
+
+    The source is asked with the query of the drain's first chunk, for one row.
+
+    Args:
+        item: the drain; the ledger need not have it.
+        committed: the ledger's value.
+
+    Raises:
+        What `land` raises: the drain would raise it too.
+    """
+    cursor = bound.spec.source.cursor
+    assert cursor is not None
+    chunk = bounds.next_chunk(item, cursor, committed, ())
+    with open_query(bound.connection, client) as source:
+        asked = request_of(chunk, bound, source)
+        with closing(source.batches(asked.query, asked.parameters, limit=1)) as batches:
+            if any(batch.num_rows for batch in batches):
+                return False
+        _check_rows_never_read(
+            f"import {bound.name}, item {item.key}", bound, source, asked, ledger_value(committed, cursor, bound.name)
+        )
+    return True
 
 
 def _land_chunk(
@@ -56,15 +83,30 @@ def _land_chunk(
     landing = _land_request(item, bound, workspace, source, asked, chunk)
     if landing.cut or (drain and landing.cursor_to is not None):
         return landing
-    # This was the last chunk: look for rows that no chunk of this query will ever read.
-    if not landing.rows and committed is not None and source.behind(asked.query, cursor.column, initial, committed):
+    _check_rows_never_read(where, bound, source, asked, None if landing.rows else committed)
+    return landing
+
+
+def _check_rows_never_read(
+    where: str, bound: BoundImport, source: QuerySource, asked: Request, committed: CursorValue | None
+) -> None:
+    """Looks, after the last chunk, for rows that no chunk of this query will ever read.
+
+    Args:
+        committed: the ledger's value, if the chunk had no rows: are all rows before it? None: that is not asked.
+
+    Raises:
+        CursorStuck: there are such rows.
+    """
+    cursor = bound.spec.source.cursor
+    assert cursor is not None
+    if committed is not None and source.behind(asked.query, cursor.column, cursor.initial, committed):
         raise _went_back(where, bound)
     if source.lacks_values(asked.query, cursor.column):
         raise CursorStuck(
             f"{where}: there are rows without a value in '{cursor.column}', which the query never reads",
             hint=f"give them a value, or leave them out on purpose: AND {cursor.column} IS NOT NULL",
         )
-    return landing
 
 
 def _went_back(where: str, bound: BoundImport) -> CursorStuck:

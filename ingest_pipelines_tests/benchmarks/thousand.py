@@ -115,6 +115,7 @@ def ticks() -> dict[str, float]:
     from dagster import DagsterInstance, build_schedule_context, build_sensor_context
 
     from ingest_pipelines.config import read_project, read_settings
+    from ingest_pipelines.orchestration.schedules.cursor_looks import CursorLooks
     from ingest_pipelines.orchestration.schedules.import_schedule import import_schedule
     from ingest_pipelines.orchestration.sensors.file_sensor import file_sensor
     from ingest_pipelines.orchestration.sensors.housekeeping import housekeeping_sensor
@@ -128,7 +129,8 @@ def ticks() -> dict[str, float]:
     listings = Listings()
     with DagsterInstance.local_temp() as instance:
         sensors = [file_sensor(site, bound, listings) for bound in imports]
-        schedules = [import_schedule(site, bound, listings, own_job=False) for bound in imports if bound.spec.schedule]
+        plans = [bound for bound in imports if bound.spec.schedule]
+        schedules = [import_schedule(site, bound, listings, CursorLooks(), own_job=False) for bound in plans]
         moment = datetime.now(UTC)
         keep_house = housekeeping_sensor(site, imports, listings)
 

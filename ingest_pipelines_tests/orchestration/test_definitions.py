@@ -86,6 +86,25 @@ def test_an_import_that_is_due_regularly_has_a_freshness_policy(shop: Shop) -> N
     assert graph.get(AssetKey(["customers", "whenever"])).freshness_policy_or_from_metadata is None
 
 
+def test_a_cursor_whose_quiet_source_needs_no_runs_has_no_freshness_policy_and_keeps_its_check(shop: Shop) -> None:
+    shop.add_vendor(shop_db={"type": "postgresql", "host": "db.example.com", "database": "shop", "username": "ingest"})
+    for lag in (0, 10):
+        source = {
+            "connection": "shop_db",
+            "query": "SELECT * FROM tills WHERE n > {lastItem} ORDER BY n LIMIT 10",
+            "cursor": {"column": "n", "start": 0, "lag": lag},
+        }
+        shop.write_import(f"lag_{lag}", source=source, schedule={"every": "6h"})
+    definitions = shop.definitions()
+    graph = definitions.resolve_asset_graph()
+    policies = {
+        lag: graph.get(AssetKey(["customers", f"lag_{lag}"])).freshness_policy_or_from_metadata for lag in (0, 10)
+    }
+    assert policies == {0: None, 10: FreshnessPolicy.time_window(fail_window=timedelta(hours=7.5))}
+    checks = {(key.asset_key.path[-1], key.name) for key in graph.asset_check_keys}
+    assert {("lag_0", "freshness"), ("lag_10", "freshness")} <= checks
+
+
 def test_a_bad_yaml_file_is_a_placeholder_that_shows_its_mistakes(shop: Shop) -> None:
     (shop.home / "imports" / "loyalty.yaml").write_text(yaml.safe_dump({**IMPORT, "modus": "add_only"}))
     graph = shop.definitions().resolve_asset_graph()

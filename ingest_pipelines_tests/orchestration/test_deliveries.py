@@ -13,11 +13,12 @@ from dagster import AssetCheckEvaluation, AssetCheckSeverity, DagsterInstance
 
 from ingest_pipelines.config.imports import Volume, Window
 from ingest_pipelines.config.schedule import Schedule
-from ingest_pipelines.ledger import Delivery
+from ingest_pipelines.ledger import Delivery, SourceCheck
 from ingest_pipelines.model import ItemKey
 from ingest_pipelines.orchestration.assets.partitions import asset_key
 from ingest_pipelines.orchestration.checks.anomaly_checks import (
     GRACE,
+    last_delivery,
     lateness,
     longest_interval,
     longest_pause,
@@ -107,6 +108,20 @@ def test_a_delivery_is_late_after_its_time_and_not_before() -> None:
 
 def test_an_import_that_never_had_a_delivery_is_not_late() -> None:
     assert lateness(None, timedelta(hours=1), NOW).passed
+
+
+@pytest.mark.parametrize("settled", [None, NOW - timedelta(days=2), NOW])
+def test_a_look_at_a_cursor_s_source_is_a_delivery_and_one_at_a_folder_is_none(
+    settled: datetime | None, shop: Shop
+) -> None:
+    shop.add_vendor(shop_db={"type": "postgresql", "host": "db.example.com", "database": "shop", "username": "ingest"})
+    query = "SELECT * FROM tills WHERE n > {lastItem} ORDER BY n LIMIT 10"
+    shop.write_import("quiet", source={"connection": "shop_db", "query": query, "cursor": {"column": "n", "start": 0}})
+    looked = NOW - timedelta(days=1)
+    check = SourceCheck("any", "any", NOW, succeeded_at=looked)
+    assert last_delivery(shop.bound("quiet"), settled, check) == max(looked, settled or looked)
+    assert last_delivery(shop.bound("quiet"), settled, None) == settled
+    assert last_delivery(shop.bound(), settled, check) == settled
 
 
 @pytest.mark.parametrize(("rows", "usual"), [(50, True), (49, False), (200, True), (201, False), (0, False)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -10,19 +11,25 @@ from urllib.parse import urlsplit
 import psycopg
 import pytest
 import yaml
-from dagster import DagsterInstance, SkipReason
+from dagster import DagsterInstance, RunRequest, SkipReason, build_schedule_context
 
 from ingest_pipelines import ledger, pipeline
 from ingest_pipelines.model import Item, Run
-from ingest_pipelines.orchestration.assets.partitions import asset_key
+from ingest_pipelines.orchestration.assets.partitions import asset_key, partitions_name
+from ingest_pipelines.orchestration.checks.anomaly_checks import Finding
+from ingest_pipelines.orchestration.checks.asset_checks import findings
 from ingest_pipelines.orchestration.io_managers.target import _loads
+from ingest_pipelines.orchestration.monitoring.open_items import open_items
 from ingest_pipelines.orchestration.runs.launch import run_import
 from ingest_pipelines.orchestration.runs.run_context import RunContext
-from ingest_pipelines.orchestration.schedules.import_schedule import due_run_requests
+from ingest_pipelines.orchestration.schedules.cursor_looks import CursorLooks
+from ingest_pipelines.orchestration.schedules.import_schedule import due_run_requests, import_schedule
 from ingest_pipelines.orchestration.schedules.query_items import find_query_items
 from ingest_pipelines.orchestration.sensors.listings import Listings
 from ingest_pipelines_tests.orchestration.conftest import Shop
 from ingest_pipelines_tests.servers import postgres
+from ingest_pipelines_tests.servers.cut_proxy import CutProxy, Fault
+from ingest_pipelines_tests.waiting import until
 
 CUSTOMERS = "CREATE TABLE customers (id text, n int, tier text, changed_at timestamptz)"
 TWENTY_FIVE = """
@@ -33,6 +40,7 @@ BY_NUMBER = {
     "query": "SELECT id, n, tier FROM customers WHERE n > {lastItem} ORDER BY n LIMIT 10",
     "cursor": {"column": "n", "start": 0},
 }
+EVERY_HOUR = {"every": "1h", "timezone": "UTC"}
 BY_DAY = {
     "query": "SELECT id, n, tier FROM customers WHERE changed_at >= {windowStart} AND changed_at < {windowEnd}",
     "window": {"every": "day", "start": "2026-11-19", "timezone": "Europe/London"},
@@ -50,6 +58,16 @@ class Source:
             for statement in statements:
                 connection.execute(statement.encode())
 
+    def connect(self, **changes: Any) -> None:
+        """The connection `shop_db`, with keys of its YAML changed."""
+        parts, path = urlsplit(self.url), self.shop.home / "connections.yaml"
+        connections = yaml.safe_load(path.read_text())
+        connections["connections"]["shop_db"] = {
+            "type": "postgresql", "host": parts.hostname, "port": parts.port, "database": parts.path[1:],
+            "username": parts.username, "password": {"env": "SHOP_PW"}, "retries": 0, **changes,
+        }  # fmt: skip
+        path.write_text(yaml.safe_dump(connections))
+
     def read_by(self, source: dict[str, Any], **changes: Any) -> None:
         columns = {"id": "customer_id", "tier": "tier", "n": {"field": "points", "type": "int"}}
         self.shop.write_import(source={"connection": "shop_db", **source}, columns=columns, **changes)
@@ -59,15 +77,8 @@ class Source:
 def source(shop: Shop, postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Source]:
     monkeypatch.setenv("SHOP_PW", str(urlsplit(postgres_url).password))
     with postgres.fresh_database(postgres_url) as url:
-        parts = urlsplit(url)
-        path = shop.home / "connections.yaml"
-        connections = yaml.safe_load(path.read_text())
-        connections["connections"]["shop_db"] = {
-            "type": "postgresql", "host": parts.hostname, "port": parts.port, "database": parts.path[1:],
-            "username": parts.username, "password": {"env": "SHOP_PW"}, "retries": 0,
-        }  # fmt: skip
-        path.write_text(yaml.safe_dump(connections))
         source = Source(url, shop)
+        source.connect()
         source(CUSTOMERS, TWENTY_FIVE)
         yield source
 
@@ -207,6 +218,138 @@ def test_a_window_that_has_not_ended_is_not_read(shop: Shop, source: Source, ins
     source.read_by(BY_DAY)
     with pytest.raises(Exception, match="no window 2026-11-22 has ended"):
         run_import(shop.site(), instance, "points", item_key="2026-11-22")
+
+
+def test_a_tick_without_a_row_after_the_cursor_leaves_only_the_look(
+    shop: Shop, source: Source, instance: DagsterInstance, kept_instance: DagsterInstance
+) -> None:
+    source.read_by(BY_NUMBER, schedule=EVERY_HOUR)
+    assert run_import(shop.site(), instance, "points").error is None
+    before = _traces(shop, kept_instance)
+    looks = CursorLooks()
+    for _ in range(2):
+        shop.now += timedelta(hours=1)
+        answer = _scheduled(shop, kept_instance, looks)
+        assert isinstance(answer, SkipReason)
+        assert answer.skip_message == "shop_db has no row after the cursor; nothing to load"
+        assert _traces(shop, kept_instance) == before
+        assert shop.rows("SELECT succeeded_at, trouble FROM ingest.source_checks") == [(shop.now, None)]
+        shop.now += timedelta(minutes=30)
+        assert open_items(shop.site(), kept_instance, shop.now) == [], "the list knows that the tick looked"
+        shop.now -= timedelta(minutes=30)
+    assert freshness(shop).passed
+    shop.now += timedelta(hours=2)
+    assert not freshness(shop).passed
+
+    source("INSERT INTO customers VALUES ('C26', 26, 'Gold', now())")
+    [request] = _requested(shop, kept_instance, looks)
+    assert str(request.partition_key).endswith("_from_25")
+    items = [("2026-11-22T09-15-00Z_from_start", "committed"), (request.partition_key, "new")]
+    assert _traces(shop, kept_instance)[0] == items
+
+
+@pytest.mark.parametrize(
+    ("what", "statement"),
+    [
+        ("rows were lost", "DELETE FROM customers WHERE n > 20"),
+        ("a row has no value", "INSERT INTO customers (id) VALUES ('C26')"),
+        ("the query fails", "ALTER TABLE customers RENAME n TO number"),
+        ("the table is gone", "DROP TABLE customers"),
+    ],
+)
+def test_a_tick_that_finds_something_wrong_leaves_it_to_a_run_to_tell(
+    what: str, statement: str, shop: Shop, source: Source, kept_instance: DagsterInstance
+) -> None:
+    source.read_by(BY_NUMBER, schedule=EVERY_HOUR)
+    _commit(shop, "25")
+    source(statement)
+    looks = CursorLooks()
+    [request] = _requested(shop, kept_instance, looks)
+    shop.now += timedelta(hours=1)
+    [again] = _requested(shop, kept_instance, looks)
+    assert again.partition_key == request.partition_key, what
+
+
+@pytest.mark.parametrize(("committed", "lag"), [(None, 0), ("25", 5)])
+def test_a_first_drain_and_one_with_a_lag_need_a_run(
+    committed: str | None, lag: int, shop: Shop, source: Source, kept_instance: DagsterInstance
+) -> None:
+    source("DELETE FROM customers")
+    source.read_by({**BY_NUMBER, "cursor": {"column": "n", "start": 0, "lag": lag}}, schedule=EVERY_HOUR)
+    if committed is not None:
+        _commit(shop, committed)
+    assert len(_requested(shop, kept_instance, CursorLooks())) == 1
+
+
+def test_a_source_that_does_not_answer_is_waited_for_shortly_and_left_to_a_run(
+    shop: Shop, source: Source, kept_instance: DagsterInstance
+) -> None:
+    parts = urlsplit(source.url)
+    with CutProxy(str(parts.hostname), parts.port or 5432) as proxy:
+        source.connect(host=proxy.host, port=proxy.port, timeout_seconds=1)
+        source.read_by(BY_NUMBER, schedule=EVERY_HOUR)
+        _commit(shop, "25")
+        proxy.break_with(Fault(silent=True))
+        began = time.monotonic()
+        assert len(_requested(shop, kept_instance, CursorLooks())) == 1
+        assert time.monotonic() - began < 10
+
+
+def test_a_query_that_does_not_answer_gets_less_time_after_the_first_look_and_is_ended_on_the_server(
+    shop: Shop, source: Source
+) -> None:
+    source.connect(query_timeout_seconds=2)
+    source.read_by(BY_NUMBER, schedule=EVERY_HOUR)
+    _commit(shop, "25")
+    looks, bound = CursorLooks(), shop.bound()
+    waited = []
+    with psycopg.connect(source.url) as other:
+        other.execute("LOCK TABLE customers")
+        for _ in range(2):
+            began = time.monotonic()
+            assert not looks.find_nothing_new(shop.site(), bound)
+            waited.append(time.monotonic() - began)
+        assert waited[1] < 2 <= waited[0] < 10
+        waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE '%tier%'"
+        mine = "AND pid <> pg_backend_pid() AND state = 'active'"
+        until(lambda: other.execute(f"{waiting} {mine}".encode()).fetchone() == (0,))
+    assert looks.find_nothing_new(shop.site(), bound)
+
+
+def _commit(shop: Shop, value: str) -> None:
+    """The committed value, as after a drain whose item is settled."""
+    with shop.site().target.session() as connection:
+        ledger.set_cursor(connection, "points", value, shop.now)
+
+
+def _scheduled(shop: Shop, instance: DagsterInstance, looks: CursorLooks) -> list[RunRequest] | SkipReason:
+    """A tick of the import's schedule, as Dagster evaluates it."""
+    site = shop.site()
+    tick = import_schedule(site, site.project.require("points"), Listings(), looks)
+    answer = tick(build_schedule_context(instance=instance, scheduled_execution_time=shop.now))
+    assert isinstance(answer, list | SkipReason)
+    return answer
+
+
+def _requested(shop: Shop, instance: DagsterInstance, looks: CursorLooks) -> list[RunRequest]:
+    answer = _scheduled(shop, instance, looks)
+    assert isinstance(answer, list), answer
+    return answer
+
+
+def _traces(shop: Shop, instance: DagsterInstance) -> tuple[object, ...]:
+    """All that a drain leaves: items, loads, partitions and runs."""
+    return (
+        shop.rows("SELECT key, status FROM ingest.items ORDER BY key"),
+        shop.rows("SELECT id, status FROM ingest.loads ORDER BY id"),
+        instance.get_dynamic_partitions(partitions_name(shop.bound())),
+        [run.run_id for run in instance.get_runs()],
+    )
+
+
+def freshness(shop: Shop) -> Finding:
+    with shop.site().target.session() as connection:
+        return findings(connection, shop.bound(), [], shop.site())["freshness"]
 
 
 def _tick(shop: Shop, instance: DagsterInstance) -> list[Any]:

@@ -13,6 +13,7 @@ from dagster._utils.schedules import schedule_execution_time_iterator
 from ingest_pipelines.config.schedule import Schedule
 from ingest_pipelines.orchestration.assets.partitions import partitions_name
 from ingest_pipelines.orchestration.schedules.cron import crons_of, why_no_tick
+from ingest_pipelines.orchestration.schedules.cursor_looks import CursorLooks
 from ingest_pipelines.orchestration.schedules.import_schedule import import_schedule
 from ingest_pipelines.orchestration.sensors.listings import Listings
 from ingest_pipelines_tests.orchestration.conftest import GOOD, NOW, Shop
@@ -152,7 +153,7 @@ def _tick(shop: Shop, instance: DagsterInstance, **plan: object) -> list[RunRequ
     bound = site.project.require("points")
     schedule = Schedule.model_validate({**EVERY_6H, "start": "2026-01-01T00:00", **plan})
     object.__setattr__(bound, "spec", bound.spec.model_copy(update={"schedule": schedule}))
-    answer = import_schedule(site, bound, Listings())(
+    answer = import_schedule(site, bound, Listings(), CursorLooks())(
         build_schedule_context(instance=instance, scheduled_execution_time=NOW)
     )
     assert isinstance(answer, list | SkipReason)

@@ -176,6 +176,7 @@ class Reader:
         self._bound = bound
         self._workspace = Workspace(folder / "spool", folder / "spill")
         self.read: set[int] = set()
+        self.rows = 0  # of the last drain
         self.committed: str | None = None
 
     def drain(self, between: Callable[[int], None] = lambda chunk: None) -> None:
@@ -186,16 +187,23 @@ class Reader:
         if start is not None:
             start = cursor_text(less_lag(parse_cursor(start, cursor.kind), cursor.lag_amount))
         item = Item("tills", ItemKey("drain"), "cursor", uri="", cursor_from=start)
+        self.rows = 0
         for chunk in range(10_000):
             landing = pipeline.land(replace(item, cursor_committed=self.committed), self._bound, self._workspace, NOW)
             for frame in read_arrow(landing, ["id"])[1]:
                 self.read |= {int(number) for number in frame["id"].to_list()}
-            self.committed = landing.cursor_committed
+            self.committed, self.rows = landing.cursor_committed, self.rows + (landing.rows or 0)
             between(chunk)
             if landing.cursor_to is None:
                 return
             item = replace(landing.item, cursor_from=landing.cursor_to)
         raise AssertionError("it goes on for ever")
+
+    def has_nothing_new(self) -> bool:
+        """What a tick of the import's schedule would find."""
+        assert self.committed is not None
+        item = Item("tills", ItemKey("look"), "cursor", uri="")
+        return pipeline.has_nothing_new(item, self._bound, self.committed)
 
 
 def _shown(value: object) -> str:
@@ -216,6 +224,9 @@ def test_ties_of_any_type_at_any_place_are_read_whole_or_told(
     reader.drain()
     assert reader.read == set(range(1, len(RANKS) + 1))
     reader.drain()  # and whether the source was restored from a backup is asked without an error
+    assert reader.has_nothing_new() is (reader.rows == 0)
+    engine.fill(name, kind, [spell(max(RANKS) + 1, 0)], first=len(RANKS) + 1)
+    assert not reader.has_nothing_new()
     stuck = Reader(engine.bound(name, 2, start), tmp_path)
     with pytest.raises(CursorStuck, match="all 2 rows share one value of 'seq'") as caught:
         stuck.drain()
@@ -254,6 +265,7 @@ def test_any_rows_under_any_limit_are_all_read_or_told(
             assert most > limit or (again and 2 * most > limit)
         else:
             assert reader.read == set(range(2, len(ranks) + 2))
+            assert reader.has_nothing_new() is not again, "a query that says >= shows rows of the cursor itself"
 
     any_rows()
 
@@ -308,6 +320,8 @@ def test_a_source_whose_largest_value_went_back_is_told_with_and_without_a_lag(
         reader.drain()
         assert reader.committed == "7"
     engine.execute(f"DELETE FROM {name} WHERE seq > 5")
+    with pytest.raises(CursorStuck, match="restored from a backup"):
+        readers[0].has_nothing_new()
     for reader in readers:
         with pytest.raises(CursorStuck, match="restored from a backup"):
             reader.drain()
@@ -319,6 +333,7 @@ def test_a_source_whose_largest_value_went_back_is_told_with_and_without_a_lag(
     engine.execute(f"DELETE FROM {name} WHERE seq > 0")
     for reader in readers:
         reader.drain()  # an emptied source is no alarm
+        assert reader.has_nothing_new()
         assert reader.committed == "6"
 
 
@@ -334,6 +349,8 @@ def test_rows_without_a_cursor_value_are_told_unless_the_query_leaves_them_out(
         reader.drain()
     assert reader.read == {1, 3}
     assert "AND seq IS NOT NULL" in str(caught.value.hint)
+    with pytest.raises(CursorStuck, match="rows without a value in 'seq'"):
+        reader.has_nothing_new()
     query = engine.limited.replace("WHERE", "WHERE seq IS NOT NULL AND")
     Reader(engine.bound(name, 5, 0, query), tmp_path).drain()
 

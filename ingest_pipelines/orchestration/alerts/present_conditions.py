@@ -20,7 +20,13 @@ from ingest_pipelines.orchestration.alerts.alert_book import AlertBook
 from ingest_pipelines.orchestration.alerts.conditions import Condition
 from ingest_pipelines.orchestration.alerts.recipients import notify_mistakes
 from ingest_pipelines.orchestration.automation import watches_files
-from ingest_pipelines.orchestration.checks.anomaly_checks import expected_within, lateness, longest_interval, volume
+from ingest_pipelines.orchestration.checks.anomaly_checks import (
+    expected_within,
+    last_delivery,
+    lateness,
+    longest_interval,
+    volume,
+)
 from ingest_pipelines.orchestration.monitoring.open_item import BROKEN, STATES, OpenItem, OpenState
 from ingest_pipelines.rules.codes import CODES
 
@@ -257,11 +263,8 @@ def _late(facts: Facts, now: datetime) -> Iterator[Condition]:
             continue
         if plan is not None and plan.ends_on is not None and now.date() > plan.ends_on:
             continue
-        times = [summary.finished_at if summary.status in _SETTLED else summary.committed_at]
-        check = facts.checks.get(name)
-        if bound.spec.source.cursor is not None and check is not None:  # a look that finds no new row is a delivery
-            times.append(check.succeeded_at)
-        finding = lateness(max((time for time in times if time is not None), default=None), due, now)
+        settled = summary.finished_at if summary.status in _SETTLED else summary.committed_at
+        finding = lateness(last_delivery(bound, settled, facts.checks.get(name)), due, now)
         if not finding.passed:
             last, _, expected = finding.words.partition("; ")
             reason = expected.replace("the next was ", "") or last

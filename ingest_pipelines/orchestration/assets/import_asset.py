@@ -44,6 +44,7 @@ from ingest_pipelines.orchestration.assets.metadata import definition_metadata
 from ingest_pipelines.orchestration.assets.partitions import asset_key, partitions_of, partitions_of_outline
 from ingest_pipelines.orchestration.assets.replacement import land_replacement
 from ingest_pipelines.orchestration.assets.step_errors import recording_errors, recording_look, retrying_errors
+from ingest_pipelines.orchestration.automation import looks_before_it_reads
 from ingest_pipelines.orchestration.checks.anomaly_checks import expected_within
 from ingest_pipelines.orchestration.checks.asset_checks import (
     delivery_verdict,
@@ -181,7 +182,7 @@ def import_asset(bound: BoundImport, *, in_process: bool) -> AssetsDefinition:
         metadata=definition_metadata(bound),
     )(compose)
     due = expected_within(bound)
-    if due is None:
+    if due is None or looks_before_it_reads(bound):  # Dagster counts runs only, and a quiet source needs none
         return asset
     policy = FreshnessPolicy.time_window(fail_window=due)
     return asset.map_asset_specs(lambda spec: apply_freshness_policy(spec, policy))

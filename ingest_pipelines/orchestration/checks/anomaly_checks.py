@@ -11,7 +11,7 @@ from statistics import median
 from ingest_pipelines.config import BoundImport
 from ingest_pipelines.config.imports import Volume, Window
 from ingest_pipelines.config.schedule import Schedule
-from ingest_pipelines.ledger import Delivery
+from ingest_pipelines.ledger import Delivery, SourceCheck
 from ingest_pipelines.orchestration.schedules.cron import crons_of
 from ingest_pipelines.orchestration.schedules.ticks import ticks
 
@@ -76,6 +76,17 @@ def longest_interval(plan: Schedule) -> timedelta | None:
         return plan.every
     some_ticks = islice(ticks(crons_of(plan), plan.timezone, _ANY_DAY), _TICKS)
     return max((after - before for before, after in pairwise(some_ticks)), default=None)
+
+
+def last_delivery(bound: BoundImport, settled: datetime | None, check: SourceCheck | None) -> datetime | None:
+    """When the import's source last delivered: a look that finds no row after the cursor is a delivery too.
+
+    Args:
+        settled: the end of the last load that committed or found nothing new.
+        check: the last look at the source.
+    """
+    looked = check.succeeded_at if check is not None and bound.spec.source.cursor is not None else None
+    return max((moment for moment in (settled, looked) if moment is not None), default=None)
 
 
 def lateness(last: datetime | None, due: timedelta, now: datetime) -> Finding:

@@ -24,7 +24,14 @@ from ingest_pipelines.config.field_types import FIELD_TYPES
 from ingest_pipelines.ledger import Load
 from ingest_pipelines.model import Validated
 from ingest_pipelines.orchestration.assets.partitions import asset_key
-from ingest_pipelines.orchestration.checks.anomaly_checks import Finding, expected_within, lateness, reject_rate, volume
+from ingest_pipelines.orchestration.checks.anomaly_checks import (
+    Finding,
+    expected_within,
+    last_delivery,
+    lateness,
+    reject_rate,
+    volume,
+)
 from ingest_pipelines.orchestration.site import Site
 from ingest_pipelines.rules.codes import CODES, FAMILIES, Family
 
@@ -133,7 +140,9 @@ def findings(
     results: dict[str, Finding] = {}
     due = expected_within(bound)
     if due is not None:
-        results[FRESHNESS] = lateness(ledger.last_settled(connection, bound.name), due, site.clock())
+        check = ledger.list_source_checks(connection).get(bound.name) if bound.spec.source.cursor is not None else None
+        last = last_delivery(bound, ledger.last_settled(connection, bound.name), check)
+        results[FRESHNESS] = lateness(last, due, site.clock())
     items = {load.item for load in loads}
     past = ledger.deliveries(connection, bound.name) if bound.spec.source.cursor is None else []
     this = [delivery for delivery in past if delivery.item in items]

@@ -15,6 +15,7 @@ from dagster import DagsterInstance, RunRecord
 from ingest_pipelines import ledger
 from ingest_pipelines.config import BoundImport
 from ingest_pipelines.ledger import Activity, ImportState, ImportSummary, ItemState, SourceCheck, UnsettledItem
+from ingest_pipelines.ledger.source_checks import UNCHANGED
 from ingest_pipelines.model import ItemKey, ItemKind
 from ingest_pipelines.orchestration.automation import watches_files
 from ingest_pipelines.orchestration.monitoring.due import tick_due, tick_name, windows_due
@@ -234,7 +235,9 @@ def _ticks_due(site: Site, known: _LedgerFacts, busy: set[str], now: datetime) -
         if bound is None or bound.spec.schedule is None or name in busy:
             continue
         owner, activity = owners.of(name), known.activities.get(name)
-        last_seen = max(check.checked_at, activity.last if activity is not None else check.checked_at)
+        # a look within a minute after the one that is noted leaves no trace, so the ticks of that minute are not judged
+        looked = check.checked_at + UNCHANGED
+        last_seen = max(looked, activity.last if activity is not None else looked)
         tick = tick_due(bound, last_seen, now)
         if tick is not None and owner.serving == "active":
             expected = "its schedule ticked, and no run was requested"

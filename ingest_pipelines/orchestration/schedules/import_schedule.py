@@ -24,12 +24,18 @@ from ingest_pipelines import ledger
 from ingest_pipelines.config import BoundImport
 from ingest_pipelines.model import ItemKey
 from ingest_pipelines.orchestration.assets.partitions import add_partitions, asset_key
-from ingest_pipelines.orchestration.automation import WHEN_STOPPED, starts_running, why_stopped
+from ingest_pipelines.orchestration.automation import (
+    WHEN_STOPPED,
+    looks_before_it_reads,
+    starts_running,
+    why_stopped,
+)
 from ingest_pipelines.orchestration.renames import take_over_history
 from ingest_pipelines.orchestration.resources.connections import client_of, resource_keys
 from ingest_pipelines.orchestration.runs.run_requests import next_requests, run_request
 from ingest_pipelines.orchestration.runs.tags import IMPORT_TAG, is_dry_run
 from ingest_pipelines.orchestration.schedules.cron import crons_of, why_no_tick
+from ingest_pipelines.orchestration.schedules.cursor_looks import CursorLooks
 from ingest_pipelines.orchestration.schedules.query_items import WINDOWS_PER_TICK, find_query_items
 from ingest_pipelines.orchestration.sensors.file_items import find_file_items
 from ingest_pipelines.orchestration.sensors.listings import Listings, StillListing
@@ -50,10 +56,13 @@ MOST_JOBS = 5_000
 this number of jobs times assets, asset pages show no schedules; the list of automations shows all of them."""
 
 
-def import_schedule(site: Site, bound: BoundImport, listings: Listings, *, own_job: bool = True) -> ScheduleDefinition:
+def import_schedule(
+    site: Site, bound: BoundImport, listings: Listings, looks: CursorLooks, *, own_job: bool = True
+) -> ScheduleDefinition:
     """The import's schedule.
 
     Args:
+        listings, looks: shared by the imports of a connection.
         own_job: the asset's page shows the schedule; else only the list of automations does.
     """
     plan = bound.spec.schedule
@@ -77,6 +86,8 @@ def import_schedule(site: Site, bound: BoundImport, listings: Listings, *, own_j
         if why_not:
             return SkipReason(why_not)
         take_over_history(site, bound, context.instance, "schedule")
+        if looks_before_it_reads(bound) and looks.find_nothing_new(site, bound):
+            return SkipReason(f"{bound.connection_name} has no row after the cursor; nothing to load")
         client = client_of(context.resources, bound) if bound.reads_files else None
         try:
             return due_run_requests(

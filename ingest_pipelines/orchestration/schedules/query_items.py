@@ -53,6 +53,33 @@ def find_query_items(site: Site, bound: BoundImport) -> QueryItems:
     return due
 
 
+@dataclass(frozen=True)
+class NewDrain:
+    """The drain that a tick would begin now.
+
+    Attributes:
+        item: not in the ledger yet.
+        committed: the cursor's value in the ledger.
+    """
+
+    item: Item
+    committed: str
+
+
+def find_new_drain(site: Site, bound: BoundImport) -> NewDrain | None:
+    """The drain that a tick would begin now, after an earlier one; the ledger is not changed.
+
+    None: there is a drain that is not settled, or no committed value, or the import's connection is out of reach.
+    """
+    uri = open_query(bound.connection).uri()
+    with site.target.session() as connection:
+        cursor = ledger.find_cursor(connection, bound.name)
+        if cursor is None or cursor.value is None or ledger.failing_since(connection, bound.connection_name):
+            return None
+        found = _whole(connection, bound, uri, site.clock())
+    return None if found.retried else NewDrain(found.items[0], cursor.value)
+
+
 def _whole(connection: psycopg.Connection, bound: BoundImport, uri: str, now: datetime) -> QueryItems:
     """One drain of the cursor, or one reading of the whole query."""
     kind: ItemKind = "query" if bound.spec.source.cursor is None else "cursor"
