@@ -20,7 +20,8 @@ class ImportMetrics:
         rows_read, rows_inserted ...: of committed loads.
         rejects_open: rejected values that are not resolved; a row may have several.
         last_committed_at: replays are left out.
-        lag_seconds: since the last load that committed or found nothing new; None: there was none.
+        lag_seconds: since the last load that committed or found nothing new; of a cursor without open items, since the
+            last look. None: there was no load.
         source_up: the source answered when it was last looked at, or was not looked at.
     """
 

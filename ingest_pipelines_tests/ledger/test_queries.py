@@ -230,3 +230,26 @@ def test_a_cursor_and_a_deed_are_remembered(connection: psycopg.Connection) -> N
     [deed] = ledger.list_audit(connection, import_name="loyalty")
     assert (deed.who, deed.what, deed.detail) == ("ann@desk", "cursor set", {"to": "7"})
     assert [each.who for each in ledger.list_audit(connection)] == ["bob@desk", "ann@desk"]
+
+
+def test_the_lag_of_a_quiet_cursor_is_since_the_last_look_unless_an_item_is_open(
+    connection: psycopg.Connection,
+) -> None:
+    loaded, looked = NOW - timedelta(days=1), NOW
+    items = {name: file(1, of=name, kind="cursor") for name in ("quiet", "failing", "lagging", "behind")}
+    items["folder"] = file(1, of="folder")
+    for name, item in items.items():
+        load(connection, item, name)
+        if name != "folder":
+            ledger.set_cursor(connection, name, "5", NOW)
+        if name != "lagging":  # it has not been looked at since
+            ledger.record_success(connection, name, "vendor", looked)
+    connection.execute("UPDATE ingest.loads SET finished_at = %s", (loaded,))
+    load(connection, file(2, of="failing", kind="cursor"), "again", "failed")
+    ledger.register_items(connection, [file(2, of="behind", kind="cursor")], NOW)
+    now = connection.execute("SELECT now()").fetchone()
+    assert now is not None
+    since = {
+        one.import_name: now[0] - timedelta(seconds=one.lag_seconds or 0) for one in ledger.list_metrics(connection)
+    }
+    assert since == {"quiet": looked, "failing": loaded, "lagging": loaded, "behind": loaded, "folder": loaded}

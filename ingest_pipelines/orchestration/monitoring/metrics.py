@@ -77,7 +77,7 @@ def _lines(snapshot: Snapshot | None, now: datetime) -> Iterator[str]:
         ("ingest_rejects_open", "Rejected values that are not resolved.", lambda one: one.rejects_open),
         ("ingest_last_committed_timestamp_seconds", "When the last load committed, as Unix time.",
          lambda one: one.last_committed_at.timestamp() if one.last_committed_at else None),
-        ("ingest_lag_seconds", "Time since the last load that committed or found nothing new.",
+        ("ingest_lag_seconds", "Time since the source last delivered, or had nothing new.",
          lambda one: None if one.lag_seconds is None
          else one.lag_seconds + (now - snapshot.counted_at).total_seconds() if snapshot.counted_at else None),
         ("ingest_source_up", "1: the source answered when it was last looked at.", lambda one: float(one.source_up)),
