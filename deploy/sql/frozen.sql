@@ -22,7 +22,7 @@ DO $$
 DECLARE
     roles CONSTANT oid[] := ARRAY['ingest_loader'::regrole, 'ingest_owner'::regrole];
     schemas CONSTANT oid[] := ARRAY['ingest'::regnamespace, quote_ident(current_setting('ingest.profiles'))::regnamespace];
-    outbox CONSTANT oid := to_regclass('ingest.events');
+    views CONSTANT oid[] := ARRAY[to_regclass('ingest.events'), to_regclass('ingest.metrics')]; -- the ledger's own
     found text[];
     relation record;
 BEGIN
@@ -46,7 +46,7 @@ BEGIN
     refused (what) AS (
         SELECT pg_describe_object(classid, objid, 0) FROM owned
         WHERE NOT (relnamespace = ANY (schemas) AND relkind IN ('r', 'p', 'S')) IS TRUE
-          AND NOT (relkind = 'v' AND objid = outbox) IS TRUE
+          AND NOT (relkind = 'v' AND objid = ANY (views)) IS TRUE
           AND NOT (classid = 'pg_namespace'::regclass AND objid = ANY (schemas))
         UNION ALL
         SELECT pg_describe_object('pg_rewrite'::regclass, r.oid, 0)
@@ -62,10 +62,13 @@ BEGIN
           AND NOT (p.pronamespace = 'pg_catalog'::regnamespace
                    AND p.proname IN ('nextval', 'gen_random_uuid', 'uuidv4', 'uuidv7', 'clock_timestamp', 'random'))
         UNION ALL
-        SELECT format('view ingest.events, which reads %s', pg_describe_object(d.refclassid, d.refobjid, 0))
-        FROM pg_rewrite r JOIN pg_depend d ON d.classid = 'pg_rewrite'::regclass AND d.objid = r.oid
-        WHERE r.ev_class = outbox AND d.refclassid = 'pg_class'::regclass
-          AND d.refobjid NOT IN (outbox, 'ingest.event_batches'::regclass)
+        SELECT format('%s, which reads %s', pg_describe_object('pg_class'::regclass, r.ev_class, 0),
+                      pg_describe_object(d.refclassid, d.refobjid, 0))
+        FROM pg_rewrite r
+        JOIN pg_depend d ON d.classid = 'pg_rewrite'::regclass AND d.objid = r.oid
+        JOIN pg_class c ON c.oid = d.refobjid
+        WHERE r.ev_class = ANY (views) AND d.refclassid = 'pg_class'::regclass AND d.refobjid <> r.ev_class
+          AND NOT (c.relnamespace = 'ingest'::regnamespace AND c.relkind = 'r')
         UNION ALL
         SELECT format('membership of %s in %s', member.rolname, role::regrole)
         FROM pg_roles member CROSS JOIN unnest(roles) role

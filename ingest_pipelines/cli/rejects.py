@@ -46,8 +46,8 @@ def list_(
     from ingest_pipelines.config import read_settings
 
     settings = read_settings()
+    require_known(settings, name)
     with ledger_of(settings) as connection:
-        require_known(connection, settings, name)
         _require_load(connection, name, load)
         limit = None if json or every else SHOWN
         rejects = ledger.list_rejects(connection, name, load=load, code=code, limit=limit, open_first=True)

@@ -29,8 +29,8 @@ def report(
     from ingest_pipelines.config import read_settings
 
     settings = read_settings()
+    require_known(settings, name)
     with ledger_of(settings) as connection:
-        require_known(connection, settings, name)
         loads = ledger.recent_loads(connection, name, last)
     if json:
         screen.as_json([load_json(load) for load in loads])

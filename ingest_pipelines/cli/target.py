@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from ingest_pipelines.errors import IngestError
+from ingest_pipelines.errors import ConfigError, IngestError, TargetRefused, TargetUnavailable, UsageError
 
 if TYPE_CHECKING:
     import psycopg
@@ -36,17 +36,26 @@ def ledger_of(settings: Settings, *, writes: bool = False) -> Iterator[psycopg.C
         yield connection
 
 
-def require_known(connection: psycopg.Connection, settings: Settings, name: str) -> None:
-    """The ledger knows the import, whether the project still has it or not; or the project has it.
+def require_known(settings: Settings, name: str) -> None:
+    """The project has the import, or the ledger knows it from earlier.
 
     Raises:
-        UsageError, ConfigError: neither does.
+        UsageError, ConfigError: neither does, or the project does not and the ledger is out of reach.
     """
     from ingest_pipelines import ledger
     from ingest_pipelines.config import read_project
 
-    if not ledger.has_history(connection, name):
-        read_project(settings.home).require(name)
+    project = read_project(settings.home)
+    try:
+        project.require(name)
+    except (UsageError, ConfigError) as unknown:
+        try:
+            with ledger_of(settings) as connection:
+                known = ledger.has_history(connection, name)
+        except (TargetUnavailable, TargetRefused):
+            known = False
+        if not known:
+            raise unknown from None
 
 
 def target_of(settings: Settings, *, writes: bool = False) -> Target:

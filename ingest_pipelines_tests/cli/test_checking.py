@@ -120,7 +120,7 @@ def test_check_connect_names_the_step_that_failed_and_is_exit_3(terminal: Termin
 
 
 def test_schema_prints_one_or_all_and_writes_files(terminal: Terminal) -> None:
-    assert set(terminal.ingest("schema").json) == {"connections", "databases", "import"}
+    assert set(terminal.ingest("schema").json) == {"connections", "databases", "import", "notify"}
     one = terminal.ingest("schema", "import").json
     assert "columns" in one["properties"]
     answer = terminal.ingest("schema", "--output", "schemas")

@@ -10,7 +10,12 @@ from typing import Any
 import pytest
 import yaml
 from dagster import DagsterInstance, DagsterRunStatus
-from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteInstigatorOrigin, RemoteRepositoryOrigin
+from dagster._core.remote_origin import (
+    RegisteredCodeLocationOrigin,
+    RemoteInstigatorOrigin,
+    RemoteJobOrigin,
+    RemoteRepositoryOrigin,
+)
 from dagster._core.scheduler.instigation import InstigatorState, InstigatorStatus, InstigatorType, SensorInstigatorData
 
 from ingest_pipelines import ledger
@@ -261,7 +266,7 @@ def test_items_are_counted_by_what_became_of_them(states: dict[OpenState, int], 
 
 @pytest.mark.parametrize(
     ("status", "hours", "words"),
-    [("STARTED", 0.9, None), ("STARTED", 1.1, "running"), ("NOT_STARTED", 0.9, None), ("NOT_STARTED", 1.1, "queued")],
+    [("STARTED", 0.9, None), ("STARTED", 1.1, "running"), ("QUEUED", 0.9, None), ("QUEUED", 1.1, "queued")],
 )
 def test_a_run_or_a_queue_that_does_not_move_is_stuck(
     watch: Watch, status: str, hours: float, words: str | None
@@ -269,9 +274,11 @@ def test_a_run_or_a_queue_that_does_not_move_is_stuck(
     watch.shop.deliver("Points_1.csv", GOOD, age=timedelta(minutes=1))
     item = watch.shop.arrive(watch.instance)
     job = watch.shop.definitions().resolve_implicit_global_asset_job_def()
+    repository = RemoteRepositoryOrigin(RegisteredCodeLocationOrigin("ingest_pipelines"), "__repository__")
     run = watch.instance.create_run_for_job(
-        job, tags={"ingest/import": "points", "dagster/partition": str(item.key)}, status=DagsterRunStatus(status)
-    )
+        job, tags={"ingest/import": "points", "dagster/partition": str(item.key)}, status=DagsterRunStatus(status),
+        remote_job_origin=RemoteJobOrigin(repository, "__ASSET_JOB"),
+    )  # fmt: skip
     watch.shop.now = watch.instance.get_run_records(limit=1)[0].create_timestamp
     titles = watch.look(minutes=hours * 60)
     assert titles == ([f"stuck: points: {words} for {hours:g} hours"] if words else [])

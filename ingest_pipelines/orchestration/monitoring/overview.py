@@ -38,17 +38,20 @@ def looking(settings: Settings, warn: Callable[[str], None]) -> Iterator[Callabl
         warn: is called if Dagster's storage does not answer; the overview is then the ledger's alone, without runs.
     """
     instance: DagsterInstance | None = None
+    unanswered = ""
     try:
         instance = open_instance(settings)
     except TargetUnavailable as error:
-        warn(error.message)
+        unanswered = error.message
 
     def look(project: Project, now: datetime) -> Overview:
+        nonlocal unanswered
         plans = {name: bound.spec.schedule for name, bound in project.imports.items() if bound.spec.schedule}
-        return Overview(
-            survey(Site(settings, project), instance, now, summaries=True),
-            {name: next_tick(plan, now) for name, plan in plans.items()},
-        )
+        seen = survey(Site(settings, project), instance, now, summaries=True)
+        if unanswered:  # once, and not where the ledger does not answer either
+            warn(unanswered)
+            unanswered = ""
+        return Overview(seen, {name: next_tick(plan, now) for name, plan in plans.items()})
 
     try:
         yield look
