@@ -185,12 +185,14 @@ def _status_of(
     is_running: bool,
 ) -> str:
     """The import's status, as docs/loading.md defines it. `invalid`: its YAML has mistakes."""
+    from ingest_pipelines.orchestration.automation import status_of
+
     if name in project.broken:
         return "invalid"
     if name not in project.imports:
         return "removed"
     spec = project.imports[name].spec
-    current = state.status if state and state.status else spec.status
+    current = status_of(state, spec.status)
     if current == "draft":
         return "running" if is_running else current
     if any(item.state in BROKEN for item in items):

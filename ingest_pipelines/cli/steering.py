@@ -173,8 +173,9 @@ def _set_status(settings: Settings, bound: BoundImport, status: Literal["active"
 
 
 def _refuse_same(bound: BoundImport, state: ImportState | None, status: str) -> None:
-    current = state.status if state is not None and state.status is not None else bound.spec.status
-    if current == status:
+    from ingest_pipelines.orchestration.automation import status_of
+
+    if status_of(state, bound.spec.status) == status:
         raise UsageError(f"import {bound.name} is already {status}; nothing was changed", hint="ingest status")
 
 

@@ -245,6 +245,11 @@ def _line(file: str, line: int, what: str) -> str:
     return f"{file}:{line}: {printable(what, limit=400)}"
 
 
+def files_of_project(home: Path) -> list[Path]:
+    """Every file that `read_project` reads; one that is not an import need not be there."""
+    return [*(home / name for name in ("connections.yaml", "databases.yaml", NOTIFY_FILE)), *_import_files(home)]
+
+
 def _import_files(home: Path) -> list[Path]:
     folder = home / "imports"
     return sorted(path for path in folder.glob("*") if path.suffix in {".yaml", ".yml"}) if folder.is_dir() else []

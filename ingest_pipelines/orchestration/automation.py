@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ingest_pipelines import ledger
 from ingest_pipelines.config import BoundImport
+from ingest_pipelines.ledger.imports import ImportStatus
 from ingest_pipelines.orchestration.site import Site
 
 WHEN_STOPPED = (
@@ -36,6 +37,11 @@ def starts_running(site: Site, bound: BoundImport) -> bool:
     return site.settings.automation and bound.spec.status != "draft"
 
 
+def status_of(state: ledger.ImportState | None, in_yaml: ImportStatus) -> ImportStatus:
+    """The import's status: the ledger's, which `ingest activate`, `pause` and `resume` set, else its YAML's."""
+    return state.status if state is not None and state.status is not None else in_yaml
+
+
 def why_stopped(site: Site, bound: BoundImport) -> str:
     """Why the import does not run by itself: it is a draft, or paused. "" where it is active."""
     with site.target.session() as connection:
@@ -45,7 +51,7 @@ def why_stopped(site: Site, bound: BoundImport) -> str:
 
 def why_stopped_by(site: Site, bound: BoundImport, state: ledger.ImportState | None) -> str:
     """`why_stopped`, of an import whose state in the ledger is known."""
-    status = state.status if state is not None and state.status is not None else bound.spec.status
+    status = status_of(state, bound.spec.status)
     if status == "draft":
         return f"a draft runs only by hand; run: ingest activate {bound.name}"
     if status == "paused":

@@ -31,7 +31,8 @@ def _silent(stage: Stage) -> None:
     """Ignores the stage."""
 
 
-def _clock() -> datetime:
+def utc_now() -> datetime:
+    """The time, with zone."""
     return datetime.now(UTC)
 
 
@@ -64,7 +65,7 @@ class Site:
     settings: Settings
     project: Project
     watch: Callable[[Stage], None] = _silent
-    clock: Callable[[], datetime] = _clock
+    clock: Callable[[], datetime] = utc_now
     asked: Asked | None = None
     early_loads: EarlyLoads = field(default_factory=EarlyLoads, compare=False, repr=False)
     _by_graph: dict[str, BoundImport] = field(default_factory=dict, compare=False, repr=False)

@@ -318,8 +318,8 @@ def test_a_webserver_without_definitions_and_none_at_all_are_told_apart() -> Non
     threading.Thread(target=server.serve_forever, daemon=True).start()
     url = f"http://127.0.0.1:{server.server_port}"
     answer = look_at_webserver(url)
-    assert (answer.load_error, judge_webserver(answer, None).ok) == (True, True)
+    assert (answer.load_error, judge_webserver(answer).ok) == (True, True)
     server.shutdown()
     server.server_close()
-    gone = judge_webserver(look_at_webserver(url), None)
+    gone = judge_webserver(look_at_webserver(url))
     assert (gone.ok, gone.words) == (False, "the webserver: nothing answers at its address")

@@ -19,7 +19,7 @@ from ingest_pipelines.orchestration.alerts.alert import Entry
 from ingest_pipelines.orchestration.alerts.alert_book import AlertBook
 from ingest_pipelines.orchestration.alerts.conditions import Condition
 from ingest_pipelines.orchestration.alerts.recipients import notify_mistakes
-from ingest_pipelines.orchestration.automation import watches_files
+from ingest_pipelines.orchestration.automation import status_of, watches_files
 from ingest_pipelines.orchestration.checks.anomaly_checks import (
     expected_within,
     last_delivery,
@@ -76,11 +76,8 @@ class Facts:
 
     def status(self, name: str) -> str:
         """`draft`, `active` or `paused`: the ledger's, else the YAML's."""
-        state = self.states.get(name)
-        if state is not None and state.status is not None:
-            return state.status
         spec = self.project.specs.get(name)
-        return spec.status if spec is not None else "active"
+        return status_of(self.states.get(name), spec.status if spec is not None else "active")
 
     @property
     def served(self) -> Iterator[tuple[str, BoundImport]]:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import lru_cache
-from pathlib import Path
 from typing import TypeVar
 
 import psycopg
@@ -15,7 +13,7 @@ from dagster_postgres.utils import DagsterPostgresException
 from sqlalchemy.exc import SQLAlchemyError
 
 from ingest_pipelines import ledger
-from ingest_pipelines.config import Project, read_project
+from ingest_pipelines.config import Project, read_current_project
 from ingest_pipelines.errors import ConfigError, IngestError, TargetDenied, TargetForbids, TargetUnavailable
 from ingest_pipelines.ledger import AddressTrouble, AlertRoute
 from ingest_pipelines.orchestration.alerts.alert import TARGET
@@ -261,21 +259,7 @@ def _summary(message: Message) -> str:
 
 def _project_on_disk(site: Site) -> Project:
     """The project as its files are now: a code server knows them as they were when it was loaded."""
-    home = site.project.home
     try:
-        return _read(home, _fingerprint(home))
+        return read_current_project(site.project.home)
     except (ConfigError, OSError):
         return site.project
-
-
-def _fingerprint(home: Path) -> tuple[tuple[str, int, int], ...]:
-    files = [home / name for name in ("connections.yaml", "databases.yaml", "notify.yaml")]
-    files += (home / "imports").glob("*.y*ml")
-    stats = ((str(path), path.stat()) for path in sorted(files) if path.exists())
-    return tuple((name, stat.st_mtime_ns, stat.st_size) for name, stat in stats)
-
-
-@lru_cache(maxsize=2)
-def _read(home: Path, fingerprint: tuple[tuple[str, int, int], ...]) -> Project:
-    """The project with files of that age and size."""
-    return read_project(home)

@@ -3,29 +3,19 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from itertools import islice
 
 from ingest_pipelines.config import BoundImport
 from ingest_pipelines.config.schedule import Schedule
 from ingest_pipelines.orchestration.assets.partitions import ended_windows, windows_of
-from ingest_pipelines.orchestration.schedules.cron import crons_of, why_no_tick
-from ingest_pipelines.orchestration.schedules.ticks import ticks
+from ingest_pipelines.orchestration.schedules.planned_ticks import first_planned_tick
 
 A_TICK_TAKES = timedelta(minutes=1)
 """From a tick to the item that it writes to the ledger."""
 
-TICKS = 10_000
-"""How many ticks are searched: a schedule with dates has cron ticks in every year."""
-
 
 def first_tick(schedule: Schedule, since: datetime, now: datetime) -> datetime | None:
     """The schedule's first tick at `since` or later that has had its time by now, in UTC; None if there is none."""
-    for tick in islice(ticks(crons_of(schedule), schedule.timezone, since), TICKS):
-        if tick > now - A_TICK_TAKES:
-            return None
-        if not why_no_tick(schedule, tick):
-            return tick.astimezone(UTC)
-    return None
+    return first_planned_tick(schedule, since, until=now - A_TICK_TAKES)
 
 
 def windows_due(bound: BoundImport, newest: datetime | None, now: datetime) -> list[tuple[str, datetime]]:

@@ -38,7 +38,7 @@ class OpenItem:
         reason: why; never a row's value, a secret or a server's own words.
         next_step: the command to type; "" where nothing is to be done.
         run_id: the run whose page shows details; "" where there is none.
-        waits_for: the run, pool or connection that it waits for; "" where it waits for none.
+        waits_for: `waits for ...`: the run, pool or limit that it waits for; "" where it waits for none.
         asked_again: whether a run is requested again without a person.
     """
 

@@ -17,7 +17,7 @@ from ingest_pipelines.config import BoundImport
 from ingest_pipelines.ledger import Activity, ImportState, ImportSummary, ItemState, SourceCheck, UnsettledItem
 from ingest_pipelines.ledger.source_checks import UNCHANGED
 from ingest_pipelines.model import ItemKey, ItemKind
-from ingest_pipelines.orchestration.automation import watches_files
+from ingest_pipelines.orchestration.automation import status_of, watches_files
 from ingest_pipelines.orchestration.monitoring.due import tick_due, tick_name, windows_due
 from ingest_pipelines.orchestration.monitoring.item_state import ImportFacts, ItemFacts, LoadFacts, open_item
 from ingest_pipelines.orchestration.monitoring.open_item import OpenItem
@@ -32,7 +32,7 @@ from ingest_pipelines.orchestration.monitoring.run_facts import (
     runs_in_progress,
     runs_of,
 )
-from ingest_pipelines.orchestration.runs.item_runs import ItemRuns, runs_of_items
+from ingest_pipelines.orchestration.runs.item_runs import ItemId, ItemRuns, summarize_runs
 from ingest_pipelines.orchestration.runs.live_status import running_imports
 from ingest_pipelines.orchestration.runs.pools import target_pool
 from ingest_pipelines.orchestration.runs.run_requests import next_request
@@ -99,16 +99,21 @@ def survey(site: Site, instance: DagsterInstance | None, now: datetime, *, summa
     in_progress = runs_in_progress(instance) if instance is not None else []
     keys = [key for _, key in known.unsettled]
     windowed = [name for name, bound in _imports(site).items() if bound.spec.source.window is not None]
-    runs: dict[ItemOfImport, RunRecord] = {}
+    records: list[RunRecord] = []
     if instance is not None:
-        runs = last_runs([*in_progress, *runs_of(instance, keys), *broken_runs(instance, windowed, now)])
+        records = [*in_progress, *runs_of(instance, keys), *broken_runs(instance, windowed, now)]
+    runs = last_runs(records)
     settled: set[ItemOfImport] = set()
     if runs:
         with site.target_as_it_is.ledger() as connection:  # after the runs: a load that a run left is seen
             settled = ledger.settled_among(connection, list(runs))
     runs = {place: record for place, record in runs.items() if place not in settled}
     unsettled = {place: item for place, item in known.unsettled.items() if place not in settled}
-    facts = list(_item_facts(site, instance, replace(known, unsettled=unsettled), runs, in_progress, now))
+    histories: dict[ItemId, ItemRuns] = {}
+    if instance is not None and records:
+        places = [(name, ItemKey(key)) for name, key in {**unsettled, **runs}]
+        histories = summarize_runs(records, places, instance, now)
+    facts = list(_item_facts(site, instance, replace(known, unsettled=unsettled), runs, histories, in_progress, now))
     found = [item for item in map(open_item, facts) if item is not None]
     found += _ticks_due(site, known, {item.import_name for item in found}, now)
     return ItemSurvey(
@@ -145,6 +150,7 @@ def _item_facts(
     instance: DagsterInstance | None,
     known: _LedgerFacts,
     runs: Mapping[ItemOfImport, RunRecord],
+    histories: Mapping[ItemId, ItemRuns],
     in_progress: list[RunRecord],
     now: datetime,
 ) -> Iterator[ItemFacts]:
@@ -160,8 +166,6 @@ def _item_facts(
     ]
     waits = reasons_to_wait(instance, in_progress, pools) if instance is not None and in_progress else {}
     reasons = failure_reasons(instance, without_load) if instance is not None else {}
-    places = [(name, ItemKey(key)) for name, key in {**known.unsettled, **runs}]
-    histories = runs_of_items(places, instance, now) if instance is not None and places else {}
     last = {
         place: facts_of(record, histories.get((place[0], ItemKey(place[1]))), reasons, waits)
         for place, record in runs.items()
@@ -278,8 +282,7 @@ class _Owners:
             return ImportFacts(name, "broken", by_itself, mistakes[0] if mistakes else "")
         if bound is None:
             return ImportFacts(name, "removed", state is not None and state.activated_at is not None)
-        status = state.status if state is not None and state.status is not None else bound.spec.status
-        return ImportFacts(name, status, self._runs_by_itself(bound))
+        return ImportFacts(name, status_of(state, bound.spec.status), self._runs_by_itself(bound))
 
     def _runs_by_itself(self, bound: BoundImport) -> bool:
         plan = bound.spec.schedule

@@ -17,8 +17,7 @@ from urllib.parse import urlsplit
 from dagster import DagsterInstance, DagsterRunStatus, RunRecord
 
 from ingest_pipelines import ledger
-from ingest_pipelines.config import Project, read_project
-from ingest_pipelines.errors import ConfigError
+from ingest_pipelines.config import Project, read_current_project
 from ingest_pipelines.ledger import ImportState, SourceCheck
 from ingest_pipelines.orchestration.dagster_internals.run_slots import active_runs, queued_runs, startable
 from ingest_pipelines.orchestration.dagster_internals.tags import PARTITION_NAME_TAG
@@ -227,11 +226,10 @@ def live_imports(project: Project, states: Mapping[str, ImportState]) -> set[str
 
 @dataclass
 class ProjectProbe:
-    """The project as its files are now; they are read again when one of them has changed."""
+    """The project as its files are now, and since when they have mistakes."""
 
     home: Path
     project: Project
-    _stamp: object = None
     _broken_since: datetime | None = None
 
     def look(self) -> Project:
@@ -240,10 +238,7 @@ class ProjectProbe:
         Raises:
             ConfigError: its folder is gone.
         """
-        stamp = _stamp(self.home)
-        if stamp != self._stamp:
-            self.project = read_project(self.home)
-            self._stamp = stamp
+        self.project = read_current_project(self.home)
         return self.project
 
     def judge(self, states: Mapping[str, ImportState], now: datetime) -> HealthFinding:
@@ -252,21 +247,6 @@ class ProjectProbe:
         mistakes = {name: error.mistakes[0] for name, error in self.project.broken.items() if name in live}
         self._broken_since = (self._broken_since or now) if mistakes else None
         return judge_project(mistakes, self._broken_since)
-
-
-def _stamp(home: Path) -> tuple[tuple[str, int, int, int], ...]:
-    """Changes when a file of the project does."""
-    if not home.is_dir():
-        raise ConfigError([f"{home}: there is no such folder"], hint="set INGEST_HOME, or run: ingest init DIR")
-    paths = [home / "connections.yaml", home / "databases.yaml", *(home / "imports").glob("*.y*ml")]
-    stamps = []
-    for path in sorted(paths):
-        try:
-            status = path.stat()
-        except FileNotFoundError:
-            continue
-        stamps.append((path.name, status.st_mtime_ns, status.st_size, status.st_ino))
-    return tuple(stamps)
 
 
 _LOCATIONS = "{ workspaceOrError { ... on Workspace { locationEntries { locationOrLoadError { __typename } } } } }"
@@ -315,8 +295,8 @@ def _ask(url: str, method: str, path: str, body: str | None = None) -> tuple[int
         connection.close()
 
 
-def judge_webserver(answer: WebserverAnswer, since: datetime | None) -> HealthFinding:
+def judge_webserver(answer: WebserverAnswer) -> HealthFinding:
     """Whether it answers."""
     if not answer.words:
         return HealthFinding("webserver", True, "it answers")
-    return HealthFinding("webserver", False, f"the webserver: {answer.words}", since, "restart it; see its log")
+    return HealthFinding("webserver", False, f"the webserver: {answer.words}", None, "restart it; see its log")

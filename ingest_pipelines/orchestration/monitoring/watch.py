@@ -10,7 +10,8 @@ from ingest_pipelines.config import Project, Settings
 from ingest_pipelines.config.settings import read_ui_hosts
 from ingest_pipelines.errors import UsageError
 from ingest_pipelines.orchestration.monitoring.endpoint import serve
-from ingest_pipelines.orchestration.monitoring.watcher import Watcher, utc_now
+from ingest_pipelines.orchestration.monitoring.watcher import Watcher
+from ingest_pipelines.orchestration.site import utc_now
 
 
 def watch(

@@ -12,7 +12,7 @@ import socket
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from threading import Event
 from typing import Any
 
@@ -46,7 +46,7 @@ from ingest_pipelines.orchestration.monitoring.probes import (
 )
 from ingest_pipelines.orchestration.monitoring.steps import BoundedStep
 from ingest_pipelines.orchestration.runs.dead_runs import clear_up_dead_runs
-from ingest_pipelines.orchestration.site import Site
+from ingest_pipelines.orchestration.site import Site, utc_now
 
 _LOG = logging.getLogger(__name__)
 
@@ -64,11 +64,6 @@ _TOLD_ELSEWHERE = frozenset({"target", "sources", "project", "alerts"})
 
 COUNTING_SHARE = 20
 """Counting a large ledger takes seconds, so it rests 20 times as long."""
-
-
-def utc_now() -> datetime:
-    """The time, with zone."""
-    return datetime.now(UTC)
 
 
 @dataclass(frozen=True)
@@ -192,7 +187,7 @@ class Watcher:
             findings += storage.findings
             findings.append(judge_code_server(storage.unreached, answer.load_error, now))
         if self._webserver:
-            findings.append(judge_webserver(answer, None))
+            findings.append(judge_webserver(answer))
         if self._read_project.error is not None:
             findings.append(_failed("project", self._read_project.error, "ingest check"))
         elif facts is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -67,20 +67,28 @@ class ItemRuns:
 def runs_of_items(items: Iterable[ItemId], instance: DagsterInstance, now: datetime) -> dict[ItemId, ItemRuns]:
     """The runs of those of the items that have one: a query per KEYS_PER_QUERY items, one per cancelled backfill."""
     wanted = set(items)
-    by_item: dict[ItemId, list[RunRecord]] = defaultdict(list)
-    for record in _records(sorted({key for _, key in wanted}), instance):
+    return summarize_runs(_records(sorted({key for _, key in wanted}), instance), wanted, instance, now)
+
+
+def summarize_runs(
+    records: Iterable[RunRecord], items: Collection[ItemId], instance: DagsterInstance, now: datetime
+) -> dict[ItemId, ItemRuns]:
+    """`runs_of_items`, from records that were read before: a query per cancelled backfill."""
+    wanted = set(items)
+    by_item: dict[ItemId, dict[int, RunRecord]] = defaultdict(dict)
+    for record in records:
         run = record.dagster_run
-        key = ItemKey(run.tags.get(ITEM_TAG, run.tags[PARTITION_NAME_TAG]))
+        key = ItemKey(run.tags.get(ITEM_TAG) or run.tags.get(PARTITION_NAME_TAG, ""))
         for name in () if is_dry_run(run.tags) else _imports_of(run):
             if (name, key) in wanted:
-                by_item[name, key].append(record)
+                by_item[name, key][record.storage_id] = record
 
     @cache
     def failed_by_dagster(backfill_id: str) -> bool:
         backfill = instance.get_backfill(backfill_id)
         return backfill is not None and backfill.status.value in _FAILED_BACKFILL
 
-    return {item: _summarize(records, now, failed_by_dagster) for item, records in by_item.items()}
+    return {item: _summarize(list(found.values()), now, failed_by_dagster) for item, found in by_item.items()}
 
 
 def _records(keys: Sequence[ItemKey], instance: DagsterInstance) -> Iterator[RunRecord]:

@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import UTC, datetime, timedelta
-from itertools import islice
+from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from dagster import DagsterRun, DagsterRunStatus
 
 from ingest_pipelines.config.schedule import Schedule
 from ingest_pipelines.orchestration.runs.tags import IMPORT_TAG, is_dry_run
-from ingest_pipelines.orchestration.schedules.cron import crons_of, why_no_tick
-from ingest_pipelines.orchestration.schedules.ticks import ticks
+from ingest_pipelines.orchestration.schedules.planned_ticks import first_planned_tick
 
 LOOK_AHEAD = timedelta(days=3 * 366)
 """How far ahead the next tick is searched."""
-
-TICKS = 10_000
-"""How many ticks are searched: a schedule with dates has cron ticks in every year."""
 
 _UNDER_WAY = [DagsterRunStatus.STARTING, DagsterRunStatus.STARTED, DagsterRunStatus.CANCELING]
 
@@ -29,12 +24,7 @@ def next_tick(schedule: Schedule, now: datetime) -> datetime | None:
     if schedule.start is not None:
         zone = ZoneInfo(schedule.timezone)
         since = max(since, schedule.start if schedule.start.tzinfo else schedule.start.replace(tzinfo=zone))
-    for tick in islice(ticks(crons_of(schedule), schedule.timezone, since), TICKS):
-        if tick - now > LOOK_AHEAD:
-            return None
-        if not why_no_tick(schedule, tick):
-            return tick.astimezone(UTC)
-    return None
+    return first_planned_tick(schedule, since, until=now + LOOK_AHEAD)
 
 
 def running_imports(runs: Iterable[DagsterRun]) -> set[str]:
