@@ -19,12 +19,16 @@ from dagster._core.remote_origin import (
 from dagster._core.scheduler.instigation import InstigatorState, InstigatorStatus, InstigatorType, SensorInstigatorData
 
 from ingest_pipelines import ledger
+from ingest_pipelines.config import Settings
+from ingest_pipelines.errors import TargetUnavailable
 from ingest_pipelines.orchestration.alerts.present_conditions import counted
 from ingest_pipelines.orchestration.alerts.recipients import Routes
 from ingest_pipelines.orchestration.alerts.send_alerts import send_alerts
 from ingest_pipelines.orchestration.monitoring.open_item import OpenItem, OpenState
+from ingest_pipelines.orchestration.monitoring.watcher import Watcher
 from ingest_pipelines_tests.orchestration.conftest import DATABASES, GOOD, NOW, ONE_BAD, Shop
 from ingest_pipelines_tests.servers.http_endpoint import Endpoint
+from ingest_pipelines_tests.waiting import until
 
 VENDOR = {"connection": "vendor", "file": "points/Points", "settle": "1s"}
 SECRET = "S3cr3t-of-a-row"
@@ -280,10 +284,32 @@ def test_a_run_or_a_queue_that_does_not_move_is_stuck(
         remote_job_origin=RemoteJobOrigin(repository, "__ASSET_JOB"),
     )  # fmt: skip
     watch.shop.now = watch.instance.get_run_records(limit=1)[0].create_timestamp
-    titles = watch.look(minutes=hours * 60)
-    assert titles == ([f"stuck: points: {words} for {hours:g} hours"] if words else [])
+    watch.shop.now += timedelta(hours=hours)
+    send_alerts(watch.shop.site(), watch.instance, watch.shop.now)
+    for message in watch.endpoint.got if words == "queued" else ():
+        assert "\nit waits for Dagster's daemon to start it\n" in message["message"]
+    assert watch.endpoint.new_titles() == ([f"stuck: points: {words} for {hours:g} hours"] if words else [])
     watch.instance.delete_run(run.run_id)
     assert len(watch.look()) == (1 if words else 0)
+
+
+def test_the_watcher_tells_that_dagsters_storage_has_not_answered_since_it_began(watch: Watch) -> None:
+    def connect(settings: Settings) -> DagsterInstance:
+        raise TargetUnavailable("Dagster's storage does not answer")
+
+    site = watch.shop.site()
+    watcher = Watcher(site.settings, site.project, clock=lambda: watch.shop.now, connect=connect)
+
+    titles: list[str] = []
+
+    def told() -> list[str]:
+        watch.shop.now += timedelta(minutes=1)
+        watcher.look()
+        titles.extend(watch.endpoint.new_titles())
+        return titles
+
+    until(told)
+    assert titles == ["stuck: storage: storage not well"]
 
 
 def test_alerts_that_an_earlier_version_has_told_are_not_told_again(

@@ -379,7 +379,7 @@ def _stuck(connection: psycopg.Connection, facts: Facts, now: datetime) -> Itera
         first, what = found[0]
         noun = _noun(facts.project.imports.get(name))
         reason = what if len(found) == 1 else f"{len(found):,} {noun}s, the oldest is {what}"
-        waits = f"\nit waits for {first.waits_for}" if first.waits_for else ""
+        waits = f"\nit {first.waits_for}" if first.waits_for else ""
         yield Condition(
             name, "stuck", f"{printable(first.item)} is {what}{waits}", first.item, first.next_step or "ingest status",
             first.run_id, reason, group=f"stuck: {first.state}", items=tuple(item.item for item, _ in found),

@@ -171,9 +171,7 @@ class Watcher:
     def _clear_up(self) -> list[str]:
         return clear_up_dead_runs(self._site, self._instance) if self._instance is not None else []
 
-    def _send_alerts(self) -> SentAlerts | None:
-        if self._instance is None:
-            return None
+    def _send_alerts(self) -> SentAlerts:
         return send_alerts(self._site, self._instance, self._site.clock(), extra=self._conditions)
 
     def _findings(self, now: datetime) -> list[HealthFinding]:
