@@ -13,11 +13,9 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -29,14 +27,16 @@ from urllib.parse import urlsplit
 
 import psutil
 import psycopg
-import yaml
 
 from ingest_pipelines.ledger import migrate
+from ingest_pipelines_tests.benchmarks.many_imports import inside, print_found, timed, write_yaml
 from ingest_pipelines_tests.benchmarks.thousand import PAGES, QUERIES
 from ingest_pipelines_tests.ledger import large_ledger
 from ingest_pipelines_tests.orchestration.served import Served, serve, wait_for
 from ingest_pipelines_tests.servers import browser, postgres, s3, sftp
 from ingest_pipelines_tests.servers.fleet import Fleet
+
+MODULE = "ingest_pipelines_tests.benchmarks.served"
 
 CONNECTIONS, DATABASES, FOLDERS, COLUMNS = 20, 10, 7, 10
 
@@ -100,20 +100,20 @@ def main() -> None:
         with psycopg.connect(built.target) as connection:
             migrate(built.target)
             large_ledger.fill(connection, loads=options.loads, rejects=options.loads * 40 // 9)
-        inside = partial(_inside, built.environment)
-        _print("Dagster's storage", inside("partitions", f"--partitions={options.partitions}"))
-        _print(f"housekeeping beside {options.loads:,} loads", inside("housekeeping"))
+        measured = partial(inside, MODULE, built.environment)
+        print_found("Dagster's storage", measured("partitions", f"--partitions={options.partitions}"))
+        print_found(f"housekeeping beside {options.loads:,} loads", measured("housekeeping"))
         quiet = {**built.environment, "INGEST_AUTOMATION": "off"}
         begun = time.perf_counter()
         with serve(quiet, Path(folder)) as up:
-            _print("ingest up, nothing switched on", started(up, begun, options.imports))
-            _print("queries of the UI", queries(up))
+            print_found("ingest up, nothing switched on", started(up, begun, options.imports))
+            print_found("queries of the UI", queries(up))
             if not options.no_browser:
-                _print("pages of the UI", pages(up))
+                print_found("pages of the UI", pages(up))
         with serve(built.environment, Path(folder)) as up:
-            _print(f"ticks of all sensors, {options.seconds:.0f} s", round_of_ticks(built, options.seconds))
-            _print(f"{options.files} files at once", arrive(built, options.files))
-            _print("memory with everything switched on", memory(up))
+            print_found(f"ticks of all sensors, {options.seconds:.0f} s", round_of_ticks(built, options.seconds))
+            print_found(f"{options.files} files at once", arrive(built, options.files))
+            print_found("memory with everything switched on", memory(up))
 
 
 def started(up: Served, begun: float, imports: int) -> dict[str, float]:
@@ -142,7 +142,7 @@ def queries(up: Served) -> dict[str, float]:
     """Seconds of what the pages ask."""
     asked = {**QUERIES, **PARTITION_QUERIES}
     return {
-        f"{name}, s": round(min(_timed(partial(up.ask, query)) for _ in range(3)), 2) for name, query in asked.items()
+        f"{name}, s": round(min(timed(partial(up.ask, query)) for _ in range(3)), 2) for name, query in asked.items()
     }
 
 
@@ -272,7 +272,7 @@ def housekeeping() -> dict[str, float]:
     site = Site(settings, read_project(settings.home))
     keep_house = housekeeping_sensor(site, list(site.project.imports.values()), Listings())
     instance = open_instance(settings)
-    times = [_timed(lambda: keep_house(build_sensor_context(instance=instance))) for _ in range(5)]
+    times = [timed(lambda: keep_house(build_sensor_context(instance=instance))) for _ in range(5)]
     return {"first tick, s": round(times[0], 2), "later ticks, median, s": round(median(times[1:]), 2)}
 
 
@@ -326,10 +326,10 @@ def _write_project(built: World, connections: Mapping[str, Any]) -> None:
     (home / "imports").mkdir(parents=True)
     fields = {"customer_id": {"type": "string"}, **{f"f{n}": {"type": "string"} for n in range(100)}}
     tables = {f"db{n}": {"table": f"crm.table_{n}", "key": "customer_id", "fields": fields} for n in range(DATABASES)}
-    _write(home / "connections.yaml", {"connections": dict(connections)})
-    _write(home / "databases.yaml", {"databases": tables})
+    write_yaml(home / "connections.yaml", {"connections": dict(connections)})
+    write_yaml(home / "databases.yaml", {"databases": tables})
     for number in range(built.imports):
-        _write(home / "imports" / f"import_{number}.yaml", _import(built.kind(number), number))
+        write_yaml(home / "imports" / f"import_{number}.yaml", _import(built.kind(number), number))
 
 
 def _import(kind: str, number: int) -> dict[str, Any]:
@@ -353,32 +353,9 @@ def _import(kind: str, number: int) -> dict[str, Any]:
     return {**spec, "status": "draft"} if kind == "draft" else spec
 
 
-def _write(path: Path, value: object) -> None:
-    path.write_text(yaml.safe_dump(value, sort_keys=False), encoding="utf-8")
-
-
-def _inside(environment: Mapping[str, str], name: str, *options: str) -> dict[str, float]:
-    words = [sys.executable, "-m", __spec__.name if __spec__ else __name__, "--inside", name, *options]
-    done = subprocess.run(words, env={**os.environ, **environment}, check=True, stdout=subprocess.PIPE, text=True)
-    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
-    return found
-
-
 def _scalar(connection: psycopg.Connection, query: Any) -> int:
     row = connection.execute(query).fetchone()
     return int(row[0]) if row else 0
-
-
-def _timed(act: Callable[[], object]) -> float:
-    begun = time.perf_counter()
-    act()
-    return time.perf_counter() - begun
-
-
-def _print(title: str, found: Mapping[str, float]) -> None:
-    print(f"{title} (load average {os.getloadavg()[0]:.1f})", flush=True)
-    for name, value in found.items():
-        print(f"  {name:<56}{value:>10}", flush=True)
 
 
 if __name__ == "__main__":

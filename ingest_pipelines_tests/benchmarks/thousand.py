@@ -12,13 +12,10 @@ from __future__ import annotations
 import argparse
 import gc
 import json
-import os
 import resource
-import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
@@ -27,11 +24,13 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 import psycopg
-import yaml
 
+from ingest_pipelines_tests.benchmarks.many_imports import inside, print_found, timed, write_yaml
 from ingest_pipelines_tests.orchestration.served import Served, serve, wait_for
 from ingest_pipelines_tests.servers import browser, postgres, sftp
 from ingest_pipelines_tests.servers.fleet import Fleet
+
+MODULE = "ingest_pipelines_tests.benchmarks.thousand"
 
 if TYPE_CHECKING:
     from dagster import ScheduleDefinition, SensorDefinition
@@ -69,7 +68,10 @@ def main() -> None:
     with project(options.imports) as (home, environment):
         for name in ("load", "ticks"):
             if name in wanted:
-                _print(f"{name}, {options.imports} imports", _inside(name, environment))
+                print_found(
+                    f"{name}, {options.imports} imports",
+                    inside(MODULE, environment, name),
+                )
         if "served" in wanted:
             served(home, environment, options.seconds)
 
@@ -135,10 +137,10 @@ def ticks() -> dict[str, float]:
         keep_house = housekeeping_sensor(site, imports, listings)
 
         def sensor(each: SensorDefinition) -> float:
-            return _timed(lambda: each(build_sensor_context(instance=instance)))
+            return timed(lambda: each(build_sensor_context(instance=instance)))
 
         def schedule(each: ScheduleDefinition) -> float:
-            return _timed(lambda: each(build_schedule_context(instance=instance, scheduled_execution_time=moment)))
+            return timed(lambda: each(build_schedule_context(instance=instance, scheduled_execution_time=moment)))
 
         found = {
             "sensor": [sensor(each) for each in sensors],
@@ -161,11 +163,11 @@ def served(home: Path, environment: Mapping[str, str], seconds: float) -> None:
             wait_for(lambda: up.ask(QUERIES["assets (the catalog)"])["assetNodes"], "the code location")
             found["until it shows the assets, s"] = round(time.perf_counter() - begun, 1)
             for name, query in QUERIES.items():
-                found[f"query: {name}, s"] = round(min(_timed(partial(up.ask, query)) for _ in range(3)), 2)
+                found[f"query: {name}, s"] = round(min(timed(partial(up.ask, query)) for _ in range(3)), 2)
             found |= _pages(up)
-        _print("ingest up, nothing switched on", found)
+        print_found("ingest up, nothing switched on", found)
         with serve(environment, Path(folder)) as up:
-            _print(f"ingest up, sensors on, counted for {seconds:.0f} s", _round(up, environment, seconds))
+            print_found(f"ingest up, sensors on, counted for {seconds:.0f} s", _round(up, environment, seconds))
 
 
 def _pages(up: Served) -> dict[str, float]:
@@ -213,14 +215,14 @@ def project(imports: int) -> Iterator[tuple[Path, dict[str, str]]]:
             "type": "sftp", "host": server.host, "port": server.port, "username": server.username,
             "private_key": {"env": "VENDOR_KEY"}, "host_key": server.host_key, "root": server.root,
         }  # fmt: skip
-        _write(home / "connections.yaml", {"connections": {f"vendor_{n}": connection for n in range(CONNECTIONS)}})
+        write_yaml(home / "connections.yaml", {"connections": {f"vendor_{n}": connection for n in range(CONNECTIONS)}})
         fields = {"customer_id": {"type": "string"}, **{f"f{n}": {"type": "string"} for n in range(100)}}
         tables = {
             f"db{n}": {"table": f"crm.table_{n}", "key": "customer_id", "fields": fields} for n in range(DATABASES)
         }
-        _write(home / "databases.yaml", {"databases": tables})
+        write_yaml(home / "databases.yaml", {"databases": tables})
         for number in range(imports):
-            _write(home / "imports" / f"import_{number}.yaml", _import(number))
+            write_yaml(home / "imports" / f"import_{number}.yaml", _import(number))
         with postgres.fresh_database(admin) as target, postgres.fresh_database(admin) as runs:
             environment = {
                 "INGEST_HOME": str(home), "INGEST_STATE": str(fleet.folder / "state"),
@@ -241,30 +243,6 @@ def _import(number: int) -> dict[str, Any]:
         },
     }  # fmt: skip
     return {**spec, "schedule": {"every": "6h"}} if number % 2 else spec
-
-
-def _write(path: Path, value: object) -> None:
-    path.write_text(yaml.safe_dump(value, sort_keys=False), encoding="utf-8")
-
-
-def _inside(name: str, environment: Mapping[str, str]) -> dict[str, float]:
-    """The measurement in a process of its own."""
-    words = [sys.executable, "-m", __spec__.name if __spec__ else __name__, "--inside", name]
-    done = subprocess.run(words, env={**os.environ, **environment}, check=True, stdout=subprocess.PIPE, text=True)
-    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
-    return found
-
-
-def _timed(act: Callable[[], object]) -> float:
-    begun = time.perf_counter()
-    act()
-    return time.perf_counter() - begun
-
-
-def _print(title: str, found: Mapping[str, float]) -> None:
-    print(f"{title} (load average {os.getloadavg()[0]:.1f})", flush=True)
-    for name, value in found.items():
-        print(f"  {name:<38}{value:>8}", flush=True)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from typing import Any, get_args
 
 import pytest
 
+from ingest_pipelines.config import BoundImport
 from ingest_pipelines.config.imports import MatchMode
 from ingest_pipelines.errors import RejectsAboveLimit
 from ingest_pipelines.merge import Target, apply, record_failure
@@ -285,6 +286,18 @@ def telephone(number: int, kind: str | None) -> str | None:
     return None if kind is None else f"+44{KINDS.index(kind)}{number:03}"
 
 
+def people_with_two_consents() -> BoundImport:
+    """An import of people who have consented by mail and by text message."""
+    return bound_import(
+        "people",
+        columns={"CID": "customer_id", "Mail": "email", "Phone": "phone", "Tier": "tier"},
+        subscriptions=[
+            {"resource": "newsletter", "channel": "email", "contact": "SMail", "status": "subscribed"},
+            {"resource": "newsletter", "channel": "sms", "contact": "SPhone", "status": "subscribed"},
+        ],
+    )
+
+
 def contact_after(kind: str | None, *, matched_by: set[str], is_matched_by: bool) -> str | None:
     """The contact of a matched profile after the load, as the promise has it.
 
@@ -309,14 +322,7 @@ def contact_after(kind: str | None, *, matched_by: set[str], is_matched_by: bool
 def test_a_contact_that_a_row_was_matched_by_or_does_not_carry_stays(
     target: Target, query: Rows, tmp_path: Path, contact: str, place: str
 ) -> None:
-    people = bound_import(
-        "people",
-        columns={"CID": "customer_id", "Mail": "email", "Phone": "phone", "Tier": "tier"},
-        subscriptions=[
-            {"resource": "newsletter", "channel": "email", "contact": "SMail", "status": "subscribed"},
-            {"resource": "newsletter", "channel": "sms", "contact": "SPhone", "status": "subscribed"},
-        ],
-    )
+    people = people_with_two_consents()
     rows = [
         (f"C{n}", address(n, "own"), telephone(n, "own"), "Gold", address(n, "sub"), telephone(n, "sub"))
         for n, _ in enumerate(PAIRS)
@@ -341,14 +347,7 @@ def test_a_contact_that_a_row_was_matched_by_or_does_not_carry_stays(
 def test_one_of_both_contacts_is_enough(
     target: Target, query: Rows, tmp_path: Path, only: str, value: str, place: str
 ) -> None:
-    people = bound_import(
-        "people",
-        columns={"CID": "customer_id", "Mail": "email", "Phone": "phone", "Tier": "tier"},
-        subscriptions=[
-            {"resource": "newsletter", "channel": "email", "contact": "SMail", "status": "subscribed"},
-            {"resource": "newsletter", "channel": "sms", "contact": "SPhone", "status": "subscribed"},
-        ],
-    )
+    people = people_with_two_consents()
     rows = [("C1", "own1@x.org", "+441001", "Gold", "own1@x.org", "+441001")]
     apply(delivery(tmp_path, people, rows), people, target, SENSOR, NOW)
     counts, _ = load(

@@ -19,6 +19,8 @@ from dagster import (
     DagsterInstance,
     Definitions,
     ExecuteInProcessResult,
+    SensorResult,
+    SkipReason,
 )
 from dagster._core.definitions.job_base import InMemoryJob
 from dagster._core.execution.api import create_execution_plan, execute_run
@@ -193,3 +195,10 @@ def go_on(definitions: Definitions, run_id: str, instance: DagsterInstance) -> N
         job, plan, tags=parent.tags, parent_run_id=run_id, root_run_id=run_id, asset_selection=selection
     )
     execute_run(InMemoryJob(job), run, instance, raise_on_error=True)
+
+
+def why_nothing(result: SensorResult) -> str:
+    """What the tick's page says of a tick that requests no run."""
+    assert not result.run_requests
+    reason = result.skip_reason
+    return str(reason.skip_message if isinstance(reason, SkipReason) else reason)

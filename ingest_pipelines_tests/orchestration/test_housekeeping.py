@@ -12,7 +12,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from dagster import DagsterInstance, DagsterRun, RunRequest, SensorResult, SkipReason, build_sensor_context
+from dagster import DagsterInstance, DagsterRun, RunRequest, SensorResult, build_sensor_context
 
 from ingest_pipelines import ledger
 from ingest_pipelines.config import BoundImport
@@ -26,7 +26,7 @@ from ingest_pipelines.orchestration.sensors import housekeeping
 from ingest_pipelines.orchestration.sensors.file_items import find_file_items
 from ingest_pipelines.orchestration.sensors.housekeeping import housekeeping_sensor
 from ingest_pipelines.orchestration.sensors.listings import Listings
-from ingest_pipelines_tests.orchestration.conftest import GOOD, ONE_BAD, Shop
+from ingest_pipelines_tests.orchestration.conftest import GOOD, ONE_BAD, Shop, why_nothing
 
 MINUTE = timedelta(minutes=1)
 TAGS = {"ingest/import": "points"}
@@ -35,7 +35,7 @@ TAGS = {"ingest/import": "points"}
 def test_what_a_crash_left_without_a_run_is_launched_by_housekeeping(shop: Shop, instance: DagsterInstance) -> None:
     shop.deliver("Points_1.csv", GOOD)
     _find(shop)
-    assert "no item waits for a run" in _why_nothing(_keep_house(shop, instance))
+    assert "no item waits for a run" in why_nothing(_keep_house(shop, instance))
     shop.now += LOST_AFTER + MINUTE
     [request] = _keep_house(shop, instance).run_requests or ()
     assert "Points_1" in str(request.partition_key)
@@ -303,9 +303,3 @@ def _keep_house(shop: Shop, instance: DagsterInstance, cursor: str | None = None
     result = sensor(build_sensor_context(instance=instance, cursor=cursor))
     assert isinstance(result, SensorResult)
     return result
-
-
-def _why_nothing(result: SensorResult) -> str:
-    assert not result.run_requests
-    reason = result.skip_reason
-    return str(reason.skip_message if isinstance(reason, SkipReason) else reason)

@@ -17,7 +17,6 @@ from dagster import (
     DagsterRunStatus,
     SensorDefinition,
     SensorResult,
-    SkipReason,
     build_sensor_context,
     job,
 )
@@ -36,7 +35,7 @@ from ingest_pipelines.orchestration.sensors.file_sensor import file_sensor
 from ingest_pipelines.orchestration.sensors.housekeeping import housekeeping_sensor
 from ingest_pipelines.orchestration.sensors.listings import Listings
 from ingest_pipelines.orchestration.site import Site
-from ingest_pipelines_tests.orchestration.conftest import GOOD, NOW, Shop
+from ingest_pipelines_tests.orchestration.conftest import GOOD, NOW, Shop, why_nothing
 
 MINUTE = timedelta(minutes=1)
 KEY = ItemKey("key")
@@ -156,10 +155,10 @@ def test_a_file_whose_run_was_dropped_is_requested_again_by_its_sensor_after_a_p
     pauses = []
     for _ in range(3):
         run = instance.create_run_for_job(_points, tags={**first.tags, "dagster/partition": str(first.partition_key)})
-        assert "already has a run" in _why_nothing(_tick(shop, instance))
+        assert "already has a run" in why_nothing(_tick(shop, instance))
         instance.report_run_failed(run)
         shop.now = datetime.now(UTC)
-        assert "requested again at" in _why_nothing(_tick(shop, instance))
+        assert "requested again at" in why_nothing(_tick(shop, instance))
         pauses.append(next(n for n in range(60) if _tick(shop, instance, later=n * MINUTE + MINUTE / 2).run_requests))
         assert not _keep_house(shop, instance).run_requests
     assert pauses == [1, 2, 4]
@@ -170,7 +169,7 @@ def test_a_file_whose_run_was_dropped_is_requested_again_by_its_sensor_after_a_p
     instance.report_run_canceled(run)
     ticks = [_tick(shop, instance, later=timedelta(days=1)), _keep_house(shop, instance, later=timedelta(days=1))]
     assert not any(tick.run_requests for tick in ticks)
-    assert f"ingest run points --item {first.partition_key}" in _why_nothing(ticks[0])
+    assert f"ingest run points --item {first.partition_key}" in why_nothing(ticks[0])
 
 
 def test_a_window_whose_run_ended_before_the_ledger_had_it_is_requested_again_by_housekeeping(
@@ -238,12 +237,6 @@ def _evaluate(sensor: SensorDefinition, instance: DagsterInstance) -> SensorResu
     result = sensor(build_sensor_context(instance=instance))
     assert isinstance(result, SensorResult)
     return result
-
-
-def _why_nothing(result: SensorResult) -> str:
-    assert not result.run_requests
-    reason = result.skip_reason
-    return str(reason.skip_message if isinstance(reason, SkipReason) else reason)
 
 
 def test_a_run_of_a_broken_import_fails_with_the_yamls_mistake_and_the_ledger_has_no_word_of_it(

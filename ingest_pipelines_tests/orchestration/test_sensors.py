@@ -15,7 +15,7 @@ from ingest_pipelines.orchestration.sensors.file_sensor import file_sensor
 from ingest_pipelines.orchestration.sensors.listings import SHARED_FOR, Listings
 from ingest_pipelines.sources import open_files
 from ingest_pipelines.sources.base import Client, FileSource
-from ingest_pipelines_tests.orchestration.conftest import GOOD, ONE_BAD, Shop
+from ingest_pipelines_tests.orchestration.conftest import GOOD, ONE_BAD, Shop, why_nothing
 
 MINUTE = timedelta(minutes=1)
 
@@ -49,13 +49,13 @@ def test_a_file_that_is_being_loaded_is_not_requested_again(shop: Shop, instance
         shop.definitions().resolve_implicit_global_asset_job_def(),
         tags={"dagster/partition": str(item.key), "ingest/import": "points"},
     )
-    assert "already has a run" in _why_nothing(_tick(shop, instance))
+    assert "already has a run" in why_nothing(_tick(shop, instance))
 
 
 def test_a_loaded_file_is_left_alone_and_a_changed_one_is_new(shop: Shop, instance: DagsterInstance) -> None:
     shop.deliver("Points_1.csv", GOOD)
     shop.run(instance, shop.arrive(instance))
-    assert "is committed" in _why_nothing(_tick(shop, instance))
+    assert "is committed" in why_nothing(_tick(shop, instance))
     shop.now += SHARED_FOR
     shop.deliver("Points_1.csv", GOOD.replace("Gold", "Bronze"), age=MINUTE)
     assert _tick(shop, instance).run_requests
@@ -67,7 +67,7 @@ def test_a_failed_file_is_not_tried_again_by_itself_and_the_tick_says_how(
     shop.deliver("Points_1.csv", ONE_BAD)
     item = shop.arrive(instance)
     shop.run(instance, item)
-    why = _why_nothing(_tick(shop, instance))
+    why = why_nothing(_tick(shop, instance))
     assert "failed" in why
     assert str(item.key) in why
 
@@ -76,7 +76,7 @@ def test_a_file_that_is_still_growing_is_waited_for_by_our_own_clock(shop: Shop,
     shop.write_import(source={"connection": "uploads", "file": "points/Points", "settle": "30s"})
     shop.deliver("Points_1.csv", GOOD, age=timedelta(hours=-1))  # the server's clock is ahead
     first = _tick(shop, instance)
-    assert "still changing" in _why_nothing(first)
+    assert "still changing" in why_nothing(first)
     shop.now += timedelta(seconds=31)
     second = _tick(shop, instance, cursor=first.cursor)
     assert second.run_requests
@@ -102,7 +102,7 @@ def test_a_paused_or_draft_import_is_not_even_looked_for(
 ) -> None:
     shop.write_import(status=status)
     shop.deliver("Points_1.csv", GOOD)
-    assert command in _why_nothing(_tick(shop, instance))
+    assert command in why_nothing(_tick(shop, instance))
     assert shop.rows("SELECT * FROM ingest.items") == []
 
 
@@ -110,7 +110,7 @@ def test_the_ledgers_status_wins_over_the_yaml(shop: Shop, instance: DagsterInst
     shop.deliver("Points_1.csv", GOOD)
     with shop.site().target.connect() as connection:
         set_import_status(connection, "points", "customers", "paused", shop.now)
-    assert "ingest resume points" in _why_nothing(_tick(shop, instance))
+    assert "ingest resume points" in why_nothing(_tick(shop, instance))
 
 
 def test_a_draft_that_is_activated_runs_without_a_change_of_its_yaml(shop: Shop, instance: DagsterInstance) -> None:
@@ -155,7 +155,7 @@ def test_imports_of_one_connection_share_a_login_and_each_sees_its_own_folder(
     (shop.files / "tills" / "Tills_1.csv").write_text(GOOD)
     shop.now += SHARED_FOR
     assert _tick(shop, instance, listings=listings).run_requests
-    assert "still changing" in _why_nothing(_tick(shop, instance, name="tills", listings=listings))
+    assert "still changing" in why_nothing(_tick(shop, instance, name="tills", listings=listings))
     assert len(logins) == 3
 
 
@@ -177,9 +177,3 @@ def _result(answer: object) -> SensorResult:
         return SensorResult(skip_reason=answer)
     assert isinstance(answer, SensorResult)
     return answer
-
-
-def _why_nothing(result: SensorResult) -> str:
-    assert not result.run_requests
-    reason = result.skip_reason
-    return str(reason.skip_message if isinstance(reason, SkipReason) else reason)
