@@ -27,6 +27,7 @@ import psycopg
 
 from ingest_pipelines_tests.benchmarks.many_imports import inside, print_found, timed, write_yaml
 from ingest_pipelines_tests.orchestration.served import Served, serve, wait_for
+from ingest_pipelines_tests.orchestration.ticks import schedule_tick, sensor_tick
 from ingest_pipelines_tests.servers import browser, postgres, sftp
 from ingest_pipelines_tests.servers.fleet import Fleet
 
@@ -114,7 +115,7 @@ def load() -> dict[str, float]:
 
 def ticks() -> dict[str, float]:
     """Milliseconds of a tick's evaluation in this process: nothing new, which is what most ticks find."""
-    from dagster import DagsterInstance, build_schedule_context, build_sensor_context
+    from dagster import DagsterInstance
 
     from ingest_pipelines.config import read_project, read_settings
     from ingest_pipelines.orchestration.schedules.cursor_looks import CursorLooks
@@ -137,10 +138,10 @@ def ticks() -> dict[str, float]:
         keep_house = housekeeping_sensor(site, imports, listings)
 
         def sensor(each: SensorDefinition) -> float:
-            return timed(lambda: each(build_sensor_context(instance=instance)))
+            return timed(lambda: sensor_tick(each, instance))
 
         def schedule(each: ScheduleDefinition) -> float:
-            return timed(lambda: each(build_schedule_context(instance=instance, scheduled_execution_time=moment)))
+            return timed(lambda: schedule_tick(each, instance, moment))
 
         found = {
             "sensor": [sensor(each) for each in sensors],

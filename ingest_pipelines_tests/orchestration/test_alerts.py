@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
-from dagster import DagsterInstance, DagsterRunStatus, SkipReason, build_sensor_context
+from dagster import DagsterInstance, DagsterRunStatus, SkipReason
 
 from ingest_pipelines.config.base import Secret
 from ingest_pipelines.orchestration.alerts.alert_sensor import alert_sensor
@@ -17,6 +17,7 @@ from ingest_pipelines.orchestration.alerts.notifier import send
 from ingest_pipelines.orchestration.alerts.send_alerts import SentAlerts, send_alerts
 from ingest_pipelines.orchestration.runs.launch import run_import
 from ingest_pipelines_tests.orchestration.conftest import DATABASES, GOOD, HEADER, ONE_BAD, Shop
+from ingest_pipelines_tests.orchestration.ticks import sensor_tick
 from ingest_pipelines_tests.servers.smtp import SmtpServer
 
 FAILED = "failed: points: 1 of 2 rows rejected"
@@ -342,6 +343,6 @@ def test_without_anybody_to_tell_there_is_no_sensor(shop: Shop) -> None:
 def _sensor_tick(mailbox: Mailbox) -> str:
     sensor = alert_sensor(mailbox.shop.site())
     assert sensor is not None
-    result = sensor(build_sensor_context(instance=mailbox.instance))
+    result = sensor_tick(sensor, mailbox.instance)
     assert isinstance(result, SkipReason)
     return str(result.skip_message)

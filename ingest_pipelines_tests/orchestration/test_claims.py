@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from dagster import DagsterInstance, DagsterRun, SensorResult, build_sensor_context
+from dagster import DagsterInstance, DagsterRun, SensorResult
 
 from ingest_pipelines.errors import UsageError
 from ingest_pipelines.model import Item, ItemKey
@@ -17,6 +17,7 @@ from ingest_pipelines.orchestration.schedules.import_schedule import due_run_req
 from ingest_pipelines.orchestration.sensors.file_sensor import file_sensor
 from ingest_pipelines.orchestration.sensors.listings import Listings
 from ingest_pipelines_tests.orchestration.conftest import GOOD, Shop
+from ingest_pipelines_tests.orchestration.ticks import sensor_tick
 
 LOADS = "SELECT item, by, forced, status FROM ingest.loads ORDER BY id"
 AGAIN = {"run_id": "again", "parent_run_id": "first", "root_run_id": "first"}
@@ -71,7 +72,7 @@ def test_the_command_line_is_believed_in_its_own_process_and_what_it_wrote_into_
 def test_what_sensors_and_schedules_request_is_known_as_theirs(
     shop: Shop, instance: DagsterInstance, item: Item
 ) -> None:
-    tick = file_sensor(shop.site(), shop.bound(), Listings())(build_sensor_context(instance=instance))
+    tick = sensor_tick(file_sensor(shop.site(), shop.bound(), Listings()), instance)
     assert isinstance(tick, SensorResult)
     [request] = tick.run_requests or []
     assert origin(shop, instance, item, dict(request.tags)) == RunOrigin("sensor", item.key)

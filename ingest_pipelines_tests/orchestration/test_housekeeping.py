@@ -12,7 +12,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from dagster import DagsterInstance, DagsterRun, RunRequest, SensorResult, build_sensor_context
+from dagster import DagsterInstance, DagsterRun, RunRequest, SensorResult
 
 from ingest_pipelines import ledger
 from ingest_pipelines.config import BoundImport
@@ -27,6 +27,7 @@ from ingest_pipelines.orchestration.sensors.file_items import find_file_items
 from ingest_pipelines.orchestration.sensors.housekeeping import housekeeping_sensor
 from ingest_pipelines.orchestration.sensors.listings import Listings
 from ingest_pipelines_tests.orchestration.conftest import GOOD, ONE_BAD, Shop, why_nothing
+from ingest_pipelines_tests.orchestration.ticks import sensor_tick
 
 MINUTE = timedelta(minutes=1)
 TAGS = {"ingest/import": "points"}
@@ -300,6 +301,6 @@ def _find(shop: Shop) -> None:
 def _keep_house(shop: Shop, instance: DagsterInstance, cursor: str | None = None) -> SensorResult:
     site = shop.site()
     sensor = housekeeping_sensor(site, list(site.project.imports.values()), Listings())
-    result = sensor(build_sensor_context(instance=instance, cursor=cursor))
+    result = sensor_tick(sensor, instance, cursor)
     assert isinstance(result, SensorResult)
     return result

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import psycopg
 import pytest
 import yaml
-from dagster import DagsterInstance, RunRequest, SkipReason, build_schedule_context
+from dagster import DagsterInstance, RunRequest, SkipReason
 
 from ingest_pipelines import ledger, pipeline
 from ingest_pipelines.model import Item, Run
@@ -27,6 +27,7 @@ from ingest_pipelines.orchestration.schedules.import_schedule import due_run_req
 from ingest_pipelines.orchestration.schedules.query_items import find_query_items
 from ingest_pipelines.orchestration.sensors.listings import Listings
 from ingest_pipelines_tests.orchestration.conftest import Shop
+from ingest_pipelines_tests.orchestration.ticks import schedule_tick
 from ingest_pipelines_tests.servers import postgres
 from ingest_pipelines_tests.servers.cut_proxy import CutProxy, Fault
 from ingest_pipelines_tests.waiting import until
@@ -326,7 +327,7 @@ def _scheduled(shop: Shop, instance: DagsterInstance, looks: CursorLooks) -> lis
     """A tick of the import's schedule, as Dagster evaluates it."""
     site = shop.site()
     tick = import_schedule(site, site.project.require("points"), Listings(), looks)
-    answer = tick(build_schedule_context(instance=instance, scheduled_execution_time=shop.now))
+    answer = schedule_tick(tick, instance, shop.now)
     assert isinstance(answer, list | SkipReason)
     return answer
 

@@ -16,7 +16,6 @@ from dagster import (
     DagsterRunStatus,
     ExecuteInProcessResult,
     SensorResult,
-    build_sensor_context,
 )
 from dagster._core.storage.partition_status_cache import AssetPartitionStatus
 
@@ -32,6 +31,7 @@ from ingest_pipelines.orchestration.schedules.import_schedule import _overlap
 from ingest_pipelines.orchestration.sensors.file_sensor import file_sensor
 from ingest_pipelines.orchestration.sensors.listings import Listings
 from ingest_pipelines_tests.orchestration.conftest import GOOD, HEADER, ONE_BAD, Shop, verdicts
+from ingest_pipelines_tests.orchestration.ticks import sensor_tick
 
 KEY = AssetKey(["customers", "points"])
 LEFT_ALONE = (
@@ -186,7 +186,7 @@ def test_a_plan_from_the_command_line_is_a_run_that_does_not_count_as_the_items_
         "ingest/by": "ann@laptop",
         "ingest/plan": "would commit",
     }.items() <= run.tags.items()
-    tick = file_sensor(shop.site(), shop.bound(), Listings())(build_sensor_context(instance=instance))
+    tick = sensor_tick(file_sensor(shop.site(), shop.bound(), Listings()), instance)
     assert isinstance(tick, SensorResult)
     assert [request.partition_key for request in tick.run_requests or ()] == [str(outcome.item.key)]
 

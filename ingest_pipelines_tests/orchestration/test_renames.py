@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import psycopg
 import pytest
-from dagster import AssetKey, DagsterInstance, SensorResult, build_sensor_context
+from dagster import AssetKey, DagsterInstance, SensorResult
 
 from ingest_pipelines import ledger
 from ingest_pipelines.errors import UsageError
@@ -16,6 +16,7 @@ from ingest_pipelines.orchestration.renames import take_over_history
 from ingest_pipelines.orchestration.sensors.file_sensor import file_sensor
 from ingest_pipelines.orchestration.sensors.listings import Listings
 from ingest_pipelines_tests.orchestration.conftest import GOOD, ONE_BAD, Shop
+from ingest_pipelines_tests.orchestration.ticks import sensor_tick
 
 OF_AN_IMPORT = """
     SELECT table_name FROM information_schema.columns
@@ -105,7 +106,7 @@ def _rename(shop: Shop) -> None:
 
 
 def _tick(shop: Shop, instance: DagsterInstance) -> SensorResult:
-    result = file_sensor(shop.site(), shop.bound("tills"), Listings())(build_sensor_context(instance=instance))
+    result = sensor_tick(file_sensor(shop.site(), shop.bound("tills"), Listings()), instance)
     assert isinstance(result, SensorResult)
     return result
 

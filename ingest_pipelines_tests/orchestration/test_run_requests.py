@@ -17,7 +17,6 @@ from dagster import (
     DagsterRunStatus,
     SensorDefinition,
     SensorResult,
-    build_sensor_context,
     job,
 )
 from dagster._core.execution.backfill import BulkActionStatus, PartitionBackfill
@@ -36,6 +35,7 @@ from ingest_pipelines.orchestration.sensors.housekeeping import housekeeping_sen
 from ingest_pipelines.orchestration.sensors.listings import Listings
 from ingest_pipelines.orchestration.site import Site
 from ingest_pipelines_tests.orchestration.conftest import GOOD, NOW, Shop, why_nothing
+from ingest_pipelines_tests.orchestration.ticks import sensor_tick
 
 MINUTE = timedelta(minutes=1)
 KEY = ItemKey("key")
@@ -234,7 +234,7 @@ def _at(shop: Shop, later: timedelta) -> Site:
 
 
 def _evaluate(sensor: SensorDefinition, instance: DagsterInstance) -> SensorResult:
-    result = sensor(build_sensor_context(instance=instance))
+    result = sensor_tick(sensor, instance)
     assert isinstance(result, SensorResult)
     return result
 

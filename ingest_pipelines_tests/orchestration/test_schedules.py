@@ -7,7 +7,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
-from dagster import DagsterInstance, RunRequest, SkipReason, build_schedule_context
+from dagster import DagsterInstance, RunRequest, SkipReason
 from dagster._utils.schedules import schedule_execution_time_iterator
 
 from ingest_pipelines.config.schedule import Schedule
@@ -17,6 +17,7 @@ from ingest_pipelines.orchestration.schedules.cursor_looks import CursorLooks
 from ingest_pipelines.orchestration.schedules.import_schedule import import_schedule
 from ingest_pipelines.orchestration.sensors.listings import Listings
 from ingest_pipelines_tests.orchestration.conftest import GOOD, NOW, Shop
+from ingest_pipelines_tests.orchestration.ticks import schedule_tick
 
 EVERY_6H = {"every": "6h", "start": "2026-11-22T06:30", "timezone": "Europe/London"}
 
@@ -153,9 +154,7 @@ def _tick(shop: Shop, instance: DagsterInstance, **plan: object) -> list[RunRequ
     bound = site.project.require("points")
     schedule = Schedule.model_validate({**EVERY_6H, "start": "2026-01-01T00:00", **plan})
     object.__setattr__(bound, "spec", bound.spec.model_copy(update={"schedule": schedule}))
-    answer = import_schedule(site, bound, Listings(), CursorLooks())(
-        build_schedule_context(instance=instance, scheduled_execution_time=NOW)
-    )
+    answer = schedule_tick(import_schedule(site, bound, Listings(), CursorLooks()), instance, NOW)
     assert isinstance(answer, list | SkipReason)
     return answer
 

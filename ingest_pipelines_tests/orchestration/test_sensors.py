@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
-from dagster import DagsterInstance, SensorResult, SkipReason, build_sensor_context
+from dagster import DagsterInstance, SensorResult, SkipReason
 
 from ingest_pipelines.config.connections import Connection
 from ingest_pipelines.errors import SourceDenied
@@ -16,6 +16,7 @@ from ingest_pipelines.orchestration.sensors.listings import SHARED_FOR, Listings
 from ingest_pipelines.sources import open_files
 from ingest_pipelines.sources.base import Client, FileSource
 from ingest_pipelines_tests.orchestration.conftest import GOOD, ONE_BAD, Shop, why_nothing
+from ingest_pipelines_tests.orchestration.ticks import sensor_tick
 
 MINUTE = timedelta(minutes=1)
 
@@ -169,7 +170,7 @@ def _tick(
 ) -> SensorResult:
     site = shop.site()
     sensor = file_sensor(site, site.project.require(name), listings or Listings())
-    return _result(sensor(build_sensor_context(instance=instance, cursor=cursor)))
+    return _result(sensor_tick(sensor, instance, cursor))
 
 
 def _result(answer: object) -> SensorResult:
