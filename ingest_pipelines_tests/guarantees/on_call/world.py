@@ -37,8 +37,10 @@ DATABASES = {CUSTOMERS: "customers", ACCOUNTS: "accounts"}
 class Target:
     """The Postgres of target and Dagster, which can be restarted."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, port: int) -> None:
         self._folder = folder
+        embedded.start(folder, durable=False).stop()
+        (folder / "postgres" / "port").write_text(str(port))  # or another embedded Postgres takes it while we are down
         self._server = embedded.start(folder, durable=False)
         for name in ("target", "dagster"):
             self._server.ensure_database(name)
@@ -55,7 +57,9 @@ class Target:
         """The server ends, as for an update, and is back after that time, on the same port."""
         self._server.stop()
         until.wait(down_seconds)
+        port = self._server.port
         self._server = embedded.start(self._folder, durable=False)
+        assert self._server.port == port, "another program took the target's port"
 
     def end_sessions(self) -> None:
         """Every session ends in the middle of its work."""
@@ -305,7 +309,7 @@ def world_of(
     with ExitStack() as stack:
         vendors = stack.enter_context(vendors_of(folder, fleet, shop_server, oracle, windows))
         mailbox = stack.enter_context(smtp.running(folder, fleet.free_port()))
-        target = Target(folder / "target")
+        target = Target(folder / "target", fleet.free_port())
         stack.callback(target.stop)
         on_call = (
             f"mailtos://{mailbox.username}:{mailbox.password}@{mailbox.host}:{mailbox.port}"
