@@ -26,7 +26,7 @@ from ingest_pipelines.cli import (
     steering,
     wizard,
 )
-from ingest_pipelines.cli.boundary import Command, Commands
+from ingest_pipelines.cli.boundary import Command, Commands, ProjectCommand
 
 SET_UP = "Set up"
 LOAD = "Load"
@@ -72,9 +72,11 @@ _COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
     INSPECT: (status.status, reports.report, alerting.alerts, events.events, auditing.audit, serving.watch),
     FIX: (skipping.skip, steering.unlock, purging.purge),
 }
+_WRITE_THE_PROJECT = (scaffold.init, wizard.new, checking.schema)
 for panel, commands in _COMMANDS.items():
     for command in commands:
-        app.command(cls=Command, rich_help_panel=panel)(command)
+        kind = ProjectCommand if command in _WRITE_THE_PROJECT else Command
+        app.command(cls=kind, rich_help_panel=panel)(command)
 app.add_typer(alerting.group, name="notify", rich_help_panel=SET_UP)
 app.add_typer(rejects.group, name="rejects", rich_help_panel=FIX)
 app.add_typer(steering.cursor_group, name="cursor", rich_help_panel=FIX)

@@ -11,6 +11,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from ingest_pipelines.cli import screen
 from ingest_pipelines.errors import IngestError, UsageError, file_error, printable
+from ingest_pipelines.owner_only import private_umask
 
 INTERRUPTED = 130
 """Exit code of a command that Ctrl-C ended: the shells' convention."""
@@ -25,11 +26,27 @@ def _without_flag_types(parameters: list[Any]) -> list[Any]:
 
 
 class Command(TyperCommand):
-    """A command whose help page shows flags without `<bool>`."""
+    """A command whose help page shows flags without `<bool>`.
+
+    Only the owner can read what it creates: it may be customers' rows, a log or a secret.
+    """
 
     def get_params(self, ctx: Any) -> list[Any]:
         """Its arguments and options."""
         return _without_flag_types(super().get_params(ctx))
+
+    def invoke(self, ctx: Any) -> Any:
+        """Runs it."""
+        with private_umask():
+            return super().invoke(ctx)
+
+
+class ProjectCommand(Command):
+    """A command that writes files of the project, which a team shares: the umask decides who can read them."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Runs it."""
+        return TyperCommand.invoke(self, ctx)
 
 
 class Group(TyperGroup):

@@ -18,7 +18,6 @@ from ingest_pipelines.cli.naming import ImportName, Json
 from ingest_pipelines.cli.reports import COUNTS, load_json
 from ingest_pipelines.errors import IngestError, UsageError
 from ingest_pipelines.model import item_name
-from ingest_pipelines.owner_only import private_umask
 
 if TYPE_CHECKING:
     from ingest_pipelines.config import BoundImport, Settings
@@ -113,7 +112,7 @@ def launcher(settings: Settings, project: Any) -> Iterator[Launcher]:
         WAITS.addHandler(_Notes())
     site = Site(settings, project)
     _ = site.target  # fails first, with a message, if there is no database to load into
-    with private_umask(), contextlib.closing(_Disposable(open_instance(settings))) as disposable:
+    with contextlib.closing(_Disposable(open_instance(settings))) as disposable:
         yield Launcher(site, disposable.instance)
 
 

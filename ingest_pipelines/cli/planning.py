@@ -14,7 +14,6 @@ import typer
 from ingest_pipelines.cli import screen
 from ingest_pipelines.cli.naming import ImportName, Json
 from ingest_pipelines.errors import IngestError, LoadError, RejectsAboveLimit, UsageError
-from ingest_pipelines.owner_only import private_umask
 
 if TYPE_CHECKING:
     import psycopg
@@ -141,7 +140,7 @@ def _rehearse(site: Site, bound: BoundImport, item: Item, show: screen.Show) -> 
     from ingest_pipelines.orchestration.runs.run_locks import PLAN_PREFIX, holding
 
     run = Run(id=f"{PLAN_PREFIX}{os.getpid()}-{site.clock():%Y%m%dT%H%M%S%f}", by=user(), dry_run=True)
-    with private_umask(), holding(site.settings.state, run.id):  # if this is killed, the next run removes its files
+    with holding(site.settings.state, run.id):  # if this is killed, the next run removes its files
         workspace = site.workspace(run.id)
         refuse_early(site.target, bound)
         try:

@@ -15,6 +15,7 @@ from ingest_pipelines.cli.boundary import Command, Group
 from ingest_pipelines.cli.naming import ImportName, Json
 from ingest_pipelines.cli.reject_file import write_export
 from ingest_pipelines.errors import UsageError
+from ingest_pipelines.owner_only import open_private
 
 if TYPE_CHECKING:
     import psycopg
@@ -92,7 +93,7 @@ def export(
             written = write_export(_utf8(sys.stdout), chosen, columns, rows)
         else:
             draft = output.with_name(f"{output.name}.part")
-            with draft.open("w", encoding="utf-8", newline="") as file:
+            with open_private(draft, "w", newline="") as file:
                 written = write_export(file, chosen, columns, rows)
             draft.replace(output)
     if output is not None:

@@ -22,6 +22,7 @@ from ingest_pipelines.cli import screen
 from ingest_pipelines.cli.naming import ImportName, Json
 from ingest_pipelines.cli.reject_file import Export, Row, check_of, read_export, write_source
 from ingest_pipelines.errors import RejectsAboveLimit, StaleItem, UsageError, printable
+from ingest_pipelines.owner_only import open_private, private_folder, private_state
 
 if TYPE_CHECKING:
     import psycopg
@@ -62,7 +63,7 @@ def replay(
     project = read_project(settings.home)
     bound = project.require(name)
     export = read_export(file, name)
-    with _one_at_a_time(settings.state / "replays") as folder:
+    with _one_at_a_time(private_state(settings.state) / "replays") as folder:
         with ledger_of(settings) as connection:
             corrected = prepare(connection, bound, export, load, folder)
         if not corrected.corrections:
@@ -107,7 +108,7 @@ def prepare(
 
     waiting = _open_rows(connection, bound, export, load)
     draft = folder / f".{os.getpid()}.part"
-    with draft.open("w", encoding="utf-8", newline="") as file:
+    with open_private(draft, "w", newline="") as file:
         written = write_source(file, export, [row for row, _ in waiting])
     reject_loads = {row.place: reject_load for row, reject_load in waiting}
     corrections = [Correction(line, reject_loads[row.place], row.line) for line, row in written.items()]
@@ -190,8 +191,8 @@ def _one_at_a_time(folder: Path) -> Iterator[Path]:
 
     Otherwise two replays of the same rows would share a file, and the first would delete it under the other.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w") as lock:
+    private_folder(folder)
+    with open_private(folder / ".lock", "w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:

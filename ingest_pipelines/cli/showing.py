@@ -15,7 +15,7 @@ from ingest_pipelines.cli.naming import Json
 from ingest_pipelines.cli.reports import load_json
 from ingest_pipelines.errors import ConfigError
 from ingest_pipelines.model import item_name
-from ingest_pipelines.owner_only import private_state, private_umask
+from ingest_pipelines.owner_only import private_folder, private_state
 
 if TYPE_CHECKING:
     import psycopg
@@ -51,15 +51,14 @@ def demo(json: Json = False) -> None:
 
     settings = read_settings()
     settings = replace(settings, home=settings.demo)
-    with private_umask():
-        private_state(settings.state)
-        lay_out_demo(settings.home)
-        project = read_project(settings.home)
-        if project.mistakes:
-            hint = f"fix them in {settings.home}, or delete that folder and try again"
-            raise ConfigError(project.mistakes, hint=hint)
-        with screen.progress("the demo") as show:
-            shown = list(_deliver(settings, project, show))
+    private_state(settings.state)
+    lay_out_demo(private_folder(settings.home))
+    project = read_project(settings.home)
+    if project.mistakes:
+        hint = f"fix them in {settings.home}, or delete that folder and try again"
+        raise ConfigError(project.mistakes, hint=hint)
+    with screen.progress("the demo") as show:
+        shown = list(_deliver(settings, project, show))
     if json:
         screen.as_json([load_json(delivered.load) for delivered in shown])
         return

@@ -13,6 +13,7 @@ from urllib.parse import unquote, urlsplit
 
 from ingest_pipelines.config.nearest import nearest
 from ingest_pipelines.errors import ConfigError
+from ingest_pipelines.owner_only import private_folder, write_private
 
 ExecutorName = Literal["in_process", "multiprocess", "k8s", "celery"]
 EXECUTORS: tuple[ExecutorName, ...] = get_args(ExecutorName)
@@ -155,13 +156,10 @@ def secrets_in_files(folder: Path) -> Iterator[None]:
     addresses = {variable: value for variable in ADDRESSES if (value := os.environ.get(variable))}
     files = {variable: folder / variable.lower() for variable in addresses}
     if addresses:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        folder.chmod(0o700)
+        private_folder(folder)
     try:
         for variable, value in addresses.items():
-            files[variable].unlink(missing_ok=True)
-            with os.fdopen(os.open(files[variable], os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-                file.write(value)
+            write_private(files[variable], os.fsencode(value))
             del os.environ[variable]
             os.environ[f"{variable}_FILE"] = str(files[variable])
         yield

@@ -180,9 +180,7 @@ def _create_cluster(folder: Path, binaries: Path, account: Account, durable: boo
     secret.unlink(missing_ok=True)
     password = secrets.token_hex(24)
     for name, owner in ((folder / "password", None), (secret, account)):
-        name.unlink(missing_ok=True)
-        with os.fdopen(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            file.write(password)
+        write_private(name, password.encode())
         if owner is not None:
             owner.give(name)
     fresh.mkdir(mode=0o700)

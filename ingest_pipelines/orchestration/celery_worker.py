@@ -10,7 +10,9 @@ from dagster_celery.tasks import create_task
 
 from ingest_pipelines.config import read_settings
 from ingest_pipelines.orchestration.runs.executors import celery_config
+from ingest_pipelines.owner_only import take_private_umask
 
+take_private_umask()
 _executor = CeleryExecutor.for_cli(**celery_config(read_settings()))  # type: ignore[no-untyped-call]  # has no types
 app = make_app(_executor.app_args())  # type: ignore[no-untyped-call]  # has no types
 execute_plan = create_task(app)  # type: ignore[no-untyped-call]  # has no types

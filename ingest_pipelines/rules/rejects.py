@@ -13,6 +13,7 @@ import polars as pl
 import pyarrow as pa
 
 from ingest_pipelines.model import LINE, RejectSample
+from ingest_pipelines.owner_only import private_file
 from ingest_pipelines.rules.compile import KEY, Rules
 from ingest_pipelines.rules.raw_cells import display_cell
 from ingest_pipelines.rules.types import TYPES, Rule
@@ -87,7 +88,7 @@ class Rejects:
     def _write(self, records: pl.DataFrame) -> None:
         table = records.to_arrow(compat_level=pl.CompatLevel.oldest()).cast(SCHEMA)
         if self._writer is None:
-            self._writer = pa.ipc.new_file(self.path, SCHEMA)
+            self._writer = pa.ipc.new_file(private_file(self.path), SCHEMA)
         self._writer.write_table(table)
 
     def _count(self, rules: Sequence[Rule], masks: Sequence[pl.Series]) -> None:

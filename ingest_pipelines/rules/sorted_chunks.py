@@ -9,6 +9,7 @@ from pathlib import Path
 import polars as pl
 
 from ingest_pipelines.model import LINE
+from ingest_pipelines.owner_only import private_file
 from ingest_pipelines.rules.compile import KEY, Rules
 from ingest_pipelines.rules.repeats import Lines, between
 from ingest_pipelines.rules.schema import prove
@@ -84,7 +85,7 @@ class SortedChunks:
 
 def write(rows: pl.DataFrame, path: Path) -> None:
     """The frame as an Arrow IPC file."""
-    rows.write_ipc(path, compression="uncompressed")
+    rows.write_ipc(private_file(path), compression="uncompressed")
 
 
 def sort_order(keys: pl.Series) -> pl.Expr:

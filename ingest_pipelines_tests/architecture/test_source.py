@@ -88,6 +88,33 @@ def test_only_apply_uses_what_writes_target_data() -> None:
     assert callers == {"merge/apply.py", "merge/early_load.py"}
 
 
+def test_only_owner_only_creates_files() -> None:
+    """A file that holds rows, a log or a secret is never created with the modes that a umask allows.
+
+    Exempt: what writes a project, which a team shares, and the demo's deliveries.
+    """
+    project = {"cli/checking.py", "cli/scaffold.py", "cli/wizard.py", "demo/generate.py", "cli/showing.py"}
+    found = [
+        f"{module.name}:{node.lineno}"
+        for module in modules()
+        if module.name not in {*project, "owner_only.py"}
+        for node in ast.walk(module.tree)
+        if isinstance(node, ast.Call) and _creates_a_file(node)
+    ]
+    assert found == []
+
+
+def _creates_a_file(call: ast.Call) -> bool:
+    """Whether it opens a path to write, or hands a path to what creates a file there."""
+    name = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
+    if name == "open":
+        modes = [str(value.value) for value in call.args if isinstance(value, ast.Constant)]
+        return any(set(mode) <= set("wax+bt") and set(mode) & set("wax") for mode in modes)
+    if name in {"write_ipc", "new_file", "copyfile"}:
+        return not any(isinstance(value, ast.Call) for value in call.args)  # it writes into `private_file(path)`
+    return name in {"write_text", "write_bytes", "touch", "NamedTemporaryFile"}
+
+
 def test_no_module_outgrows_one_idea() -> None:
     """Above 400 lines there may be an `and` in what a module does: a warning, never a reason to cut an idea in two."""
     long = {module.name: lines for module in modules() if (lines := module.text.count("\n")) > 400}

@@ -18,7 +18,7 @@ import pytest
 from ingest_pipelines import embedded
 from ingest_pipelines.embedded import Server
 from ingest_pipelines.errors import TargetUnavailable
-from ingest_pipelines_tests.open_to_others import open_to_others
+from ingest_pipelines_tests.open_to_others import open_to_others, umask
 
 START = "import pathlib, sys; from ingest_pipelines import embedded; print(embedded.start(pathlib.Path(sys.argv[1])))"
 """A process that starts a server, prints it and ends."""
@@ -136,12 +136,18 @@ def test_only_this_machine_and_only_the_password_get_in(state: Path) -> None:
 
 
 def test_nobody_else_reaches_its_files_also_where_an_earlier_version_let_them(state: Path) -> None:
-    embedded.start(state)
-    for loose in (state, state / "postgres"):
-        loose.chmod(0o755)
-    (state / "postgres" / "starting.lock").chmod(0o644)
-    embedded.start(state)
+    with umask(0):
+        embedded.start(state)
+        for loose in (state, state / "postgres"):
+            loose.chmod(0o755)
+        (state / "postgres" / "starting.lock").chmod(0o644)
+        embedded.start(state)
     assert open_to_others(state) == []
+
+
+def test_nobody_else_reaches_a_cluster_that_is_made_without_a_umask(tmp_path: Path) -> None:
+    with umask(0), embedded.running(tmp_path / "state", durable=False):
+        assert open_to_others(tmp_path / "state") == []
 
 
 def test_the_product_keeps_commits_safe_on_disk_and_rows_out_of_the_log(state: Path) -> None:

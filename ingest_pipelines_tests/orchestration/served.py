@@ -184,7 +184,7 @@ def serve(environment: Mapping[str, str], folder: Path) -> Iterator[Served]:
         process = subprocess.Popen(
             [sys.executable, "-u", "-c", "from ingest_pipelines.cli import main; main()", "up"],
             env={**os.environ, **environment}, cwd=folder, stdout=subprocess.PIPE, stderr=log, text=True,
-            start_new_session=True,
+            start_new_session=True, umask=0,
         )  # fmt: skip
     family: list[psutil.Process] = []
     served: Served | None = None

@@ -19,6 +19,7 @@ from ingest_pipelines.model import Item, Landing, LoadReport, SourceFile, Valida
 from ingest_pipelines.orchestration.assets.metadata import report_metadata
 from ingest_pipelines.orchestration.assets.partitions import add_partitions, asset_key
 from ingest_pipelines.orchestration.runs.run_context import RunContext
+from ingest_pipelines.owner_only import private_file
 from ingest_pipelines.sources import open_files
 from ingest_pipelines.sources.base import Client
 from ingest_pipelines.sources.files import item_of
@@ -44,7 +45,7 @@ def land_replacement(
         settled = ledger.last_settled_load(connection, item)
     if settled is not None:
         path = run_context.workspace.spool / "replaced.csv"
-        path.touch()
+        private_file(path)
         return Landing(item, path, "csv", settled.content_sha256, 0, replaced=run_context.item, settled_by=settled.id)
     if file is None or _may_change(file, run_context):
         raise gone
