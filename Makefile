@@ -1,7 +1,7 @@
 # Everything a person does here, one word each. `make` or `make help` lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test lint on-call bench bench-quick bench-ledger bench-served lock clean
+.PHONY: help demo up test lint on-call torture soak bench bench-quick bench-ledger bench-served lock clean
 
 SHELL := /bin/bash
 VENV := .venv
@@ -35,6 +35,14 @@ lint: $(VENV)/.installed-test ## Format, lint, types, who may import whom
 on-call: $(VENV)/.installed-test ## An hour with a fault a minute; is `ingest status` true? MINUTES=60
 	@.ci/debian-packages
 	@$(BIN)/python -m ingest_pipelines_tests.guarantees.on_call --minutes $(or $(MINUTES),60)
+
+torture: $(VENV)/.installed-test ## 10,000 kills and cuts, a part at a time; goes on where it stopped. KILLS=500 SEED=1
+	@.ci/debian-packages
+	@$(BIN)/python -m ingest_pipelines_tests.guarantees.torture $(if $(KILLS),--kills $(KILLS)) $(if $(SEED),--seed $(SEED)) $(if $(PART),--part $(PART)) $(if $(SECONDS),--seconds $(SECONDS))
+
+soak: $(VENV)/.installed-test ## An hour of 30 imports, a delivery a second, a kill a minute; does anything grow? MINUTES=60
+	@.ci/debian-packages
+	@$(BIN)/python -m ingest_pipelines_tests.guarantees.soak --minutes $(or $(MINUTES),60) $(if $(EVERY),--every $(EVERY)) $(if $(OUT),--out $(OUT))
 
 bench: $(VENV)/.installed-test ## The measurements behind docs/performance.md (long)
 	@$(BIN)/python -m ingest_pipelines_tests.benchmarks
