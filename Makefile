@@ -1,7 +1,7 @@
 # Everything a person does here, one word each. `make` or `make help` lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test lint on-call torture soak bench bench-quick bench-ledger bench-served lock clean
+.PHONY: help demo up test lint on-call torture soak bench bench-quick bench-ledger bench-served lock sbom clean
 
 SHELL := /bin/bash
 VENV := .venv
@@ -26,11 +26,13 @@ test: $(VENV)/.installed-test ## Every test but the slow ones, on two cores, aga
 	@.ci/debian-packages
 	@$(BIN)/pytest -n 2 --dist loadfile -m "not slow"
 
-lint: $(VENV)/.installed-test ## Format, lint, types, who may import whom
+lint: $(VENV)/.installed-test ## Format, lint, types, who may import whom, insecure code, secrets
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+	@$(BIN)/bandit --quiet --recursive --configfile pyproject.toml ingest_pipelines
+	@.ci/secrets $(BIN)
 
 on-call: $(VENV)/.installed-test ## An hour with a fault a minute; is `ingest status` true? MINUTES=60
 	@.ci/debian-packages
@@ -56,9 +58,17 @@ bench-ledger: $(VENV)/.installed-test ## Every query on a ledger of 200,000 load
 bench-served: $(VENV)/.installed-test ## A thousand imports under `ingest up`, with files arriving (15 minutes)
 	@$(BIN)/python -m ingest_pipelines_tests.benchmarks.served
 
-lock: $(VENV)/.uv ## Newest versions that setup.py allows, into the two lock files
+lock: $(VENV)/.uv ## Newest versions that setup.py allows, into the lock files; what the product is made of, into the SBOM
 	@$(BIN)/uv pip compile --quiet --no-header --upgrade --universal --python-version 3.11 --all-extras setup.py -o requirements-test.lock
 	@$(BIN)/uv pip compile --quiet --no-header --upgrade --universal --python-version 3.11 -c requirements-test.lock setup.py -o requirements.lock
+	@$(MAKE) --no-print-directory sbom
+
+# What a deployment with every extra installs, as deploy/Dockerfile does; not the tools of the tests.
+sbom: $(VENV)/.installed-test
+	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python build/deployed
+	@$(BIN)/uv pip install --quiet --python build/deployed -r setup.py --extra all -c requirements-test.lock
+	@$(BIN)/cyclonedx-py environment --output-reproducible build/deployed | $(BIN)/python -m json.tool --indent 1 --no-ensure-ascii - deploy/sbom.cdx.json
+	@rm -rf build/deployed
 
 clean: ## Remove the environment and all local state
 	rm -rf $(VENV) .ingest build *.egg-info .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -55,6 +55,9 @@ EXTRAS["test"] = [
     "ruff>=0.9",  # format and lint
     "mypy>=1.14",  # types, strict
     "import-linter>=2",  # who may import whom
+    "bandit>=1.9",  # insecure code
+    "detect-secrets>=1.5",  # secrets in the repository
+    "cyclonedx-bom>=7",  # what the product is made of, as a CycloneDX SBOM
     "types-pyyaml",  # stubs
     "types-paramiko",  # stubs
     "types-psycopg2",  # stubs

@@ -25,7 +25,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo, timeout_from_conni
 CANNOT_CONNECT = "08001"
 REFUSED = "08004"
 BROKEN = "08006"
-PASSWORD_REFUSED = "28P01"  # noqa: S105 (a code)
+INVALID_CREDENTIALS = "28P01"
 UNTRUSTED = "08U01"
 """Ours: the server's certificate is not what `sslmode` and `sslrootcert` demand."""
 LOGIN_REFUSED = "28U01"
@@ -116,7 +116,7 @@ class _Trace:
     def refuses_password(self, pgconn: pq.abc.PGconn) -> bool:
         """Whether the server refuses the password; without the protocol, whether it refuses the login after it."""
         if self.complete:
-            return PASSWORD_REFUSED in _REFUSAL.findall(self.text)
+            return INVALID_CREDENTIALS in _REFUSAL.findall(self.text)
         waits = pgconn.status in {pq.ConnStatus.AWAITING_RESPONSE, pq.ConnStatus.AUTH_OK, pq.ConnStatus.OK}
         lost = any(words in pgconn.error_message for words in _LIBPQ_LOST)
         return bool(pgconn.used_password) and not waits and not lost
@@ -154,7 +154,7 @@ def _failure(pgconn: pq.abc.PGconn, trace: _Trace, chosen: dict[str, Any], deadl
     if refusals:
         return _error(refusals[-1])
     if pgconn.needs_password:
-        return _error(PASSWORD_REFUSED)
+        return _error(INVALID_CREDENTIALS)
     if not trace.complete and time.monotonic() < deadline and trace.refuses_password(pgconn):
         return _error(LOGIN_REFUSED)
     began = bool(_STARTED.search(trace.text)) or pq.ConnStatus.AWAITING_RESPONSE in trace.reached

@@ -373,7 +373,8 @@ class Sftp:
                 raise SourceDenied(
                     "the private key is encrypted", hint="add `passphrase` in connections.yaml"
                 ) from None
-            except Exception:  # noqa: S112 (each class fails in its own way on another's key; if all do, we raise below)
+            # Each class fails in its own way on another's key; if all do, we raise below.
+            except Exception:  # noqa: S112  # nosec B112
                 continue
         raise SourceDenied(
             "the private key can't be read: not an Ed25519, ECDSA or RSA key, or the passphrase is wrong",

@@ -14,8 +14,11 @@ from ingest_pipelines.config.connections.dialect import Dialect
 Port = Annotated[int, Field(ge=1, le=65535)]
 
 DRIVERS_NAMES: Mapping[str, str] = {
-    "user": "username", "uid": "username", "passwd": "password", "pwd": "password", "db": "database",
-    "dbname": "database", "server": "host",
+    theirs: ours
+    for ours, names in (
+        ("username", "user uid"), ("password", "passwd pwd"), ("database", "db dbname"), ("host", "server")
+    )
+    for theirs in names.split()
 }  # fmt: skip
 """What drivers call the keys that every connection has."""
 

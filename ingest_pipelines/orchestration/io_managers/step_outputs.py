@@ -85,7 +85,7 @@ def unpacked(content: bytes) -> Any:
     """
     if not content.startswith(_SHAPE):
         raise FileNotFoundError("a step's output of another version")
-    return pickle.loads(content.removeprefix(_SHAPE))  # noqa: S301
+    return pickle.loads(content.removeprefix(_SHAPE))  # noqa: S301  # nosec B301
 
 
 def write_report(spill: Path, run_id: str, report: LoadReport) -> None:

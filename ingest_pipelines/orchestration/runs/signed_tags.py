@@ -31,7 +31,7 @@ from ingest_pipelines.orchestration.dagster_internals.tags import RETRY_NUMBER_T
 from ingest_pipelines.orchestration.runs.tags import BY_TAG, FORCED_TAG, ITEM_TAG, SIGNATURE_TAG
 from ingest_pipelines.orchestration.site import Site
 
-_SECRET = "ingest/seal"  # noqa: S105  # the name, not the secret
+_SEALS_NAME = "ingest/seal"
 """Name of the signature's key in the key-value table of Dagster's storage."""
 
 
@@ -104,6 +104,6 @@ def _signature(import_name: str, item: str, by: str, instance: DagsterInstance) 
 def _secret(instance: DagsterInstance) -> bytes:
     """This installation's key for signatures, created at its first use."""
     storage = instance.daemon_cursor_storage
-    if not storage.get_cursor_values({_SECRET}):
-        storage.set_cursor_values({_SECRET: secrets.token_hex(32)})
-    return bytes.fromhex(storage.get_cursor_values({_SECRET})[_SECRET])
+    if not storage.get_cursor_values({_SEALS_NAME}):
+        storage.set_cursor_values({_SEALS_NAME: secrets.token_hex(32)})
+    return bytes.fromhex(storage.get_cursor_values({_SEALS_NAME})[_SEALS_NAME])
