@@ -57,8 +57,12 @@ class Blow:
 
     @property
     def must_be_old(self) -> bool:
-        """Whether the load cannot have committed: it was stopped at a point before its COMMIT."""
-        return bool(self.point) and self.point not in {"closed", AFTER_COMMIT}
+        """Whether the load cannot have committed: it was stopped at a point before its COMMIT.
+
+        A load whose early transaction breaks begins again, and may commit.
+        """
+        before_commit = self.point in FAULT_POINTS and self.point not in {"closed", AFTER_COMMIT}
+        return before_commit or (bool(self.point) and self.kind.startswith("process") and self.point != AFTER_COMMIT)
 
     @property
     def is_of_the_network(self) -> bool:

@@ -177,14 +177,14 @@ class History:
             self.struck.missed += 1
 
     def _load_whole(self, load: _Load, run: Run) -> None:
-        before = self._counts()
+        before, was_untouched = self._counts(), load.is_untouched
         began = time.monotonic()
         ending = self._worker.run(self._attempt(load, run, through=True), _never)
         seconds = time.monotonic() - began
         self._demand(ending == Ending(0, "committed", struck=False), f"the load ended with {ending}")
         found = self._look(load)
         self._demand(found == "new", f"the load says committed, the target is {found}")
-        if not self._usual.seconds or load.whole_in_one:
+        if was_untouched:
             now = self._counts()
             sent, received, source_sent, source_received = (b - a for a, b in zip(before, now, strict=True))
             self._usual.add(seconds, (sent, received, source_sent, source_received))
@@ -212,7 +212,7 @@ class History:
 
     def _demand(self, fact: bool, otherwise: str) -> None:
         if not fact:
-            raise Difference(f"{self.doing}: {otherwise}")
+            raise Difference(f"seed {self._seed}, {self.doing}: {otherwise}")
 
 
 class _Load:
@@ -222,20 +222,22 @@ class _Load:
 
     def __init__(self, bound: BoundImport, mode: Mode, keep: bool, lines: Sequence[Line], feed: Feed) -> None:
         self.bound, self.lines, self.first_id = bound, lines, 0
-        self.whole_in_one = True
         self._mode, self._keep, self._feed = mode, keep, feed
         self._done = 0
+
+    @property
+    def is_untouched(self) -> bool:
+        """Whether nothing of the delivery is in the target."""
+        return not self._done
 
     def begin_run(self, item: Item) -> None:
         """Another run: of a file, it loads all of it again; of a cursor, what the runs before have left."""
         self.item = item
-        self.whole_in_one = self._feed != "cursor" or not self._done
         if self._feed != "cursor":
             self._done = 0
 
     def follow(self, world: World, seen: World) -> tuple[World, Found]:
         """The world after as many of the delivery's loads as the ledger shows, and how much of the delivery that is."""
-        before = self._done
         for _, _, read, *_ in seen.loads[len(world.loads) :]:
             rows = self.lines[self._done : self._done + read]
             first = 1 if self._feed == "cursor" else 2
@@ -247,8 +249,6 @@ class _Load:
             )  # fmt: skip
             self._done += read
         complete = self._done == len(self.lines)
-        if before and before < len(self.lines):
-            self.whole_in_one = False
         if self._feed != "cursor" and 0 < self._done < len(self.lines):
             return replace(world, cursor="half of a file"), "some chunks"
         return world, "new" if complete else "some chunks" if self._done else "old"
