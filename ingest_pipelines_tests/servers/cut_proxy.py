@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import socket
 import struct
 import threading
@@ -149,10 +148,10 @@ class CutProxy:
         sink: asyncio.StreamWriter,
         pair: tuple[asyncio.StreamWriter, asyncio.StreamWriter],
     ) -> None:
-        """Passes one direction on until its source ends or the fault cuts it."""
+        """Passes one direction on until its source ends, breaks off, or the fault cuts it."""
         passed = 0
         to_client = sink is pair[0]
-        with contextlib.suppress(OSError):
+        try:
             while data := await source.read(65536):
                 await asyncio.sleep(self._fault.delay_seconds)
                 await self._heard.wait()
@@ -181,6 +180,8 @@ class CutProxy:
                 self.received += len(data) if to_client else 0
             if sink.can_write_eof():
                 sink.write_eof()
+        except OSError:  # one end broke off: so does the other, which might wait for ever
+            self._cut(pair, reset=True)
 
     def _cut(self, pair: tuple[asyncio.StreamWriter, asyncio.StreamWriter], *, reset: bool) -> None:
         for end in pair:

@@ -6,7 +6,9 @@ import base64
 import dataclasses
 import io
 import smtplib
+import socket
 import ssl
+import struct
 from collections.abc import Callable
 from contextlib import closing
 from datetime import date, datetime
@@ -90,6 +92,17 @@ def test_the_proxy_passes_everything_until_it_cuts(database_url: str, cut_proxy:
         proxy.cut_all()
         with pytest.raises(psycopg.OperationalError):
             connection.execute("SELECT 1")
+
+
+def test_the_proxy_passes_on_that_the_server_broke_off(cut_proxy: Proxied) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        proxy = cut_proxy("127.0.0.1", server.getsockname()[1])
+        with socket.create_connection((proxy.host, proxy.port), timeout=30) as client:
+            accepted, _ = server.accept()
+            accepted.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            accepted.close()  # as the kernel does for a process that is killed
+            with pytest.raises(ConnectionResetError):
+                client.recv(1)
 
 
 def test_postgres_15_is_what_it_says(database_15_url: str) -> None:
