@@ -24,7 +24,7 @@ up: $(VENV)/.installed ## Postgres, the Dagster UI and its daemon; Ctrl-C ends a
 
 test: $(VENV)/.installed-test ## Every test but the slow ones, on two cores, against real servers
 	@.ci/debian-packages
-	@$(BIN)/pytest -n 2 --dist loadfile -m "not slow"
+	@$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow"
 
 lint: $(VENV)/.installed-test ## Format, lint, types, who may import whom, insecure code, secrets
 	@$(BIN)/ruff format --check .

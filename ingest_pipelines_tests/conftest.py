@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from functools import partial
@@ -45,12 +46,35 @@ _FLEET = pytest.StashKey[Fleet]()
 
 def pytest_configure(config: pytest.Config) -> None:
     """One fleet per run: its owner assembles it, xdist's workers are told where it is."""
+    if signal.getsignal(signal.SIGTERM) is signal.SIG_IGN:  # what we start would inherit that, and each end take 10 s
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
     told = getattr(config, "workerinput", {}).get("fleet")
     config.stash[_FLEET] = Fleet(Path(told)) if told else Fleet.assemble()
 
 
+DEAREST_FIRST = (
+    "test_no_row_is_lost.py",
+    "test_dead_runs.py",
+    "test_a_backfill_survives_the_death_of_any_process.py",
+    "test_up.py",
+    "test_cuts.py",
+    "test_errors.py",
+    "test_drain.py",
+    "test_roles.py",
+    "test_hive.py",
+    "test_at_a_terminal.py",
+    "test_queries.py",
+    "test_alert_kinds.py",
+    "test_alerts.py",
+    "test_preflight.py",
+)
+"""Files that take half a minute or more. They start first: none is left to one worker while the other has nothing."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A slow test may take two hours; the others have the time-out of pyproject.toml."""
+    """The dearest files first. A slow test may take two hours; the others have the time-out of pyproject.toml."""
+    place = {name: number for number, name in enumerate(DEAREST_FIRST)}
+    items.sort(key=lambda item: place.get(item.path.name, len(place)))
     for item in items:
         if item.get_closest_marker("slow") and not item.get_closest_marker("timeout"):
             item.add_marker(pytest.mark.timeout(7200))

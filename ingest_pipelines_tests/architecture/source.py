@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parents[2] / "ingest_pipelines"
@@ -21,13 +21,16 @@ class Module:
 
     def strings(self, within: ast.AST | None = None) -> Iterator[tuple[int, str]]:
         """Every string literal that is not a docstring, with its line; of f-strings the literal parts."""
-        documentation = {
-            id(node.value) for node in ast.walk(self.tree) if isinstance(node, ast.Expr) and _is_string(node.value)
-        }
         for node in ast.walk(within or self.tree):
-            if _is_string(node) and id(node) not in documentation:
+            if _is_string(node) and id(node) not in self._docstrings:
                 assert isinstance(node, ast.Constant)
                 yield node.lineno, str(node.value)
+
+    @cached_property
+    def _docstrings(self) -> frozenset[int]:
+        """Identities of the nodes that are documentation."""
+        statements = (node for node in ast.walk(self.tree) if isinstance(node, ast.Expr))
+        return frozenset(id(statement.value) for statement in statements if _is_string(statement.value))
 
     def imports(self) -> Iterator[tuple[int, str]]:
         """Every name or module that the module imports, in full, with its line."""

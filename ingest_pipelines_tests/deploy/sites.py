@@ -19,7 +19,7 @@ class QuietHandler(BaseHTTPRequestHandler):
 def served(handler: type[QuietHandler]) -> Iterator[int]:
     """A server on loopback that answers by the handler; its port."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     try:
         yield server.server_port
     finally:

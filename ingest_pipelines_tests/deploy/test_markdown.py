@@ -137,7 +137,7 @@ def listening() -> Iterator[tuple[int, list[str]]]:
             """Quiet."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Site)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     try:
         yield server.server_port, asked
     finally:

@@ -315,7 +315,7 @@ class Page(http.server.BaseHTTPRequestHandler):
 
 def test_a_webserver_without_definitions_and_none_at_all_are_told_apart() -> None:
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Page)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     url = f"http://127.0.0.1:{server.server_port}"
     answer = look_at_webserver(url)
     assert (answer.load_error, judge_webserver(answer).ok) == (True, True)

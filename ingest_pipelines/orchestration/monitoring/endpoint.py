@@ -19,6 +19,8 @@ STALE_AFTER = timedelta(seconds=60)
 
 REQUEST_SECONDS = 10
 """How long a client may take to send its request and to take the answer."""
+STOP_SECONDS = 0.05
+"""How long `shutdown` may take: the server looks that often whether it is to end."""
 
 _JSON = "application/json"
 _TEXT = "text/plain; charset=utf-8"
@@ -115,7 +117,7 @@ def serve(
             """A scrape every few seconds is no news."""
 
     server = _Server((host, port), Handler)
-    Thread(target=server.serve_forever, name="endpoint", daemon=True).start()
+    Thread(target=server.serve_forever, args=(STOP_SECONDS,), name="endpoint", daemon=True).start()
     return server
 
 
