@@ -20,13 +20,18 @@ def watches_files(bound: BoundImport) -> bool:
     return bound.reads_files and not bound.one_time and wanted
 
 
-def looks_before_it_reads(bound: BoundImport) -> bool:
-    """Whether a tick of the import's schedule begins a drain only where its source has rows after the cursor.
+def may_look_first(bound: BoundImport) -> bool:
+    """Whether a look at the import's source tells that it has no row after the cursor.
 
     With a lag it cannot tell: each drain reads rows again, and some of them may be new.
     """
     cursor = bound.spec.source.cursor
-    return bound.spec.schedule is not None and cursor is not None and not cursor.lag
+    return cursor is not None and not cursor.lag
+
+
+def looks_before_it_reads(bound: BoundImport) -> bool:
+    """Whether a tick of the import's schedule begins a drain only where its source has rows after the cursor."""
+    return bound.spec.schedule is not None and may_look_first(bound)
 
 
 def starts_running(site: Site, bound: BoundImport) -> bool:

@@ -21,6 +21,7 @@ from ingest_pipelines.orchestration.alerts.alert_sensor import alert_sensor
 from ingest_pipelines.orchestration.assets.import_asset import broken_asset, import_asset
 from ingest_pipelines.orchestration.assets.lineage import external_assets
 from ingest_pipelines.orchestration.automation import watches_files
+from ingest_pipelines.orchestration.check_now import check_now_job, check_now_sensor
 from ingest_pipelines.orchestration.checks.asset_checks import checks_of
 from ingest_pipelines.orchestration.io_managers.remote_spill import io_managers
 from ingest_pipelines.orchestration.resources.connections import named, named_resource, resources_of
@@ -75,6 +76,7 @@ def build_definitions(site: Site) -> Definitions:
         housekeeping_sensor(site, whole, listings) if whole else None,
         activation_sensor(site, drafts),
         alert_sensor(site),
+        check_now_sensor(site, {bound.name: bound for bound in whole}) if whole else None,
     ]
     mistaken = broken.keys() & site.project.broken.keys() - {bound.name for bound in whole}
     assets += [
@@ -86,6 +88,7 @@ def build_definitions(site: Site) -> Definitions:
         asset_checks=[checks_of(site, bound) for bound in whole],
         sensors=[*sensors, *(sensor for sensor in of_all if sensor is not None)],
         schedules=schedules,
+        jobs=[check_now_job(site)],
         resources={**resources_of(site.project), **_own_resources(site)},
         executor=executor_of(site.settings),
     )

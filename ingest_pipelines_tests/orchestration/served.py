@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http.client import HTTPConnection
@@ -63,24 +63,31 @@ class Served:
         found = self.ask(query, tags=[{"key": "dagster/partition", "value": key}])["runsOrError"]["results"]
         return [{**run, "tags": {tag["key"]: tag["value"] for tag in run["tags"]}} for run in found]
 
-    def materialize(self, asset: tuple[str, str], key: str) -> str:
-        """A run of one partition, launched as the UI does it; its id."""
+    def launch(
+        self,
+        job: str = "__ASSET_JOB",
+        *,
+        assets: Sequence[Sequence[str]] = (),
+        config: Mapping[str, Any] | None = None,
+        tags: Mapping[str, str] | None = None,
+    ) -> str:
+        """A run of a job, launched as the UI does it; its id."""
         query = """mutation($p: ExecutionParams!) { launchRun(executionParams: $p) {
             __typename ... on LaunchRunSuccess { run { runId } } ... on PythonError { message } } }"""
-        selector = {
-            **_REPOSITORY,
-            "jobName": "__ASSET_JOB",
-            "assetSelection": [{"path": list(asset)}],
-        }
+        selection = {"assetSelection": [{"path": list(path)} for path in assets]} if assets else {}
         parameters = {
-            "selector": selector,
+            "selector": {**_REPOSITORY, "jobName": job, **selection},
             "mode": "default",
-            "runConfigData": {},
-            "executionMetadata": {"tags": [{"key": "dagster/partition", "value": key}]},
+            "runConfigData": dict(config or {}),
+            "executionMetadata": {"tags": [{"key": key, "value": value} for key, value in (tags or {}).items()]},
         }
         answer = self.ask(query, p=parameters)["launchRun"]
         assert answer["__typename"] == "LaunchRunSuccess", answer
         return str(answer["run"]["runId"])
+
+    def materialize(self, asset: tuple[str, str], key: str) -> str:
+        """A run of one partition; its id."""
+        return self.launch(assets=[asset], tags={"dagster/partition": key})
 
     def go_on_from_failure(self, run_id: str) -> str:
         """A re-execution of the failed run from its failed step; its id."""

@@ -105,18 +105,6 @@ def test_the_ui_never_shows_a_personal_value(shop: Shop, instance: DagsterInstan
     assert "private.address" not in "\n".join(str(event) for event in instance.all_logs(result.run_id))
 
 
-@pytest.mark.parametrize("tags", [{}, {"ingest/dry_run": "true"}], ids=["load", "plan"])
-def test_a_run_without_a_partition_says_that_it_names_no_item(
-    shop: Shop, instance: DagsterInstance, tags: dict[str, str]
-) -> None:
-    job = shop.definitions().resolve_implicit_global_asset_job_def()
-    result = job.execute_in_process(
-        asset_selection=[AssetKey(["customers", "points"])], instance=instance, raise_on_error=False, tags=tags
-    )
-    [failed] = result.filter_events(lambda event: event.event_type == DagsterEventType.STEP_FAILURE)
-    assert "this run has no partition" in str(failed.step_failure_data.user_failure_data)
-
-
 def test_every_check_has_its_numbers(shop: Shop, instance: DagsterInstance) -> None:
     shop.write_import(rejects={"max_rows": 1})
     shop.deliver("Points_1.csv", ONE_BAD)

@@ -27,7 +27,7 @@ from ingest_pipelines.orchestration.monitoring.open_items import open_items
 from ingest_pipelines.orchestration.runs.launch import run_import
 from ingest_pipelines.orchestration.runs.live_status import running_imports
 from ingest_pipelines.orchestration.runs.tags import is_dry_run
-from ingest_pipelines.orchestration.schedules.import_schedule import _overlap
+from ingest_pipelines.orchestration.schedules.import_schedule import overlap
 from ingest_pipelines.orchestration.sensors.file_sensor import file_sensor
 from ingest_pipelines.orchestration.sensors.listings import Listings
 from ingest_pipelines_tests.orchestration.conftest import GOOD, HEADER, ONE_BAD, Shop, verdicts
@@ -199,7 +199,7 @@ def test_a_plan_under_way_or_killed_holds_back_no_schedule_and_alarms_nobody(
     instance.create_run_for_job(job, tags=tags, status=DagsterRunStatus.STARTED)
     instance.create_run_for_job(job, tags=tags, status=DagsterRunStatus.FAILURE)
     assert running_imports(instance.get_runs()) == set()
-    assert _overlap(shop.bound(), instance) == ""
+    assert overlap(shop.bound(), instance) == ""
     assert open_items(shop.site(), instance, shop.now) == []
 
 

@@ -261,23 +261,21 @@ def test_a_run_of_a_broken_import_fails_with_the_yamls_mistake_and_the_ledger_ha
     assert request.partition_key == item.key
 
 
-def test_a_run_of_two_imports_or_of_no_partition_says_what_to_choose(shop: Shop, instance: DagsterInstance) -> None:
+def test_a_run_of_two_imports_says_what_to_launch(shop: Shop, instance: DagsterInstance) -> None:
     shop.now = datetime.now(UTC)
     _make_windows(shop)
     (shop.home / "imports" / "tills.yaml").write_bytes((shop.home / "imports" / "points.yaml").read_bytes())
     job = shop.definitions().resolve_implicit_global_asset_job_def()
-    day = f"{shop.now - timedelta(days=3):%Y-%m-%d}"
-    imports = [AssetKey(["customers", name]) for name in ("points", "tills")]
-    for assets, key, words in (
-        (imports, day, "this run has 2 imports: points, tills"),
-        (imports[:1], None, "choose a partition"),
-    ):
-        result = job.execute_in_process(
-            asset_selection=assets, partition_key=key, instance=instance, raise_on_error=False
-        )
-        failures = [event.step_failure_data for event in result.all_events if event.is_step_failure]
-        assert failures
-        assert all(words in str(failure.user_failure_data) for failure in failures if failure.user_failure_data)
+    result = job.execute_in_process(
+        asset_selection=[AssetKey(["customers", name]) for name in ("points", "tills")],
+        partition_key=f"{shop.now - timedelta(days=3):%Y-%m-%d}",
+        instance=instance,
+        raise_on_error=False,
+    )
+    failures = [event.step_failure_data for event in result.all_events if event.is_step_failure]
+    assert failures
+    words = "this run has 2 imports: points, tills"
+    assert all(words in str(failure.user_failure_data) for failure in failures if failure.user_failure_data)
 
 
 def test_a_force_terminated_run_whose_process_lives_on_commits_nothing(shop: Shop, instance: DagsterInstance) -> None:

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 from http.client import HTTPConnection
 from itertools import pairwise
 from typing import Any
@@ -47,6 +48,8 @@ ON = {"sensor": "RUNNING", "schedule": "RUNNING"}
 def vendor(tmp_path_factory: pytest.TempPathFactory, sftp_server: SftpServer, postgres_url: str) -> Iterator[Vendor]:
     with vendor_of(tmp_path_factory.mktemp("served"), sftp_server, postgres_url) as vendor:
         vendor.write("naps", NAPS)
+        for name in ("by_job", "by_asset"):
+            vendor.write(name, {**VISITS, "source": {"connection": "shop_db", "query": "SELECT who, n FROM visits"}})
         for name in ("loyalty", "quiet"):
             vendor.write(name, {**DRAFT, "source": {**DRAFT["source"], "file": f"points/{name}"}})
         vendor.execute("CREATE TABLE visits (who text, n int, at timestamptz)")
@@ -126,6 +129,20 @@ def test_an_activated_draft_is_switched_on_and_loads_what_lies_there_unless_a_pe
     assert run["tags"]["ingest/by"] == "sensor"
     assert vendor.served.switches(loyalty) == ON
     assert vendor.served.switches(quiet) == {"sensor": "STOPPED", "schedule": "RUNNING"}
+
+
+def test_a_check_that_a_person_or_another_system_launches_loads_what_is_new(vendor: Vendor) -> None:
+    vendor.execute("INSERT INTO visits VALUES ('V1', 1, '2025-12-01')")
+    checks = {
+        "by_job": vendor.served.launch("check_now", config={"import": "by_job"}),
+        "by_asset": vendor.served.launch(assets=[("customers", "by_asset")]),
+    }
+    for name, run in checks.items():
+        assert vendor.served.wait_for_run(run)["status"] == "SUCCESS"
+        loaded = "SELECT read FROM ingest.loads WHERE import = %s AND status IN ('committed', 'skipped')"
+        assert wait_for(partial(vendor.rows, loaded, name), f"a load of {name}") == [(1,)]
+        [key] = vendor.rows("SELECT key FROM ingest.items WHERE import = %s", name)[0]
+        assert {run["tags"]["ingest/by"] for run in vendor.served.runs(key)} == {"check_now"}
 
 
 def test_a_failed_partition_run_again_from_the_ui_succeeds_once_the_cause_is_gone(vendor: Vendor) -> None:

@@ -45,6 +45,7 @@ from ingest_pipelines.orchestration.assets.partitions import asset_key, partitio
 from ingest_pipelines.orchestration.assets.replacement import land_replacement
 from ingest_pipelines.orchestration.assets.step_errors import recording_errors, recording_look, retrying_errors
 from ingest_pipelines.orchestration.automation import looks_before_it_reads
+from ingest_pipelines.orchestration.check_now import check_now
 from ingest_pipelines.orchestration.checks.anomaly_checks import expected_within
 from ingest_pipelines.orchestration.checks.asset_checks import (
     delivery_verdict,
@@ -74,7 +75,14 @@ def land_op(connection: frozenset[str]) -> OpDefinition:
         required_resource_keys={"site", *connection},
     )
     def land(context: OpExecutionContext) -> Iterator[Output[Landing]]:
-        """Copies the item to local disk and hashes it; an item that changes meanwhile is refused."""
+        """Copies the item to local disk and hashes it; an item that changes meanwhile is refused.
+
+        A run without a partition looks for new items instead, and the later steps are skipped.
+        """
+        if not context.has_partition_key and not context.has_partition_key_range:
+            bound = _bound(context)
+            check_now(context, bound, client_of(context.resources, bound))
+            return
         with answering_dry_run(context):
             run_context = _run_context(context)
             run_context.site.watch("land")
@@ -237,16 +245,21 @@ def fail_broken(context: OpExecutionContext) -> None:
     )
 
 
+def _bound(context: OpExecutionContext) -> BoundImport:
+    site: Site = context.resources.site
+    return site.bound(str(context.op_handle).partition(".")[0])
+
+
 def _run_context(context: OpExecutionContext) -> RunContext:
     site: Site = context.resources.site
     attempt = context.retry_number + 1
     stop_if_ended(context.instance, context.run_id)
-    bound = site.bound(str(context.op_handle).partition(".")[0])
+    bound = _bound(context)
     with retrying_errors(bound, context.run, attempt, context):
         if not context.has_partition_key:
             raise UsageError(
-                f"import {bound.name}: this run has no partition, so there was nothing to load",
-                hint=f"choose a partition on the asset's page, or run: ingest run {bound.name}",
+                f"import {bound.name}: this run has a range of partitions; a run loads one item",
+                hint="launch a backfill with a run per partition, or choose one partition; nothing was loaded",
             )
         selected = context.run.asset_selection or ()
         imports = sorted(each.name for each in site.project.imports.values() if asset_key(each) in selected)

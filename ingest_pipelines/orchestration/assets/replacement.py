@@ -125,6 +125,6 @@ def _replacement(run_context: RunContext, client: Client | None) -> tuple[Source
 
 def _may_change(file: SourceFile, run_context: RunContext) -> bool:
     """Whether the file may still be changing. A person who runs the item by hand says that it is not."""
-    if run_context.run.by not in {"sensor", "schedule", "housekeeping"}:
+    if run_context.run.by not in {"sensor", "schedule", "housekeeping", "check_now"}:
         return False
     return run_context.site.clock() - file.modified_at < run_context.bound.settle

@@ -47,7 +47,7 @@ CANCELING_PATIENCE = timedelta(minutes=10)
 ANSWER_SECONDS = 5.0
 """How long the webserver may take."""
 
-_PROJECT_SENSORS = ("housekeeping", "activation", "alerts")
+_PROJECT_SENSORS = ("housekeeping", "activation", "alerts", "check_now_runs")
 
 
 def look_at_daemon(instance: DagsterInstance, now: datetime) -> HealthFinding:

@@ -32,6 +32,9 @@ FORCED_TAG = "ingest/forced"
 ITEM_TAG = "ingest/item"
 """The item that the run works on, where it is not its partition's."""
 
+CHECK_TAG = "ingest/check"
+"""On a run without a partition, which looked for what is new: what came of it. See `orchestration.check_now`."""
+
 SIGNATURE_TAG = "ingest/seal"
 """The signature of `signed_tags`."""
 

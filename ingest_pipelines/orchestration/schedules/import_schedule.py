@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from datetime import datetime
-from itertools import islice
 from typing import Any
 
 from dagster import (
@@ -20,9 +17,7 @@ from dagster import (
     schedule,
 )
 
-from ingest_pipelines import ledger
 from ingest_pipelines.config import BoundImport
-from ingest_pipelines.model import ItemKey
 from ingest_pipelines.orchestration.assets.partitions import add_partitions, asset_key
 from ingest_pipelines.orchestration.automation import (
     WHEN_STOPPED,
@@ -32,11 +27,11 @@ from ingest_pipelines.orchestration.automation import (
 )
 from ingest_pipelines.orchestration.renames import take_over_history
 from ingest_pipelines.orchestration.resources.connections import client_of, resource_keys
-from ingest_pipelines.orchestration.runs.run_requests import next_requests, run_request
+from ingest_pipelines.orchestration.runs.run_requests import run_request
 from ingest_pipelines.orchestration.runs.tags import IMPORT_TAG, is_dry_run
 from ingest_pipelines.orchestration.schedules.cron import crons_of, why_no_tick
 from ingest_pipelines.orchestration.schedules.cursor_looks import CursorLooks
-from ingest_pipelines.orchestration.schedules.query_items import WINDOWS_PER_TICK, find_query_items
+from ingest_pipelines.orchestration.schedules.due_items import due_files, due_queries
 from ingest_pipelines.orchestration.sensors.file_items import find_file_items
 from ingest_pipelines.orchestration.sensors.listings import Listings, StillListing
 from ingest_pipelines.orchestration.site import Site
@@ -82,7 +77,7 @@ def import_schedule(
     )
     def tick(context: ScheduleEvaluationContext) -> list[RunRequest] | SkipReason:
         moment = context.scheduled_execution_time
-        why_not = why_no_tick(plan, moment) or why_stopped(site, bound) or _overlap(bound, context.instance)
+        why_not = why_no_tick(plan, moment) or why_stopped(site, bound) or overlap(bound, context.instance)
         if why_not:
             return SkipReason(why_not)
         take_over_history(site, bound, context.instance, "schedule")
@@ -115,45 +110,17 @@ def due_run_requests(
         tick: its time; a tick that is evaluated twice requests the same runs.
         client: makes the source's client; by default the source connects by itself.
     """
-    now = site.clock()
     if bound.reads_files:
-        file_items = find_file_items(site, bound, listings, client=client)
-        requests = next_requests(file_items.waiting, file_items.states, instance, now)
-        due = {key: request.run_key for key, request in requests.items() if request.is_due(now, tick=True)}
-        if not due:
-            return SkipReason(file_items.why_nothing(bound, requests))
-        if bound.spec.source.pick != "all":
-            due = dict(list(due.items())[-1:])
+        due = due_files(bound, find_file_items(site, bound, listings, client=client), instance, site.clock())
     else:
-        query_items = find_query_items(site, bound)
-        due = {item.key: f"{item.key}@{tick}" if query_items.retried else str(item.key) for item in query_items.items}
-        due |= _windows_again(site, bound, due, instance, now)
-        if not due:
-            return SkipReason("no window has ended since the last tick")
-    keys = sorted(due) if bound.spec.source.window is not None else list(due)
-    add_partitions(bound, keys, instance)
-    return [run_request(bound, key, by, instance, run_key=due[key]) for key in keys]
+        due = due_queries(site, bound, instance, tick=tick)
+    if not due.run_keys:
+        return SkipReason(due.why_none)
+    add_partitions(bound, list(due.run_keys), instance)
+    return [run_request(bound, key, by, instance, run_key=run_key) for key, run_key in due.run_keys.items()]
 
 
-def _windows_again(
-    site: Site, bound: BoundImport, new: Collection[ItemKey], instance: DagsterInstance, now: datetime
-) -> dict[ItemKey, str]:
-    """Run keys of the oldest windows that earlier ticks requested and that no load has settled."""
-    if bound.spec.source.window is None:
-        return {}
-    with site.target.session() as connection:
-        waiting = [each for each in ledger.unsettled_windows(connection, bound.name) if each.item.key not in new]
-    states = {each.item.key: each.state for each in waiting}
-    requests = next_requests([each.item for each in waiting], states, instance, now)
-    due = {
-        key: request.run_key
-        for key, request in requests.items()
-        if request.is_due(now, tick=True) and request.standing != "never ran"  # this moment's, or housekeeping's
-    }
-    return dict(islice(due.items(), WINDOWS_PER_TICK))
-
-
-def _overlap(bound: BoundImport, instance: DagsterInstance) -> str:
+def overlap(bound: BoundImport, instance: DagsterInstance) -> str:
     """Why the tick is skipped: a run of the import is in progress. "" where none is."""
     in_progress = instance.get_runs(RunsFilter(tags={IMPORT_TAG: bound.name}, statuses=_IN_PROGRESS))
     run = next((run for run in in_progress if not is_dry_run(run.tags)), None)
