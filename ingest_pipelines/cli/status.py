@@ -210,14 +210,15 @@ def _status_of(
 
 
 def _next_of(project: Project, name: str, state: str, ticks: Mapping[str, datetime | None]) -> str:
-    """What starts the next run: a time, a file, or a person."""
+    """What starts the next run: a time, an asset, a file, or a person."""
     from ingest_pipelines.orchestration.automation import watches_files
 
     if state in _RESTING:
         return "-"
     if ticks.get(name) is not None:
         return screen.moment(ticks[name])
-    return "a file" if watches_files(project.imports[name]) else "by hand"
+    bound = project.imports[name]
+    return bound.spec.after_words or ("a file" if watches_files(bound) else "by hand")
 
 
 def _error_of(project: Project, name: str, summary: ImportSummary | None) -> str:

@@ -210,6 +210,8 @@ def _source_problems(bound: BoundImport) -> Iterator[Problem]:
             )
         elif source.file is None and not bound.one_time:
             yield ("source",), f"source: a {kind} connection delivers files; give file: Folder/Name"
+        if bound.spec.after:
+            yield ("after",), "after: goes with a query or a table; files are loaded when they arrive"
         if bound.one_time and (bound.spec.schedule is not None or bound.spec.sensor is not None):
             yield (
                 ("schedule",),
@@ -221,7 +223,7 @@ def _source_problems(bound: BoundImport) -> Iterator[Problem]:
         elif source.query is None and source.table is None:
             yield ("source",), "source: give query: SELECT ... or table: schema.table"
         if bound.spec.sensor is not None:
-            yield ("sensor",), "sensor: sensors watch for files; give a query import a schedule"
+            yield ("sensor",), "sensor: sensors watch for files; give a query import a schedule, or after: ASSET"
 
 
 def _mapping_problems(bound: BoundImport, filled: Mapping[str, Filled]) -> Iterator[Problem]:

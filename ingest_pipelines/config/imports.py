@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Discriminator, Field, StrictBool, StrictStr, Tag, field_validator, model_validator
 
+from ingest_pipelines.config.asset_keys import AssetPath, AssetPaths, spelled_key
 from ingest_pipelines.config.base import Duration, Name, Strict, TimeZone, parse_duration
 from ingest_pipelines.config.blanks import trimmed
 from ingest_pipelines.config.databases import Channel, FieldRules
@@ -128,9 +129,14 @@ class Format(Strict):
 
 
 class SourceOfImport(Strict):
-    """What an import reads: a file by name, a query, or a table."""
+    """What an import reads: a file by name, a query, or a table.
+
+    Attributes:
+        asset_key: the Dagster asset that makes what is read. Without it the source is an asset of our own.
+    """
 
     connection: str
+    asset_key: AssetPath | None = None
     file: str | None = None
     pick: Literal["last", "all"] = "last"
     settle: Duration | None = None
@@ -294,6 +300,7 @@ class Import(Strict):
     Attributes:
         renamed_from: the name that it had before; its history in the ledger moves to the new name.
         late_after: how long after the last delivery the next one is late. Default: as the schedule says.
+        after: Dagster assets: the import runs when one of them is materialized.
     """
 
     description: str = ""
@@ -318,5 +325,11 @@ class Import(Strict):
     geo: Geo | None = None
     events: StrictBool = True
     schedule: Schedule | None = None
+    after: AssetPaths = ()
     sensor: Sensor | None = None
     notify: tuple[Notify, ...] = ()
+
+    @property
+    def after_words(self) -> str:
+        """`after dbt/mart_customers`; "" where the import runs after no asset."""
+        return f"after {', '.join(map(spelled_key, self.after))}" if self.after else ""

@@ -11,6 +11,7 @@ from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from ingest_pipelines.config.asset_graph import AssetGraph
 from ingest_pipelines.config.bound import BoundImport, Filled, MappedField, Problem, bind, type_conflicts
 from ingest_pipelines.config.connections import Connection, Connections, QueryConnection
 from ingest_pipelines.config.databases import Database, Databases
@@ -126,6 +127,10 @@ def read_project(
     databases = _apart(databases, [file.model for _, file in files if file.model is not None])
     known_connections = connections.model.connections if connections.model else {}
     known_databases = databases.model.databases if databases.model else {}
+    asset_graph = AssetGraph(
+        {path.stem: file.model for path, file in files if file.model is not None},
+        {name: database.schema_and_table for name, database in known_databases.items()},
+    )
     mistakes = [*connections.mistakes, *databases.mistakes]
     imports: dict[str, BoundImport] = {}
     broken: dict[str, ConfigError] = {}
@@ -145,6 +150,7 @@ def read_project(
             unusable = _unusable(file.model, connections, databases)
             bound, problems = bind(path.stem, file.model, known_connections, known_databases, filled)
             problems += _rename_problems(path.stem, file.model, [(other.stem, each.model) for other, each in files])
+            problems += asset_graph.problems(path.stem, file.model)
             named = {where for where, _ in unusable}
             problems = [problem for problem in problems if problem[0] not in named]
             stopped = [_line(file.name, file.document.line(where), what) for where, what in unusable]

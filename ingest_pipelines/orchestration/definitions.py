@@ -32,6 +32,7 @@ from ingest_pipelines.orchestration.sensors.activation import activation_sensor
 from ingest_pipelines.orchestration.sensors.file_sensor import file_sensor
 from ingest_pipelines.orchestration.sensors.housekeeping import housekeeping_sensor
 from ingest_pipelines.orchestration.sensors.listings import Listings
+from ingest_pipelines.orchestration.sensors.upstream_sensor import upstream_sensor
 from ingest_pipelines.orchestration.site import Site
 
 
@@ -63,6 +64,7 @@ def build_definitions(site: Site) -> Definitions:
             continue
         assets.append(asset)
         own_sensors = [file_sensor(site, bound, listings)] if watches_files(bound) else []
+        own_sensors += [upstream_sensor(site, bound, listings, looks)] if bound.spec.after else []
         schedules += own_schedules
         sensors += own_sensors
         whole.append(bound)

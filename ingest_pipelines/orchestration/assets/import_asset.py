@@ -99,9 +99,10 @@ def land_op(connection: frozenset[str]) -> OpDefinition:
                     )
                 except ItemGone as gone:
                     landing = land_replacement(gone, run_context, client, context.instance)
-            context.log_event(
-                AssetObservation(source_key(run_context.bound), metadata=_item_metadata(landing.item, landing))
-            )
+            if run_context.bound.spec.source.asset_key is None:  # the events of a team's own asset are theirs
+                context.log_event(
+                    AssetObservation(source_key(run_context.bound), metadata=_item_metadata(landing.item, landing))
+                )
             facts: dict[str, Any] = {
                 "bytes": landing.bytes,
                 "sha256": landing.content_sha256,

@@ -7,19 +7,22 @@ from collections.abc import Iterable, Iterator, Mapping
 from dagster import AssetKey, AssetSpec, TableColumn, TableColumnDep, TableColumnLineage, TableSchema
 
 from ingest_pipelines.config import BoundImport
+from ingest_pipelines.config.asset_graph import TABLES
 from ingest_pipelines.config.databases import Database, Field
 from ingest_pipelines.merge import column_type
 from ingest_pipelines.orchestration.assets.markdown import plain, table
 from ingest_pipelines.orchestration.assets.partitions import asset_key
 from ingest_pipelines.sources.files import safe_name
 
-SOURCES, TABLES = "source", "table"
-"""First parts of the keys of external assets: `[source, connection, file]`, `[table, schema, table]`."""
+SOURCES = "source"
+"""The first part of the keys of sources: `[source, connection, file]`."""
 
 
 def source_key(bound: BoundImport) -> AssetKey:
-    """The key of the import's source: a file of its connection, a table, or its own query."""
+    """The key of the import's source: a file of its connection, a table, its own query, or an asset of the team's."""
     source = bound.spec.source
+    if source.asset_key is not None:
+        return AssetKey(list(source.asset_key))
     what = source.file or source.table or (bound.name if source.query else "uploads")
     parts = [safe_name(part).replace(".", "_").replace("-", "_") for part in what.strip("/").split("/")]
     return AssetKey([SOURCES, bound.connection_name, *parts])
@@ -31,9 +34,13 @@ def table_key(database: Database) -> AssetKey:
 
 
 def external_assets(imports: Iterable[BoundImport]) -> Iterator[AssetSpec]:
-    """Sources and tables as external assets, so that lineage reads source -> import -> table."""
+    """Sources and tables as external assets, so that lineage reads source -> import -> table.
+
+    A source that is an asset of the team's own is theirs to define.
+    """
     bound_imports = list(imports)
-    for key, readers in _grouped((source_key(bound), bound) for bound in bound_imports):
+    invented = [bound for bound in bound_imports if bound.spec.source.asset_key is None]
+    for key, readers in _grouped((source_key(bound), bound) for bound in invented):
         first = readers[0]
         yield AssetSpec(
             key,
@@ -69,7 +76,7 @@ def description_of(bound: BoundImport) -> str:
             f"{_what(bound)} of {bound.connection_name} → {'.'.join(bound.database.schema_and_table)}, "
             f"{spec.mode}, matched by {matched}."
         ),
-        f"Runs {spec.schedule.words}" if spec.schedule is not None else "",
+        plain(". ".join(runs)) if (runs := list(_when(bound))) else "",
         f"Rejects allowed: {spec.rejects}. Next: `ingest report {bound.name}`, `ingest rejects list {bound.name}`",
         table(
             ["source column", "field", "type", "rules"],
@@ -80,6 +87,13 @@ def description_of(bound: BoundImport) -> str:
         ),
     ]
     return "\n\n".join(line for line in lines if line)
+
+
+def _when(bound: BoundImport) -> Iterator[str]:
+    if bound.spec.schedule is not None:
+        yield f"Runs {bound.spec.schedule.words}"
+    if bound.spec.after:
+        yield f"Runs {bound.spec.after_words}"
 
 
 def _sentence(text: str) -> str:

@@ -271,7 +271,7 @@ class _Owners:
         if owner.serving != "active" or not owner.by_itself or bound is None:
             return False
         request = next_request(state, kind, runs)
-        return request.at is not None and (not request.on_tick or bound.spec.schedule is not None)
+        return request.at is not None and (not request.on_tick or bool(bound.spec.schedule or bound.spec.after))
 
     def _find(self, name: str) -> ImportFacts:
         project, state = self._site.project, self._known.states.get(name)
@@ -285,5 +285,5 @@ class _Owners:
         return ImportFacts(name, status_of(state, bound.spec.status), self._runs_by_itself(bound))
 
     def _runs_by_itself(self, bound: BoundImport) -> bool:
-        plan = bound.spec.schedule
-        return self._site.settings.automation and (plan is not None or watches_files(bound))
+        started = bound.spec.schedule is not None or bool(bound.spec.after) or watches_files(bound)
+        return self._site.settings.automation and started

@@ -114,9 +114,8 @@ def _next_due(site: Site, name: str, since: datetime) -> datetime | None:
 
 def _expected(project: Project) -> dict[str, str]:
     """Import by the name of its sensor and of its schedule; "" for sensors of the whole project."""
-    own = {
-        f"{bound.asset_name}{end}": name for name, bound in project.imports.items() for end in ("__files", "__schedule")
-    }
+    ends = ("__files", "__schedule", "__after")
+    own = {f"{bound.asset_name}{end}": name for name, bound in project.imports.items() for end in ends}
     return {**dict.fromkeys(_PROJECT_SENSORS, ""), **own}
 
 

@@ -90,7 +90,8 @@ def _comes_by_schedule(window: Item, bound: BoundImport, newest: Mapping[str, da
     """Whether the next tick registers the window, together with those that ended before it."""
     assert window.window_end is not None
     last = newest.get(bound.name)
-    return bound.spec.schedule is not None and last is not None and window.window_end > last
+    has_ticks = bound.spec.schedule is not None or bool(bound.spec.after)
+    return has_ticks and last is not None and window.window_end > last
 
 
 def imports_without_items(site: Site, imports: Sequence[BoundImport]) -> list[BoundImport]:
