@@ -195,6 +195,37 @@ def loads_of_run(connection: psycopg.Connection, run_id: str) -> list[Load]:
         return cursor.execute(query, (run_id,)).fetchall()
 
 
+def last_change(
+    connection: psycopg.Connection,
+    imports: Sequence[str],
+    *,
+    after: int,
+    until: datetime,
+    since: datetime | None = None,
+) -> Load | None:
+    """The newest committed load of these imports that inserted or updated rows; None if there is none.
+
+    Args:
+        after: only loads with a higher number.
+        until: only loads that had ended then.
+        since: only loads that ended later.
+    """
+    query = sql.SQL(
+        """
+        SELECT l.* FROM unnest(%(imports)s::text[]) n(import) CROSS JOIN LATERAL (
+            SELECT {} FROM ingest.loads d
+            WHERE d.import = n.import AND d.status = 'committed' AND d.id > %(after)s
+              AND (d.inserted > 0 OR d.updated > 0) AND d.finished_at <= %(until)s
+              AND (%(since)s::timestamptz IS NULL OR d.finished_at > %(since)s)
+            ORDER BY d.id DESC LIMIT 1
+        ) l ORDER BY l.id DESC LIMIT 1
+        """
+    ).format(_COLUMNS)
+    values = {"imports": list(imports), "after": after, "until": until, "since": since}
+    with connection.cursor(row_factory=class_row(Load)) as cursor:
+        return cursor.execute(query, values).fetchone()
+
+
 def deliveries(connection: psycopg.Connection, import_name: str, last: int = 20) -> list[Delivery]:
     """The import's last committed items, newest first, without chunks and replays."""
     with connection.cursor(row_factory=class_row(Delivery)) as cursor:

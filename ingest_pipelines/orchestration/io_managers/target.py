@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 
-from dagster import AssetMaterialization, InputContext, IOManager, OutputContext
+import psycopg
+from dagster import InputContext, IOManager, OutputContext
 
 from ingest_pipelines import pipeline
 from ingest_pipelines.errors import IngestError, ItemGone
-from ingest_pipelines.merge import read_shape, row_count
 from ingest_pipelines.model import Item, LoadReport, Validated
-from ingest_pipelines.orchestration.assets.lineage import table_key, table_schema
 from ingest_pipelines.orchestration.assets.metadata import combined_report, report_metadata, table_metadata
 from ingest_pipelines.orchestration.assets.replacement import replacement_loaded, settle_replaced
 from ingest_pipelines.orchestration.assets.step_errors import recording_errors, retrying_errors
+from ingest_pipelines.orchestration.assets.table_events import table_changed
 from ingest_pipelines.orchestration.io_managers.step_outputs import read_report, write_report
 from ingest_pipelines.orchestration.resources.connections import client_of
 from ingest_pipelines.orchestration.runs.ended_runs import stop_if_ended
@@ -46,18 +46,22 @@ class TargetIOManager(IOManager):
         client = client_of(context.step_context.resources, run_context.bound)
         report = self._settled_before(context, obj)
         if report is None:
-            with recording_errors(run_context, context, obj):
-                confirm = partial(stop_if_ended, context.step_context.instance, context.run_id)
-                for chunk in _loads(run_context, obj, confirm, client):
-                    reports.append(chunk)
-                    if run_context.item.kind == "cursor":
-                        cursor_to = printable_cursor(chunk.cursor_to or "")
-                        context.log.info("Chunk up to %s: %d rows.", cursor_to, chunk.counts.read)
-                report = (
-                    combined_report(reports)
-                    if obj.landing.replaced is None
-                    else settle_replaced(next(iter(reports), None), obj, run_context)
-                )
+            try:
+                with recording_errors(run_context, context, obj):
+                    confirm = partial(stop_if_ended, context.step_context.instance, context.run_id)
+                    for chunk in _loads(run_context, obj, confirm, client):
+                        reports.append(chunk)
+                        if run_context.item.kind == "cursor":
+                            cursor_to = printable_cursor(chunk.cursor_to or "")
+                            context.log.info("Chunk up to %s: %d rows.", cursor_to, chunk.counts.read)
+                    report = (
+                        combined_report(reports)
+                        if obj.landing.replaced is None
+                        else settle_replaced(next(iter(reports), None), obj, run_context)
+                    )
+            except Exception:
+                self._report_change(context, reports)  # the chunks before the one that failed are committed
+                raise
         status = "completed_with_rejects" if report.counts.rejected else "completed"
         context.step_context.instance.add_run_tags(context.run_id, {STATUS_TAG: status})
         write_report(self._site.settings.spill, context.run_id, report)
@@ -65,9 +69,7 @@ class TargetIOManager(IOManager):
         if obj.landing.replaced is not None and reports:
             context.log_event(replacement_loaded(report, run_context))
         self._archive(context, run_context, report, obj.landing.item, client)
-        if report.counts.inserted or report.counts.updated:
-            with suppress(IngestError):  # the load is committed; the next one updates the table's page
-                context.log_event(self._table_changed(run_context, report))
+        self._report_change(context, reports or [report])
         context.add_output_metadata(
             {
                 **report_metadata(report, run_context.bound),
@@ -111,25 +113,12 @@ class TargetIOManager(IOManager):
         except IngestError as error:
             context.log.warning("The item is loaded. Its file was not archived, and stays where it is: %s", error)
 
-    def _table_changed(self, run_context: RunContext, report: LoadReport) -> AssetMaterialization:
-        """The metadata on the page of the profile table."""
-        with self._site.target.session() as connection:
-            rows = row_count(connection, *run_context.bound.database.schema_and_table)
-            shape = read_shape(connection, *run_context.bound.database.schema_and_table)
-        types = {name: column.type for name, column in shape.columns.items()}
-        table = table_key(run_context.bound.database)
-        writers = [bound for bound in self._site.project.imports.values() if table_key(bound.database) == table]
-        return AssetMaterialization(
-            table,
-            metadata={
-                "dagster/row_count": rows,
-                "dagster/column_schema": table_schema(writers, types),
-                "inserted": report.counts.inserted,
-                "updated": report.counts.updated,
-                "import": run_context.bound.name,
-                "item": str(report.item_key),
-            },
-        )
+    def _report_change(self, context: OutputContext, loads: Sequence[LoadReport]) -> None:
+        """Materializes the table, if a load changed rows of it."""
+        changes = [load for load in loads if load.counts.inserted or load.counts.updated]
+        if changes:
+            with suppress(IngestError, psycopg.Error), self._site.target.session() as connection:
+                context.log_event(table_changed(self._site, connection, combined_report(changes)))
 
     def load_input(self, context: InputContext) -> LoadReport:
         """The load's report, for the checks."""

@@ -1,8 +1,8 @@
 """The housekeeping sensor: one tick every two minutes for what no other tick does.
 
 It clears up dead runs (`runs.dead_runs`), launches runs of lost items (`runs.lost_items`), shows on partitions what
-became of runs that ended without an event (`monitoring.partition_events`), and deletes old files, partitions and runs
-(`runs.run_files`, `runs.prune`).
+became of runs that ended without an event (`monitoring.partition_events`), and on tables what such runs changed
+(`assets.table_events`), and deletes old files, partitions and runs (`runs.run_files`, `runs.prune`).
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from dagster import (
 from ingest_pipelines.config import BoundImport
 from ingest_pipelines.errors import UsageError
 from ingest_pipelines.orchestration.assets.partitions import asset_key
+from ingest_pipelines.orchestration.assets.table_events import report_untold_changes
 from ingest_pipelines.orchestration.monitoring.partition_events import report_ended_runs
 from ingest_pipelines.orchestration.renames import take_over_history
 from ingest_pipelines.orchestration.runs.dead_runs import clear_up_dead_runs
@@ -104,6 +105,7 @@ def housekeeping_sensor(site: Site, imports: Sequence[BoundImport], listings: Li
         at = _Round.read(context.cursor)
         removed = len(clear_up_dead_runs(site, instance)) + purge_runs(site.settings, now, instance)
         _, last_ended = report_ended_runs(site, instance, after=at.ended)
+        report_untold_changes(site, instance)
         pruned = prune_partitions(site, imports[at.turn : at.turn + IMPORTS_PER_TICK], instance)
         deleted, last_run = prune_runs(site, instance, now, after=at.run)
         fresh = imports_without_items(site, imports)
