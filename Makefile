@@ -58,9 +58,13 @@ bench-ledger: $(VENV)/.installed-test ## Every query on a ledger of 200,000 load
 bench-served: $(VENV)/.installed-test ## A thousand imports under `ingest up`, with files arriving (15 minutes)
 	@$(BIN)/python -m ingest_pipelines_tests.benchmarks.served
 
+# dbt-core 1.12 downloads a parser while it is installed, from an address that CI does not reach.
+DBT := dbt-core<1.12 dbt-postgres dagster-dbt
+
 lock: $(VENV)/.uv ## Newest versions that setup.py allows, into the lock files; what the product is made of, into the SBOM
 	@$(BIN)/uv pip compile --quiet --no-header --upgrade --universal --python-version 3.11 --all-extras setup.py -o requirements-test.lock
 	@$(BIN)/uv pip compile --quiet --no-header --upgrade --universal --python-version 3.11 -c requirements-test.lock setup.py -o requirements.lock
+	@printf '%s\n' $(foreach each,$(DBT),'$(each)') | $(BIN)/uv pip compile --quiet --no-header --upgrade --universal --python-version 3.11 - -o requirements-dbt.lock
 	@$(MAKE) --no-print-directory sbom
 
 # What a deployment with every extra installs, as deploy/Dockerfile does; not the tools of the tests.

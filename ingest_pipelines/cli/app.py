@@ -12,6 +12,7 @@ from ingest_pipelines.cli import (
     auditing,
     browsing,
     checking,
+    dbt_sources,
     events,
     loading,
     planning,
@@ -67,7 +68,15 @@ def options(
 
 
 _COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
-    SET_UP: (showing.demo, scaffold.init, wizard.new, browsing.browse, checking.check, checking.schema),
+    SET_UP: (
+        showing.demo,
+        scaffold.init,
+        wizard.new,
+        browsing.browse,
+        checking.check,
+        checking.schema,
+        dbt_sources.dbt_sources,
+    ),
     LOAD: (planning.plan, loading.run, serving.up, steering.activate, steering.pause, steering.resume),
     INSPECT: (status.status, reports.report, alerting.alerts, events.events, auditing.audit, serving.watch),
     FIX: (skipping.skip, steering.unlock, purging.purge),

@@ -42,6 +42,7 @@ the target, under `INGEST_STATE` (`.ingest` in the project's folder). It runs as
 EXAMPLES = {
     "check": ["ingest check", "ingest check loyalty --rules", "ingest check --connect"],
     "schema": ["ingest schema --output .schema"],
+    "dbt-sources": ["ingest dbt-sources --output models/sources.yml"],
     "browse": ["ingest browse vendor_sftp", "ingest browse vendor_sftp loyalty/Points_1767225600.csv --columns"],
     "new": ["ingest new loyalty", "ingest new loyalty --connection vendor_sftp --path loyalty/Points.csv --yes"],
     "plan": ["ingest plan loyalty", "ingest plan loyalty --file fixed.csv", "ingest plan loyalty --in-dagster"],
@@ -142,7 +143,7 @@ def reference() -> str:
 
 
 def _name(function: Any) -> str:
-    return str(function.__name__).rstrip("_")
+    return str(function.__name__).rstrip("_").replace("_", "-")
 
 
 def _section(name: str, command: Any) -> str:
