@@ -72,10 +72,11 @@ def _python() -> Path:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not stamp.exists() or stamp.read_bytes() != LOCK.read_bytes():
             uv = Path(sys.prefix) / "bin" / "uv"
-            for command in (
+            commands: tuple[list[str | Path], ...] = (
                 [uv, "venv", "--quiet", "--clear", "--python", sys.executable, folder],
                 [uv, "pip", "install", "--quiet", "--python", python, "-r", LOCK],
-            ):
+            )
+            for command in commands:
                 subprocess.run(command, check=True)
             stamp.write_bytes(LOCK.read_bytes())
     return python
