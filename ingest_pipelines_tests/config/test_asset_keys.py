@@ -109,7 +109,7 @@ def test_files_are_loaded_when_they_arrive(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("key", ["after: [customers, {}]\n", "  asset_key: [customers, {}]\n"], ids=["after", "asset"])
-@pytest.mark.parametrize("order", permutations("abc"))
+@pytest.mark.parametrize("order", list(permutations("abc")))
 def test_a_circle_of_imports_is_one_mistake_and_stops_one_import(
     tmp_path: Path, order: tuple[str, ...], key: str
 ) -> None:
