@@ -2,6 +2,7 @@
 
     assets, checks, resources, io_managers    what Dagster shows and runs
     sensors, schedules, automation            when an import runs by itself
+    check_now                                 what a person or another system asks for
     runs                                      launch, tags, locks, files, dead runs
     alerts                                    who is told of a problem, and when
     serving                                   `ingest up`
