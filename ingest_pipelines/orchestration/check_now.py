@@ -55,7 +55,7 @@ from ingest_pipelines.orchestration.sensors.listings import LOOK_SECONDS, Listin
 from ingest_pipelines.orchestration.site import Site
 from ingest_pipelines.sources.base import Client
 
-JOB, SENSOR = "check_now", "check_now_runs"
+JOB, STEP, SENSOR = "check_now", "check_now__look", "check_now_runs"
 
 NOTHING, FOUND, REQUESTED = "nothing new", "found", "requested"
 """Values of CHECK_TAG: what the check found, and whether runs of it are requested."""
@@ -144,7 +144,7 @@ def check_now_job(site: Site) -> JobDefinition:
     """The job `check_now`: its config `{import: NAME}` names the import whose source it looks at."""
 
     @op(
-        name=JOB,
+        name=STEP,
         description="Looks for what is new at the source of an import, and has it loaded.",
         config_schema={"import": Field(str, description="The name of an import.")},
         required_resource_keys={"site"},
@@ -162,7 +162,7 @@ def check_now_job(site: Site) -> JobDefinition:
         description="Looks for what is new at the source of an import, and has it loaded. Config: `import: NAME`.",
         config=ConfigMapping(
             config_schema={"import": Field(str, description="The name of an import.")},
-            config_fn=lambda config: {"ops": {JOB: {"config": config}}},
+            config_fn=lambda config: {"ops": {STEP: {"config": config}}},
         ),
     )
     def check_now_of_import() -> None:

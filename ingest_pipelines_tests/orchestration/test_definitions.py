@@ -65,6 +65,7 @@ def test_everything_that_dagster_shows_of_a_project(shop: Shop) -> None:
             "housekeeping": [120, "RUNNING"],
         },
         "schedules": {"customers__loyalty__schedule": [["30 0,6,12,18 * * *"], "Europe/London", "RUNNING"]},
+        "jobs": ["check_now"],
         "resources": ["handles", "site", "target"],
     }  # fmt: skip
 
@@ -200,5 +201,6 @@ def _snapshot(defs: Definitions) -> dict[str, Any]:
             schedule.name: [schedule.cron_schedule, schedule.execution_timezone, schedule.default_status.value]
             for schedule in repository.schedule_defs
         },
+        "jobs": sorted(job.name for job in repository.get_all_jobs() if not job.name.startswith("__")),
         "resources": sorted(repository.get_top_level_resources()),
     }
