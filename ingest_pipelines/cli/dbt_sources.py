@@ -19,9 +19,6 @@ _HEADER = (
     "# Written by `ingest dbt-sources` from databases.yaml and imports/. Run it again rather than edit this file.\n"
 )
 
-_COMPARED_AS_SPELLED = frozenset({"string", "enum", "int", "decimal", "float"})
-"""Types whose values dbt can compare with a list: the table has them as the YAML spells them."""
-
 
 def dbt_sources(
     output: Annotated[
@@ -123,14 +120,14 @@ def _always_filled(name: str, filled: list[Field], imports: list[BoundImport]) -
 
 def _allowed(field: Field) -> list[str] | None:
     """The values that the field may have, as the table has them; None: any, or values that dbt cannot compare."""
-    if field.type not in _COMPARED_AS_SPELLED:
+    from ingest_pipelines.config.field_types import FIELD_TYPES
+
+    if not FIELD_TYPES[field.type].stored_as_spelled:
         return None
-    if field.type != "enum":
+    if field.options is None:
         return list(field.one_of) if field.one_of is not None else None
-    options: Mapping[str, str] = {str(index): option for index, option in enumerate(field.options or (), start=1)}
-    if field.one_of is None:
-        return list(options.values())
-    return [options.get(value, value) for value in field.one_of]
+    by_index: Mapping[str, str] = {str(index): option for index, option in enumerate(field.options, start=1)}
+    return [by_index.get(value, value) for value in field.one_of or field.options]
 
 
 def _text(text: str) -> str:

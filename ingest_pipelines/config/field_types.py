@@ -73,6 +73,7 @@ class TypeRecord:
         key_defaults: the `key_default`s that make values of it.
         is_date: its values are days or moments: so are `min` and `max`, and default dates are refused.
         ignores_case: values that differ in case only are equal.
+        stored_as_spelled: Postgres reads a text of it as the value that a load of that text stores.
     """
 
     reader: str
@@ -86,6 +87,7 @@ class TypeRecord:
     key_defaults: frozenset[str] = frozenset()
     is_date: bool = False
     ignores_case: bool = False
+    stored_as_spelled: bool = False
 
     @property
     def is_document(self) -> bool:
@@ -180,21 +182,24 @@ _LONGEST_PHONE = 16
 FIELD_TYPES: Mapping[str, TypeRecord] = {
     "string": TypeRecord(
         "text:STRING", "text", "character varying", _TEXTS, frozenset({"max_length", "pattern", "characters"}),
-        may_be_key=True, key_defaults=frozenset({"uuid", "sequence"}),
+        may_be_key=True, key_defaults=frozenset({"uuid", "sequence"}), stored_as_spelled=True,
     ),
     "int": TypeRecord(
         "numbers:INT", "bigint", also_in=frozenset({"bigint", "integer", "smallint", "numeric"}), takes=_NUMBER,
-        spells=_is_int, may_be_key=True, key_defaults=frozenset({"sequence"}),
+        spells=_is_int, may_be_key=True, key_defaults=frozenset({"sequence"}), stored_as_spelled=True,
     ),
-    "decimal": TypeRecord("numbers:DECIMAL", "numeric", takes=_NUMBER, spells=_is_decimal),
-    "float": TypeRecord("numbers:FLOAT", "double precision", takes=_NUMBER, spells=_is_float),
+    "decimal": TypeRecord("numbers:DECIMAL", "numeric", takes=_NUMBER, spells=_is_decimal, stored_as_spelled=True),
+    "float": TypeRecord(
+        "numbers:FLOAT", "double precision", takes=_NUMBER, spells=_is_float, stored_as_spelled=True
+    ),
     "bool": TypeRecord("numbers:BOOL", "boolean", spells=_is_bool),
     "date": TypeRecord("times:DATE", "date", takes=_DATE, spells=_is_date, is_date=True),
     "datetime": TypeRecord(
         "times:DATETIME", "timestamp with time zone", takes=_DATE, spells=_is_datetime, is_date=True
     ),
     "enum": TypeRecord(
-        "text:ENUM", "text", also_in=_TEXTS, takes=frozenset({"options", "characters"}), spells=_is_option
+        "text:ENUM", "text", also_in=_TEXTS, takes=frozenset({"options", "characters"}), spells=_is_option,
+        stored_as_spelled=True,
     ),
     "object": TypeRecord("documents:OBJECT", "jsonb", takes=_DOCUMENT),
     "objects": TypeRecord("documents:OBJECTS", "jsonb", takes=_DOCUMENT),
