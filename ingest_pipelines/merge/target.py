@@ -123,7 +123,11 @@ class Target:
 
 
 def _migration_problem(connection: psycopg.Connection, error: psycopg.Error) -> IngestError:
-    if isinstance(error, psycopg.errors.InsufficientPrivilege) and (at := revision(connection)) is not None:
+    at = None
+    if isinstance(error, psycopg.errors.InsufficientPrivilege):
+        with suppress(psycopg.errors.InsufficientPrivilege):  # it may not even be read
+            at = revision(connection)
+    if at is not None:
         return TargetForbids(
             f"{_LEDGER} is that of an earlier version ({at}; this one needs {HEAD}), and the role "
             f"{connection.info.user} may not change it",

@@ -15,7 +15,7 @@ from alembic import command
 from alembic.config import Config
 from psycopg import sql
 
-from ingest_pipelines.errors import TargetForbids, TargetUnavailable
+from ingest_pipelines.errors import IngestError, TargetForbids, TargetUnavailable
 from ingest_pipelines.ledger import list_imports, migrate, set_import_status
 from ingest_pipelines.ledger.migrate import HEAD, revision
 from ingest_pipelines.merge import Target
@@ -74,6 +74,56 @@ def test_reading_a_missing_ledger_makes_nothing(visitor: str, database_url: str,
     finally:
         with psycopg.connect(database_url, autocommit=True) as admin:
             admin.execute("DROP DATABASE dagster_of_the_test WITH (FORCE)")
+
+
+RIGHTS = {
+    "the schema is empty": "CREATE SCHEMA ingest",
+    "the schema is empty and may be used": "CREATE SCHEMA ingest; GRANT USAGE ON SCHEMA ingest TO {}",
+    "nothing": "",
+    "the schema may be used": "GRANT USAGE ON SCHEMA ingest TO {}",
+    "the version may be read": "GRANT USAGE ON SCHEMA ingest TO {0}; GRANT SELECT ON ingest.alembic_version TO {0}",
+    "all may be read": "GRANT USAGE ON SCHEMA ingest TO {0}; GRANT SELECT ON ALL TABLES IN SCHEMA ingest TO {0}",
+}
+
+
+@pytest.mark.parametrize(
+    ("age", "rights"),
+    [(age, rights) for age in ("none", "present", "earlier") for rights in RIGHTS
+     if (age == "none") == ("CREATE SCHEMA" in RIGHTS[rights])],
+)  # fmt: skip
+def test_whatever_right_is_missing_is_said_with_what_to_grant(
+    visitor: str, database_url: str, age: str, rights: str
+) -> None:
+    """By the two ways in which commands, ticks and runs open the ledger."""
+    if age != "none":
+        migrate(database_url)
+    if age == "earlier":
+        _downgrade(database_url, "0001")
+    role = urlsplit(visitor).username or ""
+    with psycopg.connect(database_url) as admin:
+        admin.execute(sql.SQL(RIGHTS[rights]).format(sql.Identifier(role)))
+    target, refused = Target(visitor), []
+
+    def read() -> None:
+        with target.ledger() as connection:
+            list_imports(connection)
+
+    def write() -> None:
+        target.migrate()
+        with target.session() as connection:
+            set_import_status(connection, "loyalty", "customers", "paused", datetime.now(UTC))
+
+    for act in (read, write):
+        try:
+            act()
+        except IngestError as error:
+            refused.append(error)
+    reads = rights == "the schema is empty and may be used" or (age, rights) == ("present", "all may be read")
+    assert len(refused) == (1 if reads else 2)
+    for refusal in refused:
+        assert refusal.exit_code == 3
+        assert f"TO {role}" in (refusal.hint or "") or "an earlier version" in refusal.message
+        assert "permission denied" not in f"{refusal.message}{refusal.hint}", "the server's own words"
 
 
 def test_an_old_ledger_that_the_role_may_not_change_is_for_its_owner(visitor: str, database_url: str) -> None:
