@@ -2,18 +2,43 @@
 
 from __future__ import annotations
 
-from functools import partial
+import logging
+import sys
 
 from ingest_pipelines.config import read_settings
-from ingest_pipelines.orchestration.dagster_internals.daemon import run
+from ingest_pipelines.orchestration.clock_watch import CLOCK_SET_BACK, watch_clock
+from ingest_pipelines.orchestration.dagster_internals.daemon import end_process, run
 from ingest_pipelines.orchestration.monitoring.deaths import code_server_died
 from ingest_pipelines.owner_only import take_private_umask
 
+END_SECONDS = 10.0
+"""How long its threads may take to end."""
+
+_LOG = logging.getLogger("ingest_pipelines.daemon")
+
 
 def main() -> None:
-    """Runs until the process is told to stop."""
+    """Runs until the process is told to stop, or the clock was set back: then it is to be started again."""
+    set_back: list[float] = []
+
+    def end(seconds: float) -> None:
+        set_back.append(seconds)
+        _LOG.warning(
+            "the clock was set back by %.0f s; this daemon would wait that long, so it ends to be started again",
+            seconds,
+        )
+        end_process(CLOCK_SET_BACK, END_SECONDS)
+
+    def note_death(location: str) -> None:
+        code_server_died(read_settings().state, "the daemon", location)
+
     take_private_umask()
-    run(partial(code_server_died, read_settings().state, "the daemon"))
+    watch_clock(end)
+    try:
+        run(note_death)
+    finally:
+        if set_back:
+            sys.exit(CLOCK_SET_BACK)
 
 
 if __name__ == "__main__":

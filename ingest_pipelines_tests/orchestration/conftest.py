@@ -174,6 +174,23 @@ def kept_instance() -> Iterator[DagsterInstance]:
         yield instance
 
 
+@pytest.fixture(scope="module")
+def own_instance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DagsterInstance]:
+    overrides: dict[str, Any] = {
+        "run_coordinator": {"module": "dagster", "class": "QueuedRunCoordinator"},
+        "concurrency": {
+            "runs": {
+                "max_concurrent_runs": 2,
+                "tag_concurrency_limits": [
+                    {"key": "ingest/import", "value": {"applyLimitPerUniqueValue": True}, "limit": 1}
+                ],
+            }
+        },
+    }
+    with DagsterInstance.local_temp(str(tmp_path_factory.mktemp("dagster")), overrides=overrides) as instance:
+        yield instance
+
+
 def verdicts(instance: DagsterInstance, run_id: str) -> dict[str, AssetCheckEvaluation]:
     """The run's asset checks by name, whether a step of their own judged them or the step that failed."""
     records = instance.all_logs(run_id, of_type=DagsterEventType.ASSET_CHECK_EVALUATION)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -145,8 +146,22 @@ def test_a_tick_looks_at_few_runs_and_the_next_ones_at_the_rest(
             connection.execute(
                 text("UPDATE runs SET update_timestamp = :ended WHERE run_id = :run"), {"ended": ended, "run": run_id}
             )
+    shop.now += timedelta(seconds=5)
     site, after, reported = shop.site(), "", []
     for _ in range(4):
         count, after = report_ended_runs(site, instance, after=after)
         reported.append(count)
     assert reported == [2, 2, 1, 0]
+
+
+@pytest.mark.parametrize("ahead", [timedelta(seconds=40), timedelta(days=3)])
+def test_runs_that_end_after_the_clock_was_set_back_are_reported(
+    shop: Shop, instance: DagsterInstance, ahead: timedelta
+) -> None:
+    shop.now = datetime.now(UTC)
+    item = arrive(shop, instance, 1, GOOD)
+    site = shop.site()
+    _, after = report_ended_runs(replace(site, clock=lambda: shop.now + ahead), instance)
+    after = max(after, (shop.now + ahead).isoformat())
+    add_run(shop, instance, str(item.key), DagsterRunStatus.FAILURE)
+    assert report_ended_runs(site, instance, after=after)[0] == 1

@@ -5,9 +5,7 @@ from __future__ import annotations
 import http.server
 import os
 import threading
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import pytest
 from dagster import DagsterInstance, DagsterRunStatus
@@ -177,23 +175,6 @@ def add_run(shop: Shop, instance: DagsterInstance, status: str, name: str = "poi
     queued = RemoteJobOrigin(repository, "__ASSET_JOB")
     run = instance.create_run_for_job(job, tags=tags, status=DagsterRunStatus(status), remote_job_origin=queued)
     return run.run_id
-
-
-@pytest.fixture(scope="module")
-def own_instance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DagsterInstance]:
-    overrides: dict[str, Any] = {
-        "run_coordinator": {"module": "dagster", "class": "QueuedRunCoordinator"},
-        "concurrency": {
-            "runs": {
-                "max_concurrent_runs": 2,
-                "tag_concurrency_limits": [
-                    {"key": "ingest/import", "value": {"applyLimitPerUniqueValue": True}, "limit": 1}
-                ],
-            }
-        },
-    }
-    with DagsterInstance.local_temp(str(tmp_path_factory.mktemp("dagster")), overrides=overrides) as instance:
-        yield instance
 
 
 def stuck(shop: Shop, instance: DagsterInstance, minutes: float = 3) -> HealthFinding:

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from functools import partial
 from http.client import HTTPConnection
@@ -18,6 +19,7 @@ import psutil
 import psycopg
 import pytest
 
+from ingest_pipelines_tests.guarantees.on_call.wall_clock import WallClock
 from ingest_pipelines_tests.open_to_others import open_to_others
 from ingest_pipelines_tests.orchestration.conftest import GOOD, IMPORT, ONE_BAD
 from ingest_pipelines_tests.orchestration.served import wait_for
@@ -45,8 +47,17 @@ ON = {"sensor": "RUNNING", "schedule": "RUNNING"}
 
 
 @pytest.fixture(scope="module")
-def vendor(tmp_path_factory: pytest.TempPathFactory, sftp_server: SftpServer, postgres_url: str) -> Iterator[Vendor]:
-    with vendor_of(tmp_path_factory.mktemp("served"), sftp_server, postgres_url) as vendor:
+def clock(tmp_path_factory: pytest.TempPathFactory) -> WallClock:
+    """The clock of `ingest up` and all of its processes."""
+    return WallClock(tmp_path_factory.mktemp("clock"))
+
+
+@pytest.fixture(scope="module")
+def vendor(
+    tmp_path_factory: pytest.TempPathFactory, sftp_server: SftpServer, postgres_url: str, clock: WallClock
+) -> Iterator[Vendor]:
+    folder = tmp_path_factory.mktemp("served")
+    with vendor_of(folder, sftp_server, postgres_url, more=clock.environment) as vendor:
         vendor.write("naps", NAPS)
         for name in ("by_job", "by_asset"):
             vendor.write(name, {**VISITS, "source": {"connection": "shop_db", "query": "SELECT who, n FROM visits"}})
@@ -190,6 +201,21 @@ def test_a_run_killed_between_copy_and_commit_leaves_the_table_as_it_was_and_its
         assert vendor.rows("SELECT * FROM ingest.loads WHERE item = %s", key) == []
     assert vendor.wait_for_load("Points_1767225603", "committed") == key
     assert vendor.rows("SELECT tier FROM crm.customers WHERE customer_id = 'C1'") == [("Platinum",)]
+
+
+@pytest.mark.slow
+def test_a_clock_that_is_set_back_keeps_no_sensor_waiting(vendor: Vendor, clock: WallClock) -> None:
+    """By half an hour: the next file is loaded within a minute, and the log of `ingest up` says what was done."""
+    assert clock.environment, "a clock that can be set takes a C compiler"
+    daemon = vendor.served.child("orchestration.daemon").pid
+    clock.jump(-1800)
+    wait_for(lambda: not psutil.pid_exists(daemon), "the daemon that waits to end")
+    vendor.deliver("Points_1767225608.csv", GOOD)
+    begun = time.monotonic()
+    vendor.wait_for_load("Points_1767225608", "committed")
+    assert time.monotonic() - begun < 60
+    assert "dagster-daemon ended because the clock was set back and is started again" in vendor.served.log.read_text()
+    clock.jump(0)
 
 
 def test_the_pages_of_resources_show_connections_and_no_secret(vendor: Vendor) -> None:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import urlsplit
 from uuid import uuid4
@@ -104,8 +105,14 @@ class Vendor:
 
 
 @contextmanager
-def vendor_of(folder: Path, sftp_server: SftpServer, postgres_url: str) -> Iterator[Vendor]:
-    """A project of one import of files and one of windows, and databases of its own; nothing runs yet."""
+def vendor_of(
+    folder: Path, sftp_server: SftpServer, postgres_url: str, *, more: Mapping[str, str] = MappingProxyType({})
+) -> Iterator[Vendor]:
+    """A project of one import of files and one of windows, and databases of its own; nothing runs yet.
+
+    Args:
+        more: variables for the environment of `ingest up`.
+    """
     root = Path(sftp_server.root) / uuid4().hex
     (root / "points").mkdir(parents=True)
     home = folder / "project"
@@ -132,7 +139,7 @@ def vendor_of(folder: Path, sftp_server: SftpServer, postgres_url: str) -> Itera
             "INGEST_HOME": str(home), "INGEST_STATE": str(folder / "state"), "INGEST_DATABASE_URL": target,
             "INGEST_DAGSTER_URL": runs, "VENDOR_KEY": sftp_server.private_key,
             "SHOP_PW": str(parts.password), "DROPS_ID": "s3cret-id", "DROPS_SECRET": "s3cret-key",
-            "HOUSE_PW": "s3cret-password",
+            "HOUSE_PW": "s3cret-password", **more,
         }  # fmt: skip
         vendor = Vendor(home, root, folder, target, environment)
         vendor.write_import()

@@ -179,13 +179,18 @@ def _is_due(entry: Entry, recipient: Recipient, now: datetime) -> bool:
     tells = entry.kind in recipient.kinds
     if entry.ended_at is None:
         if told.at is None:
-            return tells and (told.ended is None or now - told.ended >= QUIET)
+            return tells and (told.ended is None or _is_over(told.ended, QUIET, now))
         grown = len(entry.items) > told.items
-        return tells and grown and now - told.at >= min(QUIET * 2 ** (told.times - 1), LONGEST_QUIET)
+        return tells and grown and _is_over(told.at, min(QUIET * 2 ** (told.times - 1), LONGEST_QUIET), now)
     if _recovers(entry, recipient):
         held_back = tells and told.at is None and told.ended is not None
         return not held_back and (told.ended is None or told.ended < entry.since)
     return tells and told.at is None and told.ended is None  # it ended before its message could be sent
+
+
+def _is_over(since: datetime, span: timedelta, now: datetime) -> bool:
+    """Whether so much time has passed; also where `since` lies in the future, because the clock was ahead then."""
+    return not since <= now < since + span
 
 
 def _recovers(entry: Entry, recipient: Recipient) -> bool:

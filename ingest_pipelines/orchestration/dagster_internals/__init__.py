@@ -15,6 +15,7 @@
     run_slots       which queued runs the queue should start now
     run_failures    why runs died, from their events
     ticks           when sensors and schedules ticked last, and which fail, without a code server
+    future_ticks    ticks of a clock that was ahead, which would keep sensors and schedules from ticking
     daemon          the daemon, with code servers that are started again
     expected_errors failures and retries of a step that show no stack trace
 

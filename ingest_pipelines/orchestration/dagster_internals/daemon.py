@@ -1,6 +1,8 @@
 """Dagster's daemon, with code servers that are started again when they die or hang.
 
-Dagster's own daemon replaces its code server every minute, so one that is killed is missed for as long.
+Dagster's own daemon replaces its code server every minute, so one that is killed is missed for as long. Its threads
+wait by the clock of the day: once that is set back, they wait that much longer, and so do sensors and schedules whose
+last tick now lies in the future.
 
 Waits for: a public module to run with `python -m`, as `dagster` and `dagster_webserver` are, and a daemon that starts
 its own code servers again. The program `dagster-daemon` is public, and is not always beside the Python that runs us.
@@ -9,15 +11,23 @@ If the module or the class of its workspace goes: `ingest up` says that dagster-
 
 from __future__ import annotations
 
+import logging
+import os
+import signal
+import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 from dagster._daemon import cli, controller
 
 from ingest_pipelines.orchestration.dagster_internals.code_servers import keep_code_servers
+from ingest_pipelines.orchestration.dagster_internals.future_ticks import forget_future_ticks
 
 DAEMON = ("-c", "from ingest_pipelines.orchestration.daemon import main; main()  # dagster._daemon", "run")
 """Arguments for Python; the workspace's follow. The comment is for people who look for the daemon among processes."""
+
+_LOG = logging.getLogger("ingest_pipelines.daemon")
 
 _MAKES_THE_WORKSPACE = "WorkspaceProcessContext"
 """The class by which the daemon starts code servers."""
@@ -33,8 +43,18 @@ def run(note: Callable[[str], None]) -> None:
 
     def make_watched_workspace(*arguments: Any, **options: Any) -> Any:
         workspace = make_workspace(*arguments, **options)
+        early = forget_future_ticks(workspace.instance, datetime.now(UTC))
+        if early:
+            _LOG.warning("the clock was ahead when these ticked last; they tick again now: %s", ", ".join(early))
         keep_code_servers(workspace, note)
         return workspace
 
     setattr(controller, _MAKES_THE_WORKSPACE, make_watched_workspace)
     cli.main()
+
+
+def end_process(code: int, seconds: float) -> None:
+    """Ends the daemon as SIGTERM does; with the exit code at once if its threads have not ended in time."""
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(seconds)
+    os._exit(code)

@@ -56,9 +56,13 @@ def judge_daemon(beats: Mapping[str, datetime | None], now: datetime) -> HealthF
     Args:
         beats: the last heartbeat of each part that this installation needs.
     """
-    silent = {name: at for name, at in beats.items() if at is None or now - at > HEARTBEAT_PATIENCE}
+    silent = {name: at for name, at in beats.items() if at is None or abs(now - at) > HEARTBEAT_PATIENCE}
     if not silent:
         return HealthFinding("daemon", True, f"{len(beats)} parts give signs of life")
+    ahead = max((at for at in silent.values() if at is not None), default=now) - now
+    if ahead > HEARTBEAT_PATIENCE:
+        words = f"the clock was set back by {_span(ahead)}, and Dagster's daemon waits that long: nothing is launched"
+        return HealthFinding("daemon", False, words, None, "restart the daemon")
     known = [at for at in silent.values() if at is not None]
     what = "Dagster's daemon" if len(silent) == len(beats) else f"{_names(silent)} of Dagster's daemon"
     words = (

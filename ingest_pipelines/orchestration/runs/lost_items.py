@@ -49,7 +49,7 @@ def lost_items(site: Site, instance: DagsterInstance, now: datetime) -> list[tup
         item = each.item
         request = next_request(each.state, item.kind, runs.get((item.import_name, item.key)))
         others_first = item.kind == "file" or request.standing == "never ran"
-        if request.is_due(now - LOST_AFTER if others_first else now):
+        if request.is_due(now, after=LOST_AFTER if others_first else timedelta(0)):
             found.append((item, request))
     return found
 

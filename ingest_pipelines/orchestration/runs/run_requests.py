@@ -25,6 +25,9 @@ FIRST_PAUSE = timedelta(minutes=1)
 LONGEST_PAUSE = timedelta(minutes=30)
 """Between the end of a run that settled nothing and the next request; doubled with each run."""
 
+CLOCKS_DIFFER = timedelta(seconds=30)
+"""Two machines' clocks may differ so much. What lies further in the future was noted while a clock was ahead."""
+
 BY_HAND: frozenset[ItemKind] = frozenset({"upload", "replay"})
 """Kinds of items whose file a person has: only that person loads them again."""
 
@@ -43,20 +46,25 @@ class NextRequest:
         at: from when on; None: not by itself.
         on_tick: a tick of the import's schedule requests it from `at` on, and nothing else does.
         run_key: Dagster launches one run per run key and sensor or schedule. "" where none is requested.
+        pause: between the end of the last run and `at`.
     """
 
     standing: Standing
     at: datetime | None = None
     on_tick: bool = False
     run_key: str = ""
+    pause: timedelta = timedelta(0)
 
-    def is_due(self, now: datetime, *, tick: bool = False) -> bool:
-        """Whether a run is requested now.
+    def is_due(self, now: datetime, *, tick: bool = False, after: timedelta = timedelta(0)) -> bool:
+        """Whether a run is requested now. A time that a clock was ahead for is not waited for longer than `pause`.
 
         Args:
             tick: by a tick of the import's schedule.
+            after: so long the import's own sensor or schedule has to request it.
         """
-        return self.at is not None and self.at <= now and (tick or not self.on_tick)
+        if self.at is None or (self.on_tick and not tick):
+            return False
+        return self.at + after <= now or (not after and self.at > now + self.pause + CLOCKS_DIFFER)
 
 
 def next_request(state: ItemState, kind: ItemKind, runs: ItemRuns | None) -> NextRequest:
@@ -72,15 +80,16 @@ def next_request(state: ItemState, kind: ItemKind, runs: ItemRuns | None) -> Nex
     if kind in BY_HAND:
         return NextRequest("by hand")
     if runs is None:
-        at, run_key = state.created_at, str(state.key)
+        rest, at, run_key = timedelta(0), state.created_at, str(state.key)
     else:
-        at, run_key = runs.ended_at + pause(runs.ended), f"{state.key}@{runs.newest[:8]}"
+        rest = pause(runs.ended)
+        at, run_key = runs.ended_at + rest, f"{state.key}@{runs.newest[:8]}"
     if runs is not None and runs.end == "terminated":
         read_anew = kind in READ_ANEW and kind != "window"
-        return NextRequest("terminated", at, on_tick=True, run_key=run_key) if read_anew else NextRequest("terminated")
+        return NextRequest("terminated", at, True, run_key, rest) if read_anew else NextRequest("terminated")
     if state.status == "new" or state.retryable:
-        return NextRequest("never ran" if runs is None else "run ended", at, run_key=run_key)
-    return NextRequest("failed", at, on_tick=True, run_key=run_key) if kind in READ_ANEW else NextRequest("failed")
+        return NextRequest("never ran" if runs is None else "run ended", at, False, run_key, rest)
+    return NextRequest("failed", at, True, run_key, rest) if kind in READ_ANEW else NextRequest("failed")
 
 
 def pause(ended: int) -> timedelta:

@@ -149,4 +149,5 @@ def registered_items(site: Site, bound: BoundImport) -> FileItems:
 
 
 def _first_seen(files: Iterable[SourceFile], seen: Mapping[str, datetime], now: datetime) -> dict[str, datetime]:
-    return {fingerprint: seen.get(fingerprint, now) for fingerprint in map(fingerprint_of, files)}
+    """When each was first seen; never later than now, though the clock was ahead then."""
+    return {fingerprint: min(seen.get(fingerprint, now), now) for fingerprint in map(fingerprint_of, files)}

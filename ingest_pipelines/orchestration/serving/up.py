@@ -1,7 +1,7 @@
 """`ingest up`: starts the embedded Postgres, the webserver, the daemon and the watcher, and ends them with itself.
 
 A child that ends by itself is started again, after a pause that grows, and the watcher reports it. If one ends again
-and again, `ingest up` gives up.
+and again, `ingest up` gives up. The daemon ends by itself, too, when the clock was set back.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from ingest_pipelines import embedded
 from ingest_pipelines.config import Settings
 from ingest_pipelines.config.settings import child_environment, secrets_in_files
 from ingest_pipelines.errors import IngestError, UsageError
+from ingest_pipelines.orchestration.clock_watch import CLOCK_SET_BACK
 from ingest_pipelines.orchestration.dagster_internals.daemon import DAEMON
 from ingest_pipelines.orchestration.instance import HERE, dagster_home, open_instance
 from ingest_pipelines.orchestration.monitoring.deaths import note_death
@@ -192,8 +193,8 @@ class _Family:
         if len(child.deaths) >= MOST_DEATHS:
             raise _ended(child)
         how = _how(child.process.returncode)
-        tell(f"{child.name} ended by itself with {how} and is started again; its log: {self._home / child.log}")
-        note_death(self._state, Death(child.name, datetime.now(UTC), f"ended by itself with {how}"))
+        tell(f"{child.name} {how} and is started again; its log: {self._home / child.log}")
+        note_death(self._state, Death(child.name, datetime.now(UTC), how))
         self._bereft.append(child.process.pid)
         time.sleep(FIRST_PAUSE_SECONDS * 2.0 ** (len(child.deaths) - 1))
         child.process = self._launch(child.name, child.words)
@@ -214,13 +215,15 @@ class _Family:
 def _ended(child: _Child) -> IngestError:
     times = f", the {len(child.deaths)}th time within {DEATHS_WITHIN_SECONDS / 60:.0f} minutes" if child.deaths else ""
     return IngestError(
-        f"{child.name} ended by itself with {_how(child.process.returncode)}{times}",
+        f"{child.name} {_how(child.process.returncode)}{times}",
         hint=f"its log is {child.log} in the folder that DAGSTER_HOME names, else in .ingest/dagster",
     )
 
 
 def _how(code: int | None) -> str:
-    return f"signal {-code}" if code is not None and code < 0 else f"exit code {code}"
+    if code == CLOCK_SET_BACK:
+        return "ended because the clock was set back"
+    return f"ended by itself with {f'signal {-code}' if code is not None and code < 0 else f'exit code {code}'}"
 
 
 def _answers(port: int) -> bool:
