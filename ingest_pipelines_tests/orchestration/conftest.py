@@ -142,6 +142,20 @@ class Shop:
             return connection.execute(query.encode()).fetchall()
 
 
+def write_windows(shop: Shop, name: str = "points", **more: Any) -> None:
+    """An import of days from 30 days ago on; its source does not answer."""
+    shop.add_vendor(
+        crm={
+            "type": "postgresql", "host": "127.0.0.1", "port": 1, "database": "crm", "username": "reader",
+            "password": {"env": "HOME"},
+        }
+    )  # fmt: skip
+    start = shop.now - timedelta(days=30)
+    query = "SELECT id AS cid, tier FROM members WHERE changed >= {windowStart} AND changed < {windowEnd}"
+    source = {"connection": "crm", "query": query, "window": {"every": "day", "start": f"{start:%Y-%m-%d}"}}
+    shop.write_import(name, source=source, columns={"cid": "customer_id", "tier": "tier"}, **more)
+
+
 @pytest.fixture
 def shop(tmp_path: Path, database_url: str) -> Shop:
     return new_shop(tmp_path, database_url)
@@ -176,6 +190,7 @@ def kept_instance() -> Iterator[DagsterInstance]:
 
 @pytest.fixture(scope="module")
 def own_instance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DagsterInstance]:
+    """A Dagster instance on disk with a queue, which a module's tests share."""
     overrides: dict[str, Any] = {
         "run_coordinator": {"module": "dagster", "class": "QueuedRunCoordinator"},
         "concurrency": {

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 
 import psycopg
 import pytest
-from dagster import AssetKey, DagsterInstance, SensorResult
+from dagster import AssetKey, DagsterInstance, DagsterRunStatus, RunRequest, SensorResult, job
+from dagster._core.execution.backfill import BulkActionStatus, PartitionBackfill
 
 from ingest_pipelines import ledger
 from ingest_pipelines.errors import UsageError
-from ingest_pipelines.orchestration.assets.partitions import partitions_name
+from ingest_pipelines.model import ItemKey
+from ingest_pipelines.orchestration.assets.partitions import partitions_name, window_item
+from ingest_pipelines.orchestration.monitoring.open_items import open_items
+from ingest_pipelines.orchestration.monitoring.skip import skip_items
 from ingest_pipelines.orchestration.renames import take_over_history
 from ingest_pipelines.orchestration.sensors.file_sensor import file_sensor
+from ingest_pipelines.orchestration.sensors.housekeeping import housekeeping_sensor
 from ingest_pipelines.orchestration.sensors.listings import Listings
-from ingest_pipelines_tests.orchestration.conftest import GOOD, ONE_BAD, Shop
+from ingest_pipelines_tests.orchestration.conftest import GOOD, ONE_BAD, Shop, write_windows
 from ingest_pipelines_tests.orchestration.ticks import sensor_tick
 
 OF_AN_IMPORT = """
@@ -88,6 +94,66 @@ def test_two_histories_do_not_become_one(shop: Shop, instance: DagsterInstance) 
         assert ledger.has_history(connection, "points")
 
 
+@pytest.mark.parametrize("end", ["FAILURE", "CANCELED", "NOT_STARTED"])
+def test_windows_of_a_backfill_are_on_the_list_and_asked_for_whatever_name_the_import_gets(
+    shop: Shop, instance: DagsterInstance, end: str
+) -> None:
+    """Only their runs know of them: the ledger has one other window of the import."""
+    shop.now = datetime.now(UTC)
+    write_windows(shop)
+    keys = [f"{shop.now - timedelta(days=days):%Y-%m-%d}" for days in (9, 8, 7)]
+    bound = shop.bound()
+    with shop.site().target.session() as connection:
+        ledger.set_import_status(connection, "points", "customers", "active", shop.now)
+        first = window_item(bound, ItemKey(keys[0]), "", shop.now)
+        ledger.register_items(connection, [first], shop.now)
+        ledger.skip_item(connection, first)
+    failed = PartitionBackfill("b", BulkActionStatus.FAILED, from_failure=False, tags={}, backfill_timestamp=0.0)
+    instance.add_backfill(failed)
+    for key in keys[1:]:
+        tags = {"dagster/partition": key, "ingest/import": "points", "dagster/backfill": "b"}
+        instance.create_run_for_job(_points, tags=tags, status=DagsterRunStatus(end))
+    shop.now += timedelta(minutes=10)
+
+    def listed() -> set[tuple[str, str, str]]:
+        site = shop.site()
+        return {(item.import_name, item.item, item.state) for item in open_items(site, instance, site.clock())}
+
+    (shop.home / "imports" / "points.yaml").unlink()
+    assert listed() == {("points", key, "held") for key in keys[1:]}, "removed"
+    write_windows(shop, "tills", renamed_from="points")
+    assert {(name, key) for name, key, _ in listed()} == {("tills", key) for key in keys[1:]}, "renamed"
+    assert "terminated" not in {state for *_, state in listed()}, "no person ended them"
+    if end != "NOT_STARTED":
+        _keep_house(shop, instance)
+        shop.now += timedelta(minutes=10)
+        requests = _keep_house(shop, instance)
+        assert sorted(str(request.partition_key) for request in requests) == keys[1:]
+        assert {(name, key) for name, key, _ in listed()} == {("tills", key) for key in keys[1:]}
+
+
+def test_a_window_of_a_removed_import_that_only_its_run_knew_can_be_skipped(
+    shop: Shop, instance: DagsterInstance
+) -> None:
+    shop.now = datetime.now(UTC)
+    write_windows(shop)
+    keys = [f"{shop.now - timedelta(days=days):%Y-%m-%d}" for days in (9, 8)]
+    with shop.site().target.session() as connection:
+        ledger.set_import_status(connection, "points", "customers", "active", shop.now)
+        first = window_item(shop.bound(), ItemKey(keys[0]), "", shop.now)
+        ledger.register_items(connection, [first], shop.now)
+        ledger.skip_item(connection, first)
+    tags = {"dagster/partition": keys[1], "ingest/import": "points", "dagster/backfill": "b"}
+    instance.create_run_for_job(_points, tags=tags, status=DagsterRunStatus.FAILURE)
+    (shop.home / "imports" / "points.yaml").unlink()
+    site = shop.site()
+    [found] = open_items(site, instance, site.clock())
+    assert (found.item, found.state) == (keys[1], "held")
+    assert f"ingest skip points --item {keys[1]}" in found.next_step
+    skip_items(site, "points", [keys[1]], by="ann", reason="", open_now=[found])
+    assert open_items(site, instance, site.clock()) == []
+
+
 def test_a_rename_that_cannot_be_meant_is_a_mistake_of_the_yaml(shop: Shop) -> None:
     shop.write_import("tills", renamed_from="points")
     assert "imports/points.yaml is still there" in str(shop.site().project.broken["tills"])
@@ -98,6 +164,18 @@ def test_a_rename_that_cannot_be_meant_is_a_mistake_of_the_yaml(shop: Shop) -> N
     shop.write_import("shops", renamed_from="members")
     assert "imports/shops.yaml was 'members' before, too" in str(shop.site().project.broken["tills"])
     assert "shops" in shop.site().project.imports
+
+
+@job
+def _points() -> None:
+    """A job without a step: only its runs' records count here."""
+
+
+def _keep_house(shop: Shop, instance: DagsterInstance) -> list[RunRequest]:
+    site = shop.site()
+    result = sensor_tick(housekeeping_sensor(site, list(site.project.imports.values()), Listings()), instance)
+    assert isinstance(result, SensorResult)
+    return list(result.run_requests or ())
 
 
 def _rename(shop: Shop) -> None:

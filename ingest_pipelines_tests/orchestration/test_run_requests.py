@@ -34,7 +34,7 @@ from ingest_pipelines.orchestration.sensors.file_sensor import file_sensor
 from ingest_pipelines.orchestration.sensors.housekeeping import housekeeping_sensor
 from ingest_pipelines.orchestration.sensors.listings import Listings
 from ingest_pipelines.orchestration.site import Site
-from ingest_pipelines_tests.orchestration.conftest import GOOD, NOW, Shop, why_nothing
+from ingest_pipelines_tests.orchestration.conftest import GOOD, NOW, Shop, why_nothing, write_windows
 from ingest_pipelines_tests.orchestration.ticks import sensor_tick
 
 MINUTE = timedelta(minutes=1)
@@ -177,7 +177,7 @@ def test_a_window_whose_run_ended_before_the_ledger_had_it_is_requested_again_by
 ) -> None:
     """A backfill's windows are no tick's: only their runs know of them."""
     shop.now = datetime.now(UTC)
-    _make_windows(shop)
+    write_windows(shop)
     day = f"{shop.now - timedelta(days=3):%Y-%m-%d}"
     for key in (day, "no-window"):
         run = instance.create_run_for_job(_points, tags={"dagster/partition": key, "ingest/import": "points"})
@@ -199,23 +199,6 @@ def test_an_item_that_failed_for_a_reason_that_may_go_away_is_requested_again(
     later = 10 * MINUTE
     [request] = _keep_house(shop, instance, later=later).run_requests or ()
     assert request.partition_key == item.key
-
-
-def _make_windows(shop: Shop) -> None:
-    shop.add_vendor(
-        crm={
-            "type": "postgresql",
-            "host": "127.0.0.1",
-            "port": 1,
-            "database": "crm",
-            "username": "reader",
-            "password": {"env": "HOME"},
-        }
-    )
-    start = shop.now - timedelta(days=30)
-    query = "SELECT id AS cid, tier FROM members WHERE changed >= {windowStart} AND changed < {windowEnd}"
-    source = {"connection": "crm", "query": query, "window": {"every": "day", "start": f"{start:%Y-%m-%d}"}}
-    shop.write_import(source=source, columns={"cid": "customer_id", "tier": "tier"})
 
 
 def _tick(shop: Shop, instance: DagsterInstance, later: timedelta = timedelta(0)) -> SensorResult:
@@ -263,7 +246,7 @@ def test_a_run_of_a_broken_import_fails_with_the_yamls_mistake_and_the_ledger_ha
 
 def test_a_run_of_two_imports_says_what_to_launch(shop: Shop, instance: DagsterInstance) -> None:
     shop.now = datetime.now(UTC)
-    _make_windows(shop)
+    write_windows(shop)
     (shop.home / "imports" / "tills.yaml").write_bytes((shop.home / "imports" / "points.yaml").read_bytes())
     job = shop.definitions().resolve_implicit_global_asset_job_def()
     result = job.execute_in_process(

@@ -6,7 +6,7 @@ not grow with the number of items. `item_state` decides.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -27,6 +27,7 @@ from ingest_pipelines.orchestration.monitoring.run_facts import (
     facts_of,
     failure_reasons,
     is_in_progress,
+    item_of_run,
     last_runs,
     reasons_to_wait,
     runs_in_progress,
@@ -45,6 +46,7 @@ class _LedgerFacts:
 
     Attributes:
         activities: of imports with a schedule.
+        removed_windows: names of imports with windows that the project no longer has.
     """
 
     unsettled: Mapping[ItemOfImport, UnsettledItem]
@@ -53,6 +55,7 @@ class _LedgerFacts:
     newest_windows: Mapping[str, datetime]
     activities: Mapping[str, Activity]
     summaries: Mapping[str, ImportSummary]
+    removed_windows: Set[str]
 
 
 def open_items(site: Site, instance: DagsterInstance | None, now: datetime) -> list[OpenItem]:
@@ -98,11 +101,13 @@ def survey(site: Site, instance: DagsterInstance | None, now: datetime, *, summa
     known = _read_ledger(site, summaries=summaries)
     in_progress = runs_in_progress(instance) if instance is not None else []
     keys = [key for _, key in known.unsettled]
-    windowed = [name for name, bound in _imports(site).items() if bound.spec.source.window is not None]
+    names = _earlier_names(site)
+    windowed = {name for name, bound in _imports(site).items() if bound.spec.source.window is not None}
+    windowed |= {old for old, name in names.items() if name in windowed} | known.removed_windows
     records: list[RunRecord] = []
     if instance is not None:
-        records = [*in_progress, *runs_of(instance, keys), *broken_runs(instance, windowed, now)]
-    runs = last_runs(records)
+        records = [*in_progress, *runs_of(instance, keys), *broken_runs(instance, sorted(windowed), now)]
+    runs = last_runs(records, names, known.unsettled)
     settled: set[ItemOfImport] = set()
     if runs:
         with site.target_as_it_is.ledger() as connection:  # after the runs: a load that a run left is seen
@@ -111,7 +116,8 @@ def survey(site: Site, instance: DagsterInstance | None, now: datetime, *, summa
     unsettled = {place: item for place, item in known.unsettled.items() if place not in settled}
     histories: dict[ItemId, ItemRuns] = {}
     if instance is not None and records:
-        places = [(name, ItemKey(key)) for name, key in {**unsettled, **runs}]
+        own = [place for record in runs.values() if (place := item_of_run(record.dagster_run)) is not None]
+        places = [(name, ItemKey(key)) for name, key in {*unsettled, *own}]
         histories = summarize_runs(records, places, instance, now)
     facts = list(_item_facts(site, instance, replace(known, unsettled=unsettled), runs, histories, in_progress, now))
     found = [item for item in map(open_item, facts) if item is not None]
@@ -125,6 +131,13 @@ def survey(site: Site, instance: DagsterInstance | None, now: datetime, *, summa
     )
 
 
+def _earlier_names(site: Site) -> dict[str, str]:
+    """Per name that an import had before (`renamed_from`) its name now."""
+    imports = _imports(site)
+    old_names = {bound.spec.renamed_from: name for name, bound in imports.items()}
+    return {old: name for old, name in old_names.items() if old is not None and old not in imports}
+
+
 def _imports(site: Site) -> dict[str, BoundImport]:
     """Every import that could be read, also those with mistakes."""
     return {**site.project.partial, **site.project.imports}
@@ -135,13 +148,16 @@ def _read_ledger(site: Site, *, summaries: bool) -> _LedgerFacts:
     scheduled = [name for name, bound in imports.items() if bound.spec.schedule is not None]
     windowed = [name for name in scheduled if imports[name].spec.source.window is not None]
     with site.target_as_it_is.ledger() as connection:
+        states = ledger.list_imports(connection)
+        removed = [name for name in states if name not in imports and name not in site.project.broken]
         return _LedgerFacts(
             {(item.import_name, str(item.key)): item for item in ledger.unsettled_items(connection)},
-            ledger.list_imports(connection),
+            states,
             ledger.list_source_checks(connection),
             ledger.newest_window_ends(connection, windowed) if windowed else {},
             ledger.activities(connection, scheduled) if scheduled else {},
             ledger.summaries(connection) if summaries else {},
+            set(ledger.newest_window_ends(connection, removed)) if removed else set(),
         )
 
 
@@ -167,7 +183,7 @@ def _item_facts(
     waits = reasons_to_wait(instance, in_progress, pools) if instance is not None and in_progress else {}
     reasons = failure_reasons(instance, without_load) if instance is not None else {}
     last = {
-        place: facts_of(record, histories.get((place[0], ItemKey(place[1]))), reasons, waits)
+        place: facts_of(record, histories.get(_own_place(place, record)), reasons, waits)
         for place, record in runs.items()
     }
     for place, item in known.unsettled.items():
@@ -200,7 +216,7 @@ def _item_facts(
     for (name, key), run in last.items():
         if (name, key) not in known.unsettled and (name, key) not in due:
             bound = imports.get(name)
-            is_window = bound is not None and bound.spec.source.window is not None
+            is_window = bound.spec.source.window is not None if bound is not None else name in known.removed_windows
             if is_window or is_in_progress(run):
                 state = ItemState(ItemKey(key), "new", run.created_at)
                 yield ItemFacts(
@@ -212,6 +228,12 @@ def _item_facts(
         for path, first_seen in check.settling.items():
             since = datetime.fromisoformat(first_seen)
             yield ItemFacts(owners.of(name), path, "file", None, since, settling=True)
+
+
+def _own_place(place: ItemOfImport, record: RunRecord) -> ItemId:
+    """The item by the name that its import had when the run was created."""
+    name, key = item_of_run(record.dagster_run) or place
+    return name, ItemKey(key)
 
 
 def _load(item: UnsettledItem) -> LoadFacts | None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from types import MappingProxyType
 
 from dagster import DagsterInstance, DagsterRun, DagsterRunStatus, RunRecord, RunsFilter
 
@@ -76,12 +77,24 @@ def broken_runs(instance: DagsterInstance, imports: Sequence[str], now: datetime
     return list(instance.get_run_records(broken, limit=ENDED_RUNS))
 
 
-def last_runs(records: Iterable[RunRecord]) -> dict[ItemOfImport, RunRecord]:
-    """Per item its run in progress, else its newest one."""
+def last_runs(
+    records: Iterable[RunRecord],
+    names: Mapping[str, str] = MappingProxyType({}),
+    still_there: Container[ItemOfImport] = (),
+) -> dict[ItemOfImport, RunRecord]:
+    """Per item its run in progress, else its newest one.
+
+    Args:
+        names: per earlier name of an import its name now, which the item then has.
+        still_there: items that still have the earlier name.
+    """
     last: dict[ItemOfImport, RunRecord] = {}
     for record in records:
-        item = item_of_run(record.dagster_run)
-        if item is not None and (item not in last or _order(record) > _order(last[item])):
+        tagged = item_of_run(record.dagster_run)
+        if tagged is None:
+            continue
+        item = tagged if tagged in still_there else (names.get(tagged[0], tagged[0]), tagged[1])
+        if item not in last or _order(record) > _order(last[item]):
             last[item] = record
     return last
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from ingest_pipelines import ledger
 from ingest_pipelines.errors import UsageError
+from ingest_pipelines.model import Item, ItemKey
 from ingest_pipelines.orchestration.monitoring.open_item import OpenItem
 from ingest_pipelines.orchestration.runs.run_context import find_item
 from ingest_pipelines.orchestration.site import Site
@@ -37,6 +38,9 @@ def skip_items(
                 item = find_item(site, bound, key)
                 if item is not None:
                     ledger.register_items(connection, [item], now)
+            if item is None and bound is None and key in states:  # a window that only its run knew
+                item = Item(name, ItemKey(key), "window", "")
+                ledger.register_items(connection, [item], now)
             if item is None:
                 raise UsageError(
                     f"import {name}: there is no item {key}", hint=f"list its open items: ingest status {name}"

@@ -58,20 +58,26 @@ def register_lost_windows(site: Site, instance: DagsterInstance, now: datetime) 
     """Windows whose runs ended before the ledger had them, registered as items.
 
     A backfill launches runs of windows that no tick has registered; such a run registers its window when it loads it.
+    Runs of the name that an import had before (`renamed_from`) count as its own.
     """
     windowed = {name: bound for name, bound in site.project.imports.items() if bound.spec.source.window is not None}
     if not windowed:
         return []
+    names = {bound.spec.renamed_from: name for name, bound in windowed.items() if bound.spec.renamed_from is not None}
+    names |= {name: name for name in windowed}
     ended = RunsFilter(
         statuses=[DagsterRunStatus.FAILURE, DagsterRunStatus.CANCELED],
-        tags={IMPORT_TAG: list(windowed)},
+        tags={IMPORT_TAG: list(names)},
         updated_after=now - WINDOWS_LOOKED_FOR,
     )
-    keys = {
+    tagged = {
         (run.tags[IMPORT_TAG], ItemKey(run.tags[PARTITION_NAME_TAG]))
         for run in instance.get_runs(ended, limit=_RUNS_LOOKED_AT)
         if PARTITION_NAME_TAG in run.tags and not is_dry_run(run.tags)
     }
+    of_old_names = runs_of_items([(name, key) for name, key in tagged if name not in windowed], instance, now)
+    ended_by_a_person = {place for place, runs in of_old_names.items() if runs.end == "terminated"}
+    keys = {(names[name], key) for name, key in tagged - ended_by_a_person}
     uris = {name: open_query(windowed[name].connection).uri() for name in {name for name, _ in keys}}
     items = []
     for name, key in sorted(keys):
