@@ -193,7 +193,7 @@ class Hour:
         memory = sum(float(sample.get(f"memory of {role}, MB") or 0) for role in _MEMORY)
         cells = (
             made, made - self._waiting, self._waiting, len(self.wrong), round(memory),
-            sample.get("connections to Postgres"), sample.get("spool and spill, files"),
+            sample.get("connections to Postgres"), sample.get("landed and spilled rows, files"),
             sample.get("ledger rows a delivery"),
         )  # fmt: skip
         words = "  ".join(f"{'-' if cell is None else format(cell, '.5g'):>8}" for cell in cells)

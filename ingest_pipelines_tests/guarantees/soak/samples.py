@@ -24,12 +24,15 @@ ALLOWANCES: dict[str, float] = {
     **{f"descriptors of {role}": 8.0 for role in LONG_LIVED},
     "memory of a run, MB": 16.0,
     "connections to Postgres": 8.0,
-    "spool and spill, MB": 2.0,
-    "spool and spill, files": 40.0,
+    "landed and spilled rows, MB": 2.0,
+    "landed and spilled rows, files": 40.0,
     "waiting deliveries": 30.0,
     "ledger rows a delivery": 0.5,
     "partitions a delivery": 0.1,
     "runs a delivery": 0.1,
+    "events of Dagster a delivery": 2.0,
+    "step records a delivery": 0.3,
+    "local files a delivery, kB": 2.0,
 }
 """What is judged, and by how much it may grow in an hour: a tenth of its median, or this if that is more."""
 
@@ -41,14 +44,14 @@ def take(world: World, at: float, waiting: int) -> Sample:
     made = max(1, len(world.deliveries.made))
     sample: Sample = {"second": round(at, 1), "deliveries": made, "waiting deliveries": waiting}
     sample |= _processes(world)
-    size, files = _folder(world.state / "spool")
-    more, more_files = _folder(world.state / "spill")
-    sample |= {"spool and spill, MB": (size + more) / 1e6, "spool and spill, files": files + more_files}
-    size, _ = _folder(world.state)
-    sample["all local files, MB"] = size / 1e6
+    rows, records, all_files = _local_files(world.state)
+    sample |= {
+        "landed and spilled rows, MB": sum(rows) / 1e6, "landed and spilled rows, files": len(rows),
+        "step records a delivery": len(records) / made, "local files a delivery, kB": sum(all_files) / 1e3 / made,
+    }  # fmt: skip
     counted = _rows(world)
     sample |= counted
-    for name in ("ledger rows", "partitions", "runs"):
+    for name in ("ledger rows", "partitions", "runs", "events of Dagster"):
         count = counted.get(name)
         sample[f"{name} a delivery"] = None if count is None else count / made
     return sample
@@ -78,17 +81,26 @@ def _processes(world: World) -> Sample:
     return sample
 
 
-def _folder(path: Path) -> tuple[int, int]:
-    """Bytes and number of the files below."""
-    size = count = 0
-    for folder, _, names in os.walk(path):
+def _local_files(state: Path) -> tuple[list[int], list[int], list[int]]:
+    """Sizes of files with customers' rows, of what a run's steps hand to each other, and of all files.
+
+    The second are kept for seven days: a kilobyte for each step of a run.
+    """
+    rows: list[int] = []
+    records: list[int] = []
+    every: list[int] = []
+    for folder, _, names in os.walk(state):
+        between_steps = bool({"spool", "spill"} & set(Path(folder).relative_to(state).parts))
         for name in names:
+            path = Path(folder) / name
             try:
-                size += (Path(folder) / name).stat().st_size
+                size = path.stat().st_size
             except OSError:
                 continue
-            count += 1
-    return size, count
+            every.append(size)
+            if between_steps:
+                (records if path.suffix == ".handle" else rows).append(size)
+    return rows, records, every
 
 
 def _rows(world: World) -> Sample:
@@ -159,9 +171,12 @@ def panels(samples: Sequence[Sample], warm_up: float) -> list[Panel]:
         "file descriptors of each role": {role: f"descriptors of {role}" for role in LONG_LIVED},
         "Postgres connections; running runs": {"connections": "connections to Postgres", "runs": "running runs"},
         "deliveries that are not loaded yet": {"waiting": "waiting deliveries"},
-        "spool and spill": {"files": "spool and spill, files", "MB": "spool and spill, MB"},
+        "landed and spilled rows": {
+            "files": "landed and spilled rows, files", "MB": "landed and spilled rows, MB",
+        },
         "rows kept for each delivery": {
             "ledger": "ledger rows a delivery", "partitions": "partitions a delivery", "runs": "runs a delivery",
+            "step records": "step records a delivery",
         },
     }  # fmt: skip
     return [
