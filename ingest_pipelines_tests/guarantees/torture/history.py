@@ -43,6 +43,8 @@ Feed = Literal["file", "early", "cursor"]
 FEEDS: tuple[Feed, ...] = ("file", "cursor", "early")
 """A file; a cursor's query, drained in chunks; a file whose rows are loaded while others are still being validated."""
 
+_Counts = tuple[int, int, int]
+
 Found = Literal["old", "new", "some chunks"]
 
 
@@ -71,7 +73,7 @@ class Struck:
 
 @dataclass
 class _Usual:
-    """What a load that nothing strikes takes: the median of the last five."""
+    """What a load that nothing strikes takes, and each of its connections exchanges: the median of the last five."""
 
     seconds: list[float] = field(default_factory=list)
     bytes: list[tuple[int, int, int, int]] = field(default_factory=list)
@@ -177,7 +179,7 @@ class History:
             self.struck.missed += 1
 
     def _load_whole(self, load: _Load, run: Run) -> None:
-        before, was_untouched = self._counts(), load.is_untouched
+        before, was_untouched = self._exchanged(), load.is_untouched
         began = time.monotonic()
         ending = self._worker.run(self._attempt(load, run, through=True), _never)
         seconds = time.monotonic() - began
@@ -185,13 +187,16 @@ class History:
         found = self._look(load)
         self._demand(found == "new", f"the load says committed, the target is {found}")
         if was_untouched:
-            now = self._counts()
-            sent, received, source_sent, source_received = (b - a for a, b in zip(before, now, strict=True))
-            self._usual.add(seconds, (sent, received, source_sent, source_received))
+            of_target, of_source = self._exchanged()
+            self._usual.add(seconds, (*_each(before[0], of_target), *_each(before[1], of_source)))
         self.struck.loads += 1
 
-    def _counts(self) -> tuple[int, int, int, int]:
-        return self._network.sent, self._network.received, self._source.sent, self._source.received
+    def _exchanged(self) -> tuple[_Counts, _Counts]:
+        """Connections, bytes sent and bytes received so far, of the target's network and of the source's."""
+        target, source = (
+            (network.connections, network.sent, network.received) for network in (self._network, self._source)
+        )
+        return target, source
 
     def _attempt(self, load: _Load, run: Run, point: str = "", *, through: bool) -> Attempt:
         workspace = Workspace(self._folder / "spool", self._folder / "spill")
@@ -252,6 +257,12 @@ class _Load:
         if self._feed != "cursor" and 0 < self._done < len(self.lines):
             return replace(world, cursor="half of a file"), "some chunks"
         return world, "new" if complete else "some chunks" if self._done else "old"
+
+
+def _each(before: _Counts, after: _Counts) -> tuple[int, int]:
+    """Bytes that a connection sent and received on average between the two moments."""
+    connections, sent, received = (b - a for a, b in zip(before, after, strict=True))
+    return sent // max(1, connections), received // max(1, connections)
 
 
 def _never(pid: int) -> None:
