@@ -79,7 +79,10 @@ def draw(chance: random.Random, *, cursor: bool, early: bool, own_server: bool) 
     if not own_server:
         del weights["postmaster killed"]
     [kind] = chance.choices(list(weights), list(weights.values()))
-    points = [*FAULT_POINTS, *(() if cursor else IN_THE_PIPELINE), *(EARLY_FAULT_POINTS if early else ())]
+    around_the_commit = ("closed", AFTER_COMMIT) * 3
+    points = [
+        *FAULT_POINTS, *around_the_commit, *(() if cursor else IN_THE_PIPELINE), *(EARLY_FAULT_POINTS if early else ())
+    ]  # fmt: skip
     point = {"commit cut off": "closed", "acknowledgement lost": "closed", "cut after the commit": AFTER_COMMIT}.get(
         kind, chance.choice(points) if kind.endswith("a point") else ""
     )
