@@ -132,6 +132,7 @@ class Front(BaseHTTPRequestHandler):
     """One connection."""
 
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # else an answer of several parts waits 40 ms for an acknowledgement
     engine: Engine
     users: dict[str, str]
 
