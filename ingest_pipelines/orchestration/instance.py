@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 from dagster import DagsterInstance
@@ -38,9 +39,13 @@ def open_instance(settings: Settings) -> DagsterInstance:
     Raises:
         TargetUnavailable: the storage does not answer.
     """
+    root, silence = logging.getLogger(), logging.NullHandler()
+    root.addHandler(silence)  # else Python prints what Dagster logs of each attempt; the error says it once
     try:
         return instance_without_log_files(dagster_home(settings))
     except (DagsterPostgresException, SQLAlchemyError):  # without its text: that may hold the address
         raise TargetUnavailable(
             "Dagster's storage does not answer", hint="nothing ran; check INGEST_DAGSTER_URL, then run it again"
         ) from None
+    finally:
+        root.removeHandler(silence)

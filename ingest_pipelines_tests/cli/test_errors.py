@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import shutil
 import signal
@@ -38,6 +39,19 @@ def test_a_mistyped_command_is_exit_2_and_names_the_nearest(terminal: Terminal) 
     assert "Did you mean 'check'?" in answer.err
 
 
+@pytest.fixture
+def storage_is_asked_without_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Dagster asks six times, with pauses of 10 s in all."""
+    monkeypatch.setattr("dagster_postgres.utils.calculate_delay", lambda **_: 0.0)
+
+
+@pytest.fixture
+def nobody_listens_to_logs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a process of its own, where Python prints what libraries log."""
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])
+
+
+@pytest.mark.usefixtures("storage_is_asked_without_pause", "nobody_listens_to_logs")
 def test_a_target_that_does_not_answer_is_exit_3_and_never_shows_its_password(terminal: Terminal) -> None:
     write_project(terminal.folder, RIGHT)
     for words in (["status"], ["report", "loyalty"], ["run", "loyalty"], ["rejects", "list", "loyalty"]):
@@ -48,8 +62,12 @@ def test_a_target_that_does_not_answer_is_exit_3_and_never_shows_its_password(te
         assert "secret-of-the-target" not in answer.out + answer.err
 
 
-def test_a_storage_of_dagster_that_does_not_answer_is_exit_3_too(starter: Terminal) -> None:
+@pytest.mark.usefixtures("storage_is_asked_without_pause")
+def test_a_storage_of_dagster_that_does_not_answer_is_exit_3_too(
+    starter: Terminal, caplog: pytest.LogCaptureFixture
+) -> None:
     answer = starter.ingest("run", "loyalty", INGEST_DAGSTER_URL="postgresql://nobody:hidden@127.0.0.1:1/none")
+    assert set(caplog.messages) <= {"Dagster's storage does not answer; it is asked again"}, "the server's own words"
     assert answer.code == 3
     assert answer.err == (
         "error: Dagster's storage does not answer\n  nothing ran; check INGEST_DAGSTER_URL, then run it again\n"

@@ -8,6 +8,7 @@ _COLUMN_QUESTIONS goes: that one is skipped, and runs read the catalog more ofte
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Callable, Mapping
 from contextlib import closing
@@ -61,6 +62,7 @@ class RunStorage(DagsterPostgresStorage):
         Dagster by itself opens a connection for every event, some 150 times in a run of ten rows, and each of its
         three parts reads the catalog as it opens.
         """
+        logging.getLogger().addFilter(_in_our_words)
         settings = read_settings()
         url = storage_url(settings)
         engine = _engine(url)
@@ -74,6 +76,13 @@ class RunStorage(DagsterPostgresStorage):
         hold_lock_while_running(storage._run_storage, settings.state)
         rest_between_claims(storage._event_log_storage, settings.state)
         return storage
+
+
+def _in_our_words(record: logging.LogRecord) -> bool:
+    """Dagster logs each attempt to connect that fails, in the driver's words, which hold the server's."""
+    if "dagster_postgres" in record.pathname:
+        record.msg, record.args = "Dagster's storage does not answer; it is asked again", None
+    return True
 
 
 def _yes_is_remembered(has_column: Callable[..., bool]) -> Callable[..., bool]:
