@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import os
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -35,8 +36,12 @@ print(json.dumps({
         source["relation_name"]: {**source, "asset_key": DagsterDbtTranslator().get_asset_key(source).path}
         for source in manifest["sources"].values()
     },
+    "models": {
+        node["name"]: outcomes.get(name)
+        for name, node in manifest["nodes"].items() if node["resource_type"] == "model"
+    },
     "tests": [
-        {"table": node["sources"][0][1], "column": node["column_name"], "test": node["test_metadata"]["name"],
+        {"column": node["column_name"], "test": node["test_metadata"]["name"],
          "severity": node["config"]["severity"].lower(), "outcome": outcomes.get(name)}
         for name, node in tests.items()
     ],
@@ -50,11 +55,12 @@ class Dbt:
 
     project: Path
 
-    def run(self, command: str) -> dict[str, Any]:
-        """What dbt knows of the project's sources after the command, and how their tests ended."""
+    def run(self, command: str, **environment: str) -> dict[str, Any]:
+        """What dbt knows of the project's sources after the command, and how models and tests ended."""
         ran = subprocess.run(
             [_python(), "-c", _RUN, str(self.project), command],
             cwd=self.project,
+            env={**os.environ, **environment},
             capture_output=True,
             text=True,
             check=False,

@@ -57,7 +57,7 @@ from ingest_pipelines.sources.base import Client
 
 JOB, STEP, SENSOR = "check_now", "check_now__look", "check_now_runs"
 
-NOTHING, FOUND, REQUESTED = "nothing new", "found", "requested"
+LOOKING, NOTHING, FOUND, REQUESTED = "looking", "nothing new", "found", "requested"
 """Values of CHECK_TAG: what the check found, and whether runs of it are requested."""
 
 SECONDS = 5
@@ -84,6 +84,7 @@ def check_now(context: OpExecutionContext, bound: BoundImport, client: Client | 
     """
     site: Site = context.resources.site
     instance, run = context.instance, context.run
+    instance.add_run_tags(run.run_id, {CHECK_TAG: LOOKING})  # a re-execution has its parent's
     with retrying_errors(bound, run, context.retry_number + 1, context):
         if is_dry_run(run.tags):
             raise UsageError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -14,6 +15,8 @@ from ingest_pipelines.cli.dbt_sources import sources_yaml
 from ingest_pipelines.config import read_project
 from ingest_pipelines_tests.cli.terminal import Terminal
 from ingest_pipelines_tests.dbt_environment import Dbt
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "dbt_marts"
 
 DATABASES: dict[str, Any] = {
     "customers": {
@@ -154,6 +157,29 @@ def test_dbt_reads_every_word_and_finds_only_what_is_wrong_in_the_table(tmp_path
         ("tier", "accepted_values"), ("stars", "accepted_values"), ("name", "not_null"), ("email", "unique"),
     }  # fmt: skip
     assert (spoiled["name", "not_null"], spoiled["email", "unique"]) == ("fail", "warn")
+
+
+def test_the_sources_of_the_example_are_those_of_its_project() -> None:
+    written = (EXAMPLE / "models" / "sources.yml").read_text(encoding="utf-8")
+    assert written == sources_yaml(read_project(EXAMPLE / "crm")), "run: ingest dbt-sources, as its README says"
+
+
+@pytest.mark.slow
+def test_the_example_builds_its_models_on_the_table_that_its_import_fills(tmp_path: Path, database_url: str) -> None:
+    example = tmp_path / "dbt_marts"
+    shutil.copytree(EXAMPLE, example)
+    terminal = Terminal(example / "crm", {"INGEST_DATABASE_URL": database_url})
+    assert terminal.ingest("run", "customers").code == 0
+    parts = urlsplit(database_url)
+    built = Dbt(example).run(
+        "build", PGHOST=str(parts.hostname), PGPORT=str(parts.port), PGUSER=str(parts.username),
+        PGPASSWORD=str(parts.password), PGDATABASE=parts.path[1:],
+    )  # fmt: skip
+    assert built["models"] == {"customers_by_tier": "success"}
+    assert {test["outcome"] for test in built["tests"]} == {"pass"}
+    with psycopg.connect(database_url) as connection:
+        rows = connection.execute("SELECT tier, customers, points FROM marts.customers_by_tier ORDER BY 1").fetchall()
+    assert rows == [("Bronze", 1, 0), ("Gold", 1, 120), ("Silver", 2, 75)]
 
 
 def _dbt_project(folder: Path, database_url: str) -> Path:

@@ -11,6 +11,7 @@ import pytest
 from dagster import AssetKey, DagsterEventType, DagsterInstance, ExecuteInProcessResult, SensorResult, SkipReason
 
 from ingest_pipelines.orchestration.check_now import check_now_sensor, find_new_items
+from ingest_pipelines.orchestration.runs.prune import KEPT_RUNS, prune_runs
 from ingest_pipelines_tests.orchestration.conftest import GOOD, ONE_BAD, Shop
 from ingest_pipelines_tests.orchestration.ticks import sensor_tick
 
@@ -130,6 +131,17 @@ def test_a_source_that_does_not_answer_fails_the_check_and_nothing_is_requested(
     check = _check(present, instance)
     assert not check.success
     assert isinstance(_tick(present, instance), SkipReason)
+
+
+def test_old_checks_are_deleted_like_other_runs_that_loaded_nothing(present: Shop, instance: DagsterInstance) -> None:
+    for _ in range(2):
+        _check(present, instance)
+        present.files.rename(present.files.with_name("gone"))
+        _check(present, instance)
+        present.files.with_name("gone").rename(present.files)
+    present.now += KEPT_RUNS * 2
+    assert prune_runs(present.site(), instance, present.now) == (4, "")
+    assert instance.get_runs() == []
 
 
 def test_a_range_of_partitions_in_one_run_says_what_to_launch(present: Shop, instance: DagsterInstance) -> None:
