@@ -52,7 +52,9 @@ def prune_partitions(site: Site, imports: Sequence[BoundImport], instance: Dagst
 
 
 def prune_runs(site: Site, instance: DagsterInstance, now: datetime, *, after: str = "") -> tuple[int, str]:
-    """Deletes some runs older than KEPT_RUNS: dry runs, checks, failed ones of settled items, and those of deleted partitions.
+    """Deletes some old runs: dry runs, checks, failed runs of settled items, and those of deleted partitions.
+
+    Runs younger than KEPT_RUNS are left alone.
 
     Args:
         after: id of the last run that an earlier call kept.
