@@ -18,6 +18,7 @@ line. A message names import, item, line and field. It never contains a row's va
     │   ├── ItemRefused             the item as a whole cannot be read (4.3)
     │   ├── ItemGone                the item is no longer at its source
     │   ├── RunDied                 its run's process ended before the run did   retryable
+    │   ├── WindowNotEnded          its window goes on, by the target's clock    retryable
     │   ├── StaleItem               older than the last committed item
     │   ├── ShrunkItem              far fewer rows than the last committed item
     │   ├── RejectsAboveLimit       more rejects than the import allows                        exit 4
@@ -149,6 +150,12 @@ class ItemGone(LoadError):
 
 class RunDied(LoadError):
     """The process of the item's run ended before the run did."""
+
+    retryable = True
+
+
+class WindowNotEnded(LoadError):
+    """The window's item was read before its window ended: this machine's clock is ahead of the target's."""
 
     retryable = True
 

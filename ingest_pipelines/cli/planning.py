@@ -135,7 +135,7 @@ def _rehearse(site: Site, bound: BoundImport, item: Item, show: screen.Show) -> 
     """Runs the load without its commit and deletes its files afterwards."""
     from ingest_pipelines import pipeline
     from ingest_pipelines.cli.loading import user
-    from ingest_pipelines.merge import refuse_early
+    from ingest_pipelines.merge import refuse_early, require_ended_window
     from ingest_pipelines.model import Run
     from ingest_pipelines.orchestration.runs.run_locks import PLAN_PREFIX, holding
 
@@ -143,6 +143,7 @@ def _rehearse(site: Site, bound: BoundImport, item: Item, show: screen.Show) -> 
     with holding(site.settings.state, run.id):  # if this is killed, the next run removes its files
         workspace = site.workspace(run.id)
         refuse_early(site.target, bound)
+        require_ended_window(site.target, item)
         try:
             show("land")
             if item.kind == "cursor":

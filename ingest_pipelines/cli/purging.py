@@ -24,10 +24,11 @@ def purge(
     project = read_project(settings.home)
     purged: list[dict[str, object]] = []
     with ledger_of(settings, writes=True) as connection:
+        today = min(now(), ledger.target_time(connection))  # a clock that is ahead deletes nothing early
         for name, database in project.databases.items():
             imports = [bound.name for bound in project.imports.values() if bound.database_name == name]
-            rejects = ledger.purge_rejects(connection, now() - database.retention.rejects, imports)
-            events = ledger.purge_events(connection, now() - database.retention.events, imports)
+            rejects = ledger.purge_rejects(connection, today - database.retention.rejects, imports)
+            events = ledger.purge_events(connection, today - database.retention.events, imports)
             purged.append({"database": name, "rejects": rejects, "events": events})
         if dry_run:
             connection.rollback()

@@ -99,6 +99,7 @@ from ingest_pipelines.ledger.rejects import (
     row_states,
 )
 from ingest_pipelines.ledger.renames import Rename, has_history, rename_import
+from ingest_pipelines.ledger.retention import target_time
 from ingest_pipelines.ledger.source_checks import (
     SourceCheck,
     SourceTrouble,
@@ -219,6 +220,7 @@ __all__ = [
     "settled_among",
     "skip_item",
     "summaries",
+    "target_time",
     "unlock_mapping",
     "unsettled_items",
     "unsettled_windows",

@@ -1,4 +1,4 @@
-"""Which loads have rejects or events that are older than they are kept."""
+"""Which loads have rejects or events that are older than they are kept, and the time that this is judged by."""
 
 from __future__ import annotations
 
@@ -7,6 +7,14 @@ from datetime import datetime, timedelta
 
 import psycopg
 from psycopg import sql
+
+
+def target_time(connection: psycopg.Connection) -> datetime:
+    """The time by the target's clock."""
+    row = connection.execute("SELECT clock_timestamp()").fetchone()
+    assert row is not None
+    time: datetime = row[0]
+    return time
 
 
 def expired_loads(

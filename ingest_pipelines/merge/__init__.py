@@ -9,6 +9,7 @@ from ingest_pipelines.merge.mapping import mapping_changes
 from ingest_pipelines.merge.preconditions import verdict
 from ingest_pipelines.merge.preflight import probe, refuse_early
 from ingest_pipelines.merge.target import Target
+from ingest_pipelines.merge.window_end import require_ended_window
 
 __all__ = [
     "FAULT_POINTS",
@@ -21,6 +22,7 @@ __all__ = [
     "record_failure",
     "record_replaced",
     "refuse_early",
+    "require_ended_window",
     "row_count",
     "verdict",
 ]

@@ -35,7 +35,7 @@ from ingest_pipelines import pipeline
 from ingest_pipelines.config import BoundImport
 from ingest_pipelines.config.outline import Outline
 from ingest_pipelines.errors import ConfigError, ItemGone, RejectsAboveLimit, UsageError
-from ingest_pipelines.merge import refuse_early
+from ingest_pipelines.merge import refuse_early, require_ended_window
 from ingest_pipelines.model import Item, Landing, Validated
 from ingest_pipelines.orchestration.assets.dry_run import answering_dry_run, dry_run_merge
 from ingest_pipelines.orchestration.assets.lineage import description_of, source_key
@@ -90,6 +90,7 @@ def land_op(connection: frozenset[str]) -> OpDefinition:
             client = client_of(context.resources, run_context.bound)
             with recording_errors(run_context, context):
                 refuse_early(run_context.site.target, run_context.bound)  # before the first byte is read
+                require_ended_window(run_context.site.target, item)
                 if item.kind == "cursor":
                     item = pipeline.next_chunk(item, run_context.bound, run_context.site.target, run_context.run)
             with recording_errors(run_context, context, item), recording_look(run_context):
