@@ -17,6 +17,7 @@ from psycopg import sql
 from ingest_pipelines import postgres_login
 from ingest_pipelines.errors import IngestError, TargetDenied, TargetForbids, TargetUnavailable
 from ingest_pipelines.ledger.migrate import HEAD, NoLedger, migrate, revision
+from ingest_pipelines.ledger.migrate import LOCK as MIGRATIONS_LOCK
 from ingest_pipelines.merge.concerned import concerned, missing_grants
 from ingest_pipelines.merge.driver_errors import LOCK_ERRORS, translate, translate_login
 from ingest_pipelines.merge.session import LOADS, is_standby, prepare
@@ -134,6 +135,8 @@ def _migration_problem(connection: psycopg.Connection, error: psycopg.Error) -> 
             hint="nothing was changed; let the owner of the schema ingest, or an administrator, run: ingest status; "
             "then give the role its rights again (deploy/sql/frozen.sql)",
         )
+    if isinstance(error, LOCK_ERRORS):
+        return translate(error, _LEDGER, holder=_ledger_holder(connection))
     return problem(connection, error, _LEDGER)
 
 
@@ -249,7 +252,8 @@ def lock_table_at_once(connection: psycopg.Connection, schema: str, table: str) 
 def holder_of(connection: psycopg.Connection, schema: str, table: str) -> str:
     """The session that holds the table or its advisory lock now, for a message; "" if none does."""
     number = lock_number(schema, table) % 2**64
-    holder = connection.execute(
+    return _described(
+        connection,
         """
         SELECT a.pid, a.application_name, a.usename, date_trunc('second', clock_timestamp() - a.xact_start)::text
         FROM pg_locks l JOIN pg_stat_activity a USING (pid)
@@ -261,7 +265,30 @@ def holder_of(connection: psycopg.Connection, schema: str, table: str) -> str:
         ORDER BY a.xact_start LIMIT 1
         """,
         (number >> 32, number & 0xFFFFFFFF, schema, table),
-    ).fetchone()
+    )
+
+
+def _ledger_holder(connection: psycopg.Connection) -> str:
+    """The oldest session that uses the ledger's tables or migrates them now, for a message; "" if none does."""
+    return _described(
+        connection,
+        """
+        SELECT a.pid, a.application_name, a.usename, date_trunc('second', clock_timestamp() - a.xact_start)::text
+        FROM pg_locks l JOIN pg_stat_activity a USING (pid)
+        WHERE l.granted AND a.pid <> pg_backend_pid()
+          AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+          AND ((l.locktype = 'advisory' AND l.classid = %s AND l.objid = %s AND l.objsubid = 1)
+           OR (l.locktype = 'relation'
+               AND l.relation IN (SELECT oid FROM pg_class WHERE relnamespace = to_regnamespace('ingest')
+                                  AND starts_with(relname, 'alembic_version') IS FALSE)))  -- which we read ourselves
+        ORDER BY a.xact_start LIMIT 1
+        """,
+        (MIGRATIONS_LOCK >> 32, MIGRATIONS_LOCK & 0xFFFFFFFF),
+    )
+
+
+def _described(connection: psycopg.Connection, query: LiteralString, values: Sequence[Any]) -> str:
+    holder = connection.execute(query, values).fetchone()
     if holder is None:
         return ""
     pid, application, user, since = holder
