@@ -1,4 +1,4 @@
-"""A loader that kills itself with SIGKILL at a fault point. Run as a program it forks a process per load."""
+"""Work in processes that kill themselves with SIGKILL at a point. Run as a program it forks one for each."""
 
 from __future__ import annotations
 
@@ -7,12 +7,17 @@ import pickle
 import signal
 import subprocess
 import sys
+import traceback
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
+
+import psycopg
 
 from ingest_pipelines.config import BoundImport
+from ingest_pipelines.ledger import migrate
 from ingest_pipelines.merge import Target, apply
 from ingest_pipelines.merge.early_load import Destination, EarlyLoad
 from ingest_pipelines.merge.faults import Fault
@@ -36,9 +41,66 @@ class Load:
     dies_at: str = ""
     early: bool = False
 
+    def __call__(self) -> None:
+        """Loads, and dies where it is told to."""
+
+        def die(point: str) -> None:
+            if point == self.dies_at:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        early = self._loaded_early(die) if self.early else None
+        apply(self.validated, self.bound, self.target, self.run, self.now, early=early, fault=die)
+
+    def _loaded_early(self, die: Fault) -> EarlyLoad:
+        early = EarlyLoad(self.validated.landing, self.bound, Destination(self.target, self.run, self.now), die)
+        for run in self.validated.accepted:
+            early.add(run)
+        return early
+
+
+@dataclass(frozen=True)
+class Upgrade:
+    """The upgrade of a ledger.
+
+    Attributes:
+        dies_at: which of its statements, commits among them, it does not come to send; 0: it lives.
+    """
+
+    url: str
+    dies_at: int = 0
+
+    def __call__(self) -> None:
+        """Upgrades, and dies where it is told to."""
+        migrate(self._connect)
+
+    def _connect(self) -> psycopg.Connection:
+        left = self.dies_at
+
+        def count() -> None:
+            nonlocal left
+            left -= 1
+            if left == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        class Cursor(psycopg.Cursor[Any]):
+            """Counts the statements."""
+
+            def execute(self, *statement: Any, **options: Any) -> Self:
+                count()
+                return super().execute(*statement, **options)
+
+        class Connection(psycopg.Connection[Any]):
+            """Counts the commits."""
+
+            def commit(self) -> None:
+                count()
+                super().commit()
+
+        return Connection.connect(self.url, cursor_factory=Cursor)
+
 
 class KillableLoader:
-    """Loads in processes of their own. A context manager."""
+    """Loads, and other work, in processes of their own. A context manager."""
 
     def __enter__(self) -> Self:
         self._process = subprocess.Popen(
@@ -56,50 +118,41 @@ class KillableLoader:
         self._process.wait(timeout=30)
         self._process.stdout.close()
 
-    def run(self, load: Load) -> bool:
-        """Whether the load's process lived to its end. Fails where it ended in any other way than it was told to."""
+    def run(self, work: Callable[[], None]) -> bool:
+        """Whether the work's process lived to its end. Fails where it ended in any other way than it was told to."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        pickle.dump(load, self._process.stdin)
+        pickle.dump(work, self._process.stdin)
         self._process.stdin.flush()
         ended = int(self._process.stdout.readline())
-        assert ended in {0, -signal.SIGKILL}, f"the loader ended with {ended}"
+        assert ended in {0, -signal.SIGKILL}, f"the process ended with {ended}"
         return ended == 0
 
 
 def _serve() -> None:
     while True:
         try:
-            load: Load = pickle.load(sys.stdin.buffer)
+            work: Callable[[], None] = pickle.load(sys.stdin.buffer)
         except EOFError:
             return
         child = os.fork()
         if child == 0:
-            _load_and_exit(load)
+            _work_and_exit(work)
         _, status = os.waitpid(child, 0)
         sys.stdout.write(f"{os.waitstatus_to_exitcode(status)}\n")
         sys.stdout.flush()
 
 
-def _load_and_exit(load: Load) -> None:
-    def die(point: str) -> None:
-        if point == load.dies_at:
-            os.kill(os.getpid(), signal.SIGKILL)
-
+def _work_and_exit(work: Callable[[], None]) -> None:
     code = 1
     try:
-        early = _loaded_early(load, die) if load.early else None
-        apply(load.validated, load.bound, load.target, load.run, load.now, early=early, fault=die)
+        work()
         code = 0
+    except BaseException:
+        traceback.print_exc()
     finally:
+        sys.stderr.flush()
         os._exit(code)
-
-
-def _loaded_early(load: Load, die: Fault) -> EarlyLoad:
-    early = EarlyLoad(load.validated.landing, load.bound, Destination(load.target, load.run, load.now), die)
-    for run in load.validated.accepted:
-        early.add(run)
-    return early
 
 
 if __name__ == "__main__":

@@ -1,0 +1,219 @@
+"""A ledger of any version of the product is upgraded whole, whoever is killed meanwhile; then every command works.
+
+`ledgers/REVISION.sql` is what that version's own command line left in a target; `ledgers/freeze.py` made it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import psycopg
+import pytest
+
+from ingest_pipelines.ledger import migrate
+from ingest_pipelines.ledger.migrate import HEAD, REVISIONS
+from ingest_pipelines_tests.cli.terminal import Answer, Terminal
+from ingest_pipelines_tests.guarantees.killable import KillableLoader, Upgrade
+from ingest_pipelines_tests.guarantees.ledgers import freeze
+from ingest_pipelines_tests.servers.postgres import fresh_database
+from ingest_pipelines_tests.waiting import until
+
+LEDGERS = Path(freeze.__file__).parent
+
+OLD = REVISIONS[:-1]
+EVERY_OLD = [OLD[0], *(pytest.param(revision, marks=pytest.mark.slow) for revision in OLD[1:])]
+"""The oldest in the fast suite: its upgrade is made of all others'."""
+
+LATER = datetime(2027, 1, 1, tzinfo=UTC)
+"""After all that the old versions loaded."""
+
+Contents = Mapping[str, Counter[str]]
+"""By table, its rows as JSON."""
+
+
+@dataclass(frozen=True)
+class Frozen:
+    """A target as one version left it."""
+
+    revision: str
+    url: str
+
+    def rows(self, query: str) -> list[tuple[Any, ...]]:
+        with psycopg.connect(self.url) as connection:
+            return connection.execute(query.encode()).fetchall()
+
+    def table(self, name: str) -> list[dict[str, Any]]:
+        """The rows of a table of the ledger."""
+        return [row for (row,) in self.rows(f"SELECT to_jsonb(t) FROM ingest.{name} t")]
+
+    def tables(self) -> list[str]:
+        return [
+            str(name)
+            for (name,) in self.rows(
+                "SELECT format('%I.%I', schemaname, tablename) FROM pg_tables WHERE schemaname IN ('ingest', 'crm')"
+                " AND tablename <> 'alembic_version' ORDER BY 1"
+            )
+        ]
+
+    def contents(self, columns: Mapping[str, list[str]] | None = None) -> Contents:
+        """Every row of every table, or of those tables and columns only."""
+        found: dict[str, Counter[str]] = {}
+        for table in columns or self.tables():
+            rows = [row for (row,) in self.rows(f"SELECT to_jsonb(t) FROM {table} t")]
+            kept = columns[table] if columns else None
+            found[table] = Counter(
+                json.dumps({k: v for k, v in row.items() if kept is None or k in kept}, sort_keys=True) for row in rows
+            )
+        return found
+
+    def columns(self) -> dict[str, list[str]]:
+        """By table, the names of its columns."""
+        found: dict[str, list[str]] = {table: [] for table in self.tables()}
+        for table, column in self.rows(
+            "SELECT format('%I.%I', table_schema, table_name), column_name FROM information_schema.columns"
+            " WHERE table_schema IN ('ingest', 'crm')"
+        ):
+            if table in found:
+                found[table].append(column)
+        return found
+
+    def shape(self) -> list[tuple[Any, ...]]:
+        """Every column, index, constraint and view of the ledger."""
+        return self.rows(
+            """
+            SELECT 'column', c.relname || '.' || a.attname, format_type(a.atttypid, a.atttypmod) || a.attstorage::text
+                   || a.attnotnull::text || a.attidentity::text || coalesce(pg_get_expr(d.adbin, d.adrelid), '')
+            FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+            LEFT JOIN pg_attrdef d ON d.adrelid = c.oid AND d.adnum = a.attnum
+            WHERE c.relnamespace = 'ingest'::regnamespace AND c.relkind IN ('r', 'v')
+            UNION ALL SELECT 'index', indexname, indexdef FROM pg_indexes WHERE schemaname = 'ingest'
+            UNION ALL SELECT 'view', viewname, definition FROM pg_views WHERE schemaname = 'ingest'
+            UNION ALL SELECT 'constraint', conname, pg_get_constraintdef(oid) FROM pg_constraint
+            WHERE connamespace = 'ingest'::regnamespace AND contype <> 'n'
+            UNION ALL SELECT 'revision', version_num, '' FROM ingest.alembic_version ORDER BY 1, 2, 3
+            """
+        )
+
+
+@contextmanager
+def frozen(postgres_url: str, revision: str) -> Iterator[Frozen]:
+    """A new database with that version's ledger."""
+    with fresh_database(postgres_url) as url:
+        with psycopg.connect(url) as connection:
+            connection.execute((LEDGERS / f"{revision}.sql").read_bytes())
+        yield Frozen(revision, url)
+
+
+@pytest.fixture
+def old(request: pytest.FixtureRequest, postgres_url: str) -> Iterator[Frozen]:
+    with frozen(postgres_url, request.param) as ledger:
+        yield ledger
+
+
+@pytest.fixture(scope="module")
+def new_shape(postgres_url: str) -> list[tuple[Any, ...]]:
+    """The shape of a ledger that this version created."""
+    with fresh_database(postgres_url) as url:
+        migrate(url)
+        return Frozen(HEAD, url).shape()
+
+
+@pytest.fixture
+def team(old: Frozen, postgres_url: str, tmp_path: Path) -> Iterator[Team]:
+    with fresh_database(postgres_url) as source, fresh_database(postgres_url) as runs:
+        freeze.write_project(tmp_path, source)
+        freeze.fill_source(source, range(1, 9))
+        environment = {
+            "INGEST_HOME": str(tmp_path / "project"), "INGEST_STATE": str(tmp_path / "state"),
+            "INGEST_DATABASE_URL": old.url, "INGEST_DAGSTER_URL": runs, "SHOP_PW": str(urlsplit(source).password),
+        }  # fmt: skip
+        yield Team(tmp_path, old, Terminal(tmp_path, environment))
+
+
+@dataclass(frozen=True)
+class Team:
+    """Who installed this version, with the project of before."""
+
+    folder: Path
+    ledger: Frozen
+    terminal: Terminal
+
+    def ingest(self, *words: object, code: int = 0) -> Answer:
+        answer = self.terminal.ingest(*words)
+        assert answer.code == code, f"ingest {words} ended with {answer.code}: {answer.out}{answer.err}"
+        return answer
+
+
+def test_a_ledger_is_kept_of_every_version() -> None:
+    """Whoever adds a revision freezes the one before it: the last moment at which this is possible without effort."""
+    assert [path.stem for path in sorted(LEDGERS.glob("*.sql"))] == list(OLD)
+
+
+@pytest.mark.parametrize("old", OLD, indirect=True)
+def test_the_upgrade_keeps_every_row_and_makes_the_ledger_of_a_new_installation(
+    old: Frozen, new_shape: list[tuple[Any, ...]]
+) -> None:
+    columns, before = old.columns(), old.contents()
+    assert sum(map(len, before.values())) > 30
+    assert migrate(old.url)
+    assert old.contents(columns) == before
+    assert old.shape() == new_shape
+
+
+@pytest.mark.parametrize(
+    ("old", "step"),
+    [(OLD[0], 9), *(pytest.param(revision, 1, marks=pytest.mark.slow) for revision in OLD)],
+    indirect=["old"],
+)
+def test_an_upgrade_killed_at_any_statement_leaves_the_ledger_as_it_was_and_the_next_one_goes_on(
+    old: Frozen, step: int, loader: KillableLoader, new_shape: list[tuple[Any, ...]]
+) -> None:
+    shape, columns, before = old.shape(), old.columns(), old.contents()
+    for statement in range(1, 10_000, step):
+        if loader.run(Upgrade(old.url, dies_at=statement)):
+            break
+        assert (old.shape(), old.contents()) == (shape, before), f"killed at statement {statement}"
+    assert statement > 10
+    assert (old.shape(), old.contents(columns)) == (new_shape, before)
+
+
+@pytest.mark.parametrize("old", EVERY_OLD, indirect=True)
+def test_processes_that_upgrade_at_once_do_it_once(
+    old: Frozen, new_shape: list[tuple[Any, ...]], loader: KillableLoader
+) -> None:
+    columns, before = old.columns(), old.contents()
+    with ThreadPoolExecutor(5) as pool:
+        killed = pool.submit(loader.run, Upgrade(old.url, dies_at=20))
+        outcomes = list(pool.map(migrate, [old.url] * 4))
+        killed.result()
+    assert any(outcomes)
+    assert (old.shape(), old.contents(columns)) == (new_shape, before)
+
+
+@pytest.mark.parametrize("old", [OLD[0]], indirect=True)
+def test_a_command_that_cannot_upgrade_now_says_who_is_in_the_way_and_changes_nothing(team: Team, old: Frozen) -> None:
+    """A load of the old version is under way. The next command goes on."""
+    shape = old.shape()
+    impatient = Terminal(team.folder, {**team.terminal.environment, "INGEST_LOCK_TIMEOUT": "0.2"})
+    with psycopg.connect(old.url, application_name="an old loader") as loader:
+        loader.execute("LOCK TABLE ingest.loads IN ROW EXCLUSIVE MODE")
+        answer = impatient.ingest("report", "points")
+        assert answer.code == 3, answer.err
+        assert "an old loader" in answer.err
+        assert "Traceback" not in answer.err
+        with ThreadPoolExecutor(1) as pool:
+            waiting = pool.submit(migrate, old.url)
+            until(lambda: old.rows("SELECT FROM pg_locks WHERE NOT granted"))
+            loader.rollback()
+            assert waiting.result(60)
+    assert shape != old.shape()
+    assert impatient.ingest("report", "points").code == 0
