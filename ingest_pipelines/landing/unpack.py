@@ -5,6 +5,7 @@ from __future__ import annotations
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
+from io import FileIO
 from pathlib import Path
 
 from ingest_pipelines.errors import ItemRefused, printable
@@ -12,6 +13,12 @@ from ingest_pipelines.file_content import content_of, is_litter, office_file
 
 PIECE = 1 << 20
 """At most this many bytes are decompressed at a time."""
+
+FEED = 64 << 10
+"""Bytes given to the decompressor at a time. It copies what it has not used: at most FEED bytes per member."""
+
+MAX_DIRECTORY = PIECE
+"""Longest list of files of a zip archive. Reading it takes twenty times its size."""
 
 NAMED = 5
 """How many files of an archive a message names."""
@@ -45,20 +52,24 @@ class Gunzip:
         if not self._begun and chunk[:2] != b"\x1f\x8b"[: len(chunk)]:
             raise ItemRefused(f"{self._uri}: {_no('gzip', '.gz', chunk)}", hint=_AGAIN.format("gzip"))
         self._begun = self._begun or bool(chunk)
-        while chunk:
+        for start in range(0, len(chunk), FEED):
+            yield from self._decompressed(chunk[start : start + FEED])
+
+    def _decompressed(self, left: bytes) -> Iterator[bytes]:
+        while left:
             if self._member.eof:
-                chunk = chunk.lstrip(b"\0")  # padding after the last member, as tape and block tools leave it
-                if not chunk:
+                left = left.lstrip(b"\0")  # padding after the last member, as tape and block tools leave it
+                if not left:
                     return
                 self._member = zlib.decompressobj(wbits=31)
             try:
-                piece = self._member.decompress(chunk, PIECE)
+                piece = self._member.decompress(left, PIECE)
             except zlib.error:
                 raise ItemRefused(
                     f"{self._uri}: the .gz data is damaged, or not gzip",
                     hint="compress the file again, or deliver it as plain .csv",
                 ) from None
-            chunk = self._member.unused_data if self._member.eof else self._member.unconsumed_tail
+            left = self._member.unused_data if self._member.eof else self._member.unconsumed_tail
             if piece:
                 yield piece
 
@@ -77,6 +88,20 @@ def _members(members: Sequence[zipfile.ZipInfo]) -> str:
     return f"the .zip holds {len(members)} files; it must hold exactly one: {named}{more}"
 
 
+class _Archive(FileIO):
+    """A zip archive's file. Its list of files is read whole, so a longer one than MAX_DIRECTORY is no archive."""
+
+    def read(self, size: int | None = -1) -> bytes:
+        """At most so many bytes."""
+        if size is not None and size > MAX_DIRECTORY:
+            raise _TooManyMembers
+        return super().read(-1 if size is None else size) or b""
+
+
+class _TooManyMembers(Exception):
+    """The archive's list of files is longer than MAX_DIRECTORY."""
+
+
 def unzip(path: Path, uri: str) -> Iterator[bytes]:
     """The one file in a zip archive, in pieces; its checksum is verified at the end.
 
@@ -87,7 +112,7 @@ def unzip(path: Path, uri: str) -> Iterator[bytes]:
     """
     again = "compress one CSV file without a password, or deliver it as plain .csv"
     try:
-        with zipfile.ZipFile(path) as archive:
+        with _Archive(path) as opened, zipfile.ZipFile(opened) as archive:
             members = [info for info in archive.infolist() if not info.is_dir() and not is_litter(info.filename)]
             if office := office_file([info.filename for info in members]):
                 raise ItemRefused(f"{uri}: the .zip is {office}", hint="export it as CSV (UTF-8)")
@@ -100,6 +125,8 @@ def unzip(path: Path, uri: str) -> Iterator[bytes]:
             with archive.open(members[0]) as member:
                 while piece := member.read(PIECE):
                     yield piece
+    except _TooManyMembers:
+        raise ItemRefused(f"{uri}: the .zip holds many files; it must hold exactly one", hint=again) from None
     except zipfile.BadZipFile:
         with path.open("rb") as file:
             head = file.read(PIECE)
