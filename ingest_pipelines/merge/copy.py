@@ -23,6 +23,9 @@ from ingest_pipelines.merge.stage import Stage, StageColumn
 ROWS = 32_768
 """Rows encoded at a time: a few megabytes, however large the batches of a spill file are."""
 
+BYTES = 32 << 20
+"""Rows that are very wide are encoded in smaller numbers."""
+
 CREATED = sql.SQL("COPY ingest_created (profiles, keys) FROM STDIN (FORMAT binary)")
 
 _REJECT_COLUMNS = ("line", "key", "field", "code", "reason", "row")
@@ -120,8 +123,9 @@ def _copy(
                     copy.write(encoder.write_header())
                 elif batch.schema != schema:
                     raise InternalError("the spill files of one item differ in their columns or types")
-                for start in range(0, batch.num_rows, ROWS):
-                    copy.write(encoder.write_batch(batch.slice(start, ROWS)))
+                at_once = max(1, min(ROWS, BYTES * batch.num_rows // max(1, batch.nbytes)))
+                for start in range(0, batch.num_rows, at_once):
+                    copy.write(encoder.write_batch(batch.slice(start, at_once)))
                     after_batch()
             if encoder is None:
                 copy.write(_EMPTY)

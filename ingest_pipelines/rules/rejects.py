@@ -16,6 +16,7 @@ from ingest_pipelines.model import LINE, RejectSample
 from ingest_pipelines.owner_only import private_file
 from ingest_pipelines.rules.compile import KEY, Rules
 from ingest_pipelines.rules.raw_cells import display_cell
+from ingest_pipelines.rules.slices import slices
 from ingest_pipelines.rules.types import TYPES, Rule
 
 SCHEMA = pa.schema(
@@ -86,10 +87,11 @@ class Rejects:
         return raw.select(pl.struct(cells).struct.json_encode().alias("row")).to_series()
 
     def _write(self, records: pl.DataFrame) -> None:
-        table = records.to_arrow(compat_level=pl.CompatLevel.oldest()).cast(SCHEMA)
         if self._writer is None:
             self._writer = pa.ipc.new_file(private_file(self.path), SCHEMA)
-        self._writer.write_table(table)
+        # In slices: the records of a row share its text in Polars, and each has its own in Arrow's plain layout.
+        for some in slices(records, len(records)):
+            self._writer.write_table(some.to_arrow(compat_level=pl.CompatLevel.oldest()).cast(SCHEMA))
 
     def _count(self, rules: Sequence[Rule], masks: Sequence[pl.Series]) -> None:
         by_code: dict[str, pl.Series] = {}

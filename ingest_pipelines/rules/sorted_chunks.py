@@ -13,11 +13,14 @@ from ingest_pipelines.owner_only import private_file
 from ingest_pipelines.rules.compile import KEY, Rules
 from ingest_pipelines.rules.repeats import Lines, between
 from ingest_pipelines.rules.schema import prove
+from ingest_pipelines.rules.slices import slices
 
 CHUNK_ROWS = 131_072
 """Rows sorted together, and copied while the next ones are validated. Larger chunks make the merge no faster."""
 ENOUGH_ROWS = 120_000
 """A chunk may be shorter: frames of CHUNK_ROWS less their rejects need not wait for the next frame."""
+CHUNK_BYTES = 64 << 20
+"""A chunk of very wide rows ends earlier: it is held in memory twice while it is sorted."""
 
 
 @dataclass
@@ -42,7 +45,8 @@ class SortedChunks:
     def add(self, accepted: pl.DataFrame) -> None:
         """Adds rows of a validated frame that break no rule."""
         self._waiting.append(accepted)
-        if sum(map(len, self._waiting)) >= ENOUGH_ROWS:
+        rows, size = sum(map(len, self._waiting)), sum(each.estimated_size() for each in self._waiting)
+        if rows >= ENOUGH_ROWS or size >= CHUNK_BYTES:
             self.finish()
 
     def finish(self) -> None:
@@ -50,7 +54,7 @@ class SortedChunks:
         # In one piece: gathering rows in another order from pieces takes eight times as long.
         together = pl.concat(self._waiting, rechunk=True) if self._waiting else pl.DataFrame()
         self._waiting = []
-        for rows in together.iter_slices(CHUNK_ROWS):
+        for rows in slices(together, CHUNK_ROWS, 2 * CHUNK_BYTES):
             self._write(rows)
 
     def _write(self, rows: pl.DataFrame) -> None:

@@ -24,6 +24,7 @@ from ingest_pipelines.rules.prefetch import prefetch
 from ingest_pipelines.rules.raw_parts import RawParts
 from ingest_pipelines.rules.rejects import Rejects
 from ingest_pipelines.rules.repeats import Hashes, Lines, ValueHashes, between, find_repeats
+from ingest_pipelines.rules.slices import SLICE_BYTES, slices
 from ingest_pipelines.rules.sorted_chunks import SortedChunks
 from ingest_pipelines.rules.types import Rule
 
@@ -161,7 +162,7 @@ def _row_by_row(
     with prefetch(frames) as ordered:
         for frame in ordered:
             broken = []
-            for piece in frame.iter_slices(SLICE_ROWS):
+            for piece in slices(frame, SLICE_ROWS):
                 rows = rules.validated(piece)
                 good = rows.filter(~pl.col(BAD))
                 if rules.geo_fill:
@@ -266,11 +267,11 @@ def _together(parts: Iterator[pl.DataFrame]) -> Iterator[pl.DataFrame]:
     waiting: list[pl.DataFrame] = []
     for part in parts:
         waiting.append(part)
-        if sum(map(len, waiting)) >= SLICE_ROWS:
-            yield from pl.concat(waiting, rechunk=True).iter_slices(SLICE_ROWS)
+        if sum(map(len, waiting)) >= SLICE_ROWS or sum(each.estimated_size() for each in waiting) >= SLICE_BYTES:
+            yield from slices(pl.concat(waiting, rechunk=True), SLICE_ROWS)
             waiting = []
     if waiting:
-        yield from pl.concat(waiting, rechunk=True).iter_slices(SLICE_ROWS)
+        yield from slices(pl.concat(waiting, rechunk=True), SLICE_ROWS)
 
 
 def _raw_rejects(frames: Iterable[pl.DataFrame], parts: RawParts, repeated: _Repeated) -> Iterator[pl.DataFrame]:
