@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from typing import NoReturn
 
@@ -36,17 +36,19 @@ def _number(text: str) -> float:
     return 0.0
 
 
-def _texts(value: object) -> Iterator[str]:
-    """All strings in the document, names included."""
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, dict):
-        for name, inner in value.items():
-            yield name
-            yield from _texts(inner)
-    elif isinstance(value, list):
-        for inner in value:
-            yield from _texts(inner)
+def _texts(value: object) -> list[str]:
+    """All strings in the document, names included, in any order."""
+    texts: list[str] = []
+    waiting = [value]
+    while waiting:
+        inner = waiting.pop()
+        if isinstance(inner, str):
+            texts.append(inner)
+        elif isinstance(inner, dict):
+            waiting += [*inner, *inner.values()]
+        elif isinstance(inner, list):
+            waiting += inner
+    return texts
 
 
 def _parse(text: str) -> object:
