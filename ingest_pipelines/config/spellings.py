@@ -59,9 +59,43 @@ _IN_SET = re.compile(
 )
 
 
+LARGEST_PATTERN = 5_000
+"""Characters that a pattern may describe, its counted repetitions written out: `(?:ab{3}){2}` describes eight.
+
+The engine's time per character of a cell grows with them: a cell of 8,000 characters takes at most half a second.
+"""
+
+
+class _Size:
+    """Counts the characters that a pattern describes, part by part."""
+
+    def __init__(self) -> None:
+        self._groups = [0]
+        self._last = 0
+
+    @property
+    def total(self) -> int:
+        return sum(self._groups)
+
+    def add(self, part: str) -> None:
+        """Takes the next part outside of sets; a set is one character."""
+        if part == "(" or (part.startswith("(?") and not part.endswith(")")):
+            self._groups.append(0)
+        elif part == ")" and len(self._groups) > 1:
+            self._last = self._groups.pop()
+            self._groups[-1] += self._last
+        elif part[0] == "{":
+            times = max(int(number.lstrip("0")[:10] or 0) for number in part[1:-1].split(","))
+            self._groups[-1] += self._last * (times - 1)
+            self._last *= times
+        elif part not in ("*", "+", "?", "|"):
+            self._last = 1
+            self._groups[-1] += 1
+
+
 def pattern_mistake(pattern: str) -> str:
     """Why the pattern can't be used, or "". The rules' engine matches in linear time, and knows less than Python's."""
-    place, in_set = 0, False
+    place, in_set, size = 0, False, _Size()
     while place < len(pattern):
         part = (_IN_SET if in_set else _PARTS).match(pattern, place)
         assert part is not None
@@ -69,6 +103,10 @@ def pattern_mistake(pattern: str) -> str:
             return "uses back-references or look-around; write it without, or use one_of"
         if part["unknown"]:
             return f"'{part['unknown']}' at position {place} is not known; for the character itself write \\ before it"
+        if not in_set:
+            size.add(part[0])
+            if size.total > LARGEST_PATTERN:
+                return f"describes more than {LARGEST_PATTERN:,} characters; write it more simply, or use one_of"
         opened = not in_set and pattern[place] == "["
         in_set = opened or (in_set and not part["end"])
         place = part.end()
@@ -77,4 +115,6 @@ def pattern_mistake(pattern: str) -> str:
         re.compile(_NOT_IN_PYTHON.sub(lambda part: r"\Z" if part[0] == r"\z" else r"\w", pattern))
     except re.error as error:
         return f"not a regular expression: {error}"
+    except RecursionError:
+        return "not a regular expression: groups are nested too deeply"
     return ""

@@ -13,6 +13,9 @@ Path = tuple[str | int, ...]
 MAX_NODES = 100_000
 """Most nodes of one file with its aliases expanded: enough for any project, too few for an alias bomb."""
 
+MAX_LETTERS = 1_000_000
+"""Longest file. Parsing takes a kilobyte per node, and a node may be two letters long."""
+
 
 class _Loader(yaml.CSafeLoader):
     """CSafeLoader with the YAML 1.2 core schema instead of YAML 1.1's surprises."""
@@ -51,6 +54,8 @@ class Document:
 
 def read_yaml(text: str) -> Document:
     """A Document; syntax errors, tags, and repeated keys are `mistakes` as (line, message)."""
+    if len(text) > MAX_LETTERS:
+        return Document(None, {}, ((1, f"the file is longer than {MAX_LETTERS:,} characters"),))
     try:
         loader = _Loader(text)
         node = loader.get_single_node()
@@ -91,12 +96,17 @@ class _Walk:
     lines: dict[Path, int]
     mistakes: list[tuple[int, str]]
     nodes: int = 0
+    endless: bool = False
 
     def visit(self, node: yaml.Node, path: Path, inside: frozenset[int] = frozenset()) -> None:
         self.nodes += 1
         if self.nodes > MAX_NODES or id(node) in inside:
-            if not any("alias" in what for _, what in self.mistakes):
-                self.mistakes.append((node.start_mark.line + 1, "an alias (*name) unfolds without end"))
+            if not self.endless:
+                self.endless = True
+                what = f"the file has more than {MAX_NODES:,} values, its aliases (*name) unfolded"
+                if id(node) in inside:
+                    what = "an alias (*name) unfolds without end"
+                self.mistakes.append((node.start_mark.line + 1, what))
             return
         if node.tag not in _READ_TAGS:
             self.mistakes.append((node.start_mark.line + 1, f"{_dotted(path)}the tag {node.tag} is not read here"))
