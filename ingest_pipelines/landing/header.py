@@ -140,7 +140,9 @@ def _refuse_columns(
             line=line,
             hint="remove them (the header may end in commas), or give each its own name",
         )
-    repeated = [column for column, times in Counter(columns).items() if times > 1]
+    # Without any mapped column the first line may be a row: its cells are not named.
+    named = set(required).intersection(columns)
+    repeated = [column for column, times in Counter(columns).items() if times > 1] if named or not required else []
     if repeated:
         places = [f"'{printable(column)}' in columns {_places(columns, column)}" for column in repeated[:10]]
         raise ItemRefused(
@@ -151,7 +153,7 @@ def _refuse_columns(
         raise ItemRefused(f"{where}: the column name '{own[0]}' is reserved", line=line, hint="rename the column")
     if missing:
         raise ItemRefused(
-            f"{where}: the header lacks {'; '.join(_lacking(column, columns) for column in missing)}",
+            f"{where}: the header lacks {'; '.join(_lacking(column, columns, same=not named) for column in missing)}",
             line=line,
             hint="correct the file's header, or the import's columns",
         )
@@ -172,7 +174,8 @@ def _places(columns: Sequence[str], column: str) -> str:
     return ", ".join(str(index) for index, name in enumerate(columns, 1) if name == column)
 
 
-def _lacking(column: str, columns: Sequence[str]) -> str:
+def _lacking(column: str, columns: Sequence[str], *, same: bool) -> str:
+    """The column, with the header's name that it may be; with `same` only one that differs in case and blanks."""
     folded = {name.strip().casefold(): name for name in columns}
-    close = difflib.get_close_matches(column.strip().casefold(), folded, n=1)
+    close = difflib.get_close_matches(column.strip().casefold(), folded, n=1, cutoff=1.0 if same else 0.6)
     return f"'{printable(column)}' (there is '{printable(folded[close[0]])}')" if close else f"'{printable(column)}'"

@@ -24,6 +24,9 @@ REFUSALS: dict[str, tuple[bytes, int, str]] = {
     "a column in other case": (b"ID,tier\n1,2\n", 1, r"lacks 'id' \(there is 'ID'\)"),
     "a missing column with nothing like it": (b"id,x\n1,2\n", 1, "lacks 'tier'$"),
     "no header": (b"17,Gold\n18,Silver\n", 1, "lacks 'id'; 'tier'"),
+    "no header, and cells that repeat": (b"Gold,Gold\n18,Silver\n", 1, "lacks 'id'; 'tier'$"),
+    "no header, and cells like names": (b"Caf-id,tiers\n18,Silver\n", 1, "lacks 'id'; 'tier'$"),
+    "all columns in other case": (b"ID,Tier\n1,2\n", 1, r"lacks 'id' \(there is 'ID'\); 'tier' \(there is 'Tier'\)$"),
     "a repeated column": (b"id,tier,id\n1,2,3\n", 1, "repeats 'id' in columns 1, 3"),
     "columns without names": (b"id,tier,,\n1,2,3,4\n", 1, "columns 3, 4 have no name"),
     "a reserved column": (b"id,tier,_line\n1,2,3\n", 1, "'_line' is reserved"),
@@ -178,7 +181,7 @@ def test_three_megabyte_cells_are_read_when_the_cap_allows_them(tmp_path: Path) 
 
 def test_header_names_from_outside_are_escaped_in_messages(tmp_path: Path) -> None:
     with pytest.raises(ItemRefused) as refused:
-        read(b"tier\x1b[31m,tier\x1b[31m\n", tmp_path, "id")
+        read(b"id,tier\x1b[31m,tier\x1b[31m\n", tmp_path, "id")
     assert "\x1b" not in str(refused.value)
     assert r"tier\x1b[31m" in str(refused.value)
 
