@@ -36,6 +36,8 @@ TypeName = Annotated[
         }
     ),
 ]
+UUID_LENGTH = 36
+
 _REGION_PATTERN = "^[A-Z]{2}$"
 Region = Annotated[
     str,
@@ -266,6 +268,11 @@ class Database(Strict):
         if self.key_default is not None and self.key_default not in record.key_defaults:
             makes = sorted(name for name, other in FIELD_TYPES.items() if self.key_default in other.key_defaults)
             raise ValueError(f"key_default: {self.key_default} needs a key of type {' or '.join(makes)}")
+        longest = self.fields[self.key].max_length
+        if self.key_default == "uuid" and longest is not None and longest < UUID_LENGTH:
+            raise ValueError(
+                f"key_default: uuid makes keys of {UUID_LENGTH} characters; the key's max_length is {longest}"
+            )
         if len(self.fields) > self.max_fields:
             raise ValueError(f"{len(self.fields)} fields, and max_fields is {self.max_fields}")
         return self

@@ -235,6 +235,10 @@ DATABASE_CASES = [
         "10: databases.customers.fields.tier.options.0: expected text; put it in quotes, else YAML reads a number, true or false"
     )),
     ("    key: customer_id", "    key: custmer_id", "2: databases.customers: the key 'custmer_id' is not one of the fields"),
+    (
+        "    key: customer_id", "    key: customer_id\n    key_default: uuid",
+        "2: databases.customers: key_default: uuid makes keys of 36 characters; the key's max_length is 12",
+    ),
     ("    table: crm.customers", "    table: a.b.c", (
         "3: databases.customers.table: a table is named NAME or SCHEMA.NAME, such as crm.customers: letters, digits and _, "
         "no digit first, at most 63 characters"
@@ -529,6 +533,7 @@ BESIDE = {
 def test_no_table_has_a_name_that_another_database_needs(tmp_path: Path, what: str, order: tuple[str, str]) -> None:
     tables = {"first": "crm.c", "second": f"crm.{BESIDE[what]}"}
     database = DATABASES.split("\n", 1)[1].replace("max_fields_per", "key_default: uuid\n    max_fields_per")
+    database = database.replace("max_length: 12", "max_length: 36")
     database = database.replace("uuid", "sequence") if "sequence" in what else database
     text = "databases:\n" + "".join(
         database.replace("customers:", f"{name}:").replace("crm.customers", tables[name]) for name in order
