@@ -220,8 +220,20 @@ def stacked(header: Sequence[str], table: Iterable[Sequence[str]]) -> Iterator[s
 
 
 def as_json(value: object) -> None:
-    """Writes the answer to stdout as JSON: snake_case keys, ISO times, exact decimals as text."""
-    _write(json.dumps(value, default=_plain, ensure_ascii=False, indent=2), err=False, fit=False)
+    """Writes the answer to stdout as JSON: snake_case keys, ISO times, exact decimals as text.
+
+    Letters of all scripts stay as they are. What a terminal would obey (control characters, marks of direction) is
+    escaped: it only occurs within texts.
+    """
+    text = json.dumps(value, default=_plain, ensure_ascii=False, indent=2)
+    _write(_NOT_ASCII.sub(_escaped, text), err=False, fit=False)
+
+
+_NOT_ASCII = re.compile(r"[^\n\x20-\x7e]+")
+
+
+def _escaped(letters: re.Match[str]) -> str:
+    return letters[0] if letters[0].isprintable() else json.dumps(letters[0])[1:-1]
 
 
 def _plain(value: object) -> object:
