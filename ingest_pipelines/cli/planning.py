@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 import shutil
 from datetime import timedelta
 from pathlib import Path
@@ -171,7 +170,7 @@ def _report_json(report: LoadReport) -> dict[str, object]:
 
 def _choice(item: str, file: Path | None) -> list[str]:
     """The options with which `ingest run` loads what was planned."""
-    return ["--item", item] if item else ["--file", shlex.quote(str(file))] if file is not None else []
+    return ["--item", item] if item else ["--file", screen.quoted(file)] if file is not None else []
 
 
 def _print(report: LoadReport, bound: BoundImport, command: str) -> None:

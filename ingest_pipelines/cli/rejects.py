@@ -14,7 +14,7 @@ from ingest_pipelines.cli import replay, screen
 from ingest_pipelines.cli.boundary import Command, Group
 from ingest_pipelines.cli.naming import ImportName, Json
 from ingest_pipelines.cli.reject_file import write_export
-from ingest_pipelines.errors import UsageError
+from ingest_pipelines.errors import UsageError, printable
 from ingest_pipelines.owner_only import open_private
 
 if TYPE_CHECKING:
@@ -97,8 +97,8 @@ def export(
                 written = write_export(file, chosen, columns, rows)
             draft.replace(output)
     if output is not None:
-        screen.note(f"{screen.plural(written, 'row')} of load {chosen.id} in {output}")
-        screen.note(f"  correct them, then run: ingest rejects replay {name} {output}")
+        screen.note(f"{screen.plural(written, 'row')} of load {chosen.id} in {printable(str(output))}")
+        screen.note(f"  correct them, then run: ingest rejects replay {name} {screen.quoted(output)}")
 
 
 group.command(cls=Command)(replay.replay)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 import shutil
@@ -128,8 +129,13 @@ def painted(text: str, style: Style | None) -> str:
 
 
 def quoted(path: Path) -> str:
-    """The path, quoted for a shell."""
-    return shlex.quote(str(path))
+    r"""The path, quoted for a shell; bytes that a terminal would obey are written as `$'\xe2'`."""
+    if str(path).isprintable():
+        return shlex.quote(str(path))
+    spelled = (
+        chr(byte) if 0x20 <= byte < 0x7F and chr(byte) not in "\\'" else f"\\x{byte:02x}" for byte in os.fsencode(path)
+    )
+    return f"$'{''.join(spelled)}'"
 
 
 def number(value: int) -> str:
