@@ -131,6 +131,12 @@ def german_postgres(fleet: Fleet) -> postgres_debian.GermanPostgres:
 
 
 @pytest.fixture(scope="session")
+def polyglot_postgres_url(fleet: Fleet) -> str:
+    """A superuser's URL of a PostgreSQL 15 that speaks several languages, shared by all tests."""
+    return fleet.ask("postgres-polyglot", postgres.PostgresServer, postgres_debian.launch_polyglot).url
+
+
+@pytest.fixture(scope="session")
 def poolers(fleet: Fleet, postgres_url: str, postgres_15_url: str) -> Mapping[str, pgbouncer.PgBouncer]:
     """PgBouncer in transaction mode, by the superuser's URL of the server behind it."""
     urls = {"pgbouncer": postgres_url, "pgbouncer-15": postgres_15_url}

@@ -1,4 +1,4 @@
-"""Debian's PostgreSQL 15, the oldest version that the product promises to load into; also one that speaks German."""
+"""Debian's PostgreSQL 15, the oldest version that the product promises to load into; also ones of other languages."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ import secrets
 import shutil
 import signal
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from ingest_pipelines_tests.servers.fleet import Fleet, Launched, ServerDown
 from ingest_pipelines_tests.servers.postgres import PostgresServer, accepts_login
 
-_GERMAN = "/usr/share/locale/de/LC_MESSAGES/postgres-15.mo"
+LANGUAGES = {"de": "de_DE.UTF-8", "fr": "fr_FR.UTF-8", "ja": "ja_JP.UTF-8", "ru": "ru_RU.UTF-8"}
+"""Locales of messages, by language."""
 
 
 @dataclass(frozen=True)
@@ -33,24 +34,9 @@ def launch(fleet: Fleet, folder: Path) -> Launched:
 
 
 def launch_german(fleet: Fleet, folder: Path) -> Launched:
-    """A server whose messages are German, from the first answer to a login on, and that offers TLS.
-
-    The locale is compiled into the server's own folder: the system's stay as they are.
-    """
-    locales = folder / "locales"
-    locales.mkdir()
-    made = subprocess.run(
-        ["localedef", "-i", "de_DE", "-f", "UTF-8", locales / "de_DE.UTF-8"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if not (locales / "de_DE.UTF-8").exists():
-        raise ServerDown(f"there is no German locale; on Debian: apt-get install locales; it said:\n{made.stderr}")
-    if not Path(_GERMAN).exists():
-        raise ServerDown(f"PostgreSQL 15 was installed without its translations: there is no {_GERMAN}")
+    """A server whose messages are German, from the first answer to a login on, and that offers TLS."""
     settings = {
-        "lc_messages": "de_DE.UTF-8", "log_connections": "on", "ssl": "on",
+        "lc_messages": LANGUAGES["de"], "log_connections": "on", "ssl": "on",
         "ssl_cert_file": str(folder / "server.crt"), "ssl_key_file": str(folder / "server.key"),
     }  # fmt: skip
     certify = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "30", "-subj", "/CN=localhost"]
@@ -59,9 +45,33 @@ def launch_german(fleet: Fleet, folder: Path) -> Launched:
     )
     if os.geteuid() == 0:
         os.chown(folder / "server.key", pwd.getpwnam("nobody").pw_uid, -1)
-    url, process = _start(fleet, folder, settings, {"LOCPATH": str(locales)})
+    url, process = _start(fleet, folder, settings, {"LOCPATH": str(_compiled(folder, ["de"]))})
     german = GermanPostgres(url, str(folder / "server.log"))
     return Launched(german, process.pid, group=False, stop=signal.SIGINT)
+
+
+def launch_polyglot(fleet: Fleet, folder: Path) -> Launched:
+    """A server that has all of LANGUAGES: each database sets its own `lc_messages`."""
+    url, process = _start(fleet, folder, {}, {"LOCPATH": str(_compiled(folder, LANGUAGES))})
+    return Launched(PostgresServer(url), process.pid, group=False, stop=signal.SIGINT)
+
+
+def _compiled(folder: Path, languages: Iterable[str]) -> Path:
+    """The languages' locales, compiled into the server's own folder: the system's stay as they are."""
+    locales = folder / "locales"
+    locales.mkdir()
+    for language in languages:
+        locale = LANGUAGES[language]
+        words = ["localedef", "-i", locale.partition(".")[0], "-f", "UTF-8", str(locales / locale)]
+        made = subprocess.run(words, capture_output=True, text=True, check=False)
+        if not (locales / locale).exists():
+            raise ServerDown(
+                f"there is no locale {locale}; on Debian: apt-get install locales; it said:\n{made.stderr}"
+            )
+        translation = Path(f"/usr/share/locale/{language}/LC_MESSAGES/postgres-15.mo")
+        if not translation.exists():
+            raise ServerDown(f"PostgreSQL 15 was installed without its translations: there is no {translation}")
+    return locales
 
 
 def _start(
