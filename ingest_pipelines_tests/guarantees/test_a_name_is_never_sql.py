@@ -47,7 +47,7 @@ _QUOTED = re.compile(
     r"""[eE]'(?:[^'\\]|\\.|'')*' | '(?:[^']|'')*' | "(?:[^"]|"")*" | (\$[A-Za-z_]*\$).*?\1 | --[^\n]* | /\*.*?\*/""",
     re.VERBOSE | re.DOTALL,
 )
-_LOGGED = re.compile(r"LOG:  (?:statement|execute [^:]*): (.*)", re.DOTALL)
+_LOGGED = re.compile(r"(?:LOG:  (?:statement|execute [^:]*): |STATEMENT:  )(.*)", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -72,8 +72,10 @@ def log(postgres_url: str) -> StatementLog:
 
 
 def log_statements(admin_url: str, database: str) -> None:
+    """From now on the database's sessions log every statement, also those that fail."""
     with psycopg.connect(admin_url, autocommit=True) as admin:
-        admin.execute(sql.SQL("ALTER DATABASE {} SET log_statement = 'all'").format(sql.Identifier(database)))
+        for setting in (sql.SQL("log_statement = 'all'"), sql.SQL("log_min_error_statement = 'error'")):
+            admin.execute(sql.SQL("ALTER DATABASE {} SET {}").format(sql.Identifier(database), setting))
 
 
 @contextmanager

@@ -223,7 +223,7 @@ def test_each_row_of_a_delivery_is_found_once(world: World, number: int) -> None
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
-@settings(max_examples=400, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(FEEDS, ROWS)
 def test_each_row_of_any_delivery_by_any_import_is_found_once(world: World, feed: Feed, rows: list[list[str]]) -> None:
     world.load(feed, rows)
