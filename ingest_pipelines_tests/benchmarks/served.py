@@ -133,9 +133,12 @@ def memory(up: Served) -> dict[str, float]:
     own = psutil.Process(up.process.pid)
     found: dict[str, float] = {}
     for process in [own, *own.children(recursive=True)]:
-        words = " ".join(process.cmdline())
+        try:
+            words, resident = " ".join(process.cmdline()), process.memory_info().rss
+        except psutil.NoSuchProcess:  # a run that ended meanwhile
+            continue
         name = next((name for name in ("webserver", "daemon", "grpc", "postgres") if name in words), "others")
-        found[f"memory, {name}, MB"] = found.get(f"memory, {name}, MB", 0) + round(process.memory_info().rss / 1e6)
+        found[f"memory, {name}, MB"] = found.get(f"memory, {name}, MB", 0) + round(resident / 1e6)
     return found
 
 
