@@ -66,8 +66,7 @@ class Hour:
     def run(self, out: Path) -> Result:
         """Runs it; CSV, plot and verdicts are in the folder `out` from the first minute on."""
         platform = self.world.platform
-        platform.start()
-        platform.wait_until_up(600)  # a busy machine takes minutes
+        self._begin()
         self.began = time.time()
         self.tell(_HEADER)
         due = {"deliver": 0.0, "sample": 0.0, "kill": 30.0, "people": PEOPLE_EVERY, "print": PRINT_EVERY}
@@ -91,6 +90,15 @@ class Hour:
         self._wait_for_the_rest()
         judged = verdicts([s for s in self.samples if (s["second"] or 0) <= self.ends], self.warm_up)
         return self._finish(out, judged)
+
+    def _begin(self) -> None:
+        """`ingest up` is ready; on a busy machine it gives up waiting for its webserver, and is started again."""
+        platform, deadline = self.world.platform, time.time() + QUIET_SECONDS
+        while not platform.is_up():
+            assert time.time() < deadline, "ingest up does not get ready"
+            if not platform.starts or platform.has_ended():
+                platform.start()
+            time.sleep(0.5)
 
     def _deliver(self) -> None:
         self.world.deliver()
