@@ -48,7 +48,7 @@ def zipped(compression: int, *members: tuple[str, bytes]) -> bytes:
     ("name", "content"),
     [
         ("a.csv", CSV),
-        ("a.csv.gz", gzip.compress(CSV)),
+        ("a.csv.gz", gzip.compress(CSV, mtime=0)),
         ("a.csv.zip", zipped(zipfile.ZIP_DEFLATED, ("a.csv", CSV))),
         ("a.csv.zip", zipped(zipfile.ZIP_STORED, ("folder/", b""), ("folder/a.csv", CSV))),
     ],
