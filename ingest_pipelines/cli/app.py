@@ -81,7 +81,7 @@ _COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
     INSPECT: (status.status, reports.report, alerting.alerts, events.events, auditing.audit, serving.watch),
     FIX: (skipping.skip, steering.unlock, purging.purge),
 }
-_WRITE_THE_PROJECT = (scaffold.init, wizard.new, checking.schema)
+_WRITE_THE_PROJECT = (scaffold.init, wizard.new, checking.schema, dbt_sources.dbt_sources)
 for panel, commands in _COMMANDS.items():
     for command in commands:
         kind = ProjectCommand if command in _WRITE_THE_PROJECT else Command
