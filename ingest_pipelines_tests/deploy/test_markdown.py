@@ -116,7 +116,7 @@ def test_what_the_definitions_say_is_escaped_wherever_the_ui_renders_it(shop: Sh
         *(sensor.description for sensor in definitions.sensors or ()),
     ]
     shown = [Rendered(words) for words in said if words]
-    assert len(shown) == 6
+    assert len(shown) == 7
     for page in shown:
         assert not {"img", "a", "em", "strong", "h1", "h2"} & set(page.tags)
     assert sum("![i]" in page.words for page in shown) == 3
