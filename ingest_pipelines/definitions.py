@@ -5,7 +5,7 @@ import gc
 from dagster import Definitions
 
 from ingest_pipelines.config import read_project, read_settings
-from ingest_pipelines.orchestration.definitions import build_definitions
+from ingest_pipelines.orchestration.definitions import definitions_of_process
 from ingest_pipelines.orchestration.site import Site
 from ingest_pipelines.owner_only import take_private_umask
 
@@ -15,7 +15,7 @@ def _definitions() -> Definitions:
     settings = read_settings()
     gc.disable()  # a thousand imports are millions of objects, and none of them is garbage
     try:
-        return build_definitions(Site(settings, read_project(settings.home)))
+        return definitions_of_process(Site(settings, read_project(settings.home)))
     finally:
         gc.freeze()
         gc.enable()

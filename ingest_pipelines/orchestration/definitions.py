@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from dagster import (
+    AssetKey,
     AssetsDefinition,
     AssetSpec,
     DagsterInvalidDefinitionError,
@@ -20,9 +23,11 @@ from ingest_pipelines.errors import ConfigError
 from ingest_pipelines.orchestration.alerts.alert_sensor import alert_sensor
 from ingest_pipelines.orchestration.assets.import_asset import broken_asset, import_asset
 from ingest_pipelines.orchestration.assets.lineage import external_assets
+from ingest_pipelines.orchestration.assets.partitions import asset_key
 from ingest_pipelines.orchestration.automation import watches_files
 from ingest_pipelines.orchestration.check_now import check_now_job, check_now_sensor
 from ingest_pipelines.orchestration.checks.asset_checks import checks_of
+from ingest_pipelines.orchestration.dagster_internals.own_run import assets_of_own_run
 from ingest_pipelines.orchestration.io_managers.remote_spill import io_managers
 from ingest_pipelines.orchestration.resources.connections import named, named_resource, resources_of
 from ingest_pipelines.orchestration.runs.executors import executor_of
@@ -35,9 +40,25 @@ from ingest_pipelines.orchestration.sensors.listings import Listings
 from ingest_pipelines.orchestration.sensors.upstream_sensor import upstream_sensor
 from ingest_pipelines.orchestration.site import Site
 
+MANY = 50
+"""Of so many imports a run defines its own only. Of fewer, to ask which these are takes as long as to define all."""
 
-def build_definitions(site: Site) -> Definitions:
+
+def definitions_of_process(site: Site) -> Definitions:
+    """The definitions that this process needs: in a run's, of a project of many imports, those of its own.
+
+    Raises:
+        ConfigError: see `build_definitions`.
+    """
+    return build_definitions(site, assets_of_own_run() if len(site.project.imports) >= MANY else None)
+
+
+def build_definitions(site: Site, only: Collection[AssetKey] | None = None) -> Definitions:
     """All Dagster definitions of a project.
+
+    Args:
+        only: the assets of the imports to define, for a run that selected these. If one of them is no import's,
+            everything is defined.
 
     Raises:
         ConfigError: there are mistakes, and Dagster was asked to validate the definitions. Otherwise mistakes become
@@ -49,10 +70,12 @@ def build_definitions(site: Site) -> Definitions:
     schedules: list[ScheduleDefinition] = []
     whole: list[BoundImport] = []
     drafts: dict[str, list[str]] = {}
-    broken = dict(site.project.broken)
+    imports, broken = dict(site.project.imports), dict(site.project.broken)
+    if only is not None and set(only) <= {asset_key(bound) for bound in imports.values()}:
+        imports, broken = {name: bound for name, bound in imports.items() if asset_key(bound) in only}, {}
     scheduled = sum(bound.spec.schedule is not None for bound in site.project.imports.values())
     own_jobs = scheduled * len(site.project.imports) <= MOST_JOBS
-    for name, bound in site.project.imports.items():
+    for name, bound in imports.items():
         try:
             asset = import_asset(bound, in_process=site.in_process)
             plan = bound.spec.schedule

@@ -3,6 +3,7 @@
     tags            names of Dagster's own run tags
     instance        an instance whose runs write no log files
     in_process_run  one run of one asset, executed in this process
+    own_run         which assets the run of this process has selected, before the code location is loaded
     storage         runs, events and ticks in Postgres, over one connection; installs the next three
     run_lock_hook   a process holds its run's lock from the run's start to its end
     pool_wait       a run that waits for a pool rests, says what it waits for, and frees slots of dead runs
