@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import base64
 import multiprocessing
 import sys
-import zlib
 from multiprocessing.queues import Queue
 
 import pytest
@@ -69,14 +67,7 @@ def test_a_run_is_known_however_its_launcher_names_it(
     with monkeypatch.context() as environment:
         environment.setattr(sys, "argv", ["dagster", "api", "execute_run", packed])
         assert assets_of_own_run() == many.asset_selection
-    with monkeypatch.context() as environment:
-        environment.setenv("DAGSTER_EXECUTE_RUN_ARGS", packed)
-        assert assets_of_own_run() == many.asset_selection
-    with monkeypatch.context() as environment:
-        compressed = base64.b64encode(zlib.compress(packed.encode())).decode()
-        environment.setenv("DAGSTER_COMPRESSED_EXECUTE_RUN_ARGS", compressed)
-        assert assets_of_own_run() == many.asset_selection
-    monkeypatch.setenv("DAGSTER_EXECUTE_RUN_ARGS", "of another version")
+    monkeypatch.setattr(sys, "argv", ["dagster", "api", "execute_run", "of another version"])
     assert assets_of_own_run() is None
 
 

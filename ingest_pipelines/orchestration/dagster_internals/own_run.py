@@ -2,18 +2,15 @@
 
 Waits for: a code location that Dagster tells which run it is loaded for. A run's process loads the whole location and
 uses one asset of it; of a thousand imports that takes seven seconds of a core. A code server gives a run's process the
-run's arguments as the first of its own, other launchers on the command line (`dagster api execute_run`) or in the
-environment.
+run's arguments as the first of its own, other launchers on the command line (`dagster api execute_run`). Whose
+launcher uses the environment defines all.
 If `StartRun` or `ExecuteRunArgs` change: no run is found, and each run defines all imports again, as slowly as before.
 """
 
 from __future__ import annotations
 
-import base64
 import multiprocessing
-import os
 import sys
-import zlib
 from collections.abc import Iterator
 from collections.abc import Set as AbstractSet
 
@@ -46,7 +43,3 @@ def _arguments() -> Iterator[str]:
         yield of_process[0]
     if sys.argv[1:3] == ["api", "execute_run"] and len(sys.argv) > 3:
         yield sys.argv[3]
-    if "DAGSTER_EXECUTE_RUN_ARGS" in os.environ:
-        yield os.environ["DAGSTER_EXECUTE_RUN_ARGS"]
-    if "DAGSTER_COMPRESSED_EXECUTE_RUN_ARGS" in os.environ:
-        yield zlib.decompress(base64.b64decode(os.environ["DAGSTER_COMPRESSED_EXECUTE_RUN_ARGS"])).decode()
