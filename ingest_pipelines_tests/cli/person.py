@@ -40,9 +40,9 @@ class Person:
     raw: bytearray = field(default_factory=bytearray)
 
     def sees(self, text: str) -> None:
-        """Waits until the text is on the screen."""
+        """Waits until the text is on the screen; where its lines are broken does not matter."""
         deadline = time.monotonic() + PATIENCE
-        while text not in " ".join("\n".join(self.lines()).split()):
+        while "".join(text.split()) not in "".join("".join(self.lines()).split()):
             assert self._read(deadline), f"{text!r} never came:\n" + "\n".join(self.lines())
 
     def types(self, *answers: str) -> None:

@@ -89,7 +89,7 @@ class TestWizard:
                 ("name of the import", "", "this needs an answer; Ctrl-C leaves, and nothing is written", ""),
                 ("name of the import", "2nd import", "a name is a letter", "second"),
                 ("connection (a new name adds one)", "up loads", "a name is a letter", "uploads"),
-                ("file", "Loyalti.csv", "did you mean 'Loyalty.csv'?", "1"),
+                ("file [Loyalty.csv]:", "Loyalti.csv", "did you mean 'Loyalty.csv'?", "1"),
                 ("the column with customer_id", "CDI", "did you mean 'CID'?", "CID"),
                 ("Email fills field", "e mail", "a field's name is a letter", "email"),
                 ("Tier fills field", "email", "'email' is taken", "level"),

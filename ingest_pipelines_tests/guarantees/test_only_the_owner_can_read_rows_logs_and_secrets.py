@@ -161,7 +161,12 @@ def test_every_command_is_private_but_those_that_write_the_project() -> None:
 
     commands = dict(leaves(typer.main.get_command(app)))
     assert {type(command) for command in commands.values()} == {Command, ProjectCommand}
-    assert {name for name, command in commands.items() if type(command) is ProjectCommand} == {"init", "new", "schema"}
+    assert {name for name, command in commands.items() if type(command) is ProjectCommand} == {
+        "dbt-sources",
+        "init",
+        "new",
+        "schema",
+    }
 
 
 def test_what_init_writes_can_be_read_by_the_team(tmp_path: Path) -> None:
