@@ -106,6 +106,16 @@ def test_every_view_of_the_open_items_says_the_same(shop: Shop, instance: Dagste
             age = (shop.now - row["oldest_item_at"]).total_seconds() if own else 0.0
             assert samples["ingest_oldest_open_item_seconds", name] == pytest.approx(age, abs=0.001)
 
+    oldest_of: dict[tuple[str, str], datetime] = {}
+    for item in listed:
+        place = (item.import_name, item.state)
+        oldest_of[place] = min(oldest_of.get(place, item.since), item.since)
+    with psycopg.connect(shop.database_url) as connection:
+        kept = connection.execute("SELECT import, state, items, oldest_at FROM ingest.open_item_counts").fetchall()
+    assert {(name, state): (items, oldest) for name, state, items, oldest in kept} == {
+        place: (counts[place], oldest_of[place]) for place in oldest_of
+    }
+
     points = view["points"]  # what the test itself loaded
     assert [points[f"loads_{status}"] for status in LOADS] == [2, 0, 1, 1]
     assert [points[f"rows_{outcome}"] for outcome in ROWS] == [5, 3, 0, 1, 0, 0, 1]
@@ -134,6 +144,9 @@ def _make_every_state(shop: Shop, instance: DagsterInstance) -> dict[str, tuple[
     contents = [GOOD, TWO_OF_THREE, ONE_BAD, REFUSED, *[GOOD] * 6]
     for number, content in enumerate(contents):
         shop.deliver(f"Points_{number}.csv", content, age=timedelta(minutes=90 - number))
+        if number == len(contents) - 2:
+            find_file_items(shop.site(), shop.bound(), Listings())
+            shop.now += timedelta(minutes=1)
     items = find_file_items(shop.site(), shop.bound(), Listings()).items
     for item in items[:4]:
         instance.add_dynamic_partitions("customers/points", [str(item.key)])
