@@ -165,10 +165,7 @@ def _sftp(fleet: Fleet, folder: Path, file: Path) -> Iterator[Store]:
     (folder / "known").write_text(f"[{server.host}]:{server.port} {server.host_key}\n")
     options = ["-i", str(key), "-o", f"UserKnownHostsFile={folder / 'known'}", "-P", str(server.port)]
     command = ["sftp", "-q", "-b", "/dev/null", *options, f"{server.username}@{server.host}:{there}", "{out}"]
-    connection = {
-        "type": "sftp", "host": server.host, "port": server.port, "username": server.username,
-        "private_key": {"env": "BENCH_KEY"}, "host_key": server.host_key, "root": server.root,
-    }  # fmt: skip
+    connection = server.connection(key="BENCH_KEY")
     command = [part for part in command if part not in {"-b", "/dev/null"}]
     yield Store(connection, {"sftp": command}, _pid(fleet, "sftp"), {"BENCH_KEY": server.private_key})
     there.unlink()

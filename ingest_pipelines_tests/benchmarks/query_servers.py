@@ -112,10 +112,7 @@ def _postgresql(url: str, rows: int) -> Iterator[Keys]:
             for statement in (f"CREATE TABLE customers ({table})", POSTGRES.format(rows=rows), "VACUUM customers"):
                 connection.execute(sql.SQL(statement))
         parts = urlsplit(fresh)
-        yield {
-            "type": "postgresql", "host": parts.hostname, "port": parts.port, "database": parts.path[1:],
-            "username": parts.username, "password": {"env": "BENCH_PW"}, "secret": parts.password,
-        }  # fmt: skip
+        yield postgres.connection_to(fresh, password="BENCH_PW", secret=parts.password)
 
 
 def _postgresql_15(fleet: Fleet, rows: int) -> AbstractContextManager[Keys]:

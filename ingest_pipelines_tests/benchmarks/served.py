@@ -295,19 +295,13 @@ def world(imports: int) -> Iterator[World]:
                 )
             for number in range(FOLDERS):
                 (Path(vendor.root) / f"folder_{number}").mkdir()
-            on_sftp = {
-                "type": "sftp", "host": vendor.host, "port": vendor.port, "username": vendor.username,
-                "private_key": {"env": "VENDOR_KEY"}, "host_key": vendor.host_key, "root": vendor.root,
-            }  # fmt: skip
+            on_sftp = vendor.connection()
             on_s3 = {
                 "type": "s3", "bucket": bucket.name, "region": "us-east-1", "endpoint_url": store.endpoint_url,
                 "path_style": True, "access_key_id": {"env": "S3_ID"}, "secret_access_key": {"env": "S3_SECRET"},
             }  # fmt: skip
             parts = urlsplit(shop)
-            database = {
-                "type": "postgresql", "host": parts.hostname, "port": parts.port, "database": parts.path[1:],
-                "username": parts.username, "password": {"env": "SHOP_PASSWORD"},
-            }  # fmt: skip
+            database = postgres.connection_to(shop, password="SHOP_PASSWORD")
             connections: dict[str, dict[str, Any]] = {f"vendor_{number}": on_sftp for number in range(CONNECTIONS)}
             connections |= {f"bucket_{number}": on_s3 for number in range(5)} | {"shop": database}
             environment = {

@@ -212,10 +212,7 @@ def project(imports: int) -> Iterator[tuple[Path, dict[str, str]]]:
         (home / "imports").mkdir(parents=True)
         for number in range(FOLDERS):
             (Path(server.root) / f"folder_{number}").mkdir()
-        connection = {
-            "type": "sftp", "host": server.host, "port": server.port, "username": server.username,
-            "private_key": {"env": "VENDOR_KEY"}, "host_key": server.host_key, "root": server.root,
-        }  # fmt: skip
+        connection = server.connection()
         write_yaml(home / "connections.yaml", {"connections": {f"vendor_{n}": connection for n in range(CONNECTIONS)}})
         fields = {"customer_id": {"type": "string"}, **{f"f{n}": {"type": "string"} for n in range(100)}}
         tables = {

@@ -5,12 +5,8 @@ Afterwards the list of open items is true, Dagster's partitions agree with it, a
 
 from __future__ import annotations
 
-import tempfile
-import time
-from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeVar
 
 import pytest
 
@@ -18,24 +14,12 @@ from ingest_pipelines_tests.guarantees.on_call.hour import on_call
 from ingest_pipelines_tests.guarantees.on_call.oracle import BROKEN, OWN_ROWS, Observed
 from ingest_pipelines_tests.guarantees.on_call.people import People
 from ingest_pipelines_tests.guarantees.on_call.vendors import all_feeds
-from ingest_pipelines_tests.guarantees.on_call.world import World, world_of
+from ingest_pipelines_tests.guarantees.on_call.world import world_of
 from ingest_pipelines_tests.servers.fleet import Fleet
 
-T = TypeVar("T")
-
 NAME = "visits"
-PATIENCE = 600.0
-"""Seconds for anything that `ingest up` does on a busy machine."""
 
 VICTIMS = ("daemon", "webserver", "code server", "run")
-
-
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    """A folder that servers under accounts of their own may enter."""
-    with tempfile.TemporaryDirectory(prefix="on-call-", ignore_cleanup_errors=True) as path:
-        Path(path).chmod(0o755)
-        yield Path(path)
 
 
 @pytest.mark.timeout(900)
@@ -50,11 +34,11 @@ def test_a_backfill_survives_the_death_of_any_process(folder: Path, fleet: Fleet
         people.backfill(NAME, windows, bad=bad)
         for number, victim in enumerate(VICTIMS):
             loaded = windows * number // (len(VICTIMS) + 1)
-            _wait(world, lambda loaded=loaded: len(world.loaded(NAME)) >= loaded)  # type: ignore[misc]
-            _wait(world, lambda victim=victim: world.platform.kill(victim))  # type: ignore[misc]
+            world.wait_for(lambda loaded=loaded: len(world.loaded(NAME)) >= loaded, keep_up=True)  # type: ignore[misc]
+            world.wait_for(lambda victim=victim: world.platform.kill(victim), keep_up=True)  # type: ignore[misc]
         every = set(range(1, windows + 1))
         good = every - {bad + 1}
-        _wait(world, lambda: set(world.loaded(NAME)) == good)
+        world.wait_for(lambda: set(world.loaded(NAME)) == good, keep_up=True)
 
         keys = {delivery.number: delivery.label for delivery in world.oracle.deliveries[NAME]}
 
@@ -71,19 +55,19 @@ def test_a_backfill_survives_the_death_of_any_process(folder: Path, fleet: Fleet
             observed = observe()
             return observed if {entry.state for entry in observed.listed} <= BROKEN else None
 
-        observed = _wait(world, settled)
+        observed = world.wait_for(settled, keep_up=True)
         assert observed.own_rows[NAME] == dict.fromkeys(good, OWN_ROWS)
         assert observed.strange == []
         [entry] = observed.listed
         failing = world.oracle.deliveries[NAME][bad]
         assert (entry.item, entry.state) == (failing.label, "failed")
-        _wait(world, lambda: partitions_are({keys[number] for number in good}, {failing.label}))
+        world.wait_for(lambda: partitions_are({keys[number] for number in good}, {failing.label}), keep_up=True)
 
         world.vendors.fix_windows(NAME)
         assert world.platform.command("run", NAME, "--failed").returncode == 0
         observed = observe()
         assert (observed.own_rows[NAME], observed.listed) == (dict.fromkeys(every, OWN_ROWS), [])
-        _wait(world, lambda: partitions_are(set(keys.values()), set()))
+        world.wait_for(lambda: partitions_are(set(keys.values()), set()), keep_up=True)
 
 
 @pytest.mark.slow
@@ -92,16 +76,3 @@ def test_an_hour_on_call_finds_the_list_true_with_a_fault_a_minute(folder: Path,
     printed: list[str] = []
     verdict = on_call(folder, fleet, minutes=60, seed=1, tell=printed.append)
     assert verdict.disagreements == [], "\n".join(printed)
-
-
-def _wait(world: World, found: Callable[[], T | None]) -> T:
-    """What `found` returns, once it returns something; `ingest up` is started again meanwhile if it has ended."""
-    deadline = time.monotonic() + PATIENCE
-    while time.monotonic() < deadline:
-        world.keep_up()
-        if world.platform.is_up():
-            answer = found()
-            if answer:
-                return answer
-        time.sleep(0.2)
-    raise AssertionError("it never became true")

@@ -6,11 +6,7 @@ that can be loaded is loaded.
 
 from __future__ import annotations
 
-import tempfile
-import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TypeVar
 
 import pytest
 
@@ -20,19 +16,8 @@ from ingest_pipelines_tests.guarantees.on_call.vendors import all_feeds
 from ingest_pipelines_tests.guarantees.on_call.world import World, world_of
 from ingest_pipelines_tests.servers.fleet import Fleet
 
-T = TypeVar("T")
-
 NAME = "visits"
 WINDOWS, BAD = 24, 17
-PATIENCE = 600.0
-
-
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    """A folder that servers under accounts of their own may enter."""
-    with tempfile.TemporaryDirectory(prefix="yaml-", ignore_cleanup_errors=True) as path:
-        Path(path).chmod(0o755)
-        yield Path(path)
 
 
 @pytest.mark.slow
@@ -56,16 +41,16 @@ def test_a_backfill_survives_what_people_do_to_its_yaml(folder: Path, fleet: Fle
             right = set(listed) == missing and {entry.state for entry in listed.values()} <= states
             return listed if right and listed else None
 
-        _wait(world, lambda: len(world.loaded(NAME)) >= 3)
+        world.wait_for(lambda: len(world.loaded(NAME)) >= 3)
         world.write_import(feed, "database: [customers\n")
-        held = _wait(world, lambda: missing_are_listed({"held", "failed"}))
+        held = world.wait_for(lambda: missing_are_listed({"held", "failed"}))
         assert {entry.import_name for entry in held.values()} == {NAME}
-        _wait(world, lambda: _told(world, "config", f"imports/{NAME}.yaml"))
+        world.wait_for(lambda: _told(world, "config", f"imports/{NAME}.yaml"))
         stopped_at = len(world.loaded(NAME))
         assert stopped_at < WINDOWS - 1, "the backfill was over before the YAML broke"
 
         world.write_import(feed)
-        _wait(world, lambda: len(world.loaded(NAME)) >= stopped_at + 3)
+        world.wait_for(lambda: len(world.loaded(NAME)) >= stopped_at + 3)
 
         world.remove_import(feed)
         feed.names.append("sightings")
@@ -73,14 +58,14 @@ def test_a_backfill_survives_what_people_do_to_its_yaml(folder: Path, fleet: Fle
         world.write_import(feed)
         renamed_at = len(world.loaded(NAME))
         assert renamed_at < WINDOWS - 1, "the backfill was over before the import was renamed"
-        _wait(world, lambda: len(world.loaded(NAME)) >= min(renamed_at + 3, WINDOWS - 2))
+        world.wait_for(lambda: len(world.loaded(NAME)) >= min(renamed_at + 3, WINDOWS - 2))
 
         world.remove_import(feed)
-        _wait(world, lambda: missing_are_listed({"held"}))
+        world.wait_for(lambda: missing_are_listed({"held"}))
         world.write_import(feed)
 
-        _wait(world, lambda: set(world.loaded(NAME)) == good)
-        left = _wait(world, lambda: missing_are_listed({"failed"}))
+        world.wait_for(lambda: set(world.loaded(NAME)) == good)
+        left = world.wait_for(lambda: missing_are_listed({"failed"}))
         assert set(left) == {BAD + 1}
         assert left[BAD + 1].import_name == "sightings"
         keys = {number: label for label, number in labels.items()}
@@ -89,28 +74,16 @@ def test_a_backfill_survives_what_people_do_to_its_yaml(folder: Path, fleet: Fle
             shown = world.platform.partitions("accounts", feed.import_name) or (set(), set())
             return (shown[0] & set(labels), shown[1]) == ({keys[n] for n in green}, {keys[n] for n in red})
 
-        _wait(world, lambda: partitions_are(good, {BAD + 1}))
+        world.wait_for(lambda: partitions_are(good, {BAD + 1}))
         world.vendors.fix_windows(NAME)
         assert world.platform.command("run", feed.import_name, "--failed").returncode == 0
         observed = world.observe()
         assert observed.own_rows[NAME] == dict.fromkeys(every, OWN_ROWS)
         assert [entry for entry in observed.listed if entry.item in labels] == []
-        _wait(world, lambda: partitions_are(every, set()))
+        world.wait_for(lambda: partitions_are(every, set()))
 
 
 def _told(world: World, *words: str) -> bool:
     """Whether a mail has all of the words."""
     world.letters()
     return any(all(word in f"{letter.subject}\n{letter.text}" for word in words) for letter in world.oracle.letters)
-
-
-def _wait(world: World, found: Callable[[], T | None]) -> T:
-    """What `found` returns, once it returns something."""
-    deadline = time.monotonic() + PATIENCE
-    while time.monotonic() < deadline:
-        if world.platform.is_up():
-            answer = found()
-            if answer:
-                return answer
-        time.sleep(0.2)
-    raise AssertionError("it never became true")

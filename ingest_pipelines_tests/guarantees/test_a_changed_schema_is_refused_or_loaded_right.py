@@ -11,7 +11,7 @@ import psycopg
 import pytest
 
 from ingest_pipelines_tests.guarantees.projects import Project, new_project
-from ingest_pipelines_tests.servers.postgres import fresh_database
+from ingest_pipelines_tests.servers.postgres import connection_to, fresh_database
 
 Rows = Sequence[tuple[Any, ...]]
 
@@ -114,11 +114,7 @@ def shared(postgres_url: str, tmp_path_factory: pytest.TempPathFactory) -> Itera
         fresh_database(postgres_url) as shop,
         new_project(postgres_url, tmp_path_factory.mktemp("drift"), SHOP_PW=str(urlsplit(shop).password)) as project,
     ):
-        parts = urlsplit(shop)
-        source = {
-            "type": "postgresql", "host": parts.hostname, "port": parts.port, "database": parts.path[1:],
-            "username": parts.username, "password": {"env": "SHOP_PW"},
-        }  # fmt: skip
+        source = connection_to(shop)
         uploads = {"type": "csv", "directory": "uploads"}
         project.write("connections", {"connections": {"uploads": uploads, "shop": source}})
         project.write_import(rejects={"max_rows": 0})

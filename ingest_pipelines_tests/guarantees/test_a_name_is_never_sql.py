@@ -21,7 +21,7 @@ import pytest
 from psycopg import sql
 
 from ingest_pipelines_tests.guarantees.projects import Project, new_project
-from ingest_pipelines_tests.servers.postgres import fresh_database
+from ingest_pipelines_tests.servers.postgres import connection_to, fresh_database
 
 MARK = "zqname"
 """Part of every hostile name, and of nothing else."""
@@ -123,10 +123,7 @@ def project(
     ):
         environment = {**made.terminal.environment, "INGEST_DATABASE_URL": target}
         project = Project(type(made.terminal)(made.folder, environment), target)
-        source = {
-            "type": "postgresql", "host": parts.hostname, "port": parts.port, "database": parts.path[1:],
-            "username": parts.username, "password": {"env": "SHOP_PW"},
-        }  # fmt: skip
+        source = connection_to(shop)
         uploads = {"type": "csv", "directory": "uploads"}
         project.write("connections", {"connections": {"uploads": uploads, "shop": source}})
         people: dict[str, Any] = {

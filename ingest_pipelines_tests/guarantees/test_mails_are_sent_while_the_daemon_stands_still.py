@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import signal
-import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,14 +15,6 @@ from ingest_pipelines_tests.servers.cut_proxy import Fault
 from ingest_pipelines_tests.servers.fleet import Fleet
 
 PATIENCE = 600.0
-
-
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    """A folder that servers under accounts of their own may enter."""
-    with tempfile.TemporaryDirectory(prefix="mails-", ignore_cleanup_errors=True) as path:
-        Path(path).chmod(0o755)
-        yield Path(path)
 
 
 @pytest.mark.slow

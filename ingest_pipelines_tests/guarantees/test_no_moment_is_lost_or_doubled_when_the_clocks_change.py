@@ -15,7 +15,7 @@ import psycopg
 import pytest
 
 from ingest_pipelines_tests.guarantees.projects import Project, new_project
-from ingest_pipelines_tests.servers.postgres import fresh_database
+from ingest_pipelines_tests.servers.postgres import connection_to, fresh_database
 
 CHANGES: dict[str, tuple[str, str]] = {
     "America/St_Johns": ("2026-03-08", "2026-11-01"),  # an offset of half an hour
@@ -113,10 +113,7 @@ def test_the_days_around_a_change_of_the_clock_have_each_row_once(
                     "INSERT INTO sales VALUES (%s, %s)", [(f"{name}-{n}", at) for n, at in enumerate(values)]
                 )
         parts = urlsplit(shop)
-        connection = {
-            "type": "postgresql", "host": parts.hostname, "port": parts.port, "database": parts.path[1:],
-            "username": parts.username, "password": {"env": "SHOP_PW"},
-        }  # fmt: skip
+        connection = connection_to(shop)
         project.write(
             "connections", {"connections": {"uploads": {"type": "csv", "directory": "uploads"}, "shop": connection}}
         )

@@ -25,7 +25,7 @@ from ingest_pipelines.orchestration.alerts.send_alerts import send_alerts
 from ingest_pipelines.orchestration.site import Site
 from ingest_pipelines_tests.guarantees.projects import Project, new_project
 from ingest_pipelines_tests.servers.http_endpoint import Endpoint
-from ingest_pipelines_tests.servers.postgres import fresh_database
+from ingest_pipelines_tests.servers.postgres import connection_to, fresh_database
 from ingest_pipelines_tests.servers.postgres_debian import LANGUAGES
 from ingest_pipelines_tests.waiting import until
 
@@ -173,11 +173,7 @@ def listener(server_url: str, tmp_path: Path, http_endpoint: Endpoint) -> Iterat
 
 
 def _write(project: Project, shop: str) -> None:
-    parts = urlsplit(shop)
-    source = {
-        "type": "postgresql", "host": parts.hostname, "port": parts.port, "database": parts.path[1:],
-        "username": parts.username, "password": {"env": "SHOP_PW"}, "retries": 0,
-    }  # fmt: skip
+    source = connection_to(shop, retries=0)
     connections = {"shop": source, "closed": {**source, "password": {"env": "WRONG_PW"}}}
     project.write("connections", {"connections": {"uploads": {"type": "csv", "directory": "uploads"}, **connections}})
     text = {"type": "string", "max_length": 8000, "pii": True}

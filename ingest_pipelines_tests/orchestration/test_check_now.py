@@ -14,6 +14,7 @@ from ingest_pipelines.orchestration.check_now import check_now_sensor, find_new_
 from ingest_pipelines.orchestration.runs.prune import KEPT_RUNS, prune_runs
 from ingest_pipelines_tests.orchestration.conftest import GOOD, ONE_BAD, Shop
 from ingest_pipelines_tests.orchestration.ticks import sensor_tick
+from ingest_pipelines_tests.servers.postgres import connection_to
 
 POINTS = AssetKey(["customers", "points"])
 
@@ -209,12 +210,7 @@ def _log(instance: DagsterInstance, check: ExecuteInProcessResult) -> str:
 
 def _make_queries(shop: Shop) -> None:
     """Three imports of one table in the target itself: the whole query, a cursor, and a window per day."""
-    parts = urlsplit(shop.database_url)
-    database = {
-        "type": "postgresql", "host": parts.hostname, "port": parts.port, "database": parts.path[1:],
-        "username": parts.username, "password": {"env": "SHOP_PW"},
-    }  # fmt: skip
-    shop.add_vendor(shop_db=database)
+    shop.add_vendor(shop_db=connection_to(shop.database_url))
     with psycopg.connect(shop.database_url) as connection:
         connection.execute("CREATE TABLE visits (who text, n int, at timestamptz)")
         connection.execute(

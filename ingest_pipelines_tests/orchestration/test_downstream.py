@@ -22,6 +22,7 @@ from ingest_pipelines.orchestration.assets.table_events import UNTOLD_AFTER, rep
 from ingest_pipelines.orchestration.io_managers import target
 from ingest_pipelines.orchestration.schedules.query_items import find_query_items
 from ingest_pipelines_tests.orchestration.conftest import GOOD, HEADER, ONE_BAD, Shop
+from ingest_pipelines_tests.servers.postgres import connection_to
 
 TABLE = AssetKey(["table", "crm", "customers"])
 REPORT = AssetKey("report")
@@ -91,13 +92,9 @@ def test_an_eager_asset_runs_after_each_change_through_good_failed_refused_and_r
 
 
 def test_the_chunks_of_a_drain_that_failed_later_are_a_change(team: Team, monkeypatch: pytest.MonkeyPatch) -> None:
-    shop, parts = team.shop, urlsplit(team.shop.database_url)
-    monkeypatch.setenv("SHOP_PW", str(parts.password))
-    database = {
-        "type": "postgresql", "host": parts.hostname, "port": parts.port, "database": parts.path[1:],
-        "username": parts.username, "password": {"env": "SHOP_PW"},
-    }  # fmt: skip
-    shop.add_vendor(shop_db=database)
+    shop = team.shop
+    monkeypatch.setenv("SHOP_PW", str(urlsplit(shop.database_url).password))
+    shop.add_vendor(shop_db=connection_to(shop.database_url))
     with psycopg.connect(shop.database_url) as connection:
         connection.execute("CREATE TABLE visits (who text, n text)")
         connection.execute("INSERT INTO visits VALUES ('V1', '1'), ('V2', '2'), ('V3', 'three'), ('V4', 'four')")

@@ -95,12 +95,10 @@ def vendor(shop: Shop, sftp_server: SftpServer, sftp_folder: Path, monkeypatch: 
         os.utime(folder / "Points_1.csv", (1_700_000_000, 1_700_000_000))
     with CutProxy(sftp_server.host, sftp_server.port) as proxy:
         shop.add_vendor(
-            vendor={
-                "type": "sftp", "host": proxy.host, "port": proxy.port, "username": sftp_server.username,
-                "private_key": {"env": "VENDOR_KEY"}, "host_key": sftp_server.host_key, "root": str(sftp_folder),
-                "timeout_seconds": 2, "retries": 1,
-            }
-        )  # fmt: skip
+            vendor=sftp_server.connection(
+                host=proxy.host, port=proxy.port, root=str(sftp_folder), timeout_seconds=2, retries=1
+            )
+        )
         for name in IMPORTS:
             source = {"connection": "vendor", "file": f"{name}/Points", "settle": "1s"}
             text = yaml.safe_dump({**IMPORT, "source": source})

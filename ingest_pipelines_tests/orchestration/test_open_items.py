@@ -42,10 +42,7 @@ def watched(shop: Shop, sftp_server: SftpServer, sftp_folder: Path, monkeypatch:
     """A shop whose import has a sensor: its files come by SFTP."""
     monkeypatch.setenv("VENDOR_KEY", sftp_server.private_key)
     shop.files = sftp_folder
-    vendor = {
-        "type": "sftp", "host": sftp_server.host, "port": sftp_server.port, "username": sftp_server.username,
-        "private_key": {"env": "VENDOR_KEY"}, "host_key": sftp_server.host_key, "root": str(sftp_folder),
-    }  # fmt: skip
+    vendor = sftp_server.connection(root=str(sftp_folder))
     shop.add_vendor(vendor=vendor)
     shop.write_import(source=SOURCE)
     return shop

@@ -61,12 +61,9 @@ class Source:
 
     def connect(self, **changes: Any) -> None:
         """The connection `shop_db`, with keys of its YAML changed."""
-        parts, path = urlsplit(self.url), self.shop.home / "connections.yaml"
+        path = self.shop.home / "connections.yaml"
         connections = yaml.safe_load(path.read_text())
-        connections["connections"]["shop_db"] = {
-            "type": "postgresql", "host": parts.hostname, "port": parts.port, "database": parts.path[1:],
-            "username": parts.username, "password": {"env": "SHOP_PW"}, "retries": 0, **changes,
-        }  # fmt: skip
+        connections["connections"]["shop_db"] = postgres.connection_to(self.url) | {"retries": 0, **changes}
         path.write_text(yaml.safe_dump(connections))
 
     def read_by(self, source: dict[str, Any], **changes: Any) -> None:

@@ -26,6 +26,7 @@ from ingest_pipelines.orchestration.sensors.listings import Listings
 from ingest_pipelines.orchestration.sensors.upstream_sensor import upstream_sensor
 from ingest_pipelines_tests.orchestration.conftest import Shop
 from ingest_pipelines_tests.orchestration.ticks import sensor_tick
+from ingest_pipelines_tests.servers.postgres import connection_to
 
 MARTS = (("dbt", "mart_customers"), ("dbt", "mart_orders"))
 SCORES = AssetKey(["customers", "scores"])
@@ -74,13 +75,8 @@ class Mart:
 
 @pytest.fixture
 def mart(shop: Shop, instance: DagsterInstance, monkeypatch: pytest.MonkeyPatch) -> Mart:
-    parts = urlsplit(shop.database_url)
-    monkeypatch.setenv("SHOP_PW", str(parts.password))
-    database = {
-        "type": "postgresql", "host": parts.hostname, "port": parts.port, "database": parts.path[1:],
-        "username": parts.username, "password": {"env": "SHOP_PW"},
-    }  # fmt: skip
-    shop.add_vendor(warehouse=database)
+    monkeypatch.setenv("SHOP_PW", str(urlsplit(shop.database_url).password))
+    shop.add_vendor(warehouse=connection_to(shop.database_url))
     with psycopg.connect(shop.database_url) as connection:
         connection.execute("CREATE TABLE marts (who text, n int, at timestamptz)")
         connection.execute("INSERT INTO marts VALUES ('S1', 1, now() - interval '1 hour')")

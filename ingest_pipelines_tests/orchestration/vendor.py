@@ -117,17 +117,11 @@ def vendor_of(
     (root / "points").mkdir(parents=True)
     home = folder / "project"
     (home / "imports").mkdir(parents=True)
-    connection = {
-        "type": "sftp", "host": sftp_server.host, "port": sftp_server.port, "username": sftp_server.username,
-        "private_key": {"env": "VENDOR_KEY"}, "host_key": sftp_server.host_key, "root": str(root),
-    }  # fmt: skip
+    connection = sftp_server.connection(root=str(root))
     (home / "databases.yaml").write_text(yaml.safe_dump(DATABASES))
     with postgres.fresh_database(postgres_url) as target, postgres.fresh_database(postgres_url) as runs:
         parts = urlsplit(target)
-        shop_db = {
-            "type": "postgresql", "host": parts.hostname, "port": parts.port, "database": parts.path[1:],
-            "username": parts.username, "password": {"env": "SHOP_PW"},
-        }  # fmt: skip
+        shop_db = postgres.connection_to(target)
         drops = {
             "type": "s3", "bucket": "drops", "endpoint_url": "https://s3.example.com",
             "access_key_id": {"env": "DROPS_ID"}, "secret_access_key": {"env": "DROPS_SECRET"},

@@ -60,12 +60,8 @@ class Shop:
 
     def bound(self, *, timezone: str = "UTC", **source: Any) -> BoundImport:
         """An import of the source's customers; `source` is its YAML besides the connection."""
-        parts = urlsplit(self.source_url)
         connection = TypeAdapter[Connection](Connection).validate_python(
-            {
-                "type": "postgresql", "host": parts.hostname, "port": parts.port, "database": parts.path[1:],
-                "username": parts.username, "password": {"env": "SHOP_PW"}, "retries": 0, "timeout_seconds": 10,
-            }
+            postgres.connection_to(self.source_url, retries=0, timeout_seconds=10)
         )  # fmt: skip
         parsed = Import.model_validate(
             {

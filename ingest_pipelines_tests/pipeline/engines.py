@@ -100,10 +100,7 @@ def _postgresql(server_url: str) -> Iterator[Engine]:
                 for statement in statements:
                     connection.execute(sql.SQL(statement))
 
-        keys = {
-            "type": "postgresql", "host": parts.hostname, "port": parts.port, "database": parts.path[1:],
-            "username": parts.username, "password": {"env": PASSWORD}, "timeout_seconds": 30, "retries": 1,
-        }  # fmt: skip
+        keys = postgres.connection_to(url, password=PASSWORD, timeout_seconds=30, retries=1)
         yield Engine("postgresql", keys, str(parts.password), execute)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 from uuid import uuid4
 
@@ -40,6 +41,15 @@ def fresh_database(admin_url: str) -> Iterator[str]:
             yield urlsplit(admin_url)._replace(path=f"/{name}").geturl()
         finally:
             admin.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+def connection_to(url: str, *, password: str = "SHOP_PW", **more: Any) -> dict[str, Any]:
+    """The database at the URL as a connection in connections.yaml, whose password is in that variable."""
+    parts = urlsplit(url)
+    return {
+        "type": "postgresql", "host": parts.hostname, "port": parts.port, "database": parts.path[1:],
+        "username": parts.username, "password": {"env": password}, **more,
+    }  # fmt: skip
 
 
 def accepts_login(url: str) -> bool:

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ingest_pipelines_tests.servers.fleet import Fleet, Launched, ServerDown, accepts
 
@@ -34,6 +35,17 @@ class SftpServer:
     passphrase: str
     password: str | None
     root: str
+
+    def connection(self, *, key: str = "VENDOR_KEY", **more: Any) -> dict[str, Any]:
+        """The server as a connection in connections.yaml, with the private key in that variable.
+
+        Args:
+            more: keys of the connection that are others: a folder of the server as `root`, a proxy's `port`.
+        """
+        return {
+            "type": "sftp", "host": self.host, "port": self.port, "username": self.username,
+            "private_key": {"env": key}, "host_key": self.host_key, "root": self.root, **more,
+        }  # fmt: skip
 
 
 def launch(fleet: Fleet, folder: Path) -> Launched:

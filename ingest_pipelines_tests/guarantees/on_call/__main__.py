@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import shutil
 import sys
-import tempfile
-from pathlib import Path
 
+from ingest_pipelines_tests.guarantees.ground import leave, open_folder, say
 from ingest_pipelines_tests.guarantees.on_call.hour import on_call
 from ingest_pipelines_tests.servers.fleet import Fleet
 
@@ -21,23 +19,14 @@ def main() -> int:
     parser.add_argument("--feed", action="append", help="only this feed; may be repeated")
     parser.add_argument("--keep", action="store_true", help="keep the folder with all logs")
     chosen = parser.parse_args()
-    folder = Path(tempfile.mkdtemp(prefix="on-call-"))
-    folder.chmod(0o755)  # servers under accounts of their own look for their folders in it
+    folder = open_folder("on-call-")
     fleet = Fleet.assemble()
     try:
-        verdict = on_call(folder, fleet, chosen.minutes, chosen.seed, only=chosen.fault, names=chosen.feed, tell=_say)
+        verdict = on_call(folder, fleet, chosen.minutes, chosen.seed, only=chosen.fault, names=chosen.feed, tell=say)
     finally:
         fleet.disband()
-    if verdict.disagreements or chosen.keep:
-        _say(f"its folder: {folder}")
-    else:
-        shutil.rmtree(folder, ignore_errors=True)
+    leave(folder, keep=bool(verdict.disagreements) or chosen.keep)
     return 1 if verdict.disagreements else 0
-
-
-def _say(line: str) -> None:
-    sys.stdout.write(f"{line}\n")
-    sys.stdout.flush()
 
 
 if __name__ == "__main__":

@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from ingest_pipelines_tests.guarantees.background import Background
 from ingest_pipelines_tests.guarantees.on_call.faults import Faults
 from ingest_pipelines_tests.guarantees.on_call.oracle import BROKEN, Observed, Record
 from ingest_pipelines_tests.guarantees.on_call.people import People
@@ -81,8 +81,7 @@ class _Hour:
         self.book = Record()
         self.faults_now: list[str] = []
         self.observed: Observed | None = None
-        self._pool = ThreadPoolExecutor(8)
-        self._busy: dict[str, Future[None]] = {}
+        self._background = Background(8, world.note, (OSError, AssertionError))
         self._printed = 0
 
     def run(self) -> Verdict:
@@ -106,8 +105,8 @@ class _Hour:
                 if now >= when and name == "fault":
                     self._cause_fault()
                     due[name] = now + every[name]
-                elif now >= when and self._idle(name):
-                    self._busy[name] = self._pool.submit(work[name])
+                elif now >= when and self._background.is_idle(name):
+                    self._background.start(name, work[name])
                     due[name] = now + every[name]
             self._backfills(now)
             if now >= (minute + 1) * 60:
@@ -124,7 +123,7 @@ class _Hour:
         self.tell(f"{len(counted)} disagreements that lasted longer than two minutes; {len(left)} deliveries left over")
         for words in (*counted, *left):
             self.tell(f"  {words}")
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        self._background.stop()
         return Verdict([*counted, *left], left)
 
     def look(self) -> None:
@@ -162,7 +161,7 @@ class _Hour:
         while time.time() < deadline:
             world.keep_up()
             world.letters()
-            running = [name for name, future in self._busy.items() if not future.done()]
+            running = self._background.running
             if not running:
                 if self.people.paused:
                     self.people.resume_all()
@@ -209,29 +208,15 @@ class _Hour:
     def _cause_fault(self) -> None:
         name = self.faults.next_one()
         self.faults_now.append(name)
-        self._busy[f"fault {time.time()}"] = self._pool.submit(self.faults.cause, name)
-
-    def _idle(self, name: str) -> bool:
-        """Whether the last work of that name is done; its error, if it had one, is raised."""
-        future = self._busy.get(name)
-        if future is None:
-            return True
-        if not future.done():
-            return False
-        error = future.exception()
-        if error is not None:
-            self.world.note(f"{name}: {type(error).__name__}: {str(error)[:300]}")
-            if not isinstance(error, (OSError, AssertionError)):
-                raise error
-        return True
+        self._background.start(f"fault {time.time()}", partial(self.faults.cause, name))
 
     def _backfills(self, now: float) -> None:
         """A person starts one backfill early, and the other one when half of the time is over."""
         for number, (name, when) in enumerate(zip(WINDOWED, (min(60.0, self.ends / 5), self.ends / 2), strict=True)):
             wanted = name in self.world.oracle.feeds and name not in self.people.backfilled
-            if wanted and now > when and self._idle("backfill"):
-                self._busy["backfill"] = self._pool.submit(
-                    partial(self.people.backfill, name, self.windows, bad=self.windows // 2 + number)
+            if wanted and now > when and self._background.is_idle("backfill"):
+                self._background.start(
+                    "backfill", partial(self.people.backfill, name, self.windows, bad=self.windows // 2 + number)
                 )
 
     def _start_backfills(self) -> None:

@@ -198,11 +198,9 @@ def vendors_of(folder: Path, fleet: Fleet, shop_server: str, oracle: Oracle, win
         (folder / "uploads").mkdir()
         common = {"timeout_seconds": 8, "retries": 2}
         connections: dict[str, dict[str, Any]] = {
-            name: {
-                "type": "sftp", "host": "127.0.0.1", "port": networks[name].port, "username": server.username,
-                "private_key": {"env": f"{name}_key".upper()}, "host_key": server.host_key, "root": str(roots[name]),
-                **common,
-            }
+            name: server.connection(
+                key=f"{name}_key".upper(), port=networks[name].port, root=str(roots[name]), **common
+            )
             for name, server in (("till_sftp", tills), ("agency_sftp", agency))
         }  # fmt: skip
         connections["drops"] = {

@@ -6,11 +6,11 @@ import json
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import psycopg
 import yaml
@@ -30,6 +30,11 @@ from ingest_pipelines_tests.guarantees.on_call.vendors import (
 from ingest_pipelines_tests.guarantees.on_call.wall_clock import WallClock
 from ingest_pipelines_tests.servers import postgres, smtp
 from ingest_pipelines_tests.servers.fleet import Fleet
+
+T = TypeVar("T")
+
+PATIENCE_SECONDS = 600.0
+"""For anything that `ingest up` does on a busy machine."""
 
 DATABASES = {CUSTOMERS: "customers", ACCOUNTS: "accounts"}
 
@@ -115,6 +120,23 @@ class World:
             yield trouble
         finally:
             trouble.end = time.time()
+
+    def wait_for(self, found: Callable[[], T | None], *, keep_up: bool = False) -> T:
+        """What `found` returns, once it returns something while `ingest up` is there.
+
+        Args:
+            keep_up: `ingest up` may end, and is started again.
+        """
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while time.monotonic() < deadline:
+            if keep_up:
+                self.keep_up()
+            if self.platform.is_up():
+                answer = found()
+                if answer:
+                    return answer
+            time.sleep(0.2)
+        raise AssertionError("it never became true")
 
     def keep_up(self) -> None:
         """Starts `ingest up` again if it has ended, and notes for how long it was away."""

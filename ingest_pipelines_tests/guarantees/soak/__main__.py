@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import shutil
 import sys
-import tempfile
 from pathlib import Path
 
+from ingest_pipelines_tests.guarantees.ground import leave, open_folder, say
 from ingest_pipelines_tests.guarantees.soak.hour import soak
 from ingest_pipelines_tests.servers.fleet import Fleet
 
@@ -28,26 +27,17 @@ def main() -> int:
     )
     parser.add_argument("--keep", action="store_true", help="keep the folder with all logs")
     chosen = parser.parse_args()
-    folder = Path(tempfile.mkdtemp(prefix="soak-"))
-    folder.chmod(0o755)  # servers under accounts of their own look for their folders in it
+    folder = open_folder("soak-")
     fleet = Fleet.assemble()
     try:
         result = soak(
             folder, fleet, chosen.out.absolute(), minutes=chosen.minutes, every=chosen.every, files=chosen.files,
-            seed=chosen.seed, tell=_say,
+            seed=chosen.seed, tell=say,
         )  # fmt: skip
     finally:
         fleet.disband()
-    if result.wrong or chosen.keep:
-        _say(f"its folder: {folder}")
-    else:
-        shutil.rmtree(folder, ignore_errors=True)
+    leave(folder, keep=bool(result.wrong) or chosen.keep)
     return 0 if result.good else 1
-
-
-def _say(line: str) -> None:
-    sys.stdout.write(f"{line}\n")
-    sys.stdout.flush()
 
 
 if __name__ == "__main__":

@@ -7,12 +7,12 @@ import random
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import psycopg
 
+from ingest_pipelines_tests.guarantees.background import Background
 from ingest_pipelines_tests.guarantees.on_call.oracle import BROKEN
 from ingest_pipelines_tests.guarantees.on_call.world import read_status
 from ingest_pipelines_tests.guarantees.soak.deliveries import Seen
@@ -58,8 +58,7 @@ class Hour:
         self.helped = 0
         self.began = 0.0
         self._random = random.Random(seed)
-        self._pool = ThreadPoolExecutor(4)
-        self._busy: dict[str, Future[None]] = {}
+        self._background = Background(4, lambda line: tell(f"        {line}"), (OSError, psycopg.Error))
         self._waiting = 0
         self._last_kill = "-"
 
@@ -82,9 +81,9 @@ class Hour:
             if platform.has_ended():
                 platform.start()
             for name, when in due.items():
-                if now >= when and self._idle(name):
+                if now >= when and self._background.is_idle(name):
                     due[name] = when + every[name]
-                    self._busy[name] = self._pool.submit(work[name])
+                    self._background.start(name, work[name])
             time.sleep(0.05)
         self.tell("  nothing more is delivered or killed")
         self._wait_for_the_rest()
@@ -180,7 +179,7 @@ class Hour:
         while time.time() < deadline:
             if self.world.platform.has_ended():
                 self.world.platform.start()
-            if all(future.done() for future in self._busy.values()):
+            if not self._background.running:
                 self._sample()
                 if not self._waiting:
                     break
@@ -234,23 +233,8 @@ class Hour:
         (out / "soak.txt").write_text("\n".join([*lines, ""]))
         for line in lines:
             self.tell(line)
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        self._background.stop()
         return result
-
-    def _idle(self, name: str) -> bool:
-        """Whether the last work of that name is done; an error of it that is no network's is raised."""
-        future = self._busy.get(name)
-        if future is None:
-            return True
-        if not future.done():
-            return False
-        error = future.exception()
-        if error is not None:
-            self.tell(f"        {name}: {type(error).__name__}: {str(error)[:200]}")
-            if not isinstance(error, (OSError, psycopg.Error)):
-                raise error
-            del self._busy[name]
-        return True
 
 
 _MEMORY = ("up", "daemon", "webserver", "code server", "watcher")

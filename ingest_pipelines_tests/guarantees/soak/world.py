@@ -189,10 +189,7 @@ def world_of(folder: Path, fleet: Fleet, seed: int, files: float) -> Iterator[Wo
                         f"CREATE TABLE {feed.name} (id bigint AUTO_INCREMENT PRIMARY KEY, who varchar(60), n int)"
                     )
         connections: dict[str, dict[str, Any]] = {
-            "sftp": {
-                "type": "sftp", "host": "127.0.0.1", "port": networks["sftp"].port, "username": vendor.username,
-                "private_key": {"env": "SFTP_KEY"}, "host_key": vendor.host_key, "root": str(root), **COMMON,
-            },
+            "sftp": vendor.connection(key="SFTP_KEY", port=networks["sftp"].port, root=str(root), **COMMON),
             "s3": {
                 "type": "s3", "bucket": bucket.name, "endpoint_url": f"http://127.0.0.1:{networks['s3'].port}",
                 "region": "us-east-1", "path_style": True, "access_key_id": {"env": "S3_ID"},

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import shutil
-import tempfile
 from contextlib import ExitStack, suppress
 from dataclasses import asdict
 from pathlib import Path
 
+from ingest_pipelines_tests.guarantees.ground import open_folder
 from ingest_pipelines_tests.guarantees.torture.book import Part, version
 from ingest_pipelines_tests.guarantees.torture.history import FEEDS, history, run_steps
 from ingest_pipelines_tests.guarantees.torture.target import postgres_15, postgres_18
@@ -21,8 +21,7 @@ BLOWS_PER_PART = 100
 
 def torture(seed: int, number: int, book: Path) -> dict[str, object]:
     """One part, in a process of its own: its facts, or its `difference` and the folder where all about it is kept."""
-    folder = Path(tempfile.mkdtemp(prefix=f"torture-{seed}-{number}-"))
-    folder.chmod(0o755)  # servers under accounts of their own look for their folders in it
+    folder = open_folder(f"torture-{seed}-{number}-")
     feed = FEEDS[number % len(FEEDS)]
     old = number % 4 == 3
     fleet = Fleet.assemble()
