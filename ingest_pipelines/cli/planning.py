@@ -142,7 +142,7 @@ def _rehearse(site: Site, bound: BoundImport, item: Item, show: screen.Show) -> 
     with holding(site.settings.state, run.id):  # if this is killed, the next run removes its files
         workspace = site.workspace(run.id)
         refuse_early(site.target, bound)
-        require_ended_window(site.target, item)
+        require_ended_window(site.target, item, site.clock())
         try:
             show("land")
             if item.kind == "cursor":

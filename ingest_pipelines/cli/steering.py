@@ -188,12 +188,10 @@ def _needs_cursor(bound: BoundImport) -> None:
 
 def _by_itself(bound: BoundImport) -> str:
     """What the import does on its own while `ingest up` or a daemon runs."""
-    plan, source = bound.spec.schedule, bound.spec.source
-    starts = [*([plan.words] if plan is not None else ()), *([bound.spec.after_words] if bound.spec.after else ())]
-    if starts:
+    if starts := bound.spec.start_words:
         return f" runs {', and '.join(starts)}"
     if bound.reads_files and not bound.one_time:
-        return f" loads each new {source.file}"
+        return f" loads each new {bound.spec.source.file}"
     return f" has no schedule; run: ingest run {bound.name}"
 
 

@@ -330,6 +330,19 @@ class Import(Strict):
     notify: tuple[Notify, ...] = ()
 
     @property
+    def has_ticks(self) -> bool:
+        """Whether ticks start it: of its schedule, or of the assets that it runs after."""
+        return self.schedule is not None or bool(self.after)
+
+    @property
+    def start_words(self) -> list[str]:
+        """What starts it by itself, in words: `every 6 hours ...`, `after dbt/mart_customers`."""
+        return [
+            *([self.schedule.words] if self.schedule is not None else ()),
+            *([self.after_words] if self.after else ()),
+        ]
+
+    @property
     def after_words(self) -> str:
         """`after dbt/mart_customers`; "" where the import runs after no asset."""
         return f"after {', '.join(map(spelled_key, self.after))}" if self.after else ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 
 from ingest_pipelines import ledger
 from ingest_pipelines.errors import WindowNotEnded
@@ -10,22 +10,24 @@ from ingest_pipelines.merge.target import Target
 from ingest_pipelines.model import Item
 
 
-def require_ended_window(target: Target, item: Item) -> None:
+def require_ended_window(target: Target, item: Item, now: datetime) -> None:
     """Passes if the item is no window, or its window has ended. Asked before a row is read.
 
     A committed window is not read again by itself: the rows that come after a read that was too early would be lost.
 
+    Args:
+        now: the time by this machine's clock.
+
     Raises:
         WindowNotEnded (retryable): this machine's clock is ahead, and the window goes on by the target's.
     """
-    machine = datetime.now(UTC)
-    if item.window_end is None or machine < item.window_end:  # a test's clock, or one that was set back meanwhile
+    if item.window_end is None or now < item.window_end:  # it was set back meanwhile
         return
     with target.session(f"import {item.import_name}, item {item.key}") as connection:
         by_target = ledger.target_time(connection)
     if by_target >= item.window_end:
         return
-    ahead = (machine - by_target).total_seconds()
+    ahead = (now - by_target).total_seconds()
     raise WindowNotEnded(
         f"import {item.import_name}, item {item.key}: its window goes on until "
         f"{item.window_end:%Y-%m-%d %H:%M:%S} UTC: this machine's clock is {ahead:,.0f} s ahead of the target's",

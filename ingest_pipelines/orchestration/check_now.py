@@ -143,11 +143,12 @@ def find_new_items(
 
 def check_now_job(site: Site) -> JobDefinition:
     """The job `check_now`: its config `{import: NAME}` names the import whose source it looks at."""
+    config = {"import": Field(str, description="The name of an import.")}
 
     @op(
         name=STEP,
         description="Looks for what is new at the source of an import, and has it loaded.",
-        config_schema={"import": Field(str, description="The name of an import.")},
+        config_schema=config,
         required_resource_keys={"site"},
     )
     def look(context: OpExecutionContext) -> None:
@@ -162,8 +163,8 @@ def check_now_job(site: Site) -> JobDefinition:
         name=JOB,
         description="Looks for what is new at the source of an import, and has it loaded. Config: `import: NAME`.",
         config=ConfigMapping(
-            config_schema={"import": Field(str, description="The name of an import.")},
-            config_fn=lambda config: {"ops": {STEP: {"config": config}}},
+            config_schema=config,
+            config_fn=lambda given: {"ops": {STEP: {"config": given}}},
         ),
     )
     def check_now_of_import() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from functools import partial
 
 from ingest_pipelines.config import read_settings
 from ingest_pipelines.orchestration.clock_watch import CLOCK_SET_BACK, watch_clock
@@ -29,13 +30,10 @@ def main() -> None:
         )
         end_process(CLOCK_SET_BACK, END_SECONDS)
 
-    def note_death(location: str) -> None:
-        code_server_died(read_settings().state, "the daemon", location)
-
     take_private_umask()
     watch_clock(end)
     try:
-        run(note_death)
+        run(partial(code_server_died, read_settings().state, "the daemon"))
     finally:
         if set_back:
             sys.exit(CLOCK_SET_BACK)

@@ -71,8 +71,10 @@ def build_definitions(site: Site, only: Collection[AssetKey] | None = None) -> D
     whole: list[BoundImport] = []
     drafts: dict[str, list[str]] = {}
     imports, broken = dict(site.project.imports), dict(site.project.broken)
-    if only is not None and set(only) <= {asset_key(bound) for bound in imports.values()}:
-        imports, broken = {name: bound for name, bound in imports.items() if asset_key(bound) in only}, {}
+    if only is not None:
+        chosen = {name: bound for name, bound in imports.items() if asset_key(bound) in only}
+        if len(chosen) == len(only):
+            imports, broken = chosen, {}
     scheduled = sum(bound.spec.schedule is not None for bound in site.project.imports.values())
     own_jobs = scheduled * len(site.project.imports) <= MOST_JOBS
     for name, bound in imports.items():

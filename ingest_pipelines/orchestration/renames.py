@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 
 from dagster import AssetMaterialization, DagsterInstance
 
@@ -16,6 +17,12 @@ MOST_PARTITIONS = 500
 """The newest items of the old name get a partition of the new one; the ledger has all of them."""
 
 _LOG = logging.getLogger(__name__)
+
+
+def earlier_names(imports: Mapping[str, BoundImport]) -> dict[str, str]:
+    """Per name that an import had before, and that none has now, the import's name now."""
+    old_names = {bound.spec.renamed_from: name for name, bound in imports.items()}
+    return {old: name for old, name in old_names.items() if old is not None and old not in imports}
 
 
 def take_over_history(site: Site, bound: BoundImport, instance: DagsterInstance, who: str) -> bool:

@@ -14,11 +14,8 @@ from ingest_pipelines.config.connections.dialect import Dialect
 Port = Annotated[int, Field(ge=1, le=65535)]
 
 DRIVERS_NAMES: Mapping[str, str] = {
-    theirs: ours
-    for ours, names in (
-        ("username", "user uid"), ("password", "passwd pwd"), ("database", "db dbname"), ("host", "server")
-    )
-    for theirs in names.split()
+    "user": "username", "uid": "username", "passwd": "password", "pwd": "password", "db": "database",
+    "dbname": "database", "server": "host",
 }  # fmt: skip
 """What drivers call the keys that every connection has."""
 

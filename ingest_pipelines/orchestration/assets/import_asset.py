@@ -90,7 +90,7 @@ def land_op(connection: frozenset[str]) -> OpDefinition:
             client = client_of(context.resources, run_context.bound)
             with recording_errors(run_context, context):
                 refuse_early(run_context.site.target, run_context.bound)  # before the first byte is read
-                require_ended_window(run_context.site.target, item)
+                require_ended_window(run_context.site.target, item, run_context.site.clock())
                 if item.kind == "cursor":
                     item = pipeline.next_chunk(item, run_context.bound, run_context.site.target, run_context.run)
             with recording_errors(run_context, context, item), recording_look(run_context):

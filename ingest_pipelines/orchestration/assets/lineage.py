@@ -40,7 +40,7 @@ def external_assets(imports: Iterable[BoundImport]) -> Iterator[AssetSpec]:
     """
     bound_imports = list(imports)
     invented = [bound for bound in bound_imports if bound.spec.source.asset_key is None]
-    for key, readers in _grouped((source_key(bound), bound) for bound in invented):
+    for key, readers in grouped((source_key(bound), bound) for bound in invented):
         first = readers[0]
         yield AssetSpec(
             key,
@@ -48,7 +48,7 @@ def external_assets(imports: Iterable[BoundImport]) -> Iterator[AssetSpec]:
             kinds={first.connection.type},
             description=plain(f"{_what(first)} of the {first.connection.type} connection {first.connection_name}"),
         )
-    for key, writers in _grouped((table_key(bound.database), bound) for bound in bound_imports):
+    for key, writers in grouped((table_key(bound.database), bound) for bound in bound_imports):
         database = writers[0].database
         yield AssetSpec(
             key,
@@ -76,7 +76,7 @@ def description_of(bound: BoundImport) -> str:
             f"{_what(bound)} of {bound.connection_name} → {'.'.join(bound.database.schema_and_table)}, "
             f"{spec.mode}, matched by {matched}."
         ),
-        plain(". ".join(runs)) if (runs := list(_when(bound))) else "",
+        plain(". ".join(f"Runs {words}" for words in spec.start_words)),
         f"Rejects allowed: {spec.rejects}. Next: `ingest report {bound.name}`, `ingest rejects list {bound.name}`",
         table(
             ["source column", "field", "type", "rules"],
@@ -87,13 +87,6 @@ def description_of(bound: BoundImport) -> str:
         ),
     ]
     return "\n\n".join(line for line in lines if line)
-
-
-def _when(bound: BoundImport) -> Iterator[str]:
-    if bound.spec.schedule is not None:
-        yield f"Runs {bound.spec.schedule.words}"
-    if bound.spec.after:
-        yield f"Runs {bound.spec.after_words}"
 
 
 def _sentence(text: str) -> str:
@@ -157,8 +150,9 @@ def table_schema(writers: Iterable[BoundImport], columns: Mapping[str, str] | No
     )
 
 
-def _grouped(pairs: Iterable[tuple[AssetKey, BoundImport]]) -> Iterator[tuple[AssetKey, list[BoundImport]]]:
-    grouped: dict[AssetKey, list[BoundImport]] = {}
+def grouped(pairs: Iterable[tuple[AssetKey, BoundImport]]) -> Iterator[tuple[AssetKey, list[BoundImport]]]:
+    """The imports of each key."""
+    by_key: dict[AssetKey, list[BoundImport]] = {}
     for key, bound in pairs:
-        grouped.setdefault(key, []).append(bound)
-    yield from grouped.items()
+        by_key.setdefault(key, []).append(bound)
+    yield from by_key.items()

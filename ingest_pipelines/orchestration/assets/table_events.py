@@ -19,7 +19,7 @@ from ingest_pipelines.config import BoundImport
 from ingest_pipelines.config.databases import Database
 from ingest_pipelines.merge import read_shape, row_count
 from ingest_pipelines.model import LoadReport
-from ingest_pipelines.orchestration.assets.lineage import table_key, table_schema
+from ingest_pipelines.orchestration.assets.lineage import grouped, table_key, table_schema
 from ingest_pipelines.orchestration.site import Site
 
 LOAD = "load"
@@ -51,15 +51,15 @@ def table_changed(site: Site, connection: psycopg.Connection, report: LoadReport
 
 def report_untold_changes(site: Site, instance: DagsterInstance) -> int:
     """Materializes the tables that a load changed whose run did not say so; how many. One query each per table."""
-    databases = {table_key(bound.database): bound.database for bound in site.project.imports.values()}
+    tables = grouped((table_key(bound.database), bound) for bound in site.project.imports.values())
     reported = 0
-    for key, database in databases.items():
-        told = next(iter(instance.fetch_materializations(key, limit=1).records), None)
-        imports = [bound.name for bound in _writers(site, database)]
-        with site.target.session() as connection:
+    with site.target.session() as connection:
+        for key, writers in tables:
+            told = next(iter(instance.fetch_materializations(key, limit=1).records), None)
             load = ledger.last_change(
-                connection, imports, after=_load_of(told), until=site.clock() - UNTOLD_AFTER, since=_time_of(told)
-            )
+                connection, [bound.name for bound in writers], after=_load_of(told),
+                until=site.clock() - UNTOLD_AFTER, since=_time_of(told),
+            )  # fmt: skip
             if load is not None:
                 instance.report_runless_asset_event(table_changed(site, connection, load.report))
                 reported += 1

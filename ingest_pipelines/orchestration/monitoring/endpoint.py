@@ -19,6 +19,7 @@ STALE_AFTER = timedelta(seconds=60)
 
 REQUEST_SECONDS = 10
 """How long a client may take to send its request and to take the answer."""
+
 STOP_SECONDS = 0.05
 """How long `shutdown` may take: the server looks that often whether it is to end."""
 

@@ -33,6 +33,7 @@ from ingest_pipelines.orchestration.monitoring.run_facts import (
     runs_in_progress,
     runs_of,
 )
+from ingest_pipelines.orchestration.renames import earlier_names
 from ingest_pipelines.orchestration.runs.item_runs import ItemId, ItemRuns, summarize_runs
 from ingest_pipelines.orchestration.runs.live_status import running_imports
 from ingest_pipelines.orchestration.runs.pools import target_pool
@@ -101,8 +102,9 @@ def survey(site: Site, instance: DagsterInstance | None, now: datetime, *, summa
     known = _read_ledger(site, summaries=summaries)
     in_progress = runs_in_progress(instance) if instance is not None else []
     keys = [key for _, key in known.unsettled]
-    names = _earlier_names(site)
-    windowed = {name for name, bound in _imports(site).items() if bound.spec.source.window is not None}
+    imports = _imports(site)
+    names = earlier_names(imports)
+    windowed = {name for name, bound in imports.items() if bound.spec.source.window is not None}
     windowed |= {old for old, name in names.items() if name in windowed} | known.removed_windows
     records: list[RunRecord] = []
     if instance is not None:
@@ -129,13 +131,6 @@ def survey(site: Site, instance: DagsterInstance | None, now: datetime, *, summa
         known.summaries,
         known.checks,
     )
-
-
-def _earlier_names(site: Site) -> dict[str, str]:
-    """Per name that an import had before (`renamed_from`) its name now."""
-    imports = _imports(site)
-    old_names = {bound.spec.renamed_from: name for name, bound in imports.items()}
-    return {old: name for old, name in old_names.items() if old is not None and old not in imports}
 
 
 def _imports(site: Site) -> dict[str, BoundImport]:
@@ -293,7 +288,7 @@ class _Owners:
         if owner.serving != "active" or not owner.by_itself or bound is None:
             return False
         request = next_request(state, kind, runs)
-        return request.at is not None and (not request.on_tick or bool(bound.spec.schedule or bound.spec.after))
+        return request.at is not None and (not request.on_tick or bound.spec.has_ticks)
 
     def _find(self, name: str) -> ImportFacts:
         project, state = self._site.project, self._known.states.get(name)
@@ -307,5 +302,4 @@ class _Owners:
         return ImportFacts(name, status_of(state, bound.spec.status), self._runs_by_itself(bound))
 
     def _runs_by_itself(self, bound: BoundImport) -> bool:
-        started = bound.spec.schedule is not None or bool(bound.spec.after) or watches_files(bound)
-        return self._site.settings.automation and started
+        return self._site.settings.automation and (bound.spec.has_ticks or watches_files(bound))

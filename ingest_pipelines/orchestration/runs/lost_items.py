@@ -18,6 +18,7 @@ from ingest_pipelines.model import Item, ItemKey
 from ingest_pipelines.orchestration.assets.partitions import window_item
 from ingest_pipelines.orchestration.automation import watches_files, why_stopped, why_stopped_by
 from ingest_pipelines.orchestration.dagster_internals.tags import PARTITION_NAME_TAG
+from ingest_pipelines.orchestration.renames import earlier_names
 from ingest_pipelines.orchestration.runs.item_runs import runs_of_items
 from ingest_pipelines.orchestration.runs.run_requests import NextRequest, next_request
 from ingest_pipelines.orchestration.runs.tags import IMPORT_TAG, is_dry_run
@@ -63,8 +64,8 @@ def register_lost_windows(site: Site, instance: DagsterInstance, now: datetime) 
     windowed = {name: bound for name, bound in site.project.imports.items() if bound.spec.source.window is not None}
     if not windowed:
         return []
-    names = {bound.spec.renamed_from: name for name, bound in windowed.items() if bound.spec.renamed_from is not None}
-    names |= {name: name for name in windowed}
+    names = {name: name for name in windowed}
+    names |= {old: name for old, name in earlier_names(site.project.imports).items() if name in windowed}
     ended = RunsFilter(
         statuses=[DagsterRunStatus.FAILURE, DagsterRunStatus.CANCELED],
         tags={IMPORT_TAG: list(names)},
@@ -96,8 +97,7 @@ def _comes_by_schedule(window: Item, bound: BoundImport, newest: Mapping[str, da
     """Whether the next tick registers the window, together with those that ended before it."""
     assert window.window_end is not None
     last = newest.get(bound.name)
-    has_ticks = bound.spec.schedule is not None or bool(bound.spec.after)
-    return has_ticks and last is not None and window.window_end > last
+    return bound.spec.has_ticks and last is not None and window.window_end > last
 
 
 def imports_without_items(site: Site, imports: Sequence[BoundImport]) -> list[BoundImport]:

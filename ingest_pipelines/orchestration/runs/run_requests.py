@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Literal
 
 from dagster import DagsterInstance, RunRequest
@@ -84,12 +85,13 @@ def next_request(state: ItemState, kind: ItemKind, runs: ItemRuns | None) -> Nex
     else:
         rest = pause(runs.ended)
         at, run_key = runs.ended_at + rest, f"{state.key}@{runs.newest[:8]}"
+    asked = partial(NextRequest, at=at, run_key=run_key, pause=rest)
     if runs is not None and runs.end == "terminated":
         read_anew = kind in READ_ANEW and kind != "window"
-        return NextRequest("terminated", at, True, run_key, rest) if read_anew else NextRequest("terminated")
+        return asked("terminated", on_tick=True) if read_anew else NextRequest("terminated")
     if state.status == "new" or state.retryable:
-        return NextRequest("never ran" if runs is None else "run ended", at, False, run_key, rest)
-    return NextRequest("failed", at, True, run_key, rest) if kind in READ_ANEW else NextRequest("failed")
+        return asked("never ran" if runs is None else "run ended")
+    return asked("failed", on_tick=True) if kind in READ_ANEW else NextRequest("failed")
 
 
 def pause(ended: int) -> timedelta:
