@@ -14,6 +14,7 @@ from ingest_pipelines.errors import ConfigError
 if TYPE_CHECKING:
     from ingest_pipelines.config import BoundImport, Project
     from ingest_pipelines.config.databases import Database, Field
+    from ingest_pipelines.config.placement import Placement
 
 _HEADER = (
     "# Written by `ingest dbt-sources` from databases.yaml and imports/. Run it again rather than edit this file.\n"
@@ -28,7 +29,8 @@ def dbt_sources(
     """Write the profile tables as dbt sources, with columns, descriptions, tests and their asset keys in Dagster."""
     from ingest_pipelines.config import read_project, read_settings
 
-    project = read_project(read_settings().home)
+    settings = read_settings()
+    project = read_project(settings.home).placed(settings.placement)
     if project.mistakes:
         raise ConfigError(project.mistakes, hint="nothing was written; correct them, then run it again")
     text = sources_yaml(project)
@@ -46,14 +48,14 @@ def sources_yaml(project: Project) -> str:
     tables: dict[str, list[dict[str, Any]]] = {}
     for name, database in project.databases.items():
         imports = [bound for bound in project.imports.values() if bound.database_name == name]
-        tables.setdefault(database.schema_and_table[0], []).append(_table(database, imports))
+        tables.setdefault(database.schema_and_table[0], []).append(_table(database, imports, project.placement))
     sources = [{"name": schema, "schema": schema, "tables": of_schema} for schema, of_schema in tables.items()]
     return _HEADER + yaml.safe_dump(
         {"version": 2, "sources": sources}, sort_keys=False, allow_unicode=True, default_flow_style=False, width=120
     )
 
 
-def _table(database: Database, imports: list[BoundImport]) -> dict[str, Any]:
+def _table(database: Database, imports: list[BoundImport], placement: Placement) -> dict[str, Any]:
     from ingest_pipelines.config.asset_graph import TABLES
 
     fields: dict[str, list[Field]] = {name: [] for name in (database.key, *database.fields)}
@@ -63,7 +65,7 @@ def _table(database: Database, imports: list[BoundImport]) -> dict[str, Any]:
     return {
         "name": database.schema_and_table[1],
         "description": _text(database.description or f"Profiles, one row per {database.key}"),
-        "config": {"meta": {"dagster": {"asset_key": [TABLES, *database.schema_and_table]}}},
+        "config": {"meta": {"dagster": {"asset_key": [*placement.key_prefix, TABLES, *database.schema_and_table]}}},
         "columns": [
             _column(name, database, filled or [database.fields[name]], imports) for name, filled in fields.items()
         ],

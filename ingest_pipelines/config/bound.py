@@ -12,6 +12,7 @@ from ingest_pipelines.config.connections import Connection, FileConnection
 from ingest_pipelines.config.databases import Database, Field, taken_name
 from ingest_pipelines.config.imports import CONTACT_CHANNELS, ColumnMapping, Import, Match
 from ingest_pipelines.config.nearest import closest, nearest
+from ingest_pipelines.config.placement import ALONE, Placement
 
 Problem = tuple[tuple[str | int, ...], str]
 """Where in the import's file, and what is wrong there."""
@@ -35,6 +36,7 @@ class BoundImport:
         match: how a row finds its profile; None: by the key.
         extra_columns: source columns that are read as text besides the mapped ones (subscription contacts and
             statuses, the geo address, the version, a match column). In frames they are named `column:NAME`.
+        placement: where its definitions are in Dagster.
     """
 
     name: str
@@ -46,6 +48,7 @@ class BoundImport:
     fields: tuple[MappedField, ...]
     match: Match | None
     extra_columns: tuple[str, ...]
+    placement: Placement = ALONE
 
     @property
     def key(self) -> MappedField | None:
@@ -76,7 +79,7 @@ class BoundImport:
     @property
     def asset_name(self) -> str:
         """Name of the import's graph in Dagster."""
-        return f"{self.database_name}__{self.name}"
+        return "__".join((*self.placement.key_prefix, self.database_name, self.name))
 
 
 @dataclass(frozen=True)

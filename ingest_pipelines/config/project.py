@@ -20,6 +20,7 @@ from ingest_pipelines.config.imports import BY_CONSENT, Import, SourceOfImport
 from ingest_pipelines.config.mistakes import KEYS, example, mistakes_of
 from ingest_pipelines.config.nearest import nearest
 from ingest_pipelines.config.notify import Notify, NotifyGroup, NotifyGroups
+from ingest_pipelines.config.placement import ALONE, Placement
 from ingest_pipelines.config.table_names import names_beside
 from ingest_pipelines.config.yaml_lines import Document, read_yaml
 from ingest_pipelines.errors import ConfigError, UsageError, printable
@@ -50,6 +51,7 @@ class Project:
         notify: whom to tell about every import.
         groups: groups of people in notify.yaml, without those that have mistakes.
         specs: the file of every import as far as it can be read, also where it has mistakes.
+        placement: where its definitions are in Dagster.
     """
 
     home: Path
@@ -64,6 +66,15 @@ class Project:
     notify: tuple[Notify, ...] = ()
     groups: Mapping[str, NotifyGroup] = field(default_factory=dict)
     specs: Mapping[str, Import] = field(default_factory=dict)
+    placement: Placement = ALONE
+
+    def placed(self, placement: Placement) -> Project:
+        """The project with its imports at that place in Dagster."""
+        if placement == self.placement:
+            return self
+        imports = {name: replace(bound, placement=placement) for name, bound in self.imports.items()}
+        partial = {name: replace(bound, placement=placement) for name, bound in self.partial.items()}
+        return replace(self, imports=imports, partial=partial, placement=placement)
 
     def require(self, name: str) -> BoundImport:
         """The import of that name.

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, get_args
 from urllib.parse import unquote, urlsplit
 
 from ingest_pipelines.config.nearest import nearest
+from ingest_pipelines.config.placement import ALONE, Placement, key_prefix_of
 from ingest_pipelines.errors import ConfigError
 from ingest_pipelines.owner_only import private_folder, write_private
 
@@ -32,14 +33,16 @@ class Settings:
         state: INGEST_STATE: embedded Postgres, spool, spill, Dagster's local files. Default: `.ingest` beside the
             project that INGEST_HOME names; else in the working directory.
         database_url: INGEST_DATABASE_URL, or the text of the file that INGEST_DATABASE_URL_FILE names: the target
-            Postgres. None: the embedded one.
+            Postgres. None: the embedded one, or the one that `database_variable` names.
+        database_variable: the environment variable with the URL of the target Postgres, which is read when a run, a
+            tick or a command needs it, and not before. None: `database_url` says it.
         dagster_url: INGEST_DAGSTER_URL or INGEST_DAGSTER_URL_FILE: Dagster's storage. None: a database of the embedded
             server.
         shared: INGEST_SPILL_URI=file:///a/folder that every worker mounts at that path: spool and spill are in it.
             None: they are in the state folder.
         remote_spill: INGEST_SPILL_URI=s3://bucket/prefix or gs://bucket/prefix: what a step made is copied there, for
             steps on other machines. None: one machine, or a shared folder.
-        executor: INGEST_EXECUTOR: how a run executes its steps.
+        executor: INGEST_EXECUTOR: how a run executes its steps. None: as the code location's other runs do.
         celery_broker: INGEST_CELERY_BROKER or INGEST_CELERY_BROKER_FILE: the broker that Celery's workers listen to.
         automation: INGEST_AUTOMATION=off starts sensors and schedules switched off.
         lock_timeout_seconds: INGEST_LOCK_TIMEOUT: how long a merge waits for its target table. Default 60.
@@ -47,6 +50,7 @@ class Settings:
         ui_url: INGEST_UI_URL: where people find the Dagster UI; alerts link to it.
         environment: INGEST_ENVIRONMENT: the name of this installation, such as prod; alerts begin with it. "": none.
         validating: `dagster definitions validate` is reading the definitions.
+        placement: where the project's definitions are in Dagster; INGEST_KEY_PREFIX gives the prefix of asset keys.
     """
 
     home: Path
@@ -59,10 +63,12 @@ class Settings:
     validating: bool = False
     shared: Path | None = None
     remote_spill: str | None = None
-    executor: ExecutorName = "in_process"
+    executor: ExecutorName | None = "in_process"
     celery_broker: str | None = field(default=None, repr=False)
     ui_url: str = "http://127.0.0.1:3000"
     environment: str = ""
+    placement: Placement = ALONE
+    database_variable: str | None = None
 
     @property
     def spool(self) -> Path:
@@ -91,10 +97,62 @@ def read_settings() -> Settings:
     Raises:
         ConfigError: a variable holds something it cannot, or the project's data lie in the working directory.
     """
-    state = _state()
+    return _read(_executor(os.environ.get("INGEST_EXECUTOR") or "in_process"))
+
+
+def read_location_settings(
+    project: Path | None = None,
+    *,
+    key_prefix: str | Sequence[str] | None = None,
+    group: str | None = None,
+    state: Path | None = None,
+    spill: str | None = None,
+    database_url: str | None = None,
+    database_variable: str | None = None,
+    executor: ExecutorName | None = None,
+) -> Settings:
+    """Settings of a project in a Dagster code location: what is None comes from the environment, except the executor.
+
+    Raises:
+        ConfigError: an argument or a variable holds something it cannot.
+    """
+    settings = _read(executor, project, state, spill, key_prefix)
+    if database_url is not None or database_variable is not None:
+        settings = replace(settings, database_url=database_url, database_variable=database_variable)
+    return replace(settings, placement=replace(settings.placement, group=group))
+
+
+def read_database_url(settings: Settings) -> str | None:
+    """The URL of the target Postgres; None: the embedded one.
+
+    Raises:
+        ConfigError: the variable that holds it is not set in this process.
+    """
+    variable = settings.database_variable
+    if variable is None:
+        return settings.database_url
+    url = _secret(variable)
+    if url is None:
+        raise ConfigError(
+            [f"{variable}: this variable is to hold the URL of the target Postgres, and is not set"],
+            hint=f"set {variable} or {variable}_FILE where the code server and the runs execute",
+        )
+    return url
+
+
+def _read(
+    executor: ExecutorName | None,
+    project: Path | None = None,
+    state: Path | None = None,
+    spill: str | None = None,
+    key_prefix: str | Sequence[str] | None = None,
+) -> Settings:
+    if key_prefix is None:
+        key_prefix = os.environ.get("INGEST_KEY_PREFIX") or ""
+    placement = Placement(key_prefix_of(key_prefix))
+    state = state.resolve() if state is not None else _state(project, placement)
     dagster_home = os.environ.get("DAGSTER_HOME")
-    shared, remote_spill = _spill(os.environ.get("INGEST_SPILL_URI") or "")
-    executor = _executor(os.environ.get("INGEST_EXECUTOR") or "in_process")
+    shared, remote_spill = _spill(os.environ.get("INGEST_SPILL_URI") or "" if spill is None else spill)
     celery_broker = _secret("INGEST_CELERY_BROKER")
     if executor in {"celery", "k8s"} and shared is None and remote_spill is None:
         raise ConfigError(
@@ -108,7 +166,7 @@ def read_settings() -> Settings:
             hint="for example: INGEST_CELERY_BROKER=redis://redis:6379/0, or INGEST_CELERY_BROKER_FILE with that in it",
         )
     return Settings(
-        home=_home(state),
+        home=project.resolve() if project is not None else _home(state),
         state=state,
         database_url=_secret("INGEST_DATABASE_URL"),
         dagster_url=_secret("INGEST_DAGSTER_URL"),
@@ -122,6 +180,7 @@ def read_settings() -> Settings:
         executor=executor,
         celery_broker=celery_broker,
         environment=_environment(os.environ.get("INGEST_ENVIRONMENT") or ""),
+        placement=placement,
     )
 
 
@@ -191,16 +250,21 @@ def child_environment(settings: Settings, dagster_home: Path, ui_url: str) -> di
     }
 
 
-def _state() -> Path:
+def _state(project: Path | None, placement: Placement) -> Path:
     """The state folder of the project: beside the project, whatever the working directory.
+
+    In INGEST_STATE each key prefix has a folder of its own, for several projects in one process.
 
     Raises:
         ConfigError: an earlier version made a Postgres in `.ingest` of the working directory, and there is none beside
             the project: a second, empty one would load everything again.
     """
-    given, home, here = os.environ.get("INGEST_STATE"), os.environ.get("INGEST_HOME"), Path(".ingest").resolve()
-    if given or not home:
-        return Path(given).resolve() if given else here
+    given, here = os.environ.get("INGEST_STATE"), Path(".ingest").resolve()
+    home = os.environ.get("INGEST_HOME") if project is None else project
+    if given:
+        return Path(given, *placement.key_prefix).resolve()
+    if not home:
+        return here
     project = Path(home).resolve()
     if project == demo_home():
         return here  # the package may be in a folder without write permission

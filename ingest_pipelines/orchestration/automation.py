@@ -1,4 +1,4 @@
-"""Whether an import runs by itself: what its sensor and its schedule have in common."""
+"""Whether an import runs by itself: what its sensor and its schedule have in common; and the project's own sensors."""
 
 from __future__ import annotations
 
@@ -6,6 +6,12 @@ from ingest_pipelines import ledger
 from ingest_pipelines.config import BoundImport
 from ingest_pipelines.ledger.imports import ImportStatus
 from ingest_pipelines.orchestration.site import Site
+
+HOUSEKEEPING, ACTIVATION, ALERTS = "housekeeping", "activation", "alerts"
+"""Names of the sensors of the whole project, within its namespace."""
+
+CHECK_NOW_SENSOR = "check_now_runs"
+"""Name of the sensor of `check_now`, below the key prefix."""
 
 WHEN_STOPPED = (
     "Off while the import is a draft, and its ticks skip while it is paused;"

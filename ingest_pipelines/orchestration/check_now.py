@@ -42,12 +42,13 @@ from ingest_pipelines.ledger import ItemState
 from ingest_pipelines.model import ItemKey
 from ingest_pipelines.orchestration.assets.partitions import add_partitions, asset_key
 from ingest_pipelines.orchestration.assets.step_errors import retrying_errors
-from ingest_pipelines.orchestration.automation import may_look_first
+from ingest_pipelines.orchestration.automation import CHECK_NOW_SENSOR, may_look_first
 from ingest_pipelines.orchestration.dagster_internals.expected_errors import ExpectedFailure
 from ingest_pipelines.orchestration.renames import take_over_history
+from ingest_pipelines.orchestration.resources.connections import SITE
 from ingest_pipelines.orchestration.runs.item_runs import ItemRuns, runs_of_items
 from ingest_pipelines.orchestration.runs.run_requests import run_request
-from ingest_pipelines.orchestration.runs.tags import CHECK_TAG, is_dry_run
+from ingest_pipelines.orchestration.runs.tags import CHECK_TAG, PROJECT_TAG, is_dry_run, project_tags
 from ingest_pipelines.orchestration.schedules.cursor_looks import CursorLooks
 from ingest_pipelines.orchestration.schedules.due_items import DueItems, due_files, due_queries
 from ingest_pipelines.orchestration.sensors.file_items import find_file_items
@@ -55,7 +56,8 @@ from ingest_pipelines.orchestration.sensors.listings import LOOK_SECONDS, Listin
 from ingest_pipelines.orchestration.site import Site
 from ingest_pipelines.sources.base import Client
 
-JOB, STEP, SENSOR = "check_now", "check_now__look", "check_now_runs"
+JOB, STEP = "check_now", "check_now__look"
+"""Names of the job and of its op, below the key prefix."""
 
 LOOKING, NOTHING, FOUND, REQUESTED = "looking", "nothing new", "found", "requested"
 """Values of CHECK_TAG: what the check found, and whether runs of it are requested."""
@@ -72,7 +74,7 @@ ITEMS = "items"
 """Key of the observation's metadata with the keys of the items that the check found."""
 
 
-def check_now(context: OpExecutionContext, bound: BoundImport, client: Client | None = None) -> None:
+def check_now(context: OpExecutionContext, site: Site, bound: BoundImport, client: Client | None = None) -> None:
     """Looks for what is new at the import's source; what it finds is in the ledger and in the run's events.
 
     Args:
@@ -82,7 +84,6 @@ def check_now(context: OpExecutionContext, bound: BoundImport, client: Client | 
         ExpectedRetry, ExpectedFailure: the source or the target does not answer, or the import takes no items by
             itself. Nothing is loaded.
     """
-    site: Site = context.resources.site
     instance, run = context.instance, context.run
     instance.add_run_tags(run.run_id, {CHECK_TAG: LOOKING})  # a re-execution has its parent's
     with retrying_errors(bound, run, context.retry_number + 1, context):
@@ -96,15 +97,18 @@ def check_now(context: OpExecutionContext, bound: BoundImport, client: Client | 
     found = [str(key) for key in due.run_keys]
     if not found:
         context.log.info("Nothing to load: %s", due.why_none)
-        instance.add_run_tags(run.run_id, {CHECK_TAG: NOTHING})
+        instance.add_run_tags(run.run_id, {CHECK_TAG: NOTHING, **project_tags(site.project.placement)})
         return
     add_partitions(bound, found, instance)
     words = f"found 1 item to load: {found[0]}" if len(found) == 1 else f"found {len(found)} items to load"
-    context.log.info("The check %s. The sensor %s requests a run for each.", words, SENSOR)
+    placement = site.project.placement
+    context.log.info("The check %s. The sensor %s requests a run for each.", words, placement.below(CHECK_NOW_SENSOR))
     context.log_event(
         AssetObservation(asset_key(bound), description=f"check: {words}", metadata={ITEMS: MetadataValue.json(found)})
     )
-    instance.add_run_tags(run.run_id, {CHECK_TAG: FOUND})  # last: from now on the sensor reads the rest
+    instance.add_run_tags(
+        run.run_id, {CHECK_TAG: FOUND, **project_tags(placement)}
+    )  # last: from now on the sensor reads the rest
 
 
 def find_new_items(
@@ -143,13 +147,15 @@ def find_new_items(
 
 def check_now_job(site: Site) -> JobDefinition:
     """The job `check_now`: its config `{import: NAME}` names the import whose source it looks at."""
+    placement = site.project.placement
+    step = placement.below(STEP)
     config = {"import": Field(str, description="The name of an import.")}
 
     @op(
-        name=STEP,
+        name=step,
         description="Looks for what is new at the source of an import, and has it loaded.",
         config_schema=config,
-        required_resource_keys={"site"},
+        required_resource_keys={placement.named(SITE)},
     )
     def look(context: OpExecutionContext) -> None:
         name = str(context.op_config["import"])
@@ -157,14 +163,14 @@ def check_now_job(site: Site) -> JobDefinition:
             bound = site.project.require(name)
         except IngestError as error:
             raise ExpectedFailure(f"{error}\nNothing was loaded.") from error
-        check_now(context, bound)
+        check_now(context, site, bound)
 
     @job(
-        name=JOB,
+        name=placement.below(JOB),
         description="Looks for what is new at the source of an import, and has it loaded. Config: `import: NAME`.",
         config=ConfigMapping(
             config_schema=config,
-            config_fn=lambda given: {"ops": {STEP: {"config": given}}},
+            config_fn=lambda given: {"ops": {step: {"config": given}}},
         ),
     )
     def check_now_of_import() -> None:
@@ -177,7 +183,7 @@ def check_now_sensor(site: Site, imports: Mapping[str, BoundImport]) -> SensorDe
     """The sensor that requests runs of the items that checks found. It is on also with `INGEST_AUTOMATION=off`."""
 
     @sensor(
-        name=SENSOR,
+        name=site.project.placement.below(CHECK_NOW_SENSOR),
         description="Launches the runs of items that a check found which a person or another system asked for.",
         asset_selection=[asset_key(bound) for bound in imports.values()],
         minimum_interval_seconds=SECONDS,
@@ -188,6 +194,8 @@ def check_now_sensor(site: Site, imports: Mapping[str, BoundImport]) -> SensorDe
         checks = instance.get_run_records(RunsFilter(tags={CHECK_TAG: FOUND}), limit=CHECKS_PER_TICK, ascending=True)
         requests: list[RunRequest] = []
         for record in checks:
+            if record.dagster_run.tags.get(PROJECT_TAG, "") != site.project.placement.tag:
+                continue  # another project's: its own sensor reads it
             wanted = list(_requests_of(record, site, imports, instance))
             requests += wanted
             if not wanted:
@@ -216,7 +224,7 @@ def _requests_of(
         keys = [ItemKey(key) for key in found]
         with site.target.session() as connection:
             states = {state.key: state for state in ledger.item_states(connection, bound.name, keys)}
-        runs = runs_of_items([(bound.name, key) for key in keys], instance, site.clock())
+        runs = runs_of_items([(bound.name, key) for key in keys], bound.placement, instance, site.clock())
         for key in keys:
             if key in states and _waits(states[key], runs.get((bound.name, key)), record):
                 yield run_request(bound, key, "check_now", instance, run_key=f"{key}@{run_id[:8]}")

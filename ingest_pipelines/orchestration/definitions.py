@@ -29,7 +29,14 @@ from ingest_pipelines.orchestration.check_now import check_now_job, check_now_se
 from ingest_pipelines.orchestration.checks.asset_checks import checks_of
 from ingest_pipelines.orchestration.dagster_internals.own_run import assets_of_own_run
 from ingest_pipelines.orchestration.io_managers.remote_spill import io_managers
-from ingest_pipelines.orchestration.resources.connections import named, named_resource, resources_of
+from ingest_pipelines.orchestration.resources.connections import (
+    HANDLES,
+    SITE,
+    TARGET,
+    named,
+    named_resource,
+    resources_of,
+)
 from ingest_pipelines.orchestration.runs.executors import executor_of
 from ingest_pipelines.orchestration.schedules.cursor_looks import CursorLooks
 from ingest_pipelines.orchestration.schedules.import_schedule import MOST_JOBS, import_schedule
@@ -70,6 +77,7 @@ def build_definitions(site: Site, only: Collection[AssetKey] | None = None) -> D
     schedules: list[ScheduleDefinition] = []
     whole: list[BoundImport] = []
     drafts: dict[str, list[str]] = {}
+    graphs: dict[str, str] = {}
     imports, broken = dict(site.project.imports), dict(site.project.broken)
     if only is not None:
         chosen = {name: bound for name, bound in imports.items() if asset_key(bound) in only}
@@ -78,6 +86,12 @@ def build_definitions(site: Site, only: Collection[AssetKey] | None = None) -> D
     scheduled = sum(bound.spec.schedule is not None for bound in site.project.imports.values())
     own_jobs = scheduled * len(site.project.imports) <= MOST_JOBS
     for name, bound in imports.items():
+        first = graphs.setdefault(bound.asset_name, name)
+        if first != name:
+            what = f"with its database it has the name {bound.asset_name} in Dagster, as imports/{first}.yaml does"
+            hint = f"rename one of the two files; then run: ingest check {name}"
+            broken[name] = ConfigError([f"imports/{name}.yaml:1: {what}"], hint=hint)
+            continue
         try:
             asset = import_asset(bound, in_process=site.in_process)
             plan = bound.spec.schedule
@@ -107,7 +121,12 @@ def build_definitions(site: Site, only: Collection[AssetKey] | None = None) -> D
     ]
     mistaken = broken.keys() & site.project.broken.keys() - {bound.name for bound in whole}
     assets += [
-        broken_asset(name, error, read_outline(site.project.home, name) if name in mistaken else None)
+        broken_asset(
+            name,
+            error,
+            read_outline(site.project.home, name) if name in mistaken else None,
+            site.project.placement,
+        )
         for name, error in broken.items()
     ]
     return Definitions(
@@ -125,13 +144,14 @@ def _own_resources(site: Site) -> dict[str, ResourceDefinition]:
     """The resources that every step uses, with the names and descriptions that Dagster's page shows."""
     managers = io_managers(site)
     about = {
-        "handles": "Carries step outputs to the next step: small files in the run's folder, or in a bucket.",
-        "target": "Merges the accepted rows into the table, with the ledger's records, in one transaction.",
+        HANDLES: "Carries step outputs to the next step: small files in the run's folder, or in a bucket.",
+        TARGET: "Merges the accepted rows into the table, with the ledger's records, in one transaction.",
     }
-    return {
-        "site": named_resource(Site.__name__, lambda _: site, "The project, its settings and its target Postgres."),
-        **{key: _shown_manager(manager, about[key]) for key, manager in managers.items()},
+    resources = {
+        SITE: named_resource(Site.__name__, lambda _: site, "The project, its settings and its target Postgres."),
+        **{name: _shown_manager(manager, about[name]) for name, manager in managers.items()},
     }
+    return {site.project.placement.named(name): resource for name, resource in resources.items()}
 
 
 def _shown_manager(manager: IOManager, description: str) -> IOManagerDefinition:

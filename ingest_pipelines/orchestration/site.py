@@ -11,6 +11,7 @@ from functools import cached_property
 
 from ingest_pipelines import embedded
 from ingest_pipelines.config import BoundImport, Project, Settings
+from ingest_pipelines.config.settings import read_database_url
 from ingest_pipelines.merge import Target
 from ingest_pipelines.model import ItemKey, Workspace
 from ingest_pipelines.orchestration.early_loads import EarlyLoads
@@ -53,7 +54,7 @@ class Asked:
 
 @dataclass(frozen=True)
 class Site:
-    """The settings, project, target and clock of a process.
+    """The settings, project, target and clock of a process. The project's imports are where the settings place them.
 
     Attributes:
         watch: called with each stage as it begins.
@@ -68,7 +69,9 @@ class Site:
     clock: Callable[[], datetime] = utc_now
     asked: Asked | None = None
     early_loads: EarlyLoads = field(default_factory=EarlyLoads, compare=False, repr=False)
-    _by_graph: dict[str, BoundImport] = field(default_factory=dict, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "project", self.project.placed(self.settings.placement))
 
     @property
     def in_process(self) -> bool:
@@ -77,9 +80,11 @@ class Site:
 
     def bound(self, graph: str) -> BoundImport:
         """The import whose asset's graph has that name."""
-        if not self._by_graph:
-            self._by_graph.update({bound.asset_name: bound for bound in self.project.imports.values()})
         return self._by_graph[graph]
+
+    @cached_property
+    def _by_graph(self) -> dict[str, BoundImport]:
+        return {bound.asset_name: bound for bound in self.project.imports.values()}
 
     @cached_property
     def target_as_it_is(self) -> Target:
@@ -103,8 +108,11 @@ def target_url(settings: Settings) -> str:
     """The URL of the target Postgres, password included: not for messages or logs.
 
     The embedded server is kept running until this process ends.
+
+    Raises:
+        ConfigError: the variable that holds it is not set.
     """
-    return settings.database_url or embedded_server(settings).ensure_database(TARGET_DATABASE)
+    return read_database_url(settings) or embedded_server(settings).ensure_database(TARGET_DATABASE)
 
 
 def embedded_server(settings: Settings) -> embedded.Server:

@@ -42,7 +42,7 @@ def test_a_drafts_switches_are_off_and_all_others_on(shop: Shop) -> None:
         f"customers__{status}_points__{part}": "STOPPED" if status == "draft" else "RUNNING"
         for status in ("draft", "active", "paused")
         for _, part in BOTH
-    } | {"activation": "RUNNING", "housekeeping": "RUNNING", "check_now_runs": "RUNNING"}
+    } | {"ingest__activation": "RUNNING", "ingest__housekeeping": "RUNNING", "check_now_runs": "RUNNING"}
 
 
 def test_only_what_is_active_and_off_by_default_is_switched_on(shop: Shop, kept_instance: DagsterInstance) -> None:
@@ -114,7 +114,7 @@ def test_automation_off_switches_nothing_on_and_runs_nothing_that_was_switched_o
     _write(shop, "tills", "draft")
     _set_status(shop, "tills", "active")
     repository = shop.definitions(automation=False).get_repository_def()
-    assert not repository.has_sensor_def("activation")
+    assert not repository.has_sensor_def("ingest__activation")
     running = [name for name, status in _defaults(repository).items() if status != "STOPPED"]
     assert running == ["check_now_runs"]  # a check is asked for by a person, and its runs are the answer
     assert "INGEST_AUTOMATION is off" in _tick(repository, kept_instance, "customers__tills__files")
@@ -125,7 +125,7 @@ def test_a_project_without_drafts_has_no_sensor_for_them(shop: Shop, status: str
     shop.add_vendor()
     _write(shop, "tills", status)
     shop.write_import(status="draft")  # uploads: they have neither sensor nor schedule
-    assert not shop.definitions().get_repository_def().has_sensor_def("activation")
+    assert not shop.definitions().get_repository_def().has_sensor_def("ingest__activation")
 
 
 def _write(shop: Shop, name: str, status: str) -> None:
@@ -152,7 +152,7 @@ def _state(name: str, kind: InstigatorType, status: InstigatorStatus) -> Instiga
     return InstigatorState(origin, kind, status, data)
 
 
-def _tick(repository: RepositoryDefinition, instance: DagsterInstance, name: str = "activation") -> str:
+def _tick(repository: RepositoryDefinition, instance: DagsterInstance, name: str = "ingest__activation") -> str:
     """What the tick of a sensor says, as the daemon's code server evaluates it."""
     context = SensorEvaluationContext(
         instance_ref=None,

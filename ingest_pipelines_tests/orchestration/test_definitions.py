@@ -23,7 +23,7 @@ POINTS = {
     "owners": ["team:crm"],
     "tags": ["ingest/connection", "ingest/import", "tills"],
     "checks": ["dates", "keys", "reject_rate", "text", "types", "volume"],
-    "ops": ["land", "merge_crm_customers", "validate_crm_customers"],
+    "ops": ["ingest__land", "ingest__merge_crm__customers", "ingest__validate_crm__customers"],
     "pools": ["target_crm_customers"],
     "downstream": ["table/crm/customers"],
 }
@@ -62,11 +62,11 @@ def test_everything_that_dagster_shows_of_a_project(shop: Shop) -> None:
             "check_now_runs": [5, "RUNNING"],
             "customers__loyalty__files": [300, "RUNNING"],
             "customers__tills__files": [60, "RUNNING"],
-            "housekeeping": [120, "RUNNING"],
+            "ingest__housekeeping": [120, "RUNNING"],
         },
         "schedules": {"customers__loyalty__schedule": [["30 0,6,12,18 * * *"], "Europe/London", "RUNNING"]},
         "jobs": ["check_now"],
-        "resources": ["handles", "site", "target"],
+        "resources": ["ingest__handles", "ingest__site", "ingest__target"],
     }  # fmt: skip
 
 
@@ -123,6 +123,18 @@ def test_an_import_that_only_dagster_cannot_take_is_a_placeholder_too(shop: Shop
     graph = shop.definitions().resolve_asset_graph()
     assert "nobody in particular" in str(graph.get(AssetKey(["invalid", "loyalty"])).description)
     assert graph.has(AssetKey(["customers", "points"]))
+
+
+def test_two_imports_whose_names_are_one_in_dagster_do_not_take_the_location_down(shop: Shop) -> None:
+    databases = yaml.safe_load((shop.home / "databases.yaml").read_text())["databases"]
+    other = {**databases["customers"], "table": "crm.others"}
+    databases = {"databases": {"customers": databases["customers"], "customers__vip": other}}
+    (shop.home / "databases.yaml").write_text(yaml.safe_dump(databases))
+    shop.write_import("points", database="customers__vip")
+    shop.write_import("vip__points")
+    graph = shop.definitions().get_repository_def().asset_graph
+    assert graph.has(AssetKey(["customers__vip", "points"]))
+    assert "customers__vip__points" in str(graph.get(AssetKey(["invalid", "vip__points"])).description)
 
 
 def test_a_schedule_that_dagster_cannot_take_is_a_placeholder_too(shop: Shop) -> None:

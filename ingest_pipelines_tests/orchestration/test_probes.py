@@ -109,7 +109,7 @@ def test_the_daemon_is_judged_by_its_heartbeats(watched: Shop, storage: DagsterI
         (3, InstigatorStatus.DECLARED_IN_CODE, SENSOR, False),
         (3, InstigatorStatus.STOPPED, SENSOR, True),
         (3, InstigatorStatus.RUNNING, "customers__gone__files", True),
-        (3, InstigatorStatus.RUNNING, "housekeeping", False),
+        (3, InstigatorStatus.RUNNING, "ingest__housekeeping", False),
     ],
 )
 def test_a_sensor_that_is_on_and_in_the_project_must_tick(

@@ -32,13 +32,13 @@ def test_connections_are_resources_under_their_names_and_an_import_requires_only
     _connect(shop, drops=_s3_nowhere(shop), lake={"type": "gcs", "bucket": "lake"}, target=_s3_nowhere(shop))
     defs = shop.definitions()
     keys = set(defs.get_repository_def().get_top_level_resources())
-    assert keys == {"site", "handles", "target", "drops", "lake", "target_connection"}
+    assert keys == {f"ingest__{name}" for name in ("site", "handles", "target", "drops", "lake", "target_connection")}
     shop.write_import(source={"connection": "target", "file": "points/Points"})
-    assert resource_keys(shop.bound()) == {"target_connection"}
+    assert resource_keys(shop.bound()) == {"ingest__target_connection"}
     graph = shop.definitions().resolve_implicit_global_asset_job_def()
-    assert {key for key in graph.get_required_resource_defs() if key not in {"io_manager"}} == {
-        "site", "handles", "target", "target_connection",
-    }  # fmt: skip
+    names = ("site", "handles", "target", "target_connection")
+    required = set(graph.get_required_resource_defs()) - {"io_manager"}
+    assert required == {f"ingest__{name}" for name in names}
 
 
 def test_an_s3_run_uses_the_client_of_the_resource(
@@ -122,9 +122,9 @@ def test_an_asset_of_a_users_own_takes_a_connection_by_its_name(shop: Shop, s3_b
     sizes: list[int] = []
 
     @asset
-    def report(drops: S3Resource) -> None:
-        assert isinstance(drops, S3Resource)
-        sizes.append(drops.get_client().head_object(Bucket=s3_bucket.name, Key="a.csv")["ContentLength"])
+    def report(ingest__drops: S3Resource) -> None:
+        assert isinstance(ingest__drops, S3Resource)
+        sizes.append(ingest__drops.get_client().head_object(Bucket=s3_bucket.name, Key="a.csv")["ContentLength"])
 
     assert materialize([report], resources=dict(resources_of(shop.site().project))).success
     assert sizes == [5]
@@ -140,16 +140,16 @@ def test_a_resource_is_of_the_class_that_its_page_names_and_holds_what_the_conne
     _connect(shop, drops=_s3_nowhere(shop), lake=lake, house=_snowflake_nowhere(shop))
     seen: dict[str, Any] = {}
 
-    @asset(required_resource_keys={"drops", "lake", "house"})
+    @asset(required_resource_keys={f"ingest__{name}" for name in _KINDS})
     def use_clients(context: AssetExecutionContext) -> None:
-        seen.update(drops=context.resources.drops, lake=context.resources.lake, house=context.resources.house)
+        seen.update({name: getattr(context.resources, f"ingest__{name}") for name in _KINDS})
 
     definitions = resources_of(shop.site().project)
     assert materialize([use_clients], resources=dict(definitions)).success
     assert isinstance(seen["drops"], S3Resource)
     assert isinstance(seen["lake"], GCSResource)
     assert isinstance(seen["house"].snowflake_connection_resource, SnowflakeResource)
-    assert all(CLASSES[kind] in str(definitions[name].description) for name, kind in _KINDS.items())
+    assert all(CLASSES[kind] in str(definitions[f"ingest__{name}"].description) for name, kind in _KINDS.items())
     with closing(seen["drops"].get_client()) as client:
         assert client.meta.endpoint_url == NOWHERE
         assert client.meta.config.connect_timeout == 7
@@ -161,8 +161,8 @@ def test_the_page_of_resources_reads_as_words(shop: Shop) -> None:
     found = shop.definitions().get_repository_def().get_top_level_resources()
     types = {name: get_resource_type_name(definition).rpartition(".")[2] for name, definition in found.items()}
     assert types == {
-        "drops": "S3Resource", "house": "SnowflakeResource", "site": "Site", "handles": "HandleIOManager",
-        "target": "TargetIOManager",
+        "ingest__drops": "S3Resource", "ingest__house": "SnowflakeResource", "ingest__site": "Site",
+        "ingest__handles": "HandleIOManager", "ingest__target": "TargetIOManager",
     }  # fmt: skip
     for definition in found.values():  # shown as plain text, in one line
         assert definition.description

@@ -23,6 +23,7 @@ from dagster._core.execution.backfill import BulkActionStatus, PartitionBackfill
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ingest_pipelines.config.placement import ALONE
 from ingest_pipelines.errors import SourceUnavailable
 from ingest_pipelines.ledger import ItemState
 from ingest_pipelines.merge import record_failure
@@ -128,7 +129,7 @@ def test_how_a_run_ended_is_read_from_dagster(
     run = instance.create_run_for_job(_points, tags={"dagster/partition": "key", "ingest/import": "points"})
     how(instance, run.run_id)
     for later, end in ((timedelta(0), at_once), (max(UNSENT_FOR, RETRIED_WITHIN) + MINUTE, much_later)):
-        found = runs_of_items([("points", KEY), ("tills", KEY)], instance, datetime.now(UTC) + later)
+        found = runs_of_items([("points", KEY), ("tills", KEY)], ALONE, instance, datetime.now(UTC) + later)
         assert {item: runs.end for item, runs in found.items()} == ({} if end == "no run" else {("points", KEY): end})
 
 
@@ -141,7 +142,7 @@ def test_a_run_that_dagster_cancelled_with_its_backfill_is_none_that_a_person_en
     tags = {"dagster/partition": "key", "ingest/import": "points", "dagster/backfill": "b"}
     run = instance.create_run_for_job(_points, tags=tags)
     instance.report_run_canceled(run)
-    [runs] = runs_of_items([("points", KEY)], instance, datetime.now(UTC)).values()
+    [runs] = runs_of_items([("points", KEY)], ALONE, instance, datetime.now(UTC)).values()
     by_dagster = status in {BulkActionStatus.FAILED, BulkActionStatus.FAILING}
     assert runs.end == ("failed" if by_dagster else "terminated")
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dagster import DefaultSensorStatus, SensorDefinition, SensorEvaluationContext, SkipReason, sensor
 
 from ingest_pipelines.orchestration.alerts.recipients import PROJECT, Routes
-from ingest_pipelines.orchestration.alerts.send_alerts import SENSOR, send_alerts
+from ingest_pipelines.orchestration.alerts.send_alerts import send_alerts
+from ingest_pipelines.orchestration.automation import ALERTS
 from ingest_pipelines.orchestration.site import Site
 
 
@@ -15,7 +16,7 @@ def alert_sensor(site: Site) -> SensorDefinition | None:
         return None
 
     @sensor(
-        name=SENSOR,
+        name=site.project.placement.named(ALERTS),
         description="Sends alerts: an import failed, is late or stuck, has unusual volume or rejects, a source is out "
         "of reach, YAML broke, or it works again.",
         minimum_interval_seconds=30,

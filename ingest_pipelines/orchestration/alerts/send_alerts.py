@@ -33,8 +33,8 @@ from ingest_pipelines.orchestration.site import Site
 
 T = TypeVar("T")
 
-SENSOR = "alerts"
-"""The sensor's name."""
+EARLIER_SENSOR = "alerts"
+"""The sensor's name in the version that kept in its cursor which alerts were sent."""
 
 SECONDS = 25.0
 """For sending, per call. A tick of a sensor has sixty, and looks at the ledger before."""
@@ -129,7 +129,9 @@ class _Sender:
         if local.outage:
             book.adopt(AlertBook.of(local.alerts).entries)
         if not kept:
-            book.adopt(entries_of_cursor(_if_answered(instance, lambda opened: cursor_of_sensor(opened, SENSOR))))
+            book.adopt(
+                entries_of_cursor(_if_answered(instance, lambda opened: cursor_of_sensor(opened, EARLIER_SENSOR)))
+            )
         routes = Routes(self.project, kept)
         items = _if_answered(instance, lambda opened: open_items(self.site, opened, self.now))
         facts = self._facts(connection, kept, items)
@@ -261,6 +263,6 @@ def _summary(message: Message) -> str:
 def _project_on_disk(site: Site) -> Project:
     """The project as its files are now: a code server knows them as they were when it was loaded."""
     try:
-        return read_current_project(site.project.home)
+        return read_current_project(site.project.home).placed(site.settings.placement)
     except (ConfigError, OSError):
         return site.project

@@ -35,7 +35,7 @@ _WORDS: Mapping[LoadStatus, str] = {
 
 
 @contextmanager
-def answering_dry_run(context: OpExecutionContext) -> Iterator[None]:
+def answering_dry_run(context: OpExecutionContext, site: Site) -> Iterator[None]:
     """An error of the block fails the step. In a dry run it is the result, and the step ends without an output."""
     try:
         yield
@@ -43,19 +43,21 @@ def answering_dry_run(context: OpExecutionContext) -> Iterator[None]:
         error = failure.__cause__
         if not (is_dry_run(context.run.tags) and context.has_partition_key and isinstance(error, IngestError)):
             raise
-        site: Site = context.resources.site
         bound = site.bound(str(context.op_handle).partition(".")[0])
         asked = site.asked
         key = asked.item if asked is not None and asked.run_id == context.run_id else ItemKey(context.partition_key)
         _answer(
             context,
+            site,
             LoadReport(
                 bound.name, key, None, verdict(error), Counts(), reason=failure.description or str(error), dry_run=True
             ),
         )
 
 
-def dry_run_merge(context: OpExecutionContext, run_context: RunContext, validated: Validated) -> None:
+def dry_run_merge(
+    context: OpExecutionContext, run_context: RunContext, validated: Validated, target: TargetIOManager
+) -> None:
     """Merges and counts the item, rolls it back, and reports the result.
 
     Raises:
@@ -66,14 +68,12 @@ def dry_run_merge(context: OpExecutionContext, run_context: RunContext, validate
         report = pipeline.load(
             validated, run_context.bound, run_context.site.target, run_context.run, run_context.site.clock()
         )
-    merges: TargetIOManager = context.resources.target
-    merges.forget(validated)
-    _answer(context, report)
+    target.forget(validated)
+    _answer(context, run_context.site, report)
 
 
-def _answer(context: OpExecutionContext, report: LoadReport) -> None:
+def _answer(context: OpExecutionContext, site: Site, report: LoadReport) -> None:
     """Reports the plan: on the asset's page, in the list of runs, in the log, and to the command that runs it."""
-    site: Site = context.resources.site
     bound = site.project.imports[report.import_name]
     forget_run(site.settings.spool, site.settings.spill, context.run_id)
     write_report(site.settings.spill, context.run_id, report)

@@ -8,6 +8,7 @@ per target table, because a pool belongs to an op, and separate ops per connecti
 import functools
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from dagster import (
@@ -34,11 +35,12 @@ from dagster import (
 from ingest_pipelines import pipeline
 from ingest_pipelines.config import BoundImport
 from ingest_pipelines.config.outline import Outline
+from ingest_pipelines.config.placement import Placement
 from ingest_pipelines.errors import ConfigError, ItemGone, RejectsAboveLimit, UsageError
 from ingest_pipelines.merge import refuse_early, require_ended_window
 from ingest_pipelines.model import Item, Landing, Validated
 from ingest_pipelines.orchestration.assets.dry_run import answering_dry_run, dry_run_merge
-from ingest_pipelines.orchestration.assets.lineage import description_of, source_key
+from ingest_pipelines.orchestration.assets.lineage import description_of, group_of, source_key
 from ingest_pipelines.orchestration.assets.markdown import block
 from ingest_pipelines.orchestration.assets.metadata import definition_metadata
 from ingest_pipelines.orchestration.assets.partitions import asset_key, partitions_of, partitions_of_outline
@@ -53,11 +55,12 @@ from ingest_pipelines.orchestration.checks.asset_checks import (
     findings_of_refused,
     verdict,
 )
-from ingest_pipelines.orchestration.resources.connections import client_of, resource_keys
+from ingest_pipelines.orchestration.io_managers.target import TargetIOManager
+from ingest_pipelines.orchestration.resources.connections import HANDLES, SITE, TARGET, client_of, resource_keys
 from ingest_pipelines.orchestration.runs.ended_runs import stop_if_ended
 from ingest_pipelines.orchestration.runs.pools import target_pool
 from ingest_pipelines.orchestration.runs.run_context import RunContext, find_run_context
-from ingest_pipelines.orchestration.runs.tags import CONNECTION_TAG, IMPORT_TAG, is_dry_run
+from ingest_pipelines.orchestration.runs.tags import import_tags, is_dry_run, run_tags
 from ingest_pipelines.orchestration.site import Site
 
 INVALID = "invalid"
@@ -65,27 +68,28 @@ INVALID = "invalid"
 
 
 @functools.cache
-def land_op(connection: frozenset[str]) -> OpDefinition:
+def land_op(placement: Placement, connection: frozenset[str]) -> OpDefinition:
     """The first step: one op per connection that is a resource, whose client it uses, and one for all others."""
 
     @op(
-        name="__".join([*connection, "land"]),
+        name=_op_name(placement, connection, "land"),
         ins={"source": In(Nothing)},
-        out=Out(Landing, io_manager_key="handles", is_required=False),
-        required_resource_keys={"site", *connection},
+        out=Out(Landing, io_manager_key=placement.named(HANDLES), is_required=False),
+        required_resource_keys={placement.named(SITE), *connection},
     )
     def land(context: OpExecutionContext) -> Iterator[Output[Landing]]:
         """Copies the item to local disk and hashes it; an item that changes meanwhile is refused.
 
         A run without a partition looks for new items instead, and the later steps are skipped.
         """
+        site = _site(context, placement)
         if not context.has_partition_key and not context.has_partition_key_range:
-            bound = _bound(context)
-            check_now(context, bound, client_of(context.resources, bound))
+            bound = _bound(context, site)
+            check_now(context, site, bound, client_of(context.resources, bound))
             return
-        with answering_dry_run(context):
-            run_context = _run_context(context)
-            run_context.site.watch("land")
+        with answering_dry_run(context, site):
+            run_context = _run_context(context, site)
+            site.watch("land")
             item = run_context.item
             client = client_of(context.resources, run_context.bound)
             with recording_errors(run_context, context):
@@ -115,21 +119,22 @@ def land_op(connection: frozenset[str]) -> OpDefinition:
 
 
 @functools.cache
-def validate_op(schema: str, table: str, *, pooled: bool) -> OpDefinition:
+def validate_op(placement: Placement, schema: str, table: str, *, pooled: bool) -> OpDefinition:
     """The step that validates rows for the table. It may load a large item meanwhile, so it has the table's pool."""
 
     @op(
-        name=f"validate_{schema}_{table}",
+        name=placement.named(f"validate_{schema}__{table}"),
         pool=target_pool(schema, table) if pooled else None,
-        out=Out(Validated, io_manager_key="handles", is_required=False),
-        required_resource_keys={"site"},
+        out=Out(Validated, io_manager_key=placement.named(HANDLES), is_required=False),
+        required_resource_keys={placement.named(SITE)},
     )
     def validate(context: OpExecutionContext, landing: Landing) -> Iterator[Output[Validated]]:
         """Validates every row. More rejects than the import allows fail the run here, before anything is committed."""
-        with answering_dry_run(context):
-            run_context = _run_context(context)
-            run_context.site.watch("validate")
-            early_load = run_context.site.early_loads.begin(landing, run_context.bound, run_context.destination)
+        site = _site(context, placement)
+        with answering_dry_run(context, site):
+            run_context = _run_context(context, site)
+            site.watch("validate")
+            early_load = site.early_loads.begin(landing, run_context.bound, run_context.destination)
             with recording_errors(run_context, context, landing), early_load as early:
                 validated = pipeline.validate(landing, run_context.bound, run_context.workspace, early)
             with recording_errors(run_context, context, validated):
@@ -141,25 +146,29 @@ def validate_op(schema: str, table: str, *, pooled: bool) -> OpDefinition:
 
 
 @functools.cache
-def merge_op(schema: str, table: str, connection: frozenset[str], *, pooled: bool) -> OpDefinition:
+def merge_op(
+    placement: Placement, schema: str, table: str, connection: frozenset[str], *, pooled: bool
+) -> OpDefinition:
     """The step whose output the target IO manager merges into the table.
 
     It also reads the rest of a drain and archives a loaded file, with the client of the connection's resource.
     """
 
     @op(
-        name="__".join([*connection, f"merge_{schema}_{table}"]),
+        name=_op_name(placement, connection, f"merge_{schema}__{table}"),
         pool=target_pool(schema, table) if pooled else None,
-        out=Out(Validated, io_manager_key="target", is_required=False),
-        required_resource_keys={"site", "target", *connection},
+        out=Out(Validated, io_manager_key=placement.named(TARGET), is_required=False),
+        required_resource_keys={placement.named(SITE), placement.named(TARGET), *connection},
     )
     def merge(context: OpExecutionContext, validated: Validated) -> Iterator[Output[Validated]]:
         """Hands the accepted rows to the IO manager, which merges them in one transaction; a dry run merges none."""
         if not is_dry_run(context.run.tags):
             yield Output(validated)
             return
-        with answering_dry_run(context):
-            dry_run_merge(context, _run_context(context), validated)
+        site = _site(context, placement)
+        target: TargetIOManager = getattr(context.resources, placement.named(TARGET))
+        with answering_dry_run(context, site):
+            dry_run_merge(context, _run_context(context, site), validated, target)
 
     return merge
 
@@ -173,9 +182,10 @@ def import_asset(bound: BoundImport, *, in_process: bool) -> AssetsDefinition:
     key = asset_key(bound)
     connection = resource_keys(bound)
     schema, table = bound.database.schema_and_table
-    land = land_op(connection).alias("land")
-    validate = validate_op(schema, table, pooled=in_process).alias("validate")
-    merge = merge_op(schema, table, connection, pooled=not in_process).alias(f"merge_{schema}_{table}")
+    placement = replace(bound.placement, group=None)  # ops are shared, whatever the group
+    land = land_op(placement, connection).alias("land")
+    validate = validate_op(placement, schema, table, pooled=in_process).alias("validate")
+    merge = merge_op(placement, schema, table, connection, pooled=not in_process).alias(f"merge_{schema}_{table}")
 
     def compose(source: Any) -> Any:
         return merge(validate(land(source=source)))
@@ -185,7 +195,7 @@ def import_asset(bound: BoundImport, *, in_process: bool) -> AssetsDefinition:
         ins={"source": AssetIn(source_key(bound), dagster_type=Nothing)},
         description=description_of(bound),
         partitions_def=partitions_of(bound),
-        group_name=bound.database_name,
+        group_name=group_of(bound),
         kinds={"postgres"} | ({bound.connection.type} - {"postgresql"}),
         owners=list(bound.spec.owners),
         tags=_tags(bound),
@@ -200,7 +210,7 @@ def import_asset(bound: BoundImport, *, in_process: bool) -> AssetsDefinition:
 
 def _tags(bound: BoundImport) -> dict[str, str]:
     """The import's names and labels. Not its status, which changes without a reload: see `ingest status`."""
-    tags = {IMPORT_TAG: bound.name, CONNECTION_TAG: bound.connection_name}
+    tags = run_tags(bound)
     return tags | {re.sub(r"[^A-Za-z0-9_.-]+", "_", label)[:63]: "" for label in bound.spec.labels}
 
 
@@ -212,51 +222,71 @@ def _item_metadata(item: Item, landing: Landing) -> dict[str, Any]:
     return metadata
 
 
-def broken_asset(name: str, error: ConfigError, outline: Outline | None) -> AssetsDefinition | AssetSpec:
+def broken_asset(
+    name: str, error: ConfigError, outline: Outline | None, placement: Placement
+) -> AssetsDefinition | AssetSpec:
     """A placeholder that shows what is wrong with an import's YAML.
 
     It stands in the import's own place, with its partitions, so that a backfill goes on, and runs that are queued fail
     with the mistakes of the YAML. Without an outline it stands among the invalid ones, and cannot be run.
     """
-    looks: dict[str, Any] = {"group_name": INVALID, "kinds": {INVALID}, "description": block(str(error))}
+    looks: dict[str, Any] = {
+        "group_name": placement.group or INVALID,
+        "kinds": {INVALID},
+        "description": block(str(error)),
+    }
     if outline is None:
-        return AssetSpec(key=[INVALID, name], **looks)
+        return AssetSpec(key=[*placement.key_prefix, INVALID, name], **looks)
+    read_yaml = read_yaml_op(replace(placement, group=None)).alias("read_yaml")
 
     def compose() -> Any:
-        return fail_broken()
+        return read_yaml()
 
     return graph_asset(
-        key=AssetKey([outline.database, name]),
-        partitions_def=partitions_of_outline(name, outline),
-        tags={IMPORT_TAG: name},
+        key=AssetKey([*placement.key_prefix, outline.database, name]),
+        partitions_def=partitions_of_outline(name, outline, placement),
+        tags=import_tags(placement, name),
         **looks,
     )(compose)
 
 
-@op(name="read_yaml", required_resource_keys={"site"})
-def fail_broken(context: OpExecutionContext) -> None:
-    """Fails with the mistakes of the import's YAML."""
-    site: Site = context.resources.site
-    name = next(key.path[-1] for key in context.selected_asset_keys)
-    error = site.project.broken.get(name)
-    mistakes = str(error) if error is not None else f"the YAML of import {name} has mistakes"
-    raise Failure(
-        f"import {name}: its YAML has mistakes, so nothing was loaded. A run is requested again after they are "
-        f"corrected.\n{mistakes}",
-        allow_retries=False,
-    )
+@functools.cache
+def read_yaml_op(placement: Placement) -> OpDefinition:
+    """The only step of an import whose YAML has mistakes."""
+
+    @op(name=placement.named("read_yaml"), required_resource_keys={placement.named(SITE)})
+    def read_yaml(context: OpExecutionContext) -> None:
+        """Fails with the mistakes of the import's YAML."""
+        name = next(key.path[-1] for key in context.selected_asset_keys)
+        error = _site(context, placement).project.broken.get(name)
+        mistakes = str(error) if error is not None else f"the YAML of import {name} has mistakes"
+        raise Failure(
+            f"import {name}: its YAML has mistakes, so nothing was loaded. A run is requested again after they are "
+            f"corrected.\n{mistakes}",
+            allow_retries=False,
+        )
+
+    return read_yaml
 
 
-def _bound(context: OpExecutionContext) -> BoundImport:
-    site: Site = context.resources.site
+def _op_name(placement: Placement, connection: frozenset[str], step: str) -> str:
+    """The name of a step's op, which no op of another connection, project or team has."""
+    return "__".join([*(connection or [placement.namespace]), step])
+
+
+def _site(context: OpExecutionContext, placement: Placement) -> Site:
+    site: Site = getattr(context.resources, placement.named(SITE))
+    return site
+
+
+def _bound(context: OpExecutionContext, site: Site) -> BoundImport:
     return site.bound(str(context.op_handle).partition(".")[0])
 
 
-def _run_context(context: OpExecutionContext) -> RunContext:
-    site: Site = context.resources.site
+def _run_context(context: OpExecutionContext, site: Site) -> RunContext:
     attempt = context.retry_number + 1
     stop_if_ended(context.instance, context.run_id)
-    bound = _bound(context)
+    bound = _bound(context, site)
     with retrying_errors(bound, context.run, attempt, context):
         if not context.has_partition_key:
             raise UsageError(

@@ -9,13 +9,14 @@ from dagster import AssetKey, AssetSpec, TableColumn, TableColumnDep, TableColum
 from ingest_pipelines.config import BoundImport
 from ingest_pipelines.config.asset_graph import TABLES
 from ingest_pipelines.config.databases import Database, Field
+from ingest_pipelines.config.placement import Placement
 from ingest_pipelines.merge import column_type
 from ingest_pipelines.orchestration.assets.markdown import plain, table
 from ingest_pipelines.orchestration.assets.partitions import asset_key
 from ingest_pipelines.sources.files import safe_name
 
 SOURCES = "source"
-"""The first part of the keys of sources: `[source, connection, file]`."""
+"""The first part of the keys of sources, below the key prefix: `[source, connection, file]`."""
 
 
 def source_key(bound: BoundImport) -> AssetKey:
@@ -25,12 +26,17 @@ def source_key(bound: BoundImport) -> AssetKey:
         return AssetKey(list(source.asset_key))
     what = source.file or source.table or (bound.name if source.query else "uploads")
     parts = [safe_name(part).replace(".", "_").replace("-", "_") for part in what.strip("/").split("/")]
-    return AssetKey([SOURCES, bound.connection_name, *parts])
+    return AssetKey([*bound.placement.key_prefix, SOURCES, bound.connection_name, *parts])
 
 
-def table_key(database: Database) -> AssetKey:
+def table_key(database: Database, placement: Placement) -> AssetKey:
     """The key of the table of profiles."""
-    return AssetKey([TABLES, *database.schema_and_table])
+    return AssetKey([*placement.key_prefix, TABLES, *database.schema_and_table])
+
+
+def group_of(bound: BoundImport) -> str:
+    """The group of the import and of its table: the project's, else that of its database."""
+    return bound.placement.group or bound.database_name
 
 
 def external_assets(imports: Iterable[BoundImport]) -> Iterator[AssetSpec]:
@@ -44,16 +50,16 @@ def external_assets(imports: Iterable[BoundImport]) -> Iterator[AssetSpec]:
         first = readers[0]
         yield AssetSpec(
             key,
-            group_name="sources",
+            group_name=first.placement.group or "sources",
             kinds={first.connection.type},
             description=plain(f"{_what(first)} of the {first.connection.type} connection {first.connection_name}"),
         )
-    for key, writers in grouped((table_key(bound.database), bound) for bound in bound_imports):
+    for key, writers in grouped((table_key(bound.database, bound.placement), bound) for bound in bound_imports):
         database = writers[0].database
         yield AssetSpec(
             key,
             deps=[asset_key(bound) for bound in writers],
-            group_name=writers[0].database_name,
+            group_name=group_of(writers[0]),
             kinds={"postgres", "table"},
             description=plain(database.description or f"Profiles, one row per {database.key}"),
             metadata={

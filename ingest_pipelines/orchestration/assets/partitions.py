@@ -19,6 +19,7 @@ from dagster import (
 from ingest_pipelines.config import BoundImport
 from ingest_pipelines.config.imports import Window
 from ingest_pipelines.config.outline import Outline
+from ingest_pipelines.config.placement import Placement
 from ingest_pipelines.errors import UsageError
 from ingest_pipelines.model import Item, ItemKey
 
@@ -30,13 +31,13 @@ _LONGEST = timedelta(days=70)
 
 
 def asset_key(bound: BoundImport) -> AssetKey:
-    """`[database, import]`."""
-    return AssetKey([bound.database_name, bound.name])
+    """`[database, import]`, below the project's key prefix."""
+    return AssetKey([*bound.placement.key_prefix, bound.database_name, bound.name])
 
 
 def partitions_name(bound: BoundImport) -> str:
-    """`<database>/<import>`: the name of the import's dynamic partitions."""
-    return f"{bound.database_name}/{bound.name}"
+    """`<database>/<import>`, below the key prefix: the name of the import's dynamic partitions."""
+    return _partitions_name(bound.placement, bound.database_name, bound.name)
 
 
 def partitions_of(bound: BoundImport) -> PartitionsDefinition[str]:
@@ -46,11 +47,11 @@ def partitions_of(bound: BoundImport) -> PartitionsDefinition[str]:
     return DynamicPartitionsDefinition(name=partitions_name(bound))
 
 
-def partitions_of_outline(name: str, outline: Outline) -> PartitionsDefinition[str]:
+def partitions_of_outline(name: str, outline: Outline, placement: Placement) -> PartitionsDefinition[str]:
     """The items of an import whose YAML is broken, as Dagster partitions."""
     if outline.window is not None:
         return windows_of(outline.window)
-    return DynamicPartitionsDefinition(name=f"{outline.database}/{name}")
+    return DynamicPartitionsDefinition(name=_partitions_name(placement, outline.database, name))
 
 
 def add_partitions(bound: BoundImport, keys: Sequence[str], instance: DagsterInstance) -> None:
@@ -120,6 +121,10 @@ def ended_windows(bound: BoundImport, now: datetime, *, after: datetime | None) 
     keys = windows.get_partition_keys_in_time_window(TimeWindow(start=since, end=now)) if since < now else []
     ended = [key for key in keys if windows.time_window_for_partition_key(key).end <= now]
     return ended[-1:] if after is None else ended
+
+
+def _partitions_name(placement: Placement, database: str, name: str) -> str:
+    return "/".join((*placement.key_prefix, database, name))
 
 
 def _moment(day: date | datetime) -> datetime:

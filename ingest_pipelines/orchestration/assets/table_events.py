@@ -36,7 +36,7 @@ def table_changed(site: Site, connection: psycopg.Connection, report: LoadReport
     shape = read_shape(connection, *database.schema_and_table)
     types = {name: column.type for name, column in shape.columns.items()}
     return AssetMaterialization(
-        table_key(database),
+        table_key(database, site.project.placement),
         metadata={
             "dagster/row_count": rows,
             "dagster/column_schema": table_schema(_writers(site, database), types),
@@ -51,7 +51,8 @@ def table_changed(site: Site, connection: psycopg.Connection, report: LoadReport
 
 def report_untold_changes(site: Site, instance: DagsterInstance) -> int:
     """Materializes the tables that a load changed whose run did not say so; how many. One query each per table."""
-    tables = grouped((table_key(bound.database), bound) for bound in site.project.imports.values())
+    placement = site.project.placement
+    tables = grouped((table_key(bound.database, placement), bound) for bound in site.project.imports.values())
     reported = 0
     with site.target.session() as connection:
         for key, writers in tables:
@@ -67,8 +68,8 @@ def report_untold_changes(site: Site, instance: DagsterInstance) -> int:
 
 
 def _writers(site: Site, database: Database) -> Sequence[BoundImport]:
-    table = table_key(database)
-    return [bound for bound in site.project.imports.values() if table_key(bound.database) == table]
+    table = database.schema_and_table
+    return [bound for bound in site.project.imports.values() if bound.database.schema_and_table == table]
 
 
 def _load_of(told: EventLogRecord | None) -> int:

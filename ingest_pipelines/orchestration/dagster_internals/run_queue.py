@@ -17,7 +17,7 @@ from dagster._core.run_coordinator.base import SubmitRunContext
 from dagster._core.run_coordinator.queued_run_coordinator import QueuedRunCoordinator
 
 from ingest_pipelines.orchestration.dagster_internals.tags import PRIORITY_TAG, RETRY_NUMBER_TAG
-from ingest_pipelines.orchestration.runs.tags import CONNECTION_TAG, IMPORT_TAG
+from ingest_pipelines.orchestration.runs.tags import CONNECTION_TAG, IMPORT_TAG, PROJECT_TAG
 
 
 class ImportQueue(QueuedRunCoordinator):
@@ -40,5 +40,6 @@ def _queue_tags(context: SubmitRunContext) -> dict[str, str]:
     for key in run.asset_selection or ():
         if asset_graph.has(key):
             tags = asset_graph.get(key).tags
-            return {**priority, **{name: tags[name] for name in (IMPORT_TAG, CONNECTION_TAG) if name in tags}}
+            ours = (IMPORT_TAG, PROJECT_TAG, CONNECTION_TAG)
+            return {**priority, **{name: tags[name] for name in ours if name in tags}}
     return priority

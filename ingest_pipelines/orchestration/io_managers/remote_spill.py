@@ -25,6 +25,7 @@ from ingest_pipelines.model import Landing, Validated
 from ingest_pipelines.orchestration.dagster_internals.expected_errors import ExpectedFailure, ExpectedRetry
 from ingest_pipelines.orchestration.io_managers.step_outputs import HandleIOManager, packed, read_report, unpacked
 from ingest_pipelines.orchestration.io_managers.target import TargetIOManager
+from ingest_pipelines.orchestration.resources.connections import HANDLES, TARGET
 from ingest_pipelines.orchestration.site import Site
 from ingest_pipelines.owner_only import private_folder
 
@@ -153,12 +154,12 @@ class RemoteTargetIOManager(TargetIOManager):
 
 
 def io_managers(site: Site) -> dict[str, IOManager]:
-    """The IO managers for step outputs and for the target: with files on disk, or in a bucket."""
+    """The IO managers for step outputs and for the target, by name: with files on disk, or in a bucket."""
     uri = site.settings.remote_spill
     if uri is None:
-        return {"handles": HandleIOManager(site.settings.spill), "target": TargetIOManager(site)}
+        return {HANDLES: HandleIOManager(site.settings.spill), TARGET: TargetIOManager(site)}
     remote = RemoteSpill(uri, site.settings)
-    return {"handles": RemoteHandleIOManager(remote), "target": RemoteTargetIOManager(site, remote)}
+    return {HANDLES: RemoteHandleIOManager(remote), TARGET: RemoteTargetIOManager(site, remote)}
 
 
 def _files_of(handle: object) -> tuple[Path, ...]:

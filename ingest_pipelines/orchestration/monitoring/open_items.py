@@ -38,6 +38,7 @@ from ingest_pipelines.orchestration.runs.item_runs import ItemId, ItemRuns, summ
 from ingest_pipelines.orchestration.runs.live_status import running_imports
 from ingest_pipelines.orchestration.runs.pools import target_pool
 from ingest_pipelines.orchestration.runs.run_requests import next_request
+from ingest_pipelines.orchestration.runs.tags import is_run_of
 from ingest_pipelines.orchestration.site import Site
 
 
@@ -108,7 +109,8 @@ def survey(site: Site, instance: DagsterInstance | None, now: datetime, *, summa
     windowed |= {old for old, name in names.items() if name in windowed} | known.removed_windows
     records: list[RunRecord] = []
     if instance is not None:
-        records = [*in_progress, *runs_of(instance, keys), *broken_runs(instance, sorted(windowed), now)]
+        found_runs = [*in_progress, *runs_of(instance, keys), *broken_runs(instance, sorted(windowed), now)]
+        records = [record for record in found_runs if is_run_of(record.dagster_run, site.project.placement)]
     runs = last_runs(records, names, known.unsettled)
     settled: set[ItemOfImport] = set()
     if runs:
@@ -126,7 +128,7 @@ def survey(site: Site, instance: DagsterInstance | None, now: datetime, *, summa
     found += _ticks_due(site, known, {item.import_name for item in found}, now)
     return ItemSurvey(
         sorted(found, key=lambda item: (item.since, item.import_name, item.item)),
-        running_imports(record.dagster_run for record in in_progress),
+        running_imports(run for record in in_progress if is_run_of(run := record.dagster_run, site.project.placement)),
         known.states,
         known.summaries,
         known.checks,

@@ -29,7 +29,7 @@ from ingest_pipelines.orchestration.assets.partitions import asset_key
 from ingest_pipelines.orchestration.dagster_internals.tags import PARTITION_NAME_TAG, WILL_RETRY_TAG
 from ingest_pipelines.orchestration.monitoring.open_item import BROKEN, OpenItem
 from ingest_pipelines.orchestration.monitoring.open_items import open_items
-from ingest_pipelines.orchestration.runs.tags import IMPORT_TAG, ITEM_TAG, is_dry_run
+from ingest_pipelines.orchestration.runs.tags import IMPORT_TAG, ITEM_TAG, is_dry_run, is_run_of
 from ingest_pipelines.orchestration.site import Site
 
 RUNS_PER_TICK = 100
@@ -72,6 +72,8 @@ def report_runs(site: Site, instance: DagsterInstance, records: Iterable[RunReco
     reported = 0
     for record in records:
         run = record.dagster_run
+        if not is_run_of(run, site.project.placement):
+            continue
         bound, key = imports.get(_import_of(run)), run.tags.get(PARTITION_NAME_TAG, "")
         is_own = run.tags.get(ITEM_TAG, key) == key  # else the run shows another item at this partition
         if bound is None or not key or not is_own or is_dry_run(run.tags) or run.tags.get(WILL_RETRY_TAG) == "true":

@@ -19,6 +19,7 @@ from dagster import DagsterInstance, DagsterRunStatus, RunRecord
 from ingest_pipelines import ledger
 from ingest_pipelines.config import Project, read_current_project
 from ingest_pipelines.ledger import ImportState, SourceCheck
+from ingest_pipelines.orchestration.automation import ACTIVATION, ALERTS, CHECK_NOW_SENSOR, HOUSEKEEPING
 from ingest_pipelines.orchestration.dagster_internals.run_slots import active_runs, queued_runs, startable
 from ingest_pipelines.orchestration.dagster_internals.tags import PARTITION_NAME_TAG
 from ingest_pipelines.orchestration.dagster_internals.ticks import Instigator, list_failing_ticks, list_instigators
@@ -47,7 +48,7 @@ CANCELING_PATIENCE = timedelta(minutes=10)
 ANSWER_SECONDS = 5.0
 """How long the webserver may take."""
 
-_PROJECT_SENSORS = ("housekeeping", "activation", "alerts", "check_now_runs")
+_PROJECT_SENSORS = (HOUSEKEEPING, ACTIVATION, ALERTS)
 
 
 def look_at_daemon(instance: DagsterInstance, now: datetime) -> HealthFinding:
@@ -116,7 +117,8 @@ def _expected(project: Project) -> dict[str, str]:
     """Import by the name of its sensor and of its schedule; "" for sensors of the whole project."""
     ends = ("__files", "__schedule", "__after")
     own = {f"{bound.asset_name}{end}": name for name, bound in project.imports.items() for end in ends}
-    return {**dict.fromkeys(_PROJECT_SENSORS, ""), **own}
+    of_project = [*map(project.placement.named, _PROJECT_SENSORS), project.placement.below(CHECK_NOW_SENSOR)]
+    return {**dict.fromkeys(of_project, ""), **own}
 
 
 @dataclass

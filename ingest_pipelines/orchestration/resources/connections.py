@@ -1,13 +1,13 @@
-"""Connections as Dagster resources, under the connection's name: for our runs and for users' own assets.
+"""Connections as Dagster resources, as `ingest__<connection>`: for our runs and for users' own assets.
 
     s3          dagster_aws.s3.S3Resource               get_client()
     gcs         dagster_gcp.gcs.GCSResource             get_client()
     snowflake   dagster_snowflake.SnowflakeResource     get_connection()
 
 Steps, sensors and schedules of an import take their client from its connection's resource; an asset in the same code
-location asks for it by name: `def report(vendor: S3Resource)`. Two of Dagster's classes lack settings of a connection:
-S3Resource has no time-outs, path style or older checksums, GCSResource has only the project. Our subclasses override
-`get_client`, which makes the same client as the command line.
+location asks for it by name: `def report(ingest__vendor: S3Resource)`. Two of Dagster's classes lack settings of a
+connection: S3Resource has no time-outs, path style or older checksums, GCSResource has only the project. Our subclasses
+override `get_client`, which makes the same client as the command line.
 
 Dagster's libraries take up to four seconds to import, so they are imported when a resource is initialised, and not
 when the definitions are loaded. A resource has no configuration in Dagster: its settings are in connections.yaml, and
@@ -28,11 +28,13 @@ from ingest_pipelines.config.connections import Connection
 from ingest_pipelines.config.connections.gcs import GcsConnection
 from ingest_pipelines.config.connections.s3 import S3Connection
 from ingest_pipelines.config.connections.snowflake import SnowflakeConnection
+from ingest_pipelines.config.placement import Placement
 from ingest_pipelines.orchestration.assets.markdown import code
 from ingest_pipelines.sources.base import Client
 
-OURS = frozenset({"site", "handles", "target", "io_manager"})
-"""Keys of our own resources; the key of a connection with such a name ends with `_connection`."""
+SITE, HANDLES, TARGET = "site", "handles", "target"
+"""Names of our own resources, within the project's namespace; those of connections with such a name end with
+`_connection`."""
 
 _PLAIN = re.compile(r"[\w ./:@,=+-]*")
 """Text without Markdown: Dagster's list shows a description as text, and its page shows it as Markdown."""
@@ -48,7 +50,7 @@ CLASSES = {
 def resources_of(project: Project) -> dict[str, ResourceDefinition]:
     """The project's connections that are resources, by resource key."""
     return {
-        _key(name): _definition(connection)
+        _key(project.placement, name): _definition(connection)
         for name, connection in project.connections.items()
         if connection.type in CLASSES
     }
@@ -56,7 +58,7 @@ def resources_of(project: Project) -> dict[str, ResourceDefinition]:
 
 def resource_keys(bound: BoundImport) -> frozenset[str]:
     """The key of the resource that the import reads from, if its connection is one."""
-    return frozenset({_key(bound.connection_name)} if bound.connection.type in CLASSES else ())
+    return frozenset({_key(bound.placement, bound.connection_name)} if bound.connection.type in CLASSES else ())
 
 
 def client_of(resources: Any, bound: BoundImport) -> Client | None:
@@ -75,8 +77,8 @@ def _client(resource: Any, kind: str) -> Client:
     return make
 
 
-def _key(name: str) -> str:
-    return f"{name}_connection" if name in OURS else name
+def _key(placement: Placement, name: str) -> str:
+    return placement.named(f"{name}_connection" if name in {SITE, HANDLES, TARGET} else name)
 
 
 def _definition(connection: Connection) -> ResourceDefinition:

@@ -20,7 +20,7 @@ from ingest_pipelines.orchestration.runs import run_locks
 from ingest_pipelines.orchestration.runs.fail_dead_run import DIED, fail_dead_run
 from ingest_pipelines.orchestration.runs.item_runs import UNSENT_FOR
 from ingest_pipelines.orchestration.runs.run_context import find_run_context
-from ingest_pipelines.orchestration.runs.tags import IMPORT_TAG, ITEM_TAG, is_dry_run
+from ingest_pipelines.orchestration.runs.tags import IMPORT_TAG, ITEM_TAG, is_dry_run, is_run_of
 from ingest_pipelines.orchestration.site import Site
 
 _LOG = logging.getLogger(__name__)
@@ -45,7 +45,7 @@ def clear_up_dead_runs(site: Site, instance: DagsterInstance) -> list[str]:
             if is_dead and _clear_up(site, instance, run_id):
                 run_locks.forget(state, run_id)
                 cleared_up.append(run_id)
-    return [*cleared_up, *_fail_unstarted(instance, site.clock())]
+    return [*cleared_up, *_fail_unstarted(site, instance)]
 
 
 def _clear_up(site: Site, instance: DagsterInstance, run_id: str) -> bool:
@@ -70,7 +70,7 @@ def _clear_up(site: Site, instance: DagsterInstance, run_id: str) -> bool:
 def _settle_item(site: Site, instance: DagsterInstance, record: RunRecord) -> bool:
     """Whether the ledger has the dead run's load as failed, or needs no entry: it was a plan, or the load has ended."""
     run = record.dagster_run
-    bound = site.project.imports.get(run.tags.get(IMPORT_TAG, ""))
+    bound = site.project.imports.get(run.tags.get(IMPORT_TAG, "")) if is_run_of(run, site.project.placement) else None
     partition = run.tags.get(PARTITION_NAME_TAG, "")
     if bound is None or is_dry_run(run.tags) or run.tags.get(ITEM_TAG, partition) != partition:
         return True  # only a tag names an item other than the partition's, and tags prove nothing
@@ -101,18 +101,22 @@ def _is_open(site: Site, item: Item, record: RunRecord) -> bool:
     return newest is None or bool(own) or newest.started_at <= record.create_timestamp
 
 
-def _fail_unstarted(instance: DagsterInstance, now: datetime) -> list[str]:
-    """Fails runs whose process did not start in the time that Dagster allows, or that never came into the queue.
+def _fail_unstarted(site: Site, instance: DagsterInstance) -> list[str]:
+    """Fails our runs whose process did not start in the time that Dagster allows, or that never came into the queue.
 
     Returns:
         Their ids. A process that starts later finds that its run has ended, and does nothing.
     """
-    patience = timedelta(seconds=instance.run_monitoring_start_timeout_seconds)
+    now, patience = site.clock(), timedelta(seconds=instance.run_monitoring_start_timeout_seconds)
     late = RunsFilter(statuses=[DagsterRunStatus.STARTING], updated_before=now - patience)
     unsent = RunsFilter(statuses=[DagsterRunStatus.NOT_STARTED], updated_before=now - UNSENT_FOR)
     unstarted = [(run, NEVER_STARTED) for run in instance.get_runs(late) if GRPC_INFO_TAG in run.tags]
-    unstarted += [(run, NEVER_QUEUED) for run in instance.get_runs(unsent) if IMPORT_TAG in run.tags]
+    unstarted += [(run, NEVER_QUEUED) for run in instance.get_runs(unsent)]
+    failed: list[str] = []
     for run, reason in unstarted:
+        if IMPORT_TAG not in run.tags or not is_run_of(run, site.project.placement):
+            continue  # a team's own run, or one that Dagster's monitoring looks after
         instance.report_run_failed(run, f"The run is dead: {reason}. Nothing of it was committed.")
         instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
-    return [run.run_id for run, _ in unstarted]
+        failed.append(run.run_id)
+    return failed

@@ -21,12 +21,14 @@ LONGEST_WAIT = 24 * 3600
 """Seconds after which Redis gives a step to a second worker; far more than a run may take."""
 
 
-def executor_of(settings: Settings) -> ExecutorDefinition:
-    """The executor of every import's runs.
+def executor_of(settings: Settings) -> ExecutorDefinition | None:
+    """The executor of every import's runs; None: that of the code location.
 
     Raises:
         MissingDriver: its package is not installed.
     """
+    if settings.executor is None:
+        return None
     return _EXECUTORS[settings.executor](settings)
 
 

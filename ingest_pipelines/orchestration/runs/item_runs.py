@@ -11,6 +11,7 @@ from typing import Literal
 
 from dagster import DagsterInstance, DagsterRun, DagsterRunStatus, RunRecord, RunsFilter
 
+from ingest_pipelines.config.placement import Placement
 from ingest_pipelines.model import ItemKey
 from ingest_pipelines.orchestration.dagster_internals.tags import (
     AUTO_RETRY_RUN_ID_TAG,
@@ -18,7 +19,7 @@ from ingest_pipelines.orchestration.dagster_internals.tags import (
     PARTITION_NAME_TAG,
     WILL_RETRY_TAG,
 )
-from ingest_pipelines.orchestration.runs.tags import IMPORT_TAG, ITEM_TAG, is_dry_run
+from ingest_pipelines.orchestration.runs.tags import IMPORT_TAG, ITEM_TAG, is_dry_run, is_run_of
 
 KEYS_PER_QUERY = 500
 
@@ -64,10 +65,14 @@ class ItemRuns:
         return self.end is None
 
 
-def runs_of_items(items: Iterable[ItemId], instance: DagsterInstance, now: datetime) -> dict[ItemId, ItemRuns]:
+def runs_of_items(
+    items: Iterable[ItemId], placement: Placement, instance: DagsterInstance, now: datetime
+) -> dict[ItemId, ItemRuns]:
     """The runs of those of the items that have one: a query per KEYS_PER_QUERY items, one per cancelled backfill."""
     wanted = set(items)
-    return summarize_runs(_records(sorted({key for _, key in wanted}), instance), wanted, instance, now)
+    records = _records(sorted({key for _, key in wanted}), instance)
+    own = (record for record in records if is_run_of(record.dagster_run, placement))
+    return summarize_runs(own, wanted, instance, now)
 
 
 def summarize_runs(

@@ -95,7 +95,7 @@ def run_import(
     settings = replace(site.settings, executor="in_process")  # a person waits for this process
     run_id = new_run_id()
     asked = Asked(run_id, item.key, by, forced)
-    site = replace(site, settings=settings, project=project, watch=on_stage or site.watch, asked=asked, _by_graph={})
+    site = replace(site, settings=settings, project=project, watch=on_stage or site.watch, asked=asked)
     job = build_definitions(site).resolve_implicit_global_asset_job_def()
     key = _partition_of(item, bound, site)
     add_partitions(bound, [key], instance)

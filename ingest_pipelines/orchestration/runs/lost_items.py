@@ -21,7 +21,7 @@ from ingest_pipelines.orchestration.dagster_internals.tags import PARTITION_NAME
 from ingest_pipelines.orchestration.renames import earlier_names
 from ingest_pipelines.orchestration.runs.item_runs import runs_of_items
 from ingest_pipelines.orchestration.runs.run_requests import NextRequest, next_request
-from ingest_pipelines.orchestration.runs.tags import IMPORT_TAG, is_dry_run
+from ingest_pipelines.orchestration.runs.tags import IMPORT_TAG, is_dry_run, is_run_of
 from ingest_pipelines.orchestration.schedules.cron import why_no_tick
 from ingest_pipelines.orchestration.schedules.import_schedule import due_run_requests
 from ingest_pipelines.orchestration.sensors.listings import Listings
@@ -44,7 +44,8 @@ def lost_items(site: Site, instance: DagsterInstance, now: datetime) -> list[tup
         waiting = ledger.waiting_items(connection)
     active = {name for name, bound in site.project.imports.items() if not why_stopped_by(site, bound, states.get(name))}
     waiting = [each for each in waiting if each.item.import_name in active]
-    runs = runs_of_items([(each.item.import_name, each.item.key) for each in waiting], instance, now)
+    places = [(each.item.import_name, each.item.key) for each in waiting]
+    runs = runs_of_items(places, site.project.placement, instance, now)
     found = []
     for each in waiting:
         item = each.item
@@ -74,9 +75,10 @@ def register_lost_windows(site: Site, instance: DagsterInstance, now: datetime) 
     tagged = {
         (run.tags[IMPORT_TAG], ItemKey(run.tags[PARTITION_NAME_TAG]))
         for run in instance.get_runs(ended, limit=_RUNS_LOOKED_AT)
-        if PARTITION_NAME_TAG in run.tags and not is_dry_run(run.tags)
+        if PARTITION_NAME_TAG in run.tags and not is_dry_run(run.tags) and is_run_of(run, site.project.placement)
     }
-    of_old_names = runs_of_items([(name, key) for name, key in tagged if name not in windowed], instance, now)
+    of_old = [(name, key) for name, key in tagged if name not in windowed]
+    of_old_names = runs_of_items(of_old, site.project.placement, instance, now)
     ended_by_a_person = {place for place, runs in of_old_names.items() if runs.end == "terminated"}
     keys = {(names[name], key) for name, key in tagged - ended_by_a_person}
     uris = {name: open_query(windowed[name].connection).uri() for name in {name for name, _ in keys}}

@@ -105,11 +105,15 @@ def pause(ended: int) -> timedelta:
 
 
 def next_requests(
-    items: Iterable[Item], states: Mapping[ItemKey, ItemState], instance: DagsterInstance, now: datetime
+    bound: BoundImport,
+    items: Iterable[Item],
+    states: Mapping[ItemKey, ItemState],
+    instance: DagsterInstance,
+    now: datetime,
 ) -> dict[ItemKey, NextRequest]:
-    """`next_request` of each of the items of one import; a bounded number of queries."""
+    """`next_request` of each of the import's items; a bounded number of queries."""
     unsettled = [item for item in items if states[item.key].status not in {"committed", "skipped"}]
-    runs = runs_of_items([(item.import_name, item.key) for item in unsettled], instance, now)
+    runs = runs_of_items([(item.import_name, item.key) for item in unsettled], bound.placement, instance, now)
     return {
         item.key: next_request(states[item.key], item.kind, runs.get((item.import_name, item.key))) for item in items
     }

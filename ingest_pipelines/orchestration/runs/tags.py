@@ -8,11 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from dagster import DagsterRun
+
 from ingest_pipelines.config import BoundImport
+from ingest_pipelines.config.placement import Placement
 
 IMPORT_TAG = "ingest/import"
 CONNECTION_TAG = "ingest/connection"
 """On every run of an import: the run queue limits both."""
+
+PROJECT_TAG = "ingest/project"
+"""On every run of an import whose project has a key prefix: the prefix. Another project's import may have its name."""
 
 STATUS_TAG = "ingest/status"
 """How the load ended, for the list of runs."""
@@ -41,7 +47,29 @@ SIGNATURE_TAG = "ingest/seal"
 
 def run_tags(bound: BoundImport) -> dict[str, str]:
     """Tags that every run of the import has, by which runs are found and held back."""
-    return {IMPORT_TAG: bound.name, CONNECTION_TAG: bound.connection_name}
+    return {**import_tags(bound.placement, bound.name), CONNECTION_TAG: bound.connection_name}
+
+
+def import_tags(placement: Placement, name: str) -> dict[str, str]:
+    """Tags that say which import a run is of."""
+    return {IMPORT_TAG: name, **project_tags(placement)}
+
+
+def project_tags(placement: Placement) -> dict[str, str]:
+    """The tag that says which project a run is of; none for one without a key prefix."""
+    return {PROJECT_TAG: placement.tag} if placement.tag else {}
+
+
+def is_run_of(run: DagsterRun, placement: Placement) -> bool:
+    """Whether it is a run of an import of the project there, and not another project's run, or a run of a team's own.
+
+    A run that another queue than ours launched for the UI has no tags; then its assets tell.
+    """
+    if IMPORT_TAG in run.tags or CHECK_TAG in run.tags:
+        return run.tags.get(PROJECT_TAG, "") == placement.tag
+    prefix = list(placement.key_prefix)
+    keys = [list(key.path) for key in run.asset_selection or ()]
+    return any(key[:-2] == prefix for key in keys if len(key) > 1)
 
 
 def is_dry_run(tags: Mapping[str, str]) -> bool:

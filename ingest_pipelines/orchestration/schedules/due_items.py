@@ -42,7 +42,7 @@ def due_files(
     Args:
         by_hand: a person asks, so that the pause after a run that settled nothing does not count.
     """
-    requests = next_requests(file_items.waiting, file_items.states, instance, now)
+    requests = next_requests(bound, file_items.waiting, file_items.states, instance, now)
     due = {key: request.run_key for key, request in requests.items() if _is_due(request, now, by_hand)}
     if not due:
         return DueItems(why_none=file_items.why_nothing(bound, requests))
@@ -81,7 +81,7 @@ def _windows_again(
     with site.target.session() as connection:
         waiting = [each for each in ledger.unsettled_windows(connection, bound.name) if each.item.key not in new]
     states = {each.item.key: each.state for each in waiting}
-    requests = next_requests([each.item for each in waiting], states, instance, now)
+    requests = next_requests(bound, [each.item for each in waiting], states, instance, now)
     due = {
         key: request.run_key
         for key, request in requests.items()

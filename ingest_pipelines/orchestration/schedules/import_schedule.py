@@ -28,7 +28,7 @@ from ingest_pipelines.orchestration.automation import (
 from ingest_pipelines.orchestration.renames import take_over_history
 from ingest_pipelines.orchestration.resources.connections import client_of, resource_keys
 from ingest_pipelines.orchestration.runs.run_requests import run_request
-from ingest_pipelines.orchestration.runs.tags import IMPORT_TAG, is_dry_run
+from ingest_pipelines.orchestration.runs.tags import IMPORT_TAG, is_dry_run, is_run_of
 from ingest_pipelines.orchestration.schedules.cron import crons_of, why_no_tick
 from ingest_pipelines.orchestration.schedules.cursor_looks import CursorLooks
 from ingest_pipelines.orchestration.schedules.due_items import due_files, due_queries
@@ -123,7 +123,8 @@ def due_run_requests(
 def overlap(bound: BoundImport, instance: DagsterInstance) -> str:
     """Why the tick is skipped: a run of the import is in progress. "" where none is."""
     in_progress = instance.get_runs(RunsFilter(tags={IMPORT_TAG: bound.name}, statuses=_IN_PROGRESS))
-    run = next((run for run in in_progress if not is_dry_run(run.tags)), None)
+    own = (run for run in in_progress if is_run_of(run, bound.placement))
+    run = next((run for run in own if not is_dry_run(run.tags)), None)
     if run is None:
         return ""
     return f"run {run.run_id[:8]} of this import is still {run.status.value.lower()}; the next tick checks again"

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dagster import DefaultSensorStatus, SensorDefinition, SensorEvaluationContext, SkipReason, sensor
 
 from ingest_pipelines import ledger
+from ingest_pipelines.orchestration.automation import ACTIVATION
 from ingest_pipelines.orchestration.dagster_internals.switches import switch_on
 from ingest_pipelines.orchestration.site import Site
 
@@ -27,7 +28,7 @@ def activation_sensor(site: Site, drafts: Mapping[str, Sequence[str]]) -> Sensor
         return None
 
     @sensor(
-        name="activation",
+        name=site.project.placement.named(ACTIVATION),
         description="Switches on the sensor and the schedule of a draft that is activated, if no person switched them.",
         minimum_interval_seconds=SECONDS,
         default_status=DefaultSensorStatus.RUNNING,

@@ -68,7 +68,7 @@ def file_sensor(site: Site, bound: BoundImport, listings: Listings) -> SensorDef
             error.message = f"connection {bound.connection_name}{fails}, at the step {error.step}: {error.message}"
             raise
         now = site.clock()
-        requests = next_requests(file_items.waiting, file_items.states, context.instance, now)
+        requests = next_requests(bound, file_items.waiting, file_items.states, context.instance, now)
         due = {key: request.run_key for key, request in requests.items() if request.is_due(now)}
         if not due:
             return SensorResult(skip_reason=still or file_items.why_nothing(bound, requests), cursor=cursor)

@@ -26,6 +26,7 @@ from ingest_pipelines.config import BoundImport
 from ingest_pipelines.errors import UsageError
 from ingest_pipelines.orchestration.assets.partitions import asset_key
 from ingest_pipelines.orchestration.assets.table_events import report_untold_changes
+from ingest_pipelines.orchestration.automation import HOUSEKEEPING
 from ingest_pipelines.orchestration.monitoring.partition_events import report_ended_runs
 from ingest_pipelines.orchestration.renames import take_over_history
 from ingest_pipelines.orchestration.runs.dead_runs import clear_up_dead_runs
@@ -94,7 +95,7 @@ def housekeeping_sensor(site: Site, imports: Sequence[BoundImport], listings: Li
     """
 
     @sensor(
-        name="housekeeping",
+        name=site.project.placement.named(HOUSEKEEPING),
         description="Launches lost runs and the first runs of new imports; deletes old files, partitions and runs.",
         asset_selection=[asset_key(bound) for bound in imports],
         minimum_interval_seconds=120,
@@ -112,7 +113,7 @@ def housekeeping_sensor(site: Site, imports: Sequence[BoundImport], listings: Li
         asked = fresh[at.first : at.first + SOURCES_PER_TICK]
         for renamed in imports:
             with suppress(UsageError):  # `ingest check` and the import's own ticks say it
-                take_over_history(site, renamed, instance, "housekeeping")
+                take_over_history(site, renamed, instance, HOUSEKEEPING)
         first = [request for bound in asked for request in first_runs(site, bound, instance, listings)]
         missed = missed_looks(site, imports)
         for bound in missed[at.missed : at.missed + SOURCES_PER_TICK]:
@@ -120,9 +121,7 @@ def housekeeping_sensor(site: Site, imports: Sequence[BoundImport], listings: Li
         register_lost_windows(site, instance, now)
         lost = lost_items(site, instance, now)[: max(0, RUNS_PER_TICK - len(first))]
         results = [
-            request_runs(
-                site.project.imports[item.import_name], {item.key: request.run_key}, instance, by="housekeeping"
-            )
+            request_runs(site.project.imports[item.import_name], {item.key: request.run_key}, instance, by=HOUSEKEEPING)
             for item, request in lost
         ]
         runs = [*first, *(run for result in results for run in result.run_requests or ())]
