@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ingest_pipelines.config.project import Project, files_of_project, read_project
 
-_Stamp = tuple[tuple[str, int, int, int], ...]
+Stamp = tuple[tuple[str, int, int, int], ...]
 
 
 def read_current_project(home: Path) -> Project:
@@ -16,16 +16,16 @@ def read_current_project(home: Path) -> Project:
     Raises:
         ConfigError: `home` is not a folder.
     """
-    return _read(home, _stamp(home))
+    return _read(home, stamp_of(home))
 
 
 @lru_cache(maxsize=2)
-def _read(home: Path, stamp: _Stamp) -> Project:
+def _read(home: Path, stamp: Stamp) -> Project:
     return read_project(home)
 
 
-def _stamp(home: Path) -> _Stamp:
-    """Changes when a file does, comes or goes."""
+def stamp_of(home: Path) -> Stamp:
+    """Changes when a file of the project does, comes or goes. Empty where there is no project."""
     stamps = []
     for path in files_of_project(home):
         try:

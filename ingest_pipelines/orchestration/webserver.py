@@ -5,11 +5,15 @@ from __future__ import annotations
 from functools import partial
 
 from ingest_pipelines.config import read_settings
+from ingest_pipelines.config.current_project import stamp_of
 from ingest_pipelines.config.settings import read_ui_hosts
 from ingest_pipelines.orchestration.dagster_internals.webserver import serve
 from ingest_pipelines.orchestration.monitoring.deaths import code_server_died
 from ingest_pipelines.orchestration.serving.guard import Guard
 from ingest_pipelines.owner_only import take_private_umask
+
+DEFINITIONS = "ingest_pipelines.definitions"
+"""The module that every workspace.yaml of ours names. It reads the project."""
 
 
 def main() -> None:
@@ -19,8 +23,13 @@ def main() -> None:
         ConfigError: INGEST_UI_URL is no address.
     """
     take_private_umask()
-    hosts = read_ui_hosts()
-    serve(lambda app: Guard(app, hosts), partial(code_server_died, read_settings().state, "the webserver"))
+    hosts, settings = read_ui_hosts(), read_settings()
+    serve(
+        lambda app: Guard(app, hosts),
+        partial(code_server_died, settings.state, "the webserver"),
+        DEFINITIONS,
+        partial(stamp_of, settings.home),
+    )
 
 
 if __name__ == "__main__":

@@ -1,18 +1,20 @@
-"""Webserver and daemon start a code server again that died or hangs.
+"""Webserver and daemon start a code server again that died or hangs; the webserver also when the project changed.
 
 Dagster's webserver starts one code server and keeps it for good: if that is killed, every page that needs it fails
-until a person presses "Reload definitions". The daemon replaces its code server every minute.
+until a person presses "Reload definitions", and so a new import does not show. The daemon replaces its code server
+every minute.
 
-Waits for: a webserver that restarts its own code servers. Code servers that others started (`grpc_server` in the
-workspace) are theirs to restart: systemd, Compose or Kubernetes.
-If `code_location_entries`, `reload_code_location` or a location's `client` go: the webserver serves as Dagster's own
-does, and logs that it does not watch its code servers.
+Waits for: a webserver that restarts its own code servers, and reloads a location whose files changed. Code servers that
+others started (`grpc_server` in the workspace) are theirs to restart: systemd, Compose or Kubernetes.
+If `code_location_entries`, `reload_code_location`, an origin's `loadable_target_origin` or a location's `client` go:
+the webserver serves as Dagster's own does, and logs that it does not watch its code servers.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Hashable
 from threading import Event, Thread
 from typing import Any
 
@@ -44,6 +46,58 @@ def keep_code_servers(workspace: Any, note: Callable[[str], None], stop: Event |
     thread = Thread(target=_keep, args=(workspace, note, stop or Event()), name="code-servers", daemon=True)
     thread.start()
     return thread
+
+
+CHANGE_SECONDS = 1.0
+"""Between two looks at the project's files. A change is loaded once two looks find the same."""
+
+
+def reload_when_changed(
+    workspace: Any, module: str, stamp: Callable[[], Hashable], loaded: Hashable, stop: Event | None = None
+) -> Thread:
+    """Loads the locations of the module again when the stamp changes, in a thread of its own.
+
+    The code server in use serves until the new one has loaded the definitions.
+
+    Args:
+        workspace: Dagster's `WorkspaceProcessContext`.
+        module: of which the locations are loaded.
+        stamp: changes with the files that the module reads. Empty where they cannot be read: then nothing is loaded.
+        loaded: the stamp before the first code server was started.
+        stop: ends the thread.
+    """
+    words = (workspace, module, stamp, loaded, stop or Event())
+    thread = Thread(target=_reload_when_changed, args=words, name="project", daemon=True)
+    thread.start()
+    return thread
+
+
+def _reload_when_changed(
+    workspace: Any, module: str, stamp: Callable[[], Hashable], loaded: Hashable, stop: Event
+) -> None:
+    before, pause = loaded, CHANGE_SECONDS
+    while not stop.wait(pause):
+        pause = CHANGE_SECONDS
+        try:
+            now = stamp()
+            if now and now != loaded and now == before:
+                began = time.monotonic()
+                for name, entry in dict(workspace.get_current_workspace().code_location_entries).items():
+                    if _module_of(entry.origin) == module:
+                        workspace.reload_code_location(name)
+                loaded = now
+                pause += time.monotonic() - began  # a large project that changes all the time takes half a core
+            before = now
+        except Exception:
+            _LOG.exception("the project's files are not watched")
+
+
+def _module_of(origin: Any) -> str | None:
+    """The module of a code server that this process started; None for others."""
+    if not isinstance(origin, ManagedGrpcPythonEnvCodeLocationOrigin):
+        return None
+    module: str | None = origin.loadable_target_origin.module_name
+    return module
 
 
 def _keep(workspace: Any, note: Callable[[str], None], stop: Event) -> None:
