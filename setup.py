@@ -76,6 +76,7 @@ EXTRAS["test"] = [
     "mmdb-writer>=0.2.5",  # tiny geo databases
     "netaddr",  # networks in them
     "prometheus-client>=0.21",  # reads /metrics as Prometheus does
+    f"dagster-dg-cli=={DAGSTER}",  # `dg check defs`: the component in a defs.yaml
     "py-spy>=0.4",  # profiles behind docs/performance.md
     "jsonschema>=4",  # deploy files against their schemas
     "check-jsonschema>=0.30",  # carries the schema of Compose files
@@ -92,5 +93,9 @@ setup(
     package_data={"ingest_pipelines": ["py.typed", "demo/**/*", "ledger/migrations/*", "orchestration/*.yaml"]},
     install_requires=CORE,
     extras_require=EXTRAS,
-    entry_points={"console_scripts": ["ingest = ingest_pipelines.cli:main"]},
+    entry_points={
+        "console_scripts": ["ingest = ingest_pipelines.cli:main"],
+        # `dg list components` and `type: ingest_pipelines.IngestProject` find the component here
+        "dagster_dg_cli.registry_modules": ["ingest_pipelines = ingest_pipelines"],
+    },
 )

@@ -1,6 +1,7 @@
 """Customer data into Postgres on time, whole and correct.
 
     ingest_definitions(folder, ...)    a project as Dagster definitions, for a team's own code location
+    IngestProject                      the same as a component of Dagster, for a `defs.yaml`
 
 Importing the package imports neither Dagster nor anything else that is heavy: the names above are loaded when they are
 first used.
@@ -12,13 +13,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ingest_pipelines.component import IngestProject
     from ingest_pipelines.orchestration.code_location import ingest_definitions
 
 __version__ = "0.1.0"
 
-__all__ = ["ingest_definitions"]
+__all__ = ["IngestProject", "ingest_definitions"]
 
-_HOMES = {"ingest_definitions": "ingest_pipelines.orchestration.code_location"}
+_HOMES = {
+    "IngestProject": "ingest_pipelines.component",
+    "ingest_definitions": "ingest_pipelines.orchestration.code_location",
+}
 """Public names, and the modules that define them."""
 
 if not TYPE_CHECKING:
