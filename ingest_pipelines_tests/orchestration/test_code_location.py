@@ -41,6 +41,7 @@ from hypothesis import strategies as st
 
 from ingest_pipelines import ingest_definitions
 from ingest_pipelines.config.placement import ALONE, Placement, key_prefix_of
+from ingest_pipelines.config.settings import read_location_settings
 from ingest_pipelines.errors import ConfigError
 from ingest_pipelines.model import ItemKey
 from ingest_pipelines.orchestration.assets.partitions import add_partitions
@@ -329,7 +330,7 @@ def test_the_state_folder_of_each_prefix_is_its_own(
 ) -> None:
     monkeypatch.setenv("INGEST_STATE", str(tmp_path))
     monkeypatch.setenv("INGEST_KEY_PREFIX", "eu/west")
-    resources = ingest_definitions(shop.home).get_repository_def().get_top_level_resources()
-    site = resources["eu__west__ingest__site"].resource_fn(None)  # type: ignore[call-arg]  # it takes a context
-    assert isinstance(site, Site)
-    assert site.settings.state == tmp_path / "eu" / "west"
+    settings = read_location_settings(shop.home)
+    assert settings.placement == Placement(("eu", "west"))
+    assert settings.state == tmp_path / "eu" / "west"
+    assert read_location_settings(shop.home, key_prefix="us", state=shop.state).state == shop.state
