@@ -125,7 +125,7 @@ class IngestProject(Component, Model, Resolvable):
         """What `dg list components` says of it."""
         return ComponentTypeSpec(
             description="Customer data from files and SQL into a Postgres table, on time, whole and correct.",
-            tags=["ingestion", "postgres"],
+            tags=["ingestion"],
             produces=["asset", "asset_check", "schedule", "sensor", "resource"],
         )
 
