@@ -23,10 +23,6 @@ from ingest_pipelines import ingest_definitions
 
 WAREHOUSE = EnvVar("WAREHOUSE_URL")
 
-imports = ingest_definitions(
-    Path(__file__).parent / "crm_imports", key_prefix="crm", group="crm_imports", target_url=WAREHOUSE
-)
-
 
 class Warehouse(ConfigurableResource):
     """The team's Postgres."""
@@ -57,17 +53,21 @@ def customers_by_tier(target: Warehouse) -> MaterializeResult:
 
 marts = define_asset_job("marts", AssetSelection.assets(customers_by_tier))
 
-team = Definitions(
-    assets=[customers_by_tier],
-    jobs=[marts],
-    schedules=[ScheduleDefinition(job=marts, cron_schedule="0 6 * * *")],
-    sensors=[
-        AutomationConditionSensorDefinition(
-            "eager_marts", target=[customers_by_tier], default_status=DefaultSensorStatus.RUNNING
-        )
-    ],
-    resources={"target": Warehouse(url=WAREHOUSE)},
-    executor=multiprocess_executor,
+# One object of Definitions per module, or Dagster does not know which one to load.
+defs = Definitions.merge(
+    ingest_definitions(
+        Path(__file__).parent / "crm_imports", key_prefix="crm", group="crm_imports", target_url=WAREHOUSE
+    ),
+    Definitions(
+        assets=[customers_by_tier],
+        jobs=[marts],
+        schedules=[ScheduleDefinition(job=marts, cron_schedule="0 6 * * *")],
+        sensors=[
+            AutomationConditionSensorDefinition(
+                "eager_marts", target=[customers_by_tier], default_status=DefaultSensorStatus.RUNNING
+            )
+        ],
+        resources={"target": Warehouse(url=WAREHOUSE)},
+        executor=multiprocess_executor,
+    ),
 )
-
-defs = Definitions.merge(imports, team)

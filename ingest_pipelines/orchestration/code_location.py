@@ -28,8 +28,10 @@ def ingest_definitions(
         from dagster import Definitions, EnvVar
         from ingest_pipelines import ingest_definitions
 
-        imports = ingest_definitions("crm_imports", key_prefix="crm", target_url=EnvVar("WAREHOUSE_URL"))
-        defs = Definitions.merge(imports, Definitions(assets=[...], resources={...}, executor=...))
+        defs = Definitions.merge(
+            ingest_definitions("crm_imports", key_prefix="crm", target_url=EnvVar("WAREHOUSE_URL")),
+            Definitions(assets=[...], resources={...}, executor=...),
+        )
 
     They have no executor, unless one is asked for: the jobs of the team run as before, and the imports as they do.
     The keys of their resources begin with `ingest__`, and so do the names of their ops and of the project's own

@@ -52,6 +52,7 @@ def test_the_examples_import_and_the_teams_own_asset_run_as_they_stand(
         "INGEST_HOME": str(EXAMPLE / "crm_imports"), "INGEST_KEY_PREFIX": "crm", "INGEST_DATABASE_URL": database_url,
     }.items():  # fmt: skip
         monkeypatch.setenv(name, value)
+    assert [name for name, value in vars(location).items() if isinstance(value, Definitions)] == ["defs"]
     Definitions.validate_loadable(location.defs)
     repository = location.defs.get_repository_def()
     graph = repository.asset_graph
