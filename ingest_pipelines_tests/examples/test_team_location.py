@@ -19,7 +19,7 @@ from typing import Any
 import psycopg
 import pytest
 from dagster import AssetKey, DagsterInstance, Definitions, multiprocess_executor
-from playwright.sync_api import Page
+from playwright.sync_api import Page, expect
 
 from ingest_pipelines.config import read_settings
 from ingest_pipelines.config.project import read_project
@@ -89,12 +89,15 @@ def test_the_location_is_served_by_a_stock_dagster_and_its_mart_follows_the_impo
         subprocess.run(command, env=environment, check=True, cwd=tmp_path)
         count = "SELECT to_regclass('crm.customers_by_tier') IS NOT NULL"
         until(lambda: _one(database_url, count), 240)
-        page.goto(f"http://127.0.0.1:{port}/assets/crm/customers/customers")
-        page.get_by_text("Customer master from head office").first.wait_for(timeout=120_000)
-        page.goto(f"http://127.0.0.1:{port}/asset-groups/")
-        page.get_by_text("customers_by_tier").first.wait_for(timeout=120_000)
+        page.goto(f"http://127.0.0.1:{port}/assets/crm/customers/customers?view=overview")
+        expect(page.get_by_text("Customer master from head office").first).to_be_visible(timeout=60_000)
         if folder := os.environ.get("SCREENSHOTS"):
             page.screenshot(path=f"{folder}/team_location.png")
+        page.goto(f"http://127.0.0.1:{port}/assets/customers_by_tier?view=lineage")
+        for words in ("customers_by_tier", "customers"):
+            expect(page.get_by_text(words, exact=True).first).to_be_visible(timeout=60_000)
+        if folder := os.environ.get("SCREENSHOTS"):
+            page.screenshot(path=f"{folder}/team_lineage.png")
 
 
 @contextmanager
