@@ -14,9 +14,14 @@ from ingest_pipelines.config.connections.dialect import Dialect
 Port = Annotated[int, Field(ge=1, le=65535)]
 
 DRIVERS_NAMES: Mapping[str, str] = {
-    "user": "username", "uid": "username", "passwd": "password", "pwd": "password", "db": "database",
-    "dbname": "database", "server": "host",
-}  # fmt: skip
+    "user": "username",
+    "uid": "username",
+    "passwd": "password",
+    "pwd": "password",
+    "db": "database",
+    "dbname": "database",
+    "server": "host",
+}
 """What drivers call the keys that every connection has."""
 
 
