@@ -226,10 +226,11 @@ def test_the_pages_of_resources_show_connections_and_no_secret(vendor: Vendor) -
     repository = {"repositoryLocationName": "ingest_pipelines", "repositoryName": "__repository__"}
     found = vendor.served.ask(query, r=repository)["allTopLevelResourceDetailsOrError"]["results"]
     shown = {resource["name"]: resource for resource in found}
-    assert {"drops", "house"} < set(shown)
-    assert "dagster_aws.s3.S3Resource" in shown["drops"]["description"]
-    assert "https://s3.example.com" in shown["drops"]["description"]
-    assert "env: DROPS_SECRET" in shown["drops"]["description"]
+    assert {"ingest__drops", "ingest__house"} < set(shown)
+    description = shown["ingest__drops"]["description"]
+    assert "dagster_aws.s3.S3Resource" in description
+    assert "https://s3.example.com" in description
+    assert "env: DROPS_SECRET" in description
     assert "s3cret" not in str(found)
 
 
