@@ -13,6 +13,7 @@ from ingest_pipelines.config.asset_keys import AssetPath, AssetPaths, spelled_ke
 from ingest_pipelines.config.base import Duration, Name, Strict, TimeZone, parse_duration
 from ingest_pipelines.config.blanks import trimmed
 from ingest_pipelines.config.databases import Channel, FieldRules
+from ingest_pipelines.config.file_pattern import file_pattern_mistake
 from ingest_pipelines.config.notify import Notify
 from ingest_pipelines.config.schedule import Schedule
 from ingest_pipelines.cursor.values import CursorKind, CursorValue, cursor_kind, parse_cursor
@@ -133,11 +134,13 @@ class SourceOfImport(Strict):
 
     Attributes:
         asset_key: the Dagster asset that makes what is read. Without it the source is an asset of our own.
+        pattern: a regular expression for the names of the files in the folder of `file`, instead of its own name.
     """
 
     connection: str
     asset_key: AssetPath | None = None
     file: str | None = None
+    pattern: str | None = None
     pick: Literal["last", "all"] = "last"
     settle: Duration | None = None
     archive: str | None = None
@@ -158,6 +161,10 @@ class SourceOfImport(Strict):
             raise ValueError("a source has a cursor or a window, not both")
         if (self.cursor is not None or self.window is not None) and self.file is not None:
             raise ValueError("cursor and window belong to a query, not to a file")
+        if self.pattern is not None and self.file is None:
+            raise ValueError("pattern: goes with file: Folder/Name, which says the folder and the name in messages")
+        if self.pattern is not None and (mistake := file_pattern_mistake(self.pattern)):
+            raise ValueError(f"pattern: {mistake}")
         if self.cursor is not None and "{lastItem}" not in (self.query or ""):
             raise ValueError("with a cursor the query needs {lastItem}: SELECT ... WHERE id > {lastItem} ORDER BY id")
         if self.window is not None and not (

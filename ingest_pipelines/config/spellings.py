@@ -111,10 +111,14 @@ def pattern_mistake(pattern: str) -> str:
         in_set = opened or (in_set and not part["end"])
         place = part.end()
     try:
-        # Python has no names for classes of characters, and another one for the end of the text.
-        re.compile(_NOT_IN_PYTHON.sub(lambda part: r"\Z" if part[0] == r"\z" else r"\w", pattern))
+        re.compile(python_pattern(pattern))
     except re.error as error:
         return f"not a regular expression: {error}"
     except RecursionError:
         return "not a regular expression: groups are nested too deeply"
     return ""
+
+
+def python_pattern(pattern: str) -> str:
+    """A pattern of the same groups for Python, which has no names for classes of characters, and `\\Z` for its end."""
+    return _NOT_IN_PYTHON.sub(lambda part: r"\Z" if part[0] == r"\z" else r"\w", pattern)

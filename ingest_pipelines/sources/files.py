@@ -7,13 +7,14 @@ import difflib
 import hashlib
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import PurePosixPath
 from typing import Literal
 from urllib.parse import quote
 
+from ingest_pipelines.config.file_pattern import CLOCK, DAY, SERIAL, WHOLE, whole_name
 from ingest_pipelines.errors import ItemGone, SourceDenied, printable
 from ingest_pipelines.model import Item, ItemKey, ItemKind, SourceFile
 from ingest_pipelines.sources.base import Listing
@@ -122,22 +123,75 @@ def address(scheme: str, place: str, path: str) -> str:
     return f"{scheme}://{place}/{readable}"
 
 
-def serial_of(path: str, file: str) -> int | Literal[False] | None:
+Serial = int | Literal[False] | None
+"""A file's place among those of its import: None without a serial, False for a file of another import."""
+
+
+def serial_of(path: str, file: str, pattern: str | None = None) -> Serial:
     """The serial in `Name_<serial>.csv`, None for `Name.csv`, False for a file of another name or folder.
 
     A serial is a number, or a date or timestamp in UTC, which counts as its seconds since 1970: so the usual shapes
     are in order among themselves and with such seconds.
+
+    Args:
+        pattern: the import's `pattern`, which says instead of Name how its files are called.
     """
-    folder, _, name = unicodedata.normalize("NFC", path).rpartition("/")
+    return serials_of([path], file, pattern)[0]
+
+
+def serials_of(paths: Sequence[str], file: str, pattern: str | None = None) -> list[Serial]:
+    """`serial_of` each path. One call for many paths is quicker."""
     wanted_folder, _, wanted = unicodedata.normalize("NFC", file.strip("/")).rpartition("/")
-    parsed, given = _ENDING.fullmatch(name), _ENDING.fullmatch(wanted)
+    split = [unicodedata.normalize("NFC", path).rpartition("/")[::2] for path in paths]
+    if pattern is not None:
+        serials = _matched(list(dict.fromkeys(name for folder, name in split if folder == wanted_folder)), pattern)
+        return [serials[name] if folder == wanted_folder else False for folder, name in split]
+    given = _ENDING.fullmatch(wanted)
     stem = given["stem"] if given else wanted
-    if parsed is None or folder != wanted_folder:
+    return [_named(name, stem) if folder == wanted_folder else False for folder, name in split]
+
+
+def _named(name: str, stem: str) -> Serial:
+    parsed = _ENDING.fullmatch(name)
+    if parsed is None:
         return False
     if parsed["stem"] == stem:
         return None
     serial = parsed["stem"].removeprefix(f"{stem}_")
     return _serial(serial) if serial != parsed["stem"] else False
+
+
+def _matched(names: Sequence[str], pattern: str) -> dict[str, Serial]:
+    """The serials that the pattern finds in whole names, by the engine that takes linear time."""
+    if not names:
+        return {}
+    import polars as pl
+
+    found = pl.Series(names, dtype=pl.String).str.extract_groups(whole_name(pattern))
+    return {
+        name: False if groups[WHOLE] is None else _grouped(groups)
+        for name, groups in zip(names, found.to_list(), strict=True)
+    }
+
+
+def _grouped(groups: Mapping[str, str | None]) -> Serial:
+    """The serial of a name's groups; None if those that hold it took part in no match, False if they hold none."""
+    if SERIAL in groups:
+        text = groups[SERIAL]
+        return None if text is None else _serial(text)
+    texts = [groups[part] for part in DAY]
+    if all(text is None for text in texts):
+        return None
+    texts += [groups.get(part) or "0" for part in CLOCK]
+    if not all(text is not None and re.fullmatch(r"[0-9]{1,4}", text) for text in texts):
+        return False
+    year, *others = (int(text or 0) for text in texts)
+    # Two digits of a year are those of 1969 to 2068, as in `format`.
+    century = 0 if len(str(texts[0])) > 2 else 1900 if year >= 69 else 2000
+    try:
+        return int(datetime(year + century, *others, tzinfo=UTC).timestamp())  # type: ignore[arg-type,misc]  # six numbers
+    except ValueError:
+        return False
 
 
 def _serial(text: str) -> int | Literal[False]:
@@ -149,21 +203,35 @@ def _serial(text: str) -> int | Literal[False]:
     return int(text) if re.fullmatch(r"[0-9]{1,18}", text) else False
 
 
-def near_misses(listing: Listing, file: str) -> str:
+def near_misses(listing: Listing, file: str, pattern: str | None = None) -> str:
     """What to add to "there is no such file": files that are called almost that, and links, which are not followed."""
-    _, _, wanted = unicodedata.normalize("NFC", file.strip("/")).rpartition("/")
+    folder, _, wanted = unicodedata.normalize("NFC", file.strip("/")).rpartition("/")
     given = _ENDING.fullmatch(wanted)
     name = given["stem"] if given else wanted
-    folder = unicodedata.normalize("NFC", file.strip("/")).rpartition("/")[0]
-    alike = [other.path for other in listing.files if serial_of(other.path, file) is False and _alike(other.path, name)]
+    others = [path for path, serial in _serials(listing, file, pattern) if serial is False]
+    alike = [path for path in others if _alike(path, name)]
     links = [path for path in listing.links if folder.startswith(path) or _alike(path, name)]
     said = ""
+    if pattern is not None and (here := sum(path.rpartition("/")[0] == folder for path in others)):
+        said += f"; source.pattern fits none of the folder's {'file' if here == 1 else f'{here:,} files'}"
     if alike:
-        are = "one is" if len(alike) == 1 else f"{len(alike)} are"
+        are = "one is" if len(alike) == 1 else f"{len(alike):,} are"
         said += f"; {are} called almost that: {_some(alike)}"
+    if pattern is None and any(_begins(path, folder, f"{name}_") for path in alike):
+        said += "; after the name and _ comes a number or a date such as 2026-11-29, else write source.pattern"
     if links:
         said += f"; symbolic links are not followed: {_some(links)}"
     return said
+
+
+def _serials(listing: Listing, file: str, pattern: str | None) -> Iterator[tuple[str, Serial]]:
+    paths = [other.path for other in listing.files]
+    return zip(paths, serials_of(paths, file, pattern), strict=True)
+
+
+def _begins(path: str, folder: str, name: str) -> bool:
+    other_folder, _, other = unicodedata.normalize("NFC", path).rpartition("/")
+    return other_folder == folder and other.startswith(name)
 
 
 def _alike(path: str, name: str) -> bool:
@@ -190,6 +258,8 @@ def pick_files(
     now: datetime,
     settle: timedelta,
     still_since: Mapping[str, datetime] | None = None,
+    *,
+    pattern: str | None = None,
 ) -> Picked:
     """The import's files: the last modified one (`last`), or all of them (`all`), once they are stable.
 
@@ -200,9 +270,11 @@ def pick_files(
         settle: how long its size and modified time must not have changed.
         still_since: when each file (by `fingerprint_of`) was first seen as it is; helps where the server's clock
             is ahead of ours.
+        pattern: how the files are called, where the import says it itself.
     """
     first_seen_at = still_since or {}
-    serials = {candidate: serial_of(candidate.path, file) for candidate in listing.files}
+    found = serials_of([candidate.path for candidate in listing.files], file, pattern)
+    serials = dict(zip(listing.files, found, strict=True))
     own = [candidate for candidate, serial in serials.items() if serial is not False]
     own.sort(key=lambda candidate: (candidate.modified_at, serials[candidate] or -1, candidate.path))
     candidates = own[-1:] if pick == "last" else own
@@ -225,15 +297,19 @@ def fingerprint_of(file: SourceFile, uri: str = "") -> str:
     return hashlib.sha256(known.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def item_of(import_name: str, file: SourceFile, uri: str, *, source: str = "", kind: ItemKind = "file") -> Item:
+def item_of(
+    import_name: str, file: SourceFile, uri: str, *, source: str = "", pattern: str | None = None,
+    kind: ItemKind = "file",
+) -> Item:  # fmt: skip
     """The file as an item. Its key is `2026-11-22T09-15-00Z_Customers_1767225600.csv_3f9a1c2b`.
 
     Args:
         source: the import's `file: Folder/Name`, for the serial.
+        pattern: the import's `pattern`.
     """
     fingerprint = fingerprint_of(file, uri)
     when = file.modified_at.astimezone(UTC).strftime("%Y-%m-%dT%H-%M-%SZ")
-    serial = serial_of(file.path, source) if source else _trailing_serial(file.path)
+    serial = serial_of(file.path, source, pattern) if source else _trailing_serial(file.path)
     return Item(
         import_name=import_name,
         key=ItemKey(f"{when}_{safe_name(PurePosixPath(file.path).name)}_{fingerprint[:8]}"),

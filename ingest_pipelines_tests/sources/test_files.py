@@ -124,22 +124,38 @@ def test_serials_of_every_shape_are_in_the_order_of_their_moments() -> None:
         assert item.serial == int(moment.timestamp())
 
 
+SERIALS_ARE = "; after the name and _ comes a number or a date such as 2026-11-29, else write source.pattern"
+
+
 @pytest.mark.parametrize(
     ("found", "words"),
     [
         (["drop/Loyalty_final.csv", "drop/loyalty.csv"],
-         "; 2 are called almost that: drop/Loyalty_final.csv, drop/loyalty.csv"),
+         f"; 2 are called almost that: drop/Loyalty_final.csv, drop/loyalty.csv{SERIALS_ARE}"),
         (["drop/Loyalty.xlsx"], "; one is called almost that: drop/Loyalty.xlsx"),
-        (["drop/Loyalty_2026-13-01.csv"], "; one is called almost that: drop/Loyalty_2026-13-01.csv"),
+        (["drop/Loyalty_2026-13-01.csv"], f"; one is called almost that: drop/Loyalty_2026-13-01.csv{SERIALS_ARE}"),
+        (["drop/Loyalty_29-11-2026.csv"], f"; one is called almost that: drop/Loyalty_29-11-2026.csv{SERIALS_ARE}"),
+        (["other/Loyalty_x.csv"], "; one is called almost that: other/Loyalty_x.csv"),
         (["drop/Loyality.csv"], "; one is called almost that: drop/Loyality.csv"),
         (["drop/Loyalty-2026-11-29.csv"], "; one is called almost that: drop/Loyalty-2026-11-29.csv"),
         (["drop/Customers.csv"], ""),
         ([f"drop/Loyalty_{letter}.csv" for letter in "abcdefg"],
-         f"; 7 are called almost that: {', '.join(f'drop/Loyalty_{letter}.csv' for letter in 'abcde')} and 2 more"),
+         f"; 7 are called almost that: {', '.join(f'drop/Loyalty_{letter}.csv' for letter in 'abcde')} and 2 more"
+         f"{SERIALS_ARE}"),
     ],
 )  # fmt: skip
 def test_what_is_almost_the_name_is_named(found: list[str], words: str) -> None:
     assert near_misses(listed(*((path, 1.0) for path in found)), "drop/Loyalty") == words
+
+
+def test_a_pattern_that_fits_no_file_says_so() -> None:
+    listing = listed(("drop/Loyalty_final.csv", 1.0), ("drop/Customers.csv", 1.0), ("other/Loyalty.csv", 1.0))
+    words = near_misses(listing, "drop/Loyalty", r"Loyalty-(?P<serial>\d+)\.csv")
+    assert words == (
+        "; source.pattern fits none of the folder's 2 files"
+        "; 2 are called almost that: drop/Loyalty_final.csv, other/Loyalty.csv"
+    )
+    assert near_misses(Listing(()), "drop/Loyalty", r"Loyalty-(?P<serial>\d+)\.csv") == ""
 
 
 def test_a_link_is_named_as_one() -> None:

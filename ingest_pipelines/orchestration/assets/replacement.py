@@ -117,7 +117,8 @@ def _replacement(run_context: RunContext, client: Client | None) -> tuple[Source
     try:
         with open_files(bound.connection, client) as source:
             file = source.stat(path)
-            return file, item_of(bound.name, file, source.uri(path), source=str(bound.spec.source.file))
+            named = bound.spec.source
+            return file, item_of(bound.name, file, source.uri(path), source=str(named.file), pattern=named.pattern)
     except ItemGone:
         with run_context.site.target.session() as connection:
             return None, ledger.newest_of_path(connection, run_context.item)

@@ -120,8 +120,11 @@ def _register(
     source, now = bound.spec.source, site.clock()
     listing, uris = listed.listing, listed.uris
     # by the time of the listing: what has changed since then is not known
-    picked = pick_files(listing, str(source.file), source.pick, listed.at, settle, first_seen)
-    items = tuple(item_of(bound.name, file, uris[file.path], source=str(source.file)) for file in picked.files)
+    picked = pick_files(listing, str(source.file), source.pick, listed.at, settle, first_seen, pattern=source.pattern)
+    items = tuple(
+        item_of(bound.name, file, uris[file.path], source=str(source.file), pattern=source.pattern)
+        for file in picked.files
+    )
     unsettled = _first_seen(picked.unsettled, first_seen, listed.at)
     settling = {file.path: unsettled[fingerprint_of(file)].isoformat() for file in picked.unsettled}
     with site.target.session() as connection:
@@ -134,7 +137,7 @@ def _register(
         items,
         {item.key: states[item.key] for item in items},
         unsettled,
-        "" if picked.matching else near_misses(listing, str(source.file)),
+        "" if picked.matching else near_misses(listing, str(source.file), source.pattern),
     )
 
 
