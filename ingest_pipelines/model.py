@@ -190,6 +190,7 @@ class Validated:
         fields: rejected cells per (field, code).
         samples: the first rejects, at most 20.
         columns: header of the source, in order.
+        cleaned: field -> word of `clean`, or key such as `map` -> how many cells of all rows read it changed.
         geo_misses: addresses that the geo database does not know, or all of them when it is missing.
     """
 
@@ -205,6 +206,7 @@ class Validated:
     samples: tuple[RejectSample, ...] = ()
     columns: tuple[str, ...] = ()
     geo_misses: int = 0
+    cleaned: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     seconds: float = 0.0
 
 
@@ -243,6 +245,7 @@ class LoadReport:
         reason: why it is not `committed`, else "".
         ddl: statements that the load ran, or that a planned load would run.
         codes: rejected rows per rule code.
+        cleaned: field -> word of `clean`, or key such as `map` -> how many cells it changed.
         warnings: what a person should see although it did not stop the load.
         seconds: wall time per stage: land, validate, copy, merge, commit.
     """
@@ -260,3 +263,4 @@ class LoadReport:
     seconds: Mapping[str, float] = field(default_factory=dict)
     cursor_to: str | None = None
     dry_run: bool = False
+    cleaned: Mapping[str, Mapping[str, int]] = field(default_factory=dict)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
 from pydantic import ValidationError
@@ -13,6 +13,7 @@ from ingest_pipelines.config.databases import Database, Field, taken_name
 from ingest_pipelines.config.imports import CONTACT_CHANNELS, ColumnMapping, Import, Match
 from ingest_pipelines.config.nearest import closest, nearest
 from ingest_pipelines.config.placement import ALONE, Placement
+from ingest_pipelines.model import OWN_COLUMNS
 
 Problem = tuple[tuple[str | int, ...], str]
 """Where in the import's file, and what is wrong there."""
@@ -20,11 +21,16 @@ Problem = tuple[tuple[str | int, ...], str]
 
 @dataclass(frozen=True)
 class MappedField:
-    """A source column and the database field it fills."""
+    """A source column and the database field it fills.
+
+    Attributes:
+        also: other names that the column has in some files.
+    """
 
     column: str
     name: str
     field: Field
+    also: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -37,6 +43,7 @@ class BoundImport:
         extra_columns: source columns that are read as text besides the mapped ones (subscription contacts and
             statuses, the geo address, the version, a match column). In frames they are named `column:NAME`.
         placement: where its definitions are in Dagster.
+        spelled: source column -> the name that it has in the item at hand, where that is another one.
     """
 
     name: str
@@ -49,6 +56,7 @@ class BoundImport:
     match: Match | None
     extra_columns: tuple[str, ...]
     placement: Placement = ALONE
+    spelled: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def key(self) -> MappedField | None:
@@ -59,6 +67,24 @@ class BoundImport:
     def required_columns(self) -> tuple[str, ...]:
         """Source columns without which an item is refused."""
         return (*(mapped.column for mapped in self.fields), *self.extra_columns)
+
+    @property
+    def spellings(self) -> dict[str, tuple[str, ...]]:
+        """Mapped column -> its other names; one of them all must be in a file's header, and only one."""
+        return {mapped.column: mapped.also for mapped in self.fields}
+
+    def spelled_as(self, header: Collection[str]) -> BoundImport:
+        """The import for an item with this header: its columns are read under the names that they have there."""
+        spelled = {
+            column: next(name for name in also if name in header)
+            for column, also in self.spellings.items()
+            if column not in header and not set(also).isdisjoint(header)
+        }
+        return replace(self, spelled=spelled) if spelled else self
+
+    def in_item(self, column: str) -> str:
+        """The column's name in the item at hand."""
+        return self.spelled.get(column, column)
 
     @property
     def reads_files(self) -> bool:
@@ -141,6 +167,7 @@ def bind(
         tuple(dict.fromkeys(_extra_columns(spec, match))),
     )  # fmt: skip
     problems += _source_problems(bound)
+    problems += _spelling_problems(bound)
     problems += _mapping_problems(bound, filled.get(bound.database_name, {}))
     problems += _match_problems(bound)
     problems += _consent_problems(bound)
@@ -173,7 +200,7 @@ def _map(column: str, target: str | ColumnMapping, database: Database) -> tuple[
         )
     try:
         layers = (target,) if known is None else (known, target)
-        return MappedField(column, name, Field.from_rules(*layers)), ""
+        return MappedField(column, name, Field.from_rules(*layers), target.also), ""
     except ValidationError as error:
         return None, str(error.errors()[0]["msg"]).removeprefix("Value error, ")
 
@@ -227,6 +254,27 @@ def _source_problems(bound: BoundImport) -> Iterator[Problem]:
             yield ("source",), "source: give query: SELECT ... or table: schema.table"
         if bound.spec.sensor is not None:
             yield ("sensor",), "sensor: sensors watch for files; give a query import a schedule, or after: ASSET"
+
+
+def _spelling_problems(bound: BoundImport) -> Iterator[Problem]:
+    """Names that mean two columns, or the same one twice."""
+    taken = {mapped.column: f"columns.{mapped.column}" for mapped in bound.fields}
+    for mapped in bound.fields:
+        where = ("columns", mapped.column, "also")
+        if mapped.also and not bound.reads_files:
+            yield where, f"columns.{mapped.column}.also: goes with files; a query names its columns: SELECT a AS b"
+        for name in mapped.also:
+            if name == "" or name in OWN_COLUMNS:
+                yield where, f"columns.{mapped.column}.also: '{name}' cannot be a column's name"
+            if name in taken:
+                yield where, f"columns.{mapped.column}.also: '{name}' is already {taken[name]}"
+            elif name in bound.extra_columns:
+                yield (
+                    where,
+                    f"columns.{mapped.column}.also: '{name}' is also read as a column of its own; "
+                    f"write {mapped.column} there",
+                )
+            taken.setdefault(name, f"another name of {mapped.column}")
 
 
 def _mapping_problems(bound: BoundImport, filled: Mapping[str, Filled]) -> Iterator[Problem]:

@@ -134,6 +134,7 @@ class SourceOfImport(Strict):
 
     Attributes:
         asset_key: the Dagster asset that makes what is read. Without it the source is an asset of our own.
+        member: the name of the file to read in a zip archive, or a pattern for it such as `*.csv`.
         pattern: a regular expression for the names of the files in the folder of `file`, instead of its own name.
     """
 
@@ -141,6 +142,7 @@ class SourceOfImport(Strict):
     asset_key: AssetPath | None = None
     file: str | None = None
     pattern: str | None = None
+    member: Annotated[StrictStr, Field(min_length=1)] | None = None
     pick: Literal["last", "all"] = "last"
     settle: Duration | None = None
     archive: str | None = None
@@ -161,6 +163,8 @@ class SourceOfImport(Strict):
             raise ValueError("a source has a cursor or a window, not both")
         if (self.cursor is not None or self.window is not None) and self.file is not None:
             raise ValueError("cursor and window belong to a query, not to a file")
+        if self.member is not None and (self.query is not None or self.table is not None):
+            raise ValueError("member: goes with files, not with a query or a table")
         if self.pattern is not None and self.file is None:
             raise ValueError("pattern: goes with file: Folder/Name, which says the folder and the name in messages")
         if self.pattern is not None and (mistake := file_pattern_mistake(self.pattern)):
@@ -208,9 +212,14 @@ class Match(Strict):
 
 
 class ColumnMapping(FieldRules):
-    """A mapped source column: the field it fills and, for a new field, its type and rules."""
+    """A mapped source column: the field it fills and, for a new field, its type and rules.
+
+    Attributes:
+        also: other names that the column has in some files.
+    """
 
     field: Name
+    also: tuple[StrictStr, ...] = ()
 
 
 MatchBy = Annotated[Annotated[Name, Tag("name")] | Annotated[Match, Tag("rules")], Discriminator(_spelling)]

@@ -10,7 +10,7 @@ from pydantic import AfterValidator, Field
 
 from ingest_pipelines.config.base import Name, Secret, Strict, spelled
 
-AlertKind = Literal["failed", "rejected", "recovered", "late", "volume", "source", "config", "stuck"]
+AlertKind = Literal["failed", "rejected", "recovered", "late", "volume", "columns", "source", "config", "stuck"]
 Severity = Literal["failure", "warning"]
 
 KINDS: tuple[AlertKind, ...] = get_args(AlertKind)
@@ -23,6 +23,7 @@ SEVERITIES: Mapping[AlertKind, Severity] = {
     "late": "warning",
     "rejected": "warning",
     "volume": "warning",
+    "columns": "warning",
 }
 """Of each kind of problem, the most severe first. `recovered` has the severity of what has ended."""
 

@@ -120,5 +120,5 @@ def pattern_mistake(pattern: str) -> str:
 
 
 def python_pattern(pattern: str) -> str:
-    """A pattern of the same groups for Python, which has no names for classes of characters, and `\\Z` for its end."""
+    """A pattern of the same groups for Python, which names no classes of characters, and ends a text otherwise."""
     return _NOT_IN_PYTHON.sub(lambda part: r"\Z" if part[0] == r"\z" else r"\w", pattern)

@@ -21,7 +21,7 @@ from ingest_pipelines.errors import ItemRefused, printable
 from ingest_pipelines.file_content import BOM
 from ingest_pipelines.landing.edges import trim_column
 from ingest_pipelines.landing.frames import BATCH_BYTES, BATCH_ROWS, Frames
-from ingest_pipelines.landing.header import Header, read_header
+from ingest_pipelines.landing.header import NO_SPELLINGS, Header, Spellings, read_header
 from ingest_pipelines.landing.survey import Survey, survey
 from ingest_pipelines.model import LINE, Landing
 
@@ -43,8 +43,9 @@ Numbers = npt.NDArray[np.int64]
 
 
 def read_csv(
-    landing: Landing, required_columns: Sequence[str], limits: Limits, *, batch_rows: int = BATCH_ROWS
-) -> tuple[tuple[str, ...], Frames]:
+    landing: Landing, required_columns: Sequence[str], limits: Limits, spellings: Spellings = NO_SPELLINGS, *,
+    batch_rows: int = BATCH_ROWS,
+) -> tuple[tuple[str, ...], Frames]:  # fmt: skip
     """The header, and the rows as frames of about `batch_rows`.
 
     Columns of a frame: LINE (Int64: the physical line on which the row starts; the header's is 1), TRIM, then every
@@ -56,7 +57,7 @@ def read_csv(
     Raises:
         ItemRefused: the content is not a valid CSV file; the message names the line.
     """
-    header = read_header(landing, required_columns, limits)
+    header = read_header(landing, required_columns, limits, spellings)
     surveyed = survey(landing, header, limits)
     return header.columns, Frames(
         partial(_frames, landing, header, surveyed, limits, batch_rows),

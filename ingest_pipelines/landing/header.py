@@ -6,10 +6,13 @@ import csv
 import difflib
 import io
 import re
+import unicodedata
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
+from ingest_pipelines.config.blanks import trimmed
 from ingest_pipelines.config.imports import Limits
 from ingest_pipelines.errors import ItemRefused, printable
 from ingest_pipelines.file_content import BOM, content_of
@@ -23,6 +26,9 @@ QUOTING = 'quote the whole cell, with no blank before the quote; write a quote i
 
 CONTENT_BYTES = 64 << 10
 """How many bytes are read to recognise the kind of file."""
+
+LONGEST_QUOTED = 60
+"""Letters of a column's name that a message shows escaped."""
 
 _OTHER_DELIMITERS = {";": "semicolon", "\t": "tab", "|": "vertical bar"}
 _CELL = rb'(?:"(?:[^"]|"")*+"|[^",\r\n]*+)'
@@ -45,12 +51,20 @@ class Header:
     lines: int
 
 
-def read_header(landing: Landing, required: Sequence[str], limits: Limits) -> Header:
+Spellings = Mapping[str, Sequence[str]]
+"""Mapped column -> other names that it may have."""
+
+NO_SPELLINGS: Spellings = {}
+
+
+def read_header(
+    landing: Landing, required: Sequence[str], limits: Limits, spellings: Spellings = NO_SPELLINGS
+) -> Header:
     """The first line that is not blank, parsed as RFC 4180.
 
     Raises:
-        ItemRefused: empty file, not UTF-8, another delimiter, duplicate names, a required column is missing, too
-            many columns.
+        ItemRefused: empty file, not UTF-8, another delimiter, duplicate names, a required column is missing or is
+            there under two of its names, too many columns.
     """
     with landing.path.open("rb") as file:
         head = file.read(MAX_HEADER_BYTES)
@@ -72,7 +86,7 @@ def read_header(landing: Landing, required: Sequence[str], limits: Limits) -> He
         if not _RECORD.fullmatch(head[start : lines.offset]):
             raise csv.Error
     except csv.Error:
-        _refuse_delimiter(landing, head[start : lines.offset].decode("utf-8", "replace"), line, required)
+        _refuse_delimiter(landing, head[start : lines.offset].decode("utf-8", "replace"), line, required, spellings)
         raise ItemRefused(
             f"{landing.item.uri}, line {line}: the header cannot be read: a quote in it never closes, or is inside "
             "a cell that does not begin with one",
@@ -81,7 +95,7 @@ def read_header(landing: Landing, required: Sequence[str], limits: Limits) -> He
         ) from None
     except UnicodeDecodeError:
         raise not_utf8(landing, line, head[: lines.offset]) from None
-    _refuse_columns(landing, columns, line, required, limits)
+    _refuse_columns(landing, columns, line, required, limits, spellings)
     return Header(columns, lines.offset, lines.count)
 
 
@@ -118,16 +132,21 @@ def not_utf8(landing: Landing, line: int, around: bytes) -> ItemRefused:
 
 
 def _refuse_columns(
-    landing: Landing, columns: tuple[str, ...], line: int, required: Sequence[str], limits: Limits
+    landing: Landing,
+    columns: tuple[str, ...],
+    line: int,
+    required: Sequence[str],
+    limits: Limits,
+    spellings: Spellings,
 ) -> None:
     where = f"{landing.item.uri}, line {line}"
     if any("\0" in column for column in columns):
         raise ItemRefused(
             f"{where}: the header contains NUL; it looks like UTF-16", line=line, hint="save the file as UTF-8"
         )
-    missing = [column for column in required if column not in columns]
+    missing = _missing(required, columns, spellings)
     if missing:
-        _refuse_delimiter(landing, ",".join(columns), line, required)
+        _refuse_delimiter(landing, ",".join(columns), line, required, spellings)
     if len(columns) > limits.max_columns:
         raise ItemRefused(
             f"{where}: {len(columns):,} columns; at most {limits.max_columns:,} are allowed",
@@ -141,7 +160,7 @@ def _refuse_columns(
             hint="remove them (the header may end in commas), or give each its own name",
         )
     # Without any mapped column the first line may be a row: its cells are not named.
-    named = set(required).intersection(columns)
+    named = {*required, *chain.from_iterable(spellings.values())}.intersection(columns)
     repeated = [column for column, times in Counter(columns).items() if times > 1] if named or not required else []
     if repeated:
         places = [f"'{printable(column)}' in columns {_places(columns, column)}" for column in repeated[:10]]
@@ -151,18 +170,39 @@ def _refuse_columns(
     own = [name for name in OWN_COLUMNS if name in columns]
     if own:
         raise ItemRefused(f"{where}: the column name '{own[0]}' is reserved", line=line, hint="rename the column")
+    _refuse_two_names(columns, spellings, where, line)
     if missing:
+        meant = {column: _meant(column, columns, required, same=not named) for column in missing}
         raise ItemRefused(
-            f"{where}: the header lacks {'; '.join(_lacking(column, columns, same=not named) for column in missing)}",
+            f"{where}: the header lacks {'; '.join(_lacking(column, name) for column, name in meant.items())}",
             line=line,
-            hint="correct the file's header, or the import's columns",
+            hint=_other_name(meant, spellings) or "correct the file's header, or the import's columns",
         )
 
 
-def _refuse_delimiter(landing: Landing, header: str, line: int, required: Sequence[str]) -> None:
+def _missing(required: Sequence[str], columns: Collection[str], spellings: Spellings) -> list[str]:
+    """Required columns that have none of their names in the header."""
+    return [
+        column for column in required if column not in columns and set(spellings.get(column, ())).isdisjoint(columns)
+    ]
+
+
+def _refuse_two_names(columns: tuple[str, ...], spellings: Spellings, where: str, line: int) -> None:
+    for column, also in spellings.items():
+        there = [name for name in columns if name == column or name in also]
+        if len(there) > 1:
+            names = " and ".join(f"'{printable(name)}'" for name in there)
+            raise ItemRefused(
+                f"{where}: {names} are names of one column, {printable(column)}, and the header has both",
+                line=line,
+                hint=f"remove one of them from the file, or from columns.{printable(column)}.also",
+            )
+
+
+def _refuse_delimiter(landing: Landing, header: str, line: int, required: Sequence[str], spellings: Spellings) -> None:
     """Raises ItemRefused if the header has all required columns when split at another delimiter than the comma."""
     for delimiter, name in _OTHER_DELIMITERS.items():
-        if set(required) <= set(next(csv.reader(header.splitlines(), delimiter=delimiter), [])):
+        if not _missing(required, next(csv.reader(header.splitlines(), delimiter=delimiter), []), spellings):
             raise ItemRefused(
                 f"{landing.item.uri}, line {line}: the delimiter is a {name}; it must be a comma",
                 line=line,
@@ -174,8 +214,48 @@ def _places(columns: Sequence[str], column: str) -> str:
     return ", ".join(str(index) for index, name in enumerate(columns, 1) if name == column)
 
 
-def _lacking(column: str, columns: Sequence[str], *, same: bool) -> str:
-    """The column, with the header's name that it may be; with `same` only one that differs in case and blanks."""
-    folded = {name.strip().casefold(): name for name in columns}
-    close = difflib.get_close_matches(column.strip().casefold(), folded, n=1, cutoff=1.0 if same else 0.6)
-    return f"'{printable(column)}' (there is '{printable(folded[close[0]])}')" if close else f"'{printable(column)}'"
+def _meant(column: str, columns: Sequence[str], required: Sequence[str], *, same: bool) -> str | None:
+    """The header's name that the column may be; with `same` only one that differs in case, blanks and signs."""
+    others = [name for name in columns if name and name not in required]
+    folded = {_folded(name): name for name in others}
+    if name := folded.get(_folded(column)):
+        return name
+    close = [] if same else difflib.get_close_matches(_folded(column), [fold for fold in folded if fold], n=1)
+    return folded[close[0]] if close else None
+
+
+def _folded(name: str) -> str:
+    """The name's letters and digits: the same for every case, form, blank and sign."""
+    letters = "".join(letter for letter in unicodedata.normalize("NFKC", name).casefold() if letter.isalnum())
+    return letters or name
+
+
+def _lacking(column: str, meant: str | None) -> str:
+    return f"'{printable(column)}'" + (f" (there is {_quoted(meant, column)})" if meant is not None else "")
+
+
+def _other_name(meant: Mapping[str, str | None], spellings: Spellings) -> str:
+    """How to map columns that are there in another case or form; "" if there is none."""
+    also = [
+        f"columns.{printable(column)}.also: [{_quoted(name, column)}]"
+        for column, name in meant.items()
+        if name is not None and column in spellings and _folded(name) == _folded(column)
+    ]
+    return f"if it is the same column, write {' and '.join(also)}, or correct the file's header" if also else ""
+
+
+def _quoted(name: str, column: str) -> str:
+    """The header's name as YAML has it. Signs are escaped where nobody sees how it differs from the column's."""
+    seen, other = (trimmed(unicodedata.normalize("NFC", text)) for text in (name, column))
+    if seen != other and name.isprintable():
+        return "'" + printable(name).replace("'", "''") + "'"
+    return '"' + "".join(map(_escaped, name[:LONGEST_QUOTED])) + '"'
+
+
+def _escaped(letter: str) -> str:
+    """The letter in YAML's double quotes."""
+    if letter in '"\\':
+        return f"\\{letter}"
+    if letter.isascii() and letter.isprintable():
+        return letter
+    return f"\\u{ord(letter):04x}" if letter <= "\uffff" else f"\\U{ord(letter):08x}"

@@ -47,11 +47,14 @@ class Readable(Protocol):
         ...
 
 
-def land_file(item: Item, source: Readable, spool: Path, limits: Limits) -> Landing:
+def land_file(item: Item, source: Readable, spool: Path, limits: Limits, member: str | None = None) -> Landing:
     """The item's bytes in `spool`, under the name of their hash.
 
     `content_sha256` is the hash of the bytes as delivered, so `sha256sum` of the vendor's file finds the load; the
     spool file holds them decompressed. A byte order mark stays in the file; the reader skips it.
+
+    Args:
+        member: which file of a zip archive to read; by default its only one.
 
     Raises:
         ItemChanged (retryable): size, time or version differ after the read.
@@ -66,7 +69,7 @@ def land_file(item: Item, source: Readable, spool: Path, limits: Limits) -> Land
     private_folder(spool)
     temporary: list[Path] = []
     try:
-        return _land(item, before, source, spool, limits, temporary)
+        return _land(item, before, source, spool, limits, temporary, member)
     except OSError as error:
         if error.errno not in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
             raise
@@ -77,7 +80,13 @@ def land_file(item: Item, source: Readable, spool: Path, limits: Limits) -> Land
 
 
 def _land(
-    item: Item, before: SourceFile, source: Readable, spool: Path, limits: Limits, temporary: list[Path]
+    item: Item,
+    before: SourceFile,
+    source: Readable,
+    spool: Path,
+    limits: Limits,
+    temporary: list[Path],
+    member: str | None,
 ) -> Landing:
     ending = Path(item.path.lower()).suffix
     gunzip = Gunzip(item.uri) if ending == ".gz" else None
@@ -99,7 +108,7 @@ def _land(
     if zipped:
         archive = spooled
         with _Aside() as counted, _Spooled(item, spool, limits, temporary) as spooled:
-            for piece in unzip(archive.path, item.uri):
+            for piece in unzip(archive.path, item.uri, member):
                 spooled.write(piece, received)
                 counted.count(piece)
     path = spool / f"{digest.hexdigest()}.csv"

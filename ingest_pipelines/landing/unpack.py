@@ -5,6 +5,7 @@ from __future__ import annotations
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
+from fnmatch import fnmatchcase
 from io import FileIO
 from pathlib import Path
 
@@ -79,13 +80,28 @@ class Gunzip:
             raise ItemRefused(f"{self._uri}: the .gz data is incomplete", hint="upload the whole file again")
 
 
-def _members(members: Sequence[zipfile.ZipInfo]) -> str:
-    """Says that the archive does not hold one file: how many it has, and some names."""
+def _members(members: Sequence[zipfile.ZipInfo], wanted: Sequence[zipfile.ZipInfo], member: str | None) -> str:
+    """Says that the archive does not hold one file of that name: how many it has, and some names."""
     if not members:
         return "the .zip holds no file"
+    if member is not None and wanted:
+        return f"source.member fits {len(wanted)} files of the .zip; it must fit exactly one: {_named(wanted)}"
+    if member is not None:
+        files = "the .zip's only file" if len(members) == 1 else f"none of the .zip's {len(members)} files"
+        return f"source.member {'does not fit' if len(members) == 1 else 'fits'} {files}: {_named(members)}"
+    return f"the .zip holds {len(members)} files; it must hold exactly one: {_named(members)}"
+
+
+def _named(members: Sequence[zipfile.ZipInfo]) -> str:
     named = ", ".join(printable(member.filename) for member in members[:NAMED])
     more = f" and {len(members) - NAMED} more" if len(members) > NAMED else ""
-    return f"the .zip holds {len(members)} files; it must hold exactly one: {named}{more}"
+    return f"{named}{more}"
+
+
+def _fits(name: str, member: str) -> bool:
+    """Whether a file of an archive is meant. A pattern without folders is for the name in any folder."""
+    path = name if "/" in member else name.rpartition("/")[2]
+    return fnmatchcase(path.casefold(), member.casefold())
 
 
 class _Archive(FileIO):
@@ -102,28 +118,34 @@ class _TooManyMembers(Exception):
     """The archive's list of files is longer than MAX_DIRECTORY."""
 
 
-def unzip(path: Path, uri: str) -> Iterator[bytes]:
-    """The one file in a zip archive, in pieces; its checksum is verified at the end.
+def unzip(path: Path, uri: str, member: str | None = None) -> Iterator[bytes]:
+    """The one file that is meant in a zip archive, in pieces; its checksum is verified at the end.
 
     Folders and files that operating systems add are ignored.
 
+    Args:
+        member: its name, or a pattern for it; by default the archive holds one file only.
+
     Raises:
-        ItemRefused: not a zip archive, damaged, encrypted, or not exactly one file.
+        ItemRefused: not a zip archive, damaged, encrypted, or not exactly one such file.
     """
     again = "compress one CSV file without a password, or deliver it as plain .csv"
     try:
         with _Archive(path) as opened, zipfile.ZipFile(opened) as archive:
             members = [info for info in archive.infolist() if not info.is_dir() and not is_litter(info.filename)]
-            if office := office_file([info.filename for info in members]):
+            office = office_file([info.filename for info in members])
+            if office and member is None:
                 raise ItemRefused(f"{uri}: the .zip is {office}", hint="export it as CSV (UTF-8)")
-            if len(members) != 1:
-                raise ItemRefused(f"{uri}: {_members(members)}", hint=again)
-            if members[0].flag_bits & _ENCRYPTED:
+            wanted = members if member is None else [info for info in members if _fits(info.filename, member)]
+            if len(wanted) != 1:
+                name_it = "say which file is meant, by name or pattern: source: {member: NAME.csv}"
+                raise ItemRefused(f"{uri}: {_members(members, wanted, member)}", hint=name_it if members else again)
+            if wanted[0].flag_bits & _ENCRYPTED:
                 raise ItemRefused(f"{uri}: the .zip is encrypted", hint=again)
-            if members[0].compress_type not in {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}:
+            if wanted[0].compress_type not in {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}:
                 raise ItemRefused(f"{uri}: the .zip uses a compression other than deflate", hint=again)
-            with archive.open(members[0]) as member:
-                while piece := member.read(PIECE):
+            with archive.open(wanted[0]) as opened_member:
+                while piece := opened_member.read(PIECE):
                     yield piece
     except _TooManyMembers:
         raise ItemRefused(f"{uri}: the .zip holds many files; it must hold exactly one", hint=again) from None

@@ -89,6 +89,7 @@ class CommittedDelivery:
     run_id: str
     read: int
     rejected: int
+    new_columns: Sequence[str] = ()
 
 
 def lock_alerts(connection: psycopg.Connection) -> bool:
@@ -201,7 +202,7 @@ def committed_since(connection: psycopg.Connection, seen: Mapping[str, int]) -> 
     with connection.cursor(row_factory=class_row(CommittedDelivery)) as cursor:
         return cursor.execute(
             """
-            SELECT l.import AS import_name, l.id AS load, l.item, l.run_id, l.read, l.rejected
+            SELECT l.import AS import_name, l.id AS load, l.item, l.run_id, l.read, l.rejected, l.new_columns
             FROM unnest(%s::text[], %s::bigint[]) AS s (import, seen)
             CROSS JOIN LATERAL (  -- OFFSET: a look-up per import, not a join with all loads
                 SELECT * FROM ingest.loads d

@@ -20,6 +20,7 @@ class ImportState:
 
     Attributes:
         fingerprint, mapping: {source column: [field, type]} of the first committed load; None: not locked.
+        columns: every column that its committed items had; None: not known.
         status: set by `ingest activate`, `pause`, `resume`; None: the YAML's status holds.
     """
 
@@ -29,6 +30,7 @@ class ImportState:
     mapping: Mapping[str, tuple[str, str]] | None
     status: ImportStatus | None
     activated_at: datetime | None
+    columns: Sequence[str] | None = None
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,8 @@ def find_import(connection: psycopg.Connection, name: str) -> ImportState | None
     """The import in the ledger; None before its first load or activation."""
     with connection.cursor(row_factory=class_row(ImportState)) as cursor:
         return cursor.execute(
-            "SELECT name, database, fingerprint, mapping, status, activated_at FROM ingest.imports WHERE name = %s",
+            "SELECT name, database, fingerprint, mapping, status, activated_at, columns FROM ingest.imports"
+            " WHERE name = %s",
             (name,),
         ).fetchone()
 
@@ -55,7 +58,8 @@ def list_imports(connection: psycopg.Connection) -> dict[str, ImportState]:
     """Every import in the ledger, by name."""
     with connection.cursor(row_factory=class_row(ImportState)) as cursor:
         states = cursor.execute(
-            "SELECT name, database, fingerprint, mapping, status, activated_at FROM ingest.imports ORDER BY name"
+            "SELECT name, database, fingerprint, mapping, status, activated_at, columns FROM ingest.imports"
+            " ORDER BY name"
         ).fetchall()
     return {state.name: state for state in states}
 
@@ -102,6 +106,18 @@ def lock_mapping(
         WHERE i.fingerprint IS NULL
         """,
         (name, database, fingerprint, Jsonb({column: list(pair) for column, pair in mapping.items()}), now),
+    )
+
+
+def add_columns(connection: psycopg.Connection, name: str, columns: Sequence[str]) -> None:
+    """Notes that items of the import have these columns."""
+    connection.execute(
+        """
+        UPDATE ingest.imports
+        SET columns = ARRAY(SELECT DISTINCT c FROM unnest(COALESCE(columns, '{}') || %(columns)s::text[]) c ORDER BY c)
+        WHERE name = %(name)s AND NOT COALESCE(columns @> %(columns)s::text[], false)
+        """,
+        {"name": name, "columns": list(columns)},
     )
 
 

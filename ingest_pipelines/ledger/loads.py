@@ -20,8 +20,8 @@ from ingest_pipelines.model import Counts, Item, ItemKey, LoadReport, LoadStatus
 
 _COLUMNS = sql.SQL(
     "id, import AS import_name, item, run_id, attempt, by, forced, fingerprint, content_sha256, status, read, inserted,"
-    " updated, unchanged, unmatched, skipped, rejected, codes, ddl, warnings, seconds, cursor_from, cursor_to,"
-    " started_at, finished_at, error"
+    " updated, unchanged, unmatched, skipped, rejected, codes, cleaned, new_columns, ddl, warnings, seconds,"
+    " cursor_from, cursor_to, started_at, finished_at, error"
 )
 
 
@@ -33,6 +33,8 @@ class Load:
         item: the item's key.
         fingerprint: of the mapping that the rows were validated with.
         codes: rejected rows per rule code.
+        cleaned: field -> word of `clean`, or key such as `map` -> how many cells it changed.
+        new_columns: columns that no committed item of the import had before, and that nothing reads.
         error: why the load is not `committed`, else "".
     """
 
@@ -62,6 +64,8 @@ class Load:
     started_at: datetime
     finished_at: datetime | None
     error: str
+    cleaned: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    new_columns: Sequence[str] = ()
 
     @property
     def counts(self) -> Counts:
@@ -76,7 +80,7 @@ class Load:
         return LoadReport(
             import_name=self.import_name, item_key=self.item, load_id=self.id, status=self.status, counts=self.counts,
             reason=self.error, ddl=tuple(self.ddl), codes=self.codes, warnings=tuple(self.warnings),
-            seconds=self.seconds, cursor_to=self.cursor_to,
+            seconds=self.seconds, cursor_to=self.cursor_to, cleaned=self.cleaned,
         )  # fmt: skip
 
 
@@ -116,6 +120,8 @@ class LoadOutcome:
     ddl: Sequence[str] = ()
     warnings: Sequence[str] = ()
     seconds: Mapping[str, float] = field(default_factory=dict)
+    cleaned: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    new_columns: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -368,13 +374,14 @@ def close_load(connection: psycopg.Connection, load: int, outcome: LoadOutcome) 
     connection.execute(
         """
         UPDATE ingest.loads SET status = %s, read = %s, inserted = %s, updated = %s, unchanged = %s, unmatched = %s,
-               skipped = %s, rejected = %s, codes = %s, ddl = %s, warnings = %s, seconds = %s,
-               finished_at = %s, error = %s
+               skipped = %s, rejected = %s, codes = %s, ddl = %s, warnings = %s, seconds = %s, cleaned = %s,
+               new_columns = %s, finished_at = %s, error = %s
         WHERE id = %s
         """,
         (
             outcome.status, counts.read, counts.inserted, counts.updated, counts.unchanged, counts.unmatched,
             counts.skipped, counts.rejected, Jsonb(dict(outcome.codes)), list(outcome.ddl), list(outcome.warnings),
-            Jsonb(dict(outcome.seconds)), outcome.finished_at, outcome.error, load,
+            Jsonb(dict(outcome.seconds)), Jsonb({name: dict(words) for name, words in outcome.cleaned.items()}),
+            list(outcome.new_columns), outcome.finished_at, outcome.error, load,
         ),
     )  # fmt: skip

@@ -70,11 +70,11 @@ def rename_import(connection: psycopg.Connection, old: str, new: str, who: str, 
     connection.execute(
         """
         WITH before AS (DELETE FROM ingest.imports WHERE name = %(old)s RETURNING *)
-        INSERT INTO ingest.imports AS i (name, database, fingerprint, mapping, status, activated_at)
-        SELECT %(new)s, database, fingerprint, mapping, status, activated_at FROM before
+        INSERT INTO ingest.imports AS i (name, database, fingerprint, mapping, status, activated_at, columns)
+        SELECT %(new)s, database, fingerprint, mapping, status, activated_at, columns FROM before
         ON CONFLICT (name) DO UPDATE SET
             fingerprint = COALESCE(i.fingerprint, EXCLUDED.fingerprint),
-            mapping = COALESCE(i.mapping, EXCLUDED.mapping),
+            mapping = COALESCE(i.mapping, EXCLUDED.mapping), columns = COALESCE(i.columns, EXCLUDED.columns),
             status = COALESCE(i.status, EXCLUDED.status), activated_at = COALESCE(EXCLUDED.activated_at, i.activated_at)
         """,
         values,

@@ -32,7 +32,7 @@ from ingest_pipelines.merge.close_load import close, resolve_unknown_commit, ski
 from ingest_pipelines.merge.copy import copy_rejects
 from ingest_pipelines.merge.faults import Fault, no_fault
 from ingest_pipelines.merge.load_state import LoadState
-from ingest_pipelines.merge.mapping import check_mapping
+from ingest_pipelines.merge.mapping import check_mapping, new_columns
 from ingest_pipelines.merge.names import SUBSCRIPTIONS, name_beside
 from ingest_pipelines.merge.preconditions import failed_precondition, repeats_last
 from ingest_pipelines.merge.session import LOADS
@@ -169,7 +169,9 @@ def _transaction(connection: psycopg.Connection, state: LoadState, target: Targe
         return skip(connection, state, repeats)
     state.refuse(refusal)
     state.refuse(state.above_limit())
-    check_mapping(ledger.find_import(connection, bound.name), bound)
+    import_state = ledger.find_import(connection, bound.name)
+    check_mapping(import_state, bound)
+    state.new_columns = new_columns(import_state, validated, bound)
 
     with state.timed("copy"):
         stage_rows(connection, state, fault)

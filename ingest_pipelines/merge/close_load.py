@@ -38,6 +38,8 @@ def close(connection: psycopg.Connection, state: LoadState, counts: Counts) -> L
     if run.dry_run:
         return state.report(counts)
     ledger.lock_mapping(connection, bound.name, bound.database_name, fingerprint(bound), mapping_of(bound), state.now)
+    if item.kind != "replay":
+        ledger.add_columns(connection, bound.name, state.validated.columns)
     if item.kind == "cursor":
         ledger.set_cursor(connection, bound.name, landing.cursor_committed, state.now, load=state.load)
     if run.forced:

@@ -85,6 +85,7 @@ def _record(
         assert settled is not None
         return settled.report
     counts, codes, samples = Counts(), dict[str, int](), tuple[RejectSample, ...]()
+    cleaned = validated.cleaned if validated is not None else {}
     if validated is not None:
         counts = Counts(read=validated.read, rejected=validated.rejected_rows)
         codes, samples = dict(validated.codes), validated.samples
@@ -99,11 +100,13 @@ def _record(
         if new.item.kind == "replay":
             ledger.close_rejected_again(connection, new.item, load, now)
     ledger.close_load(
-        connection, load, ledger.LoadOutcome(new.status, counts, finished_at=now, error=str(error), codes=codes)
+        connection,
+        load,
+        ledger.LoadOutcome(new.status, counts, finished_at=now, error=str(error), codes=codes, cleaned=cleaned),
     )
     status: ItemStatus = "refused" if new.status == "refused" else "failed"
     ledger.set_item_status(connection, new.item, status, retryable=error.retryable)
     return LoadReport(
         import_name=new.item.import_name, item_key=new.item.key, load_id=load, status=new.status, counts=counts,
-        reason=str(error), codes=codes, samples=samples, cursor_to=new.cursor_to,
+        reason=str(error), codes=codes, samples=samples, cursor_to=new.cursor_to, cleaned=cleaned,
     )  # fmt: skip

@@ -14,6 +14,7 @@ from ingest_pipelines import ledger
 from ingest_pipelines.config import BoundImport
 from ingest_pipelines.errors import CountsDisagree, LoadError, RejectsAboveLimit
 from ingest_pipelines.merge.key_filter import KeyFilter
+from ingest_pipelines.merge.mapping import new_columns_warning
 from ingest_pipelines.merge.match import SAMPLES, Matched
 from ingest_pipelines.merge.preconditions import fingerprint, verdict
 from ingest_pipelines.merge.shape import TableShape
@@ -50,6 +51,7 @@ class LoadState:
     copied: int = 0
     shape: TableShape = field(default_factory=TableShape)
     alone: bool = False
+    new_columns: tuple[str, ...] = ()
     stale: int = 0
     inserted: int = 0
     updated: int = 0
@@ -140,7 +142,7 @@ class LoadState:
     @property
     def warnings(self) -> tuple[str, ...]:
         """Warnings of a load that went well."""
-        warnings = []
+        warnings = [new_columns_warning(self.new_columns, self.bound)] if self.new_columns else []
         if self.validated.geo_misses:
             warnings.append(
                 f"{self.validated.geo_misses} addresses are not in the geo database; their places are left alone"
@@ -164,7 +166,7 @@ class LoadState:
         finished_at = self.now + timedelta(seconds=perf_counter() - self.began)
         return ledger.LoadOutcome(
             "committed", counts, finished_at, codes=self.codes, ddl=self.ddl, warnings=self.warnings,
-            seconds=self.seconds,
+            seconds=self.seconds, cleaned=self.validated.cleaned, new_columns=self.new_columns,
         )  # fmt: skip
 
     def report(self, counts: Counts) -> LoadReport:
@@ -173,6 +175,7 @@ class LoadState:
             self.bound.name, self.validated.landing.item.key, self.load, "committed", counts, ddl=self.ddl,
             codes=self.codes, samples=(*self.validated.samples, *self.matched.samples)[:SAMPLES],
             warnings=self.warnings, seconds=self.seconds, cursor_to=self.validated.landing.cursor_to,
+            cleaned=self.validated.cleaned,
         )  # fmt: skip
         if not self.run.dry_run:
             return report

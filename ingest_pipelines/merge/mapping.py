@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import chain
 
 from ingest_pipelines.config import BoundImport
-from ingest_pipelines.errors import ConfigError, LoadError
+from ingest_pipelines.errors import ConfigError, LoadError, printable
 from ingest_pipelines.ledger import ImportState, RegisteredField
 from ingest_pipelines.merge.ddl import fields_of
+from ingest_pipelines.model import Validated
 
 
 def mapping_of(bound: BoundImport) -> dict[str, tuple[str, str]]:
@@ -32,6 +34,31 @@ def mapping_changes(locked: Mapping[str, tuple[str, str]], bound: BoundImport) -
             changes[column] = f"columns.{column}: {filled}"
     return changes
 
+
+def new_columns(state: ImportState | None, validated: Validated, bound: BoundImport) -> tuple[str, ...]:
+    """Columns of the item that no committed item of its import had, and that the import does not read.
+
+    The first item has none. A replay's columns are those of its load.
+    """
+    if state is None or state.columns is None or validated.landing.item.kind == "replay":
+        return ()
+    known = {*state.columns, *bound.required_columns, *chain.from_iterable(bound.spellings.values()), ""}
+    return tuple(column for column in validated.columns if column not in known)
+
+
+def new_columns_warning(columns: Sequence[str], bound: BoundImport) -> str:
+    """What a person should know about columns that are new."""
+    named = ", ".join(f"'{printable(column, 60)}'" for column in columns[:NAMED])
+    more = f" and {len(columns) - NAMED:,} more" if len(columns) > NAMED else ""
+    what = "a new column that is" if len(columns) == 1 else f"{len(columns):,} new columns that are"
+    return (
+        f"{what} not loaded: {named}{more}; map what you need in a new import, or run: ingest unlock {bound.name}, "
+        "and add it to columns"
+    )
+
+
+NAMED = 10
+"""New columns that a warning names."""
 
 LOCKED = (
     "the mapping is locked since the first committed load; map new columns in a new import, or run: ingest unlock {}"

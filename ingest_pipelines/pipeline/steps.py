@@ -35,7 +35,7 @@ def land(
     if item.kind in QUERY_KINDS:
         return land_rows(item, bound, workspace, now or datetime.now(UTC), client)
     with open_item(item, bound.connection, client) as source:
-        return land_file(item, source, workspace.spool, bound.spec.source.limits)
+        return land_file(item, source, workspace.spool, bound.spec.source.limits, bound.spec.source.member)
 
 
 def validate(landing: Landing, bound: BoundImport, workspace: Workspace, early: EarlyLoad | None = None) -> Validated:
@@ -53,8 +53,8 @@ def validate(landing: Landing, bound: BoundImport, workspace: Workspace, early: 
     if landing.format == "arrow":
         header, frames = read_arrow(landing, bound.required_columns)
     else:
-        header, frames = read_csv(landing, bound.required_columns, bound.spec.source.limits)
-    rules = compile_rules(bound)
+        header, frames = read_csv(landing, bound.required_columns, bound.spec.source.limits, bound.spellings)
+    rules = compile_rules(bound.spelled_as(header))
     consumer = ChunkConsumer(frames.read_only(rules.compared_columns), early.add) if early is not None else None
     return validate_rows(landing, header, frames, rules, workspace.spill, consumer)
 

@@ -20,7 +20,7 @@ class SourceCell:
     """A cell and its source column.
 
     Attributes:
-        column: the source column; None for a field that only the geo database fills.
+        column: the source column, as the item at hand calls it; None for a field that only the geo database fills.
     """
 
     column: str | None
@@ -31,13 +31,13 @@ def source_cells(bound: BoundImport) -> Iterator[SourceCell]:
     """The cells in the order of an accepted file's columns."""
     zone = bound.spec.timezone
     for mapped in bound.fields:
-        yield SourceCell(mapped.column, Cell(mapped.name, mapped.field, zone))
+        yield SourceCell(bound.in_item(mapped.column), Cell(mapped.name, mapped.field, zone))
     mapped_names = {mapped.name for mapped in bound.fields}
     for name in geo_fields(bound).values():
         if name not in mapped_names:
             yield SourceCell(None, Cell(name, bound.database.fields[name], zone))
     for column in bound.extra_columns:
-        yield SourceCell(column, Cell(f"column:{column}", _field(bound, column), zone))
+        yield SourceCell(bound.in_item(column), Cell(f"column:{column}", _field(bound, column), zone))
 
 
 def geo_fields(bound: BoundImport) -> dict[str, str]:

@@ -12,13 +12,20 @@ from ingest_pipelines.model import TRIM, Item, ItemKey, Landing
 from ingest_pipelines.sources import open_upload
 
 
-def landed(content: bytes, folder: Path, *, name: str = "Customers.csv", limits: Limits | None = None) -> Landing:
+def landed(
+    content: bytes,
+    folder: Path,
+    *,
+    name: str = "Customers.csv",
+    limits: Limits | None = None,
+    member: str | None = None,
+) -> Landing:
     """The content, landed from a file of that name in `folder`."""
     path = folder / name
     path.write_bytes(content)
     with open_upload(path) as source:
         item = Item("loyalty", ItemKey("k"), "upload", uri=source.uri(str(path)), path=str(path))
-        return land_file(item, source, folder / "spool", limits or Limits())
+        return land_file(item, source, folder / "spool", limits or Limits(), member)
 
 
 def read(

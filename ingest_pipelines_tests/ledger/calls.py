@@ -57,6 +57,7 @@ COUNTS_EVERYTHING = {"list_metrics"}
 CALLS: Mapping[str, Call] = {
     "activities": lambda c, case: ledger.activities(c, PAST),
     "active_imports": lambda c, case: ledger.active_imports(c, [case.import_name]),
+    "add_columns": lambda c, case: ledger.add_columns(c, case.import_name, ["id", "email", "new"]),
     "add_corrections": lambda c, case: ledger.add_corrections(
         c, case.new_item, [ledger.Correction(1, case.load.id, 1)]
     ),

@@ -128,7 +128,7 @@ def test_the_severity_is_that_of_the_kind_and_an_end_is_a_success(kind: AlertKin
     post.look(Condition("points", kind, "it is so", reason="so", items=("a",)))
     post.look()
     assert [message.severity for message in post.got] == [SEVERITIES[kind], "success"][: len(post.got)]
-    assert len(post.got) == (1 if kind in {"rejected", "volume"} else 2)
+    assert len(post.got) == (1 if kind in {"rejected", "volume", "columns"} else 2)
 
 
 def test_a_problem_that_nobody_could_be_told_of_in_time_is_told_or_its_end_is() -> None:

@@ -26,7 +26,7 @@ from ingest_pipelines.orchestration.alerts.recipients import Routes
 from ingest_pipelines.orchestration.alerts.send_alerts import send_alerts
 from ingest_pipelines.orchestration.monitoring.open_item import OpenItem, OpenState
 from ingest_pipelines.orchestration.monitoring.watcher import Watcher
-from ingest_pipelines_tests.orchestration.conftest import DATABASES, GOOD, NOW, ONE_BAD, Shop
+from ingest_pipelines_tests.orchestration.conftest import DATABASES, GOOD, HEADER, NOW, ONE_BAD, Shop
 from ingest_pipelines_tests.servers.http_endpoint import Endpoint
 from ingest_pipelines_tests.waiting import until
 
@@ -94,6 +94,27 @@ def test_a_connection_that_hangs_is_one_alert_for_all_imports_that_wait_and_ends
     watch.trouble(names[0])
     watch.answer(names[0])
     assert watch.look(minutes=10) == []
+
+
+def test_each_column_that_a_vendor_adds_is_told_of_once(watch: Watch) -> None:
+    def deliver(number: int, *more: str) -> None:
+        header = ",".join([HEADER, *more])
+        watch.load(f"Points_{number}.csv", f"{header}\nC1,Gold,{number},2024-05-01{',' * len(more)}\n")
+
+    deliver(1)
+    assert watch.look() == []
+    deliver(2, "Note")
+    assert watch.look() == ["columns: points: a new column, not loaded: 'Note'"]
+    deliver(3, "Note", "Score")
+    assert watch.look() == [], "the next message waits for ten minutes"
+    deliver(4, "Note", "Score")
+    assert watch.look(minutes=10) == ["columns: points: a new column, not loaded: 'Score'"]
+    deliver(5)
+    deliver(6, "Note", "Score")
+    assert [watch.look(minutes=30) for _ in range(3)] == [[], [], []]
+    deliver(7, "Note", "Score", SECRET)
+    [title] = watch.look(minutes=30)
+    assert title.startswith("columns: points: ")
 
 
 def test_the_message_about_a_source_says_step_since_when_and_what_waits(watch: Watch) -> None:

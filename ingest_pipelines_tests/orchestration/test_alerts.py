@@ -21,7 +21,7 @@ from ingest_pipelines_tests.orchestration.ticks import sensor_tick
 from ingest_pipelines_tests.servers.smtp import SmtpServer
 
 FAILED = "failed: points: 1 of 2 rows rejected"
-ALL = ["failed", "rejected", "recovered", "late", "volume", "source", "config", "stuck"]
+ALL = ["failed", "rejected", "recovered", "late", "volume", "columns", "source", "config", "stuck"]
 
 
 class Mailbox:

@@ -150,6 +150,29 @@ def test_a_far_smaller_item_is_loaded_and_its_check_warns(shop: Shop, instance: 
     assert check.description == "10 rows; 40 are usual"
 
 
+def test_a_column_that_the_vendor_adds_warns_once_and_is_not_loaded(shop: Shop, instance: DagsterInstance) -> None:
+    headers = ("", ",Note", ",Note", "", ",Note", ",Note,Score,Note 2")
+    new = [(), (), (), (), (), ("Note 2", "Score")]
+    new[1] = ("Note",)
+    for number, more in enumerate(headers):
+        cells = "," * more.count(",")
+        shop.deliver(
+            f"Points_{number}.csv", f"{HEADER}{more}\nC{number},Gold,1,2024-05-01{cells}\n",
+            age=timedelta(minutes=10 - number),
+        )  # fmt: skip
+        result = shop.run(instance, shop.arrive(instance))
+        check = verdicts(instance, result.run_id)["columns"]
+        assert (check.passed, check.severity) == (not new[number], AssetCheckSeverity.WARN)
+        assert all(f"'{name}'" in str(check.description) for name in new[number])
+    loads = shop.rows("SELECT new_columns, warnings FROM ingest.loads ORDER BY id")
+    assert [tuple(sorted(columns)) for columns, _ in loads] == new
+    assert [len(warnings) for _, warnings in loads] == [len(names) > 0 for names in new]
+    assert loads[1][1] == [
+        "a new column that is not loaded: 'Note'; map what you need in a new import, or run: ingest unlock points, "
+        "and add it to columns"
+    ]
+
+
 def test_checks_run_by_hand_judge_the_last_item(shop: Shop, instance: DagsterInstance) -> None:
     shop.write_import(late_after="1h")
     shop.deliver("Points_1.csv", _rows(2))
@@ -157,7 +180,7 @@ def test_checks_run_by_hand_judge_the_last_item(shop: Shop, instance: DagsterIns
     shop.now += timedelta(hours=2)
     found = _check_by_hand(shop, instance)
     assert {name for name, check in found.items() if not check.passed} == {"freshness"}
-    assert {"keys", "types", "volume", "reject_rate"} <= set(found)
+    assert {"keys", "types", "volume", "reject_rate", "columns"} <= set(found)
 
 
 def _check_by_hand(shop: Shop, instance: DagsterInstance) -> dict[str, AssetCheckEvaluation]:

@@ -52,7 +52,7 @@ def few(
             yield from ((ended, parts) for parts in groups)
 
 
-_LEADING: Sequence[AlertKind] = ("config", "source", "stuck", "failed", "late", "rejected", "volume")
+_LEADING: Sequence[AlertKind] = ("config", "source", "stuck", "failed", "late", "rejected", "volume", "columns")
 
 
 def _leading(parts: Sequence[tuple[Recipient, Entry]]) -> Entry:

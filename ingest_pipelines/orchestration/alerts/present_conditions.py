@@ -25,6 +25,7 @@ from ingest_pipelines.orchestration.checks.anomaly_checks import (
     last_delivery,
     lateness,
     longest_interval,
+    new_columns,
     volume,
 )
 from ingest_pipelines.orchestration.monitoring.open_item import BROKEN, STATES, OpenItem, OpenState
@@ -95,6 +96,7 @@ def present_conditions(
     yield from _rejected(connection, facts, book)
     yield from _late(facts, now)
     yield from _unusual_volumes(connection, facts)
+    yield from _new_columns(facts)
     yield from _sources(facts, book, now)
     yield from _mistakes(facts)
     yield from _stuck(connection, facts, now)
@@ -117,6 +119,9 @@ def is_unsure(facts: Facts, entry: Entry) -> bool:
         return name in facts.project.broken or summary is None or summary.status != "committed"
     if entry.kind == "volume":
         return not facts.new.get(name)
+    if entry.kind == "columns":  # each new column is told of, however soon another delivery comes
+        untold = any(told.at is not None and told.items < len(entry.items) for told in entry.told.values())
+        return untold or not facts.new.get(name)
     return False
 
 
@@ -289,6 +294,19 @@ def _unusual_volumes(connection: psycopg.Connection, facts: Facts) -> Iterator[C
                     f"ingest report {name}", delivery.run_id, finding.words,
                 )  # fmt: skip
                 break
+
+
+def _new_columns(facts: Facts) -> Iterator[Condition]:
+    """Imports whose new deliveries have columns that no earlier one had. `items` has the columns' names."""
+    for name, _ in facts.served:
+        new = [delivery for delivery in facts.new.get(name, ()) if delivery.new_columns]
+        if new:
+            columns = list(dict.fromkeys(column for delivery in new for column in delivery.new_columns))
+            words = new_columns(columns).words
+            yield Condition(
+                name, "columns", f"{words}\nall other columns are loaded as before; a new import can load these",
+                new[-1].item, f"ingest report {name}", new[-1].run_id, words, items=tuple(columns),
+            )  # fmt: skip
 
 
 _TROUBLES = {"unreachable": "does not answer", "hung": "hangs", "denied": "refuses"}

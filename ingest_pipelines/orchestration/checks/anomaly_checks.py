@@ -11,9 +11,13 @@ from statistics import median
 from ingest_pipelines.config import BoundImport
 from ingest_pipelines.config.imports import Volume, Window
 from ingest_pipelines.config.schedule import Schedule
+from ingest_pipelines.errors import printable
 from ingest_pipelines.ledger import Delivery, SourceCheck
 from ingest_pipelines.orchestration.schedules.cron import crons_of
 from ingest_pipelines.orchestration.schedules.ticks import ticks
+
+COLUMNS_NAMED = 10
+"""New columns that a check or a message names."""
 
 FEWEST = 3
 """Earlier deliveries that a comparison needs."""
@@ -123,6 +127,17 @@ def reject_rate(read: int, rejected: int, past: Sequence[Delivery]) -> Finding:
     if share <= usual * RATE_FACTOR + RATE_FLOOR:
         return Finding(True, "", numbers)
     return Finding(False, f"{share:.1%} of the rows were rejected; {usual:.1%} is usual", numbers)
+
+
+def new_columns(columns: Sequence[str]) -> Finding:
+    """Whether the item had no column that its import's earlier items did not have."""
+    distinct = list(dict.fromkeys(columns))
+    if not distinct:
+        return Finding(True, "", {"new_columns": 0})
+    named = ", ".join(f"'{printable(column, 60)}'" for column in distinct[:COLUMNS_NAMED])
+    more = f" and {len(distinct) - COLUMNS_NAMED:,} more" if len(distinct) > COLUMNS_NAMED else ""
+    what = "a new column" if len(distinct) == 1 else f"{len(distinct):,} new columns"
+    return Finding(False, f"{what}, not loaded: {named}{more}", {"new_columns": len(distinct)})
 
 
 def _too_few(past: Sequence[Delivery]) -> str:

@@ -5,7 +5,7 @@ One op evaluates all checks of an import: a run has one step more, not one per c
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import psycopg
 from dagster import (
@@ -29,13 +29,14 @@ from ingest_pipelines.orchestration.checks.anomaly_checks import (
     expected_within,
     last_delivery,
     lateness,
+    new_columns,
     reject_rate,
     volume,
 )
 from ingest_pipelines.orchestration.site import Site
 from ingest_pipelines.rules.codes import CODES, FAMILIES, Family
 
-FRESHNESS, VOLUME, REJECT_RATE = "freshness", "volume", "reject_rate"
+FRESHNESS, VOLUME, REJECT_RATE, COLUMNS = "freshness", "volume", "reject_rate", "columns"
 
 _PROMISES: Mapping[Family, str] = {
     "keys": "Every row has its match key, and no key occurs twice.",
@@ -70,6 +71,7 @@ def specs_of(bound: BoundImport) -> list[AssetCheckSpec]:
     if bound.spec.source.cursor is None:
         promises[VOLUME] = "The delivery has about as many rows as usual."
         promises[REJECT_RATE] = "The share of rejected rows is no larger than usual."
+    promises[COLUMNS] = "The source has no column that is new, so nothing in it is left out unnoticed."
     if expected_within(bound) is not None:
         promises[FRESHNESS] = "The next delivery is not overdue."
     key = asset_key(bound)
@@ -134,10 +136,10 @@ def _evaluated(
 
 
 def findings(
-    connection: psycopg.Connection, bound: BoundImport, loads: Iterable[Load], site: Site
+    connection: psycopg.Connection, bound: BoundImport, loads: Sequence[Load], site: Site
 ) -> dict[str, Finding]:
     """The anomaly checks of the delivery."""
-    results: dict[str, Finding] = {}
+    results = {COLUMNS: new_columns([column for load in loads for column in load.new_columns])}
     due = expected_within(bound)
     if due is not None:
         check = ledger.list_source_checks(connection).get(bound.name) if bound.spec.source.cursor is not None else None
