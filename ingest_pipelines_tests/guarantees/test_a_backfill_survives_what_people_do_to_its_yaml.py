@@ -43,7 +43,7 @@ def test_a_backfill_survives_what_people_do_to_its_yaml(folder: Path, fleet: Fle
 
         world.wait_for(lambda: len(world.loaded(NAME)) >= 3)
         world.write_import(feed, "database: [customers\n")
-        held = world.wait_for(lambda: missing_are_listed({"held", "failed"}))
+        held = world.wait_for(lambda: missing_are_listed({"held", "failed", "dropped"}))
         assert {entry.import_name for entry in held.values()} == {NAME}
         world.wait_for(lambda: _told(world, "config", f"imports/{NAME}.yaml"))
         stopped_at = len(world.loaded(NAME))

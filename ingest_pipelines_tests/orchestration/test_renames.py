@@ -119,6 +119,8 @@ def test_windows_of_a_backfill_are_on_the_list_and_asked_for_whatever_name_the_i
         site = shop.site()
         return {(item.import_name, item.item, item.state) for item in open_items(site, instance, site.clock())}
 
+    (shop.home / "imports" / "points.yaml").write_text("database: [customers\n", encoding="utf-8")
+    assert {(name, key) for name, key, _ in listed()} == {("points", key) for key in keys[1:]}, "not YAML"
     (shop.home / "imports" / "points.yaml").unlink()
     assert listed() == {("points", key, "held") for key in keys[1:]}, "removed"
     write_windows(shop, "tills", renamed_from="points")

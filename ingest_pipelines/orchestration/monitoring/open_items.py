@@ -48,7 +48,7 @@ class _LedgerFacts:
 
     Attributes:
         activities: of imports with a schedule.
-        removed_windows: names of imports with windows that the project no longer has.
+        unread_windows: names of imports with windows whose YAML is gone, or cannot be read.
     """
 
     unsettled: Mapping[ItemOfImport, UnsettledItem]
@@ -57,7 +57,7 @@ class _LedgerFacts:
     newest_windows: Mapping[str, datetime]
     activities: Mapping[str, Activity]
     summaries: Mapping[str, ImportSummary]
-    removed_windows: Set[str]
+    unread_windows: Set[str]
 
 
 def open_items(site: Site, instance: DagsterInstance | None, now: datetime) -> list[OpenItem]:
@@ -106,7 +106,7 @@ def survey(site: Site, instance: DagsterInstance | None, now: datetime, *, summa
     imports = _imports(site)
     names = earlier_names(imports)
     windowed = {name for name, bound in imports.items() if bound.spec.source.window is not None}
-    windowed |= {old for old, name in names.items() if name in windowed} | known.removed_windows
+    windowed |= {old for old, name in names.items() if name in windowed} | known.unread_windows
     records: list[RunRecord] = []
     if instance is not None:
         found_runs = [*in_progress, *runs_of(instance, keys), *broken_runs(instance, sorted(windowed), now)]
@@ -146,7 +146,7 @@ def _read_ledger(site: Site, *, summaries: bool) -> _LedgerFacts:
     windowed = [name for name in scheduled if imports[name].spec.source.window is not None]
     with site.target_as_it_is.ledger() as connection:
         states = ledger.list_imports(connection)
-        removed = [name for name in states if name not in imports and name not in site.project.broken]
+        unread = [name for name in states if name not in imports]
         return _LedgerFacts(
             {(item.import_name, str(item.key)): item for item in ledger.unsettled_items(connection)},
             states,
@@ -154,7 +154,7 @@ def _read_ledger(site: Site, *, summaries: bool) -> _LedgerFacts:
             ledger.newest_window_ends(connection, windowed) if windowed else {},
             ledger.activities(connection, scheduled) if scheduled else {},
             ledger.summaries(connection) if summaries else {},
-            set(ledger.newest_window_ends(connection, removed)) if removed else set(),
+            set(ledger.newest_window_ends(connection, unread)) if unread else set(),
         )
 
 
@@ -213,7 +213,7 @@ def _item_facts(
     for (name, key), run in last.items():
         if (name, key) not in known.unsettled and (name, key) not in due:
             bound = imports.get(name)
-            is_window = bound.spec.source.window is not None if bound is not None else name in known.removed_windows
+            is_window = bound.spec.source.window is not None if bound is not None else name in known.unread_windows
             if is_window or is_in_progress(run):
                 state = ItemState(ItemKey(key), "new", run.created_at)
                 yield ItemFacts(
