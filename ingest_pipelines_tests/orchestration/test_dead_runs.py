@@ -75,7 +75,9 @@ class Tills:
         assert (pool.claimed_slots, pool.pending_steps) == ([], [])
         assert disagreements(self.shop.site(), self.instance, self.shop.now) == []
         left = [path for folder in ("spool", "spill", "runs") for path in (self.shop.state / folder).rglob("*")]
-        assert [path for path in left if path.is_file() and path.suffix != ".handle"] == []
+        files = [path for path in left if path.is_file() and path.suffix != ".handle"]
+        # the lock of a run that was killed before Dagster had it is kept for a day
+        assert [path for path in files if path.suffix != ".lock" or self.instance.has_run(path.stem)] == []
 
 
 @pytest.fixture(scope="module")
