@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import timedelta
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 from dagster import DagsterInstance, DagsterRun, RunRequest, SensorResult
@@ -18,7 +21,8 @@ from ingest_pipelines import ledger
 from ingest_pipelines.config import BoundImport
 from ingest_pipelines.config.schedule import Schedule
 from ingest_pipelines.orchestration.assets.partitions import partitions_name
-from ingest_pipelines.orchestration.runs import prune
+from ingest_pipelines.orchestration.runs import prune, run_locks
+from ingest_pipelines.orchestration.runs.dead_runs import clear_up_dead_runs
 from ingest_pipelines.orchestration.runs.launch import run_import
 from ingest_pipelines.orchestration.runs.lost_items import LOST_AFTER, first_runs, imports_without_items
 from ingest_pipelines.orchestration.runs.prune import KEPT_RUNS, prune_runs
@@ -117,6 +121,18 @@ def test_files_of_no_known_run_are_left_alone_for_a_day(shop: Shop, instance: Da
     shop.now += timedelta(hours=2)
     _keep_house(shop, instance)
     assert not planned.exists()
+
+
+def test_the_lock_of_a_run_that_dagster_never_had_is_kept_for_a_day(shop: Shop, instance: DagsterInstance) -> None:
+    holder = run_locks.Holder(os.getpid(), socket.gethostname(), "", shop.now.isoformat())
+    lock = shop.state / "runs" / f"{uuid4()}.lock"
+    lock.parent.mkdir(parents=True)
+    lock.write_text(json.dumps(asdict(holder)), encoding="utf-8")
+    shop.now += timedelta(hours=23)
+    assert clear_up_dead_runs(shop.site(), instance) == []
+    shop.now += timedelta(hours=2)
+    assert clear_up_dead_runs(shop.site(), instance) == [lock.stem]
+    assert not lock.exists()
 
 
 def _run_that_lands(shop: Shop, instance: DagsterInstance) -> str:
