@@ -37,7 +37,7 @@ def test_mails_are_sent_while_the_daemon_stands_still(folder: Path, fleet: Fleet
         daemon.send_signal(signal.SIGSTOP)
         try:
             # the next file of `tills` is late, the vendor of `leads` is out of reach for minutes, the daemon is silent
-            expected = {"late: tills", "source: connection agency_sftp", "stuck: daemon"}
+            expected = {"late: tills", "source: leads", "stuck: daemon"}
             _wait(lambda: expected <= _subjects(world))
             healthy, words = world.platform.health()
             assert healthy is False
