@@ -25,6 +25,7 @@ CORE = [
     "rich>=13",  # tables and progress in the terminal
     "psycopg[binary]>=3.2",  # the target connection: COPY, pipelines, notifications
     "pyarrow>=17",  # the CSV reader and the frames between stages
+    "python-calamine>=0.5",  # Excel workbooks
     "pgpq>=0.9",  # Arrow to binary COPY
     "alembic>=1.13",  # migrations of the `ingest` schema
     "sqlglot>=26",  # one SELECT per query source, checked in its dialect

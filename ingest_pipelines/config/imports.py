@@ -7,12 +7,12 @@ from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Discriminator, Field, StrictBool, StrictStr, Tag, field_validator, model_validator
+from pydantic import Discriminator, Field, StrictBool, Tag, model_validator
 
 from ingest_pipelines.config.asset_keys import AssetPath, AssetPaths, spelled_key
 from ingest_pipelines.config.base import Duration, Name, Strict, TimeZone, parse_duration
-from ingest_pipelines.config.blanks import trimmed
 from ingest_pipelines.config.databases import Channel, FieldRules
+from ingest_pipelines.config.file_format import Format
 from ingest_pipelines.config.file_pattern import file_pattern_mistake
 from ingest_pipelines.config.notify import Notify
 from ingest_pipelines.config.schedule import Schedule
@@ -108,27 +108,6 @@ class Limits(Strict):
     max_expansion: int = Field(default=200, ge=1)
 
 
-class Format(Strict):
-    """How a source writes its cells.
-
-    Attributes:
-        null_values: texts that are empty cells, as they stand. Not given: none but nothing, and in the match key
-            words such as NULL and N/A.
-    """
-
-    null_values: tuple[StrictStr, ...] | None = None
-
-    @field_validator("null_values")
-    @classmethod
-    def _can_occur(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
-        for text in value or ():
-            if text != trimmed(text):
-                raise ValueError(
-                    f"'{text}' begins or ends with a blank, and a cell's own blanks there are no part of it"
-                )
-        return value
-
-
 class SourceOfImport(Strict):
     """What an import reads: a file by name, a query, or a table.
 
@@ -175,6 +154,8 @@ class SourceOfImport(Strict):
             "{windowStart}" in (self.query or "") and "{windowEnd}" in (self.query or "")
         ):
             raise ValueError("with a window the query needs {windowStart} and {windowEnd}")
+        if (self.query or self.table) and (keys := self.format.model_fields_set - {"null_values"}):
+            raise ValueError(f"format.{min(keys)}: goes with a file; of a query's cells only null_values is declared")
         if self.file is not None:
             folders = self.file.strip("/").split("/")
             if len(folders) > 3 or any(part in {"", ".", ".."} for part in folders):

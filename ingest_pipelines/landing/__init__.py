@@ -2,7 +2,8 @@
 
 from ingest_pipelines.landing.arrow_reader import read_arrow
 from ingest_pipelines.landing.csv_reader import read_csv
+from ingest_pipelines.landing.file_reader import open_rows
 from ingest_pipelines.landing.land import land_file
 from ingest_pipelines.landing.query_lander import land_query
 
-__all__ = ["land_file", "land_query", "read_arrow", "read_csv"]
+__all__ = ["land_file", "land_query", "open_rows", "read_arrow", "read_csv"]

@@ -1,4 +1,7 @@
-"""Reads a landed CSV file as text frames with physical line numbers. Exactly RFC 4180, in bounded memory."""
+"""Reads a landed CSV file as text frames with physical line numbers. Exactly RFC 4180, in bounded memory.
+
+The signs may be others than the comma and the quote: `dialect` says which.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +22,7 @@ from ingest_pipelines.config.blanks import trimmed
 from ingest_pipelines.config.imports import Limits
 from ingest_pipelines.errors import ItemRefused, printable
 from ingest_pipelines.file_content import BOM
+from ingest_pipelines.landing.dialect import RFC_4180, Dialect
 from ingest_pipelines.landing.edges import trim_column
 from ingest_pipelines.landing.frames import BATCH_BYTES, BATCH_ROWS, Frames
 from ingest_pipelines.landing.header import NO_SPELLINGS, Header, Spellings, read_header
@@ -33,6 +37,9 @@ READ_AHEAD = 4
 PATIENCE = 5.0
 """Seconds after which a block is read although none was parsed: Arrow does not report a block without a row."""
 
+WRONG_WIDTH = "more or fewer cells than the header's"
+"""What a refusal says of rows of the wrong width."""
+
 NAMED_LINES = 20
 """How many lines of the wrong width a refusal names; it counts the others."""
 
@@ -43,9 +50,14 @@ Numbers = npt.NDArray[np.int64]
 
 
 def read_csv(
-    landing: Landing, required_columns: Sequence[str], limits: Limits, spellings: Spellings = NO_SPELLINGS, *,
+    landing: Landing,
+    required_columns: Sequence[str],
+    limits: Limits,
+    spellings: Spellings = NO_SPELLINGS,
+    dialect: Dialect = RFC_4180,
+    *,
     batch_rows: int = BATCH_ROWS,
-) -> tuple[tuple[str, ...], Frames]:  # fmt: skip
+) -> tuple[tuple[str, ...], Frames]:
     """The header, and the rows as frames of about `batch_rows`.
 
     Columns of a frame: LINE (Int64: the physical line on which the row starts; the header's is 1), TRIM, then every
@@ -57,7 +69,7 @@ def read_csv(
     Raises:
         ItemRefused: the content is not a valid CSV file; the message names the line.
     """
-    header = read_header(landing, required_columns, limits, spellings)
+    header = read_header(landing, required_columns, limits, spellings, dialect)
     surveyed = survey(landing, header, limits)
     return header.columns, Frames(
         partial(_frames, landing, header, surveyed, limits, batch_rows),
@@ -73,7 +85,7 @@ def _frames(
     rows = _Rows(landing, header, surveyed, limits)
     pending: list[pa.RecordBatch] = []
     lines: list[Numbers] = []
-    pending_rows = pending_bytes = 0
+    pending_rows = pending_bytes = all_rows = 0
     for batch in _batches(landing, header, rows, limits):
         numbers = rows.number(batch)
         if rows.wrong:
@@ -82,12 +94,18 @@ def _frames(
         pending.append(batch)
         lines.append(numbers)
         pending_rows += batch.num_rows
+        all_rows += batch.num_rows
         pending_bytes += batch.nbytes
         if pending_rows >= batch_rows or pending_bytes >= BATCH_BYTES:
             yield _frame(header, pending, lines)
             pending, lines, pending_rows, pending_bytes = [], [], 0, 0
     if rows.wrong:
         raise rows.refusal()
+    if header.dialect.rows not in {None, all_rows}:
+        raise ItemRefused(
+            f"{landing.item.uri}: the trailer says {header.dialect.rows:,} rows, and the file has {all_rows:,}",
+            hint="upload the whole file; if that number counts something else: source.format.footer with count: none",
+        )
     if pending_rows:
         yield _frame(header, pending, lines)
 
@@ -101,8 +119,9 @@ def _some_columns(
     names = [header.columns[index] for index in wanted]
     try:
         for batch in _batches(landing, header, _Rows(landing, header, surveyed, limits), limits, wanted):
-            frame = pl.DataFrame(pl.from_arrow(pa.Table.from_batches([batch]).rename_columns(names)))
-            yield frame.insert_column(0, trim_column([batch]))
+            cells = header.dialect.with_letters(batch)
+            frame = pl.DataFrame(pl.from_arrow(pa.Table.from_batches([cells]).rename_columns(names)))
+            yield frame.insert_column(0, trim_column([cells]))
     except ItemRefused:
         return
 
@@ -125,7 +144,10 @@ def _batches(
                 blocks,
                 read_options=arrow_csv.ReadOptions(block_size=block, use_threads=False, column_names=names),
                 parse_options=arrow_csv.ParseOptions(
-                    newlines_in_values=rows.survey.quoted, invalid_row_handler=rows.wrong_width
+                    delimiter=header.dialect.delimiter.decode(),
+                    quote_char=header.dialect.quote.decode() or False,
+                    newlines_in_values=rows.survey.quoted,
+                    invalid_row_handler=rows.wrong_width,
                 ),
                 convert_options=arrow_csv.ConvertOptions(
                     check_utf8=False,  # the survey has checked it
@@ -141,7 +163,7 @@ def _batches(
                 for batch in reader:
                     blocks.taken()
                     if batch.num_rows:
-                        yield batch
+                        yield header.dialect.with_breaks(batch)
             finally:
                 blocks.close()  # first: else the reader waits for a block that waits for room
     except pa.ArrowInvalid:
@@ -188,6 +210,7 @@ class _Blocks(RawIOBase):
 
 
 def _frame(header: Header, batches: list[pa.RecordBatch], lines: list[Numbers]) -> pl.DataFrame:
+    batches = [header.dialect.with_letters(batch) for batch in batches]
     table = pa.Table.from_batches(batches).rename_columns(list(header.columns))
     frame = pl.DataFrame(pl.from_arrow(table))
     frame.insert_column(0, pl.Series(LINE, np.concatenate(lines), dtype=pl.Int64))
@@ -237,7 +260,7 @@ class _Rows:
         Raises:
             ItemRefused: a cell is larger than `max_cell_bytes`.
         """
-        inner = _inner_breaks(batch) if self.survey.quoted else None
+        inner = _inner_breaks(batch) if self.survey.quoted or self._header.dialect.translated else None
         lines = self._advance(batch.num_rows, inner)
         self._check_cells(batch, lines)
         self._check_second_header(batch, lines)
@@ -258,10 +281,10 @@ class _Rows:
         more = f"and {'at least ' if count >= MAX_WRONG_LINES else ''}{count - len(named):,} more"
         rows = "row has" if count == 1 else "rows have"
         return ItemRefused(
-            f"{self._landing.item.uri}: {count:,} {rows} more or fewer cells than the header's {width}\n  "
+            f"{self._landing.item.uri}: {count:,} {rows} {WRONG_WIDTH} {width}\n  "
             + "\n  ".join([*named, more] if count > len(named) else named),
             line=self._wrong_lines[0],
-            hint="quote cells that contain a comma or a line break; add or remove cells in the other rows",
+            hint="quote cells that contain a delimiter or a line break; add or remove cells in the other rows",
         )
 
     def _advance(self, count: int, inner: Numbers | None) -> Numbers:
@@ -318,10 +341,14 @@ class _Rows:
             cells = [trimmed(str(column[int(row)].as_py() or "")) for column in batch.columns]
             if sorted(cells) == sorted(map(trimmed, self._header.columns)):
                 line = int(lines[row])
+                own = self._header.dialect.names is not None and row == 0 and self._next_row == len(lines) + 1
                 raise ItemRefused(
-                    f"{self._landing.item.uri}, line {line}: a second header: the file was put together from several",
+                    f"{self._landing.item.uri}, line {line}: "
+                    + ("the file has a header" if own else "a second header: the file was put together from several"),
                     line=line,
-                    hint="upload each file separately, or remove the line",
+                    hint="remove header from source.format"
+                    if own
+                    else "upload each file separately, or remove the line",
                 )
 
 

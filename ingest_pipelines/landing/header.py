@@ -16,6 +16,7 @@ from ingest_pipelines.config.blanks import trimmed
 from ingest_pipelines.config.imports import Limits
 from ingest_pipelines.errors import ItemRefused, printable
 from ingest_pipelines.file_content import BOM, content_of
+from ingest_pipelines.landing.dialect import RFC_4180, Dialect
 from ingest_pipelines.model import OWN_COLUMNS, Landing
 
 MAX_HEADER_BYTES = 8 << 20
@@ -30,10 +31,7 @@ CONTENT_BYTES = 64 << 10
 LONGEST_QUOTED = 60
 """Letters of a column's name that a message shows escaped."""
 
-_OTHER_DELIMITERS = {";": "semicolon", "\t": "tab", "|": "vertical bar"}
-_CELL = rb'(?:"(?:[^"]|"")*+"|[^",\r\n]*+)'
-_RECORD = re.compile(rb"[\r\n]*+" + _CELL + rb"(?:," + _CELL + rb")*+[\r\n]*+")
-"""RFC 4180: quotes enclose a whole cell; inside it a quote is doubled."""
+_DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "vertical bar"}
 
 
 @dataclass(frozen=True)
@@ -49,6 +47,7 @@ class Header:
     columns: tuple[str, ...]
     offset: int
     lines: int
+    dialect: Dialect = RFC_4180
 
 
 Spellings = Mapping[str, Sequence[str]]
@@ -58,9 +57,13 @@ NO_SPELLINGS: Spellings = {}
 
 
 def read_header(
-    landing: Landing, required: Sequence[str], limits: Limits, spellings: Spellings = NO_SPELLINGS
+    landing: Landing,
+    required: Sequence[str],
+    limits: Limits,
+    spellings: Spellings = NO_SPELLINGS,
+    dialect: Dialect = RFC_4180,
 ) -> Header:
-    """The first line that is not blank, parsed as RFC 4180.
+    """The first line that is not blank, parsed as RFC 4180; or the declared names of a file without a header.
 
     Raises:
         ItemRefused: empty file, not UTF-8, another delimiter, duplicate names, a required column is missing or is
@@ -68,25 +71,29 @@ def read_header(
     """
     with landing.path.open("rb") as file:
         head = file.read(MAX_HEADER_BYTES)
-    _refuse_other_content(landing, head)
-    start = len(BOM) if head.startswith(BOM) else 0
+    start, skipped = (len(BOM) if head.startswith(BOM) else 0), 0
+    if dialect.skip_lines:
+        before = head[start:].splitlines(keepends=True)[: dialect.skip_lines]
+        start, skipped = start + sum(map(len, before)), len(before)
+    _refuse_other_content(landing, head[start:] if skipped else head)
     lines = _HeaderLines(head, start)
-    line = 1
+    line = skipped + 1
     try:
         cells: list[str] = []
-        for cells in csv.reader(lines, strict=True):
+        for cells in csv.reader(lines, strict=True, **dialect.of_csv):
             if cells:
                 break
-            line = lines.count + 1
+            line = skipped + lines.count + 1
         if not cells:
             raise ItemRefused(
                 f"{landing.item.uri}: the file is empty", line=1, hint="upload a file with a header and rows"
             )
-        columns = tuple(cell.encode("latin-1").decode("utf-8") for cell in cells)
-        if not _RECORD.fullmatch(head[start : lines.offset]):
+        columns = tuple(dialect.restored(cell.encode("latin-1")).decode("utf-8") for cell in cells)
+        if not _record(dialect).fullmatch(head[start : lines.offset]):
             raise csv.Error
     except csv.Error:
-        _refuse_delimiter(landing, head[start : lines.offset].decode("utf-8", "replace"), line, required, spellings)
+        text = head[start : lines.offset].decode("utf-8", "replace")
+        _refuse_delimiter(landing, text, line, required, spellings, dialect)
         raise ItemRefused(
             f"{landing.item.uri}, line {line}: the header cannot be read: a quote in it never closes, or is inside "
             "a cell that does not begin with one",
@@ -95,8 +102,21 @@ def read_header(
         ) from None
     except UnicodeDecodeError:
         raise not_utf8(landing, line, head[: lines.offset]) from None
-    _refuse_columns(landing, columns, line, required, limits, spellings)
-    return Header(columns, lines.offset, lines.count)
+    if dialect.names is None:
+        _refuse_columns(landing, columns, line, required, limits, spellings, dialect)
+        return Header(columns, lines.offset, skipped + lines.count, dialect)
+    names = dialect.names or tuple(f"column_{number}" for number in range(1, len(columns) + 1))
+    _refuse_columns(landing, names, line, required, limits, spellings, dialect)
+    return Header(names, start, skipped, dialect)
+
+
+def _record(dialect: Dialect) -> re.Pattern[bytes]:
+    """RFC 4180: quotes enclose a whole cell; inside it a quote is doubled."""
+    delimiter, quote = re.escape(dialect.delimiter), re.escape(dialect.quote)
+    cell = rb"[^" + delimiter + quote + rb"\r\n]*+"
+    if quote:
+        cell = rb"(?:" + quote + rb"(?:[^" + quote + rb"]|" + quote + quote + rb")*+" + quote + rb"|" + cell + rb")"
+    return re.compile(rb"[\r\n]*+" + cell + rb"(?:" + delimiter + cell + rb")*+[\r\n]*+")
 
 
 class _HeaderLines:
@@ -125,9 +145,9 @@ def not_utf8(landing: Landing, line: int, around: bytes) -> ItemRefused:
         guess, hint = "it looks like UTF-16", "save the file as UTF-8 (CSV UTF-8)"
     elif around and not any(0x80 <= byte <= 0x9F and byte in {0x81, 0x8D, 0x8F, 0x90, 0x9D} for byte in around):
         guess = "it looks like Windows-1252 (or Latin-1)"
-        hint = "save the file as UTF-8, or convert it: iconv -f WINDOWS-1252 -t UTF-8"
+        hint = "declare it in source.format.encoding, or save the file as UTF-8"
     else:
-        guess, hint = "its encoding is unknown", "save the file as UTF-8 (CSV UTF-8)"
+        guess, hint = "its encoding is unknown", "declare it in source.format.encoding, or save the file as UTF-8"
     return ItemRefused(f"{landing.item.uri}, line {line}: not valid UTF-8; {guess}", line=line, hint=hint)
 
 
@@ -138,15 +158,16 @@ def _refuse_columns(
     required: Sequence[str],
     limits: Limits,
     spellings: Spellings,
+    dialect: Dialect,
 ) -> None:
     where = f"{landing.item.uri}, line {line}"
     if any("\0" in column for column in columns):
         raise ItemRefused(
             f"{where}: the header contains NUL; it looks like UTF-16", line=line, hint="save the file as UTF-8"
         )
-    missing = _missing(required, columns, spellings)
+    missing = missing_columns(required, columns, spellings)
     if missing:
-        _refuse_delimiter(landing, ",".join(columns), line, required, spellings)
+        _refuse_delimiter(landing, dialect.delimiter.decode().join(columns), line, required, spellings, dialect)
     if len(columns) > limits.max_columns:
         raise ItemRefused(
             f"{where}: {len(columns):,} columns; at most {limits.max_columns:,} are allowed",
@@ -180,11 +201,30 @@ def _refuse_columns(
         )
 
 
-def _missing(required: Sequence[str], columns: Collection[str], spellings: Spellings) -> list[str]:
+def missing_columns(required: Sequence[str], columns: Collection[str], spellings: Spellings) -> list[str]:
     """Required columns that have none of their names in the header."""
     return [
         column for column in required if column not in columns and set(spellings.get(column, ())).isdisjoint(columns)
     ]
+
+
+def check_names(what: str, columns: tuple[str, ...], required: Sequence[str], spellings: Spellings) -> None:
+    """Passes if each required column has one of its names among the columns, and only one.
+
+    Args:
+        what: the file, for messages.
+
+    Raises:
+        ItemRefused.
+    """
+    _refuse_two_names(columns, spellings, what, 1)
+    if missing := missing_columns(required, columns, spellings):
+        meant = {column: _meant(column, columns, required, same=False) for column in missing}
+        raise ItemRefused(
+            f"{what}: the file lacks {'; '.join(_lacking(column, name) for column, name in meant.items())}",
+            line=1,
+            hint=_other_name(meant, spellings) or "correct the file's columns, or the import's columns",
+        )
 
 
 def _refuse_two_names(columns: tuple[str, ...], spellings: Spellings, where: str, line: int) -> None:
@@ -199,14 +239,20 @@ def _refuse_two_names(columns: tuple[str, ...], spellings: Spellings, where: str
             )
 
 
-def _refuse_delimiter(landing: Landing, header: str, line: int, required: Sequence[str], spellings: Spellings) -> None:
-    """Raises ItemRefused if the header has all required columns when split at another delimiter than the comma."""
-    for delimiter, name in _OTHER_DELIMITERS.items():
-        if not _missing(required, next(csv.reader(header.splitlines(), delimiter=delimiter), []), spellings):
+def _refuse_delimiter(
+    landing: Landing, header: str, line: int, required: Sequence[str], spellings: Spellings, dialect: Dialect
+) -> None:
+    """Raises ItemRefused if the header has all required columns when split at another delimiter than its own."""
+    own = dialect.delimiter.decode()
+    for delimiter, name in _DELIMITERS.items():
+        if delimiter == own:
+            continue
+        if not missing_columns(required, next(csv.reader(header.splitlines(), delimiter=delimiter), []), spellings):
             raise ItemRefused(
-                f"{landing.item.uri}, line {line}: the delimiter is a {name}; it must be a comma",
+                f"{landing.item.uri}, line {line}: cells are separated by a {name}, not by a "
+                f"{_DELIMITERS.get(own, repr(own))}",
                 line=line,
-                hint="export the file with commas",
+                hint="declare it in source.format.delimiter",
             )
 
 

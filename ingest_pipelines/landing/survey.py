@@ -28,9 +28,7 @@ PIECE = 4 << 20
 MAX_BLANK_LINES = 1_000_000
 """A file with more is refused: it is not a table."""
 
-_QUOTE, _LF, _CR = b'"\n\r'
-_EDGE = np.isin(np.arange(256), list(b',"\n\r'))
-"""Bytes that may be next to a cell's quotes: comma, line ends, and the other half of a doubled quote."""
+_LF, _CR = b"\n\r"
 
 Positions = npt.NDArray[np.int64]
 Bytes = npt.NDArray[np.uint8]
@@ -58,13 +56,13 @@ def survey(landing: Landing, header: Header, limits: Limits) -> Survey:
     with landing.path.open("rb", buffering=0) as file, landing.path.open("rb", buffering=0) as again:
         walk = _CsvWalk(landing, header, again, limits)
         file.seek(header.offset)
-        for piece, data in _pieces(file):
+        for piece, data in _pieces(file, walk.quote):
             walk.look_at(piece, data)
         walk.finish()
     return Survey(np.concatenate([np.empty(0, np.int64), *walk.blank]), walk.quoted)
 
 
-def _pieces(file: FileIO) -> Iterator[tuple[memoryview, Bytes]]:
+def _pieces(file: FileIO, quote: int) -> Iterator[tuple[memoryview, Bytes]]:
     """The rest of the file in pieces that split no character, no CRLF and no pair of quotes; one buffer for all."""
     buffer = bytearray(PIECE)
     view = memoryview(buffer)
@@ -72,7 +70,7 @@ def _pieces(file: FileIO) -> Iterator[tuple[memoryview, Bytes]]:
     filled = 0
     while (got := file.readinto(view[filled:])) or filled:
         filled += got or 0
-        cut = filled if not got else buffer.rfind(b"\n", 0, filled) + 1 or _cut(array, filled)
+        cut = filled if not got else buffer.rfind(b"\n", 0, filled) + 1 or _cut(array, filled, quote)
         if cut:
             yield view[:cut], array[:cut]
         rest = filled - cut
@@ -80,12 +78,12 @@ def _pieces(file: FileIO) -> Iterator[tuple[memoryview, Bytes]]:
         filled = rest
 
 
-def _cut(data: Bytes, filled: int) -> int:
+def _cut(data: Bytes, filled: int, quote: int) -> int:
     """Where to end a piece without a line feed."""
     if filled < PIECE:
         return 0
     for cut in range(filled - 1, 1, -1):
-        if data[cut - 1] not in (_CR, _QUOTE) and not 0x80 <= data[cut] <= 0xBF:
+        if data[cut - 1] not in (_CR, quote) and not 0x80 <= data[cut] <= 0xBF:
             return cut
     return filled
 
@@ -95,6 +93,11 @@ class _CsvWalk:
         self._landing = landing
         self._lines = _LineCount(again, header)
         self._limits = limits
+        dialect = header.dialect
+        self._checked = dialect.is_utf8
+        self.quote = dialect.quote[0] if dialect.quote else -1
+        self._edge = np.isin(np.arange(256), list(dialect.delimiter + dialect.quote + b"\n\r"))
+        """Bytes that may be next to a cell's quotes: delimiter, line ends, and the other half of a doubled quote."""
         self._offset = header.offset
         """Where the piece starts in the file."""
         self._inside = False
@@ -106,11 +109,12 @@ class _CsvWalk:
 
     def look_at(self, piece: memoryview, data: Bytes) -> None:
         """Checks the next piece; `data` are the same bytes."""
-        self._check_utf8(piece)
+        if not self._checked:
+            self._check_utf8(piece)
         inside = self._inside
         toggles = np.empty(0, np.int64)
-        if self._landing.quotes:
-            quotes = np.flatnonzero(data == _QUOTE)
+        if self._landing.quotes and self.quote >= 0:
+            quotes = np.flatnonzero(data == self.quote)
             if len(quotes):
                 self.quoted = True
                 toggles = self._check_quotes(data, quotes)
@@ -146,9 +150,9 @@ class _CsvWalk:
         """Positions at which quotes open and close in turn; refuses text after a closing quote."""
         first = int(self._inside)
         before, after = self._before(data, quotes[first::2]), _after(data, quotes[1 - first :: 2])
-        if not (_EDGE[before].all() and _EDGE[after].all()):
+        if not (self._edge[before].all() and self._edge[after].all()):
             self._refuse_quote(data, quotes, before, after)
-        begins = quotes[first::2][before != _QUOTE]
+        begins = quotes[first::2][before != self.quote]
         if len(begins):
             self._opened = self._offset + int(begins[-1])
         self._inside = (len(quotes) % 2 == 1) != self._inside
@@ -168,7 +172,7 @@ class _CsvWalk:
         """
         first = int(self._inside)
         opening, closing = quotes[first::2], quotes[1 - first :: 2]
-        inner, early = opening[~_EDGE[before]], closing[~_EDGE[after]]
+        inner, early = opening[~self._edge[before]], closing[~self._edge[after]]
         uri = self._landing.item.uri
         if len(inner) and not (len(early) and early[0] < inner[0]):
             position = int(inner[0])
@@ -185,7 +189,7 @@ class _CsvWalk:
                 hint=QUOTING,
             )
         position = int(early[0])
-        begins = opening[(before != _QUOTE) & (opening < position)]
+        begins = opening[(before != self.quote) & (opening < position)]
         opened = self._offset + int(begins[-1]) if len(begins) else self._opened
         line, closes = self._lines.at(opened), self._lines.at(self._offset + position)
         where = "here" if closes == line else f"on line {closes}"
@@ -226,6 +230,7 @@ class _LineCount:
 
     def __init__(self, file: FileIO, header: Header) -> None:
         self._file = file
+        self._physical = header.dialect.physical
         self._start = (header.offset, header.lines + 1)
         self._last = self._start
 
@@ -234,9 +239,9 @@ class _LineCount:
         position, line = self._last if self._last[0] <= offset else self._start
         self._file.seek(position)
         while position < offset:
-            text = self._file.read(min(PIECE, offset - position))
+            text = self._physical(self._file.read(min(PIECE, offset - position)))
             if text.endswith(b"\r") and position + len(text) < offset:
-                text += self._file.read(1)
+                text += self._physical(self._file.read(1))
             line += text.count(b"\n") + text.count(b"\r") - text.count(b"\r\n")
             position += len(text)
         self._last = (position, line)

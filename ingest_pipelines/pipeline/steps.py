@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
 
 from ingest_pipelines.config import BoundImport
 from ingest_pipelines.errors import RejectsAboveLimit
-from ingest_pipelines.landing import land_file, read_arrow, read_csv
+from ingest_pipelines.landing import land_file, open_rows, read_arrow
+from ingest_pipelines.landing.frames import Frames
 from ingest_pipelines.merge import Target, apply
 from ingest_pipelines.merge.early_load import EarlyLoad
 from ingest_pipelines.model import Item, Landing, LoadReport, Run, Validated, Workspace
@@ -50,13 +52,17 @@ def validate(landing: Landing, bound: BoundImport, workspace: Workspace, early: 
     """
     if landing.settled_by is not None:
         return Validated(landing, accepted=(), rejects=None, read=0, accepted_rows=0, rejected_rows=0)
+    with _opened(landing, bound) as (header, frames):
+        rules = compile_rules(bound.spelled_as(header))
+        consumer = ChunkConsumer(frames.read_only(rules.compared_columns), early.add) if early is not None else None
+        return validate_rows(landing, header, frames, rules, workspace.spill, consumer)
+
+
+def _opened(landing: Landing, bound: BoundImport) -> AbstractContextManager[tuple[tuple[str, ...], Frames]]:
     if landing.format == "arrow":
-        header, frames = read_arrow(landing, bound.required_columns)
-    else:
-        header, frames = read_csv(landing, bound.required_columns, bound.spec.source.limits, bound.spellings)
-    rules = compile_rules(bound.spelled_as(header))
-    consumer = ChunkConsumer(frames.read_only(rules.compared_columns), early.add) if early is not None else None
-    return validate_rows(landing, header, frames, rules, workspace.spill, consumer)
+        return nullcontext(read_arrow(landing, bound.required_columns))
+    source = bound.spec.source
+    return open_rows(landing, bound.required_columns, source.format, source.limits, bound.spellings)
 
 
 def check_rejects(validated: Validated, bound: BoundImport) -> None:

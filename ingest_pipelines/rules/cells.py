@@ -29,15 +29,16 @@ class SourceCell:
 
 def source_cells(bound: BoundImport) -> Iterator[SourceCell]:
     """The cells in the order of an accepted file's columns."""
-    zone = bound.spec.timezone
+    declared = bound.spec.source.format
+    reading = (bound.spec.timezone, declared.decimal, declared.thousands or "")
     for mapped in bound.fields:
-        yield SourceCell(bound.in_item(mapped.column), Cell(mapped.name, mapped.field, zone))
+        yield SourceCell(bound.in_item(mapped.column), Cell(mapped.name, mapped.field, *reading))
     mapped_names = {mapped.name for mapped in bound.fields}
     for name in geo_fields(bound).values():
         if name not in mapped_names:
-            yield SourceCell(None, Cell(name, bound.database.fields[name], zone))
+            yield SourceCell(None, Cell(name, bound.database.fields[name], *reading))
     for column in bound.extra_columns:
-        yield SourceCell(bound.in_item(column), Cell(f"column:{column}", _field(bound, column), zone))
+        yield SourceCell(bound.in_item(column), Cell(f"column:{column}", _field(bound, column), *reading))
 
 
 def geo_fields(bound: BoundImport) -> dict[str, str]:

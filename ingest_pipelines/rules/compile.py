@@ -20,6 +20,7 @@ from ingest_pipelines.rules.raw_cells import raw_cell
 from ingest_pipelines.rules.schema import build_schema, declared_rules
 from ingest_pipelines.rules.types import TYPES, Cell, Rule
 from ingest_pipelines.rules.types.documents import document_text
+from ingest_pipelines.rules.types.numbers import NUMBERS, with_point
 from ingest_pipelines.rules.types.text import character_rule, length_rules
 from ingest_pipelines.rules.types.times import date_rules
 
@@ -142,14 +143,18 @@ class Rules:
     def _raw(self, source: SourceCell, frame: pl.DataFrame, *, trim: bool) -> tuple[pl.Expr, pl.DataType]:
         if source.column is None:
             return pl.lit(None, dtype=pl.String), pl.String()
-        return raw_cell(
+        given, declared = frame.schema[source.column], self.bound.spec.source.format
+        raw, dtype = raw_cell(
             pl.col(source.column),
-            frame.schema[source.column],
+            given,
             TYPES[source.cell.field.type],
             trim=trim,
             composed=source.cell.name in self.key.has_null_word,
-            null_values=self.bound.spec.source.format.null_values or (),
+            null_values=declared.null_values or (),
         )
+        if given == pl.String and source.cell.field.type in NUMBERS and declared.has_number_signs:
+            raw = with_point(raw, declared.decimal, declared.thousands or "")
+        return raw, dtype
 
     @property
     def repeated_key(self) -> Rule:

@@ -10,7 +10,7 @@ import pytest
 from pydantic import BaseModel
 
 from ingest_pipelines import errors
-from ingest_pipelines.config import connections, databases, imports, notify, schedule, settings
+from ingest_pipelines.config import connections, databases, file_format, imports, notify, schedule, settings
 from ingest_pipelines.config.yaml_lines import read_yaml
 from ingest_pipelines.rules.codes import CODES
 from ingest_pipelines_tests.cli.reference import FILE, commands, reference
@@ -58,6 +58,7 @@ SECTIONS: list[tuple[str, type[BaseModel]]] = [
     ("postgresql, mysql, mssql, oracle, hive, clickhouse", connections.TYPES["mysql"]),
     ("A database", databases.Database), ("A resource", databases.Resource), ("An import", imports.Import),
     ("source", imports.SourceOfImport), ("cursor", imports.Cursor), ("window", imports.Window),
+    ("format", file_format.Format),
     ("limits", imports.Limits), ("match", imports.Match), ("rejects", imports.RejectLimit), ("shrink", imports.Shrink),
     ("volume", imports.Volume),
     ("subscriptions", imports.Subscription), ("geo", imports.Geo), ("schedule", schedule.Schedule),

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from ingest_pipelines.config.blanks import BLANKS, trimmed
 from ingest_pipelines.config.databases import Field
-from ingest_pipelines.config.imports import Format
+from ingest_pipelines.config.file_format import Format
 from ingest_pipelines_tests.rules.feeds import accepted, bound_import, broken, codes, frame, outcomes, rejects, validate
 
 # Each type, a cell of it and its value.

@@ -34,11 +34,14 @@ class Cell:
     Attributes:
         name: the field's name, and that of its column of values.
         zone: the import's time zone.
+        decimal, thousands: the signs in numbers that are text.
     """
 
     name: str
     field: Field
     zone: str = "UTC"
+    decimal: str = "."
+    thousands: str = ""
 
     @property
     def raw_name(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from itertools import product
 
 import polars as pl
@@ -9,6 +10,31 @@ import polars as pl
 from ingest_pipelines.config.databases import Field
 from ingest_pipelines.config.spellings import NO, YES, decimal_pattern
 from ingest_pipelines.rules.types.base import Cell, FieldKind
+
+NUMBERS = frozenset({"int", "decimal", "float"})
+"""The types whose cells may have signs of their own."""
+
+
+def _signs(cell: Cell) -> str:
+    """How the reasons say which signs a number has."""
+    sign = "a point, not a comma" if cell.decimal == "." else f"'{cell.decimal}' as its decimal sign"
+    return f"{sign}, and '{cell.thousands}' between groups of three digits" if cell.thousands else sign
+
+
+def with_point(text: pl.Expr, decimal: str, thousands: str) -> pl.Expr:
+    """Numbers that a file writes with other signs as the types read them: `1.234,5` as `1234.5`.
+
+    A text that is no number in these signs becomes none: `1,234.5` where the decimal sign is a comma.
+    """
+    sign, group = re.escape(decimal), re.escape(thousands)
+    if thousands:
+        grouped = text.str.contains(rf"^[+-]?[0-9]{{1,3}}(?:{group}[0-9]{{3}})+(?:{sign}[0-9]*)?(?:[eE][+-]?[0-9]+)?$")
+        text = pl.when(grouped).then(text.str.replace_all(thousands, "", literal=True)).otherwise(text)
+    if decimal == ".":
+        return text
+    foreign = text.str.contains(".", literal=True) & text.str.contains("[0-9]")
+    text = pl.when(foreign).then(pl.concat_str(pl.lit("?"), text)).otherwise(text)
+    return text.str.replace_all(decimal, ".", literal=True)
 
 
 def _read_int(cell: Cell, source: pl.DataType) -> pl.Expr:
@@ -41,7 +67,7 @@ def _read_decimal(cell: Cell, source: pl.DataType) -> pl.Expr:
 def _decimal_reason(cell: Cell) -> str:
     precision, scale = _precision_and_scale(cell.field)
     digits = f"at most {precision - scale} digits before and {scale} after it"
-    return f"not a decimal number with a point, not a comma: {digits}"
+    return f"not a decimal number with {_signs(cell)}: {digits}"
 
 
 DECIMAL = FieldKind(
@@ -61,10 +87,15 @@ def _read_float(cell: Cell, source: pl.DataType) -> pl.Expr:
     return pl.when(kept).then(number)
 
 
+def _float_reason(cell: Cell) -> str:
+    examples = "12.5 or 1.25e1".replace(".", cell.decimal)
+    return f"not a finite number with {_signs(cell)}, such as {examples}"
+
+
 FLOAT = FieldKind(
     code="bad_float",
     dtype=lambda _: pl.Float64(),
-    reason=lambda _: "not a finite number with a point, not a comma, such as 12.5 or 1.25e1",
+    reason=_float_reason,
     read=_read_float,
     takes=lambda source: source.is_float(),
 )

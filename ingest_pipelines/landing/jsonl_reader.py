@@ -1,0 +1,369 @@
+"""Reads landed JSON lines as text frames with line numbers, in bounded memory.
+
+Arrow parses a block of lines at once, where each column holds values of one kind. Blocks in which it does not, or which
+have nested values that the import maps, are parsed row by row: slower, with the same result.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from functools import partial
+from typing import Any, NoReturn
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.json as arrow_json
+
+from ingest_pipelines.config.imports import Limits
+from ingest_pipelines.errors import ItemRefused, printable
+from ingest_pipelines.file_content import BOM, content_of
+from ingest_pipelines.landing.cell_caps import check_cells, check_columns
+from ingest_pipelines.landing.edges import trim_column
+from ingest_pipelines.landing.frames import BATCH_BYTES, BATCH_ROWS, Frames
+from ingest_pipelines.landing.header import Spellings
+from ingest_pipelines.model import LINE, Landing
+
+BLOCK = 4 << 20
+
+SAMPLE = 1_000
+"""Rows whose keys are the columns, besides those that the import maps."""
+
+LARGEST_EXPONENT = 400
+"""A number beyond it stays as it is written: its digits would fill the memory."""
+
+Numbers = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class _Shape:
+    """What the rows are expected to hold.
+
+    Attributes:
+        columns: in the order of their first row.
+        types: how Arrow is to parse each; None: it cannot.
+    """
+
+    columns: tuple[str, ...]
+    types: dict[str, pa.DataType | None]
+
+    def schema(self, columns: Sequence[str]) -> pa.Schema | None:
+        """The schema of these columns; None if Arrow cannot parse all of them."""
+        types = [self.types[column] for column in columns]
+        if any(kind is None for kind in types):
+            return None
+        return pa.schema(list(zip(columns, types, strict=True)))
+
+
+def read_jsonl(
+    landing: Landing,
+    required_columns: Sequence[str],
+    spellings: Spellings,
+    limits: Limits,
+    *,
+    batch_rows: int = BATCH_ROWS,
+) -> tuple[tuple[str, ...], Frames]:
+    """The keys of the rows, and the rows as frames: LINE (the line of the row's object), TRIM, a String per key.
+
+    A text is what it says, a number its digits without zeros at their end, a truth value `true` or `false`, a list or
+    an object its JSON; null and a key that a row lacks are NULL.
+
+    Raises:
+        ItemRefused: a line is not one JSON object in UTF-8, or repeats a key; no row has a required key; a limit is
+            exceeded.
+    """
+    shape = _shape(landing, required_columns, spellings, limits)
+    return shape.columns, Frames(
+        partial(_frames, landing, shape, limits, batch_rows), partial(_some_columns, landing, shape, limits)
+    )
+
+
+def _shape(landing: Landing, required: Sequence[str], spellings: Spellings, limits: Limits) -> _Shape:
+    uri = landing.item.uri
+    kinds: dict[str, set[str]] = {}
+    digits: dict[str, int] = {}
+    rows = 0
+    for block, lines in _blocks(landing, limits):
+        for line, text in zip(lines.tolist(), _texts(block), strict=True):
+            if rows == 0 and text[:1] != b"{":
+                _refuse_other_content(landing, text)
+            for key, value in _row(landing, line, text).items():
+                kinds.setdefault(key, set()).add(_kind(value))
+                if isinstance(value, _Number):
+                    digits[key] = max(digits.get(key, 0), len(value.partition(".")[2]))
+            rows += 1
+            if rows == SAMPLE:
+                break
+        break
+    if not rows:
+        raise ItemRefused(f"{uri}: the file is empty", line=1, hint="upload a file with a JSON object on each line")
+    mapped = {name for column in required for name in (column, *spellings.get(column, ()))}
+    for column in required:
+        names = (column, *spellings.get(column, ()))
+        if kinds.keys().isdisjoint(names):
+            for name in _further_down(landing, names, limits):
+                kinds[name] = {"null"}
+    # A nested value that no column maps is nobody's cell.
+    columns = tuple(key for key, found in kinds.items() if "nested" not in found or key in mapped)
+    check_columns(landing, columns, required, spellings, limits)
+    return _Shape(columns, {column: _type(kinds[column] - {"null"}, digits.get(column, 0)) for column in columns})
+
+
+def _type(kinds: set[str], digits: int) -> pa.DataType | None:
+    if kinds <= {"text"}:
+        return pa.string()
+    if kinds == {"truth"}:
+        return pa.bool_()
+    if kinds == {"number"} and digits <= 18:
+        return pa.decimal128(38, digits) if digits else pa.int64()
+    return None
+
+
+def _further_down(landing: Landing, names: Sequence[str], limits: Limits) -> list[str]:
+    """The keys that occur after the sample. One that no row has is a spelling mistake, and not an empty cell."""
+    spelled = {name: {json.dumps(name).encode(), json.dumps(name, ensure_ascii=False).encode()} for name in names}
+    there: dict[str, None] = {}
+    for block, _ in _blocks(landing, limits):
+        there |= dict.fromkeys(name for name, texts in spelled.items() if any(text in block for text in texts))
+    return list(there)
+
+
+def _refuse_other_content(landing: Landing, text: bytes) -> None:
+    content = content_of(text[: 64 << 10], landing.item.path)
+    if text[:1] == b"[":
+        what, hint = "a JSON list", "write each of its objects on a line of its own (JSON Lines)"
+    elif content is not None and content.name != "JSON":
+        what, hint = content.name, content.advice
+    else:
+        what, hint = "not JSON Lines", "each line is one JSON object"
+    raise ItemRefused(f"{landing.item.uri}, line 1: the file is {what}", line=1, hint=hint)
+
+
+def _blocks(landing: Landing, limits: Limits) -> Iterator[tuple[bytes, Numbers]]:
+    """The file in blocks of whole lines without blank ones, each with its lines' numbers."""
+    longest = max(BLOCK, 4 * limits.max_cell_bytes)
+    line = 1
+    with landing.path.open("rb", buffering=0) as file:
+        kept = b""
+        first = True
+        while True:
+            data = file.read(BLOCK)
+            whole = kept + data
+            if first and whole.startswith(BOM):
+                whole = whole[len(BOM) :]
+            first = False
+            cut = whole.rfind(b"\n") + 1 if data else len(whole)
+            if not cut and len(whole) > longest:
+                raise ItemRefused(
+                    f"{landing.item.uri}, line {line}: the line is longer than {longest:,} bytes",
+                    line=line,
+                    hint="raise source.limits.max_cell_bytes; a line may have four times as many bytes",
+                )
+            if cut:
+                block = whole[:cut]
+                _check_utf8(landing, block, line)
+                count = block.count(b"\n") + (not block.endswith(b"\n"))
+                numbers = np.arange(line, line + count, dtype=np.int64)
+                line += block.count(b"\n")
+                if _may_have_blank_lines(block):
+                    texts = block.split(b"\n")[:count]
+                    filled = [bool(text.strip()) for text in texts]
+                    numbers = numbers[np.array(filled, np.bool_)]
+                    block = b"\n".join(text for text in texts if text.strip())
+                if len(numbers):
+                    yield block, numbers
+            kept = whole[cut:]
+            if not data:
+                return
+
+
+def _may_have_blank_lines(block: bytes) -> bool:
+    return block[:1] in b" \t\r\n" or any(pair in block for pair in (b"\n\n", b"\n\r", b"\n ", b"\n\t"))
+
+
+def _check_utf8(landing: Landing, block: bytes, line: int) -> None:
+    ends = pa.py_buffer(np.array([0, len(block)], np.int64))
+    whole = pa.Array.from_buffers(pa.large_binary(), 1, [None, ends, pa.py_buffer(block)])
+    try:
+        whole.cast(pa.large_string())
+    except pa.ArrowInvalid:
+        try:
+            block.decode()
+        except UnicodeDecodeError as error:
+            line += block.count(b"\n", 0, error.start)
+            raise ItemRefused(
+                f"{landing.item.uri}, line {line}: not valid UTF-8", line=line, hint="JSON Lines are UTF-8"
+            ) from None
+
+
+def _texts(block: bytes) -> list[bytes]:
+    return block.removesuffix(b"\n").split(b"\n")
+
+
+def _frames(landing: Landing, shape: _Shape, limits: Limits, batch_rows: int) -> Iterator[pl.DataFrame]:
+    waiting: list[pa.RecordBatch] = []
+    numbers: list[Numbers] = []
+    rows = size = 0
+    for batch, lines in _batches(landing, shape, shape.columns, limits):
+        check_cells(landing, batch, lines, limits)  # type: ignore[arg-type]
+        waiting.append(batch)
+        numbers.append(lines)
+        rows += batch.num_rows
+        size += batch.nbytes
+        if rows >= batch_rows or size >= BATCH_BYTES:
+            yield _frame(waiting, numbers)
+            waiting, numbers, rows, size = [], [], 0, 0
+    if rows:
+        yield _frame(waiting, numbers)
+
+
+def _frame(batches: list[pa.RecordBatch], lines: list[Numbers]) -> pl.DataFrame:
+    frame = pl.DataFrame(pl.from_arrow(pa.Table.from_batches(batches)))
+    frame.insert_column(0, pl.Series(LINE, np.concatenate(lines), dtype=pl.Int64))
+    return frame.insert_column(1, trim_column(batches))
+
+
+def _some_columns(landing: Landing, shape: _Shape, limits: Limits, columns: Sequence[str]) -> Iterator[pl.DataFrame]:
+    wanted = [column for column in shape.columns if column in columns]
+    try:
+        for batch, _ in _batches(landing, shape, wanted, limits):
+            frame = pl.DataFrame(pl.from_arrow(pa.Table.from_batches([batch])))
+            yield frame.insert_column(0, trim_column([batch]))
+    except ItemRefused:
+        return
+
+
+def _batches(
+    landing: Landing, shape: _Shape, columns: Sequence[str], limits: Limits
+) -> Iterator[tuple[pa.RecordBatch, Numbers]]:
+    schema = shape.schema(columns)
+    for block, lines in _blocks(landing, limits):
+        batch = None if schema is None else _parsed(block, schema, len(lines))
+        yield (batch if batch is not None else _row_by_row(landing, block, lines, columns)), lines
+
+
+def _parsed(block: bytes, schema: pa.Schema, rows: int) -> pa.RecordBatch | None:
+    """The block's rows; None if a value is not of the schema's kind, or a line is not one object."""
+    try:
+        table = arrow_json.read_json(
+            pa.BufferReader(block),
+            read_options=arrow_json.ReadOptions(use_threads=False, block_size=len(block) + 1),
+            parse_options=arrow_json.ParseOptions(
+                explicit_schema=schema, newlines_in_values=False, unexpected_field_behavior="ignore"
+            ),
+        )
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+        return None
+    if table.num_rows != rows:
+        return None
+    columns = [_as_text(table.column(name).combine_chunks()) for name in schema.names]
+    return pa.RecordBatch.from_arrays(columns, names=schema.names)
+
+
+def _as_text(column: pa.Array) -> pa.Array:
+    if isinstance(column, pa.ChunkedArray):
+        column = column.chunk(0) if column.num_chunks == 1 else pa.concat_arrays(column.chunks)
+    if pa.types.is_decimal(column.type):
+        return pc.replace_substring_regex(pc.cast(column, pa.string()), r"\.?0+$", "")
+    return column if pa.types.is_string(column.type) else pc.cast(column, pa.string())
+
+
+class _Number(str):
+    """A number in plain notation: `1.5`, not `15e-1`."""
+
+    __slots__ = ()
+
+    @classmethod
+    def of(cls, text: str) -> _Number:
+        """The JSON number."""
+        number = Decimal(text)
+        exponent = number.as_tuple().exponent
+        if not isinstance(exponent, int) or abs(exponent) > LARGEST_EXPONENT:
+            return cls(text)
+        plain = format(number, "f")
+        plain = plain.rstrip("0").rstrip(".") if "." in plain else plain
+        return cls("0" if plain in {"-0", ""} else plain)
+
+
+def _row_by_row(landing: Landing, block: bytes, lines: Numbers, columns: Sequence[str]) -> pa.RecordBatch:
+    rows = [_row(landing, line, text) for line, text in zip(lines.tolist(), _texts(block), strict=True)]
+    arrays = []
+    for column in columns:
+        cells = [_text(row.get(column)) for row in rows]
+        try:
+            arrays.append(pa.array(cells, pa.string()))
+        except UnicodeEncodeError:
+            line = next(line for line, cell in zip(lines.tolist(), cells, strict=True) if not _is_text(cell))
+            _refuse(landing, line, "half of a surrogate pair", "write the character whole")
+    return pa.RecordBatch.from_arrays(arrays, names=list(columns))
+
+
+def _is_text(cell: str | None) -> bool:
+    return not any("\ud800" <= letter <= "\udfff" for letter in cell or "")
+
+
+def _row(landing: Landing, line: int, text: bytes) -> dict[str, Any]:
+    try:
+        row = json.loads(
+            text, parse_int=_Number.of, parse_float=_Number.of, parse_constant=_no_number, object_pairs_hook=_object
+        )
+    except _Repeated:
+        _refuse(landing, line, "an object that repeats a key", "give each key one value")
+    except (ValueError, RecursionError):
+        _refuse(landing, line, "no JSON object", 'each line is one JSON object, such as {"id": 1}')
+    if not isinstance(row, dict):
+        _refuse(landing, line, "no JSON object", 'each line is one JSON object, such as {"id": 1}')
+    return row
+
+
+def _refuse(landing: Landing, line: int, what: str, hint: str) -> NoReturn:
+    raise ItemRefused(f"{landing.item.uri}, line {line}: {what}", line=line, hint=hint)
+
+
+class _Repeated(ValueError):
+    pass
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        raise _Repeated
+    return members
+
+
+def _no_number(text: str) -> NoReturn:
+    raise ValueError(text)
+
+
+def _kind(value: object) -> str:
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "truth"
+    if isinstance(value, _Number):
+        return "number"
+    return "text" if isinstance(value, str) else "nested"
+
+
+def _text(value: object) -> str | None:
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return _document(value)
+
+
+def _document(value: object) -> str:
+    """JSON with each number as it is."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{json.dumps(key)}: {_document(inner)}" for key, inner in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_document, value)) + "]"
+    if isinstance(value, _Number):
+        return str(value)
+    return json.dumps(value, ensure_ascii=False)

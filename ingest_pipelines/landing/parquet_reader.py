@@ -1,0 +1,104 @@
+"""Reads a landed Parquet file as typed frames with row numbers, in bounded memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ingest_pipelines.config.imports import Limits
+from ingest_pipelines.errors import ItemRefused
+from ingest_pipelines.landing.arrow_types import plain_batch, plain_schema
+from ingest_pipelines.landing.cell_caps import check_cells, check_columns
+from ingest_pipelines.landing.edges import trim_column
+from ingest_pipelines.landing.frames import BATCH_BYTES, BATCH_ROWS, Frames
+from ingest_pipelines.landing.header import Spellings
+from ingest_pipelines.model import LINE, Landing
+
+BUFFER = 1 << 20
+"""Bytes of a column that are read at a time; else a whole column of a row group is in memory."""
+
+
+def read_parquet(
+    landing: Landing,
+    required_columns: Sequence[str],
+    spellings: Spellings,
+    limits: Limits,
+    *,
+    batch_rows: int = BATCH_ROWS,
+) -> tuple[tuple[str, ...], Frames]:
+    """The file's columns, and its rows as frames: LINE (the row's number, from 1), TRIM, the columns with their types.
+
+    Raises:
+        ItemRefused: not a Parquet file, damaged, encrypted; a column is missing or occurs twice; a limit is exceeded.
+    """
+    try:
+        with _opened(landing) as file:
+            schema = file.schema_arrow
+    except (pa.ArrowException, OSError) as error:
+        raise _unreadable(landing, error) from None
+    check_columns(landing, schema.names, required_columns, spellings, limits)
+    return tuple(schema.names), Frames(
+        partial(_frames, landing, limits, batch_rows), partial(_some_columns, landing, limits, batch_rows)
+    )
+
+
+def _opened(landing: Landing) -> pq.ParquetFile:
+    return pq.ParquetFile(landing.path, buffer_size=BUFFER, pre_buffer=False, memory_map=False)
+
+
+def _unreadable(landing: Landing, error: Exception) -> ItemRefused:
+    # Arrow's own message may show what is in the file.
+    encrypted = "encrypt" in str(error).lower()
+    return ItemRefused(
+        f"{landing.item.uri}: it {'is encrypted' if encrypted else 'cannot be read as a Parquet file'}",
+        hint="is source.format.type right? Else write the file again, without encryption, and upload it",
+    )
+
+
+def _batches(
+    landing: Landing, limits: Limits, batch_rows: int, columns: Sequence[str] | None
+) -> Iterator[pa.RecordBatch]:
+    total = 0
+    try:
+        with _opened(landing) as file:
+            wide = max(1, sum(file.metadata.row_group(n).total_byte_size for n in range(file.num_row_groups)))
+            rows = max(1, min(batch_rows, BATCH_BYTES * max(1, file.metadata.num_rows) // wide))
+            schema: pa.Schema | None = None
+            for batch in file.iter_batches(rows, columns=columns, use_threads=False):
+                total += batch.nbytes
+                if total > limits.max_bytes:
+                    raise ItemRefused(
+                        f"{landing.item.uri}: its rows are larger than {limits.max_bytes:,} bytes",
+                        hint="split the file, or raise source.limits.max_bytes",
+                    )
+                for column in batch.columns:
+                    if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+                        column.validate(full=True)
+                schema = schema or plain_schema(batch.schema)
+                if batch.num_rows:
+                    yield plain_batch(batch, schema)
+    except (pa.ArrowException, OSError) as error:
+        raise _unreadable(landing, error) from None
+
+
+def _frames(landing: Landing, limits: Limits, batch_rows: int) -> Iterator[pl.DataFrame]:
+    line = 1
+    for batch in _batches(landing, limits, batch_rows, None):
+        check_cells(landing, batch, range(line, line + batch.num_rows), limits)
+        frame = pl.DataFrame(pl.from_arrow(pa.Table.from_batches([batch])))
+        lines = pl.int_range(line, line + len(frame), dtype=pl.Int64, eager=True).alias(LINE)
+        line += len(frame)
+        yield frame.insert_column(0, lines).insert_column(1, trim_column([batch]))
+
+
+def _some_columns(landing: Landing, limits: Limits, batch_rows: int, columns: Sequence[str]) -> Iterator[pl.DataFrame]:
+    try:
+        for batch in _batches(landing, limits, batch_rows, list(columns)):
+            some = batch.select(list(columns))
+            yield pl.DataFrame(pl.from_arrow(pa.Table.from_batches([some]))).insert_column(0, trim_column([some]))
+    except ItemRefused:
+        return

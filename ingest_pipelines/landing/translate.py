@@ -1,0 +1,448 @@
+"""Translates a landed file of a declared format into one that the strict CSV reader reads, line by line.
+
+The translated file is UTF-8, has a delimiter and a quote of one byte, and as many lines as the delivered one: comment
+lines are blank lines. It is written in blocks, each handled as a whole.
+"""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from io import FileIO
+from pathlib import Path
+from typing import IO, NoReturn
+
+import numpy as np
+import numpy.typing as npt
+
+from ingest_pipelines.config.file_format import NONE, Format, Trailer, written
+from ingest_pipelines.config.imports import Limits
+from ingest_pipelines.errors import ItemRefused, printable
+from ingest_pipelines.file_content import BOM
+from ingest_pipelines.landing.dialect import (
+    CR_LETTER,
+    CR_TEXT,
+    DELIMITER_TEXT,
+    LF_LETTER,
+    LF_TEXT,
+    QUOTE_TEXT,
+    WIDE_DELIMITER,
+    WIDE_QUOTE,
+    Dialect,
+)
+from ingest_pipelines.model import Landing
+
+BLOCK = 1 << 20
+"""Bytes decoded in one step."""
+
+TAIL = 8 << 20
+"""The footer must begin in so many last bytes."""
+
+Bytes = npt.NDArray[np.uint8]
+Positions = npt.NDArray[np.int64]
+
+_LF, _CR = b"\n\r"
+_LETTERS = {
+    b"n": LF_LETTER, b"r": CR_LETTER, b"t": b"\t", b"0": b"\0", b"b": b"\b", b"f": b"\f", b"v": b"\v", b"Z": b"\x1a",
+}  # fmt: skip
+"""What letters after an escape mean to MySQL and Postgres."""
+
+
+def dialect_of(declared: Format) -> Dialect:
+    """The bytes by which the reader tells the file's cells apart, once it is translated if it has to be."""
+    delimiter, quote = declared.delimiter.encode(), b"" if declared.quote == NONE else declared.quote.encode()
+    names = () if isinstance(declared.header, str) else declared.header
+    return Dialect(
+        delimiter if len(delimiter) == 1 else WIDE_DELIMITER,
+        quote if len(quote) <= 1 else WIDE_QUOTE,
+        translated=declared.escape is not None or len(delimiter) > 1 or len(quote) > 1,
+        quote_text=quote if len(quote) > 1 else b"",
+        skip_lines=declared.skip_lines,
+        names=names,
+    )
+
+
+def needs_translation(declared: Format) -> bool:
+    """Whether the reader cannot read the delivered file as it is."""
+    return (
+        not _is_utf8(declared.encoding)
+        or dialect_of(declared).translated
+        or declared.trim
+        or declared.comment is not None
+        or declared.footer is not None
+    )
+
+
+def translate(landing: Landing, declared: Format, limits: Limits, to: Path) -> tuple[Landing, Dialect]:
+    """The landing's content in `to`, an empty file, and how its cells are told apart.
+
+    Raises:
+        ItemRefused: bytes that are not of the encoding, an escape without meaning, a footer that is not there.
+    """
+    dialect = replace(dialect_of(declared), is_utf8=True)
+    with landing.path.open("rb", buffering=0) as file, to.open("r+b") as out:
+        text = _Text(landing, file, declared.encoding)
+        signs = _Signs(landing, declared, dialect)
+        for block in _whole_lines(landing, text, limits):
+            out.write(signs.translated(block))
+    if declared.footer is not None:
+        dialect = replace(dialect, rows=_cut_footer(landing, declared, to, signs.lines))
+    return replace(landing, path=to, bytes=to.stat().st_size, quotes=1), dialect
+
+
+def _is_utf8(encoding: str) -> bool:
+    return codecs.lookup(encoding).name in {"utf-8", "utf-8-sig", "ascii"}
+
+
+class _Text:
+    """The file as UTF-8, block by block, decoded strictly."""
+
+    def __init__(self, landing: Landing, file: IO[bytes] | FileIO, encoding: str) -> None:
+        self._landing = landing
+        self._file = file
+        self._encoding = encoding
+        self._decoder = codecs.getincrementaldecoder(encoding)()
+        self._ascii_is_same = _keeps_ascii(encoding)
+        self._lines = 1
+        self._offset = 0
+
+    def __iter__(self) -> Iterator[bytes]:
+        last_cr = False
+        while True:
+            block = self._file.read(BLOCK)
+            waiting = self._decoder.getstate()
+            if block and self._ascii_is_same and not waiting[0] and block.isascii():
+                text = block
+            else:
+                text = self._decoded(block, waiting)
+            if not block and not text:
+                return
+            yield text
+            self._offset += len(block)
+            self._lines += _breaks(text) - (last_cr and text.startswith(b"\n"))
+            last_cr = text.endswith(b"\r")
+            if not block:
+                return
+
+    def _decoded(self, block: bytes, state: tuple[bytes, int]) -> bytes:
+        try:
+            return self._decoder.decode(block, final=not block).encode()
+        except UnicodeError as error:
+            start = getattr(error, "start", 0) - len(state[0])
+            self._decoder.setstate(state)
+            try:
+                before = self._decoder.decode(block[: max(0, start)]).encode()
+            except UnicodeError:
+                before = b""
+            line = self._lines + _breaks(before)
+            at = self._offset + max(start, -len(state[0]))
+            raise ItemRefused(
+                f"{self._landing.item.uri}, line {line}, byte {at + 1:,}: not valid {self._encoding}",
+                line=line,
+                hint="the file has another encoding than source.format.encoding says, or it is damaged there",
+            ) from None
+
+
+def _keeps_ascii(encoding: str) -> bool:
+    """Whether bytes below 128 mean the same as in ASCII, alone and among others of their kind."""
+    every = bytes(range(128))
+    try:
+        return every.decode(encoding) == every.decode("ascii")
+    except UnicodeError:
+        return False
+
+
+def _breaks(text: bytes) -> int:
+    return text.count(b"\n") + (text.count(b"\r") - text.count(b"\r\n") if b"\r" in text else 0)
+
+
+def _whole_lines(landing: Landing, text: _Text, limits: Limits) -> Iterator[bytes]:
+    """The text in blocks that end where a line ends."""
+    longest = max(4 << 20, 4 * limits.max_cell_bytes)
+    kept = b""
+    for block in text:
+        whole = kept + block
+        # A CR at the very end may be half of a CRLF.
+        cut = whole.rfind(b"\n") + 1 or whole.rfind(b"\r", 0, -1) + 1
+        if not cut and len(whole) > longest:
+            raise ItemRefused(
+                f"{landing.item.uri}: a line is longer than {longest:,} bytes",
+                hint="raise source.limits.max_cell_bytes; a line may have four times as many bytes",
+            )
+        if cut:
+            yield whole[:cut]
+        kept = whole[cut:]
+    if kept:
+        yield kept
+
+
+class _Signs:
+    """Rewrites signs that the reader does not know; keeps whether a quote is open from block to block.
+
+    Attributes:
+        lines: line breaks so far.
+    """
+
+    def __init__(self, landing: Landing, declared: Format, dialect: Dialect) -> None:
+        self._landing = landing
+        self._declared = declared
+        self._dialect = dialect
+        self._delimiter = dialect.delimiter
+        self._quote = dialect.quote
+        self._wide_delimiter = declared.delimiter.encode() if len(declared.delimiter.encode()) > 1 else b""
+        self._escape = declared.escape
+        self._to_skip = declared.skip_lines
+        self._inside = False
+        self._begun = False
+        self.lines = 0
+        self._needed = dialect.translated or declared.trim or declared.comment is not None
+
+    def translated(self, block: bytes) -> bytes:
+        """The block as the reader reads it."""
+        head, rest = self._skipped(block)
+        if rest and self._needed:
+            if not self._begun and rest.startswith(BOM):
+                head, rest = head + BOM, rest[len(BOM) :]
+            self._begun = True
+            rest = self._rewritten(rest)
+        self.lines += _breaks(block)
+        return head + rest if head else rest
+
+    def _skipped(self, block: bytes) -> tuple[bytes, bytes]:
+        """The lines before the header, which are not looked at, and the rest."""
+        if not self._to_skip:
+            return b"", block
+        lines = block.splitlines(keepends=True)
+        skipped = b"".join(lines[: self._to_skip])
+        self._to_skip -= min(self._to_skip, len(lines))
+        return skipped, block[len(skipped) :]
+
+    def _rewritten(self, block: bytes) -> bytes:
+        block = self._without_wide_signs(block)
+        if self._escape is not None and self._escape.encode() in block:
+            block = self._without_escapes(block)
+        data = np.frombuffer(block, np.uint8)
+        quotes = np.flatnonzero(data == self._quote[0]) if self._quote else np.empty(0, np.int64)
+        deleted: list[tuple[Positions, Positions]] = []
+        if self._declared.comment is not None:
+            quotes, starts, ends = self._comments(block, data, quotes)
+            deleted.append((starts, ends))
+        if self._declared.trim:
+            deleted.append(self._blanks(data, quotes))
+        if self._wide_delimiter and self._wide_delimiter in block:
+            block, wide = self._one_byte_delimiters(block, data, quotes)
+            deleted.append(wide)
+        self._inside = (len(quotes) % 2 == 1) != self._inside
+        if not any(len(starts) for starts, _ in deleted):
+            return block
+        change = np.zeros(len(block) + 1, np.int32)
+        for starts, ends in deleted:
+            np.add.at(change, starts, 1)
+            np.add.at(change, ends, -1)
+        return np.frombuffer(block, np.uint8)[np.cumsum(change)[:-1] == 0].tobytes()
+
+    def _outside(self, quotes: Positions, positions: Positions) -> npt.NDArray[np.bool_]:
+        """Whether the positions are outside quotes."""
+        outside: npt.NDArray[np.bool_] = (np.searchsorted(quotes, positions) % 2 == 1) == self._inside
+        return outside
+
+    def _without_wide_signs(self, block: bytes) -> bytes:
+        """The block with a quote of one byte; its own such bytes, and those of a delimiter to be, are text."""
+        if self._wide_delimiter:
+            block = block.replace(WIDE_DELIMITER, DELIMITER_TEXT)
+        if self._dialect.quote_text:
+            block = block.replace(WIDE_QUOTE, QUOTE_TEXT).replace(self._dialect.quote_text, WIDE_QUOTE)
+        return block
+
+    def _one_byte_delimiters(
+        self, block: bytes, data: Bytes, quotes: Positions
+    ) -> tuple[bytes, tuple[Positions, Positions]]:
+        """The block with the first byte of each delimiter replaced, and the other bytes, to be deleted."""
+        wide = np.frombuffer(self._wide_delimiter, np.uint8)
+        found = np.flatnonzero(data == wide[0])
+        for place in range(1, len(wide)):
+            found = found[found + place < len(data)]
+            found = found[data[found + place] == wide[place]]
+        found = found[self._outside(quotes, found)]
+        changed = data.copy()
+        changed[found] = self._delimiter[0]
+        return changed.tobytes(), (found + 1, found + len(wide))
+
+    def _without_escapes(self, block: bytes) -> bytes:
+        """The block with what an escape makes text as stand-ins, and without the escapes."""
+        assert self._escape is not None
+        sign = self._escape.encode()
+        data = np.frombuffer(block, np.uint8)
+        places = np.flatnonzero(data == sign[0])
+        # Of a row of escapes every other one is text: 1st, 3rd ... make the next byte text.
+        begins = np.flatnonzero(np.diff(places, prepend=-2) != 1)
+        in_row = np.arange(len(places)) - np.repeat(begins, np.diff(np.append(begins, len(places))))
+        places = places[in_row % 2 == 0]
+        if places[-1] + 1 == len(data):
+            self._refuse_escape(block, int(places[-1]))
+        table, known = self._escaped_bytes
+        after = data[places + 1]
+        unknown = ~known[after]
+        # `\N` that is a whole cell is an empty one.
+        null = np.flatnonzero(after == ord("N"))
+        if len(null):
+            edge = np.isin(np.arange(256), list(self._delimiter + b"\n\r"))
+            before = np.where(places[null] > 0, data[places[null] - 1], _LF)
+            behind = np.where(places[null] + 2 < len(data), data[np.minimum(places[null] + 2, len(data) - 1)], _LF)
+            first, last = before != self._delimiter[0], behind != self._delimiter[0]
+            unknown[null] = ~(edge[before] & edge[behind]) | (first & last)
+        if unknown.any():
+            self._refuse_escape(block, int(places[int(unknown.argmax())]))
+        changed = data.copy()
+        changed[places + 1] = table[after]
+        keep = np.ones(len(data), np.bool_)
+        keep[places] = False
+        keep[places[null] + 1] = False
+        breaks = places[(after == _CR) & (places + 2 < len(data))]
+        crlf = breaks[data[breaks + 2] == _LF]
+        changed[crlf + 2] = LF_TEXT[0]
+        return bytes(changed[keep])
+
+    @property
+    def _escaped_bytes(self) -> tuple[Bytes, npt.NDArray[np.bool_]]:
+        """What a byte after an escape becomes, and which bytes may follow one."""
+        table = np.arange(256, dtype=np.uint8)
+        known = np.zeros(256, np.bool_)
+        meanings = {**_LETTERS, b"\n": LF_TEXT, b"\r": CR_TEXT}
+        for letter, text in meanings.items():
+            table[letter[0]] = text[0]
+            known[letter[0]] = True
+        assert self._escape is not None
+        for sign, text in (
+            (self._escape.encode(), self._escape.encode()), (self._quote, QUOTE_TEXT), (self._delimiter, DELIMITER_TEXT)
+        ):  # fmt: skip
+            if sign:
+                table[sign[0]] = text[0]
+                known[sign[0]] = True
+        if self._delimiter == b"\t":
+            table[ord("t")] = DELIMITER_TEXT[0]
+        for other in b"\"'":
+            known[other] = True
+        return table, known
+
+    def _refuse_escape(self, block: bytes, place: int) -> NoReturn:
+        line = self.lines + _breaks(block[:place]) + 1
+        raise ItemRefused(
+            f"{self._landing.item.uri}, line {line}: the escape {printable(str(self._escape))} stands before a "
+            "character that it gives no meaning",
+            line=line,
+            hint="write the escape twice where it is text; or remove escape from source.format",
+        )
+
+    def _comments(self, block: bytes, data: Bytes, quotes: Positions) -> tuple[Positions, Positions, Positions]:
+        """The quotes that are not in comments, and where the comments start and end."""
+        comment = str(self._declared.comment).encode()
+        starts, ends = [], []
+        first = data == comment[0]
+        first[1:] &= (data[:-1] == _LF) | (data[:-1] == _CR)
+        for start in np.flatnonzero(first).tolist():
+            if not block.startswith(comment, start):
+                continue
+            before = int(np.searchsorted(quotes, start))
+            if (before % 2 == 1) != self._inside:
+                continue
+            match = _LINE_END.search(block, start)
+            end = match.start() if match else len(block)
+            quotes = np.concatenate([quotes[:before], quotes[np.searchsorted(quotes, end) :]])
+            starts.append(start)
+            ends.append(end)
+        return quotes, np.array(starts, np.int64), np.array(ends, np.int64)
+
+    def _blanks(self, data: Bytes, quotes: Positions) -> tuple[Positions, Positions]:
+        """Where blanks beside a delimiter or a line's end start and end."""
+        blank = data == ord(" ")
+        if self._delimiter != b"\t":
+            blank |= data == ord("\t")
+        turns = np.flatnonzero(np.diff(np.concatenate([[False], blank, [False]])))
+        starts, ends = turns[::2], turns[1::2]
+        edge = np.isin(np.arange(256), list(self._delimiter + b"\n\r"))
+        if self._wide_delimiter:
+            edge[[self._wide_delimiter[0], self._wide_delimiter[-1]]] = True
+        before = np.where(starts > 0, data[starts - 1], _LF)
+        after = np.where(ends < len(data), data[np.minimum(ends, len(data) - 1)], _LF)
+        cut = (edge[before] | edge[after]) & self._outside(quotes, starts)
+        return starts[cut], ends[cut]
+
+
+_LINE_END = re.compile(rb"[\r\n]")
+
+
+def _cut_footer(landing: Landing, declared: Format, path: Path, lines: int) -> int | None:
+    """Cuts the footer off the file; how many rows its trailer says there are."""
+    uri, size = landing.item.uri, path.stat().st_size
+    with path.open("r+b") as file:
+        start = max(0, size - TAIL)
+        file.seek(start)
+        tail = file.read()
+        wanted = declared.footer_lines or 1
+        end = len(tail)
+        removed: list[bytes] = []
+        for last in reversed(tail.splitlines(keepends=True)):
+            end -= len(last)
+            if last.strip(b"\r\n"):
+                removed.append(last.strip(b"\r\n"))
+            if len(removed) == wanted:
+                break
+        if len(removed) < wanted or (end == 0 and start):
+            raise ItemRefused(f"{uri}: it has fewer lines than source.format.footer says", hint="is the file whole?")
+        file.truncate(start + end)
+    trailer = declared.trailer
+    if trailer is None:
+        return None
+    line = lines + 1 - _breaks(tail[end:])
+    text = dialect_text(declared, removed[-1])
+    if not text.removeprefix('"').startswith(trailer.starts_with):
+        raise ItemRefused(
+            f"{uri}, line {line}: the last line does not begin with '{printable(trailer.starts_with)}': the file was "
+            "cut off, or it has no trailer",
+            line=line,
+            hint="upload the whole file; source.format.footer says how its last line begins",
+        )
+    return _count_in(landing, declared, trailer, text, line)
+
+
+def dialect_text(declared: Format, line: bytes) -> str:
+    """A line of the translated file as text, for a trailer."""
+    dialect = dialect_of(declared)
+    return dialect.restored(line.replace(dialect.delimiter, declared.delimiter.encode())).decode()
+
+
+def _count_in(landing: Landing, declared: Format, trailer: Trailer, text: str, line: int) -> int | None:
+    """The number of rows in the trailer."""
+    if isinstance(trailer.count, str):
+        return None
+    if trailer.count is None:
+        numbers = re.findall(r"(?<![\w.,-])[0-9]+(?![\w.,-]*[\w-])", text.removeprefix('"')[len(trailer.starts_with) :])
+        if len(numbers) > 1:
+            raise ItemRefused(
+                f"{landing.item.uri}, line {line}: the trailer has {len(numbers)} numbers, and which of them is the "
+                "number of rows is not declared",
+                line=line,
+                hint=f"say which of its cells it is, such as {_with_count(trailer)}, or count: none",
+            )
+        return int(numbers[0]) if numbers else None
+    reading: dict[str, object] = {"delimiter": declared.delimiter}
+    reading |= {"quoting": csv.QUOTE_NONE} if declared.quote == NONE else {"quotechar": declared.quote}
+    cells = next(csv.reader([text], **reading), [])  # type: ignore[arg-type]
+    cell = cells[trailer.count - 1].strip() if trailer.count <= len(cells) else ""
+    if declared.thousands:
+        cell = cell.replace(declared.thousands, "")
+    if not re.fullmatch(r"[0-9]{1,15}", cell):
+        raise ItemRefused(
+            f"{landing.item.uri}, line {line}: cell {trailer.count} of the trailer holds no number of rows",
+            line=line,
+            hint="source.format.footer.count is the place of the cell with the number of rows, from 1",
+        )
+    return int(cell)
+
+
+def _with_count(trailer: Trailer) -> str:
+    return written({"footer": Trailer(starts_with=trailer.starts_with, count=2)})

@@ -1,0 +1,88 @@
+"""A refusal names the line of YAML that reads the file; with that line, the very file loads."""
+
+from __future__ import annotations
+
+import io
+import re
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+from ingest_pipelines.config.file_format import Format
+from ingest_pipelines.errors import ItemRefused
+from ingest_pipelines_tests.landing.test_dialects import opened
+from ingest_pipelines_tests.landing.workbooks import workbook
+
+
+def _parquet() -> bytes:
+    out = io.BytesIO()
+    pq.write_table(pa.table({"id": ["1", "2"], "tier": ["x", "y"]}), out)
+    return out.getvalue()
+
+
+ROWS = [("1", "x"), ("2", "y")]
+FILES: dict[str, tuple[bytes, dict[str, Any]]] = {
+    "semicolons": (b"id;tier\n1;x\n2;y\n", {"delimiter": ";"}),
+    "tabs": (b"id\ttier\n1\tx\n2\ty\n", {"delimiter": "\t"}),
+    "vertical bars": (b"id|tier\n1|x\n2|y\n", {"delimiter": "|"}),
+    "carets": (b"id^tier\n1^x\n2^y\n", {"delimiter": "^"}),
+    "broken bars": ("id¦tier\n1¦x\n2¦y\n".encode(), {"delimiter": "¦"}),
+    "single quotes": (b"'id','tier'\n'1','x'\n'2','y'\n", {"quote": "'"}),
+    "semicolons and single quotes": (b"'id';'tier'\n'1';'x'\n'2';'y'\n", {"delimiter": ";", "quote": "'"}),
+    "cp1252 in the header": ("id,tier,Größe\n1,x,z\n2,y,z\n".encode("cp1252"), {"encoding": "cp1252"}),
+    "cp1252 in a row": ("id,tier,n\n1,x,z\n2,y,ß\n".encode("cp1252"), {"encoding": "cp1252"}),
+    "semicolons in cp1252": ("id;tier;n\n1;x;z\n2;y;ß\n".encode("cp1252"), {"delimiter": ";", "encoding": "cp1252"}),
+    "UTF-16 of Excel": ("id\ttier\n1\tx\n2\ty\n".encode("utf-16"), {"delimiter": "\t", "encoding": "utf-16"}),
+    "UTF-16 without a mark": ("id,tier\n1,x\n2,y\n".encode("utf-16-le"), {"encoding": "utf-16-le"}),
+    "UTF-32": ("id,tier\n1,x\n2,y\n".encode("utf-32"), {"encoding": "utf-32"}),
+    "a sep= line": (b"sep=;\nid;tier\n1;x\n2;y\n", {"delimiter": ";", "skip_lines": 1}),
+    "a title": (b"Customers of today\n\nid,tier\n1,x\n2,y\n", {"skip_lines": 2}),
+    "a comment": (b"# made by hand\nid,tier\n1,x\n# half\n2,y\n", {"comment": "#"}),
+    "a total": (b"id,tier\n1,x\n2,y\nTotal: 2\n", {"footer": 1}),
+    "escapes": (b'id,tier,n\n1,x,"a \\" b"\n2,y,\n', {"escape": "\\"}),
+    "quotes that are text": (b'id|tier|n\n1|x|5" disk\n2|y|\n', {"delimiter": "|", "quote": "none"}),
+    "blanks before quotes": (b'id, "tier"\n1, "x"\n2, "y"\n', {"trim": True}),
+    "no header": (b"1,x\n2,y\n", {"header": ["id", "tier"]}),
+    "a workbook": (workbook([["id", "tier"], ["1", "x"], ["2", "y"]]), {"type": "xlsx"}),
+    "Parquet": (_parquet(), {"type": "parquet"}),
+    "JSON lines": (b'{"id": "1", "tier": "x"}\n{"id": "2", "tier": "y"}\n', {"type": "jsonl"}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", FILES)
+def test_with_the_line_that_the_refusal_names_the_file_loads(kind: str, tmp_path: Path) -> None:
+    content, keys = FILES[kind]
+    with pytest.raises(ItemRefused) as refused:
+        opened(content, tmp_path, Format(), "id", "tier")
+    named = re.search(r"format: \{.*\}", refused.value.hint)
+    assert named, refused.value
+    line = yaml.safe_load(named[0])["format"]
+    assert line == keys
+    _, rows = opened(content, tmp_path, Format.model_validate(line), "id", "tier")
+    assert [row[1:3] for row in rows] == ROWS
+
+
+def test_what_is_declared_already_is_part_of_the_line(tmp_path: Path) -> None:
+    content = "id;tier\n1;Größe\n".encode("cp1252")
+    with pytest.raises(ItemRefused) as refused:
+        opened(content, tmp_path, Format(delimiter=";", null_values=("-",)), "id", "tier")
+    assert 'format: {delimiter: ";", null_values: ["-"], encoding: cp1252}' in refused.value.hint
+
+
+def test_a_file_that_no_format_reads_keeps_its_hint(tmp_path: Path) -> None:
+    with pytest.raises(ItemRefused) as refused:
+        opened(b"name,tier\n1,x\n", tmp_path, Format(), "id", "tier")
+    assert "format:" not in refused.value.hint
+
+
+def test_a_zip_of_something_else_is_no_workbook(tmp_path: Path) -> None:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        archive.writestr("a.txt", "x")
+    with pytest.raises(ItemRefused, match="cannot be read as an Excel workbook"):
+        opened(out.getvalue(), tmp_path, Format(type="xlsx"), "id")

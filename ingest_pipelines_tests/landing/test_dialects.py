@@ -1,0 +1,182 @@
+"""What a declared format writes is read back: the same cells, on the right lines."""
+
+# ruff: noqa: E501
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from ingest_pipelines.config.file_format import Format
+from ingest_pipelines.config.imports import Limits
+from ingest_pipelines.errors import ItemRefused
+from ingest_pipelines.landing import land_file, open_rows, survey, translate
+from ingest_pipelines.model import TRIM, Item, ItemKey
+from ingest_pipelines.sources import open_upload
+
+Rows = list[tuple[object, ...]]
+
+
+def opened(
+    content: bytes, folder: Path, declared: Format, *required: str, limits: Limits | None = None
+) -> tuple[tuple[str, ...], Rows]:
+    """Columns and rows of the content, each row as (line, cell, cell ...)."""
+    path = folder / "Customers.csv"
+    path.write_bytes(content)
+    with open_upload(path) as source:
+        item = Item("loyalty", ItemKey("k"), "upload", uri=source.uri(str(path)), path=str(path))
+        landing = land_file(item, source, folder / "spool", limits or Limits())
+    with open_rows(landing, required, declared, limits or Limits()) as (columns, frames):
+        read = [row for frame in frames for row in frame.drop(TRIM).rows()]
+        some = [row for part in frames.read_only(columns[:1]) for row in part.drop(TRIM).rows()]
+        assert some == [row[1:2] for row in read]  # what is read ahead is what is read
+    assert {file.suffix for file in (folder / "spool").iterdir()} == {".csv"}  # nothing else is left
+    return columns, read
+
+
+def _format(**keys: Any) -> Format:
+    return Format.model_validate(keys)
+
+
+@pytest.fixture(params=["whole", "tiny pieces"])
+def pieces(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once as in production, once with pieces so small that every boundary falls somewhere awkward."""
+    if request.param == "tiny pieces":
+        monkeypatch.setattr(survey, "PIECE", 24)
+        monkeypatch.setattr(translate, "BLOCK", 5)
+
+
+_SIGNS = st.sampled_from([
+    {"delimiter": ";"}, {"delimiter": "\t"}, {"delimiter": "|", "quote": "'"}, {"delimiter": "¦"}, {"quote": "“"},
+    {"delimiter": "þ", "quote": "¦"}, {"delimiter": ";", "escape": "\\"}, {"escape": "\\"}, {"delimiter": "\x14"},
+    {"delimiter": "\t", "escape": "\\", "quote": "'"}, {"delimiter": ";", "comment": "#"},
+    {"delimiter": "¦", "comment": "//"}, {"delimiter": ";", "footer": 2, "skip_lines": 2}, {"footer": "T-"},
+])  # fmt: skip
+_ENCODINGS = st.sampled_from(["utf-8", "cp1252", "latin-1", "utf-16", "utf-16-be", "cp1250", "utf-32", "gb18030"])
+_ENDS = st.sampled_from(["\n", "\r\n", "\r"])
+_CELL = st.text(st.sampled_from(list("ab,;|'\"\n\r \t#/é¦þ“\\N\x14\x1e\x1fT-")), max_size=8)
+
+
+@st.composite
+def _tables(draw: st.DrawFn) -> list[list[str]]:
+    width = draw(st.integers(2, 4))
+    return draw(st.lists(st.lists(_CELL, min_size=width, max_size=width), min_size=1, max_size=8))
+
+
+def _write(table: list[list[str]], signs: dict[str, Any], end: str) -> tuple[str, Rows]:
+    """The table by a writer of these signs, cell by cell, and its rows as they are to be read."""
+    delimiter, quote, escape = signs.get("delimiter", ","), signs.get("quote", '"'), signs.get("escape")
+    text = "".join(f'odd "line {end}' for _ in range(signs.get("skip_lines", 0)))
+    text += delimiter.join(f"c{number}" for number in range(len(table[0]))) + end
+    expected: Rows = []
+    for number, row in enumerate(table):
+        if "comment" in signs and number % 2:
+            text += f"{signs['comment']} a {quote} comment{end}"
+        cells = []
+        for cell in row:
+            inner = cell.replace(escape, escape * 2).replace(quote, escape + quote) if escape else ""
+            cells.append(quote + (inner if escape else cell.replace(quote, quote * 2)) + quote)
+        expected.append((_line(text), *row))
+        text += delimiter.join(cells) + end
+    if signs.get("footer") == 2:
+        text += f'odd "line{end}{end}another{end}'
+    elif "footer" in signs:
+        text += f"T-{len(table)}{end}"
+    return text, expected
+
+
+def _line(text: str) -> int:
+    return len(text.replace("\r\n", "\n").replace("\r", "\n").split("\n"))
+
+
+@pytest.mark.usefixtures("pieces")
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(table=_tables(), signs=_SIGNS, encoding=_ENCODINGS, end=_ENDS)
+def test_rows_of_any_declared_format_come_back_with_their_lines(
+    table: list[list[str]], signs: dict[str, Any], encoding: str, end: str
+) -> None:
+    text, expected = _write(table, signs, end)
+    content = text.encode(encoding, "replace")
+    if content.decode(encoding) != text:
+        content, encoding = text.encode("utf-8"), "utf-8"
+    with tempfile.TemporaryDirectory() as folder:
+        assert opened(content, Path(folder), _format(**signs, encoding=encoding))[1] == expected
+
+
+READ: dict[str, tuple[bytes, dict[str, Any], Rows]] = {
+    "no quotes": (b'id|tier\n1|5" disk\n2|"a\n', {"delimiter": "|", "quote": "none"}, [(2, "1", '5" disk'), (3, "2", '"a')]),
+    "what MySQL writes": (
+        b"id\ttier\n1\t\\N\n2\ta\\tb\\\n\\\\c\n3\t\\nd\\0\n", {"delimiter": "tab", "quote": "none", "escape": "\\"},
+        [(2, "1", None), (3, "2", "a\tb\n\\c"), (5, "3", "\nd\0")],
+    ),
+    "an escaped line break is a line": (
+        b"id,tier\n1,a\\\r\nb\n\n2,x\n", {"escape": "\\"}, [(2, "1", "a\r\nb"), (5, "2", "x")],
+    ),
+    "a comment before the header and at the end": (
+        b'# a "\nid,tier\n#1,2\n3,"\n#4"\n# end', {"comment": "#"}, [(4, "3", "\n#4")],
+    ),
+    "blanks around quotes": (
+        b'id , "tier" \n 1 ,\t" x " \n2, y z\n', {"trim": True}, [(2, "1", " x "), (3, "2", "y z")],
+    ),
+    "a file without a header": (b"1,x\n2,y\n", {"header": ["id", "tier"]}, [(1, "1", "x"), (2, "2", "y")]),
+    "lines before one": (b"Report\n\nid,tier\n1,x\n", {"skip_lines": 2}, [(4, "1", "x")]),
+    "a sep= line": (b"sep=;\nid;tier\n1;x\n", {"skip_lines": 1, "delimiter": ";"}, [(3, "1", "x")]),
+    "a trailer with a number": (b"id,tier\n1,x\nTotal rows: 1\n\n", {"footer": "Total"}, [(2, "1", "x")]),
+    "a trailer without one": (b"id,tier\n1,x\nEND", {"footer": "END"}, [(2, "1", "x")]),
+    "a trailer of cells": (
+        b"id;tier\n1;x\n\"T\";20261129;1\n", {"footer": {"starts_with": "T", "count": 3}, "delimiter": ";"}, [(2, "1", "x")],
+    ),
+    "a trailer whose number is another": (
+        b"id,tier\n1,x\nT,99\n", {"footer": {"starts_with": "T", "count": "none"}}, [(2, "1", "x")],
+    ),
+    "a signature at the end": (b"id,tier\n1,x\n\nby hand\n17\n", {"footer": 2}, [(2, "1", "x")]),
+}  # fmt: skip
+
+
+@pytest.mark.usefixtures("pieces")
+@pytest.mark.parametrize("case", READ)
+def test_what_is_declared_is_read_exactly(case: str, tmp_path: Path) -> None:
+    content, keys, expected = READ[case]
+    columns, rows = opened(content, tmp_path, _format(**keys), "id", "tier")
+    assert (columns, rows) == (("id", "tier"), expected)
+
+
+def test_columns_without_names_have_numbers(tmp_path: Path) -> None:
+    columns, rows = opened(b"1,x\n2,y\n", tmp_path, _format(header="none"), "column_2")
+    assert (columns, rows[0]) == (("column_1", "column_2"), (1, "1", "x"))
+
+
+REFUSED: dict[str, tuple[bytes, dict[str, Any], int | None, str]] = {
+    "bytes that cp1252 does not have": (b"id,tier\n1,x\n2,\x81\n", {"encoding": "cp1252"}, 3, "line 3, byte 15: not valid cp1252"),
+    "half a character of UTF-16": ("id,tier\n1,x\n".encode("utf-16-le") + b"x", {"encoding": "utf-16-le"}, 3, "byte 25: not valid utf-16"),
+    "a surrogate of UTF-16": ("id,tier\n1,".encode("utf-16-le") + b"\x00\xd8x\x00", {"encoding": "utf-16-le"}, 2, "line 2, byte 21"),
+    "UTF-8 that is not, in a translated file": (b"id,tier\n1,\xff\n", {"comment": "#"}, 2, "line 2, byte 11: not valid utf-8"),
+    "an escape without meaning": (b"id,tier\n1,x\n2,C:\\data\n", {"escape": "\\"}, 3, "line 3: the escape"),
+    "NULL inside a cell": (b"id,tier\n1,a\\N\n", {"escape": "\\"}, 2, "no meaning|gives no"),
+    "an escape at the very end": (b"id,tier\n1,a\\", {"escape": "\\"}, 2, "the escape"),
+    "a file that was cut off": (b"id,tier\n1,x\n", {"footer": "END"}, 2, "does not begin with 'END': the file was cut off"),
+    "fewer rows than the trailer says": (b"id,tier\n1,x\nEND 2\n", {"footer": "END"}, None, "says 2 rows, and the file has 1"),
+    "a trailer of several numbers": (b"id,tier\n1,x\nEND 2 7\n", {"footer": "END"}, 3, "2 numbers, and which"),
+    "a trailer without its cell": (b"id,tier\n1,x\nEND,2\n", {"footer": {"starts_with": "END", "count": 3}}, 3, "cell 3 of the trailer"),
+    "a footer longer than the file": (b"id\n", {"footer": 3}, None, "fewer lines"),
+    "a quote that never closes": (b"id;tier\n1;'x\n", {"delimiter": ";", "quote": "'"}, 2, "never closes"),
+    "a row of another width": (b"id;tier\n1;x;y\n", {"delimiter": ";"}, 2, "the header's 2"),
+    "more cells than names": (b"1,x,y\n", {"header": ["id", "tier"]}, 1, "the header's 2"),
+    "a header although there is none": (b"id,tier\n1,x\n", {"header": ["id", "tier"]}, 1, "the file has a header"),
+    "a workbook": (b"PK\x03\x04" + b"\0" * 22 + b"\x0b\0\0\0xl/workbook", {"delimiter": ";"}, 1, "Excel workbook|zip"),
+}  # fmt: skip
+
+
+@pytest.mark.usefixtures("pieces")
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_is_not_as_declared_is_refused_with_its_line(case: str, tmp_path: Path) -> None:
+    content, keys, line, message = REFUSED[case]
+    with pytest.raises(ItemRefused, match=message) as refused:
+        opened(content, tmp_path, _format(**keys), "id")
+    assert refused.value.line == line
+    assert [file.suffix for file in (tmp_path / "spool").iterdir()] == [".csv"]

@@ -1,0 +1,202 @@
+"""JSON lines, Parquet and Excel workbooks: rows, row numbers, values, caps."""
+
+# ruff: noqa: E501
+
+from __future__ import annotations
+
+import datetime
+import io
+import json
+import tempfile
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from ingest_pipelines.config.file_format import Format
+from ingest_pipelines.config.imports import Limits
+from ingest_pipelines.errors import ItemRefused
+from ingest_pipelines.landing import jsonl_reader
+from ingest_pipelines_tests.landing.test_dialects import opened
+from ingest_pipelines_tests.landing.workbooks import workbook
+
+JSONL, PARQUET, XLSX = Format(type="jsonl"), Format(type="parquet"), Format(type="xlsx")
+
+_NUMBER = st.one_of(
+    st.integers(-(2**70), 2**70).map(str), st.decimals(-1000, 1000, places=3).map(str),
+    st.sampled_from(["0", "-0", "1.0", "1.50", "1e3", "-2.5E-3", "0.1", "1234567890123456789.123456789"]),
+)  # fmt: skip
+_TEXT = st.text(
+    st.one_of(st.sampled_from(list('a"\\,{}: \n\té\u2028')), st.characters(exclude_categories=["Cs"])), max_size=6
+)
+_VALUES = {
+    "text": _TEXT.map(json.dumps), "number": _NUMBER, "int": st.integers(-9, 9).map(str), "nothing": st.just("null"),
+    "truth": st.sampled_from(["true", "false"]),
+    "nested": st.sampled_from(['{"a": 1.50}', "[]", '["x", null, 2]']),
+}  # fmt: skip
+
+
+@st.composite
+def _lines(draw: st.DrawFn) -> list[dict[str, str]]:
+    """Rows of keys with JSON values, as they are written; most columns are of one kind."""
+    kinds = {name: draw(st.sets(st.sampled_from(sorted(_VALUES)), min_size=1, max_size=2)) for name in "abc"}
+    rows = []
+    for _ in range(draw(st.integers(1, 12))):
+        row = {"id": str(draw(st.integers(0, 99)))}
+        for name in draw(st.permutations("abc"))[: draw(st.integers(0, 3))]:
+            row[name] = draw(st.one_of(*(_VALUES[kind] for kind in sorted(kinds[name]))))
+        rows.append(row)
+    return rows
+
+
+def _expected(written: str | None) -> str | None:
+    """The cell of a JSON value."""
+    if written is None or written == "null":
+        return None
+    if written[0] in '"tf':
+        value = json.loads(written)
+        return value if isinstance(value, str) else written
+    if written[0] in "{[":
+        return written.replace("1.50", "1.5")
+    plain = format(Decimal(written), "f")
+    plain = plain.rstrip("0").rstrip(".") if "." in plain else plain
+    return "0" if plain in {"-0", ""} else plain
+
+
+@pytest.mark.parametrize("block", [4 << 20, 16])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(rows=_lines(), blank=st.sampled_from(["", "\n", " \n"]), end=st.sampled_from(["\n", "\r\n"]))
+def test_json_values_are_read_as_they_are_written(rows: list[dict[str, str]], blank: str, end: str, block: int) -> None:
+    texts = ["{" + ", ".join(f"{json.dumps(key)}: {value}" for key, value in row.items()) + "}" for row in rows]
+    content = (end + blank).join(texts).encode()
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    step = 1 + blank.count("\n")
+    expected = [(number * step + 1, *(_expected(row.get(key)) for key in columns)) for number, row in enumerate(rows)]
+    with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as folder:
+        patch.setattr(jsonl_reader, "BLOCK", block)
+        if block < 100:  # the columns are those of the first block: all are mapped
+            names, read = opened(content, Path(folder), JSONL, *columns)
+            places = [names.index(column) + 1 for column in columns]
+            assert [(row[0], *(row[place] for place in places)) for row in read] == expected
+        else:
+            assert opened(content, Path(folder), JSONL, *columns) == (tuple(columns), expected)
+
+
+JSONL_REFUSED: dict[str, tuple[bytes, int, str]] = {
+    "nothing": (b"\n\n", 1, "is empty"),
+    "a list": (b'[{"id": 1}]\n', 1, "a JSON list"),
+    "CSV": (b"id,tier\n1,x\n", 1, "not JSON Lines"),
+    "a line that is cut off": (b'{"id": 1}\n{"id": 2, "ti', 2, "no JSON object"),
+    "two objects on a line": (b'{"id": 1}\n{"id": 2}{"id": 3}\n', 2, "no JSON object"),
+    "a number": (b'{"id": 1}\n\n17\n', 3, "no JSON object"),
+    "NaN": (b'{"id": 1}\n{"id": NaN}\n', 2, "no JSON object"),
+    "a key twice": (b'{"id": 1}\n{"id": 1, "id": 2}\n', 2, "repeats a key"),
+    "half of a pair": (b'{"id": "1"}\n{"id": "\\ud800"}\n', 2, "surrogate"),
+    "Latin-1": (b'{"id": "1"}\n{"id": "\xe9"}\n', 2, "not valid UTF-8"),
+    "no such key": (b'{"ID": "1"}\n', 1, r"lacks 'id' \(there is 'ID'\)"),
+    "a large cell": (b'{"id": "1"}\n{"id": "%s"}\n' % (b"x" * 2000), 2, "larger than 1,000 bytes"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", JSONL_REFUSED)
+def test_what_is_no_json_line_is_refused_with_its_line(case: str, tmp_path: Path) -> None:
+    content, line, message = JSONL_REFUSED[case]
+    with pytest.raises(ItemRefused, match=message) as refused:
+        opened(content, tmp_path, JSONL, "id", limits=Limits(max_cell_bytes=1000))
+    assert refused.value.line == line
+
+
+def test_a_nested_value_that_nothing_maps_is_left_out(tmp_path: Path) -> None:
+    content = b'{"id": 1, "address": {"city": "B"}}\n{"id": 2}\n'
+    assert opened(content, tmp_path, JSONL, "id") == (("id",), [(1, "1"), (2, "2")])
+
+
+def test_a_key_that_comes_late_is_read(tmp_path: Path) -> None:
+    content = b'{"id": 1}\n' * 2000 + b'{"id": 2, "tier": "x"}\n'
+    columns, rows = opened(content, tmp_path, JSONL, "id", "tier")
+    assert (columns, rows[0], rows[-1]) == (("id", "tier"), (1, "1", None), (2001, "2", "x"))
+
+
+def _parquet(table: pa.Table, **options: Any) -> bytes:
+    out = io.BytesIO()
+    pq.write_table(table, out, **options)
+    return out.getvalue()
+
+
+def test_parquet_values_keep_their_types(tmp_path: Path) -> None:
+    day, moment = datetime.date(2001, 2, 3), datetime.datetime(2001, 2, 3, 4, 5, 6, tzinfo=datetime.UTC)
+    table = pa.table({
+        "id": pa.array([1, None], pa.int64()), "name": pa.array(["", None]).dictionary_encode(), "day": [day, None],
+        "at": pa.array([moment, None], pa.timestamp("ns", "UTC")), "sum": pa.array([Decimal("1.50"), None]),
+        "tags": [["a"], None], "yes": [True, None],
+    })  # fmt: skip
+    columns, rows = opened(_parquet(table, row_group_size=1), tmp_path, PARQUET, "id")
+    assert columns == tuple(table.schema.names)
+    assert rows[0] == (1, 1, "", day, moment, Decimal("1.50"), ["a"], True)
+    assert rows[1] == (2, *[None] * 7)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"id,tier\n1,x\n", "cannot be read as a Parquet file"),
+        (_parquet(pa.table({"id": [1]}))[:-9], "cannot be read as a Parquet file"),
+        (_parquet(pa.table({"ID": [1]})), r"lacks 'id' \(there is 'ID'\)"),
+        (_parquet(pa.Table.from_arrays([pa.array([1]), pa.array([1])], names=["id", "id"])), "several columns are named 'id'"),
+        (_parquet(pa.table({"id": ["x" * 2000]})), "line 1: the cell in 'id' is larger than 1,000 bytes"),
+        (_parquet(pa.table({"id": pa.array([b"\xff"]).view(pa.string())})), "cannot be read as a Parquet file"),
+    ],
+)  # fmt: skip
+def test_a_parquet_file_that_cannot_be_read_is_refused(content: bytes, message: str, tmp_path: Path) -> None:
+    with pytest.raises(ItemRefused, match=message):
+        opened(content, tmp_path, PARQUET, "id", limits=Limits(max_cell_bytes=1000))
+
+
+def test_cells_of_a_workbook_are_read_as_excel_shows_them(tmp_path: Path) -> None:
+    content = workbook(
+        [
+            [], ["id", "sum", "day", "at", "yes", "note", None], [1, 0.1 + 0.2, ("date", "36925"), ("moment", "36925.25"), True, "x"],
+            [], ["007", 1e15, None, None, False, " "], [12345.5, -3, None, None, None, None],
+        ]
+    )  # fmt: skip
+    columns, rows = opened(content, tmp_path, XLSX, "id", "sum")
+    assert columns == ("id", "sum", "day", "at", "yes", "note")
+    assert [row[:3] for row in rows] == [(3, "1", "0.3"), (5, "007", "1000000000000000"), (6, "12345.5", "-3")]
+    assert rows[0][3:5] == ("2001-02-03T00:00:00", "2001-02-03T06:00:00")
+    assert rows[0][5:] == ("true", "x")
+
+
+def test_an_error_in_a_cell_is_no_empty_cell(tmp_path: Path) -> None:
+    content = workbook([["id", "tier"], [1, "x"], [2, "y"]], error={"B3": "#N/A"})
+    assert opened(content, tmp_path, XLSX, "id")[1][1] == (3, "2", "#N/A")
+
+
+def test_sheet_and_range_choose_the_cells(tmp_path: Path) -> None:
+    content = workbook([["x"]], [["Report"], [None, "id", "tier"], [None, 1, "x"], [None, 2, "y"], ["", "Total", 2]])
+    declared = Format(type="xlsx", sheet="Sheet2", range="B2:C4")
+    assert opened(content, tmp_path, declared, "id") == (("id", "tier"), [(3, "1", "x"), (4, "2", "y")])
+    declared = Format(type="xlsx", sheet=2, range="B3:C4", header=("key", "level"))
+    assert opened(content, tmp_path, declared, "key") == (("key", "level"), [(3, "1", "x"), (4, "2", "y")])
+    with pytest.raises(ItemRefused, match="no sheet Customers; it has 'Sheet1', 'Sheet2'"):
+        opened(content, tmp_path, Format(type="xlsx", sheet="Customers"), "id")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"id,tier\n1,x\n", "not an Excel workbook"),
+        (workbook([]), "the sheet is empty"),
+        (workbook([["id", "id"], [1, 2]]), "several columns are named 'id'"),
+        (workbook([["id", None], [1, 2]]), "cells without a column's name, in column 2"),
+        (workbook([["id"], ["x" * 2000]]), "line 2: the cell in 'id' is larger"),
+        (workbook([["id"], ["x" * 9_000_000]]), "expands to more than 200 times"),
+    ],
+)  # fmt: skip
+def test_a_workbook_that_cannot_be_read_is_refused(content: bytes, message: str, tmp_path: Path) -> None:
+    with pytest.raises(ItemRefused, match=message):
+        opened(content, tmp_path, XLSX, "id", limits=Limits(max_cell_bytes=1000))
