@@ -104,6 +104,11 @@ RFC_4180 = Dialect()
 _LETTERS = bytes.maketrans(LF_LETTER + CR_LETTER, b"\n\r")
 
 
+def breaks_in(text: bytes) -> int:
+    """The line breaks in the text: LF, CRLF and CR."""
+    return text.count(b"\n") + (text.count(b"\r") - text.count(b"\r\n") if b"\r" in text else 0)
+
+
 def _each(batch: pa.RecordBatch, change: Callable[[pa.Array], pa.Array]) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays([change(column) for column in batch.columns], names=batch.schema.names)
 

@@ -7,7 +7,6 @@ lines are blank lines. It is written in blocks, each handled as a whole.
 from __future__ import annotations
 
 import codecs
-import csv
 import re
 from collections.abc import Iterator
 from dataclasses import replace
@@ -18,7 +17,7 @@ from typing import IO, NoReturn
 import numpy as np
 import numpy.typing as npt
 
-from ingest_pipelines.config.file_format import NONE, Format, Trailer, written
+from ingest_pipelines.config.file_format import NONE, Format
 from ingest_pipelines.config.imports import Limits
 from ingest_pipelines.errors import ItemRefused, printable
 from ingest_pipelines.file_content import BOM
@@ -32,14 +31,13 @@ from ingest_pipelines.landing.dialect import (
     WIDE_DELIMITER,
     WIDE_QUOTE,
     Dialect,
+    breaks_in,
 )
+from ingest_pipelines.landing.footer import cut_footer
 from ingest_pipelines.model import Landing
 
 BLOCK = 1 << 20
 """Bytes decoded in one step."""
-
-TAIL = 8 << 20
-"""The footer must begin in so many last bytes."""
 
 Bytes = npt.NDArray[np.uint8]
 Positions = npt.NDArray[np.int64]
@@ -89,7 +87,7 @@ def translate(landing: Landing, declared: Format, limits: Limits, to: Path) -> t
         for block in _whole_lines(landing, text, limits):
             out.write(signs.translated(block))
     if declared.footer is not None:
-        dialect = replace(dialect, rows=_cut_footer(landing, declared, to, signs.lines))
+        dialect = replace(dialect, rows=cut_footer(landing, declared, dialect, to, signs.lines))
     return replace(landing, path=to, bytes=to.stat().st_size, quotes=1), dialect
 
 
@@ -122,7 +120,7 @@ class _Text:
                 return
             yield text
             self._offset += len(block)
-            self._lines += _breaks(text) - (last_cr and text.startswith(b"\n"))
+            self._lines += breaks_in(text) - (last_cr and text.startswith(b"\n"))
             last_cr = text.endswith(b"\r")
             if not block:
                 return
@@ -137,7 +135,7 @@ class _Text:
                 before = self._decoder.decode(block[: max(0, start)]).encode()
             except UnicodeError:
                 before = b""
-            line = self._lines + _breaks(before)
+            line = self._lines + breaks_in(before)
             at = self._offset + max(start, -len(state[0]))
             raise ItemRefused(
                 f"{self._landing.item.uri}, line {line}, byte {at + 1:,}: not valid {self._encoding}",
@@ -153,10 +151,6 @@ def _keeps_ascii(encoding: str) -> bool:
         return every.decode(encoding) == every.decode("ascii")
     except UnicodeError:
         return False
-
-
-def _breaks(text: bytes) -> int:
-    return text.count(b"\n") + (text.count(b"\r") - text.count(b"\r\n") if b"\r" in text else 0)
 
 
 def _whole_lines(landing: Landing, text: _Text, limits: Limits) -> Iterator[bytes]:
@@ -208,7 +202,7 @@ class _Signs:
                 head, rest = head + BOM, rest[len(BOM) :]
             self._begun = True
             rest = self._rewritten(rest)
-        self.lines += _breaks(block)
+        self.lines += breaks_in(block)
         return head + rest if head else rest
 
     def _skipped(self, block: bytes) -> tuple[bytes, bytes]:
@@ -242,7 +236,8 @@ class _Signs:
         for starts, ends in deleted:
             np.add.at(change, starts, 1)
             np.add.at(change, ends, -1)
-        return np.frombuffer(block, np.uint8)[np.cumsum(change)[:-1] == 0].tobytes()
+        kept: bytes = np.frombuffer(block, np.uint8)[np.cumsum(change)[:-1] == 0].tobytes()
+        return kept
 
     def _outside(self, quotes: Positions, positions: Positions) -> npt.NDArray[np.bool_]:
         """Whether the positions are outside quotes."""
@@ -304,7 +299,8 @@ class _Signs:
         breaks = places[(after == _CR) & (places + 2 < len(data))]
         crlf = breaks[data[breaks + 2] == _LF]
         changed[crlf + 2] = LF_TEXT[0]
-        return bytes(changed[keep])
+        kept: bytes = changed[keep].tobytes()
+        return kept
 
     @property
     def _escaped_bytes(self) -> tuple[Bytes, npt.NDArray[np.bool_]]:
@@ -329,7 +325,7 @@ class _Signs:
         return table, known
 
     def _refuse_escape(self, block: bytes, place: int) -> NoReturn:
-        line = self.lines + _breaks(block[:place]) + 1
+        line = self.lines + breaks_in(block[:place]) + 1
         raise ItemRefused(
             f"{self._landing.item.uri}, line {line}: the escape {printable(str(self._escape))} stands before a "
             "character that it gives no meaning",
@@ -373,76 +369,3 @@ class _Signs:
 
 
 _LINE_END = re.compile(rb"[\r\n]")
-
-
-def _cut_footer(landing: Landing, declared: Format, path: Path, lines: int) -> int | None:
-    """Cuts the footer off the file; how many rows its trailer says there are."""
-    uri, size = landing.item.uri, path.stat().st_size
-    with path.open("r+b") as file:
-        start = max(0, size - TAIL)
-        file.seek(start)
-        tail = file.read()
-        wanted = declared.footer_lines or 1
-        end = len(tail)
-        removed: list[bytes] = []
-        for last in reversed(tail.splitlines(keepends=True)):
-            end -= len(last)
-            if last.strip(b"\r\n"):
-                removed.append(last.strip(b"\r\n"))
-            if len(removed) == wanted:
-                break
-        if len(removed) < wanted or (end == 0 and start):
-            raise ItemRefused(f"{uri}: it has fewer lines than source.format.footer says", hint="is the file whole?")
-        file.truncate(start + end)
-    trailer = declared.trailer
-    if trailer is None:
-        return None
-    line = lines + 1 - _breaks(tail[end:])
-    text = dialect_text(declared, removed[-1])
-    if not text.removeprefix('"').startswith(trailer.starts_with):
-        raise ItemRefused(
-            f"{uri}, line {line}: the last line does not begin with '{printable(trailer.starts_with)}': the file was "
-            "cut off, or it has no trailer",
-            line=line,
-            hint="upload the whole file; source.format.footer says how its last line begins",
-        )
-    return _count_in(landing, declared, trailer, text, line)
-
-
-def dialect_text(declared: Format, line: bytes) -> str:
-    """A line of the translated file as text, for a trailer."""
-    dialect = dialect_of(declared)
-    return dialect.restored(line.replace(dialect.delimiter, declared.delimiter.encode())).decode()
-
-
-def _count_in(landing: Landing, declared: Format, trailer: Trailer, text: str, line: int) -> int | None:
-    """The number of rows in the trailer."""
-    if isinstance(trailer.count, str):
-        return None
-    if trailer.count is None:
-        numbers = re.findall(r"(?<![\w.,-])[0-9]+(?![\w.,-]*[\w-])", text.removeprefix('"')[len(trailer.starts_with) :])
-        if len(numbers) > 1:
-            raise ItemRefused(
-                f"{landing.item.uri}, line {line}: the trailer has {len(numbers)} numbers, and which of them is the "
-                "number of rows is not declared",
-                line=line,
-                hint=f"say which of its cells it is, such as {_with_count(trailer)}, or count: none",
-            )
-        return int(numbers[0]) if numbers else None
-    reading: dict[str, object] = {"delimiter": declared.delimiter}
-    reading |= {"quoting": csv.QUOTE_NONE} if declared.quote == NONE else {"quotechar": declared.quote}
-    cells = next(csv.reader([text], **reading), [])  # type: ignore[arg-type]
-    cell = cells[trailer.count - 1].strip() if trailer.count <= len(cells) else ""
-    if declared.thousands:
-        cell = cell.replace(declared.thousands, "")
-    if not re.fullmatch(r"[0-9]{1,15}", cell):
-        raise ItemRefused(
-            f"{landing.item.uri}, line {line}: cell {trailer.count} of the trailer holds no number of rows",
-            line=line,
-            hint="source.format.footer.count is the place of the cell with the number of rows, from 1",
-        )
-    return int(cell)
-
-
-def _with_count(trailer: Trailer) -> str:
-    return written({"footer": Trailer(starts_with=trailer.starts_with, count=2)})

@@ -69,7 +69,7 @@ def _expected(written: str | None) -> str | None:
 
 
 @pytest.mark.parametrize("block", [4 << 20, 16])
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(rows=_lines(), blank=st.sampled_from(["", "\n", " \n"]), end=st.sampled_from(["\n", "\r\n"]))
 def test_json_values_are_read_as_they_are_written(rows: list[dict[str, str]], blank: str, end: str, block: int) -> None:
     texts = ["{" + ", ".join(f"{json.dumps(key)}: {value}" for key, value in row.items()) + "}" for row in rows]
