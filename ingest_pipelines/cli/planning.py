@@ -102,15 +102,18 @@ def _choose(connection: psycopg.Connection, site: Site, bound: BoundImport, key:
     if not bound.reads_files:
         return _due(site, bound)
     wanted, pattern = bound.spec.source.file, bound.spec.source.pattern
+    endings = bound.spec.source.format.endings
     if wanted is None:
         raise UsageError(f"import {bound.name} reads uploads", hint=f"name the file: ingest plan {bound.name} --file F")
     with open_files(bound.connection) as source:
         listing = source.listing(wanted.strip("/").rpartition("/")[0], nested=False)
-        picked = pick_files(listing, wanted, "last", site.clock(), timedelta(0), pattern=pattern).files
+        picked = pick_files(listing, wanted, "last", site.clock(), timedelta(0), pattern=pattern, endings=endings).files
         if not picked:
-            missing = f"there is no file {wanted} at {bound.connection_name} yet{near_misses(listing, wanted, pattern)}"
+            missing = f"there is no file {wanted} at {bound.connection_name} yet{near_misses(listing, wanted, pattern, endings)}"
             raise UsageError(f"import {bound.name}: {missing}")
-        return item_of(bound.name, picked[-1], source.uri(picked[-1].path), source=wanted, pattern=pattern)
+        return item_of(
+            bound.name, picked[-1], source.uri(picked[-1].path), source=wanted, pattern=pattern, endings=endings
+        )
 
 
 def _due(site: Site, bound: BoundImport) -> Item:

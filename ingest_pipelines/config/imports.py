@@ -7,7 +7,7 @@ from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Discriminator, Field, StrictBool, Tag, model_validator
+from pydantic import Discriminator, Field, StrictBool, StrictStr, Tag, model_validator
 
 from ingest_pipelines.config.asset_keys import AssetPath, AssetPaths, spelled_key
 from ingest_pipelines.config.base import Duration, Name, Strict, TimeZone, parse_duration

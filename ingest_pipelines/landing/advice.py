@@ -119,7 +119,9 @@ def _reads(
     return True
 
 
-def _candidates(landing: Landing, required: Sequence[str], declared: Format, *, wide: bool) -> Iterator[dict[str, Any]]:
+def _candidates(
+    landing: Landing, required: Sequence[str], declared: Format, spellings: Spellings, *, wide: bool
+) -> Iterator[dict[str, Any]]:
     with landing.path.open("rb") as file:
         head = file.read(1 << 20)
     own = {key: value for key, value in declared.given.items() if key != "type"}

@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 import pyarrow.json as arrow_json
 
 from ingest_pipelines.config.imports import Limits
-from ingest_pipelines.errors import ItemRefused, printable
+from ingest_pipelines.errors import ItemRefused
 from ingest_pipelines.file_content import BOM, content_of
 from ingest_pipelines.landing.cell_caps import check_cells, check_columns
 from ingest_pipelines.landing.edges import trim_column

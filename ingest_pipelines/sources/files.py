@@ -10,6 +10,7 @@ import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import PurePosixPath
 from typing import Literal
 from urllib.parse import quote
@@ -23,7 +24,8 @@ MAX_FOLDERS = 2
 """How deep files are seen: `Folder/Subfolder/file`."""
 
 _PARTIAL = (".part", ".partial", ".tmp", ".temp", ".filepart", ".crdownload", ".incomplete", "~")
-_ENDING = re.compile(r"(?P<stem>.+?)\.csv(?:\.gz|\.zip)?", re.IGNORECASE | re.DOTALL)
+CSV = ("csv",)
+"""How the names of files end, besides `.gz` and `.zip`, unless a format says more."""
 
 _MOMENT = re.compile(
     r"(?P<year>19[7-9][0-9]|2[01][0-9]{2})(?P<dash>[-_.]?)(?P<month>[0-9]{2})(?P=dash)(?P<day>[0-9]{2})"
@@ -127,7 +129,17 @@ Serial = int | Literal[False] | None
 """A file's place among those of its import: None without a serial, False for a file of another import."""
 
 
-def serial_of(path: str, file: str, pattern: str | None = None) -> Serial:
+@cache
+def _ending(endings: tuple[str, ...]) -> re.Pattern[str]:
+    return re.compile(rf"(?P<stem>.+?)\.(?:{'|'.join(endings)})(?:\.gz|\.zip)?", re.IGNORECASE | re.DOTALL)
+
+
+def _stem(name: str, endings: tuple[str, ...]) -> str:
+    parsed = _ending(endings).fullmatch(name)
+    return parsed["stem"] if parsed else name
+
+
+def serial_of(path: str, file: str, pattern: str | None = None, endings: tuple[str, ...] = CSV) -> Serial:
     """The serial in `Name_<serial>.csv`, None for `Name.csv`, False for a file of another name or folder.
 
     A serial is a number, or a date or timestamp in UTC, which counts as its seconds since 1970: so the usual shapes
@@ -135,24 +147,26 @@ def serial_of(path: str, file: str, pattern: str | None = None) -> Serial:
 
     Args:
         pattern: the import's `pattern`, which says instead of Name how its files are called.
+        endings: of the import's format.
     """
-    return serials_of([path], file, pattern)[0]
+    return serials_of([path], file, pattern, endings)[0]
 
 
-def serials_of(paths: Sequence[str], file: str, pattern: str | None = None) -> list[Serial]:
+def serials_of(
+    paths: Sequence[str], file: str, pattern: str | None = None, endings: tuple[str, ...] = CSV
+) -> list[Serial]:
     """`serial_of` each path. One call for many paths is quicker."""
     wanted_folder, _, wanted = unicodedata.normalize("NFC", file.strip("/")).rpartition("/")
     split = [unicodedata.normalize("NFC", path).rpartition("/")[::2] for path in paths]
     if pattern is not None:
         serials = _matched(list(dict.fromkeys(name for folder, name in split if folder == wanted_folder)), pattern)
         return [serials[name] if folder == wanted_folder else False for folder, name in split]
-    given = _ENDING.fullmatch(wanted)
-    stem = given["stem"] if given else wanted
-    return [_named(name, stem) if folder == wanted_folder else False for folder, name in split]
+    stem = _stem(wanted, endings)
+    return [_named(name, stem, endings) if folder == wanted_folder else False for folder, name in split]
 
 
-def _named(name: str, stem: str) -> Serial:
-    parsed = _ENDING.fullmatch(name)
+def _named(name: str, stem: str, endings: tuple[str, ...]) -> Serial:
+    parsed = _ending(endings).fullmatch(name)
     if parsed is None:
         return False
     if parsed["stem"] == stem:
@@ -203,12 +217,11 @@ def _serial(text: str) -> int | Literal[False]:
     return int(text) if re.fullmatch(r"[0-9]{1,18}", text) else False
 
 
-def near_misses(listing: Listing, file: str, pattern: str | None = None) -> str:
+def near_misses(listing: Listing, file: str, pattern: str | None = None, endings: tuple[str, ...] = CSV) -> str:
     """What to add to "there is no such file": files that are called almost that, and links, which are not followed."""
     folder, _, wanted = unicodedata.normalize("NFC", file.strip("/")).rpartition("/")
-    given = _ENDING.fullmatch(wanted)
-    name = given["stem"] if given else wanted
-    others = [path for path, serial in _serials(listing, file, pattern) if serial is False]
+    name = _stem(wanted, endings)
+    others = [path for path, serial in _serials(listing, file, pattern, endings) if serial is False]
     alike = [path for path in others if _alike(path, name)]
     links = [path for path in listing.links if folder.startswith(path) or _alike(path, name)]
     said = ""
@@ -224,9 +237,11 @@ def near_misses(listing: Listing, file: str, pattern: str | None = None) -> str:
     return said
 
 
-def _serials(listing: Listing, file: str, pattern: str | None) -> Iterator[tuple[str, Serial]]:
+def _serials(
+    listing: Listing, file: str, pattern: str | None, endings: tuple[str, ...]
+) -> Iterator[tuple[str, Serial]]:
     paths = [other.path for other in listing.files]
-    return zip(paths, serials_of(paths, file, pattern), strict=True)
+    return zip(paths, serials_of(paths, file, pattern, endings), strict=True)
 
 
 def _begins(path: str, folder: str, name: str) -> bool:
@@ -260,6 +275,7 @@ def pick_files(
     still_since: Mapping[str, datetime] | None = None,
     *,
     pattern: str | None = None,
+    endings: tuple[str, ...] = CSV,
 ) -> Picked:
     """The import's files: the last modified one (`last`), or all of them (`all`), once they are stable.
 
@@ -271,9 +287,10 @@ def pick_files(
         still_since: when each file (by `fingerprint_of`) was first seen as it is; helps where the server's clock
             is ahead of ours.
         pattern: how the files are called, where the import says it itself.
+        endings: of the import's format.
     """
     first_seen_at = still_since or {}
-    found = serials_of([candidate.path for candidate in listing.files], file, pattern)
+    found = serials_of([candidate.path for candidate in listing.files], file, pattern, endings)
     serials = dict(zip(listing.files, found, strict=True))
     own = [candidate for candidate, serial in serials.items() if serial is not False]
     own.sort(key=lambda candidate: (candidate.modified_at, serials[candidate] or -1, candidate.path))
@@ -299,17 +316,18 @@ def fingerprint_of(file: SourceFile, uri: str = "") -> str:
 
 def item_of(
     import_name: str, file: SourceFile, uri: str, *, source: str = "", pattern: str | None = None,
-    kind: ItemKind = "file",
+    endings: tuple[str, ...] = CSV, kind: ItemKind = "file",
 ) -> Item:  # fmt: skip
     """The file as an item. Its key is `2026-11-22T09-15-00Z_Customers_1767225600.csv_3f9a1c2b`.
 
     Args:
         source: the import's `file: Folder/Name`, for the serial.
         pattern: the import's `pattern`.
+        endings: of the import's format.
     """
     fingerprint = fingerprint_of(file, uri)
     when = file.modified_at.astimezone(UTC).strftime("%Y-%m-%dT%H-%M-%SZ")
-    serial = serial_of(file.path, source, pattern) if source else _trailing_serial(file.path)
+    serial = serial_of(file.path, source, pattern, endings) if source else _trailing_serial(file.path)
     return Item(
         import_name=import_name,
         key=ItemKey(f"{when}_{safe_name(PurePosixPath(file.path).name)}_{fingerprint[:8]}"),
@@ -332,7 +350,7 @@ def safe_name(name: str) -> str:
 
 
 def _trailing_serial(path: str) -> int | None:
-    parsed = _ENDING.fullmatch(path.rpartition("/")[2])
+    parsed = _ending(CSV).fullmatch(path.rpartition("/")[2])
     parts = parsed["stem"].split("_") if parsed else []
     serials = (_serial("_".join(parts[start:])) for start in range(1, len(parts)))
     return next((serial for serial in serials if serial is not False), None)

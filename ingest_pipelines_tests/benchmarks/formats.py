@@ -1,7 +1,7 @@
 """The same rows in every format of a file: what reading and validating them costs beside comma-separated UTF-8.
 
-`python -m ingest_pipelines_tests.benchmarks.formats --rows 1000000 --rounds 5`: formats take turns, each measurement is
-a process of its own, medians and their ratios are printed. xlsx has at most 100,000 rows and is compared with
+`python -m ingest_pipelines_tests.benchmarks.formats --rows 1000000 --rounds 5`: formats take turns, each measurement
+is a process of its own, medians and their ratios are printed. xlsx has at most 100,000 rows and is compared with
 python-calamine's bare read of the same file. `--before TREE` adds the same CSV read by another checkout.
 """
 

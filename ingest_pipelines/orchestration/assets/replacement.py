@@ -118,7 +118,14 @@ def _replacement(run_context: RunContext, client: Client | None) -> tuple[Source
         with open_files(bound.connection, client) as source:
             file = source.stat(path)
             named = bound.spec.source
-            return file, item_of(bound.name, file, source.uri(path), source=str(named.file), pattern=named.pattern)
+            return file, item_of(
+                bound.name,
+                file,
+                source.uri(path),
+                source=str(named.file),
+                pattern=named.pattern,
+                endings=named.format.endings,
+            )
     except ItemGone:
         with run_context.site.target.session() as connection:
             return None, ledger.newest_of_path(connection, run_context.item)

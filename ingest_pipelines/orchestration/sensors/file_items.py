@@ -120,9 +120,25 @@ def _register(
     source, now = bound.spec.source, site.clock()
     listing, uris = listed.listing, listed.uris
     # by the time of the listing: what has changed since then is not known
-    picked = pick_files(listing, str(source.file), source.pick, listed.at, settle, first_seen, pattern=source.pattern)
+    picked = pick_files(
+        listing,
+        str(source.file),
+        source.pick,
+        listed.at,
+        settle,
+        first_seen,
+        pattern=source.pattern,
+        endings=source.format.endings,
+    )
     items = tuple(
-        item_of(bound.name, file, uris[file.path], source=str(source.file), pattern=source.pattern)
+        item_of(
+            bound.name,
+            file,
+            uris[file.path],
+            source=str(source.file),
+            pattern=source.pattern,
+            endings=source.format.endings,
+        )
         for file in picked.files
     )
     unsettled = _first_seen(picked.unsettled, first_seen, listed.at)
@@ -137,7 +153,7 @@ def _register(
         items,
         {item.key: states[item.key] for item in items},
         unsettled,
-        "" if picked.matching else near_misses(listing, str(source.file), source.pattern),
+        "" if picked.matching else near_misses(listing, str(source.file), source.pattern, source.format.endings),
     )
 
 
