@@ -40,10 +40,6 @@ class Placement:
         """The project's name on its runs; "" without a prefix."""
         return ".".join(self.key_prefix)
 
-    def below(self, name: str) -> str:
-        """The name, below the key prefix."""
-        return "__".join((*self.key_prefix, name))
-
     def named(self, name: str) -> str:
         """The name, within the project's namespace."""
         return f"{self.namespace}__{name}"

@@ -11,7 +11,7 @@ HOUSEKEEPING, ACTIVATION, ALERTS = "housekeeping", "activation", "alerts"
 """Names of the sensors of the whole project, within its namespace."""
 
 CHECK_NOW_SENSOR = "check_now_runs"
-"""Name of the sensor of `check_now`, below the key prefix."""
+"""Name of the sensor of the job `check_now`, within the project's namespace."""
 
 WHEN_STOPPED = (
     "Off while the import is a draft, and its ticks skip while it is paused;"

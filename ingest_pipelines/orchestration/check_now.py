@@ -1,9 +1,9 @@
 """Check now: a run without a partition looks for what is new at an import's source, and has it loaded.
 
-A person, GraphQL or another system launches the job `check_now`, or the import's asset without a partition. The run
-looks, where the import's other runs look too, and writes the items that it found to the ledger and to its own events.
-The sensor `check_now_runs` then requests a run for each of them, as the import's own sensor or schedule would: so the
-queue, its limits and the order of items hold for them on every kind of Dagster instance. (No
+A person, GraphQL or another system launches the job `ingest__check_now`, or the import's asset without a partition. The
+run looks, where the import's other runs look too, and writes the items that it found to the ledger and to its own
+events. The sensor `ingest__check_now_runs` then requests a run for each of them, as the import's own sensor or schedule
+would: so the queue, its limits and the order of items hold for them on every kind of Dagster instance. (No
 `from __future__ import annotations` here: Dagster reads the annotations of ops.)
 """
 
@@ -57,7 +57,7 @@ from ingest_pipelines.orchestration.site import Site
 from ingest_pipelines.sources.base import Client
 
 JOB, STEP = "check_now", "check_now__look"
-"""Names of the job and of its op, below the key prefix."""
+"""Names of the job and of its op, within the project's namespace: a team's own job may be called `check_now`."""
 
 LOOKING, NOTHING, FOUND, REQUESTED = "looking", "nothing new", "found", "requested"
 """Values of CHECK_TAG: what the check found, and whether runs of it are requested."""
@@ -102,7 +102,7 @@ def check_now(context: OpExecutionContext, site: Site, bound: BoundImport, clien
     add_partitions(bound, found, instance)
     words = f"found 1 item to load: {found[0]}" if len(found) == 1 else f"found {len(found)} items to load"
     placement = site.project.placement
-    context.log.info("The check %s. The sensor %s requests a run for each.", words, placement.below(CHECK_NOW_SENSOR))
+    context.log.info("The check %s. The sensor %s requests a run for each.", words, placement.named(CHECK_NOW_SENSOR))
     context.log_event(
         AssetObservation(asset_key(bound), description=f"check: {words}", metadata={ITEMS: MetadataValue.json(found)})
     )
@@ -148,7 +148,7 @@ def find_new_items(
 def check_now_job(site: Site) -> JobDefinition:
     """The job `check_now`: its config `{import: NAME}` names the import whose source it looks at."""
     placement = site.project.placement
-    step = placement.below(STEP)
+    step = placement.named(STEP)
     config = {"import": Field(str, description="The name of an import.")}
 
     @op(
@@ -166,7 +166,7 @@ def check_now_job(site: Site) -> JobDefinition:
         check_now(context, site, bound)
 
     @job(
-        name=placement.below(JOB),
+        name=placement.named(JOB),
         description="Looks for what is new at the source of an import, and has it loaded. Config: `import: NAME`.",
         config=ConfigMapping(
             config_schema=config,
@@ -183,7 +183,7 @@ def check_now_sensor(site: Site, imports: Mapping[str, BoundImport]) -> SensorDe
     """The sensor that requests runs of the items that checks found. It is on also with `INGEST_AUTOMATION=off`."""
 
     @sensor(
-        name=site.project.placement.below(CHECK_NOW_SENSOR),
+        name=site.project.placement.named(CHECK_NOW_SENSOR),
         description="Launches the runs of items that a check found which a person or another system asked for.",
         asset_selection=[asset_key(bound) for bound in imports.values()],
         minimum_interval_seconds=SECONDS,

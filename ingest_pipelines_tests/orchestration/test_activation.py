@@ -42,7 +42,7 @@ def test_a_drafts_switches_are_off_and_all_others_on(shop: Shop) -> None:
         f"customers__{status}_points__{part}": "STOPPED" if status == "draft" else "RUNNING"
         for status in ("draft", "active", "paused")
         for _, part in BOTH
-    } | {"ingest__activation": "RUNNING", "ingest__housekeeping": "RUNNING", "check_now_runs": "RUNNING"}
+    } | {"ingest__activation": "RUNNING", "ingest__housekeeping": "RUNNING", "ingest__check_now_runs": "RUNNING"}
 
 
 def test_only_what_is_active_and_off_by_default_is_switched_on(shop: Shop, kept_instance: DagsterInstance) -> None:
@@ -116,7 +116,7 @@ def test_automation_off_switches_nothing_on_and_runs_nothing_that_was_switched_o
     repository = shop.definitions(automation=False).get_repository_def()
     assert not repository.has_sensor_def("ingest__activation")
     running = [name for name, status in _defaults(repository).items() if status != "STOPPED"]
-    assert running == ["check_now_runs"]  # a check is asked for by a person, and its runs are the answer
+    assert running == ["ingest__check_now_runs"]  # a check is asked for by a person, and its runs are the answer
     assert "INGEST_AUTOMATION is off" in _tick(repository, kept_instance, "customers__tills__files")
 
 

@@ -166,7 +166,7 @@ def _check(
         return definitions.resolve_implicit_global_asset_job_def().execute_in_process(
             asset_selection=[AssetKey(["customers", name])], instance=instance, raise_on_error=False, tags=tags
         )
-    return definitions.resolve_job_def("check_now").execute_in_process(
+    return definitions.resolve_job_def("ingest__check_now").execute_in_process(
         run_config={"import": name}, instance=instance, raise_on_error=False, tags=tags
     )
 

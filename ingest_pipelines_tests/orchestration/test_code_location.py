@@ -78,6 +78,12 @@ def nightly() -> None:
     land()
 
 
+@job
+def check_now() -> None:
+    """A team's own job, with the name of a job of ours."""
+    land()
+
+
 @asset(required_resource_keys={"target"})
 def mart(context: AssetExecutionContext) -> None:
     """A team's own asset, with a resource of the name that one of ours has."""
@@ -86,10 +92,10 @@ def mart(context: AssetExecutionContext) -> None:
 
 def team(*, executor: ExecutorDefinition | None = None) -> Definitions:
     """A team's code location that uses every name which one could expect an import to use."""
-    names = ("housekeeping", "activation", "alerts", "files")
+    names = ("housekeeping", "activation", "alerts", "files", "check_now_runs")
     return Definitions(
         assets=[mart],
-        jobs=[nightly, define_asset_job("marts", AssetSelection.assets(mart))],
+        jobs=[nightly, check_now, define_asset_job("marts", AssetSelection.assets(mart))],
         sensors=[
             SensorDefinition(name=name, evaluation_fn=lambda context: SkipReason("nothing"), job_name="nightly")
             for name in names
@@ -142,6 +148,8 @@ def test_imports_merge_with_a_team_that_has_an_executor_and_every_name_that_we_c
     repository = defs.get_repository_def()
     assert repository.get_job("nightly").executor_def is multiprocess_executor
     assert repository.get_job("marts").executor_def is multiprocess_executor
+    assert repository.has_job("check_now")
+    assert repository.has_job("ingest__check_now")
     sensors = {sensor.name for sensor in repository.sensor_defs}
     assert sensors > {f"ingest__{name}" for name in PROJECT_SENSORS} | {"customers__tills__files"} | {*PROJECT_SENSORS}
     load_next_file(defs, shop, instance)

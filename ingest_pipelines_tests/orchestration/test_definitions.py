@@ -59,13 +59,13 @@ def test_everything_that_dagster_shows_of_a_project(shop: Shop) -> None:
             },
         },
         "sensors": {
-            "check_now_runs": [5, "RUNNING"],
             "customers__loyalty__files": [300, "RUNNING"],
             "customers__tills__files": [60, "RUNNING"],
+            "ingest__check_now_runs": [5, "RUNNING"],
             "ingest__housekeeping": [120, "RUNNING"],
         },
         "schedules": {"customers__loyalty__schedule": [["30 0,6,12,18 * * *"], "Europe/London", "RUNNING"]},
-        "jobs": ["check_now"],
+        "jobs": ["ingest__check_now"],
         "resources": ["ingest__handles", "ingest__site", "ingest__target"],
     }  # fmt: skip
 
@@ -75,7 +75,7 @@ def test_automation_off_starts_nothing_by_itself(shop: Shop) -> None:
     shop.write_import(source={"connection": "vendor", "file": "tills/Points"}, schedule={"every": "1h"})
     shown = _snapshot(shop.definitions(automation=False))
     on = [name for name, (_, status) in shown["sensors"].items() if status != "STOPPED"]
-    assert on == ["check_now_runs"]  # which requests what a person asked for, and nothing else
+    assert on == ["ingest__check_now_runs"]  # which requests what a person asked for, and nothing else
     assert {status for _, _, status in shown["schedules"].values()} == {"STOPPED"}
 
 

@@ -145,7 +145,7 @@ def test_an_activated_draft_is_switched_on_and_loads_what_lies_there_unless_a_pe
 def test_a_check_that_a_person_or_another_system_launches_loads_what_is_new(vendor: Vendor) -> None:
     vendor.execute("INSERT INTO visits VALUES ('V1', 1, '2025-12-01')")
     checks = {
-        "by_job": vendor.served.launch("check_now", config={"import": "by_job"}),
+        "by_job": vendor.served.launch("ingest__check_now", config={"import": "by_job"}),
         "by_asset": vendor.served.launch(assets=[("customers", "by_asset")]),
     }
     for name, run in checks.items():

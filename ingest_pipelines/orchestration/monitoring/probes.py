@@ -117,7 +117,7 @@ def _expected(project: Project) -> dict[str, str]:
     """Import by the name of its sensor and of its schedule; "" for sensors of the whole project."""
     ends = ("__files", "__schedule", "__after")
     own = {f"{bound.asset_name}{end}": name for name, bound in project.imports.items() for end in ends}
-    of_project = [*map(project.placement.named, _PROJECT_SENSORS), project.placement.below(CHECK_NOW_SENSOR)]
+    of_project = [*map(project.placement.named, _PROJECT_SENSORS), project.placement.named(CHECK_NOW_SENSOR)]
     return {**dict.fromkeys(of_project, ""), **own}
 
 
