@@ -2,18 +2,21 @@
 
 from setuptools import find_packages, setup
 
-DAGSTER = "1.13.27"  # webserver and every integration stop here; they move in lock-step
-DAGSTER_LIBRARIES = "0.29.27"
+# The newest two minor versions of Dagster, each with its webserver and its libraries: these need exactly the core of
+# their own release, so the newest release that all of them have is installed. `.ci/versions` tests both ends.
+OLDEST_DAGSTER = "1.12.0"
+DAGSTER = f">={OLDEST_DAGSTER},<1.14"
+DAGSTER_LIBRARIES = ">=0.28,<0.30"
 
 # `<` the next minor version: we use private parts of that package, which its comment names and a minor release may
 # change. Run the contract tests of its source before you raise it.
 CORE = [
-    f"dagster=={DAGSTER}",  # assets, partitions, sensors, schedules, runs
-    f"dagster-webserver=={DAGSTER}",  # the UI that `ingest up` starts
-    f"dagster-postgres=={DAGSTER_LIBRARIES}",  # run, event and schedule storage
-    f"dagster-aws=={DAGSTER_LIBRARIES}",  # S3Resource: the client of `s3` connections in runs
-    f"dagster-snowflake=={DAGSTER_LIBRARIES}",  # SnowflakeResource: the same for `snowflake`
-    f"dagster-gcp=={DAGSTER_LIBRARIES}",  # GCSResource: the same for `gcs`
+    f"dagster{DAGSTER}",  # assets, partitions, sensors, schedules, runs
+    f"dagster-webserver{DAGSTER}",  # the UI that `ingest up` starts
+    f"dagster-postgres{DAGSTER_LIBRARIES}",  # run, event and schedule storage
+    f"dagster-aws{DAGSTER_LIBRARIES}",  # S3Resource: the client of `s3` connections in runs
+    f"dagster-snowflake{DAGSTER_LIBRARIES}",  # SnowflakeResource: the same for `snowflake`
+    f"dagster-gcp{DAGSTER_LIBRARIES}",  # GCSResource: the same for `gcs`
     "sqlalchemy>=2.0,<2.1",  # ledger tables, source metadata; 2.1 breaks dagster-postgres
     "polars>=1.30",  # columnar casts, masks and sorts
     "pandera[polars]>=0.26",  # the declaration of every import's rules
@@ -43,9 +46,9 @@ EXTRAS = {
     "oracle": ["oracledb>=3"],  # thin mode with Arrow batches
     "hive": ["pyhive>=0.7", "thrift-sasl>=0.4", "pure-sasl>=0.6"],  # HiveServer2 over SASL
     "clickhouse": ["clickhouse-connect>=0.8"],  # Arrow stream over HTTP
-    "k8s": [f"dagster-k8s=={DAGSTER_LIBRARIES}"],  # one run per pod
-    "docker": [f"dagster-docker=={DAGSTER_LIBRARIES}"],  # one run per container
-    "celery": [f"dagster-celery=={DAGSTER_LIBRARIES}", "celery[redis]"],  # wide fan-out over workers; their broker
+    "k8s": [f"dagster-k8s{DAGSTER_LIBRARIES}"],  # one run per pod
+    "docker": [f"dagster-docker{DAGSTER_LIBRARIES}"],  # one run per container
+    "celery": [f"dagster-celery{DAGSTER_LIBRARIES}", "celery[redis]"],  # wide fan-out over workers; their broker
 }
 EXTRAS["all"] = sorted({requirement for group in EXTRAS.values() for requirement in group})
 EXTRAS["test"] = [
@@ -77,7 +80,7 @@ EXTRAS["test"] = [
     "mmdb-writer>=0.2.5",  # tiny geo databases
     "netaddr",  # networks in them
     "prometheus-client>=0.21",  # reads /metrics as Prometheus does
-    f"dagster-dg-cli=={DAGSTER}",  # `dg check defs`: the component in a defs.yaml
+    f"dagster-dg-cli{DAGSTER}",  # `dg check defs`: the component in a defs.yaml
     "py-spy>=0.4",  # profiles behind docs/performance.md
     "jsonschema>=4",  # deploy files against their schemas
     "check-jsonschema>=0.30",  # carries the schema of Compose files

@@ -20,7 +20,7 @@
     daemon          the daemon, with code servers that are started again
     expected_errors failures and retries of a step that show no stack trace
 
-Each module says which public API it waits for and what breaks without it. Dagster is pinned to one version in setup.py:
-to upgrade is to read this folder and to run its tests. `architecture/test_dagster_internals.py` keeps the rest of the
-package out of Dagster's private parts.
+Each module says which public API it waits for and what breaks without it. setup.py allows two minor versions of
+Dagster, and `.ci/versions` tests both ends: to raise the bound is to read this folder and to run its tests.
+`architecture/test_dagster_internals.py` keeps the rest of the package out of Dagster's private parts.
 """
