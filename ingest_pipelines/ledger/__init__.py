@@ -54,6 +54,7 @@ from ingest_pipelines.ledger.items import (
     set_item_status,
     skip_item,
     unsettled_windows,
+    waiting_before,
     waiting_items,
 )
 from ingest_pipelines.ledger.loads import (
@@ -226,5 +227,6 @@ __all__ = [
     "unlock_mapping",
     "unsettled_items",
     "unsettled_windows",
+    "waiting_before",
     "waiting_items",
 ]

@@ -18,6 +18,8 @@ _COLUMNS = sql.SQL(
     " cursor_from, window_start, window_end"
 )
 
+_MOST_BEFORE = 500
+
 
 @dataclass(frozen=True)
 class ItemState:
@@ -168,6 +170,32 @@ def waiting_items(connection: psycopg.Connection) -> list[WaitingItem]:
     ).format(_COLUMNS)
     with connection.cursor(row_factory=dict_row) as cursor:
         return [_waiting(row) for row in cursor.execute(query)]
+
+
+def waiting_before(connection: psycopg.Connection, item: Item) -> list[WaitingItem]:
+    """Items of the import that come before this one and may be loaded again as they are, the first one first.
+
+    None where this item is settled, or failed for good: then a person asked for its run. Uploads and replays are left
+    out. At most _MOST_BEFORE items.
+    """
+    query = sql.SQL(
+        """
+        WITH own AS (
+            SELECT status, retryable, created_at FROM ingest.items WHERE import = %(import)s AND key = %(key)s
+        )
+        SELECT {}, status, created_at, retryable FROM ingest.items
+        WHERE import = %(import)s AND status IN ('new', 'failed') AND (status = 'new' OR retryable)
+          AND kind NOT IN ('upload', 'replay')
+          AND (COALESCE(modified_at, created_at), COALESCE(serial, -1), key) < (
+              COALESCE(%(modified_at)s::timestamptz, (SELECT created_at FROM own)),
+              COALESCE(%(serial)s::bigint, -1), %(key)s::text)
+          AND NOT EXISTS (SELECT FROM own WHERE NOT (status = 'new' OR status = 'failed' AND retryable))
+        ORDER BY COALESCE(modified_at, created_at), COALESCE(serial, -1), key LIMIT %(most)s
+        """
+    ).format(_COLUMNS)
+    own = {"import": item.import_name, "key": item.key, "modified_at": item.modified_at, "serial": item.serial}
+    with connection.cursor(row_factory=dict_row) as cursor:
+        return [_waiting(row) for row in cursor.execute(query, {**own, "most": _MOST_BEFORE})]
 
 
 def _waiting(row: dict[str, Any]) -> WaitingItem:

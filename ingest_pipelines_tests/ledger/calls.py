@@ -172,6 +172,7 @@ CALLS: Mapping[str, Call] = {
     "unlock_mapping": lambda c, case: ledger.unlock_mapping(c, case.import_name),
     "unsettled_items": lambda c, case: [ledger.unsettled_items(c), ledger.unsettled_items(c, case.import_name)],
     "unsettled_windows": lambda c, case: ledger.unsettled_windows(c, case.import_name),
+    "waiting_before": lambda c, case: ledger.waiting_before(c, case.item),
     "waiting_items": lambda c, case: ledger.waiting_items(c),
 }
 

@@ -61,6 +61,7 @@ from ingest_pipelines.orchestration.runs.ended_runs import stop_if_ended
 from ingest_pipelines.orchestration.runs.pools import target_pool
 from ingest_pipelines.orchestration.runs.run_context import RunContext, find_run_context
 from ingest_pipelines.orchestration.runs.tags import import_tags, is_dry_run, run_tags
+from ingest_pipelines.orchestration.runs.turns import has_turn
 from ingest_pipelines.orchestration.site import Site
 
 INVALID = "invalid"
@@ -88,7 +89,9 @@ def land_op(placement: Placement, connection: frozenset[str]) -> OpDefinition:
             check_now(context, site, bound, client_of(context.resources, bound))
             return
         with answering_dry_run(context, site):
-            run_context = _run_context(context, site)
+            run_context = _run_context(context, site, "land")
+            if not _has_turn(context, run_context, "land"):
+                return
             site.watch("land")
             item = run_context.item
             client = client_of(context.resources, run_context.bound)
@@ -132,7 +135,9 @@ def validate_op(placement: Placement, schema: str, table: str, *, pooled: bool) 
         """Validates every row. More rejects than the import allows fail the run here, before anything is committed."""
         site = _site(context, placement)
         with answering_dry_run(context, site):
-            run_context = _run_context(context, site)
+            run_context = _run_context(context, site, "validate")
+            if not _has_turn(context, run_context, "validate"):
+                return
             site.watch("validate")
             early_load = site.early_loads.begin(landing, run_context.bound, run_context.destination)
             with recording_errors(run_context, context, landing), early_load as early:
@@ -162,10 +167,11 @@ def merge_op(
     )
     def merge(context: OpExecutionContext, validated: Validated) -> Iterator[Output[Validated]]:
         """Hands the accepted rows to the IO manager, which merges them in one transaction; a dry run merges none."""
-        if not is_dry_run(context.run.tags):
-            yield Output(validated)
-            return
         site = _site(context, placement)
+        if not is_dry_run(context.run.tags):
+            if not _begins_with(context, "merge") or _has_turn(context, _run_context(context, site, "merge"), "merge"):
+                yield Output(validated)
+            return
         target: TargetIOManager = getattr(context.resources, placement.named(TARGET))
         with answering_dry_run(context, site):
             dry_run_merge(context, _run_context(context, site), validated, target)
@@ -283,7 +289,30 @@ def _bound(context: OpExecutionContext, site: Site) -> BoundImport:
     return site.bound(str(context.op_handle).partition(".")[0])
 
 
-def _run_context(context: OpExecutionContext, site: Site) -> RunContext:
+def _begins_with(context: OpExecutionContext, step: str) -> bool:
+    """Whether it is the import's first step in this run. A re-execution may begin with a later one than `land`."""
+    steps = context.run.step_keys_to_execute
+    if not steps:
+        return step == "land"
+    graph = str(context.op_handle).partition(".")[0]
+    own = [key.removeprefix(f"{graph}.") for key in steps if key.startswith(f"{graph}.")]
+    return step == next((first for first in ("land", "validate") if first in own), "merge")
+
+
+def _has_turn(context: OpExecutionContext, run_context: RunContext, step: str) -> bool:
+    """Whether the run may load its item now: all items before it are settled. Its first step waits for that."""
+    if not _begins_with(context, step):
+        return True
+    with retrying_errors(run_context.bound, context.run, context.retry_number + 1, context):
+        return has_turn(run_context, context.run, context.instance, context.log)
+
+
+def _run_context(context: OpExecutionContext, site: Site, step: str = "") -> RunContext:
+    """The context of a step.
+
+    Args:
+        step: where the run may have to wait for its turn, if it begins with that step.
+    """
     attempt = context.retry_number + 1
     stop_if_ended(context.instance, context.run_id)
     bound = _bound(context, site)
@@ -301,7 +330,14 @@ def _run_context(context: OpExecutionContext, site: Site) -> RunContext:
                 hint="launch a run for each of them on its asset's page; nothing was loaded",
             )
         return find_run_context(
-            site, str(context.op_handle), context.partition_key, context.run, attempt, context.instance, context.log
+            site,
+            str(context.op_handle),
+            context.partition_key,
+            context.run,
+            attempt,
+            context.instance,
+            context.log,
+            in_line=_begins_with(context, step),
         )
 
 

@@ -15,7 +15,7 @@ from ingest_pipelines.orchestration.dagster_internals.tags import PARTITION_NAME
 from ingest_pipelines.orchestration.monitoring.dead_run_reasons import reason_of
 from ingest_pipelines.orchestration.monitoring.item_state import RunEnd, RunFacts
 from ingest_pipelines.orchestration.runs.item_runs import ItemRuns
-from ingest_pipelines.orchestration.runs.tags import IMPORT_TAG, ITEM_TAG, is_dry_run
+from ingest_pipelines.orchestration.runs.tags import IMPORT_TAG, ITEM_TAG, gave_way, is_dry_run
 
 ItemOfImport = tuple[str, str]
 """An import's name and an item's key."""
@@ -43,10 +43,11 @@ _NEVER_FAILED: Mapping[DagsterRunStatus, str] = {
 
 
 def item_of_run(run: DagsterRun) -> ItemOfImport | None:
-    """The item that the run works on; None where its tags name none, or it is a dry run."""
+    """The item that the run works on; None where its tags name none, or it loads none."""
     item = run.tags.get(ITEM_TAG) or run.tags.get(PARTITION_NAME_TAG)
     name = run.tags.get(IMPORT_TAG)
-    return None if item is None or name is None or is_dry_run(run.tags) else (name, item)
+    loads_none = is_dry_run(run.tags) or gave_way(run.tags)
+    return None if item is None or name is None or loads_none else (name, item)
 
 
 def runs_in_progress(instance: DagsterInstance) -> list[RunRecord]:

@@ -19,7 +19,7 @@ from ingest_pipelines.orchestration.dagster_internals.tags import (
     PARTITION_NAME_TAG,
     WILL_RETRY_TAG,
 )
-from ingest_pipelines.orchestration.runs.tags import IMPORT_TAG, ITEM_TAG, is_dry_run, is_run_of
+from ingest_pipelines.orchestration.runs.tags import IMPORT_TAG, ITEM_TAG, gave_way, is_dry_run, is_run_of
 
 KEYS_PER_QUERY = 500
 
@@ -35,8 +35,8 @@ _FAILED_BACKFILL = {"FAILED", "FAILING"}
 ItemId = tuple[str, ItemKey]
 """The name of an import, and the key of its item."""
 
-RunEnd = Literal["succeeded", "failed", "terminated"]
-"""`terminated`: a person ended it: the run, its place in the queue, or its backfill."""
+RunEnd = Literal["succeeded", "failed", "terminated", "gave way"]
+"""`terminated`: a person ended it: the run, its place in the queue, or its backfill. `gave way`: see `runs.turns`."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class ItemRuns:
         created_at: when it was requested.
         end: how it ended; None: it is in progress, or Dagster will retry it.
         ended_at: when it ended, or was last heard of.
-        ended: how many runs have ended.
+        ended: how many runs have ended, without those that gave way.
     """
 
     newest: str
@@ -117,7 +117,7 @@ def _summarize(records: Sequence[RunRecord], now: datetime, failed_by_dagster: C
         created_at=newest.create_timestamp,
         end=_end_of(newest, now, failed_by_dagster),
         ended_at=_last_heard_of(newest),
-        ended=len(ends),
+        ended=sum(end != "gave way" for end in ends),
     )
 
 
@@ -125,7 +125,7 @@ def _end_of(record: RunRecord, now: datetime, failed_by_dagster: Callable[[str],
     run, quiet_for = record.dagster_run, now - _last_heard_of(record)
     match run.status:
         case DagsterRunStatus.SUCCESS:
-            return "succeeded"
+            return "gave way" if gave_way(run.tags) else "succeeded"
         case DagsterRunStatus.CANCELED:
             backfill_id = run.tags.get(BACKFILL_ID_TAG)
             return "failed" if backfill_id is not None and failed_by_dagster(backfill_id) else "terminated"

@@ -16,7 +16,7 @@ from ingest_pipelines import ledger
 from ingest_pipelines.config import BoundImport
 from ingest_pipelines.orchestration.assets.partitions import partitions_name
 from ingest_pipelines.orchestration.dagster_internals.tags import PARTITION_NAME_TAG
-from ingest_pipelines.orchestration.runs.tags import CHECK_TAG, IMPORT_TAG, is_dry_run, is_run_of
+from ingest_pipelines.orchestration.runs.tags import CHECK_TAG, IMPORT_TAG, gave_way, is_dry_run, is_run_of
 from ingest_pipelines.orchestration.site import Site
 
 KEPT_PARTITIONS = 1_000
@@ -85,7 +85,8 @@ def prune_runs(site: Site, instance: DagsterInstance, now: datetime, *, after: s
             settled = state is not None and state.status in _SETTLED
             useless = run.status in _USELESS or not is_shown(name, key)
             own = is_run_of(run, site.project.placement)
-            if own and (is_dry_run(run.tags) or CHECK_TAG in run.tags or (settled and useless)):
+            loads_none = is_dry_run(run.tags) or CHECK_TAG in run.tags or gave_way(run.tags)
+            if own and (loads_none or (settled and useless)):
                 instance.delete_run(run.run_id)
                 deleted += 1
             else:

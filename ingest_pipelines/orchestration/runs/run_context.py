@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from logging import Logger
 
@@ -10,6 +11,7 @@ from dagster import DagsterInstance, DagsterRun
 from ingest_pipelines import ledger
 from ingest_pipelines.config import BoundImport
 from ingest_pipelines.errors import UsageError
+from ingest_pipelines.ledger import WaitingItem
 from ingest_pipelines.merge.early_load import Destination
 from ingest_pipelines.model import Item, Run, Workspace
 from ingest_pipelines.orchestration.assets.partitions import window_item
@@ -21,12 +23,17 @@ from ingest_pipelines.sources import open_query
 
 @dataclass(frozen=True)
 class RunContext:
-    """One item of one import, applied by one run."""
+    """One item of one import, applied by one run.
+
+    Attributes:
+        before: items of the import that come before it and may be loaded; only where the step asked for them.
+    """
 
     site: Site
     bound: BoundImport
     item: Item
     run: Run
+    before: Sequence[WaitingItem] = ()
 
     @property
     def destination(self) -> Destination | None:
@@ -42,12 +49,21 @@ class RunContext:
 
 
 def find_run_context(
-    site: Site, step_key: str, partition: str, run: DagsterRun, attempt: int, instance: DagsterInstance, log: Logger
+    site: Site,
+    step_key: str,
+    partition: str,
+    run: DagsterRun,
+    attempt: int,
+    instance: DagsterInstance,
+    log: Logger,
+    *,
+    in_line: bool = False,
 ) -> RunContext:
     """The context of a step, from the names that Dagster gives it and from the ledger.
 
     Args:
         log: gets a warning that names the run's tags that are ignored.
+        in_line: read which items come before the run's own.
 
     Raises:
         UsageError: the ledger has no such item: the partition was added by hand.
@@ -61,14 +77,15 @@ def find_run_context(
             bound.name,
             origin.item,
         )
-    item = find_item(site, bound, origin.item)
+    item, before = _find_in_line(site, bound, origin.item, in_line=in_line and site.asked is None)
     if item is None:
         raise UsageError(
             f"import {bound.name}: the ledger has no item {origin.item}; was its partition added by hand?",
             hint=f"let the sensor find the file, or run: ingest run {bound.name} --file F",
         )
     dry_run = is_dry_run(run.tags)
-    return RunContext(site, bound, item, Run(run.run_id, attempt, by=origin.by, forced=origin.forced, dry_run=dry_run))
+    of_run = Run(run.run_id, attempt, by=origin.by, forced=origin.forced, dry_run=dry_run)
+    return RunContext(site, bound, item, of_run, before)
 
 
 def find_item(site: Site, bound: BoundImport, key: str) -> Item | None:
@@ -77,8 +94,16 @@ def find_item(site: Site, bound: BoundImport, key: str) -> Item | None:
     Raises:
         UsageError: the import has windows, and none with that key has ended.
     """
+    return _find_in_line(site, bound, key, in_line=False)[0]
+
+
+def _find_in_line(
+    site: Site, bound: BoundImport, key: str, *, in_line: bool
+) -> tuple[Item | None, Sequence[WaitingItem]]:
+    """The item, and those before it."""
     with site.target.session() as connection:
         item = ledger.find_item(connection, bound.name, key)
-    if item is None and bound.spec.source.window is not None:
-        return window_item(bound, key, open_query(bound.connection).uri(), site.clock())
-    return item
+        if item is None and bound.spec.source.window is not None:
+            item = window_item(bound, key, open_query(bound.connection).uri(), site.clock())
+        before = ledger.waiting_before(connection, item) if in_line and item is not None else ()
+    return item, before

@@ -83,7 +83,7 @@ def next_request(state: ItemState, kind: ItemKind, runs: ItemRuns | None) -> Nex
     if runs is None:
         rest, at, run_key = timedelta(0), state.created_at, str(state.key)
     else:
-        rest = pause(runs.ended)
+        rest = FIRST_PAUSE if runs.end == "gave way" else pause(runs.ended)
         at, run_key = runs.ended_at + rest, f"{state.key}@{runs.newest[:8]}"
     asked = partial(NextRequest, at=at, run_key=run_key, pause=rest)
     if runs is not None and runs.end == "terminated":

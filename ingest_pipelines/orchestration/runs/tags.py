@@ -41,6 +41,9 @@ ITEM_TAG = "ingest/item"
 CHECK_TAG = "ingest/check"
 """On a run without a partition, which looked for what is new: what came of it. See `orchestration.check_now`."""
 
+TURN_TAG, GAVE_WAY = "ingest/turn", "gave way"
+"""On a run that ended without a load, because items come before its own. See `runs.turns`."""
+
 SIGNATURE_TAG = "ingest/seal"
 """The signature of `signed_tags`."""
 
@@ -70,6 +73,11 @@ def is_run_of(run: DagsterRun, placement: Placement) -> bool:
     prefix = list(placement.key_prefix)
     keys = [list(key.path) for key in run.asset_selection or ()]
     return any(key[:-2] == prefix for key in keys if len(key) > 1)
+
+
+def gave_way(tags: Mapping[str, str]) -> bool:
+    """Whether a run with these tags ended before its item's turn, and loaded nothing."""
+    return tags.get(TURN_TAG) == GAVE_WAY
 
 
 def is_dry_run(tags: Mapping[str, str]) -> bool:
