@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.client import HTTPConnection
 from pathlib import Path
 from types import ModuleType
@@ -111,7 +111,11 @@ def _dagster_dev(environment: dict[str, str], log: Path, port: int) -> Iterator[
             yield port
         finally:
             process.send_signal(signal.SIGINT)
-            process.wait(60)
+            try:
+                process.wait(60)
+            finally:
+                with suppress(ProcessLookupError):  # it left nothing
+                    os.killpg(process.pid, signal.SIGKILL)
 
 
 def _location(port: int) -> str:

@@ -18,7 +18,7 @@ from ingest_pipelines.errors import UsageError
 from ingest_pipelines.model import Item, ItemKey, ItemStatus, Run
 from ingest_pipelines.orchestration.assets.partitions import asset_key, partitions_name
 from ingest_pipelines.orchestration.monitoring.open_items import open_items
-from ingest_pipelines.orchestration.runs import run_locks
+from ingest_pipelines.orchestration.runs import run_locks, turns
 from ingest_pipelines.orchestration.runs.run_context import find_run_context
 from ingest_pipelines.orchestration.runs.run_requests import next_requests
 from ingest_pipelines.orchestration.runs.tags import GAVE_WAY, TURN_TAG
@@ -232,8 +232,11 @@ def test_of_two_items_of_an_import_one_comes_first(shop: Shop) -> None:
         assert (one in before[other]) != (other in before[one])
 
 
-def test_runs_that_start_in_the_wrong_order_load_in_the_right_one(line: Shop, kept_instance: DagsterInstance) -> None:
+def test_runs_that_start_in_the_wrong_order_load_in_the_right_one(
+    line: Shop, kept_instance: DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The newest first, the others once it waits; each in a thread, as processes would run."""
+    monkeypatch.setattr(turns, "QUEUE_SECONDS", 3_600.0)  # this test begins every run itself
     items = _files(line).items
     kept_instance.add_dynamic_partitions(partitions_name(line.bound()), [str(item.key) for item in items])
     definitions = line.definitions()
