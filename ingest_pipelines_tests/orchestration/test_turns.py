@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from itertools import permutations, product
+from types import MappingProxyType
 
 import pytest
 from dagster import DagsterEvent, DagsterEventType, DagsterInstance, DagsterRun, DagsterRunStatus
@@ -90,7 +91,7 @@ class Waiter:
 Setting = Callable[[Shop, DagsterInstance, Item], object]
 
 
-def _with_run(status: str, count: int = 1, **tags: str) -> Setting:
+def _with_run(status: str, *, count: int = 1, tags: Mapping[str, str] = MappingProxyType({})) -> Setting:
     def set_up(_: Shop, instance: DagsterInstance, item: Item) -> None:
         for _run_number in range(count):
             _run(instance, item, status, **tags)
@@ -132,11 +133,11 @@ FIRST_ITEMS: list[tuple[Setting, float | None]] = [
     (_with_run("STARTED"), LONGEST_WAIT_SECONDS),
     (_dead, QUEUE_SECONDS),
     (_with_run("FAILURE"), AT_ONCE),  # its process died; the sensor requests it again in a minute
-    (_with_run("FAILURE", **{"dagster/will_retry": "true"}), QUEUE_SECONDS),
-    (_with_run("FAILURE", 3), NEVER),
+    (_with_run("FAILURE", tags={"dagster/will_retry": "true"}), QUEUE_SECONDS),
+    (_with_run("FAILURE", count=3), NEVER),
     (_died_long_ago, NEVER),
     (_with_run("CANCELED"), NEVER),  # a person ended it
-    (_with_run("QUEUED", **{"ingest/dry_run": "true"}), QUEUE_SECONDS),
+    (_with_run("QUEUED", tags={"ingest/dry_run": "true"}), QUEUE_SECONDS),
     (_with_status("committed"), NEVER),
     (_with_status("skipped"), NEVER),
     (_with_status("refused"), NEVER),
@@ -182,17 +183,17 @@ def test_a_run_that_gave_way_is_no_failure_and_its_item_is_requested_again(
     assert states.get(str(second.key), "due") == "due"
 
 
-@pytest.mark.parametrize("stopped", [{"automation": False}, {}])
+@pytest.mark.parametrize("automation", [False, True])
 def test_a_run_whose_item_nobody_requests_again_says_what_to_do(
-    line: Shop, instance: DagsterInstance, stopped: dict[str, bool]
+    line: Shop, instance: DagsterInstance, automation: bool
 ) -> None:
-    if not stopped:
+    if automation:
         source = {"connection": "uploads", "file": "points/Points", "settle": "1s", "pick": "all"}
         line.write_import(source=source, status="draft")
     first, second, _ = _files(line).items
     _run(instance, first, "QUEUED")
     run = _run(instance, second, "STARTED")
-    site, bound = line.site(**stopped), line.bound()
+    site, bound = line.site(automation=automation), line.bound()
     context = find_run_context(site, bound.asset_name, second.key, run, 1, instance, _LOG, in_line=True)
     seconds = iter(range(0, 10_000, 20))
     with pytest.raises(UsageError, match=f"item {first.key} comes before it") as error:
