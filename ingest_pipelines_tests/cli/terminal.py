@@ -40,11 +40,13 @@ class Terminal:
     environment: Mapping[str, str] = field(default_factory=dict)
 
     def ingest(self, *words: object, **environment: str) -> Answer:
-        """The command's answer, from this process: fast."""
+        """The command's answer, from this process: fast, also where a step is tried again."""
         from ingest_pipelines.cli.app import app
+        from ingest_pipelines.orchestration.assets import step_errors
 
         with pytest.MonkeyPatch.context() as patch:
             patch.chdir(self.folder)
+            patch.setattr(step_errors, "FIRST_PAUSE_SECONDS", 0.05)
             for name in [name for name in os.environ if name not in self._environment(environment)]:
                 patch.delenv(name)
             for name, value in self._environment(environment).items():
