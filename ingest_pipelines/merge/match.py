@@ -22,6 +22,7 @@ from ingest_pipelines.merge.match_modes import ProfileLookup, key_label, printab
 from ingest_pipelines.merge.names import PROFILE_ID, key_sequence, table_name
 from ingest_pipelines.merge.stage import Stage
 from ingest_pipelines.merge.target import scalar
+from ingest_pipelines.merge.versions import newest_line, version_column_of
 from ingest_pipelines.model import NUL_PICTURES, RejectSample
 
 SAMPLES = 20
@@ -176,20 +177,22 @@ class Matching:
             same: what such rows have in common, for the reason. If it ends with a blank, the value is appended.
         """
         duplicates = self.stage.bound.spec.duplicates
+        if duplicates != "reject":
+            kept = newest_line(version_column_of(self.stage), duplicates)
+            self.matched.superseded += self.connection.execute(
+                sql.SQL(
+                    "WITH valued AS ({}), shared AS (SELECT v.value, {} AS kept"
+                    " FROM valued v JOIN ingest_stage AS s USING (_line)"
+                    " WHERE v.value IS NOT NULL GROUP BY v.value HAVING count(*) > 1)"
+                    " DELETE FROM ingest_stage AS s USING valued v JOIN shared g USING (value)"
+                    " WHERE s._line = v._line AND s._line <> g.kept"
+                ).format(valued, kept)
+            ).rowcount
+            return
         groups = sql.SQL(
             "WITH valued AS ({}), shared AS (SELECT value, array_agg(_line ORDER BY _line) AS lines FROM valued"
             " WHERE value IS NOT NULL GROUP BY value HAVING count(*) > 1)"
         ).format(valued)
-        if duplicates != "reject":
-            kept = sql.SQL("g.lines[1]" if duplicates == "first" else "g.lines[cardinality(g.lines)]")
-            self.matched.superseded += self.connection.execute(
-                groups
-                + sql.SQL(
-                    " DELETE FROM ingest_stage AS s USING valued v JOIN shared g USING (value)"
-                    " WHERE s._line = v._line AND s._line <> {}"
-                ).format(kept)
-            ).rowcount
-            return
         value = sql.SQL(" || value" if same.endswith(" ") else "")
         reason = sql.SQL(
             " SELECT _line, 'lines ' || array_to_string(g.lines[1:{}], ', ')"

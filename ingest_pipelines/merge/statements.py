@@ -9,6 +9,7 @@ from psycopg import sql
 from ingest_pipelines.merge.changes import Changes
 from ingest_pipelines.merge.match_modes import printable_key
 from ingest_pipelines.merge.names import PROFILE_ID, comma
+from ingest_pipelines.merge.versions import is_older, version_column_of
 from ingest_pipelines.model import LINE
 
 
@@ -114,24 +115,13 @@ class Merge(Changes):
 
     def drop_stale(self) -> sql.Composed | None:
         """Deletes rows from the stage that are older than the profile they match; None without a version."""
-        version = self.stage.bound.spec.version
-        if version is None:
+        column = version_column_of(self.stage)
+        if column is None or column.name == self.stage.bound.database.key:  # the key is never older than itself
             return None
-        field = next((mapped.name for mapped in self.stage.bound.fields if mapped.column == version), None)
-        column = next((column for column in self.fields if column.name == field), self.stage.version)
-        if column is None:  # the version is the key: never older than itself
-            return None
-        old, new = sql.Identifier("t", column.into), column.value
-        older = sql.SQL("{} > {}").format(old, new)
-        if column is self.stage.version:  # text: numbers as numbers, all else byte by byte, which sorts ISO dates
-            number = sql.Literal(r"^-?[0-9]+(\.[0-9]+)?$")
-            older = sql.SQL(
-                "CASE WHEN {old} ~ {number} AND {new} ~ {number} THEN {old}::numeric > {new}::numeric"
-                ' ELSE {old} COLLATE "C" > {new} COLLATE "C" END'
-            ).format(old=old, new=new, number=number)
-        return sql.SQL(
-            "DELETE FROM ingest_stage AS s USING {} WHERE {} AND {} IS NOT NULL AND ({} IS NULL OR {})"
-        ).format(self.target, self.on_key, old, new, older)
+        old = sql.Identifier("t", column.into)
+        return sql.SQL("DELETE FROM ingest_stage AS s USING {} WHERE {} AND {} IS NOT NULL AND {}").format(
+            self.target, self.on_key, old, is_older(column, column.value, old)
+        )
 
     def find_unmatched(self) -> sql.Composed:
         """Counts rows without a profile, and keeps the first of them; parameter: how many to keep."""

@@ -17,6 +17,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from ingest_pipelines.model import LINE
+from ingest_pipelines.rules.versions import lines_of, newest, newest_line
 
 Hashes = NDArray[np.uint64]
 Lines = NDArray[np.int64]
@@ -109,18 +110,21 @@ def find_repeats(
     """The exact repeats among the candidates.
 
     Args:
-        read: all rows again, as frames of LINE and `value`, each with whether its rows could be accepted.
-        keep: `last` or `first` of the rows that could be accepted, by line.
+        read: all rows again, as frames of LINE, `value`, VERSION_NUMBER and VERSION, each with whether its rows could
+            be accepted.
+        keep: of the rows that could be accepted the newest is kept; of equally new ones the `last` or the `first`.
     """
     lines, spare = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
     for start in range(0, len(candidates), _CANDIDATES):
         chosen = pl.LazyFrame({"hash": pl.Series(candidates[start : start + _CANDIDATES])})
         candidate_rows = [_of(frame, chosen, acceptable) for frame, acceptable in read()]
+        parts = [rows.group_by("value").agg(pl.len().alias("rows"), *newest(keep)) for rows in candidate_rows]
         groups = (
-            pl.concat([one.group_by("value").agg(pl.len().alias("rows"), _kept(keep)) for one in candidate_rows])
+            pl.concat(parts, how="vertical_relaxed")
             .group_by("value")
-            .agg(pl.col("rows").sum(), pl.col("kept").max() if keep == "last" else pl.col("kept").min())
+            .agg(pl.col("rows").sum(), *newest(keep))
             .filter(pl.col("rows") > 1)
+            .select("value", newest_line().alias("kept"))
             .collect()
             .lazy()
         )
@@ -133,9 +137,5 @@ def find_repeats(
 
 def _of(frame: pl.LazyFrame, chosen: pl.LazyFrame, acceptable: bool) -> pl.LazyFrame:
     hashed = frame.filter(pl.col("value").is_not_null()).with_columns(pl.col("value").hash().alias("hash"))
-    return hashed.join(chosen, on="hash", how="semi").with_columns(acceptable=pl.lit(acceptable))
-
-
-def _kept(keep: str) -> pl.Expr:
-    acceptable_line = pl.when("acceptable").then(pl.col(LINE))
-    return (acceptable_line.max() if keep == "last" else acceptable_line.min()).alias("kept")
+    rows = hashed.join(chosen, on="hash", how="semi")
+    return rows.with_columns(lines_of(acceptable), acceptable=pl.lit(acceptable))

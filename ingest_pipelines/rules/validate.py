@@ -27,6 +27,7 @@ from ingest_pipelines.rules.repeats import Hashes, Lines, ValueHashes, between, 
 from ingest_pipelines.rules.slices import SLICE_BYTES, slices
 from ingest_pipelines.rules.sorted_chunks import SortedChunks
 from ingest_pipelines.rules.types import Rule
+from ingest_pipelines.rules.versions import NO_VERSION, versions
 
 SLICE_ROWS = 32_768
 """Rows cast at a time: the intermediate columns stay in the processor's cache."""
@@ -220,7 +221,8 @@ def _row_against_row(first_pass: _FirstPass, rules: Rules) -> _Repeated:
     """The second pass: repeated keys, then values that must be unique among the rows that are left."""
     duplicates = rules.bound.spec.duplicates
     keep = "first" if duplicates == "first" else "last"
-    keys = find_repeats(first_pass.repeated_hashes(KEY), partial(_values, first_pass, rules.key.value, KEY), keep)
+    read_keys = partial(_values, first_pass, rules.key.value, KEY, versions=versions(rules))
+    keys = find_repeats(first_pass.repeated_hashes(KEY), read_keys, keep)
     by_rule: list[tuple[Rule, Lines]] = []
     superseded = np.empty(0, np.int64)
     if duplicates == "reject":
@@ -234,15 +236,16 @@ def _row_against_row(first_pass: _FirstPass, rules: Rules) -> _Repeated:
 
 
 def _values(
-    first_pass: _FirstPass, value: pl.Expr, name: str, without: Lines | None = None
-) -> Iterator[tuple[pl.LazyFrame, bool]]:
-    """All rows again, as (LINE, value): accepted ones, then broken ones."""
+    first_pass: _FirstPass, value: pl.Expr, name: str, without: Lines | None = None,
+    versions: Sequence[pl.Expr] = NO_VERSION,
+) -> Iterator[tuple[pl.LazyFrame, bool]]:  # fmt: skip
+    """All rows again, as (LINE, value, versions): accepted ones, then broken ones."""
     left = pl.lit(True) if without is None else ~_in(without)
     compared = first_pass.accepted if first_pass.possible_repeats is None else (first_pass.postponed,)
     for path in (path for chunks in compared for path in chunks.paths):
-        yield pl.scan_ipc(path).filter(left).select(LINE, value.alias("value")), True
+        yield pl.scan_ipc(path).filter(left).select(LINE, value.alias("value"), *versions), True
     for frame in first_pass.parts.all_broken():
-        yield frame.select(LINE, pl.col(name).alias("value")), False
+        yield frame.select(LINE, pl.col(name).alias("value"), *NO_VERSION), False
 
 
 def _write_rejects(

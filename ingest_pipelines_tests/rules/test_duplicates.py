@@ -9,6 +9,7 @@ import pytest
 
 from ingest_pipelines.rules import compile_rules, validate_rows
 from ingest_pipelines.rules.repeats import ValueHashes, find_repeats
+from ingest_pipelines.rules.versions import NO_VERSION
 from ingest_pipelines_tests.rules.feeds import accepted, bound_import, codes, frame, landing, rejects, validate
 
 POINTS = {"points": {"type": "int"}}
@@ -145,7 +146,8 @@ def test_many_small_frames_are_one_item(tmp_path: Path) -> None:
 
 def test_values_whose_hashes_collide_are_told_apart() -> None:
     def read() -> Iterator[tuple[pl.LazyFrame, bool]]:
-        yield pl.LazyFrame({"_line": [2, 3, 4, 5], "value": ["a", "b", "a", "c"]}), True
+        rows = pl.LazyFrame({"_line": [2, 3, 4, 5], "value": ["a", "b", "a", "c"]})
+        yield rows.with_columns(*NO_VERSION), True
 
     # candidates as if b and c had collided with each other
     every = pl.Series(["a", "b", "c"]).hash().sort().to_numpy()
