@@ -19,17 +19,23 @@ def require_ended_window(target: Target, item: Item, now: datetime) -> None:
         now: the time by this machine's clock.
 
     Raises:
-        WindowNotEnded (retryable): this machine's clock is ahead, and the window goes on by the target's.
+        WindowNotEnded (retryable): the window goes on by the target's clock. This machine's clock is ahead, or it was
+            ahead when the window was asked for, and was set back since.
     """
-    if item.window_end is None or now < item.window_end:  # it was set back meanwhile
+    if item.window_end is None:
         return
     with target.session(f"import {item.import_name}, item {item.key}") as connection:
         by_target = ledger.target_time(connection)
     if by_target >= item.window_end:
         return
     ahead = (now - by_target).total_seconds()
+    clock = (
+        f"this machine's clock is {ahead:,.0f} s ahead of the target's"
+        if now >= item.window_end
+        else "this machine's clock was set back after the window was asked for"
+    )
     raise WindowNotEnded(
         f"import {item.import_name}, item {item.key}: its window goes on until "
-        f"{item.window_end:%Y-%m-%d %H:%M:%S} UTC: this machine's clock is {ahead:,.0f} s ahead of the target's",
+        f"{item.window_end:%Y-%m-%d %H:%M:%S} UTC: {clock}",
         hint=f"nothing was read; set the clock, then run: ingest run {item.import_name} --item {item.key}",
     )
