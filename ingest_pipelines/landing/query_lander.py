@@ -10,8 +10,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import IO
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from ingest_pipelines.config.imports import Limits
 from ingest_pipelines.cursor.chunk import Chunk, ChunkEnd
@@ -22,7 +24,9 @@ from ingest_pipelines.model import OWN_COLUMNS, Item, Landing
 from ingest_pipelines.owner_only import private_folder
 
 ROWS = 50_000
-"""Rows per landed batch. Fixed, so that the hash does not depend on how the network split the result."""
+BATCH_BYTES = 32 << 20
+"""A landed batch has so many rows, or fewer of together so many bytes, if that comes first. Its end depends on the rows
+alone, so that the hash does not depend on how the network split the result."""
 
 
 def land_query(
@@ -193,18 +197,41 @@ def _no_huge_cell(column: pa.Array, name: str, row: int, limits: Limits, where: 
 
 
 def _even(batches: Iterator[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-    """The same rows in batches of ROWS."""
+    """The same rows in batches of ROWS, or of BATCH_BYTES where rows are wide."""
     waiting: list[pa.RecordBatch] = []
-    count = 0
+    rows = size = 0
     for batch in batches:
         waiting.append(batch)
-        count += batch.num_rows
-        while count >= ROWS:
+        rows, size = rows + batch.num_rows, size + batch.nbytes
+        while rows >= ROWS or size > BATCH_BYTES:
             whole = pa.Table.from_batches(waiting, schema)
-            yield _own(whole.slice(0, ROWS), schema)
-            waiting, count = whole.slice(ROWS).to_batches(), count - ROWS
-    if count:
+            end = _end_of_batch(whole)
+            if end is None:
+                break
+            yield _own(whole.slice(0, end), schema)
+            rest = whole.slice(end)
+            waiting, rows, size = rest.to_batches(), rest.num_rows, rest.nbytes
+    if rows:
         yield _own(pa.Table.from_batches(waiting, schema), schema)
+
+
+def _end_of_batch(rows: pa.Table) -> int | None:
+    """How many of the rows a batch takes: ROWS, or as many as BATCH_BYTES hold, at least one; None: more may follow."""
+    rows = rows.slice(0, ROWS)
+    if rows.nbytes > BATCH_BYTES:
+        past = np.flatnonzero(np.cumsum(_widths(rows)) > BATCH_BYTES)
+        if len(past):
+            return max(1, int(past[0]))
+    return ROWS if rows.num_rows == ROWS else None
+
+
+def _widths(rows: pa.Table) -> NDArray[np.int64]:
+    """Bytes of each row's texts. Numbers are not counted: those of ROWS never fill a memory."""
+    widths = np.zeros(rows.num_rows, np.int64)
+    for column in rows.columns:
+        if pa.types.is_string(column.type) or pa.types.is_binary(column.type):
+            widths += pc.fill_null(pc.binary_length(column), 0).to_numpy()
+    return widths
 
 
 def _own(rows: pa.Table, schema: pa.Schema) -> pa.RecordBatch:

@@ -19,6 +19,7 @@ from ingest_pipelines.cursor.column import spelling
 from ingest_pipelines.cursor.values import CursorValue, Moment
 from ingest_pipelines.errors import ConfigError
 from ingest_pipelines.sources.error_codes import BROKEN, REFUSED, DriverError, Meaning, Reason, codes_of, meaning_of
+from ingest_pipelines.sources.fetch_size import FetchSize
 from ingest_pipelines.sources.query_text import Query
 from ingest_pipelines.sources.sql import HostSource, Session, accepted, backticked, decimals, driver, naive_text
 
@@ -123,7 +124,7 @@ class _Session(Session):
                 self._execute(setting)
 
     def run(self, query: Query, parameters: Mapping[str, CursorValue], batch_rows: int) -> Iterator[pa.RecordBatch]:
-        """Batches of at most `batch_rows`."""
+        """Batches of at most `batch_rows`; fewer where rows are wide."""
         text = query.with_markers(lambda name: _marker(name, parameters[name]), lambda piece: piece.replace("%", "%%"))
         bound = {name: naive_text(value) for name, value in parameters.items()}
         statement = text % self._hive.HiveParamEscaper().escape_args(bound)
@@ -131,8 +132,9 @@ class _Session(Session):
             self._handle = self._execute(statement)
             schema = pa.schema(self._columns(self._handle))
             collated: frozenset[int] | None = None
-            some = False
-            while (batch := self._fetch(self._handle, schema, batch_rows)).num_rows or not some:
+            some, size = False, FetchSize(batch_rows)
+            while (batch := self._fetch(self._handle, schema, size.rows)).num_rows or not some:
+                size.saw(batch)
                 if collated is None and any(map(_in_quotes, batch.columns)):
                     collated = self._collated(statement)
                 yield _without_quotes(batch, collated) if collated else batch

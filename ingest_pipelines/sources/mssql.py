@@ -25,6 +25,7 @@ from ingest_pipelines.sources.error_codes import (
     codes_of,
     meaning_of,
 )
+from ingest_pipelines.sources.fetch_size import FetchSize
 from ingest_pipelines.sources.query_text import Query
 from ingest_pipelines.sources.sql import HostSource, Session, decimals, driver, driver_seconds, option_mistakes
 
@@ -151,7 +152,7 @@ class _Session(Session):
             ) from None
 
     def run(self, query: Query, parameters: Mapping[str, CursorValue], batch_rows: int) -> Iterator[pa.RecordBatch]:
-        """Batches of `batch_rows`, fetched as Arrow."""
+        """Batches of at most `batch_rows`, fetched as Arrow; fewer where rows are wide."""
         values: list[str] = []
 
         def marker(name: str) -> str:
@@ -163,8 +164,9 @@ class _Session(Session):
         try:
             self._cursor = self._connection.cursor()
             self._cursor.execute(text, *([tuple(values)] if values else []))
-            some = False
-            while (batch := self._cursor.arrow_batch(batch_rows)).num_rows or not some:
+            some, size = False, FetchSize(batch_rows)
+            while (batch := self._cursor.arrow_batch(size.rows)).num_rows or not some:
+                size.saw(batch)
                 yield batch
                 some = True
         finally:

@@ -18,6 +18,7 @@ from ingest_pipelines.config.connections.oracle import OracleConnection
 from ingest_pipelines.cursor.column import spelling
 from ingest_pipelines.cursor.values import CursorValue, Moment
 from ingest_pipelines.sources.error_codes import BROKEN, REFUSED, DriverError, Meaning, Reason, codes_of, meaning_of
+from ingest_pipelines.sources.fetch_size import fitting_rows
 from ingest_pipelines.sources.query_text import Query
 from ingest_pipelines.sources.sql import HostSource, Session, accepted, driver, driver_seconds
 
@@ -112,7 +113,7 @@ class _Session(Session):
             cursor.execute(_SESSION)
 
     def run(self, query: Query, parameters: Mapping[str, CursorValue], batch_rows: int) -> Iterator[pa.RecordBatch]:
-        """Batches of `batch_rows`, fetched as Arrow."""
+        """Batches of `batch_rows`, fetched as Arrow; of fewer where the columns may hold wide rows."""
         text = query.with_markers(lambda name: _marker(name, parameters[name]))
         bound = {name: _bound(value) for name, value in parameters.items()}
         self._in_call = True
@@ -122,10 +123,11 @@ class _Session(Session):
                 cursor.execute("SET TRANSACTION READ ONLY")
                 cursor.execute("".join(("SELECT * FROM (", text, "\n) WHERE 1 = 0")), bound)
                 columns = [(column.name, column.type_code.name, column.precision) for column in cursor.description]
+                rows = fitting_rows(batch_rows, sum(map(_widest, cursor.description)))
             numbers = {name for name, kind, precision in columns if kind == "DB_TYPE_NUMBER" and not precision}
             zoned = {name for name, kind, _ in columns if kind in _ZONED}
             frames = iter(
-                self._connection.fetch_df_batches(spelled(text, columns), bound, size=batch_rows, fetch_decimals=True)
+                self._connection.fetch_df_batches(spelled(text, columns), bound, size=rows, fetch_decimals=True)
             )
             while (frame := next(frames, None)) is not None:
                 table = pa.table(frame)
@@ -163,6 +165,12 @@ class _Session(Session):
         with suppress(self._error, OSError):
             self._connection.close()
 
+
+_UNLIMITED = {
+    "DB_TYPE_CLOB", "DB_TYPE_NCLOB", "DB_TYPE_BLOB", "DB_TYPE_LONG", "DB_TYPE_LONG_NVARCHAR", "DB_TYPE_LONG_RAW",
+    "DB_TYPE_JSON", "DB_TYPE_XMLTYPE",
+}  # fmt: skip
+_ASSUMED_BYTES = 512 << 10
 
 _ZONED = {"DB_TYPE_TIMESTAMP_TZ", "DB_TYPE_TIMESTAMP_LTZ"}
 _SPELLED = {
@@ -232,3 +240,8 @@ def _identifier(name: str) -> str:
 
 def _quoted(name: str) -> str:
     return name if re.fullmatch(r"[A-Z][A-Z0-9_$#]*", name) else _identifier(name)
+
+
+def _widest(column: Any) -> int:
+    """Bytes of the column's widest value; of those without a limit half a megabyte is assumed."""
+    return _ASSUMED_BYTES if column.type_code.name in _UNLIMITED else int(column.internal_size or 0)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pyarrow as pa
 import pytest
@@ -89,6 +91,35 @@ def test_columns_are_checked_before_anything_is_written(
     with pytest.raises(ItemRefused, match=says):
         land_query(ITEM, batches(), wanted, tmp_path, Limits())
     assert list(tmp_path.iterdir()) == []
+
+
+@given(
+    widths=st.lists(st.sampled_from([None, 0, 1, 30, 90, 250]), min_size=1, max_size=40),
+    cuts=st.lists(st.integers(0, 40), max_size=6),
+)
+def test_a_landed_batch_is_bounded_by_bytes_wherever_the_network_cut_it(
+    widths: list[int | None], cuts: list[int]
+) -> None:
+    """The model cuts row by row."""
+    whole = _batch(k=list(range(len(widths))), v=pa.array([w if w is None else "x" * w for w in widths], pa.string()))
+    ends = sorted({min(cut, len(widths)) for cut in cuts} | {0, len(widths)})
+    pieces = [whole.slice(start, end - start) for start, end in pairwise(ends)]
+    expected, filled = [0], 0
+    for width in widths:
+        if expected[-1] == 7 or (expected[-1] and filled + (width or 0) > 200):
+            expected.append(0)
+            filled = 0
+        expected[-1] += 1
+        filled += width or 0
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        patch("ingest_pipelines.landing.query_lander.ROWS", 7),
+        patch("ingest_pipelines.landing.query_lander.BATCH_BYTES", 200),
+    ):
+        landing = _land(Path(folder), pieces)
+        with pa.OSFile(str(landing.path)) as file, pa.ipc.open_stream(file) as stream:
+            assert [batch.num_rows for batch in stream] == expected
+        assert landing.content_sha256 == _land(Path(folder), [whole]).content_sha256
 
 
 def test_a_source_that_breaks_off_leaves_nothing(tmp_path: Path) -> None:
