@@ -34,6 +34,10 @@ _MOMENT = re.compile(
     re.IGNORECASE | re.ASCII,
 )
 """A day or a moment as file names have it: 2026-11-29, 20261129, 20261129T060000Z, 2026-11-29_06-00 ..."""
+_COARSE = timedelta(seconds=2)
+"""The coarsest modified times that a source has. A file that is rewritten at the same size before its time can change
+looks the same: so it is not read before that. A clock of the source that is behind ours defeats this."""
+
 _CLOSE = 0.8
 """From which likeness on a name may be a slip of the keyboard."""
 _NAMED = 5
@@ -298,13 +302,19 @@ def pick_files(
 
     def settled(candidate: SourceFile) -> bool:
         first_seen = min(candidate.modified_at, first_seen_at.get(fingerprint_of(candidate), candidate.modified_at))
-        return settle <= timedelta(0) or now - first_seen >= settle
+        still = max(settle, _COARSE) if _may_be_rewritten_unseen(candidate) else settle
+        return settle <= timedelta(0) or now - first_seen >= still
 
     return Picked(
         tuple(candidate for candidate in candidates if settled(candidate)),
         tuple(candidate for candidate in candidates if not settled(candidate)),
         len(own),
     )
+
+
+def _may_be_rewritten_unseen(file: SourceFile) -> bool:
+    """Whether the source may know the file's time in whole seconds only: SFTP, some file systems."""
+    return not file.version and file.modified_at.microsecond == 0
 
 
 def fingerprint_of(file: SourceFile, uri: str = "") -> str:

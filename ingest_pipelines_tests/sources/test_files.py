@@ -316,3 +316,20 @@ def test_a_connection_of_queries_has_no_files() -> None:
 
     with pytest.raises(UsageError, match="a mysql connection has no files"):
         open_files(MysqlConnection(type="mysql", host="h", database="d", username="u"))
+
+
+@given(
+    written=st.floats(0, 10), later=st.floats(0, 3), looked=st.floats(0, 15),
+    settle=st.sampled_from([0.001, 0.5, 1, 30]), resolution=st.sampled_from([1, 2]),
+)  # fmt: skip
+def test_no_rewrite_looks_like_the_version_that_was_read(
+    written: float, later: float, looked: float, settle: float, resolution: int
+) -> None:
+    """A source that knows times in steps of a second or two; the second version has the size of the first one."""
+    moments = [NOW + timedelta(seconds=seconds) for seconds in (written, written + later)]
+    shown = [moment.replace(second=moment.second // resolution * resolution, microsecond=0) for moment in moments]
+    first, second = (SourceFile("drop/Customers_1.csv", 100, moment) for moment in shown)
+    now = moments[0] + timedelta(seconds=looked)
+    picked = pick_files(Listing((first,)), "drop/Customers", "last", now, timedelta(seconds=settle))
+    if picked.files and now < moments[1]:
+        assert fingerprint_of(first) != fingerprint_of(second)
