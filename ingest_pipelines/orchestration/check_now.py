@@ -86,7 +86,7 @@ def check_now(context: OpExecutionContext, site: Site, bound: BoundImport, clien
     """
     instance, run = context.instance, context.run
     instance.add_run_tags(run.run_id, {CHECK_TAG: LOOKING})  # a re-execution has its parent's
-    with retrying_errors(bound, run, context.retry_number + 1, context):
+    with retrying_errors(site, bound, run, context.retry_number + 1, context):
         if is_dry_run(run.tags):
             raise UsageError(
                 f"import {bound.name}: a plan is made of one item, and this run has no partition",

@@ -11,7 +11,7 @@ from dagster import AssetKey, AssetRecordsFilter, DagsterEventType, DagsterInsta
 
 from ingest_pipelines.orchestration.assets import step_errors
 from ingest_pipelines.orchestration.assets.partitions import partitions_name
-from ingest_pipelines_tests.orchestration.conftest import GOOD, HEADER, ONE_BAD, Shop, new_shop
+from ingest_pipelines_tests.orchestration.conftest import GOOD, HEADER, ONE_BAD, Shop, new_shop, verdicts
 from ingest_pipelines_tests.servers.postgres import fresh_database
 
 KEY = AssetKey(["customers", "points"])
@@ -91,6 +91,9 @@ def test_a_failed_items_pages_say_why_and_what_next_without_a_stack(
         assert reason in error
         assert "Stack Trace" not in error
         assert "Traceback" not in error
+    assert unanswered_checks(instance, run_id) == set(), "Dagster shows a check without an answer as failed"
+    failed = {name for name, check in verdicts(instance, run_id).items() if not check.passed}
+    assert failed == ({"types"} if way is rejected else {"volume"} if way is shrunk else set())
 
 
 def test_samples_and_counts_of_a_failed_item_are_on_its_pages(shop: Shop, instance: DagsterInstance) -> None:
@@ -115,6 +118,7 @@ def test_a_target_that_stays_away_is_on_the_items_pages_too(
     monkeypatch.setattr(shop, "database_url", there.replace(there.rsplit("/", 1)[1], "no_such_database"))
     _, run_id = run(shop, instance, key)
     assert observed(instance, key)["status"] == "failed"
+    assert unanswered_checks(instance, run_id) == set()
     assert "Stack Trace" not in "".join(pages_errors(instance, run_id))
 
 
@@ -135,6 +139,14 @@ def run(shop: Shop, instance: DagsterInstance, key: str, **tags: str) -> tuple[b
         )
     )
     return result.success, result.run_id
+
+
+def unanswered_checks(instance: DagsterInstance, run_id: str) -> set[str]:
+    """The checks that the run was to evaluate and did not."""
+    records = instance.all_logs(run_id, of_type=DagsterEventType.ASSET_CHECK_EVALUATION_PLANNED)
+    planned = {record.get_dagster_event().asset_check_planned_data.check_name for record in records}
+    assert planned
+    return planned - verdicts(instance, run_id).keys()
 
 
 def observed(instance: DagsterInstance, key: str) -> dict[str, Any]:

@@ -12,7 +12,6 @@ from dataclasses import replace
 from typing import Any
 
 from dagster import (
-    AssetCheckEvaluation,
     AssetIn,
     AssetKey,
     AssetObservation,
@@ -49,12 +48,6 @@ from ingest_pipelines.orchestration.assets.step_errors import recording_errors, 
 from ingest_pipelines.orchestration.automation import looks_before_it_reads
 from ingest_pipelines.orchestration.check_now import check_now
 from ingest_pipelines.orchestration.checks.anomaly_checks import expected_within
-from ingest_pipelines.orchestration.checks.asset_checks import (
-    delivery_verdict,
-    families_of,
-    findings_of_refused,
-    verdict,
-)
 from ingest_pipelines.orchestration.io_managers.target import TargetIOManager
 from ingest_pipelines.orchestration.resources.connections import HANDLES, SITE, TARGET, client_of, resource_keys
 from ingest_pipelines.orchestration.runs.ended_runs import stop_if_ended
@@ -316,7 +309,7 @@ def _run_context(context: OpExecutionContext, site: Site, step: str = "") -> Run
     attempt = context.retry_number + 1
     stop_if_ended(context.instance, context.run_id)
     bound = _bound(context, site)
-    with retrying_errors(bound, context.run, attempt, context):
+    with retrying_errors(site, bound, context.run, attempt, context):
         if not context.has_partition_key:
             raise UsageError(
                 f"import {bound.name}: this run has a range of partitions; a run loads one item",
@@ -349,23 +342,4 @@ def _check_rejects(context: OpExecutionContext, run_context: RunContext, validat
         pipeline.check_rejects(validated, run_context.bound)
     except RejectsAboveLimit:
         run_context.site.early_loads.discard(run_context.bound.name)
-        _record_verdicts(context, run_context, validated)
         raise
-
-
-def _record_verdicts(context: OpExecutionContext, run_context: RunContext, validated: Validated) -> None:
-    """Logs the import's checks here: their own step will not run, and Dagster would show them as failed."""
-    key = asset_key(run_context.bound)
-    with run_context.site.target.session() as connection:
-        anomalies = findings_of_refused(connection, run_context.bound, validated, run_context.site)
-    results = [verdict(key, family, validated.codes, failed=True) for family in families_of(run_context.bound)]
-    for result in [*results, *(delivery_verdict(key, name, finding) for name, finding in anomalies.items())]:
-        evaluation = AssetCheckEvaluation(
-            asset_key=key,
-            check_name=result.check_name or "",
-            passed=result.passed,
-            severity=result.severity,
-            description=result.description,
-            metadata=dict(result.metadata),
-        )
-        context.log_event(evaluation)  # type: ignore[arg-type]  # stored and shown; Dagster's annotation is too narrow

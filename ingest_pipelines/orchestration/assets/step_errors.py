@@ -10,10 +10,10 @@ import random
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from logging import Logger
-from typing import Protocol
+from typing import TypeAlias
 
 import psycopg
-from dagster import AssetObservation, DagsterRun
+from dagster import AssetCheckEvaluation, DagsterEvent, DagsterRun, OpExecutionContext, OutputContext
 
 from ingest_pipelines import pipeline
 from ingest_pipelines.config import BoundImport
@@ -21,34 +21,21 @@ from ingest_pipelines.errors import IngestError, file_error
 from ingest_pipelines.merge import verdict
 from ingest_pipelines.model import Item, Landing, LoadReport, Validated
 from ingest_pipelines.orchestration.assets.failed_item import failed_item
+from ingest_pipelines.orchestration.assets.partitions import asset_key
+from ingest_pipelines.orchestration.checks.asset_checks import results_without_a_step
 from ingest_pipelines.orchestration.dagster_internals.expected_errors import ExpectedFailure, ExpectedRetry
 from ingest_pipelines.orchestration.io_managers.step_outputs import write_report
 from ingest_pipelines.orchestration.monitoring.source_looks import record_failed_look, record_look
 from ingest_pipelines.orchestration.runs.run_context import RunContext
 from ingest_pipelines.orchestration.runs.tags import is_dry_run
+from ingest_pipelines.orchestration.site import Site
 
 RETRIES = 3
 FIRST_PAUSE_SECONDS = 5.0
 """Doubled for each retry, with up to half of it added at random."""
 
 
-class StepContext(Protocol):
-    """What the contexts of ops and of IO managers have in common."""
-
-    @property
-    def log(self) -> Logger:
-        """The run's log."""
-
-    @property
-    def partition_key(self) -> str:
-        """The run's partition."""
-
-    @property
-    def has_partition_key(self) -> bool:
-        """Whether the run has one."""
-
-    def log_event(self, event: AssetObservation) -> None:
-        """Stores the event, also if the step fails afterwards."""
+StepContext: TypeAlias = OpExecutionContext | OutputContext
 
 
 @contextmanager
@@ -91,6 +78,7 @@ def recording_errors(
         )
         if not run_context.run.dry_run:
             context.log_event(observation)
+            _log_checks(context, run_context.site, bound, reached)
         raise ExpectedFailure(_with_place(error, run_context), observation.metadata) from error
 
 
@@ -112,7 +100,9 @@ def recording_look(run_context: RunContext) -> Iterator[None]:
 
 
 @contextmanager
-def retrying_errors(bound: BoundImport, run: DagsterRun, attempt: int, context: StepContext) -> Iterator[None]:
+def retrying_errors(
+    site: Site, bound: BoundImport, run: DagsterRun, attempt: int, context: StepContext
+) -> Iterator[None]:
     """Errors of the block, as Dagster expects them, before there is a load to record."""
     try:
         yield
@@ -120,6 +110,7 @@ def retrying_errors(bound: BoundImport, run: DagsterRun, attempt: int, context: 
         _retry(error, attempt, context.log)
         if context.has_partition_key and not is_dry_run(run.tags):
             context.log_event(failed_item(bound, context.partition_key, "failed", error.message, error.hint))
+            _log_checks(context, site, bound, None)
         raise ExpectedFailure(str(error)) from error
 
 
@@ -154,6 +145,23 @@ def _record(
         return None
     write_report(run_context.site.settings.spill, run_context.run.id, report)
     return report
+
+
+def _log_checks(
+    context: StepContext, site: Site, bound: BoundImport, reached: Item | Landing | Validated | None
+) -> None:
+    """Logs the import's checks here: their own step will not run, and Dagster would show them as failed."""
+    step = context.step_context if isinstance(context, OutputContext) else context.get_step_execution_context()
+    for result in results_without_a_step(site, bound, reached if isinstance(reached, Validated) else None):
+        evaluation = AssetCheckEvaluation(
+            asset_key=asset_key(bound),
+            check_name=result.check_name or "",
+            passed=result.passed,
+            severity=result.severity,
+            description=result.description,
+            metadata=dict(result.metadata),
+        )
+        DagsterEvent.asset_check_evaluation(step, evaluation)  # an IO manager's context takes observations only
 
 
 def _with_place(error: IngestError, run_context: RunContext) -> str:

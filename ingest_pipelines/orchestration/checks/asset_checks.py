@@ -6,6 +6,7 @@ One op evaluates all checks of an import: a run has one step more, not one per c
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 
 import psycopg
 from dagster import (
@@ -21,6 +22,7 @@ from dagster import (
 from ingest_pipelines import ledger
 from ingest_pipelines.config import BoundImport
 from ingest_pipelines.config.field_types import FIELD_TYPES
+from ingest_pipelines.errors import IngestError
 from ingest_pipelines.ledger import Load
 from ingest_pipelines.model import Validated
 from ingest_pipelines.orchestration.assets.partitions import asset_key
@@ -158,16 +160,38 @@ def findings(
     return results
 
 
-def findings_of_refused(
-    connection: psycopg.Connection, bound: BoundImport, validated: Validated, site: Site
-) -> dict[str, Finding]:
-    """The anomaly checks of an item that has more rejects than the import allows, and no load yet."""
-    results = findings(connection, bound, [], site)
-    if bound.spec.source.cursor is None:
-        item = validated.landing.item.key
-        before = [delivery for delivery in ledger.deliveries(connection, bound.name) if delivery.item != item]
-        results[VOLUME] = volume(validated.read, before, bound.spec.volume)
-        results[REJECT_RATE] = reject_rate(validated.read, validated.rejected_rows, before)
+def results_without_a_step(site: Site, bound: BoundImport, validated: Validated | None) -> Iterator[AssetCheckResult]:
+    """The checks of an item whose run fails before their step, as far as they can tell; the others pass, and say why.
+
+    Args:
+        validated: None where the item failed before its rows were validated.
+    """
+    key = asset_key(bound)
+    known: dict[str, AssetCheckResult] = {}
+    if validated is not None:
+        of_rows = [verdict(key, family, validated.codes, failed=True) for family in families_of(bound)]
+        known = {str(result.check_name): result for result in of_rows}
+    with suppress(IngestError, psycopg.Error):  # the item's own error is the one to tell
+        for name, finding in _findings_of_failed(site, bound, validated).items():
+            known[name] = delivery_verdict(key, name, finding)
+    for spec in specs_of(bound):
+        not_checked = AssetCheckResult(
+            asset_key=key, check_name=spec.name, passed=True,
+            description="not checked: the item failed before that; its partition says why",
+        )  # fmt: skip
+        yield known.get(spec.name, not_checked)
+
+
+def _findings_of_failed(site: Site, bound: BoundImport, validated: Validated | None) -> dict[str, Finding]:
+    """The anomaly checks of an item that is not loaded: of its rows, as far as they were validated."""
+    with site.target.session() as connection:
+        results = findings(connection, bound, [], site)
+        del results[COLUMNS]  # only a load knows them
+        if validated is not None and bound.spec.source.cursor is None:
+            item = validated.landing.item.key
+            before = [delivery for delivery in ledger.deliveries(connection, bound.name) if delivery.item != item]
+            results[VOLUME] = volume(validated.read, before, bound.spec.volume)
+            results[REJECT_RATE] = reject_rate(validated.read, validated.rejected_rows, before)
     return results
 
 

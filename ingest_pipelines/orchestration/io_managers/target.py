@@ -132,7 +132,7 @@ class TargetIOManager(IOManager):
         step = context.step_context
         attempt = step.previous_attempt_count + 1
         bound = self._site.bound(context.step_key.partition(".")[0])
-        with retrying_errors(bound, step.dagster_run, attempt, context):
+        with retrying_errors(self._site, bound, step.dagster_run, attempt, context):
             return find_run_context(
                 self._site,
                 context.step_key,
