@@ -71,8 +71,9 @@ def _follow(target: Target, name: str | None, after: int | None) -> Iterator[Eve
 
     from ingest_pipelines import ledger
     from ingest_pipelines.merge.events import CHANNEL
+    from ingest_pipelines.merge.session import UNLIMITED
 
-    with target.connect() as listener:
+    with target.connect(UNLIMITED) as listener:
         listener.autocommit = True  # a notification arrives between transactions only
         listener.execute(sql.SQL("LISTEN {}").format(sql.Identifier(CHANNEL)))
         seen = after

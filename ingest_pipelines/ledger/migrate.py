@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, Self, TypeAlias
 
 import psycopg
-from psycopg.errors import InvalidSchemaName, UndefinedTable
 
 from ingest_pipelines.errors import TargetForbids, printable
 
@@ -26,11 +25,11 @@ LOCK = 7_308_604_758_122_394_672
 def migrate(connect: Connect | str, prepare: Prepare = lambda connection: None) -> bool:
     """Upgrades the `ingest` schema to HEAD; returns whether it had to change anything.
 
-    If the schema is at HEAD already this is one query: Alembic and SQLAlchemy are not imported.
+    If the schema is at HEAD already these are two small queries: Alembic and SQLAlchemy are not imported.
 
     Args:
-        connect: opens a connection of its own, or a `postgresql://` URL.
-        prepare: gives each transaction its settings.
+        connect: opens a connection of its own, in a transaction with its settings, or a `postgresql://` URL.
+        prepare: gives the next transaction of a connection its settings.
 
     Raises:
         TargetForbids: a later version of the product created the schema.
@@ -38,7 +37,6 @@ def migrate(connect: Connect | str, prepare: Prepare = lambda connection: None) 
     """
     opened = psycopg.connect(connect) if isinstance(connect, str) else connect()
     with opened as connection:
-        prepare(connection)
         at = revision(connection)
         if at == HEAD:
             return False
@@ -53,12 +51,13 @@ def migrate(connect: Connect | str, prepare: Prepare = lambda connection: None) 
 
 
 def revision(connection: psycopg.Connection) -> str | None:
-    """The database's revision; None if the schema does not exist."""
-    try:
-        row = connection.execute("SELECT version_num FROM ingest.alembic_version").fetchone()
-    except (UndefinedTable, InvalidSchemaName):
-        connection.rollback()
+    """The database's revision; None if the schema does not exist.
+
+    No statement of this fails: with the transaction its settings would end.
+    """
+    if connection.execute("SELECT to_regclass('ingest.alembic_version')").fetchone() == (None,):
         return None
+    row = connection.execute("SELECT version_num FROM ingest.alembic_version").fetchone()
     return str(row[0]) if row else None
 
 

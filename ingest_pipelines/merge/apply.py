@@ -30,12 +30,13 @@ from ingest_pipelines.errors import CountsDisagree
 from ingest_pipelines.merge.catalog import is_unique_index_of
 from ingest_pipelines.merge.close_load import close, resolve_unknown_commit, skip
 from ingest_pipelines.merge.copy import copy_rejects
+from ingest_pipelines.merge.driver_errors import translate
 from ingest_pipelines.merge.faults import Fault, no_fault
 from ingest_pipelines.merge.load_state import LoadState
 from ingest_pipelines.merge.mapping import check_mapping, new_columns
 from ingest_pipelines.merge.names import SUBSCRIPTIONS, name_beside
 from ingest_pipelines.merge.preconditions import failed_precondition, repeats_last
-from ingest_pipelines.merge.session import LOADS
+from ingest_pipelines.merge.session import LOADS, prepare
 from ingest_pipelines.merge.target import (
     Target,
     force_index_lookups,
@@ -92,7 +93,11 @@ def apply(
 def _begin(
     validated: Validated, bound: BoundImport, target: Target, run: Run, now: datetime
 ) -> tuple[LoadState, psycopg.Connection]:
-    return LoadState(validated, bound, run, now), target.connect()
+    state = LoadState(validated, bound, run, now)
+    try:
+        return state, target.begin(bound.name, LOADS)
+    except psycopg.Error as error:
+        raise translate(error, state.where) from None
 
 
 def _attempt(
@@ -144,6 +149,7 @@ def _takes_a_key(connection: psycopg.Connection, bound: BoundImport, error: psyc
     """Whether the key's constraint is broken: the stage has no key twice, so another session brought the other row."""
     with suppress(psycopg.Error):
         connection.rollback()
+        prepare(connection, {})
         return is_unique_index_of(
             connection, *bound.database.schema_and_table, bound.database.key, error.diag.constraint_name or ""
         )
@@ -159,7 +165,8 @@ def _written_tables(bound: BoundImport) -> tuple[str, list[str]]:
 def _transaction(connection: psycopg.Connection, state: LoadState, target: Target, fault: Fault) -> LoadReport:
     """Steps 1 to 7: everything but the commit."""
     validated, bound, item = state.validated, state.bound, state.validated.landing.item
-    prepare_session(connection, target, bound.name, LOADS)
+    if state.early:  # it began with less patience for locks
+        prepare_session(connection, target, bound.name, LOADS)
     settled = ledger.find_load(connection, item, state.run.id)
     if settled is not None and settled.status in {"committed", "skipped"}:
         return settled.report

@@ -34,8 +34,9 @@ from ingest_pipelines.merge.load_state import LoadState
 from ingest_pipelines.merge.mapping import check_mapping
 from ingest_pipelines.merge.preconditions import stale
 from ingest_pipelines.merge.preflight import find_obstacles
+from ingest_pipelines.merge.session import LOADS
 from ingest_pipelines.merge.shape import TableShape
-from ingest_pipelines.merge.target import Target, begin, force_index_lookups, lock_table_at_once
+from ingest_pipelines.merge.target import Target, force_index_lookups, lock_table_at_once
 from ingest_pipelines.merge.write_steps import alter_target, merge_stage, prepare_merge
 from ingest_pipelines.model import Landing, Run, Validated
 
@@ -118,7 +119,7 @@ class EarlyLoad:
         state = self.state
         target = Target(self._target.url, PATIENCE_SECONDS, work_mem=self._target.work_mem)
         try:
-            self._connection = begin(target, state.bound.name)
+            self._connection = target.begin(state.bound.name, LOADS)
             shape = open_early(self._connection, state, self._fault)
             if shape is None:
                 chunks = (chunk for batch in chain([first], batches) for chunk in batch)

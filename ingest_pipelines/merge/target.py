@@ -13,6 +13,7 @@ from typing import Any, LiteralString
 
 import psycopg
 from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict
 
 from ingest_pipelines import postgres_login
 from ingest_pipelines.errors import IngestError, TargetDenied, TargetForbids, TargetUnavailable
@@ -20,7 +21,7 @@ from ingest_pipelines.ledger.migrate import HEAD, NoLedger, migrate, revision
 from ingest_pipelines.ledger.migrate import LOCK as MIGRATIONS_LOCK
 from ingest_pipelines.merge.concerned import concerned, missing_grants
 from ingest_pipelines.merge.driver_errors import LOCK_ERRORS, translate, translate_login
-from ingest_pipelines.merge.session import LOADS, is_standby, prepare
+from ingest_pipelines.merge.session import UNLIMITED, ended_by_a_limit, is_standby, prepare
 
 WAITS = logging.getLogger("ingest_pipelines.waits")
 """Logs what a load or a run of this process waits for. `ingest run` prints it on the terminal."""
@@ -30,6 +31,11 @@ WARN_AFTER_SECONDS = 3.0
 
 APPLICATION = "ingest_pipelines"
 """`application_name` of every connection; a load adds its import."""
+
+_OPTIONS_REFUSED = (
+    psycopg.errors.UndefinedObject, psycopg.errors.ProtocolViolation, psycopg.errors.FeatureNotSupported,
+)  # fmt: skip
+"""How a server says that it does not know a setting, and a pooler that it takes none."""
 
 
 @dataclass(frozen=True)
@@ -47,21 +53,21 @@ class Target:
     connect_timeout_seconds: int = 10
     work_mem: str = "256MB"
 
-    def connect(self) -> psycopg.Connection:
+    def connect(self, options: Sequence[str] = ()) -> psycopg.Connection:
         """A new connection that notices a dead server within a minute; its transactions read and write.
 
-        Nothing is prepared on the server: a pooler may give each transaction another session of it.
+        Nothing is prepared on the server: a pooler may give each transaction another session of it. Its transactions
+        have the settings of the role and the database: `begin` gives them ours.
+
+        Args:
+            options: start-up options, best first. A server or a pooler that refuses all of them gets none.
 
         Raises:
             TargetUnavailable: no answer.
             TargetDenied: wrong address, login or database.
         """
         try:
-            connection = postgres_login.connect(
-                self.url, connect_timeout=self.connect_timeout_seconds, application_name=APPLICATION,
-                client_encoding="UTF8", keepalives=1, keepalives_idle=30, keepalives_interval=10, keepalives_count=3,
-                tcp_user_timeout=60_000,
-            )  # fmt: skip
+            connection = self._log_in(options)
         except psycopg.Error as error:
             if error.sqlstate is not None:
                 raise translate_login(error, "target") from None
@@ -76,12 +82,56 @@ class Target:
             connection.read_only = False
         return connection
 
+    def _log_in(self, options: Sequence[str]) -> psycopg.Connection:
+        for chosen in options:
+            with suppress(*_OPTIONS_REFUSED):
+                return self._log_in_with({"options": f"{conninfo_to_dict(self.url).get('options', '')} {chosen}"})
+        try:
+            return self._log_in_with({})
+        except psycopg.Error as error:  # a login is a transaction, too
+            if options or not ended_by_a_limit(error):
+                raise
+        return self._log_in(UNLIMITED)
+
+    def _log_in_with(self, options: Mapping[str, str]) -> psycopg.Connection:
+        return postgres_login.connect(
+            self.url, connect_timeout=self.connect_timeout_seconds, application_name=APPLICATION,
+            client_encoding="UTF8", keepalives=1, keepalives_idle=30, keepalives_interval=10, keepalives_count=3,
+            tcp_user_timeout=60_000, **options,
+        )  # fmt: skip
+
+    def begin(self, name: str = "", settings: Mapping[str, str] = MappingProxyType({})) -> psycopg.Connection:
+        """A new connection in a transaction with the settings that we rely on, whatever limits the role has.
+
+        Raises:
+            TargetUnavailable, TargetDenied: what `connect` raises, or the server is a standby and this is for a load.
+            psycopg.Error: the connection broke before the first statement.
+        """
+        try:
+            return self._begin(name, settings)
+        except psycopg.Error as error:
+            if not ended_by_a_limit(error):
+                raise
+        return self._begin(name, settings, UNLIMITED)
+
+    def _begin(self, name: str, settings: Mapping[str, str], options: Sequence[str] = ()) -> psycopg.Connection:
+        connection = self.connect(options)
+        try:
+            prepare_session(connection, self, name, settings)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
     @contextmanager
     def session(self, where: str = "target") -> Iterator[psycopg.Connection]:
         """A transaction for reading and for small writes: commits at the end, driver errors translated."""
-        with self.connect() as connection:
+        try:
+            connection = self.begin()
+        except psycopg.Error as error:
+            raise translate(error, where) from None
+        with connection:
             try:
-                prepare_session(connection, self)
                 yield connection
                 connection.commit()
             except psycopg.Error as error:
@@ -115,11 +165,11 @@ class Target:
 
     def _migrate(self) -> None:
         try:
-            migrate(self.connect, lambda connection: prepare_session(connection, self))
+            migrate(self.begin, lambda connection: prepare_session(connection, self))
         except psycopg.Error as error:
             if isinstance(error, psycopg.OperationalError) and error.sqlstate is None:
                 raise translate(error, _LEDGER) from None
-            with self.connect() as connection:
+            with self.begin() as connection:
                 raise _migration_problem(connection, error) from None
 
 
@@ -155,6 +205,7 @@ def problem(
     about = holder = grants = ""
     with suppress(psycopg.Error):  # details, as far as the catalog answers
         connection.rollback()
+        prepare(connection, {})
         if isinstance(error, LOCK_ERRORS) and tables:
             holder = holder_of(connection, schema, tables[0])
         about = concerned(connection, error)
@@ -163,17 +214,6 @@ def problem(
         connection.rollback()
     hint = f"nothing was committed; as an administrator of the target: {grants}" if grants else ""
     return translate(error, where, concerned=about, holder=holder, hint=hint)
-
-
-def begin(target: Target, name: str) -> psycopg.Connection:
-    """A new connection in a transaction with a load's settings."""
-    connection = target.connect()
-    try:
-        prepare_session(connection, target, name, LOADS)
-    except BaseException:
-        connection.close()
-        raise
-    return connection
 
 
 def prepare_session(

@@ -26,10 +26,16 @@ from ingest_pipelines.sources.query_text import Query
 from ingest_pipelines.sources.sql import HostSource, Session
 
 _SETTINGS = b"""
-    SELECT set_config('TimeZone', 'UTC', true), set_config('DateStyle', 'ISO', true),
-           set_config('IntervalStyle', 'iso_8601', true), set_config('bytea_output', 'hex', true),
-           set_config('client_encoding', 'UTF8', true), set_config('extra_float_digits', '1', true)
+    SELECT set_config(name, value, true)
+    FROM (VALUES ('TimeZone', 'UTC'), ('DateStyle', 'ISO'), ('IntervalStyle', 'iso_8601'), ('bytea_output', 'hex'),
+                 ('client_encoding', 'UTF8'), ('extra_float_digits', '1'),
+                 -- The server learns within a minute that our machine is gone, and ends the query.
+                 ('client_connection_check_interval', '2s'), ('tcp_keepalives_idle', '30'),
+                 ('tcp_keepalives_interval', '10'), ('tcp_keepalives_count', '3'), ('tcp_user_timeout', '60s')
+         ) AS wanted (name, value)
+    WHERE current_setting(name, true) IS NOT NULL
 """
+"""Time limits of the role or the database stay as they are: they protect a server that is not ours."""
 
 _TYPED = {
     20: pa.int64(), 21: pa.int64(), 23: pa.int64(), 26: pa.int64(), 700: pa.float64(), 701: pa.float64(),

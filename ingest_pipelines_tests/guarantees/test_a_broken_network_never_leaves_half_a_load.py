@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import psycopg
 import pytest
 
 from ingest_pipelines.errors import TargetUnavailable
@@ -71,10 +72,10 @@ def test_a_lost_acknowledgement_of_the_commit_is_resolved_from_the_ledger(
     class Reconnecting(Target):
         """Finds the network mended when it connects again, or once more after that."""
 
-        def connect(self):  # type: ignore[no-untyped-def]  # as the parent's
+        def connect(self, options: Sequence[str] = ()) -> psycopg.Connection:
             if proxy.cuts == 1:
                 proxy.break_with(Fault(refuse_first=still_broken))
-            return super().connect()
+            return super().connect(options)
 
     def cut(point: str) -> None:
         if point == "closed":  # COMMIT still gets through; its answer does not

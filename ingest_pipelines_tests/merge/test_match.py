@@ -146,6 +146,34 @@ def test_of_rows_that_share_a_profile_one_can_be_kept(
 
 
 @pytest.mark.parametrize(
+    ("versions", "mapped", "first", "last"),
+    [
+        (("10", "9"), {}, "A", "A"),
+        (("10", "9"), {"Rev": "note"}, "A", "A"),
+        (("2.50", "2.5"), {}, "A", "B"),
+        ((None, "-1"), {"Rev": "note"}, "B", "B"),
+        ((None, None), {}, "A", "B"),
+        (("10", "9a"), {}, "B", "B"),
+    ],
+)
+@pytest.mark.parametrize("keep", ["first", "last"])
+def test_of_rows_that_share_a_profile_the_newest_version_is_kept(
+    people: Target, query: Rows, tmp_path: Path, keep: str, mapped: dict[str, str], versions: tuple[str | None, ...],
+    first: str, last: str,
+) -> None:  # fmt: skip
+    one, two = ([version] * (1 + len(mapped)) for version in versions)  # as a field, and as the source has it
+    rows: list[tuple[Any, ...]] = [("ann@x.org", None, "A", *one), (None, "+441", "B", *two)]
+    columns = {"Mail": "email", "Phone": "phone", "Tier": "tier", **mapped}
+    database = {**CUSTOMERS, "fields": {**CUSTOMERS["fields"], "note": {"type": "string"}}}
+    counts, _ = load(
+        people, tmp_path, rows, match={"by": "email_or_phone_profile"}, columns=columns, duplicates=keep,
+        version="Rev", empty="keep", database_of=database,
+    )  # fmt: skip
+    assert counts == Counts(read=2, updated=1, skipped=1)
+    assert tiers(query)["a"] == (first if keep == "first" else last)
+
+
+@pytest.mark.parametrize(
     ("database", "pattern"), [(UUID, "[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}"), (SEQUENCE, "[12]")]
 )
 def test_a_profile_added_by_its_address_gets_a_key_once(
