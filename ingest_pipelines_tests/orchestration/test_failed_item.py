@@ -93,7 +93,7 @@ def test_a_failed_items_pages_say_why_and_what_next_without_a_stack(
         assert "Traceback" not in error
     assert unanswered_checks(instance, run_id) == set(), "Dagster shows a check without an answer as failed"
     failed = {name for name, check in verdicts(instance, run_id).items() if not check.passed}
-    assert failed == ({"types"} if way is rejected else {"volume"} if way is shrunk else set())
+    assert failed == ({"types"} if way is rejected else set())
 
 
 def test_samples_and_counts_of_a_failed_item_are_on_its_pages(shop: Shop, instance: DagsterInstance) -> None:
