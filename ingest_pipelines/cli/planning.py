@@ -109,8 +109,8 @@ def _choose(connection: psycopg.Connection, site: Site, bound: BoundImport, key:
         listing = source.listing(wanted.strip("/").rpartition("/")[0], nested=False)
         picked = pick_files(listing, wanted, "last", site.clock(), timedelta(0), pattern=pattern, endings=endings).files
         if not picked:
-            missing = f"there is no file {wanted} at {bound.connection_name} yet{near_misses(listing, wanted, pattern, endings)}"
-            raise UsageError(f"import {bound.name}: {missing}")
+            alike = near_misses(listing, wanted, pattern, endings)
+            raise UsageError(f"import {bound.name}: there is no file {wanted} at {bound.connection_name} yet{alike}")
         return item_of(
             bound.name, picked[-1], source.uri(picked[-1].path), source=wanted, pattern=pattern, endings=endings
         )

@@ -12,7 +12,8 @@ import pytest
 from ingest_pipelines.errors import TargetBusy
 from ingest_pipelines.merge import Target, apply
 from ingest_pipelines.merge import target as targets
-from ingest_pipelines.merge.target import begin, lock_table
+from ingest_pipelines.merge.session import LOADS
+from ingest_pipelines.merge.target import lock_table
 from ingest_pipelines.model import Run
 from ingest_pipelines_tests.guarantees.world import World, read_world
 from ingest_pipelines_tests.merge.deliveries import NOW, bound_import, delivery, item
@@ -111,7 +112,7 @@ def test_a_load_that_waits_for_long_says_for_whom(
 ) -> None:
     monkeypatch.setattr(targets, "WARN_AFTER_SECONDS", 0.05)
     bound = bound_import()
-    with begin(target, "the first one") as first, ThreadPoolExecutor(1) as pool:
+    with target.begin("the first one", LOADS) as first, ThreadPoolExecutor(1) as pool:
         lock_table(first, *bound.database.schema_and_table)
         rows = delivery(tmp_path, bound, [("a", "Gold", 1)])
         load = pool.submit(apply, rows, bound, target, SECOND, NOW)

@@ -296,7 +296,7 @@ def _has_turn(context: OpExecutionContext, run_context: RunContext, step: str) -
     """Whether the run may load its item now: all items before it are settled. Its first step waits for that."""
     if not _begins_with(context, step):
         return True
-    with retrying_errors(run_context.bound, context.run, context.retry_number + 1, context):
+    with retrying_errors(run_context.site, run_context.bound, context.run, context.retry_number + 1, context):
         return has_turn(run_context, context.run, context.instance, context.log)
 
 
