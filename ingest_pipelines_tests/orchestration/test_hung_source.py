@@ -73,7 +73,8 @@ def test_a_server_that_hangs_makes_no_import_of_another_one_late(
             assert proxy.connections < 20  # not one of each import, again and again
             proxy.mend()
             loaded = (
-                "SELECT DISTINCT import FROM ingest.loads WHERE status = 'committed' AND import LIKE 'till%%' ORDER BY 1"
+                "SELECT DISTINCT import FROM ingest.loads"
+                " WHERE status = 'committed' AND import LIKE 'till%%' ORDER BY import"
             )
             wait_for(lambda: vendor.rows(loaded) == [(name,) for name in TILLS[:files]], "files of the tills")
             wait_for(lambda: {trouble for _, trouble, _, _ in _troubles(vendor)} == {None}, "recovered")
