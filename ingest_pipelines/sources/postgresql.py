@@ -187,7 +187,22 @@ class _Session(Session):
                     rows, buffered_bytes = [], 0
                 if size < 0:
                     break
-            _finish(connection)
+            self._finish(connection)
+
+    def _finish(self, connection: pq.abc.PGconn) -> None:
+        """Reads COPY's own result, which says whether all rows were there.
+
+        Where `get_result` has to wait, psycopg waits with Python's lock held: no other thread would go on, not even one
+        with a time-out.
+        """
+        while True:
+            while connection.is_busy():
+                self._wait(connection)
+            result = connection.get_result()
+            if result is None:
+                return
+            if result.status == pq.ExecStatus.FATAL_ERROR:
+                raise error_from_result(result)
 
     def _wait(self, connection: pq.abc.PGconn) -> None:
         """Takes in what the server sends next. A cancelled query whose server stays silent is left."""
@@ -195,13 +210,6 @@ class _Session(Session):
             if self._cancelled:
                 raise psycopg.OperationalError("the query was cancelled, and the server does not answer")
         connection.consume_input()
-
-
-def _finish(connection: pq.abc.PGconn) -> None:
-    """Reads COPY's own result, which says whether all rows were there."""
-    while (result := connection.get_result()) is not None:
-        if result.status == pq.ExecStatus.FATAL_ERROR:
-            raise error_from_result(result)
 
 
 def _batches(columns: Sequence[psycopg.Column], blocks: Iterator[bytes]) -> Iterator[pa.RecordBatch]:
