@@ -224,7 +224,7 @@ def test_a_source_that_falls_silent_is_given_up_by_its_own_time_out(door: Door, 
 @pytest.mark.usefixtures("short_cancels")
 @pytest.mark.parametrize("door", ["postgresql"], indirect=True)
 def test_a_server_that_does_not_say_how_a_query_ended_stops_no_other_thread(door: Door, proxy: CutProxy) -> None:
-    """libpq would wait for that with Python's own lock held: no time-out and no Ctrl-C would come through."""
+    """Libpq would wait for that with Python's own lock held: no time-out and no Ctrl-C would come through."""
     length = _length(door, proxy)["received"]
     for place in range(length - 60, length, 15):
         _fall_silent(door, proxy, place)
