@@ -39,6 +39,9 @@ TRIM = "_trim"
 """The column of a landed frame that says whether a cell of the row begins or ends with a blank. Without this column,
 any cell may."""
 
+FILE_NAME, DELIVERED_AT = ITEM_COLUMNS = ("_file", "_delivered_at")
+"""Columns that an import may map although no source has them: the file's name, and when it was last modified."""
+
 OWN_COLUMNS = (LINE, TRIM)
 """Reserved names: a source's column cannot have them."""
 

@@ -59,6 +59,7 @@ def check(
                 "notes": notes,
                 "ledger": live.unknown or "ok",
                 **({"rules": {bound.name: _rules(bound) for bound in chosen}} if rules else {}),
+                **({"cleaning": {bound.name: _cleaning(bound) for bound in chosen}} if rules else {}),
                 **({"connections": tests} if connect else {}),
                 **(
                     {"tables": [_table_json(bound, refusals) for bound in chosen if not live.unknown]}
@@ -318,6 +319,22 @@ def _print_rules(bound: BoundImport) -> None:
     rows = [(rule["field"], rule["code"], rule["rule"]) for rule in _rules(bound)]
     for line in screen.columns(("field", "code", "a row is rejected if"), rows):
         screen.say(line)
+    if cleaning := _cleaning(bound):
+        screen.say()
+        cells = [(one["field"], one["word"], f"{one['does']}: {one['before']} -> {one['after']}") for one in cleaning]
+        for line in screen.columns(("field", "cleaned by", "before the rules"), cells):
+            screen.say(line)
+
+
+def _cleaning(bound: BoundImport) -> list[dict[str, str]]:
+    """What each column's cells go through before they are validated, with an example."""
+    from ingest_pipelines.config.cleaning import CLEANING
+
+    return [
+        {"field": mapped.name, "word": word, **dict(zip(("does", "before", "after"), CLEANING[word], strict=True))}
+        for mapped in bound.fields
+        for word in mapped.cleaning.words
+    ]
 
 
 def test_connection(name: str, connection: Connection) -> dict[str, Any]:

@@ -15,7 +15,7 @@ import typer
 
 from ingest_pipelines.cli import screen
 from ingest_pipelines.cli.naming import ImportName, Json
-from ingest_pipelines.cli.reports import COUNTS, load_json
+from ingest_pipelines.cli.reports import COUNTS, cleaned_words, load_json
 from ingest_pipelines.errors import IngestError, UsageError
 from ingest_pipelines.model import item_name
 
@@ -164,6 +164,8 @@ def print_load(
     if load.codes:
         screen.say()
         print_codes(load.codes, samples)
+    if words := cleaned_words(load.cleaned):
+        screen.say(f"  cleaned cells: {screen.wrapped(words, 17)}")
     for statement in load.ddl:
         screen.say(f"  ddl: {screen.wrapped(statement, 7)}")
     for warning in load.warnings:

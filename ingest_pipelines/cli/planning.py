@@ -166,7 +166,8 @@ def _report_json(report: LoadReport) -> dict[str, object]:
         "import": report.import_name, "item": report.item_key, "status": report.status, "read": counts.read,
         "inserted": counts.inserted, "updated": counts.updated, "unchanged": counts.unchanged,
         "unmatched": counts.unmatched, "skipped": counts.skipped, "rejected": counts.rejected,
-        "codes": dict(report.codes), "ddl": list(report.ddl), "warnings": list(report.warnings),
+        "codes": dict(report.codes), "cleaned": {name: dict(words) for name, words in report.cleaned.items()},
+        "ddl": list(report.ddl), "warnings": list(report.warnings),
         "seconds": dict(report.seconds), "error": report.reason, "dry_run": True,
     }  # fmt: skip
 
@@ -179,6 +180,7 @@ def _choice(item: str, file: Path | None) -> list[str]:
 def _print(report: LoadReport, bound: BoundImport, command: str) -> None:
     """Prints what the load would do. Whether it would commit is printed once: here, or by the error that follows."""
     from ingest_pipelines.cli.loading import print_codes, print_counts
+    from ingest_pipelines.cli.reports import cleaned_words
     from ingest_pipelines.model import item_name
 
     screen.say(f"{screen.painted('plan', 'strong')}: import {bound.name}, item {item_name(report.item_key)}")
@@ -193,6 +195,8 @@ def _print(report: LoadReport, bound: BoundImport, command: str) -> None:
     screen.say()
     for statement in report.ddl:
         screen.say(f"  ddl: {screen.wrapped(statement, 7)}")
+    if words := cleaned_words(report.cleaned):
+        screen.say(f"  cleaned cells: {screen.wrapped(words, 17)}")
     for warning in report.warnings:
         screen.say(f"  {screen.painted('warning', 'warn')}: {screen.wrapped(warning, 11)}")
     waited = report.seconds.get("lock", 0.0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -79,8 +79,19 @@ def count_table(loads: Iterable[Load]) -> list[str]:
         lines.append(f"  {'':{head}}  {' · '.join(facts)}")
         if item_name(load.item) != load.item:
             lines.append(f"  {'':{head}}  {screen.wrapped(f'--item {load.item}', head + 4)}")
+        if words := cleaned_words(load.cleaned):
+            lines.append(f"  {'':{head}}  {screen.wrapped(f'cleaned cells: {words}', head + 4)}")
         lines += [f"  {'':{head}}  {line}" for line in (*load.error.splitlines(), *load.warnings)]
     return lines
+
+
+def cleaned_words(cleaned: Mapping[str, Mapping[str, int]]) -> str:
+    """`name: trim 3, cut 1; tier: map 12`: the cells that were changed; "" if none was."""
+    fields = {
+        name: ", ".join(f"{word} {screen.number(cells)}" for word, cells in words.items() if cells)
+        for name, words in cleaned.items()
+    }
+    return "; ".join(f"{name}: {words}" for name, words in fields.items() if words)
 
 
 def load_facts(load: Load) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 
 from ingest_pipelines.config.asset_keys import KeyPath, spelled_key
-from ingest_pipelines.config.bound import Problem
+from ingest_pipelines.config.column_problems import Problem
 from ingest_pipelines.config.imports import Import
 from ingest_pipelines.config.nearest import nearest
 

@@ -8,15 +8,14 @@ from datetime import timedelta
 
 from pydantic import ValidationError
 
+from ingest_pipelines.config.cleaning import NO_CLEANING, Cleaning
+from ingest_pipelines.config.column_problems import Problem, cleaning_problems, spelling_problems
 from ingest_pipelines.config.connections import Connection, FileConnection
 from ingest_pipelines.config.databases import Database, Field, taken_name
 from ingest_pipelines.config.imports import CONTACT_CHANNELS, ColumnMapping, Import, Match
 from ingest_pipelines.config.nearest import closest, nearest
 from ingest_pipelines.config.placement import ALONE, Placement
-from ingest_pipelines.model import OWN_COLUMNS
-
-Problem = tuple[tuple[str | int, ...], str]
-"""Where in the import's file, and what is wrong there."""
+from ingest_pipelines.model import ITEM_COLUMNS
 
 
 @dataclass(frozen=True)
@@ -25,12 +24,14 @@ class MappedField:
 
     Attributes:
         also: other names that the column has in some files.
+        cleaning: how its cells are changed before they are cast.
     """
 
     column: str
     name: str
     field: Field
     also: tuple[str, ...] = ()
+    cleaning: Cleaning = NO_CLEANING
 
 
 @dataclass(frozen=True)
@@ -66,12 +67,18 @@ class BoundImport:
     @property
     def required_columns(self) -> tuple[str, ...]:
         """Source columns without which an item is refused."""
-        return (*(mapped.column for mapped in self.fields), *self.extra_columns)
+        mapped_columns = (mapped.column for mapped in self.fields if mapped.cleaning.constant is None)
+        return tuple(column for column in (*mapped_columns, *self.extra_columns) if column not in self.item_columns)
+
+    @property
+    def item_columns(self) -> tuple[str, ...]:
+        """Those of ITEM_COLUMNS that are mapped: they are no columns of the source."""
+        return tuple(mapped.column for mapped in self.fields if mapped.column in ITEM_COLUMNS)
 
     @property
     def spellings(self) -> dict[str, tuple[str, ...]]:
         """Mapped column -> its other names; one of them all must be in a file's header, and only one."""
-        return {mapped.column: mapped.also for mapped in self.fields}
+        return {mapped.column: mapped.also for mapped in self.fields if mapped.column in self.required_columns}
 
     def spelled_as(self, header: Collection[str]) -> BoundImport:
         """The import for an item with this header: its columns are read under the names that they have there."""
@@ -167,7 +174,8 @@ def bind(
         tuple(dict.fromkeys(_extra_columns(spec, match))),
     )  # fmt: skip
     problems += _source_problems(bound)
-    problems += _spelling_problems(bound)
+    problems += spelling_problems(bound)
+    problems += cleaning_problems(bound)
     problems += _mapping_problems(bound, filled.get(bound.database_name, {}))
     problems += _match_problems(bound)
     problems += _consent_problems(bound)
@@ -200,7 +208,7 @@ def _map(column: str, target: str | ColumnMapping, database: Database) -> tuple[
         )
     try:
         layers = (target,) if known is None else (known, target)
-        return MappedField(column, name, Field.from_rules(*layers), target.also), ""
+        return MappedField(column, name, Field.from_rules(*layers), target.also, target.cleaning), ""
     except ValidationError as error:
         return None, str(error.errors()[0]["msg"]).removeprefix("Value error, ")
 
@@ -254,27 +262,6 @@ def _source_problems(bound: BoundImport) -> Iterator[Problem]:
             yield ("source",), "source: give query: SELECT ... or table: schema.table"
         if bound.spec.sensor is not None:
             yield ("sensor",), "sensor: sensors watch for files; give a query import a schedule, or after: ASSET"
-
-
-def _spelling_problems(bound: BoundImport) -> Iterator[Problem]:
-    """Names that mean two columns, or the same one twice."""
-    taken = {mapped.column: f"columns.{mapped.column}" for mapped in bound.fields}
-    for mapped in bound.fields:
-        where = ("columns", mapped.column, "also")
-        if mapped.also and not bound.reads_files:
-            yield where, f"columns.{mapped.column}.also: goes with files; a query names its columns: SELECT a AS b"
-        for name in mapped.also:
-            if name == "" or name in OWN_COLUMNS:
-                yield where, f"columns.{mapped.column}.also: '{name}' cannot be a column's name"
-            if name in taken:
-                yield where, f"columns.{mapped.column}.also: '{name}' is already {taken[name]}"
-            elif name in bound.extra_columns:
-                yield (
-                    where,
-                    f"columns.{mapped.column}.also: '{name}' is also read as a column of its own; "
-                    f"write {mapped.column} there",
-                )
-            taken.setdefault(name, f"another name of {mapped.column}")
 
 
 def _mapping_problems(bound: BoundImport, filled: Mapping[str, Filled]) -> Iterator[Problem]:

@@ -11,6 +11,7 @@ from pydantic import Discriminator, Field, StrictBool, StrictStr, Tag, model_val
 
 from ingest_pipelines.config.asset_keys import AssetPath, AssetPaths, spelled_key
 from ingest_pipelines.config.base import Duration, Name, Strict, TimeZone, parse_duration
+from ingest_pipelines.config.cleaning import Cleaning
 from ingest_pipelines.config.databases import Channel, FieldRules
 from ingest_pipelines.config.file_format import Format
 from ingest_pipelines.config.file_pattern import file_pattern_mistake
@@ -192,7 +193,7 @@ class Match(Strict):
         return self
 
 
-class ColumnMapping(FieldRules):
+class ColumnMapping(FieldRules, Cleaning):
     """A mapped source column: the field it fills and, for a new field, its type and rules.
 
     Attributes:
@@ -201,6 +202,11 @@ class ColumnMapping(FieldRules):
 
     field: Name
     also: tuple[StrictStr, ...] = ()
+
+    @property
+    def cleaning(self) -> Cleaning:
+        """How its cells are cleaned."""
+        return Cleaning.model_validate({key: getattr(self, key) for key in Cleaning.model_fields})
 
 
 MatchBy = Annotated[Annotated[Name, Tag("name")] | Annotated[Match, Tag("rules")], Discriminator(_spelling)]

@@ -12,7 +12,8 @@ from typing import Any, Generic, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from ingest_pipelines.config.asset_graph import AssetGraph
-from ingest_pipelines.config.bound import BoundImport, Filled, MappedField, Problem, bind, type_conflicts
+from ingest_pipelines.config.bound import BoundImport, Filled, MappedField, bind, type_conflicts
+from ingest_pipelines.config.column_problems import Problem
 from ingest_pipelines.config.connections import Connection, Connections, QueryConnection
 from ingest_pipelines.config.databases import Database, Databases
 from ingest_pipelines.config.field_types import FIELD_TYPES

@@ -14,7 +14,7 @@ from datetime import datetime
 import psycopg
 from psycopg import sql
 from psycopg.rows import class_row
-from psycopg.types.json import Jsonb
+from psycopg.types.json import Json, Jsonb
 
 from ingest_pipelines.model import Counts, Item, ItemKey, LoadReport, LoadStatus, Run
 
@@ -381,7 +381,7 @@ def close_load(connection: psycopg.Connection, load: int, outcome: LoadOutcome) 
         (
             outcome.status, counts.read, counts.inserted, counts.updated, counts.unchanged, counts.unmatched,
             counts.skipped, counts.rejected, Jsonb(dict(outcome.codes)), list(outcome.ddl), list(outcome.warnings),
-            Jsonb(dict(outcome.seconds)), Jsonb({name: dict(words) for name, words in outcome.cleaned.items()}),
+            Jsonb(dict(outcome.seconds)), Json({name: dict(words) for name, words in outcome.cleaned.items()}),
             list(outcome.new_columns), outcome.finished_at, outcome.error, load,
         ),
     )  # fmt: skip

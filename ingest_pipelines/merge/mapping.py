@@ -9,7 +9,7 @@ from ingest_pipelines.config import BoundImport
 from ingest_pipelines.errors import ConfigError, LoadError, printable
 from ingest_pipelines.ledger import ImportState, RegisteredField
 from ingest_pipelines.merge.ddl import fields_of
-from ingest_pipelines.model import Validated
+from ingest_pipelines.model import ITEM_COLUMNS, Validated
 
 
 def mapping_of(bound: BoundImport) -> dict[str, tuple[str, str]]:
@@ -42,7 +42,7 @@ def new_columns(state: ImportState | None, validated: Validated, bound: BoundImp
     """
     if state is None or state.columns is None or validated.landing.item.kind == "replay":
         return ()
-    known = {*state.columns, *bound.required_columns, *chain.from_iterable(bound.spellings.values()), ""}
+    known = {*state.columns, *bound.required_columns, *chain.from_iterable(bound.spellings.values()), *ITEM_COLUMNS, ""}
     return tuple(column for column in validated.columns if column not in known)
 
 

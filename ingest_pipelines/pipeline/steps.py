@@ -10,6 +10,7 @@ from ingest_pipelines.config import BoundImport
 from ingest_pipelines.errors import RejectsAboveLimit
 from ingest_pipelines.landing import land_file, open_rows, read_arrow
 from ingest_pipelines.landing.frames import Frames
+from ingest_pipelines.landing.item_columns import add_item_columns
 from ingest_pipelines.merge import Target, apply
 from ingest_pipelines.merge.early_load import EarlyLoad
 from ingest_pipelines.model import Item, Landing, LoadReport, Run, Validated, Workspace
@@ -52,7 +53,8 @@ def validate(landing: Landing, bound: BoundImport, workspace: Workspace, early: 
     """
     if landing.settled_by is not None:
         return Validated(landing, accepted=(), rejects=None, read=0, accepted_rows=0, rejected_rows=0)
-    with _opened(landing, bound) as (header, frames):
+    with _opened(landing, bound) as source_rows:
+        header, frames = add_item_columns(landing, *source_rows, bound.item_columns)
         rules = compile_rules(bound.spelled_as(header))
         consumer = ChunkConsumer(frames.read_only(rules.compared_columns), early.add) if early is not None else None
         return validate_rows(landing, header, frames, rules, workspace.spill, consumer)

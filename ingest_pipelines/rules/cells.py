@@ -20,11 +20,14 @@ class SourceCell:
     """A cell and its source column.
 
     Attributes:
-        column: the source column, as the item at hand calls it; None for a field that only the geo database fills.
+        column: the source column, as the item at hand calls it; None for a field that only the geo database fills, or
+            a constant.
+        constant: the text of every row.
     """
 
     column: str | None
     cell: Cell
+    constant: str | None = None
 
 
 def source_cells(bound: BoundImport) -> Iterator[SourceCell]:
@@ -32,7 +35,9 @@ def source_cells(bound: BoundImport) -> Iterator[SourceCell]:
     declared = bound.spec.source.format
     reading = (bound.spec.timezone, declared.decimal, declared.thousands or "")
     for mapped in bound.fields:
-        yield SourceCell(bound.in_item(mapped.column), Cell(mapped.name, mapped.field, *reading))
+        constant = mapped.cleaning.constant
+        column = bound.in_item(mapped.column) if constant is None else None
+        yield SourceCell(column, Cell(mapped.name, mapped.field, *reading), constant)
     mapped_names = {mapped.name for mapped in bound.fields}
     for name in geo_fields(bound).values():
         if name not in mapped_names:

@@ -13,6 +13,7 @@ from ingest_pipelines.config import BoundImport
 from ingest_pipelines.config.field_types import FIELD_TYPES
 from ingest_pipelines.model import LINE, TRIM
 from ingest_pipelines.rules.cells import SourceCell, geo_fields, source_cells
+from ingest_pipelines.rules.cleaning import Changes, ColumnCleaning, column_cleanings
 from ingest_pipelines.rules.field_rules import field_rules
 from ingest_pipelines.rules.geo_fill import GeoFill
 from ingest_pipelines.rules.keys import MatchKey, comparable, is_column, match_key
@@ -55,6 +56,7 @@ class Rules:
         key: what identifies a row's profile.
         uniques: other values that may not repeat within the item.
         geo_fill: fills fields from an address; None where the import has no `geo`.
+        cleanings: columns whose cells are cleaned before they are cast.
     """
 
     bound: BoundImport
@@ -64,6 +66,7 @@ class Rules:
     key: MatchKey
     uniques: tuple[Unique, ...]
     geo_fill: GeoFill | None
+    cleanings: tuple[ColumnCleaning, ...] = ()
 
     @property
     def accepted(self) -> list[pl.Expr]:
@@ -71,10 +74,14 @@ class Rules:
         cells = (source.cell for source in self.sources)
         return [pl.col(LINE), *(cell.value.cast(pl.String) if is_column(cell) else cell.value for cell in cells)]
 
-    def validated(self, frame: pl.DataFrame) -> pl.DataFrame:
-        """The frame cast and validated in one pass: values, what rules look at, KEY, uniques and BAD."""
+    def validated(self, frame: pl.DataFrame, changes: Changes | None = None) -> pl.DataFrame:
+        """The frame cast and validated in one pass: values, what rules look at, KEY, uniques and BAD.
+
+        Args:
+            changes: counts the cells that are cleaned.
+        """
         good = pl.all_horizontal(rule.passes for rule in self.rules)
-        return self._cast(frame).with_columns((~good).alias(BAD)).select(self._kept).collect()
+        return self._cast(frame, changes).with_columns((~good).alias(BAD)).select(self._kept).collect()
 
     def explained(self, frame: pl.DataFrame) -> tuple[pl.DataFrame, list[pl.Series]]:
         """LINE and KEY of every row, and a mask per rule: which rows break it."""
@@ -115,8 +122,21 @@ class Rules:
         names += [self.geo_fill.miss_name] if self.geo_fill else []
         return list(dict.fromkeys(names))
 
-    def _cast(self, frame: pl.DataFrame) -> pl.LazyFrame:
+    def cleaned(self, frame: pl.DataFrame, changes: Changes | None = None) -> pl.DataFrame:
+        """The frame with clean cells; the same frame if the import declares no cleaning."""
+        if not self.cleanings:
+            return frame
+        trim = TRIM not in frame.columns or bool(frame[TRIM].any())
+        there = [cleaning for cleaning in self.cleanings if cleaning.column in frame.columns]
+        return frame.with_columns(cleaning.cleaned(frame, changes, trim=trim) for cleaning in there)
+
+    def no_changes(self) -> Changes:
+        """A count of zero for each word of each field."""
+        return Changes({(cleaning.field, word): 0 for cleaning in self.cleanings for word, _ in cleaning.steps if word})
+
+    def _cast(self, frame: pl.DataFrame, changes: Changes | None = None) -> pl.LazyFrame:
         """The working frame: LINE, raw cells, values, KEY and the columns of `uniques`."""
+        frame = self.cleaned(frame, changes)
         raw = [pl.col(LINE)]
         # Columns of one stage are computed side by side, stage after stage: everything as early as it can be.
         stages: defaultdict[int, dict[str, pl.Expr]] = defaultdict(dict)
@@ -142,17 +162,18 @@ class Rules:
 
     def _raw(self, source: SourceCell, frame: pl.DataFrame, *, trim: bool) -> tuple[pl.Expr, pl.DataType]:
         if source.column is None:
-            return pl.lit(None, dtype=pl.String), pl.String()
+            return pl.lit(source.constant, dtype=pl.String), pl.String()
         given, declared = frame.schema[source.column], self.bound.spec.source.format
+        is_clean = any(cleaning.column == source.column for cleaning in self.cleanings)
         raw, dtype = raw_cell(
             pl.col(source.column),
             given,
             TYPES[source.cell.field.type],
-            trim=trim,
+            trim=trim and not is_clean,
             composed=source.cell.name in self.key.has_null_word,
-            null_values=declared.null_values or (),
+            null_values=() if is_clean else declared.null_values or (),
         )
-        if given == pl.String and source.cell.field.type in NUMBERS and declared.has_number_signs:
+        if given == pl.String and not is_clean and source.cell.field.type in NUMBERS and declared.has_number_signs:
             raw = with_point(raw, declared.decimal, declared.thousands or "")
         return raw, dtype
 
@@ -187,7 +208,10 @@ def compile_rules(bound: BoundImport) -> Rules:
         rules += cell_rules(bound, cell, key)
     schema = build_schema(bound.name, cells, rules)
     uniques = tuple(_uniques(bound, cells))
-    return Rules(bound, schema, sources, tuple(declared_rules(schema)), key, uniques, _geo_fill(bound, cells, key))
+    return Rules(
+        bound, schema, sources, tuple(declared_rules(schema)), key, uniques, _geo_fill(bound, cells, key),
+        tuple(column_cleanings(bound, frozenset(key.has_null_word))),
+    )  # fmt: skip
 
 
 def cell_rules(bound: BoundImport, cell: Cell, key: MatchKey) -> Iterator[Rule]:

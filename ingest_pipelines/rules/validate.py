@@ -6,7 +6,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from time import perf_counter
@@ -17,6 +17,7 @@ import polars as pl
 from ingest_pipelines.errors import InternalError
 from ingest_pipelines.model import LINE, Landing, Validated
 from ingest_pipelines.owner_only import private_folder
+from ingest_pipelines.rules.cleaning import Changes
 from ingest_pipelines.rules.compile import BAD, KEY, Rules
 from ingest_pipelines.rules.keys import comparable
 from ingest_pipelines.rules.possible_repeats import PossibleRepeats, find_possible_repeats
@@ -95,6 +96,7 @@ def validate_rows(
         samples=tuple(rejects.samples),
         columns=tuple(header),
         geo_misses=first_pass.geo_misses,
+        cleaned=_by_field(first_pass.changes),
         seconds=perf_counter() - started,
     )
     if validated.read != validated.accepted_rows + validated.rejected_rows + validated.superseded_rows:
@@ -105,6 +107,13 @@ def validate_rows(
             hint="nothing was merged; this is a bug: please report it",
         )
     return validated
+
+
+def _by_field(changes: Changes) -> dict[str, dict[str, int]]:
+    cleaned: dict[str, dict[str, int]] = {}
+    for (name, word), cells in changes.items():
+        cleaned.setdefault(name, {})[word] = cells
+    return cleaned
 
 
 @dataclass
@@ -125,6 +134,7 @@ class _FirstPass:
     hashes: dict[str, ValueHashes]
     possible_repeats: PossibleRepeats | None
     read: int = 0
+    changes: Changes = field(default_factory=Changes)
     geo_misses: int = 0
     broken_rows: int = 0
     within_limit: bool = True
@@ -153,6 +163,7 @@ def _row_by_row(
         RawParts(folder, all_rows=once and (rejects_repeats or bool(rules.uniques))),
         {name: ValueHashes(folder) for name in rules.compared},
         find_possible_repeats(consumer.compared, rules, folder) if consumer else None,
+        changes=rules.no_changes(),
     )
     if first_pass.possible_repeats is not None:
         repeated = [
@@ -164,7 +175,7 @@ def _row_by_row(
         for frame in ordered:
             broken = []
             for piece in slices(frame, SLICE_ROWS):
-                rows = rules.validated(piece)
+                rows = rules.validated(piece, first_pass.changes)
                 good = rows.filter(~pl.col(BAD))
                 if rules.geo_fill:
                     first_pass.geo_misses += int(good[rules.geo_fill.miss_name].sum())

@@ -11,6 +11,7 @@ from pydantic import BaseModel
 
 from ingest_pipelines import errors
 from ingest_pipelines.config import connections, databases, file_format, imports, notify, schedule, settings
+from ingest_pipelines.config.cleaning import CLEANING
 from ingest_pipelines.config.yaml_lines import read_yaml
 from ingest_pipelines.rules.codes import CODES
 from ingest_pipelines_tests.cli.reference import FILE, commands, reference
@@ -76,6 +77,19 @@ def test_every_key_of_the_configuration_is_documented(heading: str, model: type[
 
 def test_every_key_of_a_field_is_documented() -> None:
     assert named(section("rules.md", "Keys of a field")) == keys_of(databases.FieldRules)
+
+
+def test_every_key_of_a_column_is_documented() -> None:
+    own = keys_of(imports.ColumnMapping) - keys_of(databases.FieldRules)
+    assert named(section("config.md", "A column")) == own
+
+
+def test_every_word_of_cleaning_is_documented_with_its_example() -> None:
+    table = section("rules.md", "Cleaning")
+    assert named(table) == set(CLEANING)
+    for word, (_, before, after) in CLEANING.items():
+        [line] = [line for line in table.splitlines() if line.startswith(f"| `{word}` |")]
+        assert line.endswith(f"| `{before}` | `{after}` |".encode("unicode_escape").decode())
 
 
 def test_every_type_is_documented() -> None:

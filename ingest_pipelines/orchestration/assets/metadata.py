@@ -27,15 +27,19 @@ def combined_report(reports: Sequence[LoadReport]) -> LoadReport:
     last = reports[-1]
     codes, seconds = Counter[str](), Counter[str]()
     counts = Counter[str]()
+    cleaned: dict[str, Counter[str]] = {}
     for report in reports:
         counts.update(asdict(report.counts))
         codes.update(report.codes)
         seconds.update(report.seconds)
+        for name, words in report.cleaned.items():
+            cleaned.setdefault(name, Counter()).update(words)
     return replace(
         last,
         counts=Counts(**counts),
         codes=dict(codes),
         seconds=dict(seconds),
+        cleaned={name: dict(words) for name, words in cleaned.items()},
         ddl=tuple(statement for report in reports for statement in report.ddl),
         samples=tuple(sample for report in reports for sample in report.samples)[:SAMPLES],
         warnings=tuple(dict.fromkeys(warning for report in reports for warning in report.warnings)),
@@ -71,6 +75,11 @@ def findings_metadata(report: LoadReport, bound: BoundImport) -> dict[str, Metad
         shown["reason"] = MetadataValue.text(report.reason)
     shown |= {name: MetadataValue.int(rows) for name, rows in asdict(report.counts).items()}
     shown |= {f"seconds/{stage}": MetadataValue.float(round(seconds, 3)) for stage, seconds in report.seconds.items()}
+    shown |= {
+        f"cleaned/{name}/{word}": MetadataValue.int(cells)
+        for name, words in report.cleaned.items()
+        for word, cells in words.items()
+    }
     if report.ddl:
         shown["ddl"] = MetadataValue.md(block(";\n".join(report.ddl), "sql"))
     if report.warnings:
