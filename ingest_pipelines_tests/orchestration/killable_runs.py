@@ -55,12 +55,13 @@ class Running:
 class Runner:
     """Commands in processes of their own, forked from one that has imported everything. A context manager."""
 
-    def __init__(self, folder: Path, environment: Mapping[str, str]) -> None:
-        self._folder, self._environment, self._count = folder, environment, 0
+    def __init__(self, folder: Path, environment: Mapping[str, str], program: str = __name__) -> None:
+        """Args: program: the module that runs as the process; its `main` calls `serve`."""
+        self._folder, self._environment, self._program, self._count = folder, environment, program, 0
 
     def __enter__(self) -> Self:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", __name__],
+            [sys.executable, "-m", self._program],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={**os.environ, **self._environment},
         )  # fmt: skip
         return self
@@ -114,7 +115,8 @@ _ALL_THAT_A_RUN_IMPORTS = (
 )
 
 
-def _serve() -> None:
+def serve() -> None:
+    """Forks a process for each request on stdin, until that ends."""
     for name in _ALL_THAT_A_RUN_IMPORTS:  # two seconds of processor time that no fork needs again
         import_module(name)
     for line in sys.stdin:
@@ -158,9 +160,10 @@ def _ingest(words: list[str]) -> int:
 
 
 def _act_at(point: str, number: signal.Signals) -> None:
-    """This process gets the signal when it comes by the point."""
+    """This process gets the signal when it first comes by the point."""
     if not point:
         return
+    ahead = [point]
     from ingest_pipelines import pipeline
     from ingest_pipelines.merge import apply
     from ingest_pipelines.merge.early_load import EarlyLoad
@@ -171,7 +174,8 @@ def _act_at(point: str, number: signal.Signals) -> None:
     from ingest_pipelines.pipeline import steps
 
     def act(passed: str = point) -> None:
-        if passed == point:
+        if passed in ahead:
+            ahead.remove(passed)
             os.kill(os.getpid(), number)
 
     def after(module: ModuleType, name: str) -> None:
@@ -204,4 +208,4 @@ def _act_at(point: str, number: signal.Signals) -> None:
 
 
 if __name__ == "__main__":
-    _serve()
+    serve()
