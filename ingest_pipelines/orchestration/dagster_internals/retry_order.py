@@ -5,7 +5,7 @@ progress, so the queue would start the run of a newer item; the retry would then
 
 Waits for: a run queue that counts a run which is to be retried as in progress, or keeps runs of one tag in order. No
 Dagster issue asks for it; the nearest is 25743, on tag limits beside other limits.
-If `get_run_records`, its filter on ACTIVE_RUN_STATUSES or the retry tags change: after a crash a newer item may be
+If `get_run_records`, its filter on these statuses or the retry tags change: after a crash a newer item may be
 loaded before the retry, which is then refused as stale. No data is lost. `test_run_queue.py` fails first.
 """
 
@@ -17,10 +17,12 @@ from time import monotonic
 from typing import Any
 
 from dagster import DagsterRunStatus, RunRecord, RunsFilter
-from dagster._core.storage.dagster_run import ACTIVE_RUN_STATUSES
 from dagster._core.storage.runs import SqlRunStorage
 
 from ingest_pipelines.orchestration.dagster_internals.tags import AUTO_RETRY_RUN_ID_TAG, WILL_RETRY_TAG
+
+ACTIVE_RUN_STATUSES = [DagsterRunStatus.STARTING, DagsterRunStatus.STARTED, DagsterRunStatus.CANCELING]
+"""What the queue asks the storage for: runs in progress. Dagster's own name of the list differs between versions."""
 
 PATIENCE = timedelta(minutes=2)
 """How long a failed run waits for its retry, which Dagster creates within five seconds. Some never come, for instance

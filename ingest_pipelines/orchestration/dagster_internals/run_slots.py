@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from dagster import DagsterInstance, DagsterRunStatus, RunRecord, RunsFilter
-from dagster._core.storage.dagster_run import ACTIVE_RUN_STATUSES
 from dagster._utils.tags import TagConcurrencyLimitsCounter
+
+from ingest_pipelines.orchestration.dagster_internals.retry_order import ACTIVE_RUN_STATUSES
 
 _MOST_RUNS = 500
 """Of a longer queue only the oldest runs are looked at: those are next."""
