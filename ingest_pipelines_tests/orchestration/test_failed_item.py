@@ -65,7 +65,7 @@ def added_by_hand(shop: Shop, instance: DagsterInstance) -> str:
 
 WAYS: dict[Callable[[Shop, DagsterInstance], str], tuple[str, str, str]] = {
     rejected: ("failed", "1 of 2 rows were rejected", "ingest rejects list points"),
-    refused: ("refused", "line 2", "close the quote"),
+    refused: ("refused", "line 2", "quote"),
     shrunk: ("failed", "1 row is less than", "ingest run points"),
     stale: ("refused", "older", "ingest run points"),
     gone: ("refused", "does not exist", "ingest report points"),
