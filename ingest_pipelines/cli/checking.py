@@ -60,6 +60,7 @@ def check(
                 "ledger": live.unknown or "ok",
                 **({"rules": {bound.name: _rules(bound) for bound in chosen}} if rules else {}),
                 **({"cleaning": {bound.name: _cleaning(bound) for bound in chosen}} if rules else {}),
+                **({"formats": {bound.name: _format(bound) for bound in chosen if bound.reads_files}} if rules else {}),
                 **({"connections": tests} if connect else {}),
                 **(
                     {"tables": [_table_json(bound, refusals) for bound in chosen if not live.unknown]}
@@ -312,7 +313,22 @@ def _rules(bound: BoundImport) -> list[dict[str, str]]:
     return [{"field": field, "code": code, "rule": rule} for field, code, rule in compile_rules(bound).table()]
 
 
+def _format(bound: BoundImport) -> dict[str, str]:
+    """How the import's files are written: every key of `source.format` with its value as YAML."""
+    from ingest_pipelines.config.file_format import key_table
+
+    return dict(key_table(bound.spec.source.format))
+
+
 def _print_rules(bound: BoundImport) -> None:
+    if bound.reads_files:
+        screen.say()
+        screen.say(f"format of the files of {screen.painted(bound.name, 'strong')}")
+        screen.say()
+        declared = bound.spec.source.format.given
+        rows = [(key, value, "declared" if key in declared else "") for key, value in _format(bound).items()]
+        for line in screen.columns(("key", "value", ""), rows):
+            screen.say(line.rstrip())
     screen.say()
     screen.say(f"rules of {screen.painted(bound.name, 'strong')}")
     screen.say()

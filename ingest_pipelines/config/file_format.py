@@ -292,7 +292,15 @@ def _column_of(letters: str) -> int:
 
 def written(keys: Mapping[str, Any]) -> str:
     """`format: {delimiter: ";", encoding: cp1252}`: the line of YAML that declares these keys."""
-    return "format: {" + ", ".join(f"{key}: {_written(value)}" for key, value in keys.items()) + "}"
+    ordered = sorted(keys, key=list(Format.model_fields).index)
+    return "format: {" + ", ".join(f"{key}: {_written(keys[key])}" for key in ordered) + "}"
+
+
+def key_table(declared: Format) -> list[tuple[str, str]]:
+    """(key, its value as YAML) of every key that files of the type have, also of those that are not declared."""
+    keys = [key for key in type(declared).model_fields if key == "type" or key in _KEYS[declared.type]]
+    values = [(key, getattr(declared, key)) for key in keys]
+    return [(key, "" if value is None else _written(value)) for key, value in values]
 
 
 def _written(value: Any) -> str:

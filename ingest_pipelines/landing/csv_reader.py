@@ -1,6 +1,6 @@
 """Reads a landed CSV file as text frames with physical line numbers. Exactly RFC 4180, in bounded memory.
 
-The signs may be others than the comma and the quote: `dialect` says which.
+The signs may be others than the comma and the quote: `signs` says which.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from ingest_pipelines.config.blanks import trimmed
 from ingest_pipelines.config.imports import Limits
 from ingest_pipelines.errors import ItemRefused, printable
 from ingest_pipelines.file_content import BOM
-from ingest_pipelines.landing.dialect import RFC_4180, Dialect
+from ingest_pipelines.landing.csv_signs import RFC_4180, CsvSigns
 from ingest_pipelines.landing.edges import trim_column
 from ingest_pipelines.landing.frames import BATCH_BYTES, BATCH_ROWS, Frames
 from ingest_pipelines.landing.header import NO_SPELLINGS, Header, Spellings, read_header
@@ -54,7 +54,7 @@ def read_csv(
     required_columns: Sequence[str],
     limits: Limits,
     spellings: Spellings = NO_SPELLINGS,
-    dialect: Dialect = RFC_4180,
+    signs: CsvSigns = RFC_4180,
     *,
     batch_rows: int = BATCH_ROWS,
 ) -> tuple[tuple[str, ...], Frames]:
@@ -69,7 +69,7 @@ def read_csv(
     Raises:
         ItemRefused: the content is not a valid CSV file; the message names the line.
     """
-    header = read_header(landing, required_columns, limits, spellings, dialect)
+    header = read_header(landing, required_columns, limits, spellings, signs)
     surveyed = survey(landing, header, limits)
     return header.columns, Frames(
         partial(_frames, landing, header, surveyed, limits, batch_rows),
@@ -101,9 +101,9 @@ def _frames(
             pending, lines, pending_rows, pending_bytes = [], [], 0, 0
     if rows.wrong:
         raise rows.refusal()
-    if header.dialect.rows not in {None, all_rows}:
+    if header.signs.rows not in {None, all_rows}:
         raise ItemRefused(
-            f"{landing.item.uri}: the trailer says {header.dialect.rows:,} rows, and the file has {all_rows:,}",
+            f"{landing.item.uri}: the trailer says {header.signs.rows:,} rows, and the file has {all_rows:,}",
             hint="upload the whole file; if that number counts something else: source.format.footer with count: none",
         )
     if pending_rows:
@@ -119,7 +119,7 @@ def _some_columns(
     names = [header.columns[index] for index in wanted]
     try:
         for batch in _batches(landing, header, _Rows(landing, header, surveyed, limits), limits, wanted):
-            cells = header.dialect.with_letters(batch)
+            cells = header.signs.with_letters(batch)
             frame = pl.DataFrame(pl.from_arrow(pa.Table.from_batches([cells]).rename_columns(names)))
             yield frame.insert_column(0, trim_column([cells]))
     except ItemRefused:
@@ -144,8 +144,8 @@ def _batches(
                 blocks,
                 read_options=arrow_csv.ReadOptions(block_size=block, use_threads=False, column_names=names),
                 parse_options=arrow_csv.ParseOptions(
-                    delimiter=header.dialect.delimiter.decode(),
-                    quote_char=header.dialect.quote.decode() or False,
+                    delimiter=header.signs.delimiter.decode(),
+                    quote_char=header.signs.quote.decode() or False,
                     newlines_in_values=rows.survey.quoted,
                     invalid_row_handler=rows.wrong_width,
                 ),
@@ -163,7 +163,7 @@ def _batches(
                 for batch in reader:
                     blocks.taken()
                     if batch.num_rows:
-                        yield header.dialect.with_breaks(batch)
+                        yield header.signs.with_breaks(batch)
             finally:
                 blocks.close()  # first: else the reader waits for a block that waits for room
     except pa.ArrowInvalid:
@@ -210,7 +210,7 @@ class _Blocks(RawIOBase):
 
 
 def _frame(header: Header, batches: list[pa.RecordBatch], lines: list[Numbers]) -> pl.DataFrame:
-    batches = [header.dialect.with_letters(batch) for batch in batches]
+    batches = [header.signs.with_letters(batch) for batch in batches]
     table = pa.Table.from_batches(batches).rename_columns(list(header.columns))
     frame = pl.DataFrame(pl.from_arrow(table))
     frame.insert_column(0, pl.Series(LINE, np.concatenate(lines), dtype=pl.Int64))
@@ -260,7 +260,7 @@ class _Rows:
         Raises:
             ItemRefused: a cell is larger than `max_cell_bytes`.
         """
-        inner = _inner_breaks(batch) if self.survey.quoted or self._header.dialect.translated else None
+        inner = _inner_breaks(batch) if self.survey.quoted or self._header.signs.translated else None
         lines = self._advance(batch.num_rows, inner)
         self._check_cells(batch, lines)
         self._check_second_header(batch, lines)
@@ -341,7 +341,7 @@ class _Rows:
             cells = [trimmed(str(column[int(row)].as_py() or "")) for column in batch.columns]
             if sorted(cells) == sorted(map(trimmed, self._header.columns)):
                 line = int(lines[row])
-                own = self._header.dialect.names is not None and row == 0 and self._next_row == len(lines) + 1
+                own = self._header.signs.names is not None and row == 0 and self._next_row == len(lines) + 1
                 raise ItemRefused(
                     f"{self._landing.item.uri}, line {line}: "
                     + ("the file has a header" if own else "a second header: the file was put together from several"),

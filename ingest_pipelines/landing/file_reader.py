@@ -14,11 +14,11 @@ from ingest_pipelines.config.file_format import Format
 from ingest_pipelines.config.imports import Limits
 from ingest_pipelines.errors import ItemRefused, Unavailable
 from ingest_pipelines.landing.csv_reader import read_csv
-from ingest_pipelines.landing.dialect import Dialect
+from ingest_pipelines.landing.csv_signs import CsvSigns
 from ingest_pipelines.landing.frames import Frames
 from ingest_pipelines.landing.header import NO_SPELLINGS, Spellings
 from ingest_pipelines.landing.land import PART
-from ingest_pipelines.landing.translate import dialect_of, needs_translation, translate
+from ingest_pipelines.landing.translate import needs_translation, signs_of, translate
 from ingest_pipelines.model import Landing
 
 Opened = tuple[tuple[str, ...], Frames]
@@ -77,14 +77,14 @@ def open_as(
         yield read_csv(landing, required_columns, limits, spellings)
     elif not needs_translation(declared):
         # Landing counts the usual quotes only; 1: there may be some.
-        yield read_csv(replace(landing, quotes=1), required_columns, limits, spellings, dialect_of(declared))
+        yield read_csv(replace(landing, quotes=1), required_columns, limits, spellings, signs_of(declared))
     else:
-        with _translated(landing, declared, limits) as (translated, dialect):
-            yield read_csv(translated, required_columns, limits, spellings, dialect)
+        with _translated(landing, declared, limits) as (translated, signs):
+            yield read_csv(translated, required_columns, limits, spellings, signs)
 
 
 @contextmanager
-def _translated(landing: Landing, declared: Format, limits: Limits) -> Iterator[tuple[Landing, Dialect]]:
+def _translated(landing: Landing, declared: Format, limits: Limits) -> Iterator[tuple[Landing, CsvSigns]]:
     handle, name = tempfile.mkstemp(prefix=PART, dir=landing.path.parent)
     os.close(handle)
     path = Path(name)

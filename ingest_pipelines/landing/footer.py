@@ -8,14 +8,14 @@ from pathlib import Path
 
 from ingest_pipelines.config.file_format import NONE, Format, Trailer, written
 from ingest_pipelines.errors import ItemRefused, printable
-from ingest_pipelines.landing.dialect import Dialect, breaks_in
+from ingest_pipelines.landing.csv_signs import CsvSigns, breaks_in
 from ingest_pipelines.model import Landing
 
 TAIL = 8 << 20
 """The footer must begin in so many last bytes."""
 
 
-def cut_footer(landing: Landing, declared: Format, dialect: Dialect, path: Path, lines: int) -> int | None:
+def cut_footer(landing: Landing, declared: Format, signs: CsvSigns, path: Path, lines: int) -> int | None:
     """Cuts the footer off the file; how many rows its trailer says there are."""
     uri, size = landing.item.uri, path.stat().st_size
     with path.open("r+b") as file:
@@ -39,7 +39,7 @@ def cut_footer(landing: Landing, declared: Format, dialect: Dialect, path: Path,
         return None
     line = lines + 1 - breaks_in(tail[end:])
     delimiter = declared.delimiter.encode()
-    text = dialect.restored(removed[-1].replace(dialect.delimiter, delimiter)).decode()
+    text = signs.restored(removed[-1].replace(signs.delimiter, delimiter)).decode()
     if not text.removeprefix('"').startswith(trailer.starts_with):
         raise ItemRefused(
             f"{uri}, line {line}: the last line does not begin with '{printable(trailer.starts_with)}': the file was "

@@ -16,7 +16,7 @@ from ingest_pipelines.config.blanks import trimmed
 from ingest_pipelines.config.imports import Limits
 from ingest_pipelines.errors import ItemRefused, printable
 from ingest_pipelines.file_content import BOM, content_of
-from ingest_pipelines.landing.dialect import RFC_4180, Dialect
+from ingest_pipelines.landing.csv_signs import RFC_4180, CsvSigns
 from ingest_pipelines.model import OWN_COLUMNS, Landing
 
 MAX_HEADER_BYTES = 8 << 20
@@ -47,7 +47,7 @@ class Header:
     columns: tuple[str, ...]
     offset: int
     lines: int
-    dialect: Dialect = RFC_4180
+    signs: CsvSigns = RFC_4180
 
 
 Spellings = Mapping[str, Sequence[str]]
@@ -61,7 +61,7 @@ def read_header(
     required: Sequence[str],
     limits: Limits,
     spellings: Spellings = NO_SPELLINGS,
-    dialect: Dialect = RFC_4180,
+    signs: CsvSigns = RFC_4180,
 ) -> Header:
     """The first line that is not blank, parsed as RFC 4180; or the declared names of a file without a header.
 
@@ -72,15 +72,15 @@ def read_header(
     with landing.path.open("rb") as file:
         head = file.read(MAX_HEADER_BYTES)
     start, skipped = (len(BOM) if head.startswith(BOM) else 0), 0
-    if dialect.skip_lines:
-        before = head[start:].splitlines(keepends=True)[: dialect.skip_lines]
+    if signs.skip_lines:
+        before = head[start:].splitlines(keepends=True)[: signs.skip_lines]
         start, skipped = start + sum(map(len, before)), len(before)
     _refuse_other_content(landing, head[start:] if skipped else head)
     lines = _HeaderLines(head, start)
     line = skipped + 1
     try:
         cells: list[str] = []
-        for cells in csv.reader(lines, strict=True, **dialect.of_csv):
+        for cells in csv.reader(lines, strict=True, **signs.of_csv):
             if cells:
                 break
             line = skipped + lines.count + 1
@@ -88,12 +88,12 @@ def read_header(
             raise ItemRefused(
                 f"{landing.item.uri}: the file is empty", line=1, hint="upload a file with a header and rows"
             )
-        columns = tuple(dialect.restored(cell.encode("latin-1")).decode("utf-8") for cell in cells)
-        if not _record(dialect).fullmatch(head[start : lines.offset]):
+        columns = tuple(signs.restored(cell.encode("latin-1")).decode("utf-8") for cell in cells)
+        if not _record(signs).fullmatch(head[start : lines.offset]):
             raise csv.Error
     except csv.Error:
         text = head[start : lines.offset].decode("utf-8", "replace")
-        _refuse_delimiter(landing, text, line, required, spellings, dialect)
+        _refuse_delimiter(landing, text, line, required, spellings, signs)
         raise ItemRefused(
             f"{landing.item.uri}, line {line}: the header cannot be read: a quote in it never closes, or is inside "
             "a cell that does not begin with one",
@@ -102,17 +102,17 @@ def read_header(
         ) from None
     except UnicodeDecodeError:
         raise not_utf8(landing, line, head[: lines.offset]) from None
-    if dialect.names is None:
-        _refuse_columns(landing, columns, line, required, limits, spellings, dialect)
-        return Header(columns, lines.offset, skipped + lines.count, dialect)
-    names = dialect.names or tuple(f"column_{number}" for number in range(1, len(columns) + 1))
-    _refuse_columns(landing, names, line, required, limits, spellings, dialect)
-    return Header(names, start, skipped, dialect)
+    if signs.names is None:
+        _refuse_columns(landing, columns, line, required, limits, spellings, signs)
+        return Header(columns, lines.offset, skipped + lines.count, signs)
+    names = signs.names or tuple(f"column_{number}" for number in range(1, len(columns) + 1))
+    _refuse_columns(landing, names, line, required, limits, spellings, signs)
+    return Header(names, start, skipped, signs)
 
 
-def _record(dialect: Dialect) -> re.Pattern[bytes]:
+def _record(signs: CsvSigns) -> re.Pattern[bytes]:
     """RFC 4180: quotes enclose a whole cell; inside it a quote is doubled."""
-    delimiter, quote = re.escape(dialect.delimiter), re.escape(dialect.quote)
+    delimiter, quote = re.escape(signs.delimiter), re.escape(signs.quote)
     cell = rb"[^" + delimiter + quote + rb"\r\n]*+"
     if quote:
         cell = rb"(?:" + quote + rb"(?:[^" + quote + rb"]|" + quote + quote + rb")*+" + quote + rb"|" + cell + rb")"
@@ -158,7 +158,7 @@ def _refuse_columns(
     required: Sequence[str],
     limits: Limits,
     spellings: Spellings,
-    dialect: Dialect,
+    signs: CsvSigns,
 ) -> None:
     where = f"{landing.item.uri}, line {line}"
     if any("\0" in column for column in columns):
@@ -167,7 +167,7 @@ def _refuse_columns(
         )
     missing = missing_columns(required, columns, spellings)
     if missing:
-        _refuse_delimiter(landing, dialect.delimiter.decode().join(columns), line, required, spellings, dialect)
+        _refuse_delimiter(landing, signs.delimiter.decode().join(columns), line, required, spellings, signs)
     if len(columns) > limits.max_columns:
         raise ItemRefused(
             f"{where}: {len(columns):,} columns; at most {limits.max_columns:,} are allowed",
@@ -240,10 +240,10 @@ def _refuse_two_names(columns: tuple[str, ...], spellings: Spellings, where: str
 
 
 def _refuse_delimiter(
-    landing: Landing, header: str, line: int, required: Sequence[str], spellings: Spellings, dialect: Dialect
+    landing: Landing, header: str, line: int, required: Sequence[str], spellings: Spellings, signs: CsvSigns
 ) -> None:
     """Raises ItemRefused if the header has all required columns when split at another delimiter than its own."""
-    own = dialect.delimiter.decode()
+    own = signs.delimiter.decode()
     for delimiter, name in _DELIMITERS.items():
         if delimiter == own:
             continue

@@ -269,8 +269,17 @@ def _as_text(column: pa.Array) -> pa.Array:
     if isinstance(column, pa.ChunkedArray):
         column = column.chunk(0) if column.num_chunks == 1 else pa.concat_arrays(column.chunks)
     if pa.types.is_decimal(column.type):
-        return pc.replace_substring_regex(pc.cast(column, pa.string()), r"\.?0+$", "")
+        return _plain(pc.cast(column, pa.string()))
     return column if pa.types.is_string(column.type) else pc.cast(column, pa.string())
+
+
+def _plain(numbers: pa.Array) -> pa.Array:
+    """Decimals of a scale above 0 without zeros at their end. Arrow writes tiny ones, and 0.0000000, as 0E-7."""
+    plain = pc.replace_substring_regex(numbers, r"\.?0+$", "")
+    if not pc.any(pc.match_substring(numbers, "E")).as_py():
+        return plain
+    pairs = zip(numbers.to_pylist(), plain.to_pylist(), strict=True)
+    return pa.array([_Number.of(text) if text and "E" in text else short for text, short in pairs], pa.string())
 
 
 class _Number(str):
@@ -312,7 +321,7 @@ def _row(landing: Landing, line: int, text: bytes) -> dict[str, Any]:
         row = json.loads(
             text, parse_int=_Number.of, parse_float=_Number.of, parse_constant=_no_number, object_pairs_hook=_object
         )
-    except _Repeated:
+    except _RepeatedKey:
         _refuse(landing, line, "an object that repeats a key", "give each key one value")
     except (ValueError, RecursionError):
         _refuse(landing, line, "no JSON object", 'each line is one JSON object, such as {"id": 1}')
@@ -325,14 +334,14 @@ def _refuse(landing: Landing, line: int, what: str, hint: str) -> NoReturn:
     raise ItemRefused(f"{landing.item.uri}, line {line}: {what}", line=line, hint=hint)
 
 
-class _Repeated(ValueError):
+class _RepeatedKey(ValueError):
     pass
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     members = dict(pairs)
     if len(members) != len(pairs):
-        raise _Repeated
+        raise _RepeatedKey
     return members
 
 

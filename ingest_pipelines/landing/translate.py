@@ -21,7 +21,7 @@ from ingest_pipelines.config.file_format import NONE, Format
 from ingest_pipelines.config.imports import Limits
 from ingest_pipelines.errors import ItemRefused, printable
 from ingest_pipelines.file_content import BOM
-from ingest_pipelines.landing.dialect import (
+from ingest_pipelines.landing.csv_signs import (
     CR_LETTER,
     CR_TEXT,
     DELIMITER_TEXT,
@@ -30,7 +30,7 @@ from ingest_pipelines.landing.dialect import (
     QUOTE_TEXT,
     WIDE_DELIMITER,
     WIDE_QUOTE,
-    Dialect,
+    CsvSigns,
     breaks_in,
 )
 from ingest_pipelines.landing.footer import cut_footer
@@ -49,11 +49,11 @@ _LETTERS = {
 """What letters after an escape mean to MySQL and Postgres."""
 
 
-def dialect_of(declared: Format) -> Dialect:
+def signs_of(declared: Format) -> CsvSigns:
     """The bytes by which the reader tells the file's cells apart, once it is translated if it has to be."""
     delimiter, quote = declared.delimiter.encode(), b"" if declared.quote == NONE else declared.quote.encode()
     names = () if isinstance(declared.header, str) else declared.header
-    return Dialect(
+    return CsvSigns(
         delimiter if len(delimiter) == 1 else WIDE_DELIMITER,
         quote if len(quote) <= 1 else WIDE_QUOTE,
         translated=declared.escape is not None or len(delimiter) > 1 or len(quote) > 1,
@@ -67,28 +67,28 @@ def needs_translation(declared: Format) -> bool:
     """Whether the reader cannot read the delivered file as it is."""
     return (
         not _is_utf8(declared.encoding)
-        or dialect_of(declared).translated
+        or signs_of(declared).translated
         or declared.trim
         or declared.comment is not None
         or declared.footer is not None
     )
 
 
-def translate(landing: Landing, declared: Format, limits: Limits, to: Path) -> tuple[Landing, Dialect]:
+def translate(landing: Landing, declared: Format, limits: Limits, to: Path) -> tuple[Landing, CsvSigns]:
     """The landing's content in `to`, an empty file, and how its cells are told apart.
 
     Raises:
         ItemRefused: bytes that are not of the encoding, an escape without meaning, a footer that is not there.
     """
-    dialect = replace(dialect_of(declared), is_utf8=True)
+    signs = replace(signs_of(declared), is_utf8=True)
     with landing.path.open("rb", buffering=0) as file, to.open("r+b") as out:
         text = _Text(landing, file, declared.encoding)
-        signs = _Signs(landing, declared, dialect)
+        rewriter = _Rewriter(landing, declared, signs)
         for block in _whole_lines(landing, text, limits):
-            out.write(signs.translated(block))
+            out.write(rewriter.translated(block))
     if declared.footer is not None:
-        dialect = replace(dialect, rows=cut_footer(landing, declared, dialect, to, signs.lines))
-    return replace(landing, path=to, bytes=to.stat().st_size, quotes=1), dialect
+        signs = replace(signs, rows=cut_footer(landing, declared, signs, to, rewriter.lines))
+    return replace(landing, path=to, bytes=to.stat().st_size, quotes=1), signs
 
 
 def _is_utf8(encoding: str) -> bool:
@@ -104,6 +104,7 @@ class _Text:
         self._encoding = encoding
         self._decoder = codecs.getincrementaldecoder(encoding)()
         self._ascii_is_same = _keeps_ascii(encoding)
+        self._not_latin = _unlike_latin_1(encoding)
         self._lines = 1
         self._offset = 0
 
@@ -114,6 +115,8 @@ class _Text:
             waiting = self._decoder.getstate()
             if block and self._ascii_is_same and not waiting[0] and block.isascii():
                 text = block
+            elif self._not_latin is not None and len(block.translate(None, self._not_latin)) == len(block):
+                text = block.decode("latin-1").encode()  # several times as fast as other codecs of single bytes
             else:
                 text = self._decoded(block, waiting)
             if not block and not text:
@@ -153,6 +156,27 @@ def _keeps_ascii(encoding: str) -> bool:
         return False
 
 
+def _unlike_latin_1(encoding: str) -> bytes | None:
+    """The bytes that mean something else than in Latin-1; None if characters have several bytes."""
+    unlike = b""
+    for number in range(256):
+        try:
+            if bytes([number]).decode(encoding) != chr(number):
+                unlike += bytes([number])
+        except UnicodeError:
+            unlike += bytes([number])
+    try:
+        known = bytes(number for number in range(256) if bytes([number]) not in unlike)
+        is_single = known.decode(encoding) == known.decode("latin-1") and len(unlike) <= _FEW
+    except UnicodeError:
+        return None
+    return unlike if is_single else None
+
+
+_FEW = 64
+"""Encodings that differ from Latin-1 in more bytes have letters of another script: nothing would be gained."""
+
+
 def _whole_lines(landing: Landing, text: _Text, limits: Limits) -> Iterator[bytes]:
     """The text in blocks that end where a line ends."""
     longest = max(4 << 20, 4 * limits.max_cell_bytes)
@@ -173,26 +197,26 @@ def _whole_lines(landing: Landing, text: _Text, limits: Limits) -> Iterator[byte
         yield kept
 
 
-class _Signs:
+class _Rewriter:
     """Rewrites signs that the reader does not know; keeps whether a quote is open from block to block.
 
     Attributes:
         lines: line breaks so far.
     """
 
-    def __init__(self, landing: Landing, declared: Format, dialect: Dialect) -> None:
+    def __init__(self, landing: Landing, declared: Format, signs: CsvSigns) -> None:
         self._landing = landing
         self._declared = declared
-        self._dialect = dialect
-        self._delimiter = dialect.delimiter
-        self._quote = dialect.quote
+        self._signs = signs
+        self._delimiter = signs.delimiter
+        self._quote = signs.quote
         self._wide_delimiter = declared.delimiter.encode() if len(declared.delimiter.encode()) > 1 else b""
         self._escape = declared.escape
         self._to_skip = declared.skip_lines
         self._inside = False
         self._begun = False
         self.lines = 0
-        self._needed = dialect.translated or declared.trim or declared.comment is not None
+        self._needed = signs.translated or declared.trim or declared.comment is not None
 
     def translated(self, block: bytes) -> bytes:
         """The block as the reader reads it."""
@@ -248,8 +272,8 @@ class _Signs:
         """The block with a quote of one byte; its own such bytes, and those of a delimiter to be, are text."""
         if self._wide_delimiter:
             block = block.replace(WIDE_DELIMITER, DELIMITER_TEXT)
-        if self._dialect.quote_text:
-            block = block.replace(WIDE_QUOTE, QUOTE_TEXT).replace(self._dialect.quote_text, WIDE_QUOTE)
+        if self._signs.quote_text:
+            block = block.replace(WIDE_QUOTE, QUOTE_TEXT).replace(self._signs.quote_text, WIDE_QUOTE)
         return block
 
     def _one_byte_delimiters(

@@ -29,6 +29,7 @@ NAMED_CONNECTIONS: dict[str, dict[str, set[str]]] = {
     },
     "the format of a landed file, not the connection": {
         "model.py": {"csv"}, "landing/land.py": {"csv"}, "orchestration/assets/": {"csv"},
+        "config/file_format.py": {"csv"}, "landing/advice.py": {"csv"}, "sources/files.py": {"csv"},
     },
     "the target, its folder or its settings, not a source": {
         module: {"postgres"}

@@ -31,6 +31,7 @@ def test_check_as_json(terminal: Terminal) -> None:
         }
     ]  # fmt: skip
     assert {"field": "customer_id", "code": "too_long", "rule": "over 12 characters"} in answer["rules"]["loyalty"]
+    assert answer["formats"]["loyalty"]["delimiter"] == '","'
 
 
 def test_check_rules_prints_every_rule_of_the_imports_schema(demo: Demo) -> None:

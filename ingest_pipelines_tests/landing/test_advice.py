@@ -71,7 +71,7 @@ def test_what_is_declared_already_is_part_of_the_line(tmp_path: Path) -> None:
     content = "id;tier\n1;Größe\n".encode("cp1252")
     with pytest.raises(ItemRefused) as refused:
         opened(content, tmp_path, Format(delimiter=";", null_values=("-",)), "id", "tier")
-    assert 'format: {delimiter: ";", null_values: ["-"], encoding: cp1252}' in refused.value.hint
+    assert 'format: {delimiter: ";", encoding: cp1252, null_values: ["-"]}' in refused.value.hint
 
 
 def test_a_file_that_no_format_reads_keeps_its_hint(tmp_path: Path) -> None:

@@ -103,12 +103,16 @@ JSONL_REFUSED: dict[str, tuple[bytes, int, str]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("case", JSONL_REFUSED)
-def test_what_is_no_json_line_is_refused_with_its_line(case: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("case", "before"),
+    [(case, before) for case, (_, line, _) in JSONL_REFUSED.items() for before in (0, 1500) if line > 1 or not before],
+)
+def test_what_is_no_json_line_is_refused_with_its_line(case: str, before: int, tmp_path: Path) -> None:
     content, line, message = JSONL_REFUSED[case]
+    good = content[: content.find(b"\n") + 1] * before
     with pytest.raises(ItemRefused, match=message) as refused:
-        opened(content, tmp_path, JSONL, "id", limits=Limits(max_cell_bytes=1000))
-    assert refused.value.line == line
+        opened(good + content, tmp_path, JSONL, "id", limits=Limits(max_cell_bytes=1000))
+    assert refused.value.line == line + before
 
 
 def test_a_nested_value_that_nothing_maps_is_left_out(tmp_path: Path) -> None:

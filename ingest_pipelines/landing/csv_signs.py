@@ -31,7 +31,7 @@ WIDE_DELIMITER, WIDE_QUOTE = b"\x1f", b"\x1e"
 
 
 @dataclass(frozen=True)
-class Dialect:
+class CsvSigns:
     """How a file of UTF-8, perhaps a translated one, tells its cells apart.
 
     Attributes:
@@ -99,7 +99,7 @@ class Dialect:
         )
 
 
-RFC_4180 = Dialect()
+RFC_4180 = CsvSigns()
 
 _LETTERS = bytes.maketrans(LF_LETTER + CR_LETTER, b"\n\r")
 
