@@ -93,10 +93,10 @@ class _CsvWalk:
         self._landing = landing
         self._lines = _LineCount(again, header)
         self._limits = limits
-        dialect = header.dialect
-        self._checked = dialect.is_utf8
-        self.quote = dialect.quote[0] if dialect.quote else -1
-        self._edge = np.isin(np.arange(256), list(dialect.delimiter + dialect.quote + b"\n\r"))
+        signs = header.signs
+        self._checked = signs.is_utf8
+        self.quote = signs.quote[0] if signs.quote else -1
+        self._edge = np.isin(np.arange(256), list(signs.delimiter + signs.quote + b"\n\r"))
         """Bytes that may be next to a cell's quotes: delimiter, line ends, and the other half of a doubled quote."""
         self._offset = header.offset
         """Where the piece starts in the file."""
@@ -230,7 +230,7 @@ class _LineCount:
 
     def __init__(self, file: FileIO, header: Header) -> None:
         self._file = file
-        self._physical = header.dialect.physical
+        self._physical = header.signs.physical
         self._start = (header.offset, header.lines + 1)
         self._last = self._start
 
