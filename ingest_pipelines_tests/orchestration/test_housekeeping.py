@@ -183,7 +183,7 @@ def test_an_import_with_run_now_runs_once_when_it_is_new(shop: Shop, instance: D
     shop.deliver("Points_1.csv", GOOD)
     [request] = _first_runs(shop, instance)
     assert "Points_1" in str(request.partition_key)
-    assert request.run_key == request.partition_key
+    assert request.run_key == f"points/{request.partition_key}"
     assert _first_runs(shop, instance) == []
 
 

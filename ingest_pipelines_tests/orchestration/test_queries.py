@@ -92,6 +92,22 @@ def test_a_dry_run_of_a_drain_reads_one_chunk_and_moves_no_cursor(
     assert instance.get_latest_materialization_event(asset_key(shop.bound())) is None
 
 
+def test_a_window_that_a_person_loads_leaves_those_before_it_on_the_list(
+    shop: Shop, source: Source, instance: DagsterInstance
+) -> None:
+    """Ticks count from the newest window of the ledger, and would pass over the days between the two."""
+    query = "SELECT id, n, tier FROM customers WHERE changed_at >= {windowStart} AND changed_at < {windowEnd}"
+    source.read_by(
+        {"query": query, "window": {"every": "day", "start": "2026-11-01"}}, schedule={"every": "6h"}, status="active"
+    )
+    run_import(shop.site(), instance, "points", item_key="2026-11-14")
+    run_import(shop.site(), instance, "points", item_key="2026-11-18")
+    listed = {item.item for item in open_items(shop.site(), instance, shop.now)}
+    assert listed == {f"2026-11-{day}" for day in (15, 16, 17, 19, 20, 21)}
+    run_import(shop.site(), instance, "points", item_key="2026-11-03")
+    assert {item.item for item in open_items(shop.site(), instance, shop.now)} == listed, "older than the newest"
+
+
 def test_a_drain_is_one_run_with_a_load_per_chunk_told_as_one(
     shop: Shop, source: Source, instance: DagsterInstance
 ) -> None:

@@ -109,7 +109,7 @@ def test_a_tick_takes_the_last_modified_file(shop: Shop, kept_instance: DagsterI
     assert isinstance(answer, list)
     [request] = answer
     assert "Points_1.csv" in str(request.partition_key)
-    assert request.run_key == request.partition_key
+    assert request.run_key == f"points/{request.partition_key}"
     assert request.tags["ingest/by"] == "schedule"
     assert kept_instance.get_dynamic_partitions(partitions_name(shop.bound())) == [request.partition_key]
     assert shop.rows("SELECT key FROM ingest.items") == [(request.partition_key,)]

@@ -26,7 +26,7 @@ def test_a_new_file_gets_a_ledger_row_a_partition_and_a_run(shop: Shop, instance
     result = _tick(shop, instance)
     assert result.run_requests is not None
     [request] = result.run_requests
-    assert request.run_key == request.partition_key
+    assert request.run_key == f"points/{request.partition_key}"
     assert request.tags["ingest/import"] == "points"
     assert request.tags["ingest/connection"] == "uploads"
     assert [add.partition_keys for add in result.dynamic_partitions_requests or ()] == [[request.partition_key]]

@@ -38,7 +38,8 @@ class Instigator:
     Attributes:
         on: it is not switched off.
         period: of a sensor; None: of a schedule.
-        ticked_at: when its last tick began; of a schedule, when the daemon last looked whether one is due. None: never.
+        ticked_at: when its last tick began; of a schedule, or when the daemon last wrote that it had looked, which it
+            does once an hour. None: never.
     """
 
     name: str
@@ -64,8 +65,9 @@ class FailingTicks:
 
 
 def list_instigators(instance: DagsterInstance) -> list[Instigator]:
-    """Every sensor and schedule that has a state, also those that the project no longer has. One query."""
+    """Every sensor and schedule that has a state, also those that the project no longer has. Two queries."""
     instigators = []
+    last_ticks = _last_ticks(instance)
     for state in instance.all_instigator_state():
         data = state.instigator_data
         period, ticked_at = None, None
@@ -73,11 +75,25 @@ def list_instigators(instance: DagsterInstance) -> list[Instigator]:
             period = timedelta(seconds=data.min_interval or 30)
             ticked_at = data.last_tick_timestamp
         elif isinstance(data, ScheduleInstigatorData):
-            ticked_at = data.last_iteration_timestamp or data.start_timestamp
+            looked_at = data.last_iteration_timestamp or data.start_timestamp or 0.0
+            ticked_at = max(looked_at, last_ticks.get(state.selector_id, 0.0))
         instigators.append(
             Instigator(state.name, state.selector_id, state.is_running, period, _time(ticked_at) if ticked_at else None)
         )
     return instigators
+
+
+def _last_ticks(instance: DagsterInstance) -> dict[str, float]:
+    """When each sensor and schedule ticked last, by selector; those among the newest _MOST_TICKS only."""
+    storage = instance.schedule_storage
+    if not isinstance(storage, SqlScheduleStorage):
+        return {}
+    ticks = JobTickTable.c
+    newest = sa.select(sa.func.coalesce(sa.func.max(ticks.id), 0)).scalar_subquery()
+    last = sa.select(ticks.selector_id, sa.func.max(ticks.timestamp)).where(ticks.id > newest - _MOST_TICKS)
+    with storage.connect() as connection:
+        rows = connection.execute(last.group_by(ticks.selector_id)).all()
+    return {selector: timestamp.replace(tzinfo=UTC).timestamp() for selector, timestamp in rows}
 
 
 def list_failing_ticks(instance: DagsterInstance, since: datetime) -> list[FailingTicks]:

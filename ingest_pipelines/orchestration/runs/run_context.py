@@ -17,6 +17,7 @@ from ingest_pipelines.model import Item, Run, Workspace
 from ingest_pipelines.orchestration.assets.partitions import window_item
 from ingest_pipelines.orchestration.runs.signed_tags import verified_origin
 from ingest_pipelines.orchestration.runs.tags import is_dry_run
+from ingest_pipelines.orchestration.schedules.query_items import keep_due_windows
 from ingest_pipelines.orchestration.site import Site
 from ingest_pipelines.sources import open_query
 
@@ -84,6 +85,8 @@ def find_run_context(
             hint=f"let the sensor find the file, or run: ingest run {bound.name} --file F",
         )
     dry_run = is_dry_run(run.tags)
+    if in_line and item.kind == "window" and not dry_run:
+        keep_due_windows(site, bound, item)
     of_run = Run(run.run_id, attempt, by=origin.by, forced=origin.forced, dry_run=dry_run)
     return RunContext(site, bound, item, of_run, before)
 

@@ -124,10 +124,11 @@ def run_request(bound: BoundImport, key: str, by: str, instance: DagsterInstance
 
     Args:
         by: the requester: `sensor`, `schedule` or `housekeeping`.
-        run_key: of `NextRequest`; by default the item's key.
+        run_key: of `NextRequest`; by default the item's key. Imports share sensors, such as housekeeping's, and two of
+            them may have a window of one key: the request's run key begins with the import's name.
     """
     return RunRequest(
-        run_key=run_key or key,
+        run_key=f"{bound.name}/{run_key or key}",
         partition_key=key,
         asset_selection=[asset_key(bound)],
         tags=run_tags(bound) | signed_tags(bound, key, by, instance),

@@ -99,6 +99,23 @@ def _whole(connection: psycopg.Connection, bound: BoundImport, uri: str, now: da
     return QueryItems((Item(bound.name, ItemKey(key), kind, uri=uri, fingerprint=fingerprint),))
 
 
+def keep_due_windows(site: Site, bound: BoundImport, window: Item) -> None:
+    """Registers the windows that are due before this one, which a person chose.
+
+    Ticks count from the newest window in the ledger: once this one is there, they would pass the others over.
+    """
+    if not bound.spec.has_ticks or window.window_start is None:
+        return
+    now = site.clock()
+    with site.target.session() as connection:
+        last = ledger.newest_item(connection, bound.name, "window")
+        if last is None or last.window_end is None or window.window_start <= last.window_end:
+            return
+        uri = open_query(bound.connection).uri()
+        keys = ended_windows(bound, min(now, window.window_start), after=last.window_end)
+        ledger.register_items(connection, [window_item(bound, key, uri, now) for key in keys], now)
+
+
 def _windows(connection: psycopg.Connection, bound: BoundImport, uri: str, now: datetime) -> QueryItems:
     """The windows that ended since the newest one in the ledger, so that none is missed during a downtime."""
     last = ledger.newest_item(connection, bound.name, "window")
