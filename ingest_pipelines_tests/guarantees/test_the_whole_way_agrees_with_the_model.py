@@ -53,7 +53,7 @@ HISTORIES = (a_mistake_repeated_and_corrected, ties_and_a_cut)
 """Those of every run."""
 
 FINDS = {
-    "a_tie_is_lost_at_the_limit": (ties_and_a_cut, "a chunk of 3 rows"),
+    "a_tie_is_lost_at_the_limit": (ties_and_a_cut, "a chunk of 4 rows"),
     "a_reject_is_booked_on_the_wrong_load": (a_mistake_repeated_and_corrected, "rejects: seen"),
     "a_value_stands_in_a_message": (a_mistake_repeated_and_corrected, "a value was told"),
 }
