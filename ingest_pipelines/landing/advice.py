@@ -55,12 +55,18 @@ def advise(
             found = _format(sample, required, declared, limits, spellings, wide=WRONG_WIDTH in refusal.message)
     except (OSError, IngestError):
         return
-    if found is not None:
-        line = f"write in the import's source: {written(found)}"
-        named = isinstance(found.get("header"), (list, tuple)) and declared.header is None
-        refusal.hint = (
-            f"if the file has no header, name its columns in their order: {written(found)}" if named else line
-        )
+    if found is None:
+        return
+    line = written(found)
+    # A header's names and a footer are what a person knows: the advice says on what they depend.
+    if isinstance(found.get("header"), (list, tuple)) and declared.header is None:
+        refusal.hint = f"if the file has no header, name its columns in their order: {line}"
+    elif "footer" in found and declared.footer is None:
+        refusal.hint = f"if the file is whole and its end is no row, write in the import's source: {line}"
+    elif not found:
+        refusal.hint = "the file is CSV with commas in UTF-8: remove format from the import's source"
+    else:
+        refusal.hint = f"write in the import's source: {line}"
 
 
 class _Sample:
