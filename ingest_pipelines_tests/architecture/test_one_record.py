@@ -44,8 +44,16 @@ NAMED_CONNECTIONS: dict[str, dict[str, set[str]]] = {
 NAMED_FIELD_TYPES: dict[str, dict[str, set[str]]] = {
     "matching by e-mail address and by phone number is about these two": {
         module: {"email", "phone"}
-        for module in ("config/imports.py", "config/bound.py", "config/project.py", "rules/cells.py", "merge/")
+        for module in (
+            "config/imports.py",
+            "config/bound.py",
+            "config/project.py",
+            "config/column_problems.py",
+            "rules/cells.py",
+            "merge/",
+        )
     },
+    "only a text can be cut or hashed": {"config/column_problems.py": {"string"}},
     "a column that says what a consent is, is text": {"config/bound.py": {"string"}},
     "rules that no other type has: digits, options, whole numbers and days as bounds": {
         "config/databases.py": {"decimal", "enum", "int", "string", "datetime"},

@@ -43,7 +43,7 @@ SETTINGS: Mapping[str, str] = {
     "statement_timeout": "1ms",
     "lock_timeout": "1ms",
     "idle_in_transaction_session_timeout": "1ms",
-    "transaction_timeout": "1ms",
+    "transaction_timeout": "100ms",  # at 1 ms the server ends a session before our first word is there
     "idle_session_timeout": "1ms",
     "synchronous_commit": "off",
     "client_min_messages": "debug5",
