@@ -100,7 +100,7 @@ from ingest_pipelines.ledger.rejects import (
     rejected_rows,
     row_states,
 )
-from ingest_pipelines.ledger.renames import Rename, has_history, rename_import
+from ingest_pipelines.ledger.renames import Rename, has_history, is_renamed_since, rename_import
 from ingest_pipelines.ledger.retention import target_time
 from ingest_pipelines.ledger.source_checks import (
     SourceCheck,
@@ -172,6 +172,7 @@ __all__ = [
     "get_load",
     "has_history",
     "imports_without_items",
+    "is_renamed_since",
     "item_states",
     "last_change",
     "last_committed",

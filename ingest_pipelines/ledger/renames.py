@@ -84,6 +84,14 @@ def rename_import(connection: psycopg.Connection, old: str, new: str, who: str, 
     return "renamed"
 
 
+def is_renamed_since(connection: psycopg.Connection, name: str, moment: datetime | None) -> bool:
+    """Whether the import took its history over from another name after that moment."""
+    row = connection.execute(
+        "SELECT EXISTS (SELECT FROM ingest.audit WHERE import = %s AND what = 'renamed' AND at > %s)", (name, moment)
+    ).fetchone()
+    return row is not None and bool(row[0])
+
+
 def has_history(connection: psycopg.Connection, name: str) -> bool:
     """Whether the import has items, loads, a cursor or a locked mapping."""
     row = connection.execute(

@@ -28,7 +28,8 @@ def earlier_names(imports: Mapping[str, BoundImport]) -> dict[str, str]:
 def take_over_history(site: Site, bound: BoundImport, instance: DagsterInstance, who: str) -> bool:
     """Whether history moved to the import from its old name. One query where there is nothing to move.
 
-    Partitions are added before the ledger's rows move: if this is interrupted, the next call does the rest.
+    Partitions are added before the ledger's rows move: if this is interrupted, the next call does the rest. A process
+    that read the project before the old name got its history, by another rename, knows an older one: it moves nothing.
 
     Args:
         who: for the audit trail: a person, or `sensor`, `schedule` or `housekeeping`.
@@ -40,7 +41,7 @@ def take_over_history(site: Site, bound: BoundImport, instance: DagsterInstance,
     if old is None:
         return False
     with site.target.session() as connection:
-        if not ledger.has_history(connection, old):
+        if not ledger.has_history(connection, old) or ledger.is_renamed_since(connection, old, site.read_at):
             return False
         states = ledger.item_states(connection, old)[:MOST_PARTITIONS]
     add_partitions(bound, [str(state.key) for state in reversed(states)], instance)

@@ -61,6 +61,7 @@ class Site:
         clock: the time, with zone.
         asked: the run that a command executes in this process.
         early_loads: loads that the validate op opened and the merge op will commit.
+        read_at: when the project was read; by default now.
     """
 
     settings: Settings
@@ -69,9 +70,12 @@ class Site:
     clock: Callable[[], datetime] = utc_now
     asked: Asked | None = None
     early_loads: EarlyLoads = field(default_factory=EarlyLoads, compare=False, repr=False)
+    read_at: datetime | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "project", self.project.placed(self.settings.placement))
+        if self.read_at is None:
+            object.__setattr__(self, "read_at", self.clock())
 
     @property
     def in_process(self) -> bool:

@@ -84,6 +84,7 @@ CALLS: Mapping[str, Call] = {
     "find_item_state": lambda c, case: ledger.find_item_state(c, case.import_name, case.item.key),
     "find_load": lambda c, case: ledger.find_load(c, case.item, case.load.run_id),
     "get_load": lambda c, case: ledger.get_load(c, case.load.id),
+    "is_renamed_since": lambda c, case: ledger.is_renamed_since(c, case.import_name, SHORT_AGO),
     "has_history": lambda c, case: ledger.has_history(c, case.import_name),
     "imports_without_items": lambda c, case: ledger.imports_without_items(c, [case.import_name, "never"]),
     "item_states": lambda c, case: [

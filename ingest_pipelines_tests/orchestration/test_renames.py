@@ -82,6 +82,28 @@ def test_what_a_load_of_the_old_name_committed_meanwhile_is_moved_by_the_next_ti
         assert not ledger.has_history(connection, "points")
 
 
+def test_a_process_that_knows_an_older_project_does_not_take_a_rename_back(
+    shop: Shop, instance: DagsterInstance
+) -> None:
+    """A code server learns of a new YAML file some time after the person who wrote it has run the import."""
+    shop.deliver("Points_1.csv", GOOD)
+    assert shop.run(instance, shop.arrive(instance)).success
+    _rename(shop)
+    stale, bound = shop.site(), shop.bound("tills")
+    assert take_over_history(stale, bound, instance, "ann@desk")
+    shop.now += timedelta(seconds=30)
+    (shop.home / "imports" / "tills.yaml").unlink()
+    shop.write_import(renamed_from="tills")
+    assert take_over_history(shop.site(), shop.bound("points"), instance, "ann@desk")
+    shop.now += timedelta(seconds=30)
+    assert not take_over_history(stale, bound, instance, "sensor")
+    with _ledger(shop) as connection:
+        assert ledger.recent_loads(connection, "points")
+        assert not ledger.has_history(connection, "tills")
+    _rename(shop)  # and once more, by a person
+    assert take_over_history(shop.site(), shop.bound("tills"), instance, "ann@desk")
+
+
 def test_two_histories_do_not_become_one(shop: Shop, instance: DagsterInstance) -> None:
     shop.deliver("Points_1.csv", GOOD)
     shop.write_import("tills")
