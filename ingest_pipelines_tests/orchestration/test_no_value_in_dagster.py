@@ -13,6 +13,7 @@ from dagster import DagsterInstance
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ingest_pipelines import ledger
 from ingest_pipelines.config.field_types import FIELD_TYPES
 from ingest_pipelines.orchestration.value_shape import printable_cursor, shape
 from ingest_pipelines_tests.orchestration.conftest import DATABASES, Shop, new_shop
@@ -86,7 +87,11 @@ def test_no_value_of_a_row_is_in_dagsters_storage(shop: Shop, storage: tuple[Dag
         text = rows if isinstance(rows, str) else text_of(rows)
         shop.now += timedelta(minutes=1)
         shop.deliver(f"Points_{number}.csv", text)
-        shop.run(instance, shop.arrive(instance), **tags)
+        item = shop.arrive(instance)
+        shop.run(instance, item, **tags)
+        if tags:  # a plan loads nothing, and the next file would wait for its own
+            with shop.site().target.session() as connection:
+                ledger.set_item_status(connection, item, "refused")
     assert [status for (status,) in shop.rows("SELECT status FROM ingest.loads ORDER BY id")] == [
         "failed", "committed", "refused", "failed",
     ]  # fmt: skip
