@@ -31,6 +31,24 @@ UNTRUSTED = "08U01"
 LOGIN_REFUSED = "28U01"
 """Ours: a refusal whose code cannot be read on this operating system."""
 
+KEEPALIVES: Mapping[str, int] = {
+    "keepalives": 1,
+    "keepalives_idle": 30,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+}
+"""Libpq's parameters by which we notice within a minute that a server is gone."""
+
+SERVER_KEEPALIVES: Mapping[str, str] = {
+    "tcp_keepalives_idle": "30",
+    "tcp_keepalives_interval": "10",
+    "tcp_keepalives_count": "3",
+    "tcp_user_timeout": "60s",
+    "client_connection_check_interval": "2s",
+}
+"""Settings of a session by which the server notices that we are gone, and lets go of locks and queries: it asks an idle
+connection after 30 s, and looks every two seconds at that of a long statement."""
+
 _ASK_FOR_TLS = struct.pack("!ii", 8, 80877103)
 _TLS_SECONDS = 5.0
 _DEMAND_TLS = {"require", "verify-ca", "verify-full"}

@@ -20,6 +20,7 @@ from psycopg.pq import ExecStatus, TransactionStatus
 
 from ingest_pipelines.errors import TargetUnavailable
 from ingest_pipelines.merge.sqlstates import meaning_of
+from ingest_pipelines.postgres_login import SERVER_KEEPALIVES
 
 READS_AND_WRITES: Mapping[str, str] = {
     # How values are written as text, both ways.
@@ -45,13 +46,7 @@ READS_AND_WRITES: Mapping[str, str] = {
     "transaction_timeout": "0",
     "idle_session_timeout": "0",
     "idle_in_transaction_session_timeout": "10min",
-    # The server learns within a minute that our machine is gone, and lets go of the locks: it asks an idle one after
-    # 30 s, and every two seconds it looks at the connection of one that waits for a long statement.
-    "client_connection_check_interval": "2s",
-    "tcp_keepalives_idle": "30",
-    "tcp_keepalives_interval": "10",
-    "tcp_keepalives_count": "3",
-    "tcp_user_timeout": "60s",
+    **SERVER_KEEPALIVES,
 }
 """Settings of every session."""
 

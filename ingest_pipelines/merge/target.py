@@ -96,8 +96,7 @@ class Target:
     def _log_in_with(self, options: Mapping[str, str]) -> psycopg.Connection:
         return postgres_login.connect(
             self.url, connect_timeout=self.connect_timeout_seconds, application_name=APPLICATION,
-            client_encoding="UTF8", keepalives=1, keepalives_idle=30, keepalives_interval=10, keepalives_count=3,
-            tcp_user_timeout=60_000, **options,
+            client_encoding="UTF8", tcp_user_timeout=60_000, **postgres_login.KEEPALIVES, **options,
         )  # fmt: skip
 
     def begin(self, name: str = "", settings: Mapping[str, str] = MappingProxyType({})) -> psycopg.Connection:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+
 import pyarrow as pa
 
 BATCH_BYTES = 32 << 20
@@ -29,6 +31,20 @@ class FetchSize:
         if batch.num_rows:
             fitting = BATCH_BYTES * batch.num_rows // max(1, batch.nbytes)
             self.rows = max(1, min(self._most_rows, _GROWTH * self.rows, fitting))
+
+
+def fetched(fetch: Callable[[int], pa.RecordBatch], most_rows: int) -> Iterator[pa.RecordBatch]:
+    """Batches until there are no more rows, at least one, so that the columns are known.
+
+    Args:
+        fetch: fetches so many rows, or fewer.
+        most_rows: of a batch.
+    """
+    some, size = False, FetchSize(most_rows)
+    while (batch := fetch(size.rows)).num_rows or not some:
+        size.saw(batch)
+        yield batch
+        some = True
 
 
 def fitting_rows(most_rows: int, row_bytes: int) -> int:

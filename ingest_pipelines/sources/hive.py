@@ -8,6 +8,7 @@ import time
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from ingest_pipelines.cursor.column import spelling
 from ingest_pipelines.cursor.values import CursorValue, Moment
 from ingest_pipelines.errors import ConfigError
 from ingest_pipelines.sources.error_codes import BROKEN, REFUSED, DriverError, Meaning, Reason, codes_of, meaning_of
-from ingest_pipelines.sources.fetch_size import FetchSize
+from ingest_pipelines.sources.fetch_size import fetched
 from ingest_pipelines.sources.query_text import Query
 from ingest_pipelines.sources.sql import HostSource, Session, accepted, backticked, decimals, driver, naive_text
 
@@ -132,13 +133,10 @@ class _Session(Session):
             self._handle = self._execute(statement)
             schema = pa.schema(self._columns(self._handle))
             collated: frozenset[int] | None = None
-            some, size = False, FetchSize(batch_rows)
-            while (batch := self._fetch(self._handle, schema, size.rows)).num_rows or not some:
-                size.saw(batch)
+            for batch in fetched(partial(self._fetch, self._handle, schema), batch_rows):
                 if collated is None and any(map(_in_quotes, batch.columns)):
                     collated = self._collated(statement)
                 yield _without_quotes(batch, collated) if collated else batch
-                some = True
         finally:
             handle, self._handle = self._handle, None
             if handle is not None:

@@ -25,7 +25,7 @@ from ingest_pipelines.sources.error_codes import (
     codes_of,
     meaning_of,
 )
-from ingest_pipelines.sources.fetch_size import FetchSize
+from ingest_pipelines.sources.fetch_size import fetched
 from ingest_pipelines.sources.query_text import Query
 from ingest_pipelines.sources.sql import HostSource, Session, decimals, driver, driver_seconds, option_mistakes
 
@@ -164,11 +164,7 @@ class _Session(Session):
         try:
             self._cursor = self._connection.cursor()
             self._cursor.execute(text, *([tuple(values)] if values else []))
-            some, size = False, FetchSize(batch_rows)
-            while (batch := self._cursor.arrow_batch(size.rows)).num_rows or not some:
-                size.saw(batch)
-                yield batch
-                some = True
+            yield from fetched(self._cursor.arrow_batch, batch_rows)
         finally:
             cursor, self._cursor = self._cursor, None
             if cursor is not None:

@@ -13,7 +13,7 @@ import psycopg
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as arrow_csv
-from psycopg import pq
+from psycopg import pq, sql
 from psycopg.errors import error_from_result
 
 from ingest_pipelines import postgres_login
@@ -25,16 +25,14 @@ from ingest_pipelines.sources.error_codes import BROKEN, REFUSED, DriverError, M
 from ingest_pipelines.sources.query_text import Query
 from ingest_pipelines.sources.sql import HostSource, Session
 
-_SETTINGS = b"""
-    SELECT set_config(name, value, true)
-    FROM (VALUES ('TimeZone', 'UTC'), ('DateStyle', 'ISO'), ('IntervalStyle', 'iso_8601'), ('bytea_output', 'hex'),
-                 ('client_encoding', 'UTF8'), ('extra_float_digits', '1'),
-                 -- The server learns within a minute that our machine is gone, and ends the query.
-                 ('client_connection_check_interval', '2s'), ('tcp_keepalives_idle', '30'),
-                 ('tcp_keepalives_interval', '10'), ('tcp_keepalives_count', '3'), ('tcp_user_timeout', '60s')
-         ) AS wanted (name, value)
-    WHERE current_setting(name, true) IS NOT NULL
-"""
+_WANTED = {
+    "TimeZone": "UTC", "DateStyle": "ISO", "IntervalStyle": "iso_8601", "bytea_output": "hex",
+    "client_encoding": "UTF8", "extra_float_digits": "1", **postgres_login.SERVER_KEEPALIVES,
+}  # fmt: skip
+_SETTINGS = sql.SQL(
+    "SELECT set_config(name, value, true) FROM (VALUES {}) AS wanted (name, value)"
+    " WHERE current_setting(name, true) IS NOT NULL"
+).format(sql.SQL(", ").join(sql.SQL("({}, {})").format(*setting) for setting in _WANTED.items()))
 """Time limits of the role or the database stay as they are: they protect a server that is not ours."""
 
 _TYPED = {
@@ -117,9 +115,8 @@ class _Session(Session):
         self._cancelled = False
         seconds = settings.timeout_seconds
         arguments: dict[str, Any] = {
-            "connect_timeout": max(2, round(seconds)), "keepalives_idle": 30, "keepalives_interval": 10,
-            "keepalives_count": 3, "tcp_user_timeout": round(seconds * 1000), "application_name": "ingest pipelines",
-            **settings.options,
+            "connect_timeout": max(2, round(seconds)), "tcp_user_timeout": round(seconds * 1000),
+            "application_name": "ingest pipelines", **postgres_login.KEEPALIVES, **settings.options,
         }  # fmt: skip
         try:
             self._connection = postgres_login.connect(

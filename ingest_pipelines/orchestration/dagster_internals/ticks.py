@@ -89,8 +89,7 @@ def _last_ticks(instance: DagsterInstance) -> dict[str, float]:
     if not isinstance(storage, SqlScheduleStorage):
         return {}
     ticks = JobTickTable.c
-    newest = sa.select(sa.func.coalesce(sa.func.max(ticks.id), 0)).scalar_subquery()
-    last = sa.select(ticks.selector_id, sa.func.max(ticks.timestamp)).where(ticks.id > newest - _MOST_TICKS)
+    last = sa.select(ticks.selector_id, sa.func.max(ticks.timestamp)).where(_is_recent())
     with storage.connect() as connection:
         rows = connection.execute(last.group_by(ticks.selector_id)).all()
     return {selector: timestamp.replace(tzinfo=UTC).timestamp() for selector, timestamp in rows}
@@ -106,8 +105,7 @@ def list_failing_ticks(instance: DagsterInstance, since: datetime) -> list[Faili
     if not isinstance(storage, SqlScheduleStorage):
         return []
     ticks = JobTickTable.c
-    newest = sa.select(sa.func.coalesce(sa.func.max(ticks.id), 0)).scalar_subquery()
-    recent = sa.and_(ticks.id > newest - _MOST_TICKS, ticks.timestamp >= since.astimezone(UTC).replace(tzinfo=None))
+    recent = sa.and_(_is_recent(), ticks.timestamp >= since.astimezone(UTC).replace(tzinfo=None))
     failing = sa.select(ticks.selector_id).where(recent, ticks.status == "FAILURE").distinct()
     with storage.connect() as connection:
         suspects = [row[0] for row in connection.execute(failing)]
@@ -135,6 +133,12 @@ def list_failing_ticks(instance: DagsterInstance, since: datetime) -> list[Faili
         for selector, of_one in failures.items()
     ]
     return sorted(found, key=lambda failing_ticks: failing_ticks.first_at)
+
+
+def _is_recent() -> sa.ColumnElement[bool]:
+    """Whether a tick is among the newest _MOST_TICKS."""
+    ticks = JobTickTable.c
+    return ticks.id > sa.select(sa.func.coalesce(sa.func.max(ticks.id), 0)).scalar_subquery() - _MOST_TICKS
 
 
 def _is_unreachable(tick: TickData) -> bool:
