@@ -16,9 +16,9 @@ from dagster import DagsterInstance
 from ingest_pipelines.config import read_settings
 from ingest_pipelines.merge.faults import EARLY_FAULT_POINTS, FAULT_POINTS
 from ingest_pipelines.orchestration.instance import open_instance
+from ingest_pipelines_tests.guarantees.killable_commands import BEFORE_THE_RUN, POINTS, Runner
 from ingest_pipelines_tests.orchestration.agreement import disagreements
 from ingest_pipelines_tests.orchestration.conftest import HEADER, Shop, new_shop
-from ingest_pipelines_tests.orchestration.killable_runs import BEFORE_THE_RUN, POINTS, Runner
 from ingest_pipelines_tests.servers.postgres import fresh_database
 from ingest_pipelines_tests.waiting import until
 

@@ -17,7 +17,7 @@ import psutil
 import psycopg
 
 from ingest_pipelines.merge.faults import FAULT_POINTS
-from ingest_pipelines_tests.orchestration.killable_runs import BEFORE_THE_RUN, POINTS, Running
+from ingest_pipelines_tests.guarantees.killable_commands import BEFORE_THE_RUN, POINTS, Running
 from ingest_pipelines_tests.servers.cut_proxy import Fault
 from ingest_pipelines_tests.waiting import until
 

@@ -23,9 +23,9 @@ from dagster import AssetKey, DagsterInstance, DynamicPartitionsDefinition
 from ingest_pipelines.config import read_settings
 from ingest_pipelines.ledger import migrate
 from ingest_pipelines.orchestration.instance import open_instance
+from ingest_pipelines_tests.guarantees.killable_commands import Runner, Running
 from ingest_pipelines_tests.guarantees.whole_way.oracle import SENTINEL, Load, Row, World
 from ingest_pipelines_tests.guarantees.whole_way.sources import SourceRow
-from ingest_pipelines_tests.orchestration.killable_runs import Runner, Running
 from ingest_pipelines_tests.pipeline.engines import ENGINES, Engine
 from ingest_pipelines_tests.servers import sftp
 from ingest_pipelines_tests.servers.cut_proxy import CutProxy
@@ -511,12 +511,12 @@ def place_of(
         environment = {
             "INGEST_HOME": str(folder / "project"), "INGEST_STATE": str(folder / "state"),
             "INGEST_DATABASE_URL": through, "INGEST_DAGSTER_URL": runs, "INGEST_LOCK_TIMEOUT": "1",
-            "WHOLE_WAY_BREAKS": breaks, "COLUMNS": "80", "NO_COLOR": "1", "TERM": "dumb", **secrets,
+            "COLUMNS": "80", "NO_COLOR": "1", "TERM": "dumb", **secrets,
         }  # fmt: skip
         patch = end.enter_context(pytest.MonkeyPatch.context())
         for name, value in environment.items():
             patch.setenv(name, value)
         instance = end.enter_context(open_instance(read_settings()))
         program = "ingest_pipelines_tests.guarantees.whole_way.program"
-        runner = end.enter_context(Runner(folder / "outputs", environment, program))
+        runner = end.enter_context(Runner(folder / "outputs", environment, program, breaks))
         yield Place(folder, target, runs, network, started, runner, instance, environment, root)
