@@ -6,6 +6,7 @@ import codecs
 import csv
 import io
 import os
+import re
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -16,19 +17,23 @@ from typing import Any
 from pydantic import ValidationError
 
 from ingest_pipelines.config.blanks import trimmed
-from ingest_pipelines.config.file_format import Format, written
+from ingest_pipelines.config.file_format import NONE, Format, written
 from ingest_pipelines.config.imports import Limits
 from ingest_pipelines.errors import IngestError, ItemRefused
 from ingest_pipelines.file_content import content_of
 from ingest_pipelines.landing.csv_reader import WRONG_WIDTH
 from ingest_pipelines.landing.header import Spellings, missing_columns
 from ingest_pipelines.landing.land import PART
+from ingest_pipelines.landing.survey import NEVER_CLOSES
 from ingest_pipelines.model import Landing
 
 WHOLE = 32 << 20
 """A file of at most so many bytes is read whole to prove an advice; of a larger one its beginning and its end."""
 
 HEAD, TAIL = 4 << 20, 1 << 20
+
+_END = 64 << 10
+"""Where a quote never closes, the next cell is looked for in so many last bytes."""
 
 _LINES = 30
 """The header is looked for in so many first lines."""
@@ -52,7 +57,10 @@ def advise(
         return
     try:
         with _Sample(landing) as sample:
-            found = _format(sample, required, declared, limits, spellings, wide=WRONG_WIDTH in refusal.message)
+            unclosed = NEVER_CLOSES in refusal.message and declared.trailer is None
+            cut = unclosed and _may_be_cut(sample.path, declared)
+            wide = WRONG_WIDTH in refusal.message
+            found = _format(sample, required, declared, limits, spellings, wide=wide, cut=cut)
     except (OSError, IngestError):
         return
     if found is None:
@@ -63,6 +71,8 @@ def advise(
         refusal.hint = f"if the file has no header, name its columns in their order: {line}"
     elif "footer" in found and declared.footer is None:
         refusal.hint = f"if the file is whole and its end is no row, write in the import's source: {line}"
+    elif found.get("quote") == NONE and declared.quote != NONE:
+        refusal.hint = f"if the file is whole and quotes are text in it, write in the import's source: {line}"
     elif not found:
         refusal.hint = "the file is CSV with commas in UTF-8: remove format from the import's source"
     else:
@@ -95,15 +105,29 @@ class _Sample:
             self._path.unlink(missing_ok=True)
 
 
+def _may_be_cut(path: Path, declared: Format) -> bool:
+    """Whether a file with a quote that never closes may end inside a cell: in a line, or in a last cell of its row.
+
+    As long as another cell follows the quote, all rows have their width only if quotes are text.
+    """
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        file.seek(max(0, size - _END) // 4 * 4)  # UTF-16 and UTF-32 have two and four bytes
+        end = file.read().decode(declared.encoding, errors="replace")
+    return not end.endswith(("\n", "\r")) or declared.delimiter not in end[end.rfind(declared.quote) + 1 :]
+
+
 def _format(
-    landing: Landing, required: Sequence[str], declared: Format, limits: Limits, spellings: Spellings, *, wide: bool
-) -> dict[str, Any] | None:
+    landing: Landing, required: Sequence[str], declared: Format, limits: Limits, spellings: Spellings, *,
+    wide: bool, cut: bool,
+) -> dict[str, Any] | None:  # fmt: skip
     """The keys of the first format that reads the file, those that are declared already among them.
 
     Args:
         wide: rows have another width than the header, so that the last lines may be no rows.
+        cut: the file may end inside a quoted cell, so that its quotes are no text.
     """
-    for keys in islice(_candidates(landing, required, declared, spellings, wide=wide), _TRIALS):
+    for keys in islice(_candidates(landing, required, declared, spellings, wide=wide, cut=cut), _TRIALS):
         if keys != declared.given and _reads(landing, required, keys, limits, spellings):
             return keys
     return None
@@ -126,7 +150,13 @@ def _reads(
 
 
 def _candidates(
-    landing: Landing, required: Sequence[str], declared: Format, spellings: Spellings, *, wide: bool
+    landing: Landing,
+    required: Sequence[str],
+    declared: Format,
+    spellings: Spellings,
+    *,
+    wide: bool,
+    cut: bool,
 ) -> Iterator[dict[str, Any]]:
     with landing.path.open("rb") as file:
         head = file.read(1 << 20)
@@ -147,7 +177,7 @@ def _candidates(
         for signs in _headers(text, required, declared, spellings):
             keys = {**base, **signs}
             yield keys
-            for more in _body(text, signs, declared, wide=wide):
+            for more in _body(text, signs, declared, wide=wide, cut=cut):
                 yield {**keys, **more}
 
 
@@ -173,7 +203,7 @@ def _headers(text: str, required: Sequence[str], declared: Format, spellings: Sp
     for skip in filled:
         for delimiter in delimiters:
             for quote in dict.fromkeys([declared.quote, '"', "'"]):
-                if quote in {"none", delimiter}:
+                if quote in {NONE, delimiter}:
                     continue
                 row = _row(lines[skip:], delimiter, quote)
                 if missing_columns(required, {trimmed(cell) for cell in row}, spellings):
@@ -215,7 +245,14 @@ def _row(lines: list[str], delimiter: str, quote: str) -> list[str]:
         return []
 
 
-def _body(text: str, signs: dict[str, Any], declared: Format, *, wide: bool) -> Iterator[dict[str, Any]]:
+def _encloses(text: str, delimiter: str, quote: str) -> bool:
+    """Whether a cell begins and ends with the quote: there it is no text."""
+    edge = rf"(?:^|$|[{re.escape(delimiter)}\r\n])"
+    sign = re.escape(quote)
+    return re.search(rf"{edge}{sign}[^{sign}{re.escape(delimiter)}\r\n]*{sign}{edge}", text) is not None
+
+
+def _body(text: str, signs: dict[str, Any], declared: Format, *, wide: bool, cut: bool) -> Iterator[dict[str, Any]]:
     """What else the rows may need."""
     quote = signs.get("quote", declared.quote)
     single: list[dict[str, Any]] = []
@@ -226,8 +263,8 @@ def _body(text: str, signs: dict[str, Any], declared: Format, *, wide: bool) -> 
     if f"\\{quote}" in text:
         single.append({"escape": "\\"})
     single.append({"trim": True})
-    if quote in text:
-        single.append({"quote": "none"})
+    if quote in text and not cut and not _encloses(text, signs.get("delimiter", declared.delimiter), quote):
+        single.append({"quote": NONE})
     if wide and declared.footer is None:
         single += [{"footer": 1}, {"footer": 2}]
     yield from single

@@ -28,6 +28,9 @@ PIECE = 4 << 20
 MAX_BLANK_LINES = 1_000_000
 """A file with more is refused: it is not a table."""
 
+NEVER_CLOSES = "the quote that opens here never closes"
+"""What a refusal says of a file that ends inside a quoted cell."""
+
 _LF, _CR = b"\n\r"
 
 Positions = npt.NDArray[np.int64]
@@ -128,9 +131,10 @@ class _CsvWalk:
         if self._inside:
             line = self._lines.at(self._opened)
             raise ItemRefused(
-                f"{self._landing.item.uri}, line {line}: the quote that opens here never closes",
+                f"{self._landing.item.uri}, line {line}: {NEVER_CLOSES}",
                 line=line,
-                hint="close the quote; a quote inside a quoted cell is written twice",
+                hint="upload the whole file if it was cut off, or close the quote; a quote inside a quoted cell is "
+                "written twice",
             )
 
     def _check_utf8(self, piece: memoryview) -> None:

@@ -12,6 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
 
 from ingest_pipelines.config.file_format import Format
 from ingest_pipelines.errors import ItemRefused
@@ -65,6 +67,80 @@ def test_with_the_line_that_the_refusal_names_the_file_loads(kind: str, tmp_path
     assert line == keys
     _, rows = opened(content, tmp_path, Format.model_validate(line), "id", "tier")
     assert [row[1:3] for row in rows] == ROWS
+
+
+_DIALECTS = st.sampled_from([
+    {}, {"delimiter": ";"}, {"delimiter": "|", "quote": "'"}, {"delimiter": ";", "encoding": "utf-16-le"},
+    {"encoding": "cp1252"}, {"delimiter": "¦"},
+])  # fmt: skip
+
+
+@given(
+    keys=_DIALECTS,
+    notes=st.lists(st.text(st.sampled_from(list("ab ß\n\"'")), max_size=6), min_size=1, max_size=4),
+    cut=st.integers(min_value=1, max_value=200),
+    enclosed=st.booleans(),
+)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=80)
+@example(keys={}, notes=["a\nb"], cut=4, enclosed=False)  # cut after a line break inside a cell
+@example(keys={}, notes=["a\nb"], cut=3, enclosed=False)
+@example(keys={}, notes=["a", "b"], cut=2, enclosed=False)
+@example(keys={}, notes=["a"], cut=6, enclosed=True)
+@example(keys={"delimiter": ";", "encoding": "utf-16-le"}, notes=["a\nb"], cut=4, enclosed=False)
+def test_quotes_of_a_file_that_was_cut_are_never_called_text(
+    keys: dict[str, Any], notes: list[str], cut: int, enclosed: bool, tmp_path: Path
+) -> None:
+    """Whatever is cut off a file whose last cells are enclosed, the refusal does not advise to load what is left."""
+    declared = Format.model_validate(keys)
+    delimiter, quote = declared.delimiter, declared.quote
+    written = [quote + note.replace(quote, quote * 2) + quote for note in notes]
+    tier = f"{quote}x{delimiter} y{quote}" if enclosed else "x"
+    rows = [f"{number}{delimiter}{tier}" for number in range(len(notes))]
+    text = "\n".join(
+        [delimiter.join(["id", "tier", "note"]), *map(delimiter.join, zip(rows, written, strict=True)), ""]
+    )
+    left = text[: max(len(text) - cut, len(text.partition("\n")[0]) + 1)]
+    hint = ""
+    try:
+        opened(left.encode(declared.encoding), tmp_path, declared, "id", "tier", "note")
+    except ItemRefused as refusal:
+        hint = refusal.hint
+    assert "none" not in hint
+
+
+TEXT_QUOTES: dict[str, tuple[bytes, dict[str, Any]]] = {
+    "at the beginning of a cell": (b'id,tier,n\n1,x,\n2,"y,5\n', {}),
+    "in a last cell, with rows below": (b'id,tier,n\n1,x,"5\n2,y,\n', {}),
+    "with semicolons": (b'id;tier;n\n1;x;"5\n2;y;\n', {"delimiter": ";"}),
+    "in UTF-16": ('id;tier;n\n1;x;"5\n2;y;\n'.encode("utf-16"), {"delimiter": ";", "encoding": "utf-16"}),
+    "of a file that its trailer proves": (b'id,tier,n\n1,x,\n2,y,"5\nT 2\n', {"footer": "T"}),
+}
+
+
+@pytest.mark.parametrize("where", TEXT_QUOTES)
+def test_quotes_that_are_text_are_named_on_the_condition_that_the_file_is_whole(where: str, tmp_path: Path) -> None:
+    content, keys = TEXT_QUOTES[where]
+    with pytest.raises(ItemRefused, match="never closes") as refused:
+        opened(content, tmp_path, Format.model_validate(keys), "id", "tier", "n")
+    assert refused.value.hint.startswith("if the file is whole and quotes are text in it, write in the import's source")
+    line = yaml.safe_load(refused.value.hint[refused.value.hint.index("format: ") :])["format"]
+    assert line == {**keys, "quote": "none"}
+    _, rows = opened(content, tmp_path, Format.model_validate(line), "id", "tier", "n")
+    assert len(rows) == 2
+
+
+ENCLOSED = {
+    "a quote inside a cell": b'id,tier,n\n1,"x",\n2,y,5" disk\n',
+    "a quote that closes too early": b'id,tier,n\n1,"x",\n2,"y" z,5\n',
+    "a quote that never closes": b'id,tier,n\n1,"x",\n2,"y,5\n3,z,6\n',
+}
+
+
+@pytest.mark.parametrize("content", ENCLOSED.values(), ids=ENCLOSED)
+def test_where_quotes_enclose_cells_they_are_no_text(content: bytes, tmp_path: Path) -> None:
+    with pytest.raises(ItemRefused) as refused:
+        opened(content, tmp_path, Format(), "id", "tier", "n")
+    assert "format:" not in refused.value.hint
 
 
 def test_what_is_declared_already_is_part_of_the_line(tmp_path: Path) -> None:
