@@ -54,7 +54,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 DEAREST_FIRST = (
     "test_no_row_is_lost.py",
-    "test_dead_runs.py",
+    "test_a_killed_run_stops_nobody_and_leaves_nothing.py",
     "test_a_backfill_survives_the_death_of_any_process.py",
     "test_up.py",
     "test_cuts.py",

@@ -1,4 +1,7 @@
-"""`ingest run` killed at any moment, without a daemon: the next one clears up after it and goes on within seconds."""
+"""`ingest run` killed at any moment, without a daemon: the next one clears up after it and goes on within seconds.
+
+So it does when its sessions are ended, or the database server is killed: the table holds all of the file or none of it.
+"""
 
 from __future__ import annotations
 
@@ -6,106 +9,28 @@ import os
 import random
 import signal
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from datetime import timedelta
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
-from dagster import DagsterInstance
 
-from ingest_pipelines.config import read_settings
+from ingest_pipelines import embedded
 from ingest_pipelines.merge.faults import EARLY_FAULT_POINTS, FAULT_POINTS
-from ingest_pipelines.orchestration.instance import open_instance
-from ingest_pipelines_tests.guarantees.killable_commands import BEFORE_THE_RUN, POINTS, Runner
-from ingest_pipelines_tests.orchestration.agreement import disagreements
-from ingest_pipelines_tests.orchestration.conftest import HEADER, Shop, new_shop
+from ingest_pipelines_tests.guarantees.killable_commands import BEFORE_THE_RUN, POINTS
+from ingest_pipelines_tests.guarantees.tills import POOL, Tills, tills_of
 from ingest_pipelines_tests.servers.postgres import fresh_database
 from ingest_pipelines_tests.waiting import until
-
-POOL = "target_crm_customers"
-NEXT_RUN_SECONDS = 20.0
-"""What a run may take longer than five times the first one: the machine may be busy."""
-
-
-@dataclass
-class Tills:
-    """A shop whose tills deliver points, and what its table must hold: a model of one line."""
-
-    shop: Shop
-    runner: Runner
-    instance: DagsterInstance
-    expected: dict[str, int] = field(default_factory=dict)
-    delivered: int = 0
-    usual: float = 0.0
-    seed: int = field(default_factory=lambda: random.SystemRandom().randrange(10**9))
-
-    def deliver(self, name: str = "points", rows: int = 3) -> None:
-        """A new file, newer than every other."""
-        self.delivered += 1
-        values = {f"{name}-{self.delivered}-{row}": self.delivered for row in range(rows)}
-        text = "\n".join([HEADER, *(f"{key},Gold,{points},2024-05-01" for key, points in values.items()), ""])
-        folder = {"points": "points", "refunds": "refunds"}[name]
-        path = self.shop.files / folder / f"{name.capitalize()}_{self.delivered}.csv"
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-        when = (self.shop.now - timedelta(days=1) + timedelta(seconds=self.delivered)).timestamp()
-        os.utime(path, (when, when))
-        self.expected |= values
-
-    def run(self, name: str) -> str:
-        """The import loads within seconds; what the command says."""
-        began = time.monotonic()
-        code, text = self.runner.run("run", name)
-        seconds = time.monotonic() - began
-        assert code == 0, f"{text}\nseed {self.seed}"
-        self.usual = self.usual or seconds
-        assert seconds < self.longest, text
-        return text
-
-    @property
-    def longest(self) -> float:
-        """Seconds that a run may take."""
-        return 5 * self.usual + NEXT_RUN_SECONDS
-
-    def is_at_rest(self) -> None:
-        """The table is right, and nobody left anything anywhere."""
-        assert dict(self.shop.rows("SELECT customer_id, points FROM crm.customers")) == self.expected
-        assert [run.run_id for run in self.instance.get_runs() if not run.is_finished] == []
-        pool = self.instance.event_log_storage.get_concurrency_info(POOL)
-        assert (pool.claimed_slots, pool.pending_steps) == ([], [])
-        assert disagreements(self.shop.site(), self.instance, self.shop.now) == []
-        left = [path for folder in ("spool", "spill", "runs") for path in (self.shop.state / folder).rglob("*")]
-        files = [path for path in left if path.is_file() and path.suffix != ".handle"]
-        # the lock of a run that was killed before Dagster had it is kept for a day
-        assert [path for path in files if path.suffix != ".lock" or self.instance.has_run(path.stem)] == []
 
 
 @pytest.fixture(scope="module")
 def tills(postgres_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tills]:
     """One shop for all tests: each leaves it at rest."""
-    folder = tmp_path_factory.mktemp("tills")
     with (
         fresh_database(postgres_url) as target,
         fresh_database(postgres_url) as runs,
-        pytest.MonkeyPatch.context() as environment,
+        tills_of(tmp_path_factory.mktemp("tills"), target, runs, "refunds") as tills,
     ):
-        shop = new_shop(folder, target)
-        shop.write_import("refunds", source={"connection": "uploads", "file": "refunds/Refunds", "settle": "1s"})
-        settings = {
-            "INGEST_HOME": str(shop.home), "INGEST_STATE": str(shop.state),
-            "INGEST_DATABASE_URL": target, "INGEST_DAGSTER_URL": runs,
-        }  # fmt: skip
-        for name, value in settings.items():
-            environment.setenv(name, value)
-        environment.delenv("DAGSTER_HOME", raising=False)
-        with (
-            open_instance(read_settings()) as instance,
-            Runner(tmp_path_factory.mktemp("outputs"), settings) as runner,
-        ):
-            tills = Tills(shop, runner, instance)
-            tills.deliver()
-            tills.run("points")
-            yield tills
+        yield tills
 
 
 FAST_POINTS = ("created", "validated", "merged", "committed")
@@ -142,8 +67,71 @@ def _says_what_became_of(tills: Tills, killed: str, point: str) -> None:
     assert ("is dead" in text) == (not done), text
 
 
+POINTS_OF_A_SESSION = [
+    point if point == "merged" else pytest.param(point, marks=pytest.mark.slow)
+    for point in ("started", "reading", "validated", *FAULT_POINTS, *EARLY_FAULT_POINTS, "ended")
+]
+
+
+@pytest.mark.parametrize("point", POINTS_OF_A_SESSION)
+def test_a_run_whose_sessions_are_ended_at_any_point_loads_all_or_nothing(tills: Tills, point: str) -> None:
+    """The target's, and those of Dagster's storage."""
+
+    def end_sessions() -> None:
+        tills.shop.rows(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = 'client backend'"
+            " AND pid <> pg_backend_pid() AND datname IN (current_database(), "
+            f"'{os.environ['INGEST_DAGSTER_URL'].rpartition('/')[2]}')"
+        )
+
+    _loads_all_or_nothing(tills, point, end_sessions)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("point", POINTS_OF_A_SESSION)
+def test_a_database_server_killed_at_any_point_has_all_or_nothing(crashing: tuple[Tills, Path], point: str) -> None:
+    tills, folder = crashing
+
+    def crash() -> None:
+        server = embedded.start(folder, durable=False)
+        os.kill(server.pid, signal.SIGKILL)
+        until(lambda: embedded.start(folder, durable=False).pid != server.pid)
+
+    _loads_all_or_nothing(tills, point, crash)
+
+
+@pytest.fixture(scope="module")
+def crashing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Tills, Path]]:
+    """A shop whose target and whose Dagster are in a server of its own, and the server's folder."""
+    folder = tmp_path_factory.mktemp("crashing")
+    with embedded.running(folder / "server", durable=False) as server:
+        target, runs = (server.ensure_database(name) for name in ("target", "dagster"))
+        with tills_of(folder / "tills", target, runs, "refunds") as tills:
+            yield tills, folder / "server"
+
+
+def _loads_all_or_nothing(tills: Tills, point: str, strike: Callable[[], None]) -> None:
+    old = tills.profiles()
+    tills.deliver()
+    running = tills.runner.start("run", "points", stops_at=point)
+    running.wait_until_stopped()
+    strike()
+    running.signal(signal.SIGCONT)
+    code = running.wait()
+    assert code in {0, 3}, running.text
+    assert "Traceback" not in running.text
+    assert tills.profiles() in ([tills.expected] if code == 0 else [old, tills.expected])
+    tills.deliver("refunds")
+    tills.run("refunds")
+    tills.run("points")
+    tills.is_at_rest()
+
+
+ANY_COMMAND = (("run", "points"), ("run", "points"), ("plan", "points"), ("status",))
+
+
 @pytest.mark.parametrize("kills", [2, pytest.param(60, marks=pytest.mark.slow)])
-def test_a_run_killed_at_any_time_stops_nobody(tills: Tills, kills: int) -> None:
+def test_a_command_killed_at_any_time_stops_nobody(tills: Tills, kills: int) -> None:
     chance = random.Random(tills.seed)
     began = time.monotonic()
     tills.deliver()
@@ -151,7 +139,7 @@ def test_a_run_killed_at_any_time_stops_nobody(tills: Tills, kills: int) -> None
     seconds = time.monotonic() - began
     for _ in range(kills):
         tills.deliver()
-        running = tills.runner.start("run", "points")
+        running = tills.runner.start(*chance.choice(ANY_COMMAND))
         time.sleep(chance.uniform(0, seconds))
         running.signal(signal.SIGKILL)
         running.wait()
