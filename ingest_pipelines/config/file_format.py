@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import re
+import unicodedata
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
@@ -60,7 +61,8 @@ def _sign(value: Any) -> Any:
         value = _WORDS.get(value, value)
     if not isinstance(value, str) or len(value) != 1:
         raise ValueError('one character in quotes, such as ";" or "|", or the word tab')
-    if value in "\r\n\0\ufeff" or (value.isascii() and value.isalnum()) or (not value.isprintable() and value > "\x9f"):
+    unseen = value > "\x9f" and not value.isprintable() and unicodedata.category(value) != "Zs"  # kinds of blanks
+    if value in "\r\n\0\ufeff" or (value.isascii() and value.isalnum()) or unseen:
         raise ValueError("a character that is no letter, digit or line break")
     return value
 
@@ -165,6 +167,10 @@ class Format(Strict):
     def has_number_signs(self) -> bool:
         """Whether numbers have other signs than a decimal point."""
         return self.decimal != "." or self.thousands is not None
+
+    def takes(self, key: str) -> bool:
+        """Whether files of its type have such a key."""
+        return key in _KEYS[self.type]
 
     @property
     def given(self) -> dict[str, Any]:

@@ -104,6 +104,18 @@ class Rules:
         lines = frame.with_columns(pl.lit(0, pl.Int64).alias(LINE))
         return replace(self, sources=self._compared_sources, geo_fill=None)._cast(lines).select(self.compared).collect()
 
+    def accepts(self, name: str, frame: pl.DataFrame) -> pl.Series:
+        """Which of a field's cells its type accepts, the empty ones too."""
+        source = next(source for source in self.sources if source.cell.name == name)
+        cell, kind = source.cell, TYPES[source.cell.field.type]
+        frame = self.cleaned(frame)
+        raw, dtype = self._raw(source, frame, trim=True)
+        working = frame.lazy().select(raw.alias(cell.raw_name))
+        for stage in kind.before(cell, dtype):
+            working = working.with_columns(**stage)
+        working = working.with_columns(**{cell.given_name: cell.raw.is_not_null(), cell.name: kind.read(cell, dtype)})
+        return working.select(kind.accepted(cell).passes).collect().to_series()
+
     @property
     def _compared_sources(self) -> tuple[SourceCell, ...]:
         names = {cell.name for cell in (*self.key.cells, *(unique.cell for unique in self.uniques))}

@@ -15,6 +15,7 @@ import pyarrow as pa
 from ingest_pipelines.model import LINE, RejectSample
 from ingest_pipelines.owner_only import private_file
 from ingest_pipelines.rules.compile import KEY, Rules
+from ingest_pipelines.rules.number_signs import SignAdvice
 from ingest_pipelines.rules.raw_cells import display_cell
 from ingest_pipelines.rules.slices import slices
 from ingest_pipelines.rules.types import TYPES, Rule
@@ -29,16 +30,24 @@ LONGEST_SAMPLE = 200
 
 @dataclass
 class Rejects:
-    """Writes the rejects file and counts what it writes. The first reject creates the file."""
+    """Writes the rejects file and counts what it writes. The first reject creates the file.
+
+    Attributes:
+        accepted: the files of accepted rows.
+    """
 
     path: Path
     rules: Rules
     header: Sequence[str]
+    accepted: Sequence[Path] = ()
     rows: int = 0
     codes: Counter[str] = field(default_factory=Counter)
     fields: Counter[tuple[str, str]] = field(default_factory=Counter)
     samples: list[RejectSample] = field(default_factory=list)
     _writer: pa.RecordBatchFileWriter | None = None
+
+    def __post_init__(self) -> None:
+        self._signs = SignAdvice(self.rules, self.accepted)
 
     def __enter__(self) -> Self:
         return self
@@ -66,7 +75,9 @@ class Rejects:
         ).with_columns(self._row(raw))
         records = [
             rows.filter(mask).with_columns(
-                pl.lit(rule.field).alias("field"), pl.lit(rule.code).alias("code"), pl.lit(rule.reason).alias("reason")
+                pl.lit(rule.field).alias("field"),
+                pl.lit(rule.code).alias("code"),
+                self._signs.reasons(rule, raw.filter(mask)).alias("reason"),
             )
             for rule, mask in zip(rules, masks, strict=True)
             if mask.any()

@@ -268,7 +268,8 @@ def _write_rejects(
     folder: Path,
 ) -> Rejects:
     """The rejects in the order of their lines. Their raw rows are validated again, to name every broken rule."""
-    with Rejects(folder / "rejects.arrow", rules, header) as rejects:
+    accepted = tuple(path for chunks in first_pass.accepted for path in chunks.paths)
+    with Rejects(folder / "rejects.arrow", rules, header, accepted) as rejects:
         for raw in _together(_raw_rejects(frames, first_pass.parts, repeated)):
             first, last = int(raw[LINE][0]), int(raw[LINE][-1])
             masks = [raw.select(_in(between(lines, first, last))).to_series() for _, lines in repeated.by_rule]

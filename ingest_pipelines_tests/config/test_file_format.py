@@ -73,11 +73,35 @@ def test_a_mistake_names_its_key(line: str, tmp_path: Path, monkeypatch: pytest.
     assert message in found[0]
 
 
+WRONG_KINDS = ("null", "5", "-1", "1.5", "true", "[1]", "[]", "{a: 1}", '""', '"ab\\0"', "2026-01-01", "[a, [b]]")
+"""Values of every kind that YAML has; few keys take one of them."""
+
+
+@pytest.mark.parametrize("key", Format.model_fields)
+def test_a_value_of_another_kind_is_refused_under_the_name_of_its_key(
+    key: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kind = "type: xlsx, " if key in {"sheet", "range"} else ""
+    refused = 0
+    for value in WRONG_KINDS:
+        found = mistakes(tmp_path, f"{{{kind}{key}: {value}}}", monkeypatch)
+        refused += bool(found)
+        assert all(f"source.format.{key}" in line or f"source.format: {key}: " in line for line in found), (
+            value,
+            found,
+        )
+        assert len(found) <= 1 or value == "{a: 1}", (value, found)  # a mapping has mistakes of its own
+        assert all("Input should" not in line and "validat" not in line for line in found), found
+    assert refused >= 6
+    assert any(key in line for line in MISTAKES)
+
+
 RIGHT_FORMATS: list[dict[str, Any]] = [
     {"delimiter": ";", "encoding": "cp1252", "decimal": ",", "thousands": "."}, {"delimiter": "tab"}, {"delimiter": "\t"},
     {"quote": "none", "escape": "\\"}, {"header": "none"}, {"header": ["id", "tier"], "skip_lines": 3}, {"footer": 1},
     {"footer": "TRAILER"}, {"footer": {"starts_with": "T", "count": 3}}, {"footer": {"starts_with": "T", "count": "none"}},
     {"comment": "#"}, {"trim": True}, {"type": "xlsx", "sheet": "Sheet 1", "range": "B3:F"}, {"type": "jsonl"},
+    {"decimal": ",", "thousands": "\xa0"}, {"thousands": "\u202f"}, {"delimiter": "\u3000"},
     {"null_values": ["NULL", "no"], "type": "parquet"}, {"delimiter": "¦", "quote": "'"}, {"type": "xlsx", "sheet": 2},
 ]  # fmt: skip
 

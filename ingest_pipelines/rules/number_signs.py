@@ -1,0 +1,97 @@
+"""Which declared signs would read a number that was rejected: found by reading it, and named as a line of YAML."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from itertools import product
+from pathlib import Path
+
+import polars as pl
+from pydantic import ValidationError
+
+from ingest_pipelines.config.file_format import Format, written
+from ingest_pipelines.rules.cleaning import column_cleanings
+from ingest_pipelines.rules.compile import Rules
+from ingest_pipelines.rules.types import TYPES, Rule
+from ingest_pipelines.rules.types.numbers import NUMBERS
+
+TRIED_CELLS = 1_000
+"""So many rejected cells of a field decide which signs its column has."""
+
+_DECIMALS = (".", ",")
+_THOUSANDS = (None, ",", ".", " ", "\u00a0", "\u202f", "'", "\u2019", "_")
+
+
+@dataclass
+class SignAdvice:
+    """What to add to the reasons of numbers that their types do not accept.
+
+    Attributes:
+        accepted: the files of accepted rows. With a fraction among a field's values its decimal sign is right.
+    """
+
+    rules: Rules
+    accepted: Sequence[Path]
+    _formats: dict[str, tuple[Format, ...]] = field(default_factory=dict)
+
+    def reasons(self, rule: Rule, broken: pl.DataFrame) -> pl.Series:
+        """The rule's reason for each of the rows, which all break it."""
+        reasons = pl.Series([rule.reason]).new_from_index(0, len(broken))
+        source = next(source for source in self.rules.sources if source.cell.name == rule.field)
+        kind, bound = source.cell.field.type, self.rules.bound
+        if kind not in NUMBERS or rule.code != TYPES[kind].code or source.column is None:
+            return reasons
+        if not bound.reads_files or not bound.spec.source.format.takes("decimal"):
+            return reasons  # these numbers have no signs of their own
+        if rule.field not in self._formats:
+            chosen = self._formats_of(rule.field, broken.head(TRIED_CELLS))
+            if not chosen:  # none of these cells is a number; later ones may be
+                return reasons
+            self._formats[rule.field] = chosen
+        others = self._formats[rule.field]
+        for other in others:
+            advice = pl.Series([self._advice(other, only=len(others) == 1)]).new_from_index(0, len(broken))
+            reasons = (reasons + advice).zip_with(self._reads(rule.field, broken, other), reasons)
+        return reasons
+
+    def _formats_of(self, name: str, broken: pl.DataFrame) -> tuple[Format, ...]:
+        """The formats that read most of the cells with the fewest changed keys; several: the cells leave it open."""
+        ranked = [((self._reads(name, broken, other).sum(), -changed), other) for changed, other in self._others(name)]
+        best = max((rank for rank, _ in ranked), default=(0, 0))
+        return tuple(other for rank, other in ranked if rank == best and rank[0])
+
+    def _others(self, name: str) -> Iterator[tuple[int, Format]]:
+        """Formats with other signs that may read the whole column, each with the number of keys that it changes."""
+        now = self.rules.bound.spec.source.format
+        decimals = (now.decimal,) if self._has_fractions(name) else _DECIMALS
+        for decimal, thousands in product(decimals, _THOUSANDS):
+            changed = (decimal != now.decimal) + (thousands != now.thousands)
+            signs = {"decimal": (decimal, "."), "thousands": (thousands, None)}
+            keys = {key: value for key, value in now.given.items() if key not in signs}
+            keys |= {key: sign for key, (sign, default) in signs.items() if sign != default}
+            if changed:
+                with suppress(ValidationError):  # a sign that is the delimiter, for example
+                    yield changed, Format.model_validate(keys)
+
+    def _has_fractions(self, name: str) -> bool:
+        value = pl.col(name).cast(pl.Float64)
+        return any(pl.scan_ipc(path).select((value != value.floor()).any()).collect().item() for path in self.accepted)
+
+    def _reads(self, name: str, broken: pl.DataFrame, declared: Format) -> pl.Series:
+        """Which of the rows' cells the field's type accepts in a file of this format."""
+        bound = self.rules.bound
+        source = bound.spec.source.model_copy(update={"format": declared})
+        bound = replace(bound, spec=bound.spec.model_copy(update={"source": source}))
+        cleanings = column_cleanings(bound, frozenset(self.rules.key.has_null_word))
+        rules = replace(self.rules, bound=bound, cleanings=tuple(c for c in cleanings if c.field == name))
+        return rules.accepts(name, broken)
+
+    def _advice(self, other: Format, *, only: bool) -> str:
+        line = written(other.given) if other.given else "remove format from the import's source"
+        if only:
+            return f"; if the file writes its numbers like this: {line}"
+        if other.decimal != self.rules.bound.spec.source.format.decimal:
+            return f"; if '{other.decimal}' is its decimal sign: {line}"
+        return f"; if '{other.thousands}' separates thousands: {line}"
