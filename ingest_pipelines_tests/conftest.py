@@ -46,7 +46,9 @@ _FLEET = pytest.StashKey[Fleet]()
 
 def pytest_configure(config: pytest.Config) -> None:
     """One fleet per run: its owner assembles it, xdist's workers are told where it is."""
-    if signal.getsignal(signal.SIGTERM) is signal.SIG_IGN:  # what we start would inherit that, and each end take 10 s
+    # What we start would inherit a SIGTERM that is ignored or held back, and each end take 10 s.
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+    if signal.getsignal(signal.SIGTERM) is signal.SIG_IGN:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
     told = getattr(config, "workerinput", {}).get("fleet")
     config.stash[_FLEET] = Fleet(Path(told)) if told else Fleet.assemble()

@@ -77,7 +77,7 @@ class Fleet:
     @classmethod
     def assemble(cls) -> Fleet:
         """A new fleet without servers, owned by this process."""
-        folder = Path(tempfile.mkdtemp(prefix="ingest-tests-"))
+        folder = Path(tempfile.mkdtemp(prefix="ingest-tests-", dir=memory_folder(2 * 1024**3)))
         folder.chmod(0o711)  # servers under accounts of their own look for their folders in it
         (folder / "next-port").write_text(str(random.randrange(20000, 31000)))
         fleet = cls(folder)
@@ -205,6 +205,19 @@ class Fleet:
 
 _processes: list[subprocess.Popen[bytes]] = []
 """What this process started, so that none becomes a zombie when it ends."""
+
+
+def memory_folder(room: int) -> Path | None:
+    """The system's folder in memory, if it has room for so many bytes and programs in it may run; else None.
+
+    A database is made there in a third of the time that a file system on a disk takes.
+    """
+    folder = Path("/dev/shm")
+    if not os.access(folder, os.W_OK):
+        return None
+    found = os.statvfs(folder)
+    runs_programs = not found.f_flag & os.ST_NOEXEC
+    return folder if runs_programs and found.f_bavail * found.f_frsize >= room else None
 
 
 def accepts(port: int) -> bool:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ingest_pipelines_tests.servers.fleet import Fleet, Launched, ServerDown
-from ingest_pipelines_tests.servers.postgres import PostgresServer, accepts_login
+from ingest_pipelines_tests.servers.postgres import PostgresServer, accepts_login, hash_passwords_once
 
 LANGUAGES = {"de": "de_DE.UTF-8", "fr": "fr_FR.UTF-8", "ja": "ja_JP.UTF-8", "ru": "ru_RU.UTF-8"}
 """Locales of messages, by language."""
@@ -108,6 +108,7 @@ def _start(
     process = fleet.spawn(
         [*prefix, binaries / "postgres", "-D", data, *options], folder, lambda: accepts_login(url), env
     )
+    hash_passwords_once(url)
     return url, process
 
 
