@@ -126,9 +126,18 @@ def import_lines(
         ticks: next tick of each schedule.
         checks: the last look at each import's source.
     """
+    from ingest_pipelines.orchestration.automation import status_of
+    from ingest_pipelines.orchestration.monitoring.source_troubles import waiting_imports
+
     items: dict[str, list[OpenItem]] = {}
     for item in open_items:
         items.setdefault(item.import_name, []).append(item)
+    active = {
+        name: bound.connection_name
+        for name, bound in project.imports.items()
+        if status_of(states.get(name), bound.spec.status) == "active"
+    }
+    known = {**checks, **waiting_imports(checks, active)}
     lines = []
     for name in sorted({*project.imports, *project.broken, *items}):
         summary, found = summaries.get(name), items.get(name, [])
@@ -150,7 +159,7 @@ def import_lines(
                 "next_at": ticks.get(name) if state not in _RESTING else None,
                 "error": _error_of(project, name, summary),
                 "items": _noun(bound),
-                "source": source_json(checks.get(name), bound.connection_name if bound is not None else None),
+                "source": source_json(known.get(name), bound.connection_name if bound is not None else None),
                 "open_counts": dict(Counter(item.state for item in found)),
                 "open": [_item_json(item) for item in found],
             }

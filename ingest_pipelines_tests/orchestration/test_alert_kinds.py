@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
 from datetime import timedelta
@@ -18,9 +19,10 @@ from dagster._core.remote_origin import (
 )
 from dagster._core.scheduler.instigation import InstigatorState, InstigatorStatus, InstigatorType, SensorInstigatorData
 
-from ingest_pipelines import ledger
+from ingest_pipelines import ledger, pipeline
 from ingest_pipelines.config import Settings
-from ingest_pipelines.errors import TargetUnavailable
+from ingest_pipelines.errors import IngestError, LoadError, SourceUnavailable, TargetUnavailable
+from ingest_pipelines.model import Item, ItemKey, Run
 from ingest_pipelines.orchestration.alerts.present_conditions import counted
 from ingest_pipelines.orchestration.alerts.recipients import Routes
 from ingest_pipelines.orchestration.alerts.send_alerts import send_alerts
@@ -32,6 +34,7 @@ from ingest_pipelines_tests.waiting import until
 
 VENDOR = {"connection": "vendor", "file": "points/Points", "settle": "1s"}
 SECRET = "S3cr3t-of-a-row"
+HANGS = SourceUnavailable("vendor: it hangs", step="login", hung=True)
 
 
 class Watch:
@@ -57,6 +60,16 @@ class Watch:
                 ledger.record_trouble(
                     connection, name, "vendor", self.shop.now, trouble, step="login", error="vendor: it hangs"
                 )
+
+    def fail(self, name: str, error: IngestError) -> None:
+        """A load of the import that failed now."""
+        fingerprint = hashlib.sha256(name.encode()).hexdigest()
+        item = Item(name, ItemKey(f"{name}_1"), "file", uri=f"sftp://vendor/{name}", fingerprint=fingerprint)
+        site = self.shop.site()
+        with site.target.session() as connection:
+            ledger.register_items(connection, [item], self.shop.now)
+        bound = site.project.require(name)
+        pipeline.record_failure(error, item, item, bound, site.target, Run(f"run-of-{name}"), self.shop.now)
 
     def answer(self, *names: str) -> None:
         with self.shop.site().target.session() as connection:
@@ -94,6 +107,46 @@ def test_a_connection_that_hangs_is_one_alert_for_all_imports_that_wait_and_ends
     watch.trouble(names[0])
     watch.answer(names[0])
     assert watch.look(minutes=10) == []
+
+
+def test_a_source_that_is_down_is_one_message_however_many_of_its_imports_fail_by_it(watch: Watch) -> None:
+    """Their loads fail one after the other, as runs take turns; what is still open afterwards is told."""
+    names = ["members", "orders", "returns"]
+    watch.shop.add_vendor()
+    for name in names:
+        watch.shop.write_import(name, source=VENDOR)
+    watch.look()
+    titles: list[str] = []
+    for minute, name in enumerate(names):
+        for _ in range(3):  # each of a run's attempts looks
+            watch.trouble(name)
+            titles += watch.look(minutes=1)
+        watch.fail(name, HANGS)
+        titles += watch.look(minutes=minute)
+    assert titles == ["source: connection vendor: hangs at login; 3 imports"]
+    assert watch.look(minutes=60) == []
+    watch.answer(*names)
+    recovered, failed = sorted(watch.look(), reverse=True)
+    assert recovered.startswith("recovered: connection vendor")
+    assert failed == "failed: 3 imports: vendor: it hangs", "they answer, and nobody has loaded them yet"
+
+
+def test_what_has_failed_for_another_reason_is_told_while_the_source_is_down(watch: Watch) -> None:
+    watch.shop.add_vendor()
+    watch.shop.write_import("orders", source=VENDOR)
+    watch.look()
+    watch.fail("orders", LoadError("2 of 3 rows rejected"))
+    watch.trouble("orders")
+    assert watch.look(minutes=1) == ["failed: orders: 2 of 3 rows rejected"]
+    assert watch.look(minutes=3) == ["source: orders: hangs at login"]
+
+
+def test_a_paused_imports_failure_is_told_although_its_source_is_down(watch: Watch) -> None:
+    watch.shop.add_vendor()
+    watch.shop.write_import("orders", source=VENDOR, status="paused")
+    watch.trouble("orders")
+    watch.fail("orders", HANGS)
+    assert watch.look() == ["failed: orders: vendor: it hangs"]
 
 
 def test_each_column_that_a_vendor_adds_is_told_of_once(watch: Watch) -> None:

@@ -6,10 +6,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from ingest_pipelines.ledger import SourceTrouble
 from ingest_pipelines.orchestration.monitoring.health import (
     HEARTBEAT_PATIENCE,
     Death,
-    DownSource,
     HealthFinding,
     StuckRun,
     Ticking,
@@ -22,6 +22,7 @@ from ingest_pipelines.orchestration.monitoring.health import (
     judge_ticks,
     sensor_overdue,
 )
+from ingest_pipelines.orchestration.monitoring.source_troubles import DownSource
 
 NOW = datetime(2026, 11, 29, 12, tzinfo=UTC)
 PARTS = ("SENSOR", "SCHEDULER", "QUEUED_RUN_COORDINATOR", "BACKFILL", "MONITORING")
@@ -35,8 +36,8 @@ def death(seconds: float, how: str) -> Death:
     return Death("daemon", ago(seconds), how)
 
 
-def down(connection: str, imports: list[str], seconds: float, trouble: str, step: str = "") -> DownSource:
-    return DownSource(connection, imports, ago(seconds), trouble, step)
+def down(connection: str, imports: str, seconds: float, trouble: SourceTrouble, step: str = "") -> DownSource:
+    return DownSource(connection, tuple(imports.split()), ago(seconds), trouble, step)
 
 
 def ticking(name: str = "customers__points__files", **more: object) -> Ticking:
@@ -63,7 +64,7 @@ TROUBLES = [
     (judge_code_server([], load_error=True, now=NOW), None, "has no definitions"),
     (judge_queue([StuckRun("0123456789", "points", ago(130), "counts as running, and its process is dead")], 5, 1),
      ago(130), "run 01234567 of import points counts as running"),
-    (judge_sources([down("shop", ["a", "b"], 600, "hung", "list"), down("s3", ["c"], 5, "denied")], 9),
+    (judge_sources([down("shop", "a b", 600, "hung", "list"), down("s3", "c", 5, "denied")], 9),
      ago(600), "connection shop is hung at list: a, b wait; and 1 other connection"),
     (judge_project({"points": "imports/points.yaml:3: unknown key 'colour'"}, ago(3)), ago(3), "imports/points.yaml:3"),
     (judge_processes([death(50, "ended by itself with signal 9"), death(9, "did not answer")], NOW),

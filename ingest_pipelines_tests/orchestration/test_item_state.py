@@ -16,6 +16,7 @@ from ingest_pipelines.orchestration.monitoring.item_state import (
     LoadFacts,
     RunFacts,
     Serving,
+    SourceFacts,
     open_item,
 )
 from ingest_pipelines.orchestration.monitoring.open_item import BROKEN, STATES, OpenState
@@ -147,3 +148,36 @@ def test_every_combination_has_one_state_with_a_reason_or_is_not_open(known: Ite
     in_progress = known.run is not None and known.run.state in {"queued", "running"}
     assert (found.state in {"queued", "running"}) <= in_progress
     assert (found.state in BROKEN) <= attempted
+
+
+HANGS = SourceFacts("connection shop hangs at login, since 2026-11-22 11:00 UTC", EARLIER, "shop: no answer")
+
+
+@pytest.mark.parametrize(
+    ("load", "source", "by_source"),
+    [
+        (LoadFacts("failed", NOON, "shop: no answer\nnext", "run", retryable=True), HANGS, True),
+        (LoadFacts("failed", NOON, "import loyalty: shop: no answer", "run"), HANGS, True),
+        (LoadFacts("failed", NOON, "the server broke off", "run", retryable=True), HANGS, True),
+        (LoadFacts("failed", NOON, "2 of 3 rows rejected", "run"), HANGS, False),
+        (LoadFacts("refused", NOON, "shop: no answer", "run", retryable=True), HANGS, False),
+        (LoadFacts("failed", NOON, "shop: no answer", "run", retryable=True), None, False),
+        (LoadFacts("failed", EARLIER - timedelta(minutes=1), "shop: no answer", "run", retryable=True), HANGS, False),
+    ],
+)
+def test_a_load_that_failed_because_its_source_is_down_is_known_as_that(
+    load: LoadFacts, source: SourceFacts | None, by_source: bool
+) -> None:
+    found = open_item(facts(status="failed", load=load, source=source))
+    assert found is not None
+    assert found.by_source is by_source
+
+
+def test_a_run_in_progress_says_its_step_and_that_its_source_does_not_answer() -> None:
+    at_step = run("running", step="step land since 12:01:30 UTC")
+    found = open_item(facts(run=at_step, source=HANGS))
+    assert found is not None
+    assert found.reason == f"its run is in progress; step land since 12:01:30 UTC; {HANGS.words}"
+    waiting = open_item(facts(run=run("running", waits_for="waits for pool p"), source=HANGS))
+    assert waiting is not None
+    assert waiting.reason == "waits for pool p"

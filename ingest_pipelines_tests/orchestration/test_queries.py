@@ -20,6 +20,7 @@ from ingest_pipelines.orchestration.checks.anomaly_checks import Finding
 from ingest_pipelines.orchestration.checks.asset_checks import findings
 from ingest_pipelines.orchestration.io_managers.target import _loads
 from ingest_pipelines.orchestration.monitoring.open_items import open_items
+from ingest_pipelines.orchestration.monitoring.probes import look_at_sources, look_at_target
 from ingest_pipelines.orchestration.runs.launch import run_import
 from ingest_pipelines.orchestration.runs.run_context import RunContext
 from ingest_pipelines.orchestration.schedules.cursor_looks import CursorLooks
@@ -282,6 +283,41 @@ def test_a_tick_that_finds_something_wrong_leaves_it_to_a_run_to_tell(
     shop.now += timedelta(hours=1)
     [again] = _requested(shop, kept_instance, looks)
     assert again.partition_key == request.partition_key, what
+
+
+@pytest.mark.parametrize("statement", ["DROP TABLE customers", "ALTER TABLE customers DROP COLUMN tier"])
+def test_a_query_that_its_server_refuses_is_the_items_trouble_and_not_its_connections(
+    statement: str, shop: Shop, source: Source, instance: DagsterInstance
+) -> None:
+    source.read_by({"query": "SELECT id, n, tier FROM customers"})
+    with shop.site().target.session() as connection:
+        ledger.record_trouble(connection, "points", "shop_db", shop.now, "unreachable", step="connect", error="down")
+    source(statement)
+    outcome = run_import(shop.site(), instance, "points")
+    assert outcome.error is not None
+    site = shop.site()
+    assert look_at_sources(site, look_at_target(site)).ok
+    assert shop.rows("SELECT trouble FROM ingest.source_checks") == [(None,)]
+    assert shop.rows("SELECT import, source_up FROM ingest.metrics") == [("points", True)]
+    [item] = open_items(site, instance, shop.now)
+    assert (item.state, item.by_source) == ("failed", False)
+
+
+def test_a_load_that_failed_by_its_source_is_known_as_that_until_the_source_answers(
+    shop: Shop, source: Source, instance: DagsterInstance
+) -> None:
+    parts = urlsplit(source.url)
+    with CutProxy(str(parts.hostname), parts.port or 5432) as proxy:
+        source.connect(host=proxy.host, port=proxy.port, timeout_seconds=1)
+        source.read_by({"query": "SELECT id, n, tier FROM customers"})
+        proxy.break_with(Fault(silent=True))
+        assert run_import(shop.site(), instance, "points").error is not None
+    [item] = open_items(shop.site(), instance, shop.now)
+    assert (item.state, item.by_source) == ("failed", True)
+    with shop.site().target.session() as connection:
+        ledger.record_success(connection, "points", "shop_db", shop.now + timedelta(minutes=1))
+    [item] = open_items(shop.site(), instance, shop.now)
+    assert (item.state, item.by_source) == ("failed", False)
 
 
 @pytest.mark.parametrize(("committed", "lag"), [(None, 0), ("25", 5)])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import groupby
@@ -29,6 +29,12 @@ from ingest_pipelines.orchestration.checks.anomaly_checks import (
     volume,
 )
 from ingest_pipelines.orchestration.monitoring.open_item import BROKEN, STATES, OpenItem, OpenState
+from ingest_pipelines.orchestration.monitoring.source_troubles import (
+    DownSource,
+    down_sources,
+    verb_of,
+    waiting_imports,
+)
 from ingest_pipelines.rules.codes import CODES
 
 REJECTS_NAMED = 5
@@ -92,12 +98,13 @@ def present_conditions(
     connection: psycopg.Connection, facts: Facts, book: AlertBook, now: datetime
 ) -> Iterator[Condition]:
     """Every problem that exists now, except those that the watcher finds."""
-    yield from _failures(connection, facts, book, now)
+    down = _down_sources(facts)
+    yield from _failures(connection, facts, book, now, {name for source in down for name in source.imports})
     yield from _rejected(connection, facts, book)
     yield from _late(facts, now)
     yield from _unusual_volumes(connection, facts)
     yield from _new_columns(facts)
-    yield from _sources(facts, book, now)
+    yield from _sources(down, book, now)
     yield from _mistakes(facts)
     yield from _stuck(connection, facts, now)
 
@@ -125,13 +132,25 @@ def is_unsure(facts: Facts, entry: Entry) -> bool:
     return False
 
 
-def _failures(connection: psycopg.Connection, facts: Facts, book: AlertBook, now: datetime) -> Iterator[Condition]:
-    """One for each import with broken items."""
+def _failures(
+    connection: psycopg.Connection, facts: Facts, book: AlertBook, now: datetime, waiting: Container[str]
+) -> Iterator[Condition]:
+    """One for each import with broken items. Those that wait for a source are told with that source, once.
+
+    Args:
+        waiting: imports whose source is told of, or will be unless it answers in a moment.
+    """
     known = {*facts.project.imports, *facts.project.broken}
     items = sorted(facts.items or (), key=lambda item: item.import_name)
     for name, of_import in groupby(items, key=lambda item: item.import_name):
         open_items = sorted(of_import, key=lambda item: item.since)
-        broken = [item for item in open_items if item.state in BROKEN and not _is_retried(connection, item, now)]
+        broken = [
+            item
+            for item in open_items
+            if item.state in BROKEN
+            and not (item.by_source and name in waiting)
+            and not _is_retried(connection, item, now)
+        ]
         if broken and name in known and facts.status(name) != "draft":
             yield _failure(connection, facts, book, name, broken, open_items)
 
@@ -145,27 +164,21 @@ def _failure(
     open_items: Sequence[OpenItem],
 ) -> Condition:
     keys = tuple(item.item for item in broken)
-    check = facts.checks.get(name)
-    group = f"connection {check.connection}" if check is not None and check.trouble is not None else ""
     if len(broken) == len(open_items) == 1:
         [item] = broken
         if book.describes((name, "failed", ""), item.item):
-            return Condition(name, "failed", "", item.item, group=group, items=keys, broken=1)
+            return Condition(name, "failed", "", item.item, items=keys, broken=1)
         load = _load_of(connection, item)
         reason = short_reason(item, load)
         words = (item.reason or STATES[item.state]) + (_first_rejects(connection, load) if load else "")
         step = item.next_step or f"ingest report {name}"
-        return Condition(
-            name, "failed", words, item.item, step, item.run_id, reason, group=group, items=keys, broken=1
-        )  # fmt: skip
+        return Condition(name, "failed", words, item.item, step, item.run_id, reason, items=keys, broken=1)
     counts = counted(_noun(facts.project.imports.get(name)), open_items)
     lines = [f"{printable(item.item)}: {short_reason(item)}" for item in broken[:ITEMS_NAMED]]
     more = [f"and {len(broken) - ITEMS_NAMED:,} more: ingest status"] if len(broken) > ITEMS_NAMED else []
     words = "\n".join([counts, *(f"  {line}" for line in (*lines, *more))])
     step = broken[0].next_step or f"ingest report {name}"
-    return Condition(
-        name, "failed", words, "", step, broken[0].run_id, counts, group=group, items=keys, broken=len(broken)
-    )  # fmt: skip
+    return Condition(name, "failed", words, "", step, broken[0].run_id, counts, items=keys, broken=len(broken))
 
 
 _WORDS: Mapping[OpenState, str] = {
@@ -309,29 +322,26 @@ def _new_columns(facts: Facts) -> Iterator[Condition]:
             )  # fmt: skip
 
 
-_TROUBLES = {"unreachable": "does not answer", "hung": "hangs", "denied": "refuses"}
+def _down_sources(facts: Facts) -> list[DownSource]:
+    active = {name: bound.connection_name for name, bound in facts.served if facts.status(name) == "active"}
+    return down_sources(waiting_imports(facts.checks, active))
 
 
-def _sources(facts: Facts, book: AlertBook, now: datetime) -> Iterator[Condition]:
+def _sources(down: Sequence[DownSource], book: AlertBook, now: datetime) -> Iterator[Condition]:
     """Connections that have not answered for some minutes, with the imports that wait for them."""
-    troubled: dict[str, list[SourceCheck]] = {}
-    for name, _ in facts.served:
-        check = facts.checks.get(name)
-        if check is not None and check.trouble is not None and facts.status(name) == "active":
-            troubled.setdefault(check.connection, []).append(check)
-    for connection_name, checks in troubled.items():
-        cause = f"connection {connection_name}"
-        since = min(check.failing_since or check.checked_at for check in checks)
-        if now - since < OUT_OF_REACH_AFTER and not book.is_open(("", "source", cause)):
+    by_connection: dict[str, list[DownSource]] = {}
+    for source in down:
+        by_connection.setdefault(source.connection, []).append(source)
+    for connection_name, parts in by_connection.items():
+        cause, first = f"connection {connection_name}", parts[0]
+        if now - first.since < OUT_OF_REACH_AFTER and not book.is_open(("", "source", cause)):
             continue
-        first = min(checks, key=lambda check: check.failing_since or check.checked_at)
-        trouble = _TROUBLES[first.trouble or "unreachable"]
-        at = f" at {printable(first.step)}" if first.step else ""
-        words = f"connection {connection_name} {trouble}{at}, since {since:%Y-%m-%d %H:%M} UTC"
+        what = verb_of(first.trouble, first.step)
+        words = f"connection {connection_name} {what}, since {first.since:%Y-%m-%d %H:%M} UTC"
         words += f"\n{first.error}" if first.error else ""
         yield Condition(
-            "", "source", words, next_step=f"ingest check {first.import_name} --connect", reason=f"{trouble}{at}",
-            cause=cause, imports=tuple(sorted(check.import_name for check in checks)), since=since,
+            "", "source", words, next_step=f"ingest check {first.imports[0]} --connect", reason=what,
+            cause=cause, imports=tuple(sorted({name for part in parts for name in part.imports})), since=first.since,
         )  # fmt: skip
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from ingest_pipelines.errors import printable
+from ingest_pipelines.orchestration.monitoring.source_troubles import DownSource
 
 HEARTBEAT_PATIENCE = timedelta(seconds=90)
 """Dagster's daemon writes a heartbeat every 30 seconds."""
@@ -161,28 +162,13 @@ def judge_queue(stuck: Sequence[StuckRun], queued: int, running: int) -> HealthF
     )  # fmt: skip
 
 
-@dataclass(frozen=True)
-class DownSource:
-    """A connection that imports wait for.
-
-    Attributes:
-        trouble: `unreachable`, `hung` or `denied`.
-        step: what failed: connect, login, list ...
-    """
-
-    connection: str
-    imports: Sequence[str]
-    since: datetime
-    trouble: str
-    step: str
-
-
 def judge_sources(down: Sequence[DownSource], known: int) -> HealthFinding:
     """Whether every live import's source answered when it was last looked at."""
     if not down:
         return HealthFinding("sources", True, f"{_count(known, 'import has', 'imports have')} a source that answers")
     first = min(down, key=lambda source: source.since)
-    rest = f"; and {_count(len(down) - 1, 'other connection', 'other connections')}" if len(down) > 1 else ""
+    others = len({source.connection for source in down} - {first.connection})
+    rest = f"; and {_count(others, 'other connection', 'other connections')}" if others else ""
     words = (
         f"connection {first.connection} is {first.trouble}"
         f"{f' at {first.step}' if first.step else ''}: {_names(first.imports)} {_wait(first.imports)}{rest}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Literal
 
@@ -33,12 +33,32 @@ class ImportFacts:
 
 @dataclass(frozen=True)
 class LoadFacts:
-    """The item's last load, which did not commit."""
+    """The item's last load, which did not commit.
+
+    Attributes:
+        retryable: it failed for a reason that may go away by itself.
+    """
 
     status: Literal["failed", "refused"]
     ended_at: datetime
     error: str
     run_id: str
+    retryable: bool = False
+
+
+@dataclass(frozen=True)
+class SourceFacts:
+    """What is wrong with the import's source, as its own last look shows.
+
+    Attributes:
+        words: `connection shop hangs at login, since 2026-11-29 12:01 UTC`.
+        since: the first failed look since it last answered.
+        error: the message of the last look.
+    """
+
+    words: str
+    since: datetime
+    error: str
 
 
 @dataclass(frozen=True)
@@ -51,6 +71,7 @@ class RunFacts:
         began: whether its process ever started.
         reason: why it failed, from Dagster's events.
         waits_for: what a queued or running run waits for.
+        step: of a running run, the step that it is at: `step land since 12:01:30 UTC`; "": not known.
         is_retried: whether Dagster retries it.
     """
 
@@ -61,6 +82,7 @@ class RunFacts:
     began: bool = True
     reason: str = ""
     waits_for: str = ""
+    step: str = ""
     is_retried: bool = False
 
 
@@ -75,6 +97,7 @@ class ItemFacts:
         settling: the file may still be changing.
         expected: why it is expected now although the ledger does not have it.
         asked_again: whether a sensor, a schedule or housekeeping requests its next run.
+        source: what is wrong with its source; None: nothing is known to be.
     """
 
     owner: ImportFacts
@@ -88,6 +111,7 @@ class ItemFacts:
     settling: bool = False
     expected: str = ""
     asked_again: bool = False
+    source: SourceFacts | None = None
 
 
 def open_item(facts: ItemFacts) -> OpenItem | None:
@@ -100,12 +124,17 @@ def open_item(facts: ItemFacts) -> OpenItem | None:
         return None
     run = facts.run
     if run is not None and run.state == "running":
-        return _item(facts, "running", run.since, run.waits_for or "its run is in progress")
+        return _item(facts, "running", run.since, run.waits_for or _progress(facts, run))
     if facts.owner.serving == "removed":
         return _removed(facts)
     if run is not None and run.state == "queued":
         return _queued(facts, run)
     return _ended(facts) or _waiting(facts)
+
+
+def _progress(facts: ItemFacts, run: RunFacts) -> str:
+    parts = ["its run is in progress", run.step, facts.source.words if facts.source is not None else ""]
+    return "; ".join(part for part in parts if part)
 
 
 def _queued(facts: ItemFacts, run: RunFacts) -> OpenItem:
@@ -124,7 +153,14 @@ def _ended(facts: ItemFacts) -> OpenItem | None:
         return _item(facts, state, facts.since, "its last load did not commit; the ledger no longer has that load")
     if load is None:
         return None
-    return _item(facts, load.status, load.ended_at, load.error, run_id=load.run_id)
+    ended = _item(facts, load.status, load.ended_at, load.error, run_id=load.run_id)
+    return replace(ended, by_source=load.status == "failed" and _is_by_source(load, facts.source))
+
+
+def _is_by_source(load: LoadFacts, source: SourceFacts | None) -> bool:
+    if source is None or load.ended_at < source.since:
+        return False
+    return load.retryable or bool(source.error and source.error in load.error)
 
 
 def _ended_run(facts: ItemFacts, run: RunFacts) -> OpenItem:

@@ -40,6 +40,7 @@ class OpenItem:
         run_id: the run whose page shows details; "" where there is none.
         waits_for: `waits for ...`: the run, pool or limit that it waits for; "" where it waits for none.
         asked_again: whether a run is requested again without a person.
+        by_source: its run ended because the source did not answer or let nobody in, and it does not since then.
     """
 
     import_name: str
@@ -51,3 +52,4 @@ class OpenItem:
     run_id: str = ""
     waits_for: str = ""
     asked_again: bool = False
+    by_source: bool = False

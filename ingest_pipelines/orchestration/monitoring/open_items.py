@@ -19,7 +19,13 @@ from ingest_pipelines.ledger.source_checks import UNCHANGED
 from ingest_pipelines.model import ItemKey, ItemKind
 from ingest_pipelines.orchestration.automation import status_of, watches_files
 from ingest_pipelines.orchestration.monitoring.due import tick_due, tick_name, windows_due
-from ingest_pipelines.orchestration.monitoring.item_state import ImportFacts, ItemFacts, LoadFacts, open_item
+from ingest_pipelines.orchestration.monitoring.item_state import (
+    ImportFacts,
+    ItemFacts,
+    LoadFacts,
+    SourceFacts,
+    open_item,
+)
 from ingest_pipelines.orchestration.monitoring.open_item import OpenItem
 from ingest_pipelines.orchestration.monitoring.run_facts import (
     ItemOfImport,
@@ -32,7 +38,9 @@ from ingest_pipelines.orchestration.monitoring.run_facts import (
     reasons_to_wait,
     runs_in_progress,
     runs_of,
+    steps_of,
 )
+from ingest_pipelines.orchestration.monitoring.source_troubles import described_trouble
 from ingest_pipelines.orchestration.renames import earlier_names
 from ingest_pipelines.orchestration.runs.item_runs import ItemId, ItemRuns, summarize_runs
 from ingest_pipelines.orchestration.runs.live_status import running_imports
@@ -178,10 +186,16 @@ def _item_facts(
         if (load := loads.get(place)) is None or load.run_id != record.dagster_run.run_id
     ]
     waits = reasons_to_wait(instance, in_progress, pools) if instance is not None and in_progress else {}
+    steps = steps_of(instance, in_progress) if instance is not None else {}
     reasons = failure_reasons(instance, without_load) if instance is not None else {}
     last = {
-        place: facts_of(record, histories.get(_own_place(place, record)), reasons, waits)
+        place: facts_of(record, histories.get(_own_place(place, record)), reasons, waits, steps)
         for place, record in runs.items()
+    }
+    sources = {
+        name: SourceFacts(described_trouble(check), check.failing_since or check.checked_at, check.error)
+        for name, check in known.checks.items()
+        if check.trouble is not None
     }
     for place, item in known.unsettled.items():
         yield ItemFacts(
@@ -190,6 +204,7 @@ def _item_facts(
                 ItemState(item.key, item.status, item.created_at, item.retryable), item.kind, place[0],
                 histories.get((place[0], item.key)),
             ),
+            source=sources.get(place[0]),
         )  # fmt: skip
     imports = _imports(site)
     due = {
@@ -209,6 +224,7 @@ def _item_facts(
             ended_at,
             run=run,
             expected="its window has ended, and it has no run yet",
+            source=sources.get(name),
         )
     for (name, key), run in last.items():
         if (name, key) not in known.unsettled and (name, key) not in due:
@@ -220,6 +236,7 @@ def _item_facts(
                     owners.of(name), key, "window" if is_window else "file", None, run.created_at, run=run,
                     asked_again=is_window
                     and owners.asks_again(state, "window", name, histories.get((name, ItemKey(key)))),
+                    source=sources.get(name),
                 )  # fmt: skip
     for name, check in known.checks.items():
         for path, first_seen in check.settling.items():
@@ -241,6 +258,7 @@ def _load(item: UnsettledItem) -> LoadFacts | None:
         item.load_ended_at,
         item.load_error or "",
         item.load_run or "",
+        item.retryable,
     )
 
 

@@ -26,7 +26,6 @@ from ingest_pipelines.orchestration.dagster_internals.ticks import Instigator, l
 from ingest_pipelines.orchestration.monitoring.health import (
     QUEUE_PATIENCE,
     TICK_PATIENCE,
-    DownSource,
     HealthFinding,
     StuckRun,
     Ticking,
@@ -37,6 +36,7 @@ from ingest_pipelines.orchestration.monitoring.health import (
     judge_ticks,
     sensor_overdue,
 )
+from ingest_pipelines.orchestration.monitoring.source_troubles import down_sources, waiting_imports
 from ingest_pipelines.orchestration.runs import run_locks
 from ingest_pipelines.orchestration.runs.tags import IMPORT_TAG
 from ingest_pipelines.orchestration.schedules.cron import crons_of, why_no_tick
@@ -192,20 +192,11 @@ def look_at_target(site: Site) -> LedgerFacts:
 
 def look_at_sources(site: Site, facts: LedgerFacts) -> HealthFinding:
     """From the last look that sensors, schedules and runs had at each live import's source."""
-    down: dict[tuple[str, str, str], list[SourceCheck]] = {}
+    imports = {**site.project.partial, **site.project.imports}
     live = live_imports(site.project, facts.states)
-    checks = [check for name, check in facts.checks.items() if name in live]
-    for check in checks:
-        if check.trouble is not None and check.failing_since is not None:
-            down.setdefault((check.connection, check.trouble, check.step), []).append(check)
-    return judge_sources(
-        [
-            DownSource(connection, sorted(one.import_name for one in of_one),
-                       min(one.failing_since or one.checked_at for one in of_one), trouble, step)
-            for (connection, trouble, step), of_one in down.items()
-        ],
-        len(checks),
-    )  # fmt: skip
+    connections = {name: imports[name].connection_name for name in live if name in imports}
+    known = sum(1 for name in live if name in facts.checks)
+    return judge_sources(down_sources(waiting_imports(facts.checks, connections)), known)
 
 
 def live_imports(project: Project, states: Mapping[str, ImportState]) -> set[str]:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
 
-from dagster import DagsterInstance, DagsterRun, DagsterRunStatus, RunRecord, RunsFilter
+from dagster import DagsterEventType, DagsterInstance, DagsterRun, DagsterRunStatus, RunRecord, RunsFilter
 
 from ingest_pipelines.orchestration.dagster_internals.run_failures import run_failures
 from ingest_pipelines.orchestration.dagster_internals.tags import PARTITION_NAME_TAG, WILL_RETRY_TAG
@@ -23,6 +23,9 @@ ItemOfImport = tuple[str, str]
 KEYS_PER_QUERY = 1_000
 ENDED_RUNS = 1_000
 """At most so many ended runs of windows that the ledger does not have are looked at, the newest ones."""
+
+STEPS_ASKED = 25
+"""Each running run is one query; installations seldom have more at once."""
 
 LOOK_BACK = timedelta(days=30)
 """Of windows that the ledger does not have, runs that ended longer ago are forgotten."""
@@ -106,7 +109,11 @@ def _order(record: RunRecord) -> tuple[bool, bool, int]:
 
 
 def facts_of(
-    record: RunRecord, history: ItemRuns | None, reasons: Mapping[str, str], waits: Mapping[str, str]
+    record: RunRecord,
+    history: ItemRuns | None,
+    reasons: Mapping[str, str],
+    waits: Mapping[str, str],
+    steps: Mapping[str, str] = MappingProxyType({}),
 ) -> RunFacts:
     """The run as `item_state` reads it.
 
@@ -114,6 +121,7 @@ def facts_of(
         history: the runs of its item: who ended a cancelled run, and whether a created run can still be queued.
         reasons: why runs failed, by their id.
         waits: what runs wait for, by their id.
+        steps: the step that running runs are at, by their id.
     """
     run, created_at = record.dagster_run, _utc(record.create_timestamp)
     started_at, ended_at = _moment(record.start_time), _moment(record.end_time)
@@ -125,6 +133,7 @@ def facts_of(
         began=started_at is not None,
         reason=reasons.get(run.run_id, ""),
         waits_for=waits.get(run.run_id, ""),
+        step=steps.get(run.run_id, ""),
         is_retried=run.tags.get(WILL_RETRY_TAG) == "true",
     )
     if run.status in _RUNNING:
@@ -147,6 +156,18 @@ def failure_reasons(instance: DagsterInstance, records: Iterable[RunRecord]) -> 
     }
     failures = run_failures(instance, failed)
     return {run_id: reason_of(failures.get(run_id), run_id, began=began) for run_id, began in failed.items()}
+
+
+def steps_of(instance: DagsterInstance, in_progress: Iterable[RunRecord]) -> dict[str, str]:
+    """Per running run the step that it began last: `step land since 12:01:30 UTC`; of the oldest runs only."""
+    running = [record.dagster_run.run_id for record in in_progress if record.dagster_run.status in _RUNNING]
+    steps: dict[str, str] = {}
+    for run_id in running[:STEPS_ASKED]:
+        events = instance.get_records_for_run(run_id, of_type=DagsterEventType.STEP_START, limit=1, ascending=False)
+        for entry in (record.event_log_entry for record in events.records):
+            step = (entry.step_key or "").rpartition(".")[2]
+            steps[run_id] = f"step {step} since {datetime.fromtimestamp(entry.timestamp, UTC):%H:%M:%S} UTC"
+    return steps
 
 
 def reasons_to_wait(

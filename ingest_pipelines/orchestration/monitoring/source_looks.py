@@ -27,9 +27,14 @@ def record_look(site: Site, bound: BoundImport, settling: Mapping[str, datetime]
 def record_failed_look(site: Site, bound: BoundImport, error: IngestError, since: datetime | None = None) -> None:
     """The source did not answer, or refused; errors of another kind are no look's and are ignored.
 
+    A source that refuses the import's own query or file has answered: that is the item's failure.
+
     Args:
         since: when the look began.
     """
+    if isinstance(error, SourceDenied) and error.step == "read":
+        record_look(site, bound)
+        return
     trouble = trouble_of(error)
     if trouble is None:
         return
