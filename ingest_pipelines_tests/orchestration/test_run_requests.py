@@ -23,18 +23,23 @@ from dagster._core.execution.backfill import BulkActionStatus, PartitionBackfill
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ingest_pipelines import ledger
 from ingest_pipelines.config.placement import ALONE
 from ingest_pipelines.errors import SourceUnavailable
 from ingest_pipelines.ledger import ItemState
 from ingest_pipelines.merge import record_failure
 from ingest_pipelines.model import ItemKey, ItemKind, ItemStatus, Run
+from ingest_pipelines.orchestration.assets.partitions import window_item
 from ingest_pipelines.orchestration.definitions import build_definitions
+from ingest_pipelines.orchestration.monitoring.open_items import open_items
 from ingest_pipelines.orchestration.runs.item_runs import RETRIED_WITHIN, UNSENT_FOR, ItemRuns, RunEnd, runs_of_items
 from ingest_pipelines.orchestration.runs.run_requests import LONGEST_PAUSE, next_request, pause
+from ingest_pipelines.orchestration.runs.tags import run_tags
 from ingest_pipelines.orchestration.sensors.file_sensor import file_sensor
 from ingest_pipelines.orchestration.sensors.housekeeping import housekeeping_sensor
 from ingest_pipelines.orchestration.sensors.listings import Listings
 from ingest_pipelines.orchestration.site import Site
+from ingest_pipelines.sources import open_query
 from ingest_pipelines_tests.orchestration.conftest import GOOD, NOW, Shop, why_nothing, write_windows
 from ingest_pipelines_tests.orchestration.ticks import sensor_tick
 
@@ -260,6 +265,33 @@ def test_a_run_of_two_imports_says_what_to_launch(shop: Shop, instance: DagsterI
     assert failures
     words = "this run has 2 imports: points, tills"
     assert all(words in str(failure.user_failure_data) for failure in failures if failure.user_failure_data)
+
+
+@pytest.mark.parametrize("tagged", [True, False], ids=["by our queue", "on a stock instance"])
+def test_a_run_of_two_imports_is_listed_for_both_with_its_own_reason(
+    shop: Shop, instance: DagsterInstance, tagged: bool
+) -> None:
+    shop.now = datetime.now(UTC)
+    for name in ("points", "tills"):
+        write_windows(shop, name)
+    key = f"{shop.now - timedelta(days=3):%Y-%m-%d}"
+    site = shop.site()
+    with site.target.session() as connection:
+        for name in ("points", "tills"):
+            uri = open_query(site.project.require(name).connection).uri()
+            ledger.register_items(connection, [window_item(site.project.require(name), key, uri, shop.now)], shop.now)
+    job = shop.definitions().resolve_implicit_global_asset_job_def()
+    job.execute_in_process(
+        asset_selection=[AssetKey(["customers", name]) for name in ("points", "tills")],
+        partition_key=key, instance=instance, raise_on_error=False,
+        tags=run_tags(site.project.require("points")) if tagged else {},
+    )  # fmt: skip
+    listed = {item.import_name: item for item in open_items(site, instance, shop.now) if item.item == key}
+    assert set(listed) == {"points", "tills"}
+    for item in listed.values():
+        assert item.state == "failed"
+        assert "this run has 2 imports: points, tills; a run loads one item of one import" in item.reason
+        assert "launch a run for each of them" in item.reason
 
 
 def test_a_force_terminated_run_whose_process_lives_on_commits_nothing(shop: Shop, instance: DagsterInstance) -> None:

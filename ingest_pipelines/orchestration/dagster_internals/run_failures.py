@@ -72,8 +72,8 @@ def _failure(entries: list[EventLogEntry]) -> RunFailure:
             message = event.message or ""
             if isinstance(data, JobFailureData):
                 kind = data.failure_reason.value if data.failure_reason is not None else ""
-        elif isinstance(data, StepFailureData) and data.error is not None and data.error.cls_name == "Failure":
-            step_message = data.error.message.partition("Failure: ")[2].strip()
+        elif isinstance(data, StepFailureData) and data.user_failure_data is not None:
+            step_message = data.user_failure_data.description or ""
         elif isinstance(data, EngineEventData) and data.error is not None:
             errors += _words(data.error)
     return RunFailure(message, kind, step_message, tuple(errors))

@@ -33,7 +33,7 @@ from ingest_pipelines.orchestration.monitoring.run_facts import (
     facts_of,
     failure_reasons,
     is_in_progress,
-    item_of_run,
+    items_of_run,
     last_runs,
     reasons_to_wait,
     runs_in_progress,
@@ -119,7 +119,7 @@ def survey(site: Site, instance: DagsterInstance | None, now: datetime, *, summa
     if instance is not None:
         found_runs = [*in_progress, *runs_of(instance, keys), *broken_runs(instance, sorted(windowed), now)]
         records = [record for record in found_runs if is_run_of(record.dagster_run, site.project.placement)]
-    runs = last_runs(records, names, known.unsettled)
+    runs = last_runs(records, names, known.unsettled, imports)
     settled: set[ItemOfImport] = set()
     if runs:
         with site.target_as_it_is.ledger() as connection:  # after the runs: a load that a run left is seen
@@ -128,7 +128,7 @@ def survey(site: Site, instance: DagsterInstance | None, now: datetime, *, summa
     unsettled = {place: item for place, item in known.unsettled.items() if place not in settled}
     histories: dict[ItemId, ItemRuns] = {}
     if instance is not None and records:
-        own = [place for record in runs.values() if (place := item_of_run(record.dagster_run)) is not None]
+        own = [place for record in runs.values() for place in items_of_run(record.dagster_run, imports)]
         places = [(name, ItemKey(key)) for name, key in {*unsettled, *own}]
         histories = summarize_runs(records, places, instance, now)
     facts = list(_item_facts(site, instance, replace(known, unsettled=unsettled), runs, histories, in_progress, now))
@@ -246,7 +246,8 @@ def _item_facts(
 
 def _own_place(place: ItemOfImport, record: RunRecord) -> ItemId:
     """The item by the name that its import had when the run was created."""
-    name, key = item_of_run(record.dagster_run) or place
+    own = items_of_run(record.dagster_run, {place[0]})
+    name, key = place if place in own or not own else own[0]
     return name, ItemKey(key)
 
 

@@ -14,7 +14,7 @@ from ingest_pipelines.orchestration.dagster_internals.run_failures import run_fa
 from ingest_pipelines.orchestration.dagster_internals.tags import PARTITION_NAME_TAG, WILL_RETRY_TAG
 from ingest_pipelines.orchestration.monitoring.dead_run_reasons import reason_of
 from ingest_pipelines.orchestration.monitoring.item_state import RunEnd, RunFacts
-from ingest_pipelines.orchestration.runs.item_runs import ItemRuns
+from ingest_pipelines.orchestration.runs.item_runs import ItemRuns, imports_of
 from ingest_pipelines.orchestration.runs.tags import IMPORT_TAG, ITEM_TAG, gave_way, is_dry_run
 
 ItemOfImport = tuple[str, str]
@@ -53,6 +53,20 @@ def item_of_run(run: DagsterRun) -> ItemOfImport | None:
     return None if item is None or name is None or loads_none else (name, item)
 
 
+def items_of_run(run: DagsterRun, imports: Container[str]) -> list[ItemOfImport]:
+    """The items that the run was launched for: one per import that a person chose.
+
+    Args:
+        imports: names of the project's imports, which an asset must have to be one.
+    """
+    own = item_of_run(run)
+    item = run.tags.get(ITEM_TAG) or run.tags.get(PARTITION_NAME_TAG)
+    if item is None or is_dry_run(run.tags) or gave_way(run.tags):
+        return []
+    others = sorted(name for name in imports_of(run) if name in imports)
+    return [*([own] if own is not None else []), *((name, item) for name in others if (name, item) != own)]
+
+
 def runs_in_progress(instance: DagsterInstance) -> list[RunRecord]:
     """Every run that is queued or running, the oldest first."""
     in_progress = RunsFilter(statuses=sorted(_QUEUED | _RUNNING, key=lambda status: status.value))
@@ -85,21 +99,21 @@ def last_runs(
     records: Iterable[RunRecord],
     names: Mapping[str, str] = MappingProxyType({}),
     still_there: Container[ItemOfImport] = (),
+    imports: Container[str] = (),
 ) -> dict[ItemOfImport, RunRecord]:
     """Per item its run in progress, else its newest one.
 
     Args:
         names: per earlier name of an import its name now, which the item then has.
         still_there: items that still have the earlier name.
+        imports: names of the project's imports.
     """
     last: dict[ItemOfImport, RunRecord] = {}
     for record in records:
-        tagged = item_of_run(record.dagster_run)
-        if tagged is None:
-            continue
-        item = tagged if tagged in still_there else (names.get(tagged[0], tagged[0]), tagged[1])
-        if item not in last or _order(record) > _order(last[item]):
-            last[item] = record
+        for tagged in items_of_run(record.dagster_run, imports):
+            item = tagged if tagged in still_there else (names.get(tagged[0], tagged[0]), tagged[1])
+            if item not in last or _order(record) > _order(last[item]):
+                last[item] = record
     return last
 
 

@@ -84,7 +84,7 @@ def summarize_runs(
     for record in records:
         run = record.dagster_run
         key = ItemKey(run.tags.get(ITEM_TAG) or run.tags.get(PARTITION_NAME_TAG, ""))
-        for name in () if is_dry_run(run.tags) else _imports_of(run):
+        for name in () if is_dry_run(run.tags) else imports_of(run):
             if (name, key) in wanted:
                 by_item[name, key][record.storage_id] = record
 
@@ -102,8 +102,8 @@ def _records(keys: Sequence[ItemKey], instance: DagsterInstance) -> Iterator[Run
         yield from instance.get_run_records(RunsFilter(tags=tags))
 
 
-def _imports_of(run: DagsterRun) -> set[str]:
-    """The run's imports: one, by its tag. Only assets name it where the UI launched it without our queue."""
+def imports_of(run: DagsterRun) -> set[str]:
+    """The run's imports, and assets that may be imports: one by its tag, and all that a person chose in the UI."""
     tagged = {run.tags[IMPORT_TAG]} if IMPORT_TAG in run.tags else set()
     return tagged | {key.path[-1] for key in run.asset_selection or ()}
 
