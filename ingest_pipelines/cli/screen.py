@@ -37,8 +37,8 @@ _STYLES: Mapping[Style, Mapping[str, Any]] = {
 }
 STATUS_STYLES: Mapping[str, Style] = {
     "committed": "good", "completed": "good", "skipped": "dim", "failed": "bad", "refused": "bad", "running": "strong",
-    "completed_with_rejects": "warn", "scheduled": "good", "draft": "dim", "paused": "dim", "ended": "dim",
-    "invalid": "bad", "removed": "bad",
+    "waiting": "warn", "completed_with_rejects": "warn", "scheduled": "good", "draft": "dim", "paused": "dim",
+    "ended": "dim", "invalid": "bad", "removed": "bad",
 }  # fmt: skip
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ingest_pipelines.cli import screen
+from ingest_pipelines.cli.asking import confirmed
 from ingest_pipelines.cli.naming import ImportName
 from ingest_pipelines.cli.steering import Yes
 from ingest_pipelines.errors import UsageError
@@ -47,7 +48,7 @@ def skip(
         screen.say(f"  {key}")
     if len(chosen) > _SHOWN:
         screen.say(f"  and {len(chosen) - _SHOWN} more")
-    if not yes and not typer.confirm(f"\nnever load {screen.plural(len(chosen), 'item')}?", default=False, err=True):
+    if not confirmed(f"never load {screen.plural(len(chosen), 'item')}?", yes=yes):
         screen.note("nothing was changed")
         raise typer.Exit(1)
     skip_items(site, name, chosen, by=_user(), reason=reason, open_now=_of_import(settings, site, name))

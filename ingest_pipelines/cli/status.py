@@ -213,6 +213,8 @@ def _status_of(
         return "ended"
     if current != "active":
         return current
+    if items:
+        return "waiting"
     if summary is None or summary.committed_at is None:
         return "completed" if summary is not None and summary.status == "skipped" else "scheduled"
     return "completed_with_rejects" if summary.status == "committed" and summary.rejected else "completed"
@@ -237,14 +239,15 @@ def _error_of(project: Project, name: str, summary: ImportSummary | None) -> str
 
 
 ORDER = (
-    "invalid", "removed", "failed", "running", "completed_with_rejects", "completed", "scheduled", "paused", "draft",
-    "ended",
+    "invalid", "removed", "failed", "running", "waiting", "completed_with_rejects", "completed", "scheduled", "paused",
+    "draft", "ended",
 )  # fmt: skip
 """Statuses, the most urgent first."""
 
 _NEXT_COMMAND: Mapping[str, str] = {
     "invalid": "ingest check {}",
     "failed": "ingest status {}",
+    "waiting": "ingest status {}",
     "completed_with_rejects": "ingest rejects list {}",
     "scheduled": "ingest run {}",
     "draft": "ingest activate {}",
@@ -321,8 +324,8 @@ _NUMBERS = re.compile(r"\b[0-9a-f]{8}\b|\d[\d.,:-]*")
 
 
 def _reason(item: Mapping[str, Any]) -> str:
-    """The reason without the names of import and item, which stand beside it."""
-    reason = str(item["reason"])
+    """The reason without the names of import and item, and without the next step, which stand beside it."""
+    reason = str(item["reason"]).replace(f"; next: {item['next_step']}", "")
     for place in (f"import {item['import']}, item {item['item']}: ", f"import {item['import']}: "):
         reason = reason.removeprefix(place)
     return reason
@@ -359,16 +362,21 @@ def _open_text(line: Mapping[str, Any], now: datetime) -> Iterator[str]:
 
 
 def _group_text(line: Mapping[str, Any], group: _Group, shown: int) -> Iterator[str]:
-    first, *rest = _reason(group.items[0]).splitlines() or [""]
-    yield f"    {screen.wrapped(f'{group.state}: {first.strip()}', 6)}"
-    for text in rest:
-        yield f"      {screen.wrapped(text.strip(), 6)}"
+    yield from _reason_text(group, 4)
     names = [item_name(item["item"]) for item in group.items[:shown]]
     more = len(group.items) - len(names)
     listed = ", ".join(names) + (f" and {screen.number(more)} more: ingest status {line['import']}" if more else "")
     yield f"      {screen.wrapped(listed, 6)}"
     if group.command:
         yield f"      next: {group.command}"
+
+
+def _reason_text(group: _Group, indent: int) -> Iterator[str]:
+    """State and reason, whose further lines stand below it."""
+    first, *rest = _reason(group.items[0]).splitlines() or [""]
+    yield f"{' ' * indent}{screen.wrapped(f'{group.state}: {first.strip()}', indent + 2)}"
+    for text in rest:
+        yield f"{' ' * (indent + 2)}{screen.wrapped(text.strip(), indent + 2)}"
 
 
 def import_text(line: Mapping[str, Any], now: datetime) -> Iterator[str]:
@@ -382,7 +390,7 @@ def import_text(line: Mapping[str, Any], now: datetime) -> Iterator[str]:
     yield f"  {_counts(line)}"
     for group in _groups(line):
         yield ""
-        yield f"  {screen.wrapped(f'{group.state}: ' + _reason(group.items[0]).replace(chr(10), '; '), 4)}"
+        yield from _reason_text(group, 2)
         rows = [(item["item"], screen.moment(item["since"]), item["run_id"][:8] or "-") for item in group.items]
         yield from screen.columns(("item", "since", "run"), rows)
         if group.command:

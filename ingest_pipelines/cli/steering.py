@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from ingest_pipelines.cli import screen
+from ingest_pipelines.cli.asking import confirmed
 from ingest_pipelines.cli.boundary import Command, Group
 from ingest_pipelines.cli.naming import ImportName, Json
 from ingest_pipelines.errors import UsageError
@@ -32,7 +33,7 @@ def activate(name: ImportName, yes: Yes = False) -> None:
     with ledger_of(settings) as connection:
         _refuse_same(bound, ledger.find_import(connection, name), "active")
     _print_summary(bound)
-    if not yes and not typer.confirm("\nactivate it?", default=False, err=True):
+    if not confirmed("activate it?", yes=yes):
         screen.note("nothing was changed")
         raise typer.Exit(1)
     _set_status(settings, bound, "active", "activated")
@@ -80,7 +81,7 @@ def unlock(name: ImportName, yes: Yes = False) -> None:
         screen.say(f"import {name} is locked to {screen.plural(len(state.mapping), 'column')}")
         for change in changes or ["the YAML has the same mapping"]:
             screen.say(f"  {screen.wrapped(change, 2)}")
-        if not yes and not typer.confirm("\nunlock it?", default=False, err=True):
+        if not confirmed("unlock it?", yes=yes):
             screen.note("nothing was changed")
             raise typer.Exit(1)
         ledger.unlock_mapping(connection, name)
@@ -139,7 +140,7 @@ def cursor_set(
     with ledger_of(settings, writes=True) as connection:
         before = ledger.find_cursor(connection, name)
         screen.say(f"import {name}: {cursor.column} = {before.value if before else cursor.start}, to become {text}")
-        if not yes and not typer.confirm("\nset it?", default=False, err=True):
+        if not confirmed("set it?", yes=yes):
             screen.note("nothing was changed")
             raise typer.Exit(1)
         ledger.set_cursor(connection, name, text, now())

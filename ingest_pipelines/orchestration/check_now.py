@@ -43,7 +43,7 @@ from ingest_pipelines.model import ItemKey
 from ingest_pipelines.orchestration.assets.partitions import add_partitions, asset_key
 from ingest_pipelines.orchestration.assets.step_errors import retrying_errors
 from ingest_pipelines.orchestration.automation import CHECK_NOW_SENSOR, may_look_first
-from ingest_pipelines.orchestration.dagster_internals.expected_errors import ExpectedFailure
+from ingest_pipelines.orchestration.dagster_internals.expected_errors import ExpectedFailure, without_stack
 from ingest_pipelines.orchestration.renames import take_over_history
 from ingest_pipelines.orchestration.resources.connections import SITE
 from ingest_pipelines.orchestration.runs.item_runs import ItemRuns, runs_of_items
@@ -189,6 +189,7 @@ def check_now_sensor(site: Site, imports: Mapping[str, BoundImport]) -> SensorDe
         minimum_interval_seconds=SECONDS,
         default_status=DefaultSensorStatus.RUNNING,
     )
+    @without_stack
     def check_now_runs(context: SensorEvaluationContext) -> SensorResult | SkipReason:
         instance = context.instance
         checks = instance.get_run_records(RunsFilter(tags={CHECK_TAG: FOUND}), limit=CHECKS_PER_TICK, ascending=True)

@@ -121,6 +121,32 @@ def test_a_later_good_load_hides_no_failed_item(project: Project) -> None:
     assert "  customers: 1 file failed, 1 d ago" in text
 
 
+@pytest.mark.parametrize("state", ["due", "settling", "queued", "held"])
+@pytest.mark.parametrize("before", [{}, {"rejected": 12}, {"status": "skipped"}, None])
+def test_an_import_whose_items_wait_has_not_completed(
+    project: Project, state: OpenState, before: dict[str, Any] | None
+) -> None:
+    summaries = {"loyalty": summary("loyalty", **before)} if before is not None else {}
+    lines, text = shown(project, summaries, open_items=[item("loyalty", state=state, next_step="")])
+    assert next(line["status"] for line in lines if line["import"] == "loyalty") == "waiting"
+    assert "waiting    ingest status loyalty" in text
+
+
+def test_a_reason_of_several_lines_keeps_them_and_the_next_step_is_said_once(project: Project) -> None:
+    died = "import loyalty, item K: run 1a2b3c4d is dead: it was killed\n  nothing is lost"
+    died += "; next: ingest run loyalty --item K"
+    items = [item("loyalty", "K", reason=died), item("loyalty")]
+    lines, text = shown(project, {}, open_items=items)
+    one = next(line for line in lines if line["import"] == "loyalty")
+    for told in (text, unstyled("\n".join(import_text(one, NOW))).split("\n")):
+        lone = [line.strip() for line in told]
+        assert "failed: run 1a2b3c4d is dead: it was killed" in lone
+        assert lone[lone.index("failed: run 1a2b3c4d is dead: it was killed") + 1] == "nothing is lost"
+        assert "nothing was merged; fix the file and upload it under a new serial" in " ".join(lone)
+        assert sum(line.startswith("next: ") for line in lone) == 2
+        assert not [line for line in lone if "; next: ingest" in line or ".;" in line or ";  " in line]
+
+
 def test_a_failed_load_without_an_open_item_is_over(project: Project) -> None:
     lines, _ = shown(project, {"customers": summary("customers", "failed", committed_at=NOW - timedelta(days=2))})
     assert {line["import"]: line["status"] for line in lines}["customers"] == "completed"

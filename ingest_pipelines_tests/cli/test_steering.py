@@ -12,7 +12,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from ingest_pipelines_tests.cli.terminal import Terminal
+from ingest_pipelines_tests.cli.terminal import Answer, Terminal
 from ingest_pipelines_tests.servers.postgres import fresh_database
 
 QUERY_IMPORT = """\
@@ -47,6 +47,15 @@ def audited(project: Terminal) -> str:
     text = project.ingest("audit").out
     assert all(len(line) <= 80 for line in text.splitlines())
     return " ".join(text.split())
+
+
+def assert_nobody_answered(answer: Answer) -> None:
+    """The command asked, there was no terminal, and it says what to add."""
+    assert answer.code == 2
+    assert "nothing was changed: the command asks first, and there is no terminal to answer" in " ".join(
+        answer.err.split()
+    )
+    assert "--yes" in answer.err
 
 
 def write_import(project: Terminal, name: str, text: str) -> Path:
@@ -176,7 +185,8 @@ def test_activation_shows_what_will_happen_and_asks(project: Terminal, rows: psy
     file = write_import(project, "later", f"status: draft\n{text}")
     try:
         refused = project.ingest("activate", "later")
-        assert refused.code == 1
+        assert refused.code == 2
+        assert_nobody_answered(refused)
         assert "CID -> customer_id" in refused.out
         states = {line["import"]: line["status"] for line in project.ingest("status", "--json").json}
         assert states["later"] == "draft"
@@ -196,6 +206,7 @@ def test_unlocking_says_what_has_changed(project: Terminal, rows: psycopg.Connec
         locked = project.ingest("run", "loyalty")
         assert locked.code in {1, 2}
         assert "ingest unlock loyalty" in locked.err
+        assert_nobody_answered(project.ingest("unlock", "loyalty"))
         answer = project.ingest("unlock", "loyalty", "--yes")
         assert answer.code == 0
         changed = "columns.Joined: it filled 'joined_on' (date), now 'member_since' (date)"
@@ -207,6 +218,12 @@ def test_unlocking_says_what_has_changed(project: Terminal, rows: psycopg.Connec
     finally:
         file.write_text(text)
         assert project.ingest("unlock", "loyalty", "--yes").code == 0
+
+
+def test_skip_without_a_terminal_changes_nothing(project: Terminal, rows: psycopg.Connection) -> None:
+    before = audit(rows)
+    assert_nobody_answered(project.ingest("skip", "loyalty", "--item", "2026-01-01"))
+    assert audit(rows) == before
 
 
 def test_a_cursor_is_shown_and_set_and_refused_where_there_is_none(project: Terminal, rows: psycopg.Connection) -> None:
@@ -226,7 +243,7 @@ def test_a_cursor_is_shown_and_set_and_refused_where_there_is_none(project: Term
         assert audit(rows)[-1] == "cursor set"
         assert {deed["import"] for deed in project.ingest("audit", "orders", "--json").json} == {"orders"}
         assert "orders: cursor set (from its start to 120000)" in audited(project)
-        assert project.ingest("cursor", "set", "orders", "1").code == 1
+        assert_nobody_answered(project.ingest("cursor", "set", "orders", "1"))
         assert project.ingest("cursor", "show", "orders", "--json").json["value"] == "120000"
     finally:
         file.unlink()

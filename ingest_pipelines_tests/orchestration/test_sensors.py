@@ -6,16 +6,19 @@ from datetime import timedelta
 
 import pytest
 from dagster import DagsterInstance, SensorResult, SkipReason
+from dagster._core.remote_origin import RegisteredCodeLocationOrigin
+from dagster._core.remote_representation.external_data import SensorExecutionErrorSnap
+from dagster._grpc.impl import get_external_sensor_execution
 
 from ingest_pipelines.config.connections import Connection
-from ingest_pipelines.errors import SourceDenied
 from ingest_pipelines.ledger import set_import_status
+from ingest_pipelines.orchestration.dagster_internals.expected_errors import ExpectedTickFailure
 from ingest_pipelines.orchestration.sensors import listings as looks
 from ingest_pipelines.orchestration.sensors.file_sensor import file_sensor
 from ingest_pipelines.orchestration.sensors.listings import SHARED_FOR, Listings
 from ingest_pipelines.sources import open_files
 from ingest_pipelines.sources.base import Client, FileSource
-from ingest_pipelines_tests.orchestration.conftest import GOOD, ONE_BAD, Shop, why_nothing
+from ingest_pipelines_tests.orchestration.conftest import GOOD, ONE_BAD, SFTP, Shop, why_nothing
 from ingest_pipelines_tests.orchestration.ticks import sensor_tick
 
 MINUTE = timedelta(minutes=1)
@@ -88,11 +91,26 @@ def test_a_source_that_is_down_fails_the_tick_and_nothing_is_forgotten(shop: Sho
     shop.deliver("Points_1.csv", GOOD)
     away = shop.files.rename(shop.files.with_name("away"))
     with pytest.raises(
-        SourceDenied, match=r"connection uploads, which fails since 2026-11-22 09:15:00 UTC, at the step"
+        ExpectedTickFailure, match=r"connection uploads, which fails since 2026-11-22 09:15:00 UTC, at the step"
     ):
         _tick(shop, instance)
     away.rename(shop.files)
     assert _tick(shop, instance).run_requests
+
+
+def test_the_page_of_a_failed_tick_has_our_sentence_and_no_stack(shop: Shop, kept_instance: DagsterInstance) -> None:
+    shop.add_vendor(vendor={**SFTP, "host": "127.0.0.1", "port": 1, "retries": 0})
+    shop.write_import(source={"connection": "vendor", "file": "points/Points"})
+    repository = shop.definitions().get_repository_def()
+    [name] = [each.name for each in repository.sensor_defs if each.name.endswith("__files")]
+    origin = RegisteredCodeLocationOrigin("ingest_pipelines")
+    answer = get_external_sensor_execution(
+        repository, origin, kept_instance.get_ref(), name, None, None, None, None, None
+    )
+    assert isinstance(answer, SensorExecutionErrorSnap)
+    assert answer.error is not None
+    assert answer.error.message.startswith("connection vendor, which fails since")
+    assert (answer.error.stack, answer.error.cause, answer.error.context) == ([], None, None)
 
 
 @pytest.mark.parametrize(
@@ -150,7 +168,7 @@ def test_imports_of_one_connection_share_a_login_and_each_sees_its_own_folder(
     listings = Listings()
     assert _tick(shop, instance, listings=listings).run_requests
     for _ in range(2):  # its folder is missing: that is told to it alone, and asked once
-        with pytest.raises(SourceDenied, match="tills"):
+        with pytest.raises(ExpectedTickFailure, match="tills"):
             _tick(shop, instance, name="tills", listings=listings)
     (shop.files / "tills").mkdir()
     (shop.files / "tills" / "Tills_1.csv").write_text(GOOD)

@@ -7,6 +7,7 @@ from dagster import DefaultSensorStatus, SensorDefinition, SensorEvaluationConte
 from ingest_pipelines.orchestration.alerts.recipients import PROJECT, Routes
 from ingest_pipelines.orchestration.alerts.send_alerts import send_alerts
 from ingest_pipelines.orchestration.automation import ALERTS
+from ingest_pipelines.orchestration.dagster_internals.expected_errors import without_stack
 from ingest_pipelines.orchestration.site import Site
 
 
@@ -22,6 +23,7 @@ def alert_sensor(site: Site) -> SensorDefinition | None:
         minimum_interval_seconds=30,
         default_status=DefaultSensorStatus.RUNNING if site.settings.automation else DefaultSensorStatus.STOPPED,
     )
+    @without_stack
     def alerts(context: SensorEvaluationContext) -> SkipReason:
         outcome = send_alerts(site, context.instance, site.clock())
         if outcome.unsent:

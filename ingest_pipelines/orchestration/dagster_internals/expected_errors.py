@@ -1,7 +1,7 @@
-"""Failures and retries of a step whose page shows our sentence alone, without a stack trace.
+"""Failures and retries of a step, and failures of a tick, whose page shows our sentence alone, without a stack trace.
 
-Dagster stores the traceback of every exception of a step, and its page shows it below the sentence. That is right for a
-bug. A file with a mistake is expected: the trace hides the sentence.
+Dagster stores the traceback of every exception of a step and of a tick, and its page shows it below the sentence. That
+is right for a bug. A file with a mistake, or a source that hangs, is expected: the trace hides the sentence.
 
 Waits for: a `Failure` that is stored without its traceback; the UI then shows none (dagster pull request 8427).
 `DagsterUserCodeProcessError` brings an error from another process, already as text, and Dagster stores that text as the
@@ -11,12 +11,15 @@ If Dagster stores the traceback of such an error, too: the page shows it again b
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 from dagster import Failure, MetadataValue, RetryRequested
 from dagster._core.errors import DagsterUserCodeProcessError
 from dagster_shared.error import SerializableErrorInfo
+
+from ingest_pipelines.errors import IngestError
 
 
 class _WithoutStack(DagsterUserCodeProcessError):
@@ -33,6 +36,27 @@ class ExpectedFailure(Failure, _WithoutStack):
 
     def __init__(self, words: str, metadata: Mapping[str, MetadataValue] | None = None) -> None:
         super().__init__(words, metadata, allow_retries=False)
+
+
+class ExpectedTickFailure(_WithoutStack):
+    """The tick failed for a reason that its message tells whole."""
+
+
+_Tick = TypeVar("_Tick")
+_Context = TypeVar("_Context")
+
+
+def without_stack(tick: Callable[[_Context], _Tick]) -> Callable[[_Context], _Tick]:
+    """The tick of a sensor or schedule, whose errors of ours are stored as their words."""
+
+    @functools.wraps(tick)
+    def told(context: _Context) -> _Tick:
+        try:
+            return tick(context)
+        except IngestError as error:
+            raise ExpectedTickFailure(str(error)) from error
+
+    return told
 
 
 class ExpectedRetry(RetryRequested, _WithoutStack):

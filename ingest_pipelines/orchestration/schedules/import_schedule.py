@@ -25,6 +25,7 @@ from ingest_pipelines.orchestration.automation import (
     starts_running,
     why_stopped,
 )
+from ingest_pipelines.orchestration.dagster_internals.expected_errors import without_stack
 from ingest_pipelines.orchestration.renames import take_over_history
 from ingest_pipelines.orchestration.resources.connections import client_of, resource_keys
 from ingest_pipelines.orchestration.runs.run_requests import run_request
@@ -75,6 +76,7 @@ def import_schedule(
             DefaultScheduleStatus.RUNNING if starts_running(site, bound) else DefaultScheduleStatus.STOPPED
         ),
     )
+    @without_stack
     def tick(context: ScheduleEvaluationContext) -> list[RunRequest] | SkipReason:
         moment = context.scheduled_execution_time
         why_not = why_no_tick(plan, moment) or why_stopped(site, bound) or overlap(bound, context.instance)

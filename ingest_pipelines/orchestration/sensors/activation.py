@@ -11,6 +11,7 @@ from dagster import DefaultSensorStatus, SensorDefinition, SensorEvaluationConte
 
 from ingest_pipelines import ledger
 from ingest_pipelines.orchestration.automation import ACTIVATION
+from ingest_pipelines.orchestration.dagster_internals.expected_errors import without_stack
 from ingest_pipelines.orchestration.dagster_internals.switches import switch_on
 from ingest_pipelines.orchestration.site import Site
 
@@ -33,6 +34,7 @@ def activation_sensor(site: Site, drafts: Mapping[str, Sequence[str]]) -> Sensor
         minimum_interval_seconds=SECONDS,
         default_status=DefaultSensorStatus.RUNNING,
     )
+    @without_stack
     def activation(context: SensorEvaluationContext) -> SkipReason:
         with site.target.session() as connection:
             active = ledger.active_imports(connection, list(drafts))

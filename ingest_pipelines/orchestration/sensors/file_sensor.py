@@ -29,6 +29,7 @@ from ingest_pipelines.model import ItemKey
 from ingest_pipelines.orchestration.assets.markdown import plain
 from ingest_pipelines.orchestration.assets.partitions import asset_key, partitions_name
 from ingest_pipelines.orchestration.automation import WHEN_STOPPED, starts_running, why_stopped
+from ingest_pipelines.orchestration.dagster_internals.expected_errors import without_stack
 from ingest_pipelines.orchestration.renames import take_over_history
 from ingest_pipelines.orchestration.resources.connections import client_of, resource_keys
 from ingest_pipelines.orchestration.runs.run_requests import next_requests, run_request
@@ -51,6 +52,7 @@ def file_sensor(site: Site, bound: BoundImport, listings: Listings) -> SensorDef
         minimum_interval_seconds=int(period_of(bound).total_seconds()),
         default_status=DefaultSensorStatus.RUNNING if starts_running(site, bound) else DefaultSensorStatus.STOPPED,
     )
+    @without_stack
     def files(context: SensorEvaluationContext) -> SensorResult | SkipReason:
         stopped = why_stopped(site, bound)
         if stopped:

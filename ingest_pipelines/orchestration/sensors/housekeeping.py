@@ -27,6 +27,7 @@ from ingest_pipelines.errors import UsageError
 from ingest_pipelines.orchestration.assets.partitions import asset_key
 from ingest_pipelines.orchestration.assets.table_events import report_untold_changes
 from ingest_pipelines.orchestration.automation import HOUSEKEEPING
+from ingest_pipelines.orchestration.dagster_internals.expected_errors import without_stack
 from ingest_pipelines.orchestration.monitoring.partition_events import report_ended_runs
 from ingest_pipelines.orchestration.renames import take_over_history
 from ingest_pipelines.orchestration.runs.dead_runs import clear_up_dead_runs
@@ -101,6 +102,7 @@ def housekeeping_sensor(site: Site, imports: Sequence[BoundImport], listings: Li
         minimum_interval_seconds=120,
         default_status=DefaultSensorStatus.RUNNING if site.settings.automation else DefaultSensorStatus.STOPPED,
     )
+    @without_stack
     def housekeeping(context: SensorEvaluationContext) -> SensorResult:
         now, instance = site.clock(), context.instance
         at = _Round.read(context.cursor)

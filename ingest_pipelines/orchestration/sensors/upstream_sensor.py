@@ -26,6 +26,7 @@ from ingest_pipelines.config.asset_keys import spelled_key
 from ingest_pipelines.orchestration.assets.markdown import plain
 from ingest_pipelines.orchestration.assets.partitions import asset_key
 from ingest_pipelines.orchestration.automation import WHEN_STOPPED, may_look_first, starts_running, why_stopped
+from ingest_pipelines.orchestration.dagster_internals.expected_errors import without_stack
 from ingest_pipelines.orchestration.renames import take_over_history
 from ingest_pipelines.orchestration.schedules.cursor_looks import CursorLooks
 from ingest_pipelines.orchestration.schedules.import_schedule import due_run_requests, overlap
@@ -51,6 +52,7 @@ def upstream_sensor(site: Site, bound: BoundImport, listings: Listings, looks: C
         minimum_interval_seconds=SECONDS,
         default_status=DefaultSensorStatus.RUNNING if starts_running(site, bound) else DefaultSensorStatus.STOPPED,
     )
+    @without_stack
     def after(context: SensorEvaluationContext) -> SensorResult | SkipReason:
         seen = _read_cursor(context.cursor)
         newest = _materializations(bound.spec.after, context.instance)
