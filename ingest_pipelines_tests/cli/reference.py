@@ -13,7 +13,7 @@ import typer
 from click import unstyle
 
 from ingest_pipelines.cli.app import _COMMANDS, app
-from ingest_pipelines.cli.status import status_text
+from ingest_pipelines.cli.status_text import status_text
 
 FILE = Path(__file__).resolve().parents[2] / "docs" / "cli.md"
 

@@ -5,21 +5,21 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import groupby
 
 import psycopg
 
 from ingest_pipelines import ledger
-from ingest_pipelines.config import BoundImport, Project
+from ingest_pipelines.config import BoundImport
 from ingest_pipelines.errors import printable
-from ingest_pipelines.ledger import CommittedDelivery, ImportState, ImportSummary, Load, SourceCheck
+from ingest_pipelines.ledger import Load
 from ingest_pipelines.orchestration.alerts.alert import Entry
 from ingest_pipelines.orchestration.alerts.alert_book import AlertBook
 from ingest_pipelines.orchestration.alerts.conditions import Condition
-from ingest_pipelines.orchestration.alerts.recipients import notify_mistakes
-from ingest_pipelines.orchestration.automation import status_of, watches_files
+from ingest_pipelines.orchestration.alerts.config_conditions import broken_yaml
+from ingest_pipelines.orchestration.alerts.facts import Facts
+from ingest_pipelines.orchestration.automation import watches_files
 from ingest_pipelines.orchestration.checks.anomaly_checks import (
     expected_within,
     last_delivery,
@@ -60,40 +60,6 @@ DELIVERIES_COMPARED = 20
 _SETTLED = {"committed", "skipped"}
 
 
-@dataclass(frozen=True)
-class Facts:
-    """The state of ledger, Dagster and YAML at one moment.
-
-    Attributes:
-        items: the open items; None: Dagster's storage does not answer.
-        new: per import, the deliveries that no earlier tick has seen, oldest first.
-        project: as its files are now.
-        live: imports whose YAML had no mistake once, and that are no drafts.
-    """
-
-    project: Project
-    items: Sequence[OpenItem] | None
-    summaries: Mapping[str, ImportSummary]
-    states: Mapping[str, ImportState]
-    checks: Mapping[str, SourceCheck]
-    new: Mapping[str, Sequence[CommittedDelivery]]
-    live: frozenset[str]
-    had_groups: bool
-    automation: bool
-
-    def status(self, name: str) -> str:
-        """`draft`, `active` or `paused`: the ledger's, else the YAML's."""
-        spec = self.project.specs.get(name)
-        return status_of(self.states.get(name), spec.status if spec is not None else "active")
-
-    @property
-    def served(self) -> Iterator[tuple[str, BoundImport]]:
-        """Imports without mistakes that are no drafts."""
-        for name, bound in self.project.imports.items():
-            if self.status(name) != "draft":
-                yield name, bound
-
-
 def present_conditions(
     connection: psycopg.Connection, facts: Facts, book: AlertBook, now: datetime
 ) -> Iterator[Condition]:
@@ -105,7 +71,7 @@ def present_conditions(
     yield from _unusual_volumes(connection, facts)
     yield from _new_columns(facts)
     yield from _sources(down, book, now)
-    yield from _mistakes(facts)
+    yield from broken_yaml(facts)
     yield from _stuck(connection, facts, now)
 
 
@@ -343,51 +309,6 @@ def _sources(down: Sequence[DownSource], book: AlertBook, now: datetime) -> Iter
             "", "source", words, next_step=f"ingest check {first.imports[0]} --connect", reason=what,
             cause=cause, imports=tuple(sorted({name for part in parts for name in part.imports})), since=first.since,
         )  # fmt: skip
-
-
-_ELSEWHERE = re.compile(r"cannot be used: ((?:connections|databases)\.yaml):\d+: ")
-
-
-def _mistakes(facts: Facts) -> Iterator[Condition]:
-    """Files whose mistakes stop imports that were live, and mistakes that hide who is told."""
-    elsewhere: dict[str, list[str]] = {}
-    for name, error in facts.project.broken.items():
-        if name not in facts.live or facts.status(name) == "draft":
-            continue
-        files = [match[1] for match in map(_ELSEWHERE.search, error.mistakes) if match]
-        if len(files) == len(error.mistakes):
-            elsewhere.setdefault(files[0], []).append(name)
-        else:
-            own = [mistake for mistake in error.mistakes if not _ELSEWHERE.search(mistake)]
-            yield Condition(
-                name, "config", "\n".join([*own, "the import does not run until this is fixed"]),
-                next_step=f"ingest check {name}", reason=place(own[0]),
-            )  # fmt: skip
-    for file, names in elsewhere.items():
-        mistakes = [mistake for mistake in facts.project.mistakes if mistake.startswith(f"{file}:")]
-        yield Condition(
-            "", "config", "\n".join([*_some(mistakes), "these imports do not run until this is fixed"]),
-            next_step="ingest check", reason=place(mistakes[0]) if mistakes else "it has mistakes", cause=file,
-            imports=tuple(sorted(names)),
-        )  # fmt: skip
-    hidden = notify_mistakes(facts.project)
-    if hidden and facts.had_groups:
-        yield Condition(
-            "", "config", "\n".join([*_some(hidden), "until this is fixed, alerts go to the recipients of before"]),
-            next_step="ingest check", reason=place(hidden[0]), cause="notify",
-        )  # fmt: skip
-
-
-def place(mistake: str) -> str:
-    """`imports/points.yaml:5: columns.Points.type`: where a mistake stands, without the text that stands there."""
-    file, _, rest = mistake.partition(": ")
-    key = rest.partition(": ")[0]
-    return f"{file}: {key}" if re.fullmatch(r"[\w.\- ]{1,80}", key) else file
-
-
-def _some(mistakes: Sequence[str], most: int = 10) -> list[str]:
-    more = [f"and {len(mistakes) - most:,} more mistakes: ingest check"] if len(mistakes) > most else []
-    return [*mistakes[:most], *more]
 
 
 def _stuck(connection: psycopg.Connection, facts: Facts, now: datetime) -> Iterator[Condition]:

@@ -21,9 +21,10 @@ from ingest_pipelines.orchestration.alerts.alert_book import AlertBook
 from ingest_pipelines.orchestration.alerts.alert_messages import Message
 from ingest_pipelines.orchestration.alerts.conditions import Condition
 from ingest_pipelines.orchestration.alerts.earlier_cursor import entries_of_cursor
+from ingest_pipelines.orchestration.alerts.facts import Facts
 from ingest_pipelines.orchestration.alerts.local_book import only_sender, read_local, write_local
 from ingest_pipelines.orchestration.alerts.outbox import Sending, outbox_of
-from ingest_pipelines.orchestration.alerts.present_conditions import Facts, is_unsure, present_conditions
+from ingest_pipelines.orchestration.alerts.present_conditions import is_unsure, present_conditions
 from ingest_pipelines.orchestration.alerts.recipients import PROJECT, Routes, as_route, notify_mistakes
 from ingest_pipelines.orchestration.assets.partitions import asset_key
 from ingest_pipelines.orchestration.dagster_internals.sensor_cursors import cursor_of_sensor
