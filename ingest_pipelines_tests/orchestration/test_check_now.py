@@ -91,6 +91,22 @@ def test_several_imports_without_a_partition_are_each_checked(present: Shop, ins
     assert {request.asset_selection[0].path[-1] for request in _requested(present, instance)} == set(names)
 
 
+def test_windows_of_one_day_of_two_imports_are_two_runs_of_a_check(present: Shop, instance: DagsterInstance) -> None:
+    _make_queries(present)
+    path = present.home / "imports" / "days.yaml"
+    path.with_name("nights.yaml").write_text(path.read_text())
+    names = ("days", "nights")
+    job = present.definitions().resolve_implicit_global_asset_job_def()
+    check = job.execute_in_process(
+        asset_selection=[AssetKey(["customers", name]) for name in names], instance=instance, raise_on_error=False
+    )
+    assert check.success
+    requests = _requested(present, instance)
+    days = {name: {r.partition_key for r in requests if r.tags["ingest/import"] == name} for name in names}
+    assert days["days"] == days["nights"] != set()
+    assert len({request.run_key for request in requests}) == len(requests)
+
+
 def test_a_check_waits_until_a_new_file_has_been_stable_for_the_settle_time(
     present: Shop, instance: DagsterInstance
 ) -> None:

@@ -20,7 +20,7 @@ from dagster import DagsterInstance, DagsterRun, RunRequest, SensorResult
 from ingest_pipelines import ledger
 from ingest_pipelines.config import BoundImport
 from ingest_pipelines.config.schedule import Schedule
-from ingest_pipelines.orchestration.assets.partitions import partitions_name
+from ingest_pipelines.orchestration.assets.partitions import partitions_name, window_item
 from ingest_pipelines.orchestration.runs import prune, run_locks
 from ingest_pipelines.orchestration.runs.dead_runs import clear_up_dead_runs
 from ingest_pipelines.orchestration.runs.launch import run_import
@@ -30,7 +30,8 @@ from ingest_pipelines.orchestration.sensors import housekeeping
 from ingest_pipelines.orchestration.sensors.file_items import find_file_items
 from ingest_pipelines.orchestration.sensors.housekeeping import housekeeping_sensor
 from ingest_pipelines.orchestration.sensors.listings import Listings
-from ingest_pipelines_tests.orchestration.conftest import GOOD, ONE_BAD, Shop, why_nothing
+from ingest_pipelines.sources import open_query
+from ingest_pipelines_tests.orchestration.conftest import GOOD, ONE_BAD, Shop, why_nothing, write_windows
 from ingest_pipelines_tests.orchestration.ticks import sensor_tick
 
 MINUTE = timedelta(minutes=1)
@@ -45,6 +46,23 @@ def test_what_a_crash_left_without_a_run_is_launched_by_housekeeping(shop: Shop,
     [request] = _keep_house(shop, instance).run_requests or ()
     assert "Points_1" in str(request.partition_key)
     assert request.tags["ingest/by"] == "housekeeping"
+
+
+def test_windows_of_one_day_of_two_imports_are_two_runs(shop: Shop, instance: DagsterInstance) -> None:
+    """Dagster launches one run per run key and sensor: two imports with the same day need different ones."""
+    names = ("points", "tills")
+    for name in names:
+        write_windows(shop, name, schedule={"every": "6h"})
+    site = shop.site()
+    with site.target.session() as connection:
+        for name in names:
+            bound = site.project.require(name)
+            uri = open_query(bound.connection).uri()
+            ledger.register_items(connection, [window_item(bound, "2026-11-19", uri, shop.now)], shop.now)
+    shop.now += LOST_AFTER + MINUTE
+    requests = _keep_house(shop, instance).run_requests or ()
+    assert sorted(request.tags["ingest/import"] for request in requests) == sorted(names)
+    assert len({request.run_key for request in requests}) == len(names)
 
 
 def test_housekeeping_leaves_paused_imports_and_those_that_no_longer_exist_alone(

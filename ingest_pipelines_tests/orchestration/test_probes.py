@@ -59,12 +59,15 @@ def add_sensor(
     return instance.add_instigator_state(state)
 
 
-def add_tick(instance: DagsterInstance, at: datetime, status: TickStatus, error: str = "", cause: str = "") -> None:
+def add_tick(
+    instance: DagsterInstance, at: datetime, status: TickStatus, error: str = "", cause: str = "",
+    *, name: str = SENSOR, kind: InstigatorType = InstigatorType.SENSOR,
+) -> None:  # fmt: skip
     because = SerializableErrorInfo("no", [], cause) if cause else None
     failure = SerializableErrorInfo("C1 wants 4711", [], error, cause=because) if error else None
-    instigator = origin(SENSOR)
+    instigator = origin(name)
     instance.create_tick(
-        TickData(instigator.get_id(), SENSOR, InstigatorType.SENSOR, status, at.timestamp(), error=failure,
+        TickData(instigator.get_id(), name, kind, status, at.timestamp(), error=failure,
                  selector_id=instigator.get_selector().get_id(), run_ids=[])
     )  # fmt: skip
 
@@ -136,6 +139,21 @@ def test_a_schedule_that_is_due_and_not_looked_at_is_missed(watched: Shop, stora
     finding = ticks_of(watched, storage)[0]
     assert not finding.ok
     assert name in finding.words
+
+
+@pytest.mark.parametrize(("ticked", "ok"), [(2, True), (40, False)])
+def test_a_schedules_last_tick_counts_and_not_dagsters_hourly_note_that_it_looked(
+    watched: Shop, storage: DagsterInstance, ticked: int, ok: bool
+) -> None:
+    source = {"connection": "vendor", "file": "points/Points"}
+    watched.write_import(source=source, sensor={"every": "30s"}, schedule={"every": "5m"})
+    name, noted = "customers__points__schedule", (watched.now - timedelta(minutes=50)).timestamp()
+    data = ScheduleInstigatorData("*/5 * * * *", noted, noted)
+    storage.add_instigator_state(InstigatorState(origin(name), InstigatorType.SCHEDULE, InstigatorStatus.RUNNING, data))
+    at = watched.now - timedelta(minutes=ticked)
+    add_tick(storage, at, TickStatus.SKIPPED, name=name, kind=InstigatorType.SCHEDULE)
+    finding = ticks_of(watched, storage)[0]
+    assert finding.ok is ok, finding.words
 
 
 @pytest.mark.parametrize(
