@@ -136,11 +136,12 @@ def read_project(
     drafted = {home / name for name in drafts if name.startswith("imports/")}
     paths = sorted({*_import_files(home), *drafted})
     files = [(path, _read(home, f"imports/{path.name}", Import, drafts)) for path in paths]
-    databases = _apart(databases, [file.model for _, file in files if file.model is not None])
+    named_files = [(path.stem, file.model) for path, file in files]
+    databases = _apart(databases, [spec for _, spec in named_files if spec is not None])
     known_connections = connections.model.connections if connections.model else {}
     known_databases = databases.model.databases if databases.model else {}
     asset_graph = AssetGraph(
-        {path.stem: file.model for path, file in files if file.model is not None},
+        {name: spec for name, spec in named_files if spec is not None},
         {name: database.schema_and_table for name, database in known_databases.items()},
     )
     mistakes = [*connections.mistakes, *databases.mistakes]
@@ -161,7 +162,7 @@ def read_project(
                 queries.setdefault(path.stem, (source, connection))
             unusable = _unusable(file.model, connections, databases)
             bound, problems = bind(path.stem, file.model, known_connections, known_databases, filled)
-            problems += _rename_problems(path.stem, file.model, [(other.stem, each.model) for other, each in files])
+            problems += _rename_problems(path.stem, file.model, named_files)
             problems += asset_graph.problems(path.stem, file.model)
             named = {where for where, _ in unusable}
             problems = [problem for problem in problems if problem[0] not in named]
@@ -190,12 +191,12 @@ def read_project(
         taken.add(path.stem.lower())
     notify = databases.model.notify if databases.model else ()
     known = {
-        "imports": {path.stem for path, _ in files},
+        "imports": {name for name, _ in named_files},
         "databases": _named_in(databases, "databases"),
         "connections": _named_in(connections, "connections"),
     }
     groups, mistakes_in_groups = _groups(home, drafts, known)
-    specs = {path.stem: file.model for path, file in reversed(files) if file.model is not None}
+    specs = {name: spec for name, spec in reversed(named_files) if spec is not None}
     return Project(
         home, known_connections, known_databases, imports, broken, partial, queries, conflicts,
         tuple(dict.fromkeys([*mistakes, *mistakes_in_groups])), notify, groups, specs,
