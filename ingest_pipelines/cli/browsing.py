@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -12,9 +13,9 @@ from ingest_pipelines.errors import UsageError, printable
 
 if TYPE_CHECKING:
     from ingest_pipelines.config.connections import Connection
+    from ingest_pipelines.detection import Choose, Option, Reading, Suggestion
     from ingest_pipelines.model import SourceFile
     from ingest_pipelines.sources.base import Listing
-    from ingest_pipelines.sources.browse import ColumnSample
 
 SHOWN = 200
 """How many files or tables are printed; JSON has all of them."""
@@ -40,32 +41,76 @@ def browse(
     if columns and not path:
         raise UsageError("--columns needs a file or a table", hint=f"ingest browse {connection} PATH --columns")
     if columns:
-        samples = sample_columns(chosen, path)
+        doubts: list[str] = []
+        reading = read_columns(chosen, path, _noting(doubts))
         if json:
-            screen.as_json([{"column": s.column, "first": s.first, "suggested": s.suggested} for s in samples])
+            screen.as_json(
+                {
+                    "format": dict(reading.keys),
+                    "columns": [_column_json(name, ways) for name, ways in _suggested(reading)],
+                    "doubts": doubts,
+                }
+            )
         else:
-            print_columns(path, samples)
+            print_columns(path, reading, is_file=isinstance(chosen, FileConnection))
+            for doubt in doubts:
+                screen.say(f"  {screen.painted('not certain', 'warn')}: {screen.wrapped(doubt, 15)}")
     elif isinstance(chosen, FileConnection):
         _print_files(connection, list_files(chosen, path), as_json=json)
     else:
         _print_tables(connection, list_tables(chosen, path), as_json=json)
 
 
-def sample_columns(connection: Connection, path: str) -> list[ColumnSample]:
-    """The columns of a file or table, read from its first rows.
+def read_columns(connection: Connection, path: str, choose: Choose, fields: Collection[str] = ()) -> Reading:
+    """The columns and first rows of a file or table, as an import would read them.
+
+    Args:
+        choose: decides wherever two formats read the file differently.
+        fields: names of fields, by which a header is known.
 
     Raises:
         SourceUnavailable, SourceDenied, ItemGone; UsageError: no columns can be read there.
     """
     from ingest_pipelines.config.connections import FileConnection
+    from ingest_pipelines.detection import Reading, detect_file
     from ingest_pipelines.sources import open_files, open_query
     from ingest_pipelines.sources.browse import sample_file, sample_table
 
     if isinstance(connection, FileConnection):
         with open_files(connection) as files:
-            return sample_file(files, path)
+            head = sample_file(files, path)
+        return detect_file(head, choose, fields)
     with open_query(connection) as tables:
-        return sample_table(tables, path)
+        return Reading.of_batch(sample_table(tables, path))
+
+
+def _noting(doubts: list[str]) -> Choose:
+    """Takes the likeliest reading, and notes that there are others."""
+
+    def choose(question: str, options: Sequence[Option]) -> int:
+        others = "; ".join(f"{option.label} ({option.preview})" for option in options[1:])
+        doubts.append(f"{question}? Shown is {options[0].label}; it may also be {printable(others, 400)}")
+        return 0
+
+    return choose
+
+
+def _suggested(reading: Reading) -> Iterator[tuple[str, list[Suggestion]]]:
+    from ingest_pipelines.detection import suggestions
+
+    for name, cells in zip(reading.columns, reading.cells, strict=True):
+        yield name, suggestions(name, cells, reading.keys)
+
+
+def _column_json(name: str, ways: list[Suggestion]) -> dict[str, object]:
+    suggested, *others = ways
+    return {
+        "column": name,
+        "first": suggested.first,
+        "suggested": suggested.type_name,
+        "rules": suggested.more,
+        **({"or": [{"suggested": other.type_name, "rules": other.more} for other in others]} if others else {}),
+    }
 
 
 def list_files(connection: Connection, folder: str = "") -> Listing:
@@ -128,10 +173,17 @@ def _print_tables(connection: str, tables: list[str], *, as_json: bool) -> None:
         screen.say(f"  ingest browse {connection} '{printable(tables[0])}' --columns")
 
 
-def print_columns(path: str, samples: list[ColumnSample]) -> None:
-    """Prints each column with its suggested type and its first value."""
-    screen.say(f"{screen.painted(printable(path), 'strong')}: {screen.plural(len(samples), 'column')}")
+def print_columns(path: str, reading: Reading, *, is_file: bool) -> None:
+    """Prints the file's format, and each column with its suggested type and its first value as it is read."""
+    from ingest_pipelines.cli.mapping import yaml_rules
+
+    screen.say(f"{screen.painted(printable(path), 'strong')}: {screen.plural(len(reading.columns), 'column')}")
+    if is_file:
+        screen.say(f"  {screen.wrapped(reading.label, 2)}")
     screen.say()
-    rows = [(printable(sample.column), sample.suggested, printable(sample.first, 60)) for sample in samples]
+    rows = [
+        (printable(name), " or ".join(map(yaml_rules, ways)), printable(ways[0].first, 60))
+        for name, ways in _suggested(reading)
+    ]
     for line in screen.columns(("column", "suggested type", "first value"), rows):
         screen.say(line)

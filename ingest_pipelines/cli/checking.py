@@ -43,7 +43,7 @@ def check(
     project = read_project(settings.home, registered=live.types)
     if name is not None and name not in project.broken:
         project.require(name)
-    mistakes = _mistakes(project, name, live)
+    mistakes = mistakes_of(project, name, live)
     if mistakes:
         raise _mistakes_error(project, name, mistakes)
     chosen = [project.imports[name]] if name is not None else list(project.imports.values())
@@ -140,7 +140,7 @@ def _stopped(project: Project) -> list[str]:
     return [f"  {screen.plural(len(stopped), 'import')} cannot run until this is fixed: {named}"] if stopped else []
 
 
-def _mistakes(project: Project, name: str | None, live: Live) -> list[str]:
+def mistakes_of(project: Project, name: str | None, live: Live) -> list[str]:
     """Every mistake of the project or of one import: in YAML, queries, rules, and against the ledger."""
     names = [name] if name is not None else sorted({*project.imports, *project.broken})
     candidates = [project.imports.get(import_name) or project.partial.get(import_name) for import_name in names]

@@ -10,10 +10,17 @@ from typing import Any
 
 import yaml
 
+from ingest_pipelines.sources.files import CSV, serial_of
+
 
 @dataclass(frozen=True)
 class MappedColumn:
-    """A source column and its field; `rules` (type first) only for fields that databases.yaml does not have."""
+    """A source column and its field.
+
+    Attributes:
+        rules: the type first, for fields that databases.yaml does not have; for others only what this file needs
+            besides, such as a date's format.
+    """
 
     column: str
     field: str
@@ -22,7 +29,11 @@ class MappedColumn:
 
 @dataclass(frozen=True)
 class Draft:
-    """The answers for a new import."""
+    """The answers for a new import.
+
+    Attributes:
+        format_line: the source's `format: {...}`; "": the default.
+    """
 
     description: str
     database: str
@@ -31,6 +42,7 @@ class Draft:
     columns: Sequence[MappedColumn]
     every: str | None = None
     max_rejects: int = 0
+    format_line: str = ""
 
 
 def draft_yaml(name: str, draft: Draft) -> str:
@@ -42,11 +54,12 @@ def draft_yaml(name: str, draft: Draft) -> str:
         f"database: {_scalar(draft.database)}",
         "source:",
         *(f"  {key}: {_scalar(value)}" for key, value in draft.source.items()),
+        *([f"  {draft.format_line}"] if draft.format_line else []),
         f"mode: {draft.mode}",
         "columns:",
     ]
     for mapped in draft.columns:
-        target = _value({"field": mapped.field, **mapped.rules}) if mapped.rules else _scalar(mapped.field)
+        target = yaml_value({"field": mapped.field, **mapped.rules}) if mapped.rules else _scalar(mapped.field)
         lines.append(f"  {_scalar(mapped.column)}: {target}")
     lines.append(f"rejects: {{max_rows: {draft.max_rejects}}}")
     if draft.every is not None:
@@ -57,7 +70,7 @@ def draft_yaml(name: str, draft: Draft) -> str:
 def with_connection(text: str, name: str, settings: Mapping[str, Any]) -> str:
     """`connections.yaml` with one more entry at its end; the rest is unchanged, comments included."""
     indent = next((match[1] for match in re.finditer(r"^( +)\S", text, re.MULTILINE)), "  ")
-    entry = [f"{indent}{name}:", *(f"{indent}{indent}{key}: {_value(value)}" for key, value in settings.items())]
+    entry = [f"{indent}{name}:", *(f"{indent}{indent}{key}: {yaml_value(value)}" for key, value in settings.items())]
     return text.rstrip("\n") + "\n\n" + "\n".join(entry) + "\n"
 
 
@@ -71,18 +84,45 @@ def field_name(column: str, taken: Collection[str] = ()) -> str:
     return next(candidate for candidate in candidates if candidate not in taken)
 
 
-def file_pattern(path: str) -> str:
-    """The `file` setting that matches this file: `loyalty/Points_1740981600.csv.gz` -> `loyalty/Points`."""
+def file_keys(path: str, endings: Sequence[str] = CSV) -> dict[str, str]:
+    """The source's `file`, and its `pattern` where only that finds later files: those with another date or serial.
+
+    `loyalty/Points_1740981600.csv.gz` is `file: loyalty/Points`; a date elsewhere in the name needs a pattern.
+    """
     folder, slash, name = path.rpartition("/")
-    stem = re.sub(r"\.csv(\.gz|\.zip)?$", "", name, flags=re.IGNORECASE)
-    return folder + slash + re.sub(r"_[0-9]{1,18}$", "", stem)
+    ending = re.search(rf"\.(?:{'|'.join(endings)})(?:\.gz|\.zip)?$", name, re.IGNORECASE)
+    stem = name[: ending.start()] if ending else name
+    parts = stem.split("_")
+    for start in range(1, len(parts)):
+        file = folder + slash + "_".join(parts[:start])
+        if serial_of(path, file, None, tuple(endings)) is not False:
+            return {"file": file}
+    if ending and (date := _DATE.search(stem)):
+        sign = re.escape(date[2]).replace("\\-", "-")
+        day = sign.join(rf"(?P<{part}>[0-9]{{{digits}}})" for part, digits in (("year", 4), ("month", 2), ("day", 2)))
+        pattern = _literal(stem[: date.start()]) + day + re.sub("[0-9]+", "[0-9]+", _literal(stem[date.end() :]))
+        file = folder + slash + (stem[: date.start()].strip(" -_.") or stem)
+        keys = {"file": file, "pattern": pattern + _literal(ending[0])}
+        if serial_of(path, file, keys["pattern"], tuple(endings)) is not False:
+            return keys
+    return {"file": folder + slash + stem}
 
 
-def _value(value: object) -> str:
+_DATE = re.compile(r"(?<![0-9])((?:19|20)[0-9]{2})([-_.]?)(?:0[1-9]|1[0-2])\2(?:0[1-9]|[12][0-9]|3[01])(?![0-9])")
+"""A day in a file's name."""
+
+
+def _literal(text: str) -> str:
+    """The text as a regular expression that fits just it."""
+    return re.sub(r"[\\.+*?()\[\]{}|^$]", r"\\\g<0>", text)
+
+
+def yaml_value(value: object) -> str:
+    """The value as YAML on one line."""
     if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{key}: {_value(inner)}" for key, inner in value.items()) + "}"
+        return "{" + ", ".join(f"{yaml_value(key)}: {yaml_value(inner)}" for key, inner in value.items()) + "}"
     if isinstance(value, (list, tuple)):
-        return "[" + ", ".join(map(_value, value)) + "]"
+        return "[" + ", ".join(map(yaml_value, value)) + "]"
     if isinstance(value, bool):
         return "true" if value else "false"
     return _scalar(value) if isinstance(value, str) else str(value)

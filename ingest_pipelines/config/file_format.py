@@ -315,7 +315,9 @@ def _written(value: Any) -> str:
     if isinstance(value, (tuple, list)):
         return "[" + ", ".join(map(_written, value)) + "]"
     if isinstance(value, Trailer):
-        return "{" + ", ".join(f"{key}: {_written(getattr(value, key))}" for key in value.model_fields_set) + "}"
+        value = {key: getattr(value, key) for key in type(value).model_fields if key in value.model_fields_set}
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{key}: {_written(inner)}" for key, inner in value.items()) + "}"
     if not isinstance(value, str):
         return str(value)
     if re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]*", value) and value.lower() not in _YAML_WORDS:

@@ -30,6 +30,7 @@ NAMED_CONNECTIONS: dict[str, dict[str, set[str]]] = {
     "the format of a landed file, not the connection": {
         "model.py": {"csv"}, "landing/land.py": {"csv"}, "orchestration/assets/": {"csv"},
         "config/file_format.py": {"csv"}, "landing/advice.py": {"csv"}, "sources/files.py": {"csv"},
+        "detection/reading.py": {"csv"},
     },
     "the target, its folder or its settings, not a source": {
         module: {"postgres"}
@@ -65,8 +66,10 @@ NAMED_FIELD_TYPES: dict[str, dict[str, set[str]]] = {
     },
     "only a speed-up: keys that Postgres and Polars write as the same text": {"merge/": {"string", "int"}},
     "types that are worth proposing; all others are proposed as text": {
-        "sources/browse.py": {*FIELD_TYPES} - {"string", "float", "enum", "phones"},
+        "detection/columns.py": {*FIELD_TYPES},
     },
+    "what a person is asked besides the type": {"cli/mapping.py": {"enum", "decimal"}},
+    "words in the names of columns, not types": {"detection/fields.py": {"email", "phone"}},
     "YAML's own types": {"config/yaml_lines.py": {"bool", "float", "int"}},
 }
 

@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -39,8 +39,12 @@ class Terminal:
     folder: Path
     environment: Mapping[str, str] = field(default_factory=dict)
 
-    def ingest(self, *words: object, **environment: str) -> Answer:
-        """The command's answer, from this process: fast, also where a step is tried again."""
+    def ingest(self, *words: object, typed: Sequence[str] = (), **environment: str) -> Answer:
+        """The command's answer, from this process: fast, also where a step is tried again.
+
+        Args:
+            typed: what is answered to its questions.
+        """
         from ingest_pipelines.cli.app import app
         from ingest_pipelines.orchestration.assets import step_errors
 
@@ -51,7 +55,8 @@ class Terminal:
                 patch.delenv(name)
             for name, value in self._environment(environment).items():
                 patch.setenv(name, value)
-            result = CliRunner().invoke(app, [str(word) for word in words], prog_name="ingest")
+            answers = "".join(f"{answer}\n" for answer in typed)
+            result = CliRunner().invoke(app, [str(word) for word in words], input=answers, prog_name="ingest")
         if result.exception is not None and not isinstance(result.exception, SystemExit):
             raise result.exception
         return Answer(result.exit_code, result.stdout, result.stderr)

@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest_pipelines.cli.draft import Draft, MappedColumn, draft_yaml, field_name, file_pattern, with_connection
+from ingest_pipelines.cli.draft import Draft, MappedColumn, draft_yaml, field_name, file_keys, with_connection
 from ingest_pipelines.config.base import NAME_PATTERN
 from ingest_pipelines.config.imports import Import
 from ingest_pipelines.config.yaml_lines import read_yaml
-from ingest_pipelines.sources.browse import suggest_type
+from ingest_pipelines.sources.files import serial_of
 
 printable = st.text(st.characters(blacklist_categories=("Cs", "Cc")), min_size=1, max_size=20)
 
@@ -60,14 +60,30 @@ def test_a_fields_name_is_readable(column: str, name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "pattern"),
+    ("path", "keys"),
     [
-        ("loyalty/Points_1740981600.csv", "loyalty/Points"), ("Points.csv", "Points"), ("a/b/C_1.csv.gz", "a/b/C"),
-        ("A_B.csv", "A_B"), ("A_1_2.CSV.ZIP", "A_1"), ("no_extension", "no_extension"),
+        ("loyalty/Points_1740981600.csv", ("loyalty/Points",)), ("Points.csv", ("Points",)),
+        ("a/b/C_1.csv.gz", ("a/b/C",)), ("A_B.csv", ("A_B",)), ("A_1_2.CSV.ZIP", ("A_1",)),
+        ("no_extension", ("no_extension",)), ("Loyalty_2026-11-29.csv", ("Loyalty",)),
+        ("Loyalty_20261129T060000Z.csv", ("Loyalty",)), ("Loyalty_2026-11-29_06-00.csv", ("Loyalty",)),
+        ("export-contacts-2026-01-05.csv",
+         ("export-contacts", r"export-contacts-(?P<year>[0-9]{4})-(?P<month>[0-9]{2})-(?P<day>[0-9]{2})\.csv")),
+        ("x/2026.01.05 all (v2).csv.gz",
+         ("x/2026.01.05 all (v2)",
+          r"(?P<year>[0-9]{4})\.(?P<month>[0-9]{2})\.(?P<day>[0-9]{2}) all \(v[0-9]+\)\.csv\.gz")),
+        ("crm20260105-3.csv", ("crm", r"crm(?P<year>[0-9]{4})(?P<month>[0-9]{2})(?P<day>[0-9]{2})-[0-9]+\.csv")),
     ],
 )  # fmt: skip
-def test_a_files_pattern_is_its_name_without_serial_and_ending(path: str, pattern: str) -> None:
-    assert file_pattern(path) == pattern
+def test_a_files_name_without_what_changes_from_file_to_file(path: str, keys: tuple[str, ...]) -> None:
+    """The import that is drafted takes this file."""
+    found = file_keys(path)
+    assert tuple(found.values()) == keys
+    assert serial_of(path, found["file"], found.get("pattern")) is not False or "." not in path
+
+
+def test_the_ending_is_that_of_the_format() -> None:
+    assert file_keys("Points_7.xlsx", ("xlsx",)) == {"file": "Points"}
+    assert file_keys("Points_7.tsv", ("csv", "tsv")) == {"file": "Points"}
 
 
 def test_a_new_connection_leaves_the_others_and_every_comment_as_they_are() -> None:
@@ -79,19 +95,3 @@ def test_a_new_connection_leaves_the_others_and_every_comment_as_they_are() -> N
     assert after.startswith(before.rstrip("\n"))
     value = read_yaml(after).value["connections"]
     assert value == {**read_yaml(before).value["connections"], "vendor": settings}
-
-
-@pytest.mark.parametrize(
-    ("values", "kind"),
-    [
-        (["1", "-20", "0"], "int"), (["007", "1"], "string"), (["1.5", "2"], "decimal(12,1)"), (["1,5"], "string"),
-        (["1.123456"], "decimal(16,6)"), (["yes", "No"], "bool"), (["1", "0"], "int"), (["2001-12-31"], "date"),
-        (["31/12/2001"], "string"), (["2001-12-31T10:00:00Z", "2001-12-31 10:00"], "datetime"),
-        (["ann@example.com"], "email"), (["+442071838750"], "phone"), (["10.0.0.1", "::1"], "ip"),
-        (['{"a": 1}'], "object"), (['[{"a": 1}]'], "objects"), (["[1]", "[]"], "array"), (["{"], "string"),
-        ([], "string"),
-        (["20011231"], "int"), (["1e5"], "string"),
-    ],
-)  # fmt: skip
-def test_a_suggested_type_fits_every_value(values: list[str], kind: str) -> None:
-    assert suggest_type(values) == kind

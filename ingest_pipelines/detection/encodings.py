@@ -1,0 +1,97 @@
+"""The encodings that the bytes of a text may have. Pure."""
+
+from __future__ import annotations
+
+import codecs
+import re
+import unicodedata
+from dataclasses import dataclass
+
+from ingest_pipelines.file_content import BOM
+
+OTHERS = (
+    "cp1252", "iso8859-15", "cp1250", "cp1251", "cp1254", "cp1253", "cp1257", "mac_roman", "cp850", "cp437", "koi8-r",
+    "shift_jis", "gb18030", "euc_kr", "big5",
+)  # fmt: skip
+"""Encodings of text that is not UTF-8, the usual ones first."""
+
+SHOWN = 3
+"""Words that a preview shows."""
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """A text in one of its possible encodings.
+
+    Attributes:
+        encoding: "": the default, UTF-8.
+        text: without byte order mark; a character that the sample's end cuts through is left out.
+    """
+
+    encoding: str
+    text: str
+
+    @property
+    def preview(self) -> str:
+        """The first words beyond ASCII, as they read in this encoding."""
+        words = dict.fromkeys(word for word in re.findall(r"[^\s,;|\"]+", self.text) if not word.isascii())
+        return " ".join(list(words)[:SHOWN])
+
+
+def encodings(content: bytes, *, whole: bool) -> list[Decoded]:
+    """Every encoding in which the bytes are text, each with another text; the likeliest first. Empty: they are none.
+
+    A byte order mark, zero bytes and valid UTF-8 leave no doubt. Any other text is text in several encodings.
+    """
+    if content.startswith((b"\xff\xfe\0\0", b"\0\0\xfe\xff")):
+        return _decoded(content, ("utf-32",), whole=whole)
+    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return _decoded(content, ("utf-16",), whole=whole)
+    zeros = content.count(b"\0")
+    if zeros * 8 > len(content) * 5:
+        return _decoded(content, ("utf-32-le" if content[:1] != b"\0" else "utf-32-be",), whole=whole)
+    if zeros * 4 > len(content):
+        odd = content[1::2].count(b"\0") * 2 >= zeros
+        return _decoded(content, ("utf-16-le" if odd else "utf-16-be",), whole=whole)
+    if unicode := _decoded(content.removeprefix(BOM), ("utf-8",), whole=whole):
+        return [Decoded("", unicode[0].text)]
+    found = [decoded for decoded in _decoded(content, OTHERS, whole=whole) if not _has_controls(decoded.text)]
+    by_text = {decoded.text: decoded for decoded in reversed(found)}
+    return sorted(by_text.values(), key=lambda decoded: (_oddities(decoded.text), OTHERS.index(decoded.encoding)))
+
+
+def _decoded(content: bytes, names: tuple[str, ...], *, whole: bool) -> list[Decoded]:
+    texts = []
+    for name in names:
+        try:
+            text = codecs.getincrementaldecoder(name)().decode(content, final=whole)
+        except UnicodeError:
+            continue
+        texts.append(Decoded(name, text.removeprefix("\ufeff")))
+    return texts
+
+
+def _has_controls(text: str) -> bool:
+    """Whether it has characters that no text has: the encoding is another one."""
+    beyond = {letter for letter in text if letter > "\x7e" or (letter < " " and letter not in "\t\r\n\f\v")}
+    return any(unicodedata.category(letter) in {"Cc", "Co", "Cn"} for letter in beyond)
+
+
+def _oddities(text: str) -> int:
+    """How often the text is unlike writing: signs inside words, words of two scripts, capitals after small letters."""
+    odd = 0
+    for word in re.findall(r"\S*[^\x00-\x7f]\S*", text)[:1000]:
+        letters = [letter for letter in word if letter.isalpha()]
+        scripts = {_script(letter) for letter in letters}
+        odd += 3 * (len(scripts) - 1) if scripts else 1
+        for before, letter, behind in zip(f" {word[:-1]}", word, f"{word[1:]} ", strict=True):
+            if letter.isascii():
+                continue
+            odd += 3 * (not letter.isalpha() and before.isalpha() and behind.isalpha())
+            odd += unicodedata.category(letter) in {"So", "Sk", "Sm"}
+            odd += letter.isupper() and before.islower()
+    return odd
+
+
+def _script(letter: str) -> str:
+    return unicodedata.name(letter, "?").split()[0]

@@ -1,0 +1,200 @@
+"""`ingest new` in this process: what it proposes, what it asks, and that it writes only what `check` passes."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+import yaml
+
+from ingest_pipelines_tests.cli.terminal import Terminal
+
+EXPORTS = Path(__file__).parent / "exports"
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Terminal:
+    """A project that `ingest init` made; its target does not answer."""
+    home = tmp_path_factory.mktemp("wizard") / "project"
+    terminal = Terminal(home.parent, {"INGEST_DATABASE_URL": "postgresql://nobody:secret@127.0.0.1:1/none"})
+    assert terminal.ingest("init", home).code == 0
+    (home / "imports" / "loyalty.yaml").unlink()
+    return Terminal(home, terminal.environment)
+
+
+def new(project: Terminal, content: str, *typed: str, name: str = "second") -> tuple[dict[str, Any] | None, str]:
+    """The import that is written for such a file with every suggestion taken, and all that was said."""
+    (project.folder / "uploads" / "Second_1.csv").write_text(content, encoding="utf-8", newline="")
+    answer = project.ingest(
+        "new", name, "--connection", "uploads", "--path", "Second_1.csv", "--yes", typed=typed, COLUMNS="400"
+    )
+    file = project.folder / "imports" / f"{name}.yaml"
+    written = yaml.safe_load(file.read_text(encoding="utf-8")) if file.exists() else None
+    file.unlink(missing_ok=True)
+    assert (answer.code == 0) == (written is not None)
+    return written, answer.out + answer.err
+
+
+def test_an_existing_field_is_proposed_before_a_new_one_and_never_for_the_key(project: Terminal) -> None:
+    written, _ = new(project, "E-mail Address,Customer Id,Tier\nann@example.com,1,Gold\n")
+    assert written is not None
+    assert written["columns"] == {
+        "E-mail Address": "email", "Customer Id": "customer_id", "Tier": {"field": "tier", "type": "string"},
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("header", ["email", "Email", "E-mail", "EMAIL ADDRESS", "Mail"])
+def test_a_column_that_is_a_field_is_never_proposed_for_the_key(project: Terminal, header: str) -> None:
+    """Without another column that may be one there is no proposal, and so a question."""
+    written, said = new(project, f"{header},Tier\nann@example.com,Gold\n")
+    assert written is None
+    assert "the column with customer_id:" in said
+
+
+def test_days_that_may_be_months_are_asked_about_and_the_yaml_says_the_answer(project: Terminal) -> None:
+    content = "CID,Joined\n1,03/12/2020\n2,01/02/2021\n"
+    for typed, form, shown in (("1", "%d/%m/%Y", "2020-12-03"), ("2", "%m/%d/%Y", "2020-03-12")):
+        written, said = new(project, content, "x", "3", typed)
+        assert said.count("type a number from 1 to 2") == 2  # a mistyped answer is asked again
+        assert written is not None
+        assert written["columns"]["Joined"] == {"field": "joined", "type": "date", "format": form}
+        assert f"{shown} | " in said
+    written, said = new(project, content + "3,31/12/2020\n")
+    assert written is not None
+    assert written["columns"]["Joined"]["format"] == "%d/%m/%Y"
+
+
+def test_the_format_is_proposed_and_the_first_values_are_shown_as_they_will_be_read(project: Terminal) -> None:
+    written, said = new(project, 'CID;Points;Member;Tel\n1;1.234,50;ja;"+44 20 7946 0018"\n2;3,5;nein;\n')
+    assert written is not None
+    assert written["source"]["format"] == {"delimiter": ";", "decimal": ",", "thousands": "."}
+    assert written["source"]["file"] == "Second"
+    assert written["columns"] == {
+        "CID": "customer_id",
+        "Points": {"field": "points", "type": "decimal(12,2)"},
+        "Member": {"field": "member", "type": "bool", "map": {"ja": "yes", "nein": "no"}},
+        "Tel": {"field": "tel", "type": "phone"},
+    }
+    for values in ("1 | 2", "1234.50 | 3.50", "true | false", "+442079460018 | -"):
+        assert values in said
+
+
+def test_rows_that_would_be_rejected_are_told_before_it_is_written(project: Terminal) -> None:
+    content = "CID,Email,Tier\n1,ann@example.com,Gold\n2,bob(at)example.com,Gold\nNULL,c@example.com,x\n"
+    _, said = new(project, content, "2")
+    assert "Email has cells that are no email" in said
+    assert "2 of 3 rows of the sample would be rejected" in said
+    assert "1: email: not one email address" in said
+
+
+def test_phone_numbers_without_a_country_are_asked_about(project: Terminal) -> None:
+    written, said = new(project, "CID,Mobile\n1,020 7946 0018\n", "gb", "US", "GB")
+    assert written is not None
+    assert "two capital letters of a country" in said
+    assert "not every number of the sample is one of US" in said
+    assert written["columns"]["Mobile"] == {"field": "mobile", "type": "phone", "region": "GB"}
+
+
+def test_nothing_is_written_that_check_refuses(project: Terminal) -> None:
+    """Here two imports of one database would give a field two types."""
+    first = project.folder / "imports" / "first.yaml"
+    first.write_text(
+        "database: customers\nsource: {connection: uploads, file: First}\n"
+        "columns: {CID: customer_id, Points: {field: points, type: int}}\n"
+    )
+    try:
+        written, said = new(project, "CID,Points\n1,lots\n")
+        assert written is not None
+        assert written["columns"]["Points"] == {"field": "points", "type": "int"}  # its type is the field's
+        assert "Points has cells that are no int" in said
+        (project.folder / "databases.yaml").rename(project.folder / "databases.kept")
+        (project.folder / "databases.yaml").write_text(
+            "databases:\n  customers: {table: crm.c, key: customer_id, max_fields: 2, "
+            "fields: {customer_id: {type: string}}}\n"
+        )
+        written, said = new(project, "CID,Points,Tier\n1,5,Gold\n")
+        assert written is None
+        assert "max_fields is 2" in said
+        assert "nothing was written" in said
+    finally:
+        first.unlink()
+        (project.folder / "databases.kept").replace(project.folder / "databases.yaml")
+
+
+def test_browse_shows_what_an_import_would_read_and_what_is_not_certain(project: Terminal) -> None:
+    (project.folder / "uploads" / "Other.csv").write_text("CID;Joined;Sum\n1;03.12.2020;1,5\n")
+    answer = project.ingest("browse", "uploads", "Other.csv", "--columns", COLUMNS="200")
+    assert 'format: {delimiter: ";", decimal: ","}' in answer.out
+    assert 'date, format: "%d.%m.%Y" or date, format: "%m.%d.%Y"' in answer.out
+    listed = project.ingest("browse", "uploads", "Other.csv", "--columns", "--json").json
+    assert listed["format"] == {"delimiter": ";", "decimal": ","}
+    assert listed["columns"][0] == {"column": "CID", "first": "1", "suggested": "int", "rules": {}}
+    assert listed["columns"][1]["or"] == [{"suggested": "date", "rules": {"format": "%m.%d.%Y"}}]
+    (project.folder / "uploads" / "Other.csv").write_bytes("CID,Näme\n1,x\n".encode("cp1252"))
+    answer = project.ingest("browse", "uploads", "Other.csv", "--columns", COLUMNS="200")
+    assert "not certain" in answer.out
+    assert "cp850" in answer.out
+
+
+VENDORS: dict[str, tuple[str, list[str], dict[str, Any], list[tuple[Any, ...]]]] = {
+    "hubspot": (
+        "hubspot-crm-exports-all-contacts-2026-01-05.csv", [], {},
+        [("51", "maren.oeztuerk@example.com", "+4930901820", datetime(2026, 1, 5, 10, 22, tzinfo=UTC)),
+         ("52", "inigo@example.org", None, datetime(2026, 1, 5, 23, 59, tzinfo=UTC)),
+         ("53", "chiara.damico@example.net", "+39060608", datetime(2025, 12, 31, tzinfo=UTC))],
+    ),
+    "salesforce": (
+        "report1767607320.csv", ["1", "1"], {"encoding": "cp1252", "thousands": ",", "footer": 5},
+        [("003AA000001Xy1A", "zoe.lindqvist@example.com", "+4640341000", date(1985, 3, 14), Decimal("1250000.50")),
+         ("003AA000001Xy1B", "helder@example.org", "+351266777000", date(1990, 12, 31), Decimal(98000)),
+         ("003AA000001Xy1C", "ann.ohara@example.net", None, None, None)],
+    ),
+    "mailchimp": (
+        "subscribed_members_export_0a1b2c3d4e.csv", ["LEID", "GB", "1"], {},
+        [("101234567", "theo.vance@example.com", "+442079460018", Decimal("53.7965"), '"VIP","Newsletter"'),
+         ("101234568", "noor@example.org", "+442079460991", Decimal("52.3740"), None)],
+    ),
+    "klaviyo": (
+        "klaviyo_list_members_2026-01-05-1022.csv", [], {},
+        [("01HZX3V6Q0", "sol.amara@example.com", "+15555550123", datetime(2026, 1, 5, 10, 22, 33, tzinfo=UTC)),
+         ("01HZX3V6Q1", "petra.k@example.org", None, datetime(2025, 7, 1, tzinfo=UTC))],
+    ),
+    "shopify": (
+        "customers_export.csv", [], {},
+        [("'7012345678901", "lena.brandt@example.com", True, Decimal("1284.30"), 12),
+         ("'7012345678902", "omar@example.net", False, Decimal(0), 0)],
+    ),
+}  # fmt: skip
+FIELDS = {
+    "hubspot": "phone_number, create_date", "salesforce": "phone, birthdate, annual_revenue",
+    "mailchimp": "phone_number, latitude, tags", "klaviyo": "phone_number, last_active",
+    "shopify": "accepts_email_marketing, total_spent, total_orders",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("vendor", VENDORS)
+def test_an_export_of_a_vendor_is_loaded_by_what_the_wizard_wrote(vendor: str, starter: Terminal) -> None:
+    name, typed, declared, rows = VENDORS[vendor]
+    home = starter.folder
+    databases = yaml.safe_load((home / "databases.yaml").read_text())
+    fields = {"customer_id": {"type": "string"}, "email": {"type": "email"}}
+    databases["databases"][vendor] = {
+        "table": f"crm.{vendor}", "key": "customer_id", "max_fields_per_import": 40, "fields": fields,
+    }  # fmt: skip
+    (home / "databases.yaml").write_text(yaml.safe_dump(databases))
+    (home / "uploads" / name).write_bytes((EXPORTS / name).read_bytes())
+    words = ("--connection", "uploads", "--path", name, "--database", vendor, "--yes")
+    asked = starter.ingest("new", vendor, *words, typed=typed)
+    assert asked.code == 0, asked.out + asked.err
+    written = yaml.safe_load((home / "imports" / f"{vendor}.yaml").read_text(encoding="utf-8"))
+    assert written["source"].get("format", {}) == declared
+    answer = starter.ingest("run", vendor, "--json")
+    assert answer.code == 0, answer.err
+    assert (answer.json[0]["read"], answer.json[0]["rejected"]) == (len(rows), 0)
+    with psycopg.connect(starter.environment["INGEST_DATABASE_URL"]) as connection:
+        query = f"SELECT customer_id, email, {FIELDS[vendor]} FROM crm.{vendor} ORDER BY 1"
+        assert connection.execute(query.encode()).fetchall() == rows
