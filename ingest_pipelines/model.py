@@ -31,6 +31,21 @@ Mode = Literal["add_and_update", "add_only", "update_only"]
 LINE = "_line"
 """The column of every frame between landing and merge that holds the row's physical line."""
 
+PART_LINES = 10**12
+"""Line n of an item's part p is p * PART_LINES + n, so that the lines of all parts ascend and differ."""
+
+
+def part_and_line(line: int) -> tuple[int | None, int]:
+    """(number of the part, its line) of a line of an item; the part is None where the item is one file."""
+    return (line // PART_LINES, line % PART_LINES) if line >= PART_LINES else (None, line)
+
+
+def spelled_line(line: int) -> str:
+    """`line 17`, or `part 3 line 17`."""
+    part, own = part_and_line(line)
+    return f"line {own}" if part is None else f"part {part} line {own}"
+
+
 NUL_PICTURES: Mapping[str, str] = {"\u241b": "\u241b\u241b", "\u2400": "\u241b\u2400", "\0": "\u2400"}
 """How rejects store NUL, which Postgres text cannot hold: as the symbol for it. A symbol in the source itself is
 escaped. Replace in this order."""
@@ -145,6 +160,9 @@ class Landing:
         rows: for queries; for files None, the reader counts.
         replaced: the item that was to be landed, if the file `item` has replaced it.
         settled_by: the load that has already settled `item`; nothing was landed.
+        parts: of an item of several files, each of them in order; `path` is that of the first.
+        beside: files that belong to the item besides: a marker, a manifest.
+        part, expected_rows: the number of a part, and how many rows its manifest says it has.
     """
 
     item: Item
@@ -160,6 +178,20 @@ class Landing:
     cut: bool = False
     replaced: Item | None = None
     settled_by: int | None = None
+    parts: tuple[Landing, ...] = ()
+    beside: tuple[Item, ...] = ()
+    part: int = 0
+    expected_rows: int | None = None
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """Every spool file."""
+        return tuple(part.path for part in self.parts) or (self.path,)
+
+    @property
+    def files(self) -> tuple[Item, ...]:
+        """Every file that was delivered."""
+        return (*(part.item for part in self.parts), *self.beside) if self.parts else (self.item,)
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from ingest_pipelines.cli import screen
 from ingest_pipelines.cli.naming import ImportName, Json
 from ingest_pipelines.cli.reports import COUNTS, cleaned_words, load_json
 from ingest_pipelines.errors import IngestError, UsageError
-from ingest_pipelines.model import item_name
+from ingest_pipelines.model import item_name, spelled_line
 
 if TYPE_CHECKING:
     from ingest_pipelines.config import BoundImport, Settings
@@ -220,7 +220,7 @@ def print_codes(codes: Any, samples: Any) -> None:
     rows = []
     for code, count in sorted(codes.items(), key=lambda pair: (-pair[1], pair[0])):
         example = examples.get(code)
-        text = f"line {example.line}, {screen.why(example.field, example.reason)}" if example else ""
+        text = f"{spelled_line(example.line)}, {screen.why(example.field, example.reason)}" if example else ""
         rows.append((screen.number(count), code, text))
     for line in screen.columns(("rows", "rejected for", "for example"), rows, right=[0]):
         screen.say(line)

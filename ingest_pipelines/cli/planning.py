@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from ingest_pipelines.config import BoundImport, Project, Settings
     from ingest_pipelines.model import Item, ItemKind, LoadReport
     from ingest_pipelines.orchestration.site import Site
+    from ingest_pipelines.sources.base import FileSource
+    from ingest_pipelines.sources.parts import FileSet
 
 
 def plan(
@@ -88,12 +91,12 @@ def _choose(connection: psycopg.Connection, site: Site, bound: BoundImport, key:
         UsageError: there is none.
     """
     from ingest_pipelines import ledger
-    from ingest_pipelines.sources import open_files, open_upload
+    from ingest_pipelines.sources import open_files, upload_item
     from ingest_pipelines.sources.files import item_of, near_misses, pick_files
+    from ingest_pipelines.sources.parts import file_sets
 
     if file is not None:
-        with open_upload(file) as upload:
-            return item_of(bound.name, upload.stat(str(file.absolute())), upload.uri(str(file)), kind="upload")
+        return upload_item(bound.name, file, bound.spec.source.parts)
     if key:
         registered = ledger.find_item(connection, bound.name, key)
         if registered is None:
@@ -106,7 +109,10 @@ def _choose(connection: psycopg.Connection, site: Site, bound: BoundImport, key:
     if wanted is None:
         raise UsageError(f"import {bound.name} reads uploads", hint=f"name the file: ingest plan {bound.name} --file F")
     with open_files(bound.connection) as source:
-        listing = source.listing(wanted.strip("/").rpartition("/")[0], nested=False)
+        folder = wanted.strip("/").rpartition("/")[0]
+        listing = source.listing(folder, nested=False)
+        if (parts := bound.spec.source.parts) is not None:
+            return _newest_file_set(bound, source, file_sets(listing, folder, parts))
         picked = pick_files(listing, wanted, "last", site.clock(), timedelta(0), pattern=pattern, endings=endings).files
         if not picked:
             alike = near_misses(listing, wanted, pattern, endings)
@@ -114,6 +120,20 @@ def _choose(connection: psycopg.Connection, site: Site, bound: BoundImport, key:
         return item_of(
             bound.name, picked[-1], source.uri(picked[-1].path), source=wanted, pattern=pattern, endings=endings
         )
+
+
+def _newest_file_set(bound: BoundImport, source: FileSource, found: Sequence[FileSet]) -> Item:
+    """The newest delivery of several files, whole.
+
+    Raises:
+        UsageError: there is none, or it is not complete.
+    """
+    from ingest_pipelines.sources.parts import require_whole
+
+    if not found:
+        raise UsageError(f"import {bound.name}: no file at {bound.connection_name} fits source.parts.pattern yet")
+    require_whole(found[-1], source, bound.name)
+    return found[-1].item(bound.name, source.uri(found[-1].parts[0].path))
 
 
 def _due(site: Site, bound: BoundImport) -> Item:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Self, TextIO
 
 from ingest_pipelines.cli import screen
 from ingest_pipelines.errors import UsageError, printable
-from ingest_pipelines.model import NUL_PICTURES
+from ingest_pipelines.model import NUL_PICTURES, PART_LINES, spelled_line
 
 if TYPE_CHECKING:
     from ingest_pipelines.ledger import Load, RejectedRow
@@ -114,9 +114,17 @@ def write_export(file: TextIO, load: Load, columns: Sequence[str], rows: Iterato
         why = [screen.why(field, reason) for field, reason in zip(row.fields, row.reasons, strict=True)]
         codes, reasons = " ".join(dict.fromkeys(row.codes)), escape_formula("; ".join(why))
         source = (escape_formula(cells.get(column) or "") for column in columns)
-        writer.writerow([*source, load.id, row.line, check_of(load, row.line), codes, reasons])
+        writer.writerow([*source, load.id, _line_cell(row.line), check_of(load, row.line), codes, reasons])
         written += 1
     return written
+
+
+def _line_cell(line: int) -> str:
+    """The line as a spreadsheet keeps it: a number, or `part 3 line 17`."""
+    return spelled_line(line).removeprefix("line ")
+
+
+_PART_AND_LINE = re.compile(r"part ([0-9]{1,6}) line ([0-9]{1,12})")
 
 
 def read_export(file: Path, import_name: str) -> Export:
@@ -269,6 +277,8 @@ class _Layout:
 
     def _number(self, name: str, place: int, cells: Sequence[str]) -> int:
         text = cells[self.own[name]].strip()
+        if name == LINE and (of_a_part := _PART_AND_LINE.fullmatch(text)):
+            return int(of_a_part[1]) * PART_LINES + int(of_a_part[2])
         if not re.fullmatch(r"[0-9]{1,18}", text):
             raise UsageError(
                 f"{printable(str(self.file))}, line {place}: the column '{name if LOAD in self.own else 'line'}' "

@@ -138,8 +138,12 @@ def _utf8(stream: TextIO) -> TextIO:
 
 
 def _reject_json(reject: Reject) -> dict[str, object]:
+    from ingest_pipelines.model import part_and_line
+
+    part, line = part_and_line(reject.line)
     return {
-        "line": reject.line,
+        "line": line,
+        **({"part": part} if part is not None else {}),
         "key": reject.key,
         "field": reject.field,
         "code": reject.code,
@@ -152,7 +156,7 @@ def _reject_json(reject: Reject) -> dict[str, object]:
 def _print_rejects(
     name: str, load: Load, rejects: Sequence[Reject], waiting: int, *, cut: bool, is_replay: bool
 ) -> None:
-    from ingest_pipelines.model import item_name
+    from ingest_pipelines.model import item_name, spelled_line
 
     merged = "the others were merged" if load.status == "committed" else "nothing was merged"
     screen.say(f"{screen.painted(name, 'strong')}, load {load.id}, {item_name(load.item)}")
@@ -162,7 +166,7 @@ def _print_rejects(
     screen.say()
     rows = [
         (
-            str(reject.line),
+            spelled_line(reject.line).removeprefix("line "),
             reject.code,
             screen.why(reject.field, reject.reason) + (" (resolved)" if reject.resolved_at and not is_replay else ""),
         )

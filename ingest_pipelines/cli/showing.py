@@ -14,7 +14,7 @@ from ingest_pipelines.cli import screen
 from ingest_pipelines.cli.naming import Json
 from ingest_pipelines.cli.reports import load_json
 from ingest_pipelines.errors import ConfigError
-from ingest_pipelines.model import item_name
+from ingest_pipelines.model import item_name, spelled_line
 from ingest_pipelines.owner_only import private_folder, private_state
 
 if TYPE_CHECKING:
@@ -161,7 +161,9 @@ def _print_rejects(shown: Sequence[Shown]) -> None:
         for code, count in delivered.load.codes.items():
             rows[code] = rows.get(code, 0) + count
         for reject in delivered.examples:
-            text = f"{delivered.load.import_name} line {reject.line}, {screen.why(reject.field, reject.reason)}"
+            text = (
+                f"{delivered.load.import_name} {spelled_line(reject.line)}, {screen.why(reject.field, reject.reason)}"
+            )
             examples.setdefault(reject.code, text)
     table = [
         (screen.number(count), code, examples.get(code, ""))

@@ -14,6 +14,7 @@ from ingest_pipelines.config.base import Duration, Name, Strict, TimeZone, parse
 from ingest_pipelines.config.cleaning import Cleaning
 from ingest_pipelines.config.databases import Channel, FieldRules
 from ingest_pipelines.config.file_format import Format
+from ingest_pipelines.config.file_parts import Parts
 from ingest_pipelines.config.file_pattern import file_pattern_mistake
 from ingest_pipelines.config.notify import Notify
 from ingest_pipelines.config.schedule import Schedule
@@ -116,12 +117,14 @@ class SourceOfImport(Strict):
         asset_key: the Dagster asset that makes what is read. Without it the source is an asset of our own.
         member: the name of the file to read in a zip archive, or a pattern for it such as `*.csv`.
         pattern: a regular expression for the names of the files in the folder of `file`, instead of its own name.
+        parts: several files are one item.
     """
 
     connection: str
     asset_key: AssetPath | None = None
     file: str | None = None
     pattern: str | None = None
+    parts: Parts | None = None
     member: Annotated[StrictStr, Field(min_length=1)] | None = None
     pick: Literal["last", "all"] = "last"
     settle: Duration | None = None
@@ -145,6 +148,10 @@ class SourceOfImport(Strict):
             raise ValueError("cursor and window belong to a query, not to a file")
         if self.member is not None and (self.query is not None or self.table is not None):
             raise ValueError("member: goes with files, not with a query or a table")
+        if self.parts is not None and (self.query is not None or self.table is not None):
+            raise ValueError("parts: goes with files, not with a query or a table")
+        if self.parts is not None and self.pattern is not None:
+            raise ValueError("pattern: parts.pattern says how the files are called; leave one of them out")
         if self.pattern is not None and self.file is None:
             raise ValueError("pattern: goes with file: Folder/Name, which says the folder and the name in messages")
         if self.pattern is not None and (mistake := file_pattern_mistake(self.pattern)):

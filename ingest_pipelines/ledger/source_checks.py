@@ -28,7 +28,8 @@ class SourceCheck:
         trouble: what is wrong; None: nothing.
         step: what failed: `connect`, `login`, `list`, `read` ...
         error: the message, without a row's value, a secret or the server's words.
-        settling: paths of files that may still be changing: when each was first seen in its present state, in ISO form.
+        settling: paths of files that may still be changing: when each was first seen in its present state, in ISO form;
+            after a blank what is missing, of an item of several files.
     """
 
     import_name: str

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from ingest_pipelines.config import BoundImport
+from ingest_pipelines.config.file_parts import Parts
+from ingest_pipelines.config.imports import Limits
 from ingest_pipelines.errors import RejectsAboveLimit
-from ingest_pipelines.landing import land_file, open_rows, read_arrow
+from ingest_pipelines.landing import ListedPart, land_file, land_parts, open_parts, open_rows, read_arrow
 from ingest_pipelines.landing.frames import Frames
 from ingest_pipelines.landing.item_columns import add_item_columns
 from ingest_pipelines.merge import Target, apply
 from ingest_pipelines.merge.early_load import EarlyLoad
-from ingest_pipelines.model import Item, Landing, LoadReport, Run, Validated, Workspace
+from ingest_pipelines.model import Item, Landing, LoadReport, Run, SourceFile, Validated, Workspace
 from ingest_pipelines.pipeline.query_step import land_rows
 from ingest_pipelines.rules import ChunkConsumer, compile_rules, validate_rows
 from ingest_pipelines.sources import open_item
-from ingest_pipelines.sources.base import Client
+from ingest_pipelines.sources.base import Client, FileSource
+from ingest_pipelines.sources.parts import file_set_of
+
+Rows = tuple[tuple[str, ...], Frames]
 
 QUERY_KINDS = {"query", "cursor", "window"}
 """Kinds of items that a query reads; the other kinds are files."""
@@ -37,8 +43,33 @@ def land(
     """
     if item.kind in QUERY_KINDS:
         return land_rows(item, bound, workspace, now or datetime.now(UTC), client)
+    declared = bound.spec.source
     with open_item(item, bound.connection, client) as source:
-        return land_file(item, source, workspace.spool, bound.spec.source.limits, bound.spec.source.member)
+        if declared.parts is not None and item.kind != "replay":
+            return _land_parts(item, declared.parts, source, bound, workspace)
+        return land_file(item, source, workspace.spool, declared.limits, declared.member)
+
+
+def _land_parts(item: Item, declared: Parts, source: FileSource, bound: BoundImport, workspace: Workspace) -> Landing:
+    folder = item.path.rpartition("/")[0]
+    delivery, manifest = file_set_of(item, source, folder, declared)
+
+    def as_item(file: SourceFile) -> Item:
+        return replace(
+            item, uri=source.uri(file.path), path=file.path, size=file.size, modified_at=file.modified_at,
+            version=file.version,
+        )  # fmt: skip
+
+    parts = []
+    for number, file in zip(delivery.numbers, delivery.parts, strict=True):
+        promise = manifest.get(file.path.rpartition("/")[2])
+        promised = (promise.rows, promise.sha256) if promise is not None else (None, None)
+        parts.append(ListedPart(number, as_item(file), *promised))
+
+    def land_part(part: Item, limits: Limits) -> Landing:
+        return land_file(part, source, workspace.spool, limits, bound.spec.source.member)
+
+    return land_parts(item, parts, [as_item(file) for file in delivery.beside], bound.spec.source.limits, land_part)
 
 
 def validate(landing: Landing, bound: BoundImport, workspace: Workspace, early: EarlyLoad | None = None) -> Validated:
@@ -53,18 +84,28 @@ def validate(landing: Landing, bound: BoundImport, workspace: Workspace, early: 
     """
     if landing.settled_by is not None:
         return Validated(landing, accepted=(), rejects=None, read=0, accepted_rows=0, rejected_rows=0)
-    with _opened(landing, bound) as source_rows:
-        header, frames = add_item_columns(landing, *source_rows, bound.item_columns)
+    with _opened(landing, bound) as (header, frames):
         rules = compile_rules(bound.spelled_as(header))
         consumer = ChunkConsumer(frames.read_only(rules.compared_columns), early.add) if early is not None else None
         return validate_rows(landing, header, frames, rules, workspace.spill, consumer)
 
 
-def _opened(landing: Landing, bound: BoundImport) -> AbstractContextManager[tuple[tuple[str, ...], Frames]]:
+def _opened(landing: Landing, bound: BoundImport) -> AbstractContextManager[Rows]:
     if landing.format == "arrow":
-        return nullcontext(read_arrow(landing, bound.required_columns))
+        rows = read_arrow(landing, bound.required_columns)
+        return nullcontext(add_item_columns(landing, *rows, bound.item_columns))
+    if landing.parts:
+        return open_parts(
+            landing, bound.spec.source.format, lambda stack, part: stack.enter_context(_file(part, bound))
+        )
+    return _file(landing, bound)
+
+
+@contextmanager
+def _file(landing: Landing, bound: BoundImport) -> Iterator[Rows]:
     source = bound.spec.source
-    return open_rows(landing, bound.required_columns, source.format, source.limits, bound.spellings)
+    with open_rows(landing, bound.required_columns, source.format, source.limits, bound.spellings) as rows:
+        yield add_item_columns(landing, *rows, bound.item_columns)
 
 
 def check_rejects(validated: Validated, bound: BoundImport) -> None:

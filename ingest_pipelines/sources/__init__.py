@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import cast
 
 from ingest_pipelines.config.connections import Connection, FileConnection
-from ingest_pipelines.errors import InternalError, UsageError
-from ingest_pipelines.model import Item, SourceFile
+from ingest_pipelines.config.file_parts import Parts
+from ingest_pipelines.errors import InternalError, UsageError, printable
+from ingest_pipelines.model import Item, ItemKind, SourceFile
 from ingest_pipelines.sources.base import Client, FileSource, QuerySource
 
 
@@ -41,16 +42,47 @@ def open_query(connection: Connection, client: Client | None = None) -> QuerySou
     return cast(QuerySource, _open(connection, client))
 
 
-def open_upload(path: Path) -> FileSource:
-    """One local file that a person names, such as `ingest run NAME --file F`, or a file of corrected rejects."""
+def open_upload(path: Path, *, with_folder: bool = False) -> FileSource:
+    """One local file that a person names, such as `ingest run NAME --file F`, or a file of corrected rejects.
+
+    Args:
+        with_folder: it may be one of several parts, which lie beside it.
+    """
     from ingest_pipelines.sources.csv_directory import Upload
 
-    return Upload(path)
+    return Upload(path, with_folder=with_folder)
 
 
 def open_item(item: Item, connection: Connection, client: Client | None = None) -> FileSource:
     """Where the item's bytes are: the local file of an upload or a replay, else the import's connection."""
-    return open_upload(Path(item.path)) if item.kind in {"upload", "replay"} else open_files(connection, client)
+    if item.kind in {"upload", "replay"}:
+        return open_upload(Path(item.path), with_folder=item.kind == "upload")
+    return open_files(connection, client)
+
+
+def upload_item(import_name: str, file: Path, parts: Parts | None, kind: ItemKind = "upload") -> Item:
+    """The local file as an item; with `parts` the delivery that it belongs to, whole.
+
+    Raises:
+        UsageError, ItemGone: there is no such file, or its delivery is not complete.
+    """
+    from ingest_pipelines.sources.files import item_of
+    from ingest_pipelines.sources.parts import file_set_with, file_sets, require_whole
+
+    path = str(file.absolute())
+    with open_upload(file, with_folder=parts is not None and kind == "upload") as source:
+        listed = source.stat(path)
+        if parts is None or kind == "replay":
+            return item_of(import_name, listed, source.uri(path), kind=kind)
+        folder = listed.path.rpartition("/")[0]
+        delivery = file_set_with(listed.path, file_sets(source.listing(), folder, parts))
+        if delivery is None:
+            raise UsageError(
+                f"{printable(path)} is no part, marker or manifest of import {import_name}",
+                hint="source.parts says how they are called",
+            )
+        require_whole(delivery, source, import_name)
+        return delivery.item(import_name, source.uri(delivery.parts[0].path), kind)
 
 
 def archive_item(item: Item, connection: Connection, folder: str, client: Client | None = None) -> None:

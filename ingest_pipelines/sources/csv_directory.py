@@ -142,10 +142,15 @@ class CsvDirectory:
 
 
 class Upload:
-    """One local file that a person names; its path is the whole path, wherever it is."""
+    """One local file that a person names; its path is the whole path, wherever it is.
 
-    def __init__(self, path: Path) -> None:
+    Args:
+        with_folder: the files beside it belong to it: it is one of several parts.
+    """
+
+    def __init__(self, path: Path, *, with_folder: bool = False) -> None:
         self._path = without_dots(path.absolute())
+        self._with_folder = with_folder
 
     def __enter__(self) -> Self:
         return self
@@ -155,30 +160,48 @@ class Upload:
 
     def uri(self, path: str = "") -> str:
         """`file:///path`."""
-        return address("file", "", self._path.as_posix())
+        return address("file", "", self._at(path).as_posix())
 
     def listing(self, folder: str = "", *, nested: bool = True) -> Listing:
-        """The file alone."""
-        return Listing((self.stat(),))
+        """The file alone, or the files of its folder."""
+        if not self._with_folder:
+            return Listing((self.stat(),))
+        try:
+            with os.scandir(self._path.parent) as entries:
+                names = sorted(entry.name for entry in entries if visible(entry.name) and entry.is_file())
+        except OSError as error:
+            raise _explained(error, self._path.parent, folder=True) from None
+        files = []
+        for name in names:
+            with contextlib.suppress(ItemGone):  # deleted since the folder was read
+                files.append(self.stat(str(self._path.with_name(name))))
+        return Listing(tuple(files))
+
+    def _at(self, path: str) -> Path:
+        """The local path; a file elsewhere than in the upload's own folder is not the upload's."""
+        if self._with_folder and path and Path(path).parent == self._path.parent:
+            return Path(path)
+        return self._path
 
     def stat(self, path: str = "", version: str = "") -> SourceFile:
         """The file as it is now."""
+        local = self._at(path)
         if any("\ud800" <= letter <= "\udfff" for letter in str(self._path)):
             raise UsageError(
                 f"the path {printable(str(self._path))} is not UTF-8, and the ledger could not name the file",
                 hint="nothing was loaded; give it, or its folder, another name first: mv OLD NEW",
             )
         try:
-            attributes = self._path.stat()
+            attributes = local.stat()
         except OSError as error:
-            raise _explained(error, self._path) from None
+            raise _explained(error, local) from None
         if not modes.S_ISREG(attributes.st_mode):
-            raise ItemGone(f"{printable(str(self._path))} is not a regular file")
-        return _source_file(str(self._path), attributes)
+            raise ItemGone(f"{printable(str(local))} is not a regular file")
+        return _source_file(str(local), attributes)
 
     def read(self, path: str = "", offset: int = 0, version: str = "") -> Iterator[bytes]:
         """The file's bytes from `offset`."""
-        return _chunks(self._path, offset, 0)
+        return _chunks(self._at(path), offset, 0)
 
     def move(self, path: str, folder: str, expected: SourceFile | None = None) -> None:
         """Nothing: a person's own file stays where it is."""

@@ -8,7 +8,7 @@ import hashlib
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import PurePosixPath
@@ -52,11 +52,13 @@ class Picked:
         files: in the order of their loads: modified time, then serial, then name.
         unsettled: files of the import that still may be growing.
         matching: how many files have the import's name, picked or not.
+        waits: path -> what is missing, of items of several files.
     """
 
     files: tuple[SourceFile, ...]
     unsettled: tuple[SourceFile, ...] = ()
     matching: int = 0
+    waits: Mapping[str, str] = field(default_factory=dict)
 
 
 def visible(name: str) -> bool:
@@ -187,17 +189,17 @@ def _matched(names: Sequence[str], pattern: str) -> dict[str, Serial]:
 
     found = pl.Series(names, dtype=pl.String).str.extract_groups(whole_name(pattern))
     return {
-        name: False if groups[WHOLE] is None else _grouped(groups)
+        name: False if groups[WHOLE] is None else grouped_serial(groups)
         for name, groups in zip(names, found.to_list(), strict=True)
     }
 
 
-def _grouped(groups: Mapping[str, str | None]) -> Serial:
+def grouped_serial(groups: Mapping[str, str | None]) -> Serial:
     """The serial of a name's groups; None if those that hold it took part in no match, False if they hold none."""
     if SERIAL in groups:
         text = groups[SERIAL]
         return None if text is None else _serial(text)
-    texts = [groups[part] for part in DAY]
+    texts = [groups.get(part) for part in DAY]
     if all(text is None for text in texts):
         return None
     texts += [groups.get(part) or "0" for part in CLOCK]
@@ -300,16 +302,22 @@ def pick_files(
     own.sort(key=lambda candidate: (candidate.modified_at, serials[candidate] or -1, candidate.path))
     candidates = own[-1:] if pick == "last" else own
 
-    def settled(candidate: SourceFile) -> bool:
-        first_seen = min(candidate.modified_at, first_seen_at.get(fingerprint_of(candidate), candidate.modified_at))
-        still = max(settle, _COARSE) if _may_be_rewritten_unseen(candidate) else settle
-        return settle <= timedelta(0) or now - first_seen >= still
+    settled = [candidate for candidate in candidates if is_settled(candidate, now, settle, first_seen_at)]
+    return Picked(tuple(settled), tuple(each for each in candidates if each not in settled), len(own))
 
-    return Picked(
-        tuple(candidate for candidate in candidates if settled(candidate)),
-        tuple(candidate for candidate in candidates if not settled(candidate)),
-        len(own),
-    )
+
+def is_settled(
+    file: SourceFile, now: datetime, settle: timedelta, first_seen_at: Mapping[str, datetime],
+    seen_as: SourceFile | None = None,
+) -> bool:  # fmt: skip
+    """Whether the file has been as it is for long enough.
+
+    Args:
+        seen_as: the file in `first_seen_at` whose state is this one's too; by default the file itself.
+    """
+    first_seen = min(file.modified_at, first_seen_at.get(fingerprint_of(seen_as or file), file.modified_at))
+    still = max(settle, _COARSE) if _may_be_rewritten_unseen(file) else settle
+    return settle <= timedelta(0) or now - first_seen >= still
 
 
 def _may_be_rewritten_unseen(file: SourceFile) -> bool:

@@ -134,6 +134,15 @@ def test_nothing_is_due_by_itself_where_automation_is_off(watched: Shop, instanc
     assert listed(watched, instance, automation=False) == []
 
 
+def test_an_item_of_several_files_says_what_it_waits_for(watched: Shop, instance: DagsterInstance) -> None:
+    seen = f"{watched.now.isoformat()} waits for part 3 of 5"
+    with watched.site().target.session() as connection:
+        ledger.record_success(connection, "points", "vendor", watched.now, settling={"points/Points_9_part1.csv": seen})
+    [found] = listed(watched, instance)
+    assert (found.state, found.reason) == ("settling", "waits for part 3 of 5")
+    assert found.since == watched.now
+
+
 def test_a_file_that_may_still_change_is_settling(watched: Shop, instance: DagsterInstance) -> None:
     seen = watched.now - timedelta(seconds=5)
     with watched.site().target.session() as connection:

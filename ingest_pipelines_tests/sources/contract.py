@@ -21,13 +21,15 @@ from typing import Protocol
 import pytest
 
 from ingest_pipelines.config.connections import FileConnection
+from ingest_pipelines.config.file_parts import Parts
 from ingest_pipelines.config.imports import Limits
 from ingest_pipelines.errors import IngestError, ItemChanged, ItemGone, ItemRefused, SourceDenied, SourceUnavailable
-from ingest_pipelines.landing import land_file
-from ingest_pipelines.model import Item, SourceFile
+from ingest_pipelines.landing import ListedPart, land_file, land_parts
+from ingest_pipelines.model import Item, Landing, SourceFile
 from ingest_pipelines.sources import open_files
 from ingest_pipelines.sources.base import CHUNK, FileSource
 from ingest_pipelines.sources.files import item_of
+from ingest_pipelines.sources.parts import file_set_of, file_sets
 from ingest_pipelines_tests.servers.cut_proxy import CutProxy, Fault
 
 HOSTILE_NAMES = [
@@ -317,6 +319,30 @@ class SourceContract:
             land_file(item, first_only, tmp_path, limits)
         assert not asked_for_more
         assert list(tmp_path.iterdir()) == []
+
+    def test_the_parts_of_an_item_are_landed_together_or_not_at_all(
+        self, place: Place, source: FileSource, tmp_path: Path
+    ) -> None:
+        texts = {f"drop/C_1_part{number}.csv": f"id\n{number}\n".encode() for number in (1, 2)}
+        for path, text in texts.items():
+            place.put(path, text)
+        hashes = [hashlib.sha256(text).hexdigest() for text in texts.values()]
+        place.put("drop/C_1.txt", "".join(f"{h}  C_1_part{n}.csv\n" for n, h in enumerate(hashes, 1)).encode())
+        declared = Parts(pattern=r"C_(?P<serial>\d+)_part(?P<part>\d+)\.csv", manifest="C_{serial}.txt")
+        [found] = file_sets(source.listing("drop", nested=False), "drop", declared)
+        item = found.item("loyalty", source.uri(found.parts[0].path))
+        delivery, manifest = file_set_of(item, source, "drop", declared)
+        assert [manifest[file.path.removeprefix("drop/")].sha256 for file in delivery.parts] == hashes
+        parts = [ListedPart(n, item_in(source, path)) for n, path in enumerate(texts, 1)]
+
+        def land(part: Item, limits: Limits) -> Landing:
+            return land_file(part, source, tmp_path / "spool", limits)
+
+        landing = land_parts(item, parts, (), Limits(), land)
+        assert [path.read_bytes() for path in landing.paths] == list(texts.values())
+        place.put("drop/C_1_part2.csv", b"id\n22\n")
+        with pytest.raises(ItemGone, match="no longer those that were listed"):
+            file_set_of(item, source, "drop", declared)
 
     def test_many_files_are_listed_to_the_last(self, place: Place, source: FileSource) -> None:
         names = [f"drop/Customers_{serial}.csv" for serial in range(MANY)]

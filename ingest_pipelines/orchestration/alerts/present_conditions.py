@@ -14,6 +14,7 @@ from ingest_pipelines import ledger
 from ingest_pipelines.config import BoundImport
 from ingest_pipelines.errors import printable
 from ingest_pipelines.ledger import Load
+from ingest_pipelines.model import spelled_line
 from ingest_pipelines.orchestration.alerts.alert import Entry
 from ingest_pipelines.orchestration.alerts.alert_book import AlertBook
 from ingest_pipelines.orchestration.alerts.conditions import Condition
@@ -228,7 +229,7 @@ def _first_rejects(connection: psycopg.Connection, load: Load | None) -> str:
         return ""
     rejects = ledger.list_rejects(connection, load.import_name, load=load.id, limit=REJECTS_NAMED + 1)
     lines = [
-        f"line {reject.line}, {printable(reject.field)}: {reject.code}, {CODES[reject.code][1]}"
+        f"{spelled_line(reject.line)}, {printable(reject.field)}: {reject.code}, {CODES[reject.code][1]}"
         for reject in rejects[:REJECTS_NAMED]
         if reject.code in CODES
     ]

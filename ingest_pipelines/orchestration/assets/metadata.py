@@ -10,7 +10,7 @@ from dagster import MetadataValue, TableColumn, TableColumnConstraints, TableRec
 
 from ingest_pipelines.config import BoundImport
 from ingest_pipelines.merge import column_type
-from ingest_pipelines.model import Counts, LoadReport, RejectSample
+from ingest_pipelines.model import Counts, LoadReport, RejectSample, part_and_line
 from ingest_pipelines.orchestration.assets.lineage import column_lineage, rules_of
 from ingest_pipelines.orchestration.assets.markdown import block, bullets, code, plain
 from ingest_pipelines.orchestration.value_shape import printable_cursor, shape
@@ -130,11 +130,12 @@ def column_schema(bound: BoundImport) -> TableSchema:
 def _reject_table(samples: Sequence[RejectSample], bound: BoundImport) -> MetadataValue:
     """Rejects as a table. Values and keys are shown as they are only where their fields say `pii: false`."""
     public = {mapped.name for mapped in bound.fields if mapped.field.pii is False}
+    of_parts = any(part_and_line(sample.line)[0] is not None for sample in samples)
     key_is_public = bound.match is None and bound.database.key in public
     records = [
         TableRecord(
             {
-                "line": sample.line,
+                **_place(sample.line, of_parts=of_parts),
                 "key": _shown(sample.key, is_public=key_is_public),
                 "field": sample.field,
                 "code": sample.code,
@@ -144,9 +145,15 @@ def _reject_table(samples: Sequence[RejectSample], bound: BoundImport) -> Metada
         )
         for sample in samples[:SAMPLES]
     ]
-    columns = ("line", "key", "field", "code", "reason", "value")
-    schema = TableSchema([TableColumn(column, type="int" if column == "line" else "string") for column in columns])
+    numbers = ("part", "line") if of_parts else ("line",)
+    columns = (*numbers, "key", "field", "code", "reason", "value")
+    schema = TableSchema([TableColumn(column, type="int" if column in numbers else "string") for column in columns])
     return MetadataValue.table(records, schema)
+
+
+def _place(line: int, *, of_parts: bool) -> dict[str, int]:
+    part, own = part_and_line(line)
+    return {"part": part or 0, "line": own} if of_parts else {"line": own}
 
 
 def _shown(value: str | None, *, is_public: bool) -> str:

@@ -8,12 +8,15 @@ that run loads the new item under its own key, unless it is loaded already. The 
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 
 from dagster import AssetMaterialization, DagsterInstance
 
 from ingest_pipelines import ledger, pipeline
-from ingest_pipelines.errors import ItemGone
+from ingest_pipelines.config import BoundImport
+from ingest_pipelines.config.file_parts import Parts
+from ingest_pipelines.errors import ItemGone, UsageError
 from ingest_pipelines.merge import record_replaced
 from ingest_pipelines.model import Item, Landing, LoadReport, SourceFile, Validated
 from ingest_pipelines.orchestration.assets.metadata import report_metadata
@@ -21,8 +24,9 @@ from ingest_pipelines.orchestration.assets.partitions import add_partitions, ass
 from ingest_pipelines.orchestration.runs.run_context import RunContext
 from ingest_pipelines.owner_only import private_file
 from ingest_pipelines.sources import open_files
-from ingest_pipelines.sources.base import Client
+from ingest_pipelines.sources.base import Client, FileSource
 from ingest_pipelines.sources.files import item_of
+from ingest_pipelines.sources.parts import file_set_with, file_sets, require_whole
 
 
 def land_replacement(
@@ -116,8 +120,10 @@ def _replacement(run_context: RunContext, client: Client | None) -> tuple[Source
     bound, path = run_context.bound, run_context.item.path
     try:
         with open_files(bound.connection, client) as source:
-            file = source.stat(path)
             named = bound.spec.source
+            if named.parts is not None:
+                return _whole_file_set(bound, named.parts, path, source)
+            file = source.stat(path)
             return file, item_of(
                 bound.name,
                 file,
@@ -129,6 +135,20 @@ def _replacement(run_context: RunContext, client: Client | None) -> tuple[Source
     except ItemGone:
         with run_context.site.target.session() as connection:
             return None, ledger.newest_of_path(connection, run_context.item)
+
+
+def _whole_file_set(
+    bound: BoundImport, parts: Parts, path: str, source: FileSource
+) -> tuple[SourceFile | None, Item | None]:
+    """The delivery of several files that the path belongs to now, if it is whole."""
+    folder = path.rpartition("/")[0]
+    delivery = file_set_with(path, file_sets(source.listing(folder, nested=False), folder, parts))
+    if delivery is None:
+        raise ItemGone(f"{source.uri(path)} does not exist")
+    with suppress(UsageError):
+        require_whole(delivery, source, bound.name)
+        return delivery.as_file, delivery.item(bound.name, source.uri(delivery.parts[0].path))
+    return None, None
 
 
 def _may_change(file: SourceFile, run_context: RunContext) -> bool:

@@ -92,7 +92,7 @@ class RemoteSpill:
     def forget_rows(self, validated: Validated) -> None:
         """Deletes the item's bytes and rows from the bucket; handles stay."""
         bucket, root = self._open()
-        for path in (validated.landing.path, *_files_of(validated)):
+        for path in (*validated.landing.paths, *_files_of(validated)):
             try:
                 bucket.delete_file(f"{root}/{path.relative_to(self._state)}")
             except FileNotFoundError:
@@ -165,7 +165,7 @@ def io_managers(site: Site) -> dict[str, IOManager]:
 def _files_of(handle: object) -> tuple[Path, ...]:
     """The files that the next step needs; of a validated item the rows, and not the landed bytes."""
     if isinstance(handle, Landing):
-        return (handle.path,)
+        return handle.paths
     if isinstance(handle, Validated):
         return (*handle.accepted, *((handle.rejects,) if handle.rejects else ()))
     return ()
@@ -174,7 +174,8 @@ def _files_of(handle: object) -> tuple[Path, ...]:
 def _moved(handle: Handle, move: Callable[[Path], Path]) -> Handle:
     """The handle with every path moved."""
     if isinstance(handle, Landing):
-        return replace(handle, path=move(handle.path))
+        parts = tuple(_moved(part, move) for part in handle.parts)
+        return replace(handle, path=move(handle.path), parts=parts)
     if isinstance(handle, Validated):
         return replace(
             handle,

@@ -68,7 +68,7 @@ class TargetIOManager(IOManager):
         forget_rows(obj)
         if obj.landing.replaced is not None and reports:
             context.log_event(replacement_loaded(report, run_context))
-        self._archive(context, run_context, report, obj.landing.item, client)
+        self._archive(context, run_context, report, obj.landing.files, client)
         self._report_change(context, reports or [report])
         context.add_output_metadata(
             {
@@ -100,18 +100,24 @@ class TargetIOManager(IOManager):
         return None
 
     def _archive(
-        self, context: OutputContext, run_context: RunContext, report: LoadReport, item: Item, client: Client | None
+        self,
+        context: OutputContext,
+        run_context: RunContext,
+        report: LoadReport,
+        files: Sequence[Item],
+        client: Client | None,
     ) -> None:
-        """Moves the loaded file to the archive folder, if the import has one. An error there does not undo the load."""
+        """Moves what was loaded to the archive folder, if the import has one. An error there does not undo the load."""
         folder = run_context.bound.spec.source.archive
         if folder is None or report.status not in {"committed", "skipped"}:
             return
-        try:
-            archive_item(item, run_context.bound.connection, folder, client)
-        except ItemGone:
-            context.log.info("The file is no longer where it was read; nothing to archive.")
-        except IngestError as error:
-            context.log.warning("The item is loaded. Its file was not archived, and stays where it is: %s", error)
+        for file in files:
+            try:
+                archive_item(file, run_context.bound.connection, folder, client)
+            except ItemGone:
+                context.log.info("The file is no longer where it was read; nothing to archive.")
+            except IngestError as error:
+                context.log.warning("The item is loaded. Its file was not archived, and stays where it is: %s", error)
 
     def _report_change(self, context: OutputContext, loads: Sequence[LoadReport]) -> None:
         """Materializes the table, if a load changed rows of it."""

@@ -95,6 +95,7 @@ class ItemFacts:
         since: when it was registered; of an item that the ledger does not have: when it was first seen, or was due.
         replaced: a newer version of the file is at its path.
         settling: the file may still be changing.
+        missing: what is missing of an item of several files.
         expected: why it is expected now although the ledger does not have it.
         asked_again: whether a sensor, a schedule or housekeeping requests its next run.
         source: what is wrong with its source; None: nothing is known to be.
@@ -109,6 +110,7 @@ class ItemFacts:
     run: RunFacts | None = None
     replaced: bool = False
     settling: bool = False
+    missing: str = ""
     expected: str = ""
     asked_again: bool = False
     source: SourceFacts | None = None
@@ -185,7 +187,7 @@ def _waiting(facts: ItemFacts) -> OpenItem | None:
     if owner.serving == "paused":
         return _item(facts, "paused", facts.since, "the import is paused")
     if facts.settling:
-        return _item(facts, "settling", facts.since, "the file may still be changing")
+        return _item(facts, "settling", facts.since, facts.missing or "the file may still be changing")
     return _item(facts, "due", facts.since, facts.expected or "it has no run yet")
 
 

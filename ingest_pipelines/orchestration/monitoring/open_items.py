@@ -239,9 +239,10 @@ def _item_facts(
                     source=sources.get(name),
                 )  # fmt: skip
     for name, check in known.checks.items():
-        for path, first_seen in check.settling.items():
+        for path, seen in check.settling.items():
+            first_seen, _, missing = seen.partition(" ")
             since = datetime.fromisoformat(first_seen)
-            yield ItemFacts(owners.of(name), path, "file", None, since, settling=True)
+            yield ItemFacts(owners.of(name), path, "file", None, since, settling=True, missing=missing)
 
 
 def _own_place(place: ItemOfImport, record: RunRecord) -> ItemId:

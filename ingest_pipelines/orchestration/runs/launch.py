@@ -38,8 +38,7 @@ from ingest_pipelines.orchestration.schedules.query_items import find_query_item
 from ingest_pipelines.orchestration.sensors.file_items import find_file_items
 from ingest_pipelines.orchestration.sensors.listings import LOOK_SECONDS, Listings
 from ingest_pipelines.orchestration.site import Asked, Site, Stage
-from ingest_pipelines.sources import open_upload
-from ingest_pipelines.sources.files import item_of
+from ingest_pipelines.sources import upload_item
 
 _ANY_WINDOW = "name one to read it again: ingest run NAME --item 2026-01-31"
 
@@ -164,8 +163,7 @@ def _choose(
 ) -> Item:
     if file is not None:
         kind: ItemKind = "upload" if corrections is None else "replay"
-        with open_upload(file) as source:
-            item = item_of(bound.name, source.stat(str(file.absolute())), source.uri(str(file)), kind=kind)
+        item = upload_item(bound.name, file, bound.spec.source.parts, kind)
         with site.target.session() as connection:
             ledger.register_items(connection, [item], site.clock())
             ledger.add_corrections(connection, item, corrections or ())

@@ -25,7 +25,7 @@ UNKNOWN_FOR = timedelta(days=1)
 def forget_rows(validated: Validated) -> None:
     """Deletes the landed bytes and the validated rows; the handles stay."""
     landing = validated.landing
-    for path in (landing.path, *validated.accepted, *([validated.rejects] if validated.rejects else [])):
+    for path in (*landing.paths, *validated.accepted, *([validated.rejects] if validated.rejects else [])):
         path.unlink(missing_ok=True)
     for folder in {landing.path.parent, *(path.parent for path in validated.accepted)}:
         if folder.is_dir() and not any(folder.iterdir()):

@@ -2,22 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 from types import MappingProxyType
+
+import psycopg
 
 from ingest_pipelines import ledger
 from ingest_pipelines.config import BoundImport
-from ingest_pipelines.errors import SourceDenied, SourceUnavailable, printable
+from ingest_pipelines.config.file_parts import Parts
+from ingest_pipelines.errors import (
+    IngestError,
+    ItemChanged,
+    ItemGone,
+    SourceDenied,
+    SourceUnavailable,
+    printable,
+)
 from ingest_pipelines.ledger import ItemState
 from ingest_pipelines.model import Item, ItemKey, SourceFile
 from ingest_pipelines.orchestration.monitoring.source_looks import record_failed_look
 from ingest_pipelines.orchestration.runs.run_requests import NextRequest
-from ingest_pipelines.orchestration.sensors.listings import FolderListing, Listings, StillListing
+from ingest_pipelines.orchestration.sensors.listings import FolderListing, Listings, StillListing, folder_of
 from ingest_pipelines.orchestration.site import Site
-from ingest_pipelines.sources.base import Client
-from ingest_pipelines.sources.files import fingerprint_of, item_of, near_misses, pick_files
+from ingest_pipelines.sources.base import Client, FileSource, Listing
+from ingest_pipelines.sources.files import Picked, fingerprint_of, item_of, near_misses, pick_files
+from ingest_pipelines.sources.parts import FileSet, file_sets, pick_file_sets, read_manifest
+
+MANIFESTS_PER_LOOK = 100
+"""A look reads so many manifests; the next one reads others."""
 
 
 @dataclass(frozen=True)
@@ -29,12 +45,14 @@ class FileItems:
         states: per item, its state in the ledger.
         unsettled: files that may still be changing, by fingerprint: when each was first seen in its present state.
         near_misses: where no file matches, a hint that names files with almost the same name.
+        missing: what is missing of an item of several files, by the path of its first one.
     """
 
     items: tuple[Item, ...]
     states: Mapping[ItemKey, ItemState]
     unsettled: Mapping[str, datetime]
     near_misses: str = ""
+    missing: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def waiting(self) -> tuple[Item, ...]:
@@ -47,8 +65,14 @@ class FileItems:
         Args:
             requests: of the waiting items.
         """
+        if self.missing:
+            path, missing = next(iter(self.missing.items()))
+            more = f", and {len(self.missing) - 1:,} more wait" if len(self.missing) > 1 else ""
+            return f"{printable(path)} {missing}{more}"
         if self.unsettled:
             return _still_changing(len(self.unsettled))
+        if not self.items and bound.spec.source.parts is not None:
+            return f"no file at {bound.connection_name} fits source.parts.pattern yet"
         if not self.items:
             return f"no file {bound.spec.source.file} at {bound.connection_name} yet{self.near_misses}"
         if requests:
@@ -105,8 +129,9 @@ def find_file_items(
     def later(left: BoundImport, listed: FolderListing) -> None:
         _register(site, left, listed, left.settle, {})
 
+    peek = partial(_manifests, site, bound) if bound.spec.source.parts is not None else None
     try:
-        listed = listings.of(site, bound, site.clock(), client, later=later)
+        listed = listings.of(site, bound, site.clock(), client, later=later, peek=peek)
     except (SourceUnavailable, SourceDenied) as error:
         if not isinstance(error, StillListing) or error.hung:
             record_failed_look(site, bound, error)
@@ -119,6 +144,8 @@ def _register(
 ) -> FileItems:
     source, now = bound.spec.source, site.clock()
     listing, uris = listed.listing, listed.uris
+    if source.parts is not None:
+        return _register_file_sets(site, bound, source.parts, listed, settle, first_seen)
     # by the time of the listing: what has changed since then is not known
     picked = pick_files(
         listing,
@@ -142,19 +169,77 @@ def _register(
         for file in picked.files
     )
     unsettled = _first_seen(picked.unsettled, first_seen, listed.at)
-    settling = {file.path: unsettled[fingerprint_of(file)].isoformat() for file in picked.unsettled}
     with site.target.session() as connection:
-        ledger.register_items(connection, items, now)
-        states = {
-            state.key: state for state in ledger.item_states(connection, bound.name, [item.key for item in items])
-        }
-        ledger.record_success(connection, bound.name, bound.connection_name, now, settling)
+        states = _write(connection, bound, items, picked, unsettled, now)
     return FileItems(
         items,
-        {item.key: states[item.key] for item in items},
+        states,
         unsettled,
         "" if picked.matching else near_misses(listing, str(source.file), source.pattern, source.format.endings),
     )
+
+
+def _write(
+    connection: psycopg.Connection, bound: BoundImport, items: Sequence[Item], picked: Picked,
+    unsettled: Mapping[str, datetime], now: datetime,
+) -> dict[ItemKey, ItemState]:  # fmt: skip
+    """Writes what the look showed to the ledger; the items' states there."""
+    settling = {
+        file.path: " ".join(filter(None, [unsettled[fingerprint_of(file)].isoformat(), picked.waits.get(file.path)]))
+        for file in picked.unsettled
+    }
+    ledger.register_items(connection, items, now)
+    states = {state.key: state for state in ledger.item_states(connection, bound.name, [item.key for item in items])}
+    ledger.record_success(connection, bound.name, bound.connection_name, now, settling)
+    return {item.key: states[item.key] for item in items}
+
+
+def _register_file_sets(
+    site: Site, bound: BoundImport, parts: Parts, listed: FolderListing, settle: timedelta,
+    first_seen: Mapping[str, datetime],
+) -> FileItems:  # fmt: skip
+    """The same for items of several files."""
+    found = file_sets(listed.listing, folder_of(bound), parts)
+    with site.target.session() as connection:
+        known = _known(connection, bound, found, listed.uris)
+        whole, picked = pick_file_sets(
+            found, listed.texts, known, bound.spec.source.pick, listed.at, settle, first_seen
+        )
+        items = tuple(each.item(bound.name, listed.uris[each.parts[0].path]) for each in whole)
+        unsettled = _first_seen(picked.unsettled, first_seen, listed.at)
+        states = _write(connection, bound, items, picked, unsettled, site.clock())
+    return FileItems(items, states, unsettled, missing=picked.waits)
+
+
+def _known(
+    connection: psycopg.Connection, bound: BoundImport, found: Sequence[FileSet], uris: Mapping[str, str]
+) -> set[str]:
+    """Digests of the deliveries that the ledger has: they were whole."""
+    items = [each.item(bound.name, uris[each.parts[0].path]) for each in found]
+    states = {state.key for state in ledger.item_states(connection, bound.name, [item.key for item in items])}
+    return {item.version for item in items if item.key in states}
+
+
+def _manifests(site: Site, bound: BoundImport, source: FileSource, listing: Listing) -> dict[str, str]:
+    """The manifests of new deliveries, by path."""
+    declared = bound.spec.source
+    assert declared.parts is not None
+    found = file_sets(listing, folder_of(bound), declared.parts)
+    asked = [each for each in (found[-1:] if declared.pick == "last" else found) if each.manifest and not each.waits]
+    if not asked:
+        return {}
+    uris = {each.parts[0].path: source.uri(each.parts[0].path) for each in asked}
+    try:
+        with site.target.session() as connection:
+            known = _known(connection, bound, asked, uris)
+    except (IngestError, psycopg.Error):
+        return {}  # the target is not there; the next look says it again
+    texts = {}
+    for delivery in [each for each in asked if each.as_file.version not in known][:MANIFESTS_PER_LOOK]:
+        assert delivery.manifest is not None
+        with suppress(ItemGone, ItemChanged):
+            texts[delivery.manifest.path] = read_manifest(source, delivery.manifest)
+    return texts
 
 
 def registered_items(site: Site, bound: BoundImport) -> FileItems:

@@ -12,7 +12,7 @@ import contextlib
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -60,6 +60,10 @@ Receive = Callable[[BoundImport, "FolderListing"], None]
 """Called with the listing of an import whose tick did not wait for it."""
 
 
+Peek = Callable[[FileSource, Listing], Mapping[str, str]]
+"""Reads what an import needs to know of a listed folder besides: by path the text of small files."""
+
+
 class StillListing(SourceUnavailable):
     """A look at the connection is under way; the next tick sees its result."""
 
@@ -71,11 +75,13 @@ class FolderListing:
     Attributes:
         at: when the look began; the files were seen a little later.
         uris: by path the address that people see.
+        texts: by path the text of manifests.
     """
 
     at: datetime
     listing: Listing
     uris: Mapping[str, str]
+    texts: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -134,6 +140,7 @@ class _Door:
     Attributes:
         kept: per folder, its last outcome.
         used: per import, the time of the last listing that one of its ticks used.
+        peeks: per folder, what its imports read besides.
         failures: how many looks failed one after the other; above 0, only the tick that begins a look waits for it.
         failure: the last look's error, if it failed as a whole.
         failing_since: when the first of these looks began.
@@ -142,6 +149,7 @@ class _Door:
     changed: threading.Condition = field(default_factory=threading.Condition)
     kept: dict[str, _Outcome] = field(default_factory=dict)
     used: dict[str, datetime] = field(default_factory=dict)
+    peeks: dict[str, dict[str, Peek]] = field(default_factory=dict)
     look: _Look | None = None
     failures: int = 0
     failure: _Failure | None = None
@@ -172,12 +180,20 @@ class Listings:
     _guard: threading.Lock = field(default_factory=threading.Lock)
 
     def of(
-        self, site: Site, bound: BoundImport, now: datetime, client: Client | None = None, *, later: Receive
+        self,
+        site: Site,
+        bound: BoundImport,
+        now: datetime,
+        client: Client | None = None,
+        *,
+        later: Receive,
+        peek: Peek | None = None,
     ) -> FolderListing:
         """The files in the import's folder.
 
         Args:
             later: called on the look's thread, where this call raises StillListing and the look succeeds.
+            peek: called on the look's thread with each listing of the folder.
 
         Raises:
             StillListing: the look takes longer than the patience.
@@ -186,6 +202,8 @@ class Listings:
         door, folder = self._door(site, bound), folder_of(bound)
         shared_for = min(SHARED_FOR, period_of(bound) / 3)
         with door.changed:
+            if peek is not None:
+                door.peeks.setdefault(folder, {})[bound.name] = peek
             kept = door.kept.get(folder)
             if kept is not None and abs(now - kept.at) < shared_for:
                 return _result(door, bound, kept)
@@ -289,7 +307,8 @@ def _look_at(site: Site, bound: BoundImport, client: Client | None, door: _Door,
         with source:
             look.step = "list"
             while not look.cut and (folder := _next_folder(door, look)) is not None:
-                _keep(door, look, folder, _list(source, folder, look.since))
+                peeks = tuple(door.peeks.get(folder, {}).values())
+                _keep(door, look, folder, _list(source, folder, look.since, peeks))
 
     failure: Exception | None = None
     try:
@@ -309,12 +328,13 @@ def _look_at(site: Site, bound: BoundImport, client: Client | None, door: _Door,
                 record_failed_look(site, left, outcome.error, since=look.since)
 
 
-def _list(source: FileSource, folder: str, at: datetime) -> _Outcome:
+def _list(source: FileSource, folder: str, at: datetime, peeks: Sequence[Peek]) -> _Outcome:
     try:
         listing = source.listing(folder, nested=False)
     except SourceDenied as error:  # this folder only: it may be missing
         return _Failure(at, error)
-    return FolderListing(at, listing, {file.path: source.uri(file.path) for file in listing.files})
+    texts = {path: text for peek in peeks for path, text in peek(source, listing).items()}
+    return FolderListing(at, listing, {file.path: source.uri(file.path) for file in listing.files}, texts)
 
 
 def _next_folder(door: _Door, look: _Look) -> str | None:
