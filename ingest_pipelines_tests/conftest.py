@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gc
+import os
 import signal
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from functools import partial
@@ -13,6 +16,7 @@ from uuid import uuid4
 import pytest
 from hypothesis import settings
 
+from ingest_pipelines_tests.merge.targets import fresh_target
 from ingest_pipelines_tests.servers import (
     browser,
     clickhouse,
@@ -31,7 +35,7 @@ from ingest_pipelines_tests.servers import (
     snowflake,
 )
 from ingest_pipelines_tests.servers.cut_proxy import CutProxy
-from ingest_pipelines_tests.servers.fleet import Fleet
+from ingest_pipelines_tests.servers.fleet import Fleet, memory_folder
 from ingest_pipelines_tests.servers.http_endpoint import Endpoint, accepting_messages
 
 if TYPE_CHECKING:
@@ -45,11 +49,15 @@ _FLEET = pytest.StashKey[Fleet]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """One fleet per run: its owner assembles it, xdist's workers are told where it is."""
+    """One fleet per run, in memory like all files of tests: its owner assembles it, xdist's workers are told where."""
     # What we start would inherit a SIGTERM that is ignored or held back, and each end take 10 s.
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
     if signal.getsignal(signal.SIGTERM) is signal.SIG_IGN:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    memory = memory_folder(4 * 1024**3)
+    if memory is not None and "TMPDIR" not in os.environ:
+        os.environ["TMPDIR"] = str(memory)  # of the workers and of all that tests start, too
+        tempfile.tempdir = None  # where it was asked for before
     told = getattr(config, "workerinput", {}).get("fleet")
     config.stash[_FLEET] = Fleet(Path(told)) if told else Fleet.assemble()
 
@@ -82,6 +90,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.timeout(7200))
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[None]:
+    """What is imported and collected stays: nothing looks through it for garbage, now or while tests run."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: object) -> None:
     """Tells an xdist worker where the fleet is."""
@@ -110,6 +129,13 @@ def postgres_url(fleet: Fleet) -> str:
 def database_url(postgres_url: str) -> Iterator[str]:
     """The URL of an empty database that only this test uses."""
     with postgres.fresh_database(postgres_url) as url:
+        yield url
+
+
+@pytest.fixture
+def ledger_url(postgres_url: str) -> Iterator[str]:
+    """The URL of a database with an empty ledger that only this test uses."""
+    with fresh_target(postgres_url) as url:
         yield url
 
 

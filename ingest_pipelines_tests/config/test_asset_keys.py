@@ -5,7 +5,6 @@ from __future__ import annotations
 from itertools import permutations
 from pathlib import Path
 
-import jsonschema
 import pytest
 import yaml
 from hypothesis import given
@@ -15,6 +14,7 @@ from ingest_pipelines.config import read_project
 from ingest_pipelines.config.asset_keys import parse_keys
 from ingest_pipelines.config.imports import Import
 from ingest_pipelines_tests.config.projects import RIGHT
+from ingest_pipelines_tests.json_schema import jsonschema
 
 QUERY = """\
 database: customers

@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from jsonschema import Draft202012Validator
 
 from ingest_pipelines.cli.checking import SchemaName, json_schemas
 from ingest_pipelines.cli.scaffold import STARTER
 from ingest_pipelines.config import demo_home
 from ingest_pipelines.config.yaml_lines import read_yaml
 from ingest_pipelines_tests.config.projects import RIGHT
+from ingest_pipelines_tests.json_schema import jsonschema
 
 SCHEMAS = json_schemas()
 
@@ -35,12 +35,12 @@ def yaml_files() -> list[tuple[str, str, str]]:
 
 
 def errors(kind: SchemaName, value: Any) -> list[str]:
-    return [error.message for error in Draft202012Validator(SCHEMAS[kind]).iter_errors(value)]
+    return [error.message for error in jsonschema.Draft202012Validator(SCHEMAS[kind]).iter_errors(value)]
 
 
 @pytest.mark.parametrize("kind", SCHEMAS)
 def test_a_schema_is_a_schema(kind: SchemaName) -> None:
-    Draft202012Validator.check_schema(SCHEMAS[kind])
+    jsonschema.Draft202012Validator.check_schema(SCHEMAS[kind])
 
 
 @pytest.mark.parametrize(("home", "path", "text"), yaml_files())

@@ -11,11 +11,11 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import jsonschema
 import pytest
 import yaml
 
 from ingest_pipelines_tests.deploy.places import DEPLOY
+from ingest_pipelines_tests.json_schema import jsonschema
 
 COMPOSE = DEPLOY / "compose"
 FILES = ("compose.yaml", "celery.yaml", "docker.yaml")

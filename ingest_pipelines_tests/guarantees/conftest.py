@@ -10,9 +10,9 @@ import pytest
 
 from ingest_pipelines_tests.guarantees.ground import open_folder
 from ingest_pipelines_tests.guarantees.killable import KillableLoader
-from ingest_pipelines_tests.merge.conftest import query, server_url, target, target_url, template
+from ingest_pipelines_tests.merge.conftest import query, server_url, target, target_url
 
-__all__ = ["loader", "query", "server_url", "target", "target_url", "template"]
+__all__ = ["loader", "query", "server_url", "target", "target_url"]
 
 
 @pytest.fixture

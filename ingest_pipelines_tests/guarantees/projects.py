@@ -12,6 +12,7 @@ import psycopg
 import yaml
 
 from ingest_pipelines_tests.cli.terminal import Answer, Terminal
+from ingest_pipelines_tests.merge.targets import fresh_target
 from ingest_pipelines_tests.servers.postgres import fresh_database
 
 PEOPLE: Mapping[str, Any] = {
@@ -76,7 +77,7 @@ class Project:
 @contextmanager
 def new_project(postgres_url: str, home: Path, **environment: str) -> Iterator[Project]:
     """A project with one import, `people`, of uploads; its databases are dropped after the block."""
-    with fresh_database(postgres_url) as target, fresh_database(postgres_url) as storage:
+    with fresh_target(postgres_url) as target, fresh_database(postgres_url) as storage:
         home.mkdir(parents=True, exist_ok=True)
         known = {"INGEST_DATABASE_URL": target, "INGEST_DAGSTER_URL": storage, "INGEST_HOME": str(home)}
         project = Project(Terminal(home, {**known, **environment}), target)

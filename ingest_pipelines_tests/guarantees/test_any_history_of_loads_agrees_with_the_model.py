@@ -47,7 +47,6 @@ class History(RuleBasedStateMachine):
     """Whatever happens to the loads of one table."""
 
     server_url: str
-    template: str
     folder: Path
     loader: KillableLoader
 
@@ -55,7 +54,7 @@ class History(RuleBasedStateMachine):
     def begin(self) -> None:
         """A target of this history's own."""
         self.end = ExitStack()
-        self.target = Target(self.end.enter_context(fresh_target(self.server_url, self.template)), 20)
+        self.target = Target(self.end.enter_context(fresh_target(self.server_url)), 20)
         self.world = World()
         self.number = 0
         self.mode, self.keep = MODES[0], False
@@ -188,11 +187,9 @@ class History(RuleBasedStateMachine):
 @pytest.mark.parametrize(
     ("part", "histories"), [(1, 4), *(pytest.param(part, 10, marks=pytest.mark.slow) for part in range(2, 6))]
 )
-def test_any_history_of_loads_agrees_with_the_model(
-    server_url: str, template: str, tmp_path: Path, part: int, histories: int
-) -> None:
+def test_any_history_of_loads_agrees_with_the_model(server_url: str, tmp_path: Path, part: int, histories: int) -> None:
     with KillableLoader() as loader:
-        facts = {"server_url": server_url, "template": template, "folder": tmp_path, "loader": loader}
+        facts = {"server_url": server_url, "folder": tmp_path, "loader": loader}
         run_state_machine_as_test(
             type("History", (History,), facts),
             settings=settings(

@@ -12,7 +12,7 @@ from ingest_pipelines.merge import Target
 from ingest_pipelines.merge.early_load import Destination, EarlyLoad
 from ingest_pipelines.model import Run, Validated
 from ingest_pipelines_tests.merge.deliveries import NOW, SENSOR
-from ingest_pipelines_tests.merge.targets import Rows, fresh_target, ledger_template, reader
+from ingest_pipelines_tests.merge.targets import Rows, fresh_target, reader
 
 
 @pytest.fixture(scope="session", params=["18", "15"])
@@ -21,17 +21,10 @@ def server_url(request: pytest.FixtureRequest) -> str:
     return str(request.getfixturevalue("postgres_url" if request.param == "18" else "postgres_15_url"))
 
 
-@pytest.fixture(scope="session")
-def template(server_url: str) -> Iterator[str]:
-    """A database to make targets from."""
-    with ledger_template(server_url) as name:
-        yield name
-
-
 @pytest.fixture
-def target_url(server_url: str, template: str) -> Iterator[str]:
+def target_url(server_url: str) -> Iterator[str]:
     """The URL of an empty target with its ledger."""
-    with fresh_target(server_url, template) as url:
+    with fresh_target(server_url) as url:
         yield url
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 from urllib.parse import urlsplit
 from uuid import uuid4
@@ -13,30 +14,30 @@ from psycopg import sql
 
 from ingest_pipelines.ledger import migrate
 
+_CREATE = sql.SQL("CREATE DATABASE {} TEMPLATE {}")
+
 Rows = Callable[..., list[tuple[Any, ...]]]
 
 
-@contextmanager
-def ledger_template(admin_url: str) -> Iterator[str]:
-    """The name of a database with an empty ledger, to make others from."""
-    name = f"ledger_{uuid4().hex}"
-    with _database(admin_url, name, "template0") as url:
-        migrate(url)
-        yield name
-
-
-@contextmanager
-def fresh_target(admin_url: str, template: str) -> Iterator[str]:
-    """The URL of a database with an empty ledger, gone after the block whoever is still connected."""
-    with _database(admin_url, f"target_{uuid4().hex}", template) as url:
-        yield url
-
-
-@contextmanager
-def _database(admin_url: str, name: str, template: str) -> Iterator[str]:
-    create = sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(template))
+@cache
+def ledger_template(admin_url: str) -> str:
+    """The name of a database with an empty ledger, to make others from; the server's first caller makes it."""
+    name, draft = "ledger_template", f"ledger_{uuid4().hex}"
     with psycopg.connect(admin_url, autocommit=True) as admin:
-        admin.execute(create)
+        admin.execute("SELECT pg_advisory_lock(hashtext('ledger_template'))")  # other workers wait; the session ends it
+        if not admin.execute("SELECT FROM pg_database WHERE datname = %s", [name]).fetchall():
+            admin.execute(_CREATE.format(sql.Identifier(draft), sql.Identifier("template0")))
+            migrate(urlsplit(admin_url)._replace(path=f"/{draft}").geturl())
+            admin.execute(sql.SQL("ALTER DATABASE {} RENAME TO {}").format(sql.Identifier(draft), sql.Identifier(name)))
+    return name
+
+
+@contextmanager
+def fresh_target(admin_url: str) -> Iterator[str]:
+    """The URL of a database with an empty ledger, gone after the block whoever is still connected."""
+    template, name = ledger_template(admin_url), f"target_{uuid4().hex}"
+    with psycopg.connect(admin_url, autocommit=True) as admin:
+        admin.execute(_CREATE.format(sql.Identifier(name), sql.Identifier(template)))
         try:
             yield urlsplit(admin_url)._replace(path=f"/{name}").geturl()
         finally:

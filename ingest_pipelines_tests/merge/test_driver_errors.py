@@ -32,7 +32,7 @@ from ingest_pipelines.merge.early_load import Destination, EarlyLoad
 from ingest_pipelines.merge.faults import no_fault
 from ingest_pipelines.model import LoadReport, Validated
 from ingest_pipelines_tests.merge.deliveries import CUSTOMERS, NOW, SENSOR, bound_import, delivery, item
-from ingest_pipelines_tests.merge.targets import Rows, fresh_target, ledger_template, reader
+from ingest_pipelines_tests.merge.targets import Rows, fresh_target, reader
 from ingest_pipelines_tests.servers.postgres_debian import GermanPostgres
 
 VALUE = "v4f1c09ab"
@@ -57,16 +57,9 @@ def server_url(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="module")
-def template(server_url: str) -> Iterator[str]:
-    """A database to make targets from."""
-    with ledger_template(server_url) as name:
-        yield name
-
-
-@pytest.fixture(scope="module")
-def url(server_url: str, template: str) -> Iterator[str]:
+def url(server_url: str) -> Iterator[str]:
     """A target that these tests share: each has a table, an import or a role of its own in it."""
-    with fresh_target(server_url, template) as url:
+    with fresh_target(server_url) as url:
         reader(url)("CREATE SCHEMA crm; CREATE TABLE crm.tiers (name text PRIMARY KEY)")
         yield url
 

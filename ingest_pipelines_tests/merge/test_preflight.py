@@ -31,9 +31,9 @@ def role() -> str:
 
 
 @pytest.fixture(scope="module")
-def url(server_url: str, template: str, role: str) -> Iterator[str]:
+def url(server_url: str, role: str) -> Iterator[str]:
     """A target that these tests share, each with a table of its own; a superuser's login."""
-    with fresh_target(server_url, template) as url:
+    with fresh_target(server_url) as url:
         reader(url)(
             f"CREATE ROLE {role} LOGIN PASSWORD 'pw'; CREATE SCHEMA crm; GRANT USAGE, CREATE ON SCHEMA crm TO {role};"
             f"GRANT ALL ON SCHEMA ingest TO {role}; GRANT ALL ON ALL TABLES IN SCHEMA ingest TO {role};"
@@ -215,9 +215,9 @@ def test_every_spelling_is_stored_in_a_caseless_column(url: str, role: str, load
         assert reader(url)(f"SELECT tier::text FROM crm.{name}") == [("Gold",)]
 
 
-def test_a_role_that_may_not_make_temporary_tables_is_told_so(server_url: str, template: str) -> None:
+def test_a_role_that_may_not_make_temporary_tables_is_told_so(server_url: str) -> None:
     role = f"loader_{uuid4().hex[:8]}"
-    with fresh_target(server_url, template) as url:
+    with fresh_target(server_url) as url:
         database = urlsplit(url).path[1:]
         reader(url)(f"REVOKE TEMPORARY ON DATABASE {database} FROM PUBLIC; CREATE ROLE {role} LOGIN PASSWORD 'pw'")
         reader(url)(f"CREATE SCHEMA crm AUTHORIZATION {role}; GRANT USAGE ON SCHEMA ingest TO {role};"

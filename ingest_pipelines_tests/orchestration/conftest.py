@@ -157,8 +157,8 @@ def write_windows(shop: Shop, name: str = "points", **more: Any) -> None:
 
 
 @pytest.fixture
-def shop(tmp_path: Path, database_url: str) -> Shop:
-    return new_shop(tmp_path, database_url)
+def shop(tmp_path: Path, ledger_url: str) -> Shop:
+    return new_shop(tmp_path, ledger_url)
 
 
 def new_shop(folder: Path, database_url: str) -> Shop:

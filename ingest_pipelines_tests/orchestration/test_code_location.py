@@ -52,8 +52,8 @@ from ingest_pipelines.orchestration.runs.tags import is_run_of
 from ingest_pipelines.orchestration.sensors.file_items import find_file_items
 from ingest_pipelines.orchestration.sensors.listings import Listings
 from ingest_pipelines.orchestration.site import Site
+from ingest_pipelines_tests.merge.targets import fresh_target
 from ingest_pipelines_tests.orchestration.conftest import GOOD, IMPORT, NOW, Shop, new_shop
-from ingest_pipelines_tests.servers import postgres
 
 PROJECT_SENSORS = ("housekeeping", "activation", "alerts")
 
@@ -170,10 +170,10 @@ def test_an_executor_that_is_asked_for_is_the_one_of_the_location(shop: Shop) ->
 
 
 @pytest.fixture
-def shops(tmp_path: Path, database_url: str, postgres_url: str) -> Iterator[tuple[Shop, Shop]]:
+def shops(tmp_path: Path, ledger_url: str, postgres_url: str) -> Iterator[tuple[Shop, Shop]]:
     """Two projects with the same names, each with a target of its own."""
-    with postgres.fresh_database(postgres_url) as second:
-        yield new_shop(tmp_path / "eu", database_url), new_shop(tmp_path / "us", second)
+    with fresh_target(postgres_url) as second:
+        yield new_shop(tmp_path / "eu", ledger_url), new_shop(tmp_path / "us", second)
 
 
 def test_two_projects_with_the_same_names_share_a_location(shops: tuple[Shop, Shop], instance: DagsterInstance) -> None:

@@ -34,8 +34,8 @@ TYPES = {name: {"type": name, **_OPTIONS.get(name, {})} for name in FIELD_TYPES}
 
 
 @pytest.fixture
-def shop(tmp_path: Path, database_url: str) -> Shop:
-    shop = new_shop(tmp_path, database_url)
+def shop(tmp_path: Path, ledger_url: str) -> Shop:
+    shop = new_shop(tmp_path, ledger_url)
     columns = {"CID": "customer_id", **{f"c_{name}": {"field": f"f_{name}", **rules} for name, rules in TYPES.items()}}
     shop.write_import(columns=columns, rejects={"max_rows": 1})
     databases = {"databases": {"customers": {**DATABASES["databases"]["customers"], "max_fields_per_import": 40}}}

@@ -20,7 +20,6 @@ from ingest_pipelines.config.bound import bind
 from ingest_pipelines.config.connections import Connection
 from ingest_pipelines.config.databases import Database
 from ingest_pipelines.config.imports import Import
-from ingest_pipelines.ledger import migrate
 from ingest_pipelines.merge import Target
 from ingest_pipelines.model import Item, ItemKey, LoadReport, Run, Workspace
 from ingest_pipelines_tests.servers import postgres
@@ -89,9 +88,8 @@ class Shop:
 
 
 @pytest.fixture
-def shop(postgres_url: str, database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shop]:
+def shop(postgres_url: str, ledger_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shop]:
     """An empty source and an empty target."""
     monkeypatch.setenv("SHOP_PW", str(urlsplit(postgres_url).password))
     with postgres.fresh_database(postgres_url) as source_url:
-        migrate(lambda: psycopg.connect(database_url))
-        yield Shop(source_url, Target(database_url, 5), Workspace(tmp_path / "spool", tmp_path / "spill"))
+        yield Shop(source_url, Target(ledger_url, 5), Workspace(tmp_path / "spool", tmp_path / "spill"))

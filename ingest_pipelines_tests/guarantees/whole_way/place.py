@@ -21,11 +21,11 @@ import yaml
 from dagster import AssetKey, DagsterInstance, DynamicPartitionsDefinition
 
 from ingest_pipelines.config import read_settings
-from ingest_pipelines.ledger import migrate
 from ingest_pipelines.orchestration.instance import open_instance
 from ingest_pipelines_tests.guarantees.killable_commands import Runner, Running
 from ingest_pipelines_tests.guarantees.whole_way.oracle import SENTINEL, Load, Row, World
 from ingest_pipelines_tests.guarantees.whole_way.sources import SourceRow
+from ingest_pipelines_tests.merge.targets import fresh_target
 from ingest_pipelines_tests.pipeline.engines import ENGINES, Engine
 from ingest_pipelines_tests.servers import sftp
 from ingest_pipelines_tests.servers.cut_proxy import CutProxy
@@ -476,9 +476,8 @@ def place_of(
     """
     folder.mkdir(exist_ok=True, parents=True)
     with ExitStack() as end:
-        target = end.enter_context(fresh_database(server))
+        target = end.enter_context(fresh_target(server))
         runs = end.enter_context(fresh_database(server))
-        migrate(lambda: psycopg.connect(target))
         started = {name: end.enter_context(ENGINES[name](fleet)) for name in engines}
         if "postgresql" in started:
             started["postgresql"].execute("CREATE EXTENSION citext")
