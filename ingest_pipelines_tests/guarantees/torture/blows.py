@@ -167,14 +167,16 @@ def _end_sessions(url: str) -> int:
     return int(row[0])
 
 
-def wait_until_it_answers(url: str, seconds: float = 60.0) -> None:
-    """Returns once the server behind the URL lets us in."""
+def wait_until_nobody_works(url: str, seconds: float = 60.0) -> None:
+    """Returns once the server behind the URL lets us in, and no session of a killed load may still commit."""
     deadline = time.monotonic() + seconds
+    others = (
+        "SELECT FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        " AND backend_type = 'client backend' LIMIT 1"
+    )
     while True:
-        try:
-            psycopg.connect(url, connect_timeout=5).close()
-        except psycopg.OperationalError:
-            assert time.monotonic() < deadline, "the target does not come back"
-            time.sleep(0.02)
-        else:
-            return
+        with suppress(psycopg.OperationalError), psycopg.connect(url, connect_timeout=5, autocommit=True) as connection:
+            if connection.execute(others).fetchone() is None:
+                return
+        assert time.monotonic() < deadline, "the target does not come back, or a load's session stays"
+        time.sleep(0.02)
