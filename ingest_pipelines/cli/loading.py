@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import getpass
 import logging
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -105,15 +104,15 @@ def launcher(settings: Settings, project: Any) -> Iterator[Launcher]:
     logging.getLogger("dagster").setLevel(logging.CRITICAL)
     logging.getLogger().addHandler(logging.NullHandler())  # else Python prints the libraries' warnings
     from ingest_pipelines.merge.target import WAITS
-    from ingest_pipelines.orchestration.instance import open_instance
+    from ingest_pipelines.orchestration.instance import command_instance
     from ingest_pipelines.orchestration.site import Site
 
     if not WAITS.handlers:
         WAITS.addHandler(_Notes())
     site = Site(settings, project)
     _ = site.target  # fails first, with a message, if there is no database to load into
-    with contextlib.closing(_Disposable(open_instance(settings))) as disposable:
-        yield Launcher(site, disposable.instance)
+    with command_instance(settings) as instance:
+        yield Launcher(site, instance)
 
 
 class _Notes(logging.Handler):
@@ -121,12 +120,6 @@ class _Notes(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         screen.note(screen.wrapped(record.getMessage(), 2))
-
-
-class _Disposable:
-    def __init__(self, instance: Any) -> None:
-        self.instance = instance
-        self.close: Callable[[], None] = instance.dispose
 
 
 def user() -> str:

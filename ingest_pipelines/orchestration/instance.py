@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from dagster import DagsterInstance
@@ -10,7 +12,7 @@ from dagster_postgres.utils import DagsterPostgresException
 from sqlalchemy.exc import SQLAlchemyError
 
 from ingest_pipelines.config import Settings
-from ingest_pipelines.errors import TargetUnavailable
+from ingest_pipelines.errors import IngestError, TargetUnavailable
 from ingest_pipelines.orchestration.dagster_internals.instance import instance_without_log_files
 from ingest_pipelines.owner_only import private_folder, private_state, write_private
 
@@ -49,3 +51,34 @@ def open_instance(settings: Settings) -> DagsterInstance:
         ) from None
     finally:
         root.removeHandler(silence)
+
+
+@contextmanager
+def command_instance(settings: Settings) -> Iterator[DagsterInstance]:
+    """The instance while a command uses it.
+
+    Raises:
+        TargetUnavailable: the storage does not answer, or breaks off meanwhile.
+    """
+    instance = open_instance(settings)
+    try:
+        yield instance
+    except Exception as error:
+        if not storage_broke_off(error):
+            raise
+        raise TargetUnavailable(
+            "Dagster's storage broke off during the command",
+            hint="a load that committed stays, and `ingest report` shows it; run the command again",
+        ) from None
+    finally:
+        instance.dispose()
+
+
+def storage_broke_off(error: BaseException) -> bool:
+    """Whether Dagster's storage raised the error, or one before it, and nobody has put it into words."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(error, IngestError):
+        if isinstance(cause, DagsterPostgresException | SQLAlchemyError):
+            return True
+        cause = cause.__cause__ or cause.__context__
+    return False

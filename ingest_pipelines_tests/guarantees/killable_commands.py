@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -219,6 +220,8 @@ def _start(words: list[str], dies_at: str, stops_at: str, output: str, ahead: in
         if ahead:
             _set_clock(ahead)
         code = _ingest(words)
+    except Exception:
+        traceback.print_exc()  # as Python does at a program's end
     finally:
         sys.stdout.flush()
         sys.stderr.flush()

@@ -11,11 +11,13 @@ from typing import Any
 import psycopg
 import pytest
 from dagster import DagsterInstance, asset, materialize
-from sqlalchemy import Engine, event
+from sqlalchemy import Engine, event, text
+from sqlalchemy.exc import SQLAlchemyError
 
 from ingest_pipelines.config import read_settings
+from ingest_pipelines.errors import TargetUnavailable
 from ingest_pipelines.orchestration.dagster_internals import storage
-from ingest_pipelines.orchestration.instance import open_instance
+from ingest_pipelines.orchestration.instance import command_instance, open_instance
 from ingest_pipelines_tests.orchestration.served import wait_for
 
 
@@ -77,6 +79,27 @@ def test_a_connection_that_was_cut_while_it_rested_is_replaced(place: str, monke
         assert cut == (1,)
         _run(instance)
         assert len(instance.get_run_ids()) == 2
+
+
+def test_a_connection_that_breaks_under_a_command_is_told_without_the_drivers_words(place: str) -> None:
+    def use() -> None:
+        with command_instance(read_settings()) as instance:
+            with instance.event_log_storage.index_connection() as connection:  # type: ignore[attr-defined]  # of SQL's
+                with pytest.raises(SQLAlchemyError) as broken:
+                    connection.execute(text("SELECT pg_terminate_backend(pg_backend_pid())"))
+                assert str(broken.value) == "Dagster's storage does not answer"
+            assert instance.get_runs() == []  # over a new connection
+            raise RuntimeError("what Dagster makes of it") from broken.value
+
+    with pytest.raises(TargetUnavailable, match="Dagster's storage broke off during the command"):
+        use()
+
+
+def test_what_is_no_fault_of_the_storage_stays_as_it_is(place: str) -> None:
+    with pytest.raises(TargetUnavailable, match="the source"), command_instance(read_settings()):
+        raise TargetUnavailable("the source") from SQLAlchemyError("not this one")
+    with pytest.raises(ZeroDivisionError), command_instance(read_settings()):
+        raise ZeroDivisionError
 
 
 def test_a_run_that_waits_for_a_pool_rests_and_goes_on_soon_after_it_is_free(place: str) -> None:

@@ -19,8 +19,8 @@ import psycopg2
 from dagster._serdes import ConfigurableClassData
 from dagster_postgres import DagsterPostgresStorage
 from sqlalchemy import Engine, create_engine, event, text
-from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import DisconnectionError, SQLAlchemyError
+from sqlalchemy.engine.interfaces import DBAPIConnection, ExceptionContext
+from sqlalchemy.exc import DisconnectionError, OperationalError, SQLAlchemyError
 from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 
 from ingest_pipelines.config import Settings, read_settings
@@ -102,9 +102,25 @@ def _engine(url: str) -> Engine:
     engine = create_engine(
         url, isolation_level="AUTOCOMMIT", pool_size=1, max_overflow=20, pool_recycle=60, use_native_hstore=False
     )
+    event.listen(engine, "handle_error", _in_plain_words)
     event.listen(engine, "checkin", _note_use)
     event.listen(engine, "checkout", _test_after_rest)
     return engine
+
+
+class StorageBrokeOff(OperationalError):
+    """A connection that cannot be had, or broke: without the driver's words, the statement and what it would write."""
+
+    def __str__(self) -> str:
+        return "Dagster's storage does not answer"
+
+
+def _in_plain_words(context: ExceptionContext) -> StorageBrokeOff | None:
+    """The error to raise instead of the driver's: Dagster prints what it catches."""
+    error = context.original_exception
+    if not context.is_disconnect and (context.connection is not None or not isinstance(error, psycopg2.Error)):
+        return None
+    return StorageBrokeOff(None, None, error, connection_invalidated=context.is_disconnect)
 
 
 def _note_use(connection: DBAPIConnection, record: ConnectionPoolEntry) -> None:

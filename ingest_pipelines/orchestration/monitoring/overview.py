@@ -11,7 +11,7 @@ from dagster import DagsterInstance
 
 from ingest_pipelines.config import Project, Settings
 from ingest_pipelines.errors import TargetUnavailable
-from ingest_pipelines.orchestration.instance import open_instance
+from ingest_pipelines.orchestration.instance import open_instance, storage_broke_off
 from ingest_pipelines.orchestration.monitoring.open_items import ItemSurvey, survey
 from ingest_pipelines.orchestration.runs.live_status import next_tick
 from ingest_pipelines.orchestration.site import Site
@@ -47,7 +47,14 @@ def looking(settings: Settings, warn: Callable[[str], None]) -> Iterator[Callabl
     def look(project: Project, now: datetime) -> Overview:
         nonlocal unanswered
         plans = {name: bound.spec.schedule for name, bound in project.imports.items() if bound.spec.schedule}
-        seen = survey(Site(settings, project), instance, now, summaries=True)
+        site = Site(settings, project)
+        try:
+            seen = survey(site, instance, now, summaries=True)
+        except Exception as error:
+            if not storage_broke_off(error):
+                raise
+            unanswered = "Dagster's storage broke off"
+            seen = survey(site, None, now, summaries=True)
         if unanswered:  # once, and not where the ledger does not answer either
             warn(unanswered)
             unanswered = ""
