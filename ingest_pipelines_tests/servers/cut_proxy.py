@@ -46,6 +46,7 @@ class CutProxy:
         connections: how many clients connected.
         cuts: how many connections a fault ended.
         sent, received: how many bytes all clients sent and received, as far as they got through.
+        stalled: how many connections stand still because of the fault.
     """
 
     def __init__(self, host: str, port: int) -> None:
@@ -55,6 +56,7 @@ class CutProxy:
         self.cuts = 0
         self.sent = 0
         self.received = 0
+        self.stalled = 0
         self._upstream = (host, port)
         self._fault = Fault()
         self._refusals_left = 0
@@ -170,7 +172,11 @@ class CutProxy:
                     through = max(0, stall - passed)
                     sink.write(data[:through])
                     await sink.drain()
-                    await self._changed.wait()
+                    self.stalled += 1
+                    try:
+                        await self._changed.wait()
+                    finally:
+                        self.stalled -= 1
                     sink.write(data[through:])
                 else:
                     sink.write(data)
