@@ -1,4 +1,7 @@
-"""A file that was replaced under its name: what becomes of the item that it was."""
+"""A file that is replaced under its name is another item, whatever it has in common with the one before.
+
+And what becomes of the item that it was: loaded, failed, waiting, or being read.
+"""
 
 from __future__ import annotations
 
@@ -13,10 +16,38 @@ from ingest_pipelines.model import Item
 from ingest_pipelines.orchestration.runs.launch import run_import
 from ingest_pipelines.orchestration.runs.signed_tags import signed_tags
 from ingest_pipelines.orchestration.runs.tags import DRY_RUN_TAG
-from ingest_pipelines_tests.orchestration.conftest import GOOD, HEADER, ONE_BAD, Shop
+from ingest_pipelines_tests.orchestration.conftest import GOOD, HEADER, ONE_BAD, Shop, instance, shop
+
+__all__ = ["instance", "shop"]
 
 MENDED = f"{HEADER}\nC1,Gold,11,2024-05-01\nC2,Silver,22,2024-06-01\n"
 POINTS = AssetKey(["customers", "points"])
+
+
+CONTENTS = ("Gold,10", "Iron,10", "Gold,10", "Gold,100")
+"""Of one size and of another; one comes back."""
+
+
+@pytest.mark.parametrize("waiting", [False, True])
+def test_every_content_under_one_name_is_loaded_in_its_turn(
+    shop: Shop, instance: DagsterInstance, waiting: bool
+) -> None:
+    """`waiting`: each is replaced again while its run waits; the last one counts."""
+    for number, cells in enumerate(CONTENTS):
+        age = timedelta(hours=2) - timedelta(minutes=10 * number)
+        shop.deliver("Points.csv", f"{HEADER}\nC1,{cells},2024-05-01\n", age=age)
+        item = shop.arrive(instance)
+        tier, points = cells.split(",")
+        if waiting:
+            tier, points = "Late", str(1_000 + number)
+            late = age - timedelta(minutes=5)
+            shop.deliver("Points.csv", f"{HEADER}\nC1,{tier},{points},2024-05-01\n", age=late)
+            _run_by_the_sensor(shop, instance, item)
+            item = shop.arrive(instance)
+        assert _run_by_the_sensor(shop, instance, item)
+        assert shop.rows("SELECT tier, points FROM crm.customers") == [(tier, int(points))]
+    loads = [status for status, _ in _loads(shop)]
+    assert loads.count("committed") == len(CONTENTS)
 
 
 @pytest.fixture

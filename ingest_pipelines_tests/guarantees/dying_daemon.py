@@ -1,4 +1,4 @@
-"""`python -m ingest_pipelines_tests.orchestration.dying_daemon SENSOR [POINT]`: a daemon's sensors, killed at a point.
+"""`python -m ingest_pipelines_tests.guarantees.dying_daemon SENSOR [POINT]`: a daemon's sensors, killed at a point.
 
 With a point of a tick, such as RUN_CREATED, the process kills itself there with SIGKILL. Without one it goes on until a
 tick of the sensor finds nothing to do. Runs are left in the queue.
