@@ -5,9 +5,10 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,7 +19,9 @@ from urllib.parse import urlsplit
 
 import psycopg
 import pytest
+import typer
 
+from ingest_pipelines.cli.app import app
 from ingest_pipelines.ledger import migrate
 from ingest_pipelines.ledger.migrate import HEAD, REVISIONS
 from ingest_pipelines_tests.cli.terminal import Answer, Terminal
@@ -169,6 +172,82 @@ def test_the_upgrade_keeps_every_row_and_makes_the_ledger_of_a_new_installation(
     assert old.shape() == new_shape
 
 
+@pytest.mark.parametrize("old", EVERY_OLD, indirect=True)
+def test_every_command_that_reads_shows_what_the_old_version_wrote(team: Team, old: Frozen) -> None:
+    loads, rejects, audit = old.table("loads"), old.table("rejects"), old.table("audit")
+    batches, cursors = old.table("event_batches"), old.table("cursors")
+    shown = {
+        load["load"]: (load["import"], load["item"], load["status"], load["read"], load["inserted"])
+        for name in freeze.IMPORTS
+        for load in team.ingest("report", name, "--json").json
+    }
+    assert shown == {
+        load["id"]: (load["import"], load["item"], load["status"], load["read"], load["inserted"]) for load in loads
+    }
+    listed = team.ingest("rejects", "list", "points", "--json").json
+    of_points = {load["id"] for load in loads if load["import"] == "points"}
+    assert {(row["load"], row["line"], row["resolved_at"] is None) for row in listed} == {
+        (row["load"], row["line"], row["resolved_at"] is None) for row in rejects if row["load"] in of_points
+    }
+    events = [json.loads(line) for line in team.ingest("events", "--after", "0", "--json").out.splitlines()]
+    assert Counter(event["load"] for event in events) == Counter(
+        {load: sum(len(batch["keys"]) for batch in batches if batch["load"] == load) for load in
+         {batch["load"] for batch in batches}}
+    )  # fmt: skip
+    assert len(team.ingest("audit", "--json").json) == len(audit)
+    [cursor] = cursors
+    assert team.ingest("cursor", "show", "orders", "--json").json["value"] == cursor["value"]
+    team.ingest("alerts", "--json")
+    team.ingest("purge", "--dry-run")
+    assert old.rows("SELECT version_num FROM ingest.alembic_version") == [(HEAD,)]
+
+
+@pytest.mark.parametrize("old", EVERY_OLD, indirect=True)
+def test_work_goes_on_after_the_upgrade_where_it_was(team: Team, old: Frozen) -> None:
+    """Cursor, windows, open rejects, locked mapping, a paused import, a failed item: all as they were left."""
+    before = dict(old.rows("SELECT customer_id, points FROM crm.customers"))
+    loads = len(old.table("loads"))
+    status = {found["import"]: found for found in team.ingest("status", "--json").json}
+    assert status["refunds"]["status"] == "failed"
+
+    freeze.deliver(team.folder, "points/Points_2.csv", LATER)  # the bytes of the last delivery
+    team.ingest("run", "points")
+    assert dict(old.rows("SELECT customer_id, points FROM crm.customers")) == before
+    assert len(old.table("loads")) == loads + 1
+
+    team.ingest("run", "orders")  # from where the cursor was set to
+    assert old.rows("SELECT customer_id, amount FROM crm.customers WHERE amount IS NOT NULL ORDER BY 1") == [
+        (f"o{number}", number * 100) for number in range(1, 9)
+    ]
+    [first, *_] = [load for load in old.table("loads")[loads:] if load["import"] == "orders"]
+    assert (first["read"], first["unchanged"], first["inserted"]) == (3, 1, 2)
+
+    export, corrected = team.folder / "export.csv", team.folder / "corrected.csv"
+    team.ingest("rejects", "export", "points", "--output", export)
+    with export.open(newline="") as rows:
+        header, open_reject = csv.reader(rows)
+    assert open_reject[header.index("CID")] == "c4"
+    open_reject[header.index("Points")] = "40"
+    with corrected.open("w", newline="") as rows:
+        csv.writer(rows).writerows([header, open_reject])
+    team.ingest("rejects", "replay", "points", corrected)
+    assert [row for row in old.table("rejects") if row["resolved_at"] is None and row["field"] == "points"] == []
+    assert old.rows("SELECT points FROM crm.customers WHERE customer_id = 'c4'") == [(40,)]
+
+    team.ingest("resume", "visits")
+    team.ingest("run", "visits", "--item", "2026-01-02")
+    assert old.rows("SELECT visits FROM crm.customers WHERE customer_id = 'v2'") == [(2,)]
+
+    (team.folder / "uploads" / "refunds" / "Refunds_2.csv").write_text("CID,Refunds\nc1,3\n")
+    team.ingest("run", "refunds")
+    assert old.rows("SELECT refunds FROM crm.customers WHERE customer_id = 'c1'") == [(3,)]
+    [failed] = [load for load in old.table("loads") if load["status"] == "failed"]
+    team.ingest("skip", "refunds", "--item", failed["item"], "--reason", "the vendor sent it again", "--yes")
+    team.ingest("purge")
+    team.ingest("unlock", "points", "--yes")
+    assert {found["import"]: found["open"] for found in team.ingest("status", "--json").json}["refunds"] == []
+
+
 @pytest.mark.parametrize(
     ("old", "step"),
     [(OLD[0], 9), *(pytest.param(revision, 1, marks=pytest.mark.slow) for revision in OLD)],
@@ -217,3 +296,54 @@ def test_a_command_that_cannot_upgrade_now_says_who_is_in_the_way_and_changes_no
             assert waiting.result(60)
     assert shape != old.shape()
     assert impatient.ingest("report", "points").code == 0
+
+
+NEEDS_THE_LEDGER: Mapping[str, Callable[[Path], tuple[object, ...]]] = {
+    "status": lambda folder: ("status",),
+    "report": lambda folder: ("report", "points"),
+    "run": lambda folder: ("run", "points"),
+    "plan": lambda folder: ("plan", "points", "--file", folder / "uploads/points/Points_1.csv"),
+    "activate": lambda folder: ("activate", "visits", "--yes"),
+    "pause": lambda folder: ("pause", "visits"),
+    "resume": lambda folder: ("resume", "visits"),
+    "unlock": lambda folder: ("unlock", "points", "--yes"),
+    "purge": lambda folder: ("purge",),
+    "events": lambda folder: ("events",),
+    "audit": lambda folder: ("audit",),
+    "alerts": lambda folder: ("alerts",),
+    "skip": lambda folder: ("skip", "refunds", "--failed"),
+    "rejects list": lambda folder: ("rejects", "list", "points"),
+    "rejects export": lambda folder: ("rejects", "export", "points"),
+    "rejects replay": lambda folder: ("rejects", "replay", "points", folder / "export.csv"),
+    "cursor show": lambda folder: ("cursor", "show", "orders"),
+    "cursor set": lambda folder: ("cursor", "set", "orders", "7", "--yes"),
+}
+
+
+NEEDS_NO_LEDGER = {"demo", "init", "new", "browse", "check", "schema", "dbt-sources", "up", "watch", "notify test"}
+"""They are about the project or a source, or serve: then a process of theirs says it. `check` checks the rest."""
+
+
+def _commands() -> Iterator[str]:
+    for name, command in typer.main.get_command(app).commands.items():  # type: ignore[attr-defined]  # it is a group
+        yield from (f"{name} {each}" for each in command.commands) if hasattr(command, "commands") else [name]
+
+
+@pytest.mark.parametrize("old", [OLD[-1]], indirect=True)
+def test_an_older_program_on_a_newer_ledger_says_so_and_changes_nothing(team: Team, old: Frozen) -> None:
+    """Whatever command is typed: a program that does not know the ledger must not write to it, nor read it wrongly."""
+    assert set(NEEDS_THE_LEDGER) == set(_commands()) - NEEDS_NO_LEDGER
+    freeze.deliver(team.folder, "points/Points_1.csv", LATER)
+    team.ingest("rejects", "export", "points", "--output", team.folder / "export.csv")
+    with psycopg.connect(old.url) as connection:
+        connection.execute("UPDATE ingest.alembic_version SET version_num = '9999'")
+        # As a later version may have it:
+        connection.execute("ALTER TABLE ingest.loads RENAME finished_at TO ended_at")
+    shape, before = old.shape(), old.contents()
+    for command, words in NEEDS_THE_LEDGER.items():
+        answer = team.terminal.ingest(*words(team.folder))
+        said = " ".join((answer.out + answer.err).split())
+        assert answer.code == 3, f"{command}: {answer.code} {said}"
+        assert "made by a later version" in said, f"{command}: {said}"
+        assert "its revision is 9999" in said, f"{command}: {said}"
+    assert (old.shape(), old.contents()) == (shape, before)
