@@ -24,6 +24,7 @@ up: $(VENV)/.installed ## Postgres, the Dagster UI and its daemon; Ctrl-C ends a
 
 test: $(VENV)/.installed-test ## Every test but the slow ones, on two cores, against real servers
 	@.ci/debian-packages
+	@.ci/npm-packages $(VENV)
 	@$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow"
 
 lint: $(VENV)/.installed-test ## Format, lint, types, who may import whom, insecure code, secrets
@@ -36,14 +37,17 @@ lint: $(VENV)/.installed-test ## Format, lint, types, who may import whom, insec
 
 on-call: $(VENV)/.installed-test ## An hour with a fault a minute; is `ingest status` true? MINUTES=60
 	@.ci/debian-packages
+	@.ci/npm-packages $(VENV)
 	@$(BIN)/python -m ingest_pipelines_tests.guarantees.on_call --minutes $(or $(MINUTES),60)
 
 torture: $(VENV)/.installed-test ## 10,000 kills and cuts, a part at a time; goes on where it stopped. KILLS=500 SEED=1
 	@.ci/debian-packages
+	@.ci/npm-packages $(VENV)
 	@$(BIN)/python -m ingest_pipelines_tests.guarantees.torture $(if $(KILLS),--kills $(KILLS)) $(if $(SEED),--seed $(SEED)) $(if $(PART),--part $(PART)) $(if $(SECONDS),--seconds $(SECONDS))
 
 soak: $(VENV)/.installed-test ## An hour of 30 imports, a delivery a second, a kill a minute; does anything grow? MINUTES=60
 	@.ci/debian-packages
+	@.ci/npm-packages $(VENV)
 	@$(BIN)/python -m ingest_pipelines_tests.guarantees.soak --minutes $(or $(MINUTES),60) $(if $(EVERY),--every $(EVERY)) $(if $(OUT),--out $(OUT))
 
 bench: $(VENV)/.installed-test ## The measurements behind docs/performance.md (long)

@@ -41,6 +41,7 @@ CORE = [
 ]
 
 EXTRAS = {
+    "azure": ["azure-storage-blob>=12.24,<12.32"],  # ContainerClient; `_client.blob.download`: a range, once
     "mysql": ["pymysql>=1.1,<1.3"],  # logins, queries, errors; rows: its `_result`, `_rfile`, `_sock`
     "mssql": ["mssql-python>=1,<1.17"],  # Microsoft's driver with an Arrow reader; its `_cancel`, `ddbc_bindings`
     "oracle": ["oracledb>=3"],  # thin mode with Arrow batches

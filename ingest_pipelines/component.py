@@ -38,7 +38,7 @@ CONNECTIONS = """\
 # Where data comes from. One entry per system; secrets are references: password: {env: VENDOR_PASSWORD}
 connections:
   uploads:
-    type: csv                # a folder of uploads; sftp, s3 and gcs deliver files the same way
+    type: csv                # a folder of uploads; sftp, s3, gcs and azure deliver files the same way
     directory: uploads       # relative paths start at this folder
 """
 

@@ -18,6 +18,7 @@ from hypothesis import settings
 
 from ingest_pipelines_tests.merge.targets import fresh_target
 from ingest_pipelines_tests.servers import (
+    azure,
     browser,
     clickhouse,
     gcs,
@@ -218,6 +219,19 @@ def gcs_bucket(gcs_server: gcs.GcsServer) -> Iterator[gcs.Bucket]:
     """An empty Google Cloud Storage bucket that only this test uses."""
     with gcs.fresh_bucket(gcs_server) as bucket:
         yield bucket
+
+
+@pytest.fixture(scope="session")
+def azure_server(fleet: Fleet) -> azure.AzureServer:
+    """An Azure Blob Storage server, shared by all tests."""
+    return fleet.ask("azure", azure.AzureServer, azure.launch)
+
+
+@pytest.fixture
+def azure_container(azure_server: azure.AzureServer) -> Iterator[azure.Container]:
+    """An empty Azure container that only this test uses."""
+    with azure.fresh_container(azure_server) as container:
+        yield container
 
 
 @pytest.fixture(scope="session")

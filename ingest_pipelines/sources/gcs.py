@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ingest_pipelines.config.connections.gcs import GcsConnection
 from ingest_pipelines.errors import IngestError, ItemChanged, ItemGone, SourceDenied, SourceUnavailable, printable
 from ingest_pipelines.model import SourceFile
-from ingest_pipelines.sources.base import CHUNK, Client
+from ingest_pipelines.sources.base import Client
 from ingest_pipelines.sources.object_store import ObjectStore, no_answer
+from ingest_pipelines.sources.ranges import in_ranges
 
 if TYPE_CHECKING:
     from google.cloud import storage
-
-MAX_RANGE = 16 * CHUNK
-"""Most bytes of one request. An answer is checked and tried again as a whole, so it must fit into memory."""
 
 MAX_KEY_BYTES = 1024
 """Google's limit for an object's name."""
@@ -95,28 +92,7 @@ class Gcs(ObjectStore[GcsConnection, "storage.Client", "storage.Blob"]):
             size = int(blob.size or 0)
             # a blob that Google described would be read from its mediaLink, past `endpoint_url`
             blob = self.client.bucket(self.bucket).blob(blob.name, generation=blob.generation)
-            for content in self._ranges(blob, offset, size, path):
-                view = memoryview(content)
-                for at in range(0, len(view), CHUNK):
-                    yield bytes(view[at : at + CHUNK])
-
-    def _ranges(self, blob: storage.Blob, start: int, size: int, path: str) -> Iterator[bytes]:
-        """The bytes in growing ranges; the next one is on its way while one is used."""
-        bounds = _bounds(start, size)
-        following = next(bounds, None)
-        requested: Future[bytes] | None = None
-        pool = ThreadPoolExecutor(1, thread_name_prefix="gcs")
-        try:
-            while following is not None:
-                (first, end), following = following, next(bounds, None)
-                content = requested.result() if requested else self._range(blob, first, end, path)
-                # a caller that wants only the head gets little more
-                requested = pool.submit(self._range, blob, *following, path) if following and first > start else None
-                yield content
-                if len(content) < end - first:
-                    return
-        finally:
-            pool.shutdown(cancel_futures=True)
+            yield from in_ranges(lambda first, end: self._range(blob, first, end, path), offset, size, "gcs")
 
     def _range(self, blob: storage.Blob, start: int, end: int, path: str) -> bytes:
         from google.api_core.exceptions import NotFound
@@ -242,12 +218,3 @@ def _credentials(connection: GcsConnection) -> tuple[Any, str | None]:
             f"gs://{connection.bucket}: `credentials` is not the JSON of a service account's key",
             hint="create a key in the Google Cloud console, and store the whole file as the secret",
         ) from None
-
-
-def _bounds(start: int, size: int) -> Iterator[tuple[int, int]]:
-    """Where ranges begin and end: each twice as long as the one before, up to MAX_RANGE."""
-    length = CHUNK
-    while start < size:
-        end = min(start + length, size)
-        yield start, end
-        start, length = end, min(2 * length, MAX_RANGE)

@@ -106,6 +106,10 @@ def is_timeout(error: BaseException) -> bool:
     return any(isinstance(cause, TimeoutError) or type(cause).__name__ in _TIMEOUTS for cause in _causes(error))
 
 
+_INSIDE = ("reason", "original_exception", "cause", "error", "inner_exception")
+"""What drivers call the error inside an error."""
+
+
 def _causes(error: BaseException) -> Iterator[BaseException]:
     """The error and all errors inside it."""
     waiting: list[object] = [error]
@@ -117,7 +121,9 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
         yield found
         seen.add(id(found))
         waiting += [found.__cause__, found.__context__, *found.args]
-        waiting += [getattr(found, name, None) for name in ("reason", "original_exception", "cause", "error")]
+        waiting += [
+            getattr(found, name, None) for name in ("reason", "original_exception", "cause", "error", "inner_exception")
+        ]
         kept = getattr(found, "kwargs", None)  # botocore's
         waiting += kept.values() if isinstance(kept, Mapping) else ()
 

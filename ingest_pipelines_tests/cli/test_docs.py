@@ -55,7 +55,8 @@ def keys_of(model: type[BaseModel]) -> set[str]:
 SHARED = {"type", "timeout_seconds", "retries"}
 SECTIONS: list[tuple[str, type[BaseModel]]] = [
     ("csv", connections.TYPES["csv"]), ("sftp", connections.TYPES["sftp"]), ("s3", connections.TYPES["s3"]),
-    ("gcs", connections.TYPES["gcs"]), ("snowflake", connections.TYPES["snowflake"]),
+    ("gcs", connections.TYPES["gcs"]), ("azure", connections.TYPES["azure"]),
+    ("snowflake", connections.TYPES["snowflake"]),
     ("postgresql, mysql, mssql, oracle, hive, clickhouse", connections.TYPES["mysql"]),
     ("A database", databases.Database), ("A resource", databases.Resource), ("An import", imports.Import),
     ("source", imports.SourceOfImport), ("cursor", imports.Cursor), ("window", imports.Window),

@@ -44,7 +44,7 @@ CONNECTION_CASES = [
     ("    type: sftp", "    type: stfp", ["connections.yaml:6: connections.vendor.type: unknown type; did you mean 'sftp'?"]),
     ("    type: sftp", "    type: ftp", ["connections.yaml:6: connections.vendor.type: unknown type; did you mean 'sftp'?"]),
     ("    type: sftp", "    type: 5", [
-        "connections.yaml:6: connections.vendor.type: unknown type; known are: clickhouse, csv, gcs, hive, mssql, "
+        "connections.yaml:6: connections.vendor.type: unknown type; known are: azure, clickhouse, csv, gcs, hive, mssql, "
         "mysql, oracle, postgresql, s3, sftp, snowflake",
     ]),
     ("    type: csv", "    # no type", ["connections.yaml:2: connections.uploads.type: this key is required"]),

@@ -15,6 +15,7 @@ from dagster import AssetKey, DagsterInstance, Definitions, SensorResult, build_
 from ingest_pipelines.orchestration.assets.partitions import partitions_name
 from ingest_pipelines.orchestration.runs.launch import run_import
 from ingest_pipelines_tests.orchestration.conftest import GOOD, HEADER, ONE_BAD, Shop
+from ingest_pipelines_tests.servers.azure import Container
 from ingest_pipelines_tests.servers.gcs import Bucket as GcsBucket
 from ingest_pipelines_tests.servers.s3 import Bucket as S3Bucket
 from ingest_pipelines_tests.servers.sftp import SftpServer
@@ -80,13 +81,14 @@ class Store:
         return self.shop.rows("SELECT customer_id, points FROM crm.customers ORDER BY 1")
 
 
-@pytest.fixture(params=["csv", "sftp", "s3", "gcs"])
+@pytest.fixture(params=["csv", "sftp", "s3", "gcs", "azure"])
 def store(request: pytest.FixtureRequest, shop: Shop) -> Store:
     connect: dict[str, Callable[[], tuple[dict[str, Any], Put]]] = {
         "csv": lambda: _csv(shop),
         "sftp": lambda: _sftp(shop, request.getfixturevalue("sftp_server"), request.getfixturevalue("sftp_folder")),
         "s3": lambda: _s3(shop, request.getfixturevalue("s3_bucket")),
         "gcs": lambda: _gcs(request.getfixturevalue("gcs_bucket")),
+        "azure": lambda: _azure(shop, request.getfixturevalue("azure_container")),
     }
     return Store(shop, *connect[request.param]())
 
@@ -162,6 +164,15 @@ def _gcs(bucket: GcsBucket) -> tuple[dict[str, Any], Put]:
         "endpoint_url": bucket.server.endpoint_url,
     }  # fmt: skip
     return connection, lambda path, text: bucket.put(path, text.encode())
+
+
+def _azure(shop: Shop, container: Container) -> tuple[dict[str, Any], Put]:
+    server = container.server
+    connection = {
+        "type": "azure", "account": server.account, "container": container.name, "endpoint_url": server.endpoint_url,
+        "account_key": _secret(shop, "key", server.account_key),
+    }  # fmt: skip
+    return connection, lambda path, text: container.put(path, text.encode())
 
 
 def _write(shop: Shop, path: Path, text: str) -> None:

@@ -22,7 +22,19 @@ import psycopg
 import pymysql
 import pytest
 
-from ingest_pipelines_tests.servers import clickhouse, gcs, hive, mssql, mysql, oracle, redis, s3, smtp, snowflake
+from ingest_pipelines_tests.servers import (
+    azure,
+    clickhouse,
+    gcs,
+    hive,
+    mssql,
+    mysql,
+    oracle,
+    redis,
+    s3,
+    smtp,
+    snowflake,
+)
 from ingest_pipelines_tests.servers.cut_proxy import CutProxy, Fault
 from ingest_pipelines_tests.servers.sftp import SftpServer
 
@@ -124,6 +136,23 @@ def test_s3_serves_its_owner_and_refuses_outsiders(s3_bucket: s3.Bucket) -> None
         with pytest.raises(client.exceptions.ClientError) as refusal:
             stranger.client().list_objects_v2(Bucket=s3_bucket.name)
         assert refusal.value.response["Error"]["Code"] == code
+
+
+def test_azure_checks_keys_and_conditions(azure_container: azure.Container) -> None:
+    from azure.core import MatchConditions
+    from azure.core.exceptions import HttpResponseError
+
+    azure_container.put("loyalty/Customers.csv", b"CID\n1\n")
+    blob = azure_container.client.get_blob_client("loyalty/Customers.csv")
+    etag = blob.get_blob_properties().etag
+    azure_container.put("loyalty/Customers.csv", b"CID\n2\n")
+    with pytest.raises(HttpResponseError) as refused:
+        blob.delete_blob(etag=etag, match_condition=MatchConditions.IfNotModified)
+    assert refused.value.status_code == 412
+    stranger = dataclasses.replace(azure_container.server, account_key="d3JvbmcK").container(azure_container.name)
+    with pytest.raises(HttpResponseError) as refused:
+        stranger.get_container_properties()
+    assert refused.value.status_code == 403
 
 
 def test_gcs_serves_a_file_of_the_generation_asked_for(gcs_bucket: gcs.Bucket) -> None:

@@ -91,6 +91,7 @@ _KINDS: dict[str, dict[str, Any]] = {
     "snowflake": {},
     "s3": {},
     "gcs": {},
+    "azure": {"account": "a", "container": "c"},
 }
 
 
@@ -109,6 +110,9 @@ def _connection(kind: str, server: Impostor, monkeypatch: pytest.MonkeyPatch) ->
         account = {"type": "service_account", "client_email": "a@b", "private_key": key.decode(), "token_uri": address}
         monkeypatch.setenv("SECRET_WORD", json.dumps(account))
         settings |= {"bucket": "b", "project": "p", "credentials": secret}
+    elif kind == "azure":
+        monkeypatch.setenv("SECRET_WORD", "c2VudGluZWw=")
+        settings |= {"endpoint_url": f"{address}/a", "account_key": secret}
     elif kind == "snowflake":
         settings |= {"account": "a", "user": "u", "password": secret,
                      "options": {"host": "localhost", "port": server.port, "protocol": "https"}}  # fmt: skip

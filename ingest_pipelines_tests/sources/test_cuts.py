@@ -25,6 +25,7 @@ from ingest_pipelines.sources import network, open_query, sql
 from ingest_pipelines_tests.servers.cut_proxy import CutProxy, Fault
 from ingest_pipelines_tests.sources.contract import NetworkPlace, item_in
 from ingest_pipelines_tests.sources.query_contract import Warehouse
+from ingest_pipelines_tests.sources.test_azure import AzurePlace
 from ingest_pipelines_tests.sources.test_clickhouse import ClickhouseWarehouse
 from ingest_pipelines_tests.sources.test_gcs import GcsPlace
 from ingest_pipelines_tests.sources.test_hive import HiveWarehouse
@@ -91,7 +92,7 @@ def _files(kind: str, place: NetworkPlace, spool: Path) -> Door:
     return Door(kind, ("127.0.0.1", place.port()), read, (["in/a.csv", "in/b.csv"], True))
 
 
-KINDS = ["postgresql", "mysql", "mssql", "oracle", "hive", "clickhouse", "snowflake", "sftp", "s3", "gcs"]
+KINDS = ["postgresql", "mysql", "mssql", "oracle", "hive", "clickhouse", "snowflake", "sftp", "s3", "gcs", "azure"]
 FIXTURES = {
     "postgresql": "database_url", "mysql": "mysql_database", "mssql": "mssql_database", "oracle": "oracle_schema",
     "hive": "hive_database", "clickhouse": "clickhouse_database", "snowflake": "snowflake_database",
@@ -118,6 +119,8 @@ def door(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mon
         place: Any = SftpPlace(server, folder, tmp_path / "secrets")
     elif kind == "s3":
         place = S3Place(request.getfixturevalue("s3_bucket"), tmp_path / "secrets")
+    elif kind == "azure":
+        place = AzurePlace(request.getfixturevalue("azure_container"), tmp_path / "secrets")
     else:
         place = GcsPlace(request.getfixturevalue("gcs_bucket"))
     return _files(kind, place, tmp_path / "spool")

@@ -14,6 +14,7 @@ from typing import Any
 import asyncssh
 import pytest
 
+from ingest_pipelines.config.connections.azure import AzureConnection
 from ingest_pipelines.config.connections.gcs import GcsConnection
 from ingest_pipelines.config.connections.s3 import S3Connection
 from ingest_pipelines.errors import IngestError
@@ -111,7 +112,19 @@ def _gcs(url: str, folder: Path) -> FileSource:
     )
 
 
-@pytest.mark.parametrize(("make", "body"), [(_s3, _xml), (_s3, _neither), (_gcs, _json), (_gcs, _neither)])
+def _azure(url: str, folder: Path) -> FileSource:
+    (folder / "azure key").write_text("a2V5")
+    settings = {
+        "type": "azure", "account": "a", "container": "drops", "account_key": {"file": str(folder / "azure key")},
+        "endpoint_url": f"{url}/a", "retries": 0, "timeout_seconds": 5,
+    }  # fmt: skip
+    return open_files(AzureConnection.model_validate(settings))
+
+
+@pytest.mark.parametrize(
+    ("make", "body"),
+    [(_s3, _xml), (_s3, _neither), (_gcs, _json), (_gcs, _neither), (_azure, _xml), (_azure, _neither)],
+)
 def test_an_object_store_s_words_are_not_passed_on(
     make: Callable[[str, Path], FileSource],
     body: Callable[[int], bytes],

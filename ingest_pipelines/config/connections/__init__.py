@@ -17,6 +17,7 @@ _MODULES: Mapping[str, str] = {
     "sftp": "sftp:SftpConnection",
     "s3": "s3:S3Connection",
     "gcs": "gcs:GcsConnection",
+    "azure": "azure:AzureConnection",
     "snowflake": "snowflake:SnowflakeConnection",
     "postgresql": "postgresql:PostgresqlConnection",
     "mysql": "mysql:MysqlConnection",
