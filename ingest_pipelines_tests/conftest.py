@@ -64,22 +64,31 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 DEAREST_FIRST = (
-    "test_no_row_is_lost.py",
-    "test_a_killed_run_stops_nobody_and_leaves_nothing.py",
     "test_a_backfill_survives_the_death_of_any_process.py",
     "test_up.py",
+    "test_no_row_is_lost.py",
+    "test_a_killed_run_stops_nobody_and_leaves_nothing.py",
     "test_cuts.py",
+    "test_no_secret_and_no_row_leaves.py",
+    "test_any_kill_or_cut_leaves_the_target_old_or_new.py",
+    "test_a_bomb_is_refused_within_the_memory_that_is_stated.py",
+    "test_a_killed_load_leaves_the_target_old_or_new.py",
+    "test_celery.py",
     "test_errors.py",
+    "test_at_a_terminal.py",
+    "test_hive.py",
+    "test_replays_at_once.py",
+    "test_ledger_in_reach.py",
     "test_drain.py",
     "test_roles.py",
-    "test_hive.py",
-    "test_at_a_terminal.py",
     "test_queries.py",
     "test_alert_kinds.py",
     "test_alerts.py",
+    "test_error_codes.py",
+    "test_assets.py",
     "test_preflight.py",
 )
-"""Files that take half a minute or more. They start first: none is left to one worker while the other has nothing."""
+"""Files that take 20 seconds or more. They start first: none is left to one worker while others have nothing."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -23,7 +23,7 @@ VICTIMS = ("daemon", "webserver", "code server", "run")
 
 
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("windows", [12, pytest.param(60, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("windows", [6, *(pytest.param(many, marks=pytest.mark.slow) for many in (12, 60))])
 def test_a_backfill_survives_the_death_of_any_process(folder: Path, fleet: Fleet, windows: int) -> None:
     with world_of(folder, fleet, windows, {NAME: all_feeds()[NAME]}) as world:
         bad = windows // 2
