@@ -90,6 +90,7 @@ def _oddities(text: str) -> int:
             odd += 3 * (not letter.isalpha() and before.isalpha() and behind.isalpha())
             odd += unicodedata.category(letter) in {"So", "Sk", "Sm"}
             odd += letter.isupper() and before.islower()
+            odd += "\uff61" <= letter <= "\uff9f"  # half-width letters, which other encodings' letters look like
     return odd
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -13,8 +13,17 @@ from ingest_pipelines.detection.columns import is_marked
 from ingest_pipelines.detection.encodings import Decoded, encodings
 from ingest_pipelines.detection.fields import means_a_column, words_of
 from ingest_pipelines.detection.numbers import choose_null_words, choose_signs
-from ingest_pipelines.detection.reading import Choose, Option, Reading, ask_if_different, read_sample
+from ingest_pipelines.detection.reading import (
+    PREVIEWED,
+    Choose,
+    Option,
+    Reading,
+    ask_if_different,
+    preview,
+    read_sample,
+)
 from ingest_pipelines.detection.tables import Layout, as_it_is, layouts, one_column
+from ingest_pipelines.detection.workbooks import detect_workbook
 from ingest_pipelines.errors import IngestError, ItemRefused, UsageError, printable
 from ingest_pipelines.file_content import content_of
 from ingest_pipelines.sources.browse import FileHead
@@ -27,11 +36,6 @@ NEEDS_ALL = frozenset({"xlsx", "parquet"})
 
 _SEP = "CSV with a first line 'sep="
 _WIDE = ("UTF-16", "UTF-32")
-_TOP_ROWS = 10
-"""A workbook's header is looked for in so many first rows."""
-
-PREVIEWED = 4
-"""Cells that a preview shows."""
 
 
 def detect_file(head: FileHead, choose: Choose, fields: Collection[str] = ()) -> Reading:
@@ -47,7 +51,7 @@ def detect_file(head: FileHead, choose: Choose, fields: Collection[str] = ()) ->
     content = content_of(head.content, head.name)
     kind = TYPES.get(content.name) if content is not None else None
     if kind is not None:
-        reading = _of_type(head, kind)
+        reading = _of_type(head, kind, choose)
     elif content is not None and not content.name.startswith((_SEP, *_WIDE)):
         raise UsageError(f"{printable(head.name)} is {content.name}", hint=content.advice)
     else:
@@ -57,7 +61,7 @@ def detect_file(head: FileHead, choose: Choose, fields: Collection[str] = ()) ->
     return choose_null_words(reading, choose)
 
 
-def _of_type(head: FileHead, kind: str) -> Reading:
+def _of_type(head: FileHead, kind: str, choose: Choose) -> Reading:
     if kind in NEEDS_ALL and not head.is_whole:
         raise UsageError(
             f"{printable(head.name)} is too large to look into",
@@ -67,31 +71,11 @@ def _of_type(head: FileHead, kind: str) -> Reading:
     if kind == "jsonl" and not head.is_whole:
         content = content[: content.rfind(b"\n") + 1]
     try:
-        return _workbook(content, head.name) if kind == "xlsx" else read_sample(content, head.name, {"type": kind})
+        if kind == "xlsx":
+            return detect_workbook(content, head.name, choose)
+        return read_sample(content, head.name, {"type": kind})
     except ItemRefused as refusal:
         raise UsageError(refusal.message, hint=refusal.hint) from None
-
-
-def _workbook(content: bytes, name: str) -> Reading:
-    """The first sheet from the first row on that names columns; titles above it are left out by a range."""
-    below: Reading | None = None
-    for top in range(1, _TOP_ROWS + 1):
-        try:
-            reading = read_sample(content, name, {"type": "xlsx", **({"range": f"A{top}"} if top > 1 else {})})
-        except ItemRefused:
-            continue
-        if below is not None and (reading.columns, reading.rows) != (below.columns, below.rows):
-            break
-        if below is not None or _is_header(reading.columns):
-            below = reading
-        if below is not None and top == 1:
-            break
-    return below or read_sample(content, name, {"type": "xlsx"})
-
-
-def _is_header(columns: Sequence[str]) -> bool:
-    """Whether a workbook's row names columns: no title, no numbers."""
-    return len(columns) > 1 and all(columns) and not any(name.replace(".", "").isdecimal() for name in columns)
 
 
 def _encoding(head: FileHead, choose: Choose) -> Decoded:
@@ -137,7 +121,7 @@ def _layout(head: FileHead, decoded: Decoded, choose: Choose) -> Reading:
         except IngestError as error:
             refusal = refusal or error
             raise UsageError(refusal.message, hint=refusal.hint) from None
-    options = [(Option(reading.label, _preview(reading)), reading) for reading in readings]
+    options = [(Option(reading.label, preview(reading)), reading) for reading in readings]
     reading = ask_if_different("which reading of the file is right", options, choose)
     if last_line := last_lines.get(reading.label):
         _ask_about_end(head.name, reading, last_line, choose)
@@ -163,20 +147,8 @@ def _read(name: str, decoded: Decoded, layout: Layout) -> Reading:
         raise ItemRefused(f"{name}: it cannot be read with {written(keys)}") from None
 
 
-def _preview(reading: Reading) -> str:
-    """The names of the columns, each with its first cell."""
-    pairs = [
-        f"{printable(name, 20)} = {printable(cells[0], 20) if cells else ''}"
-        for name, cells in zip(reading.columns, reading.cells, strict=True)
-    ]
-    more = f" | {len(pairs) - PREVIEWED} more" if len(pairs) > PREVIEWED else ""
-    return " | ".join(pairs[:PREVIEWED]) + more
-
-
 def _header(name: str, decoded: Decoded, reading: Reading, choose: Choose, fields: Collection[str]) -> Reading:
     """The reading with its first line as a header or as a row: certain by the cells below it, or chosen."""
-    if not reading.rows:
-        return reading
     signs = list(_header_signs(reading, fields))
     if "name" in signs and "row" not in signs:
         return reading
@@ -189,7 +161,7 @@ def _header(name: str, decoded: Decoded, reading: Reading, choose: Choose, field
     if "row" in signs and "name" not in signs:
         return rows_only
     first = " | ".join(printable(cell, 20) for cell in reading.columns[:PREVIEWED])
-    options = [Option("the first line names the columns", first), Option(rows_only.label, _preview(rows_only))]
+    options = [Option("the first line names the columns", first), Option(rows_only.label, preview(rows_only))]
     return (reading, rows_only)[choose("does the first line name the columns", options)]
 
 

@@ -15,6 +15,7 @@ import pyarrow as pa
 from ingest_pipelines.config.blanks import trimmed
 from ingest_pipelines.config.file_format import Format, written
 from ingest_pipelines.config.imports import Limits
+from ingest_pipelines.errors import printable
 from ingest_pipelines.landing.arrow_types import plain_batch, plain_schema
 from ingest_pipelines.landing.file_reader import open_as
 from ingest_pipelines.model import LINE, TRIM, Item, ItemKey, Landing
@@ -120,3 +121,17 @@ def ask_if_different(question: str, readings: Sequence[tuple[Option, Reading]], 
             different.append((option, reading))
     place = choose(question, [option for option, _ in different]) if len(different) > 1 else 0
     return different[place][1]
+
+
+PREVIEWED = 4
+"""Cells that a preview shows."""
+
+
+def preview(reading: Reading) -> str:
+    """The names of the first columns, each with its first cell."""
+    pairs = [
+        f"{printable(name, 20)} = {printable(cells[0], 20) if cells else ''}"
+        for name, cells in zip(reading.columns, reading.cells, strict=True)
+    ]
+    more = f" | {len(pairs) - PREVIEWED} more" if len(pairs) > PREVIEWED else ""
+    return " | ".join(pairs[:PREVIEWED]) + more
