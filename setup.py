@@ -47,6 +47,7 @@ EXTRAS = {
     "oracle": ["oracledb>=3"],  # thin mode with Arrow batches
     "hive": ["pyhive>=0.7", "thrift-sasl>=0.4", "pure-sasl>=0.6"],  # HiveServer2 over SASL
     "clickhouse": ["clickhouse-connect>=0.8"],  # Arrow stream over HTTP
+    "openpgp": ["pysequoia>=0.1.35,<0.1.36"],  # encrypted files; its releases still change their functions
     "k8s": [f"dagster-k8s{DAGSTER_LIBRARIES}"],  # one run per pod
     "docker": [f"dagster-docker{DAGSTER_LIBRARIES}"],  # one run per container
     "celery": [f"dagster-celery{DAGSTER_LIBRARIES}", "celery[redis]"],  # wide fan-out over workers; their broker

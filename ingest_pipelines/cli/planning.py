@@ -105,7 +105,7 @@ def _choose(connection: psycopg.Connection, site: Site, bound: BoundImport, key:
     if not bound.reads_files:
         return _due(site, bound)
     wanted, pattern = bound.spec.source.file, bound.spec.source.pattern
-    endings = bound.spec.source.format.endings
+    endings = bound.spec.source.endings
     if wanted is None:
         raise UsageError(f"import {bound.name} reads uploads", hint=f"name the file: ingest plan {bound.name} --file F")
     with open_files(bound.connection) as source:

@@ -80,6 +80,10 @@ class Secret(Strict):
             return os.environ[self.env]
         return Path(str(self.file)).read_text(encoding="utf-8").removesuffix("\n")
 
+    def reveal_bytes(self) -> bytes:
+        """The same of a secret that need not be text, such as a key."""
+        return os.environ[self.env].encode() if self.env is not None else Path(str(self.file)).read_bytes()
+
 
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 

@@ -13,6 +13,7 @@ from ingest_pipelines.config.asset_keys import AssetPath, AssetPaths, spelled_ke
 from ingest_pipelines.config.base import Duration, Name, Strict, TimeZone, parse_duration
 from ingest_pipelines.config.cleaning import Cleaning
 from ingest_pipelines.config.databases import Channel, FieldRules
+from ingest_pipelines.config.decryption import ENDINGS, Decrypt
 from ingest_pipelines.config.file_format import Format
 from ingest_pipelines.config.file_parts import Parts
 from ingest_pipelines.config.file_pattern import file_pattern_mistake
@@ -118,6 +119,7 @@ class SourceOfImport(Strict):
         member: the name of the file to read in a zip archive, or a pattern for it such as `*.csv`.
         pattern: a regular expression for the names of the files in the folder of `file`, instead of its own name.
         parts: several files are one item.
+        decrypt: the files are encrypted.
     """
 
     connection: str
@@ -125,6 +127,7 @@ class SourceOfImport(Strict):
     file: str | None = None
     pattern: str | None = None
     parts: Parts | None = None
+    decrypt: Decrypt | None = None
     member: Annotated[StrictStr, Field(min_length=1)] | None = None
     pick: Literal["last", "all"] = "last"
     settle: Duration | None = None
@@ -136,6 +139,14 @@ class SourceOfImport(Strict):
     window: Window | None = None
     limits: Limits = Limits()
     format: Format = Format()
+
+    @property
+    def endings(self) -> tuple[str, ...]:
+        """How the names of its files may end, besides `.gz` and `.zip`, as parts of a regular expression."""
+        if self.decrypt is None:
+            return self.format.endings
+        encrypted = rf"(?:\.gz|\.zip)?\.(?:{'|'.join(ENDINGS)})"
+        return (*self.format.endings, *(ending + encrypted for ending in self.format.endings))
 
     @model_validator(mode="after")
     def _one_thing(self) -> Self:
@@ -150,6 +161,8 @@ class SourceOfImport(Strict):
             raise ValueError("member: goes with files, not with a query or a table")
         if self.parts is not None and (self.query is not None or self.table is not None):
             raise ValueError("parts: goes with files, not with a query or a table")
+        if self.decrypt is not None and (self.query is not None or self.table is not None):
+            raise ValueError("decrypt: goes with files, not with a query or a table")
         if self.parts is not None and self.pattern is not None:
             raise ValueError("pattern: parts.pattern says how the files are called; leave one of them out")
         if self.pattern is not None and self.file is None:

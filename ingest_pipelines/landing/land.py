@@ -9,15 +9,18 @@ import os
 import queue
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
 from datetime import datetime
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Protocol, Self
 
 import numpy as np
 
+from ingest_pipelines.config.decryption import ENDINGS, Keys
 from ingest_pipelines.config.imports import Limits
 from ingest_pipelines.errors import ItemChanged, ItemGone, ItemRefused, SourceUnavailable, Unavailable, printable
+from ingest_pipelines.landing.openpgp import Decryption
 from ingest_pipelines.landing.unpack import Gunzip, unzip
 from ingest_pipelines.model import Item, Landing, SourceFile
 from ingest_pipelines.owner_only import private_folder
@@ -47,19 +50,22 @@ class Readable(Protocol):
         ...
 
 
-def land_file(item: Item, source: Readable, spool: Path, limits: Limits, member: str | None = None) -> Landing:
+def land_file(
+    item: Item, source: Readable, spool: Path, limits: Limits, member: str | None = None, keys: Keys | None = None
+) -> Landing:
     """The item's bytes in `spool`, under the name of their hash.
 
     `content_sha256` is the hash of the bytes as delivered, so `sha256sum` of the vendor's file finds the load; the
-    spool file holds them decompressed. A byte order mark stays in the file; the reader skips it.
+    spool file holds them decrypted and decompressed. A byte order mark stays in the file; the reader skips it.
 
     Args:
         member: which file of a zip archive to read; by default its only one.
+        keys: the file is an OpenPGP message, and must be one.
 
     Raises:
         ItemChanged (retryable): size, time or version differ after the read.
         ItemGone: the file is missing, or has been replaced since the item was listed.
-        ItemRefused: above `max_bytes` or `max_expansion`, or compressed data that is damaged.
+        ItemRefused: above `max_bytes` or `max_expansion`, or data that is damaged, or encrypted otherwise.
         SourceUnavailable (retryable): the connection broke, and resuming did not help.
     """
     before = source.stat(item.path, item.version)
@@ -69,7 +75,7 @@ def land_file(item: Item, source: Readable, spool: Path, limits: Limits, member:
     private_folder(spool)
     temporary: list[Path] = []
     try:
-        return _land(item, before, source, spool, limits, temporary, member)
+        return _land(item, before, source, spool, limits, temporary, member, keys)
     except OSError as error:
         if error.errno not in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
             raise
@@ -87,20 +93,31 @@ def _land(
     limits: Limits,
     temporary: list[Path],
     member: str | None,
+    keys: Keys | None,
 ) -> Landing:
-    ending = Path(item.path.lower()).suffix
+    ending = _ending(item, encrypted=keys is not None)
     gunzip = Gunzip(item.uri) if ending == ".gz" else None
     zipped = ending == ".zip"
     received = 0
-    with _Aside() as counted, _Spooled(item, spool, limits, temporary) as spooled:
+    with ExitStack() as stack:
+        counted = stack.enter_context(_Aside())
+        spooled = stack.enter_context(_Spooled(item, spool, limits, temporary))
+        decryption = stack.enter_context(Decryption(item.uri, keys)) if keys else None
         digest = counted.digest
+
+        def spool_pieces(delivered: Iterable[bytes]) -> None:
+            for packed in delivered:
+                for piece in gunzip.feed(packed) if gunzip else (packed,):
+                    spooled.write(piece, received if gunzip or decryption else 0)
+                    if not zipped:
+                        counted.count(piece)
+
         for chunk in _resumed(item, before, source):
             counted.hash(chunk)
             received += len(chunk)
-            for piece in gunzip.feed(chunk) if gunzip else (chunk,):
-                spooled.write(piece, received if gunzip else 0)
-                if not zipped:
-                    counted.count(piece)
+            spool_pieces(decryption.feed(chunk) if decryption else (chunk,))
+        if decryption:
+            spool_pieces(decryption.finish())
         if gunzip:
             gunzip.finish()
     if _state(source.stat(item.path, before.version)) != _state(before):
@@ -122,6 +139,23 @@ def _land(
         newlines=counted.newlines,
         quotes=counted.quotes,
     )
+
+
+def _ending(item: Item, *, encrypted: bool) -> str:
+    """How the name of the decrypted file ends: `.gz`, `.zip` or another ending.
+
+    Raises:
+        ItemRefused: it is a name of an encrypted file, and there are no keys.
+    """
+    name = PurePosixPath(item.path.lower())
+    if name.suffix.removeprefix(".") in ENDINGS and item.kind != "replay":
+        if encrypted:
+            return name.with_suffix("").suffix
+        raise ItemRefused(
+            f"{item.uri}: its name says that the file is encrypted, and the import has no key",
+            hint="write in the import's source: decrypt: {private_key: {file: /path/key.asc}}",
+        )
+    return name.suffix
 
 
 class _Aside:

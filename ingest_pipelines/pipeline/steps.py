@@ -8,9 +8,10 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from ingest_pipelines.config import BoundImport
+from ingest_pipelines.config.decryption import Keys
 from ingest_pipelines.config.file_parts import Parts
 from ingest_pipelines.config.imports import Limits
-from ingest_pipelines.errors import RejectsAboveLimit
+from ingest_pipelines.errors import ConfigError, RejectsAboveLimit
 from ingest_pipelines.landing import ListedPart, land_file, land_parts, open_parts, open_rows, read_arrow
 from ingest_pipelines.landing.frames import Frames
 from ingest_pipelines.landing.item_columns import add_item_columns
@@ -47,7 +48,25 @@ def land(
     with open_item(item, bound.connection, client) as source:
         if declared.parts is not None and item.kind != "replay":
             return _land_parts(item, declared.parts, source, bound, workspace)
-        return land_file(item, source, workspace.spool, declared.limits, declared.member)
+        keys = None if item.kind == "replay" else _keys(bound)
+        return land_file(item, source, workspace.spool, declared.limits, declared.member, keys)
+
+
+def _keys(bound: BoundImport) -> Keys | None:
+    """What decrypts the import's files.
+
+    Raises:
+        ConfigError: a key's file is no longer there.
+    """
+    if bound.spec.source.decrypt is None:
+        return None
+    try:
+        return bound.spec.source.decrypt.keys()
+    except (OSError, KeyError, UnicodeError):
+        raise ConfigError(
+            [f"imports/{bound.name}.yaml: source.decrypt: a secret that it names cannot be read"],
+            hint=f"fix it, then run: ingest check {bound.name}",
+        ) from None
 
 
 def _land_parts(item: Item, declared: Parts, source: FileSource, bound: BoundImport, workspace: Workspace) -> Landing:
@@ -66,8 +85,10 @@ def _land_parts(item: Item, declared: Parts, source: FileSource, bound: BoundImp
         promised = (promise.rows, promise.sha256) if promise is not None else (None, None)
         parts.append(ListedPart(number, as_item(file), *promised))
 
+    keys = _keys(bound)
+
     def land_part(part: Item, limits: Limits) -> Landing:
-        return land_file(part, source, workspace.spool, limits, bound.spec.source.member)
+        return land_file(part, source, workspace.spool, limits, bound.spec.source.member, keys)
 
     return land_parts(item, parts, [as_item(file) for file in delivery.beside], bound.spec.source.limits, land_part)
 

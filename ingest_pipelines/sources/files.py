@@ -15,6 +15,7 @@ from pathlib import PurePosixPath
 from typing import Literal
 from urllib.parse import quote
 
+from ingest_pipelines.config.decryption import ENDINGS as ENCRYPTED_ENDINGS
 from ingest_pipelines.config.file_pattern import CLOCK, DAY, SERIAL, WHOLE, whole_name
 from ingest_pipelines.errors import ItemGone, SourceDenied, printable
 from ingest_pipelines.model import Item, ItemKey, ItemKind, SourceFile
@@ -24,6 +25,7 @@ MAX_FOLDERS = 2
 """How deep files are seen: `Folder/Subfolder/file`."""
 
 _PARTIAL = (".part", ".partial", ".tmp", ".temp", ".filepart", ".crdownload", ".incomplete", "~")
+ENCRYPTED = tuple(f".{ending}" for ending in ENCRYPTED_ENDINGS)
 CSV = ("csv",)
 """How the names of files end, besides `.gz` and `.zip`, unless a format says more."""
 
@@ -238,6 +240,8 @@ def near_misses(listing: Listing, file: str, pattern: str | None = None, endings
         said += f"; {are} called almost that: {_some(alike)}"
     if pattern is None and any(_begins(path, folder, f"{name}_") for path in alike):
         said += "; after the name and _ comes a number or a date such as 2026-11-29, else write source.pattern"
+    if any(path.casefold().endswith(ENCRYPTED) for path in alike):
+        said += "; encrypted files need source.decrypt"
     if links:
         said += f"; symbolic links are not followed: {_some(links)}"
     return said

@@ -130,7 +130,7 @@ def _replacement(run_context: RunContext, client: Client | None) -> tuple[Source
                 source.uri(path),
                 source=str(named.file),
                 pattern=named.pattern,
-                endings=named.format.endings,
+                endings=named.endings,
             )
     except ItemGone:
         with run_context.site.target.session() as connection:

@@ -155,7 +155,7 @@ def _register(
         settle,
         first_seen,
         pattern=source.pattern,
-        endings=source.format.endings,
+        endings=source.endings,
     )
     items = tuple(
         item_of(
@@ -164,7 +164,7 @@ def _register(
             uris[file.path],
             source=str(source.file),
             pattern=source.pattern,
-            endings=source.format.endings,
+            endings=source.endings,
         )
         for file in picked.files
     )
@@ -175,7 +175,7 @@ def _register(
         items,
         states,
         unsettled,
-        "" if picked.matching else near_misses(listing, str(source.file), source.pattern, source.format.endings),
+        "" if picked.matching else near_misses(listing, str(source.file), source.pattern, source.endings),
     )
 
 
