@@ -147,6 +147,7 @@ def import_lines(
                 "load": summary.load if summary else None,
                 "item": summary.item if summary else None,
                 **{count: getattr(summary, count) if summary else 0 for count in COUNTS},
+                "cleaned": {name: dict(words) for name, words in summary.cleaned.items()} if summary else {},
                 "started_at": summary.started_at if summary else None,
                 "finished_at": summary.finished_at if summary else None,
                 "committed_at": committed_at,

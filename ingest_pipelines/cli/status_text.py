@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from ingest_pipelines.cli import screen
+from ingest_pipelines.cli.reports import cleaned_words
 from ingest_pipelines.cli.source_text import sources_text
 from ingest_pipelines.model import item_name
 
@@ -161,6 +162,8 @@ def import_text(line: Mapping[str, Any], now: datetime) -> Iterator[str]:
     title = screen.painted(str(line["status"]).replace("_", " "), screen.STATUS_STYLES.get(line["status"]))
     yield f"{screen.painted(line['import'], 'strong')}: {title}; next: {line['next']}"
     yield from sources_text([line], now)
+    if words := cleaned_words(line["cleaned"]):
+        yield f"  cells cleaned by load {line['load']}: {screen.wrapped(words, 4)}"
     if not line["open"]:
         yield "  no open item"
         return

@@ -140,7 +140,11 @@ class CommittedItem:
 
 @dataclass(frozen=True)
 class ImportSummary:
-    """An import's last load and last committed load, for `ingest status`. Replays are left out."""
+    """An import's last load and last committed load, for `ingest status`. Replays are left out.
+
+    Attributes:
+        cleaned: of the last load; see Load.
+    """
 
     import_name: str
     load: int
@@ -158,6 +162,7 @@ class ImportSummary:
     error: str
     committed_at: datetime | None
     run_id: str = ""
+    cleaned: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
 
 def find_load(connection: psycopg.Connection, item: Item, run_id: str) -> Load | None:
@@ -314,7 +319,7 @@ def summaries(connection: psycopg.Connection) -> dict[str, ImportSummary]:
             )
             SELECT n.import AS import_name, l.id AS load, l.item, l.status, l.read, l.inserted, l.updated, l.unchanged,
                    l.unmatched, l.skipped, l.rejected, l.started_at, l.finished_at, l.error,
-                   c.finished_at AS committed_at, l.run_id
+                   c.finished_at AS committed_at, l.run_id, l.cleaned
             FROM n
             CROSS JOIN LATERAL (
                 SELECT * FROM ingest.loads d

@@ -43,6 +43,10 @@ def test_a_vendors_file_is_named_cleaned_reported_and_replayed(starter: Terminal
         "vendor_points": {"digits": 1, "default": 1}, "mail_hash": {"lower": 1, "hash": 2},
     }  # fmt: skip
     assert "cleaned cells: customer_id: upper 2; " in " ".join(home.ingest("report", "vendor").out.split())
+    told = f"cells cleaned by load {load['load']}: customer_id: upper 2; vendor_tier: trim 1, lower 2, map 1; "
+    assert told in " ".join(home.ingest("status", "vendor").out.split())
+    [status] = home.ingest("status", "vendor", "--json").json
+    assert status["cleaned"] == load["cleaned"]
 
     export = home.folder / "rejects.csv"
     assert home.ingest("rejects", "export", "vendor", "-o", export).code == 0
