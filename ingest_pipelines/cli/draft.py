@@ -33,6 +33,7 @@ class Draft:
 
     Attributes:
         format_line: the source's `format: {...}`; "": the default.
+        timezone: of moments that are written without an offset.
     """
 
     description: str
@@ -43,6 +44,7 @@ class Draft:
     every: str | None = None
     max_rejects: int = 0
     format_line: str = ""
+    timezone: str = "UTC"
 
 
 def draft_yaml(name: str, draft: Draft) -> str:
@@ -61,6 +63,8 @@ def draft_yaml(name: str, draft: Draft) -> str:
     for mapped in draft.columns:
         target = yaml_value({"field": mapped.field, **mapped.rules}) if mapped.rules else _scalar(mapped.field)
         lines.append(f"  {_scalar(mapped.column)}: {target}")
+    if draft.timezone != "UTC":
+        lines.append(f"timezone: {yaml_value(draft.timezone)}")
     lines.append(f"rejects: {{max_rows: {draft.max_rejects}}}")
     if draft.every is not None:
         lines.append(f"schedule: {{every: {draft.every}}}")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ingest_pipelines.cli import screen
 from ingest_pipelines.cli.draft import MappedColumn, field_name
+from ingest_pipelines.config.time_patterns import directives
 from ingest_pipelines.detection import Option, Reading, Suggestion, match_fields, rules_of_type, suggestions
 from ingest_pipelines.errors import printable
 
@@ -204,6 +205,20 @@ def _wrong_options(answer: str) -> str | None:
         if any(map(str.isdecimal, options))
         else None
     )
+
+
+def has_local_times(columns: Sequence[MappedColumn], reading: Reading) -> bool:
+    """Whether a mapped column holds moments without an offset: the import's time zone says when they were."""
+    return any(
+        way.type_name == "datetime" and not {"z", "Z"} & directives(str(way.more.get("format", ""))) and _local(cells)
+        for column in columns
+        for cells in [_cells(column.column, reading)]
+        for way in suggestions(column.column, cells, reading.keys)
+    )
+
+
+def _local(cells: Sequence[str]) -> bool:
+    return any(re.search(r"(?:[Zz]|[+-][0-9]{2}:?[0-9]{2})$", cell) is None for cell in cells)
 
 
 def known_elsewhere(columns: Iterator[ColumnMapping]) -> dict[str, dict[str, object]]:

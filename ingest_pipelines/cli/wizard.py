@@ -213,7 +213,7 @@ def _path(name: str, connection: Connection, ask: Questions) -> str:
 def _draft(name: str, project: Project, path: str, database: str, ask: Questions) -> tuple[Draft, Reading]:
     from ingest_pipelines.cli.browsing import print_columns, read_columns
     from ingest_pipelines.cli.draft import Draft, file_keys
-    from ingest_pipelines.cli.mapping import known_elsewhere, map_columns
+    from ingest_pipelines.cli.mapping import has_local_times, known_elsewhere, map_columns
     from ingest_pipelines.config.connections import FileConnection
     from ingest_pipelines.config.file_format import written
 
@@ -227,6 +227,9 @@ def _draft(name: str, project: Project, path: str, database: str, ask: Questions
     print_columns(path, reading, is_file=reads_files)
     screen.say()
     columns = map_columns(reading, target, elsewhere, ask)
+    timezone = "UTC"
+    if has_local_times(columns, reading):
+        timezone = ask.text("time zone of the times that have none", "UTC", wrong=_wrong_time_zone)
     mode = ask.one_of("mode", ["add_and_update", "add_only", "update_only"])
     is_one_time = isinstance(connection, FileConnection) and connection.one_time
     every = "" if is_one_time else ask.text("run every (6h; empty: no schedule)", "", wrong=_wrong_interval)
@@ -240,6 +243,7 @@ def _draft(name: str, project: Project, path: str, database: str, ask: Questions
         columns=columns,
         every=every or None,
         max_rejects=int(rejects),
+        timezone=timezone,
         format_line=written(reading.keys) if reading.keys else "",
     )
     return draft, reading
@@ -255,6 +259,15 @@ def _wrong_interval(answer: str) -> str | None:
     except ValidationError as error:
         return error.errors()[0]["msg"].removeprefix("Value error, ")
     return None
+
+
+def _wrong_time_zone(answer: str) -> str | None:
+    from zoneinfo import available_timezones
+
+    from ingest_pipelines.config.nearest import nearest
+
+    zones = available_timezones()
+    return None if answer in zones else f"no such time zone; {nearest(answer, zones, shown=3)}"
 
 
 def _wrong_count(answer: str) -> str | None:

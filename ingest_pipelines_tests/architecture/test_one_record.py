@@ -68,7 +68,7 @@ NAMED_FIELD_TYPES: dict[str, dict[str, set[str]]] = {
     "types that are worth proposing; all others are proposed as text": {
         "detection/columns.py": {*FIELD_TYPES},
     },
-    "what a person is asked besides the type": {"cli/mapping.py": {"enum", "decimal"}},
+    "what a person is asked besides the type": {"cli/mapping.py": {"enum", "decimal", "datetime"}},
     "words in the names of columns, not types": {"detection/fields.py": {"email", "phone"}},
     "YAML's own types": {"config/yaml_lines.py": {"bool", "float", "int"}},
 }

@@ -91,6 +91,24 @@ def test_rows_that_would_be_rejected_are_told_before_it_is_written(project: Term
     assert "1: email: not one email address" in said
 
 
+def test_times_without_a_zone_are_asked_about_with_utc_as_a_suggestion(project: Terminal) -> None:
+    content = "CID,Seen\n1,2026-07-01 10:22:33\n2,2026-01-05 10:22:33\n"
+    written, said = new(project, content)
+    assert written is not None
+    assert "timezone" not in written
+    answers = ("Second_1.csv", "", "", "", "Europe/Berlim", "Europe/Berlin", "", "", "", "", "")
+    (project.folder / "uploads" / "Second_1.csv").write_text(content)
+    answer = project.ingest("new", "second", "--connection", "uploads", typed=answers, COLUMNS="400")
+    said, file = answer.out + answer.err, project.folder / "imports" / "second.yaml"
+    assert answer.code == 0, said
+    assert yaml.safe_load(file.read_text())["timezone"] == "Europe/Berlin"
+    file.unlink()
+    assert "no such time zone; did you mean 'Europe/Berlin'?" in said
+    assert "2026-07-01 08:22:33+00:00 | 2026-01-05 09:22:33+00:00" in said
+    written, _ = new(project, "CID,Seen\n1,2026-07-01 10:22:33Z\n2,2026-01-05 10:22:33+01:00\n")
+    assert written is not None
+
+
 def test_phone_numbers_without_a_country_are_asked_about(project: Terminal) -> None:
     written, said = new(project, "CID,Mobile\n1,020 7946 0018\n", "gb", "US", "GB")
     assert written is not None
