@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -71,15 +72,21 @@ def read_columns(connection: Connection, path: str, choose: Choose, fields: Coll
     Raises:
         SourceUnavailable, SourceDenied, ItemGone; UsageError: no columns can be read there.
     """
+    from ingest_pipelines.cli.draft import member_pattern
     from ingest_pipelines.config.connections import FileConnection
-    from ingest_pipelines.detection import Reading, detect_file
+    from ingest_pipelines.detection import Option, Reading, detect_file
     from ingest_pipelines.sources import open_files, open_query
-    from ingest_pipelines.sources.browse import sample_file, sample_table
+    from ingest_pipelines.sources.browse import sample_file, sample_table, zip_members
 
     if isinstance(connection, FileConnection):
         with open_files(connection) as files:
-            head = sample_file(files, path)
-        return detect_file(head, choose, fields)
+            members = zip_members(files, path)
+            chosen = ""
+            if len(members) > 1:
+                chosen = members[choose("which file of the archive", [Option(member) for member in members])]
+            head = sample_file(files, path, chosen)
+        reading = detect_file(head, choose, fields)
+        return replace(reading, member=member_pattern(members, chosen)) if chosen else reading
     with open_query(connection) as tables:
         return Reading.of_batch(sample_table(tables, path))
 
@@ -180,6 +187,8 @@ def print_columns(path: str, reading: Reading, *, is_file: bool) -> None:
     screen.say(f"{screen.painted(printable(path), 'strong')}: {screen.plural(len(reading.columns), 'column')}")
     if is_file:
         screen.say(f"  {screen.wrapped(reading.label, 2)}")
+    if reading.member:
+        screen.say(f"  member: {printable(reading.member)}")
     screen.say()
     rows = [
         (printable(name), " or ".join(map(yaml_rules, ways)), printable(ways[0].first, 60))

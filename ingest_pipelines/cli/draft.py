@@ -6,10 +6,12 @@ import re
 import unicodedata
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from glob import escape
 from typing import Any
 
 import yaml
 
+from ingest_pipelines.landing.unpack import fits_member
 from ingest_pipelines.sources.files import CSV, serial_of
 
 
@@ -91,27 +93,44 @@ def field_name(column: str, taken: Collection[str] = ()) -> str:
 def file_keys(path: str, endings: Sequence[str] = CSV) -> dict[str, str]:
     """The source's `file`, and its `pattern` where only that finds later files: those with another date or serial.
 
-    `loyalty/Points_1740981600.csv.gz` is `file: loyalty/Points`; a date elsewhere in the name needs a pattern.
+    `loyalty/Points_1740981600.csv.gz` is `file: loyalty/Points`. A date elsewhere in the name needs a pattern, and so
+    does an ending that is not one of the format's.
     """
     folder, slash, name = path.rpartition("/")
     ending = re.search(rf"\.(?:{'|'.join(endings)})(?:\.gz|\.zip)?$", name, re.IGNORECASE)
-    stem = name[: ending.start()] if ending else name
+    stem = name[: ending.start()] if ending else name.partition(".")[0] or name
     parts = stem.split("_")
     for start in range(1, len(parts)):
         file = folder + slash + "_".join(parts[:start])
         if serial_of(path, file, None, tuple(endings)) is not False:
             return {"file": file}
-    if ending and (date := _DATE.search(stem)):
+    date = _DATE.search(stem)
+    if ending and date is None:
+        return {"file": folder + slash + stem}
+    # Without one of the format's endings only a pattern finds the file.
+    before, after = (stem[: date.start()], stem[date.end() :]) if date else (re.sub("_[0-9]{1,18}$", "", stem), "")
+    if date:
         sign = re.escape(date[2]).replace("\\-", "-")
-        day = sign.join(rf"(?P<{part}>[0-9]{{{digits}}})" for part, digits in (("year", 4), ("month", 2), ("day", 2)))
-        pattern = _literal(stem[: date.start()]) + day + re.sub("[0-9]+", "[0-9]+", _literal(stem[date.end() :]))
-        file = folder + slash + (stem[: date.start()].strip(" -_.") or stem)
-        keys = {"file": file, "pattern": pattern + _literal(ending[0])}
-        if serial_of(path, file, keys["pattern"], tuple(endings)) is not False:
-            return keys
-    return {"file": folder + slash + stem}
+        serial = sign.join(rf"(?P<{part}>[0-9]{{{digits}}})" for part, digits in _DAY)
+    else:
+        serial = "(?:_(?P<serial>[0-9]+))?"
+    pattern = _literal(before) + serial + re.sub("[0-9]+", "[0-9]+", _literal(after)) + _literal(name[len(stem) :])
+    return {"file": folder + slash + (before.strip(" -_.") or stem), "pattern": pattern}
 
 
+def member_pattern(names: Sequence[str], chosen: str) -> str:
+    """The `member` that stands for the chosen file of an archive alone, without what changes from one to the next."""
+    name = chosen.rpartition("/")[2]
+    stem, dot, ending = name.rpartition(".")
+    before = re.match(r"(.*[_ -])[^_ -]*[0-9][^_ -]*$", stem or ending, re.DOTALL)
+    if before is not None:
+        pattern = escape(before[1]) + "*" + (dot + ending if stem else "")
+        if [other for other in names if fits_member(other, pattern)] == [chosen]:
+            return pattern
+    return escape(chosen if [other for other in names if fits_member(other, escape(name))] != [chosen] else name)
+
+
+_DAY = (("year", 4), ("month", 2), ("day", 2))
 _DATE = re.compile(r"(?<![0-9])((?:19|20)[0-9]{2})([-_.]?)(?:0[1-9]|1[0-2])\2(?:0[1-9]|[12][0-9]|3[01])(?![0-9])")
 """A day in a file's name."""
 

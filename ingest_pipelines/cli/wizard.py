@@ -238,7 +238,7 @@ def _draft(name: str, project: Project, path: str, database: str, ask: Questions
     draft = Draft(
         description=ask.text("description", f"{source.get('file', path)} from {name}"),
         database=database,
-        source={"connection": name, **source},
+        source={"connection": name, **source, **({"member": reading.member} if reading.member else {})},
         mode=mode,
         columns=columns,
         every=every or None,

@@ -50,10 +50,12 @@ class Reading:
     Attributes:
         keys: of the format.
         frame: a column per cell of the header; text, or what a typed source has.
+        member: the pattern of the file in an archive of several; "": the file itself, or the archive's only one.
     """
 
     keys: Keys
     frame: pl.DataFrame
+    member: str = ""
 
     @classmethod
     def of_batch(cls, batch: pa.RecordBatch) -> Reading:

@@ -98,7 +98,7 @@ def _named(members: Sequence[zipfile.ZipInfo]) -> str:
     return f"{named}{more}"
 
 
-def _fits(name: str, member: str) -> bool:
+def fits_member(name: str, member: str) -> bool:
     """Whether a file of an archive is meant. A pattern without folders is for the name in any folder."""
     path = name if "/" in member else name.rpartition("/")[2]
     return fnmatchcase(path.casefold(), member.casefold())
@@ -136,7 +136,7 @@ def unzip(path: Path, uri: str, member: str | None = None) -> Iterator[bytes]:
             office = office_file([info.filename for info in members])
             if office and member is None:
                 raise ItemRefused(f"{uri}: the .zip is {office}", hint="export it as CSV (UTF-8)")
-            wanted = members if member is None else [info for info in members if _fits(info.filename, member)]
+            wanted = members if member is None else [info for info in members if fits_member(info.filename, member)]
             if len(wanted) != 1:
                 name_it = "say which file is meant, by name or pattern: source: {member: NAME.csv}"
                 raise ItemRefused(f"{uri}: {_members(members, wanted, member)}", hint=name_it if members else again)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import io
+import zipfile
 import zlib
 from collections.abc import Generator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 from ingest_pipelines.errors import UsageError, printable
-from ingest_pipelines.file_content import content_of, is_litter
+from ingest_pipelines.file_content import content_of, is_litter, office_file
 from ingest_pipelines.sources.base import FileSource, QuerySource
 from ingest_pipelines.sources.files import MAX_FOLDERS, visible
 
@@ -44,8 +46,24 @@ class FileHead:
     is_whole: bool
 
 
-def sample_file(source: FileSource, path: str) -> FileHead:
+def zip_members(source: FileSource, path: str) -> list[str]:
+    """The files in a `.zip` that is small enough to be read whole; empty: it is none, or larger."""
+    if not path.lower().endswith(".zip"):
+        return []
+    content, is_whole = _head(source, path, WHOLE)
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            names = [info.filename for info in archive.infolist() if not info.is_dir() and not is_litter(info.filename)]
+    except (zipfile.BadZipFile, ValueError, OverflowError, NotImplementedError):
+        return []
+    return [] if not is_whole or office_file(names) else names
+
+
+def sample_file(source: FileSource, path: str, member: str = "") -> FileHead:
     """The beginning of a file, also of what a `.gz` or `.zip` holds.
+
+    Args:
+        member: the file in a `.zip`, one of `zip_members`; by default its first.
 
     Raises:
         UsageError: no import can read a file there; it is empty, or not what its name says.
@@ -59,6 +77,8 @@ def sample_file(source: FileSource, path: str) -> FileHead:
         )
     if not all(map(visible, folders)):
         raise UsageError(f"{printable(path)} is hidden, or not whole yet: no import can read it")
+    if member:
+        return _member(source, path, member)
     packed = path.lower().endswith((".gz", ".zip"))
     head, is_whole = _head(source, path, HEAD)
     if not packed and head.startswith(_READ_FROM_THE_END) and not is_whole:
@@ -87,6 +107,19 @@ def _head(source: FileSource, path: str, most: int) -> tuple[bytes, bool]:
             if len(head) > most:
                 break
     return head[:most], len(head) <= most
+
+
+def _member(source: FileSource, path: str, member: str) -> FileHead:
+    """The beginning of one file in an archive."""
+    content, _ = _head(source, path, WHOLE)
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive, archive.open(member) as file:
+            head = file.read(HEAD + 1)
+    except (zipfile.BadZipFile, zlib.error, ValueError, RuntimeError, NotImplementedError, EOFError, KeyError):
+        raise UsageError(
+            f"{printable(path)}: its file {printable(member)} cannot be read", hint="is it encrypted, or damaged?"
+        ) from None
+    return FileHead(path, head[:HEAD], len(head) <= HEAD)
 
 
 def _unpacked(path: str, head: bytes) -> bytes:

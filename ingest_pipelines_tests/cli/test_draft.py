@@ -6,10 +6,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest_pipelines.cli.draft import Draft, MappedColumn, draft_yaml, field_name, file_keys, with_connection
+from ingest_pipelines.cli.draft import (
+    Draft,
+    MappedColumn,
+    draft_yaml,
+    field_name,
+    file_keys,
+    member_pattern,
+    with_connection,
+)
 from ingest_pipelines.config.base import NAME_PATTERN
+from ingest_pipelines.config.file_pattern import file_pattern_mistake
 from ingest_pipelines.config.imports import Import
 from ingest_pipelines.config.yaml_lines import read_yaml
+from ingest_pipelines.landing.unpack import fits_member
 from ingest_pipelines.sources.files import serial_of
 
 printable = st.text(st.characters(blacklist_categories=("Cs", "Cc")), min_size=1, max_size=20)
@@ -64,7 +74,11 @@ def test_a_fields_name_is_readable(column: str, name: str) -> None:
     [
         ("loyalty/Points_1740981600.csv", ("loyalty/Points",)), ("Points.csv", ("Points",)),
         ("a/b/C_1.csv.gz", ("a/b/C",)), ("A_B.csv", ("A_B",)), ("A_1_2.CSV.ZIP", ("A_1",)),
-        ("no_extension", ("no_extension",)), ("Loyalty_2026-11-29.csv", ("Loyalty",)),
+        ("no_extension", ("no_extension", "no_extension(?:_(?P<serial>[0-9]+))?")),
+        ("x/all_7.zip", ("x/all", r"all(?:_(?P<serial>[0-9]+))?\.zip")),
+        ("Points.txt", ("Points", r"Points(?:_(?P<serial>[0-9]+))?\.txt")),
+        ("all-2026-01-05.txt", ("all", r"all-(?P<year>[0-9]{4})-(?P<month>[0-9]{2})-(?P<day>[0-9]{2})\.txt")),
+        ("Loyalty_2026-11-29.csv", ("Loyalty",)),
         ("Loyalty_20261129T060000Z.csv", ("Loyalty",)), ("Loyalty_2026-11-29_06-00.csv", ("Loyalty",)),
         ("export-contacts-2026-01-05.csv",
          ("export-contacts", r"export-contacts-(?P<year>[0-9]{4})-(?P<month>[0-9]{2})-(?P<day>[0-9]{2})\.csv")),
@@ -78,7 +92,24 @@ def test_a_files_name_without_what_changes_from_file_to_file(path: str, keys: tu
     """The import that is drafted takes this file."""
     found = file_keys(path)
     assert tuple(found.values()) == keys
-    assert serial_of(path, found["file"], found.get("pattern")) is not False or "." not in path
+    assert serial_of(path, found["file"], found.get("pattern")) is not False
+    if "pattern" in found:
+        assert file_pattern_mistake(found["pattern"]) == ""
+
+
+@pytest.mark.parametrize(
+    ("names", "chosen", "pattern"),
+    [
+        (["subscribed_export_0a1b.csv", "cleaned_export_0a1b.csv"], "cleaned_export_0a1b.csv", "cleaned_export_*.csv"),
+        (["in/all_1.csv", "in/all_2.csv"], "in/all_2.csv", "all_2.csv"),
+        (["in/a.csv", "out/a.csv"], "out/a.csv", "out/a.csv"),
+        (["a[1].csv", "b.csv"], "a[1].csv", "a[[]1].csv"),
+        (["customers", "orders"], "orders", "orders"),
+    ],
+)
+def test_a_member_stands_for_the_chosen_file_alone(names: list[str], chosen: str, pattern: str) -> None:
+    assert member_pattern(names, chosen) == pattern
+    assert [name for name in names if fits_member(name, pattern)] == [chosen]
 
 
 def test_the_ending_is_that_of_the_format() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -81,6 +82,23 @@ def test_the_format_is_proposed_and_the_first_values_are_shown_as_they_will_be_r
     }
     for values in ("1 | 2", "1234.50 | 3.50", "true | false", "+442079460018 | -"):
         assert values in said
+
+
+def test_the_file_of_an_archive_with_several_is_asked_for(project: Terminal) -> None:
+    with zipfile.ZipFile(project.folder / "uploads" / "audience_3.zip", "w") as archive:
+        archive.writestr("cleaned_0a1b.csv", "CID;Email\n1;a@example.com\n")
+        archive.writestr("subscribed_0a1b.csv", "CID,Email\n2,b@example.com\n3,c@example.com\n")
+    words = ("new", "second", "--connection", "uploads", "--path", "audience_3.zip", "--yes")
+    answer = project.ingest(*words, typed=["2"], COLUMNS="400")
+    assert answer.code == 0, answer.err
+    file = project.folder / "imports" / "second.yaml"
+    source = yaml.safe_load(file.read_text())["source"]
+    file.unlink()
+    assert source == {
+        "connection": "uploads", "file": "audience", "pattern": r"audience(?:_(?P<serial>[0-9]+))?\.zip",
+        "member": "subscribed_*.csv",
+    }  # fmt: skip
+    assert "2 | 3" in answer.out
 
 
 def test_rows_that_would_be_rejected_are_told_before_it_is_written(project: Terminal) -> None:
@@ -172,7 +190,7 @@ VENDORS: dict[str, tuple[str, list[str], dict[str, Any], list[tuple[Any, ...]]]]
          ("003AA000001Xy1C", "ann.ohara@example.net", None, None, None)],
     ),
     "mailchimp": (
-        "subscribed_members_export_0a1b2c3d4e.csv", ["LEID", "GB", "1"], {},
+        "subscribed_members_export_0a1b2c3d4e.csv", ["2", "LEID", "GB", "1"], {},
         [("101234567", "theo.vance@example.com", "+442079460018", Decimal("53.7965"), '"VIP","Newsletter"'),
          ("101234568", "noor@example.org", "+442079460991", Decimal("52.3740"), None)],
     ),
@@ -204,7 +222,13 @@ def test_an_export_of_a_vendor_is_loaded_by_what_the_wizard_wrote(vendor: str, s
         "table": f"crm.{vendor}", "key": "customer_id", "max_fields_per_import": 40, "fields": fields,
     }  # fmt: skip
     (home / "databases.yaml").write_text(yaml.safe_dump(databases))
-    (home / "uploads" / name).write_bytes((EXPORTS / name).read_bytes())
+    if vendor == "mailchimp":  # it delivers an archive
+        with zipfile.ZipFile(home / "uploads" / "audience_export_7.zip", "w") as archive:
+            archive.writestr("cleaned_members_export_0a1b2c3d4e.csv", "Email Address\nnobody@example.com\n")
+            archive.write(EXPORTS / name, name)
+        name = "audience_export_7.zip"
+    else:
+        (home / "uploads" / name).write_bytes((EXPORTS / name).read_bytes())
     words = ("--connection", "uploads", "--path", name, "--database", vendor, "--yes")
     asked = starter.ingest("new", vendor, *words, typed=typed)
     assert asked.code == 0, asked.out + asked.err
