@@ -12,7 +12,7 @@ from dagster import (
     asset,
 )
 
-from ingest_pipelines.definitions import defs as imports
+from ingest_pipelines import definitions  # a module: Dagster takes one Definitions object at module scope
 
 MART, REPORT = AssetKey(["dbt", "mart_scores"]), AssetKey(["team", "report"])
 
@@ -38,4 +38,4 @@ automation = AutomationConditionSensorDefinition(
     minimum_interval_seconds=5,
 )
 
-defs = Definitions.merge(imports, Definitions(assets=[mart_scores, report], sensors=[automation]))
+defs = Definitions.merge(definitions.defs, Definitions(assets=[mart_scores, report], sensors=[automation]))

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from dagster import AssetKey, AssetMaterialization, DagsterInstance
 
+import ingest_pipelines_tests
 from ingest_pipelines.config import read_settings
 from ingest_pipelines.orchestration.instance import dagster_home, open_instance
 from ingest_pipelines_tests.orchestration.conftest import GOOD, HEADER, ONE_BAD
@@ -42,7 +43,8 @@ def vendor(
 def instance(vendor: Vendor) -> Iterator[DagsterInstance]:
     """The instance of a daemon that serves the team's location."""
     settings = read_settings()
-    environment = {**os.environ, "DAGSTER_HOME": str(dagster_home(settings))}
+    root = Path(ingest_pipelines_tests.__file__).parent.parent  # only where pytest is started are the tests importable
+    environment = {**os.environ, "DAGSTER_HOME": str(dagster_home(settings)), "PYTHONPATH": str(root)}
     with open_instance(settings) as instance, (vendor.folder / "daemon.log").open("w") as log:
         daemon = subprocess.Popen(
             [sys.executable, "-c", "from dagster._daemon.cli import main; main()", "run", "-m",
