@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from dagster import AssetKey, AssetMaterialization, DagsterInstance
 
 import ingest_pipelines_tests
 from ingest_pipelines.config import read_settings
+from ingest_pipelines.orchestration.dagster_internals.ticks import list_instigators
 from ingest_pipelines.orchestration.instance import dagster_home, open_instance
 from ingest_pipelines_tests.orchestration.conftest import GOOD, HEADER, ONE_BAD
 from ingest_pipelines_tests.orchestration.served import wait_for
@@ -62,7 +64,18 @@ def test_an_eager_asset_follows_the_table_past_bad_files_and_an_import_follows_t
     vendor: Vendor, instance: DagsterInstance
 ) -> None:
     def reports(count: int) -> None:
+        """The report has run so often, and its sensor has seen that.
+
+        Dagster takes a change of the table for handled if the same tick sees the end of the report's run.
+        """
         wait_for(lambda: len(instance.fetch_materializations(REPORT, limit=9).records) >= count, f"report {count}")
+        [newest] = instance.fetch_materializations(REPORT, limit=1).records
+        seen = datetime.fromtimestamp(newest.timestamp, UTC) + timedelta(seconds=5)
+        wait_for(
+            lambda: [each for each in list_instigators(instance)
+                     if each.name == "team_automation" and each.ticked_at is not None and each.ticked_at > seen],
+            "a tick after the report",
+        )  # fmt: skip
 
     story = [
         (REFUSED, "refused"), (GOOD, "committed"), (ONE_BAD, "failed"), (REFUSED, "refused"),
