@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import pytest
+from alembic.config import Config
+from alembic.script import ScriptDirectory
 from hypothesis import settings
 
 from ingest_pipelines_tests.merge.targets import fresh_target
@@ -121,6 +123,23 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     """The owner ends all servers."""
     if not hasattr(config, "workerinput"):
         config.stash[_FLEET].disband()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _dagsters_migrations_are_read_once() -> Iterator[None]:
+    """Each new instance, and each run on disk, notes the newest one, for which Alembic reads all of them."""
+    read = ScriptDirectory.from_config
+    known: dict[str | None, ScriptDirectory] = {}
+
+    def read_once(config: Config) -> ScriptDirectory:
+        place = config.get_main_option("script_location")
+        if place not in known:
+            known[place] = read(config)
+        return known[place]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ScriptDirectory, "from_config", read_once)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -12,8 +12,6 @@ from typing import Any
 import psycopg
 import pytest
 import yaml
-from alembic.config import Config
-from alembic.script import ScriptDirectory
 from dagster import (
     AssetCheckEvaluation,
     AssetKey,
@@ -174,23 +172,6 @@ def new_shop(folder: Path, database_url: str) -> Shop:
     shop = Shop(home, folder / "state", files, database_url)
     shop.write_import()
     return shop
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _dagsters_migrations_are_read_once() -> Iterator[None]:
-    """Each new instance, and each run on disk, notes the newest one, for which Alembic reads all of them."""
-    read = ScriptDirectory.from_config
-    known: dict[str | None, ScriptDirectory] = {}
-
-    def read_once(config: Config) -> ScriptDirectory:
-        place = config.get_main_option("script_location")
-        if place not in known:
-            known[place] = read(config)
-        return known[place]
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ScriptDirectory, "from_config", read_once)
-        yield
 
 
 @pytest.fixture

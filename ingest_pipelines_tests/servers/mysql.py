@@ -42,6 +42,7 @@ class MysqlDatabase:
             pymysql.connect(
                 host=self.server.host, port=self.server.port, user=self.server.username,
                 password=self.server.password, database=self.name, autocommit=True,
+                ssl_disabled=True,  # or each login reads all certificates that the system trusts
             ) as connection,
             connection.cursor() as cursor,
         ):  # fmt: skip
