@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-import typer
-
 from ingest_pipelines.cli import screen
+from ingest_pipelines.cli.asking import ask_for_text, ask_yes_or_no
 from ingest_pipelines.detection import Option
 from ingest_pipelines.errors import printable
 
@@ -33,8 +32,7 @@ class Questions:
         if self.yes and suggestion is not None and wrong(suggestion) is None:
             return suggestion
         while True:
-            typed: str = typer.prompt(question, default=suggestion or "", err=True, show_default=bool(suggestion))
-            answer = typed.strip()
+            answer = ask_for_text(question, default=suggestion or "", show_default=bool(suggestion)).strip()
             mistake = wrong(answer) if answer or suggestion is not None else _UNANSWERED
             if mistake is None:
                 return answer
@@ -82,4 +80,4 @@ class Questions:
 
     def agreed(self, question: str) -> bool:
         """Whether the person agrees."""
-        return self.yes or typer.confirm(f"\n{question}", default=True, err=True)
+        return self.yes or ask_yes_or_no(f"\n{question}", default=True)

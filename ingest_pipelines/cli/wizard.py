@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 import typer
 
 from ingest_pipelines.cli import screen
+from ingest_pipelines.cli.asking import ask_yes_or_no
 from ingest_pipelines.errors import ConfigError, SourceUnavailable, UsageError
 
 if TYPE_CHECKING:
@@ -117,7 +118,7 @@ def _connection(home: Path, project: Project, name: str, ask: Questions) -> tupl
     close = closest(name, project.connections) if name not in project.connections else None
     if close is not None:
         question = f"there is no connection '{name}'; did you mean '{close}'?"
-        name = close if typer.confirm(question, default=True, err=True) else name
+        name = close if ask_yes_or_no(question, default=True) else name
     if name in project.connections:
         _test(name, project.connections[name])
         return name, {}
@@ -142,7 +143,7 @@ def _connection(home: Path, project: Project, name: str, ask: Questions) -> tupl
         try:
             _test(name, drafted.connections[name])
         except SourceUnavailable:
-            if ask.yes or not typer.confirm("answer the questions again?", default=True, err=True):
+            if ask.yes or not ask_yes_or_no("answer the questions again?", default=True):
                 raise
             again = list(asked)
             continue

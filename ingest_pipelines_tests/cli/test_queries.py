@@ -51,7 +51,7 @@ def members(shop: Terminal, request: pytest.FixtureRequest) -> str:
 
 def test_browse_lists_tables_and_looks_into_one(shop: Terminal) -> None:
     assert "ingest browse shop 'public.members' --columns" in shop.ingest("browse", "shop").out
-    columns = shop.ingest("browse", "shop", "public.members", "--columns", "--json").json
+    columns = shop.ingest("browse", "shop", "public.members", "--columns", "--json").json["columns"]
     assert [(each["column"], each["first"], each["suggested"]) for each in columns] == [
         ("id", "1", "int"), ("customer", "M1", "string"), ("tier", "Gold", "string"), ("joined", "2020-01-02", "date"),
     ]  # fmt: skip

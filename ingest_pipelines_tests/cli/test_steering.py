@@ -76,7 +76,7 @@ def test_browse_lists_files_newest_first_and_their_columns(project: Terminal) ->
     assert [file["path"] for file in listed["files"]] == ["Loyalty.csv"]
     assert listed["too_deep"] == 1
     shutil.rmtree(project.folder / "uploads" / "a")
-    columns = project.ingest("browse", "uploads", "Loyalty.csv", "--columns", "--json").json
+    columns = project.ingest("browse", "uploads", "Loyalty.csv", "--columns", "--json").json["columns"]
     assert [(c["column"], c["suggested"]) for c in columns] == [
         ("CID", "int"), ("Email", "email"), ("Tier", "string"), ("Points", "string"), ("Joined", "date"),
     ]  # fmt: skip
@@ -92,7 +92,7 @@ def test_browse_looks_into_compressed_and_long_files_by_their_head(project: Term
     with zipfile.ZipFile(folder / "long.csv.zip", "w", zipfile.ZIP_DEFLATED) as packed:
         packed.writestr("long.csv", text)
     for name in ("long.csv", "long.csv.gz", "long.csv.zip"):
-        columns = project.ingest("browse", "uploads", f"packed/{name}", "--columns", "--json").json
+        columns = project.ingest("browse", "uploads", f"packed/{name}", "--columns", "--json").json["columns"]
         assert [(c["column"], c["first"], c["suggested"]) for c in columns] == [
             ("id", "0", "int"), ("note", "line\n0", "string"),
         ]  # fmt: skip
