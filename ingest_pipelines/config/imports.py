@@ -157,12 +157,9 @@ class SourceOfImport(Strict):
             raise ValueError("a source has a cursor or a window, not both")
         if (self.cursor is not None or self.window is not None) and self.file is not None:
             raise ValueError("cursor and window belong to a query, not to a file")
-        if self.member is not None and (self.query is not None or self.table is not None):
-            raise ValueError("member: goes with files, not with a query or a table")
-        if self.parts is not None and (self.query is not None or self.table is not None):
-            raise ValueError("parts: goes with files, not with a query or a table")
-        if self.decrypt is not None and (self.query is not None or self.table is not None):
-            raise ValueError("decrypt: goes with files, not with a query or a table")
+        for key in ("member", "parts", "decrypt"):
+            if getattr(self, key) is not None and (self.query is not None or self.table is not None):
+                raise ValueError(f"{key}: goes with files, not with a query or a table")
         if self.parts is not None and self.pattern is not None:
             raise ValueError("pattern: parts.pattern says how the files are called; leave one of them out")
         if self.pattern is not None and self.file is None:

@@ -22,6 +22,7 @@ from ingest_pipelines.config.mistakes import KEYS, example, mistakes_of
 from ingest_pipelines.config.nearest import nearest
 from ingest_pipelines.config.notify import Notify, NotifyGroup, NotifyGroups
 from ingest_pipelines.config.placement import ALONE, Placement
+from ingest_pipelines.config.renames import rename_problems
 from ingest_pipelines.config.table_names import names_beside
 from ingest_pipelines.config.yaml_lines import Document, read_yaml
 from ingest_pipelines.errors import ConfigError, UsageError, printable
@@ -162,7 +163,7 @@ def read_project(
                 queries.setdefault(path.stem, (source, connection))
             unusable = _unusable(file.model, connections, databases)
             bound, problems = bind(path.stem, file.model, known_connections, known_databases, filled)
-            problems += _rename_problems(path.stem, file.model, named_files)
+            problems += rename_problems(path.stem, file.model, named_files)
             problems += asset_graph.problems(path.stem, file.model)
             named = {where for where, _ in unusable}
             problems = [problem for problem in problems if problem[0] not in named]
@@ -229,22 +230,6 @@ def _named_in(file: _File[Any], key: str) -> set[str] | None:
     value = file.document.value
     entries = value.get(key) if isinstance(value, dict) else None
     return set(map(str, entries)) if isinstance(entries, dict) else None
-
-
-def _rename_problems(name: str, spec: Import, others: Sequence[tuple[str, Import | None]]) -> list[Problem]:
-    """Why the import cannot have the history of the name that it had before."""
-    old = spec.renamed_from
-    if old is None:
-        return []
-    if old == name:
-        return [(("renamed_from",), "renamed_from: that is its name now; delete this line")]
-    if old in {other for other, _ in others}:
-        return [(("renamed_from",), f"renamed_from: imports/{old}.yaml is still there; delete that file, or this line")]
-    heirs = sorted(other for other, each in others if each is not None and each.renamed_from == old)
-    if heirs[0] != name:
-        what = f"renamed_from: imports/{heirs[0]}.yaml was '{old}' before, too; delete one of the two lines"
-        return [(("renamed_from",), what)]
-    return []
 
 
 def _located(file: _File[Any], problems: Iterable[Problem]) -> list[str]:

@@ -199,9 +199,13 @@ def _local_bool(name: str, texts: Sequence[str], reading_keys: Keys) -> Iterator
         yield Suggestion({"type": "bool"}, {"map": meanings})
 
 
-def _int(name: str, texts: Sequence[str], reading_keys: Keys) -> Iterator[Suggestion]:
+def _without_thousands(texts: Sequence[str], reading_keys: Keys) -> list[str]:
     thousands = reading_keys.get("thousands")
-    plain = [text.replace(thousands, "") if thousands else text for text in texts]
+    return [text.replace(thousands, "") for text in texts] if thousands else list(texts)
+
+
+def _int(name: str, texts: Sequence[str], reading_keys: Keys) -> Iterator[Suggestion]:
+    plain = _without_thousands(texts, reading_keys)
     if not all(map(_DIGITS.fullmatch, plain)) or not words_of(name).isdisjoint(_NO_NUMBERS):
         return
     yield Suggestion({"type": "int"})
@@ -213,8 +217,7 @@ def _int(name: str, texts: Sequence[str], reading_keys: Keys) -> Iterator[Sugges
 
 def _decimal(name: str, texts: Sequence[str], reading_keys: Keys) -> Iterator[Suggestion]:
     sign = reading_keys.get("decimal", ".")
-    thousands = reading_keys.get("thousands") or ""
-    plain = [text.replace(thousands, "") if thousands else text for text in texts]
+    plain = _without_thousands(texts, reading_keys)
     if not all(re.fullmatch(rf"-?(0|[1-9][0-9]{{0,17}})({re.escape(sign)}[0-9]{{1,12}})?", text) for text in plain):
         return
     places = max(len(text.partition(sign)[2]) for text in plain)

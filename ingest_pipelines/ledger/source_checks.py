@@ -42,6 +42,11 @@ class SourceCheck:
     error: str = ""
     settling: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def since(self) -> datetime:
+        """When the trouble began, of a look that failed."""
+        return self.failing_since or self.checked_at
+
 
 def record_success(
     connection: psycopg.Connection,

@@ -184,16 +184,19 @@ def _named(name: str, stem: str, endings: tuple[str, ...]) -> Serial:
 
 
 def _matched(names: Sequence[str], pattern: str) -> dict[str, Serial]:
-    """The serials that the pattern finds in whole names, by the engine that takes linear time."""
+    """The serials that the pattern finds in whole names."""
+    groups = matched_groups(names, pattern)
+    return {name: grouped_serial(groups[name]) if name in groups else False for name in names}
+
+
+def matched_groups(names: Sequence[str], pattern: str) -> dict[str, Mapping[str, str | None]]:
+    """The groups of each name that the pattern matches as a whole, by the engine that takes linear time."""
     if not names:
         return {}
-    import polars as pl
+    import polars as pl  # slow to import, and few imports have a pattern
 
     found = pl.Series(names, dtype=pl.String).str.extract_groups(whole_name(pattern))
-    return {
-        name: False if groups[WHOLE] is None else grouped_serial(groups)
-        for name, groups in zip(names, found.to_list(), strict=True)
-    }
+    return {name: groups for name, groups in zip(names, found.to_list(), strict=True) if groups[WHOLE] is not None}
 
 
 def grouped_serial(groups: Mapping[str, str | None]) -> Serial:
@@ -347,19 +350,27 @@ def item_of(
         pattern: the import's `pattern`.
         endings: of the import's format.
     """
+    serial = serial_of(file.path, source, pattern, endings) if source else _trailing_serial(file.path)
+    name = PurePosixPath(file.path).name
+    return new_item(import_name, file, uri, name=name, serial=None if serial is False else serial, kind=kind)
+
+
+def new_item(
+    import_name: str, file: SourceFile, uri: str, *, name: str, serial: int | None, kind: ItemKind = "file"
+) -> Item:
+    """The file as an item that is called after its time, the name and its fingerprint."""
     fingerprint = fingerprint_of(file, uri)
     when = file.modified_at.astimezone(UTC).strftime("%Y-%m-%dT%H-%M-%SZ")
-    serial = serial_of(file.path, source, pattern, endings) if source else _trailing_serial(file.path)
     return Item(
         import_name=import_name,
-        key=ItemKey(f"{when}_{safe_name(PurePosixPath(file.path).name)}_{fingerprint[:8]}"),
+        key=ItemKey(f"{when}_{safe_name(name)}_{fingerprint[:8]}"),
         kind=kind,
         uri=uri,
         path=file.path,
         fingerprint=fingerprint,
         size=file.size,
         modified_at=file.modified_at,
-        serial=None if serial is False else serial,
+        serial=serial,
         version=file.version,
     )
 

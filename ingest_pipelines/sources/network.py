@@ -121,9 +121,7 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
         yield found
         seen.add(id(found))
         waiting += [found.__cause__, found.__context__, *found.args]
-        waiting += [
-            getattr(found, name, None) for name in ("reason", "original_exception", "cause", "error", "inner_exception")
-        ]
+        waiting += [getattr(found, name, None) for name in _INSIDE]
         kept = getattr(found, "kwargs", None)  # botocore's
         waiting += kept.values() if isinstance(kept, Mapping) else ()
 

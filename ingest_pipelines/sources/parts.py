@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 import unicodedata
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -17,11 +17,19 @@ from pathlib import PurePosixPath
 from typing import Literal
 
 from ingest_pipelines.config.file_parts import Parts
-from ingest_pipelines.config.file_pattern import CLOCK, DAY, OF, PART, SERIAL, WHOLE, whole_name
+from ingest_pipelines.config.file_pattern import CLOCK, DAY, OF, PART, SERIAL
 from ingest_pipelines.errors import ItemGone, ItemRefused, SourceUnavailable, UsageError, printable
-from ingest_pipelines.model import Item, ItemKey, ItemKind, SourceFile
+from ingest_pipelines.model import Item, ItemKind, SourceFile
 from ingest_pipelines.sources.base import FileSource, Listing
-from ingest_pipelines.sources.files import Picked, Serial, fingerprint_of, grouped_serial, is_settled, safe_name
+from ingest_pipelines.sources.files import (
+    Picked,
+    Serial,
+    fingerprint_of,
+    grouped_serial,
+    is_settled,
+    matched_groups,
+    new_item,
+)
 
 MAX_MANIFEST = 1 << 20
 """A longer file is no manifest."""
@@ -99,20 +107,8 @@ class FileSet:
             uri: of its first part.
         """
         file = self.as_file
-        fingerprint = fingerprint_of(file, uri)
         name = PurePosixPath(file.path).name + (f"_and_{len(self.parts) - 1}_more" if len(self.parts) > 1 else "")
-        return Item(
-            import_name,
-            ItemKey(f"{file.modified_at:%Y-%m-%dT%H-%M-%SZ}_{safe_name(name)}_{fingerprint[:8]}"),
-            kind,
-            uri,
-            path=file.path,
-            fingerprint=fingerprint,
-            size=file.size,
-            modified_at=file.modified_at,
-            serial=self.serial,
-            version=file.version,
-        )
+        return new_item(import_name, file, uri, name=name, serial=self.serial, kind=kind)
 
 
 def file_sets(listing: Listing, folder: str, parts: Parts) -> list[FileSet]:
@@ -120,24 +116,13 @@ def file_sets(listing: Listing, folder: str, parts: Parts) -> list[FileSet]:
     folder = unicodedata.normalize("NFC", folder.strip("/"))
     there = {_name(file.path): file for file in listing.files if _folder(file.path) == folder}
     groups: dict[tuple[str | None, ...], list[tuple[SourceFile, Mapping[str, str | None], Serial]]] = {}
-    for name, matched in _matches(list(there), parts.pattern):
+    for name, matched in matched_groups(list(there), parts.pattern).items():
         serial = grouped_serial(matched)
         if serial is not False:
             key = tuple(matched.get(group) for group in (SERIAL, *DAY, *CLOCK))
             groups.setdefault(key, []).append((there[name], matched, serial))
     made = [_delivery(members, there, parts) for members in groups.values()]
     return sorted(made, key=lambda each: (each.as_file.modified_at, each.serial or -1, each.parts[0].path))
-
-
-def _matches(names: Sequence[str], pattern: str) -> Iterator[tuple[str, Mapping[str, str | None]]]:
-    if not names:
-        return
-    import polars as pl  # slow to import, and few imports have parts
-
-    found = pl.Series(names, dtype=pl.String).str.extract_groups(whole_name(pattern))
-    for name, matched in zip(names, found.to_list(), strict=True):
-        if matched[WHOLE] is not None:
-            yield name, matched
 
 
 def _delivery(

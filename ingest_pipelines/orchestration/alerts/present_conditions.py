@@ -32,6 +32,7 @@ from ingest_pipelines.orchestration.checks.anomaly_checks import (
 from ingest_pipelines.orchestration.monitoring.open_item import BROKEN, STATES, OpenItem, OpenState
 from ingest_pipelines.orchestration.monitoring.source_troubles import (
     DownSource,
+    described_trouble,
     down_sources,
     verb_of,
     waiting_imports,
@@ -304,7 +305,7 @@ def _sources(down: Sequence[DownSource], book: AlertBook, now: datetime) -> Iter
         if now - first.since < OUT_OF_REACH_AFTER and not book.is_open(("", "source", cause)):
             continue
         what = verb_of(first.trouble, first.step)
-        words = f"connection {connection_name} {what}, since {first.since:%Y-%m-%d %H:%M} UTC"
+        words = described_trouble(connection_name, first.trouble, first.step, first.since)
         words += f"\n{first.error}" if first.error else ""
         yield Condition(
             "", "source", words, next_step=f"ingest check {first.imports[0]} --connect", reason=what,

@@ -193,7 +193,9 @@ def _item_facts(
         for place, record in runs.items()
     }
     sources = {
-        name: SourceFacts(described_trouble(check), check.failing_since or check.checked_at, check.error)
+        name: SourceFacts(
+            described_trouble(check.connection, check.trouble, check.step, check.since), check.since, check.error
+        )
         for name, check in known.checks.items()
         if check.trouble is not None
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
+from operator import attrgetter
 
 from ingest_pipelines.errors import printable
 from ingest_pipelines.ledger import SourceCheck
@@ -26,10 +27,9 @@ def verb_of(trouble: SourceTrouble, step: str) -> str:
     return _VERBS[trouble] + (f" at {printable(step)}" if step else "")
 
 
-def described_trouble(check: SourceCheck) -> str:
-    """`connection shop hangs at login, since 2026-11-29 12:01 UTC`; of a check that failed."""
-    what = verb_of(check.trouble or "unreachable", check.step)
-    return f"connection {check.connection} {what}, since {_since(check):%Y-%m-%d %H:%M} UTC"
+def described_trouble(connection: str, trouble: SourceTrouble, step: str, since: datetime) -> str:
+    """`connection shop hangs at login, since 2026-11-29 12:01 UTC`."""
+    return f"connection {connection} {verb_of(trouble, step)}, since {since:%Y-%m-%d %H:%M} UTC"
 
 
 @dataclass(frozen=True)
@@ -63,9 +63,9 @@ def down_sources(waiting: Mapping[str, SourceCheck]) -> list[DownSource]:
             of_one.setdefault((check.connection, check.trouble, check.step), []).append(check)
     found = []
     for (connection, trouble, step), checks in of_one.items():
-        first = min(checks, key=_since)
+        first = min(checks, key=attrgetter("since"))
         names = tuple(sorted(check.import_name for check in checks))
-        found.append(DownSource(connection, names, _since(first), trouble, step, first.error))
+        found.append(DownSource(connection, names, first.since, trouble, step, first.error))
     return sorted(found, key=lambda down: (down.since, down.connection, down.step))
 
 
@@ -92,7 +92,7 @@ def waiting_imports(checks: Mapping[str, SourceCheck], connections: Mapping[str,
         answered = list(_answers(checks, members, connection))
         whole = [check for check in whole if all(at <= check.checked_at for at in answered)]
         if whole:
-            first = min(whole, key=_since)
+            first = min(whole, key=attrgetter("since"))
             waiting |= {name: replace(first, import_name=name) for name in members if name not in own}
     return waiting
 
@@ -107,7 +107,3 @@ def _answers(checks: Mapping[str, SourceCheck], members: list[str], connection: 
 
 def _is_of_all(check: SourceCheck) -> bool:
     return check.trouble != "denied" or check.step not in OF_AN_IMPORT
-
-
-def _since(check: SourceCheck) -> datetime:
-    return check.failing_since or check.checked_at
