@@ -81,6 +81,32 @@ def test_a_connection_that_was_cut_while_it_rested_is_replaced(place: str, monke
         assert len(instance.get_run_ids()) == 2
 
 
+def _connections(place: str) -> int:
+    with psycopg.connect(place) as admin:
+        found = admin.execute(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        ).fetchone()
+    return int(found[0]) if found else -1
+
+
+def test_a_process_keeps_one_connection_however_many_instances_it_opens_and_none_after_the_last(place: str) -> None:
+    with open_instance(read_settings()) as longest:
+        opened = []
+        for _ in range(5):
+            with open_instance(read_settings()) as one:
+                assert one.get_runs() == []
+            abandoned = open_instance(read_settings())
+            assert abandoned.get_runs() == []
+            opened += [one, abandoned]  # nothing is left to the garbage collector
+        assert longest.get_runs() == []
+        assert _connections(place) == 1
+        for one in opened:
+            one.dispose()
+        assert _connections(place) == 1
+    wait_for(lambda: _connections(place) == 0, "the last connection to close")
+    assert one.get_runs() == []
+
+
 def test_a_connection_that_breaks_under_a_command_is_told_without_the_drivers_words(place: str) -> None:
     def use() -> None:
         with command_instance(read_settings()) as instance:

@@ -1,4 +1,4 @@
-"""Dagster's runs, events and ticks in Postgres, over one connection that stays open; dagster.yaml names the class.
+"""Dagster's runs, events and ticks in Postgres, over one connection a process; dagster.yaml names the class.
 
 Waits for: a storage in dagster.yaml whose address may come from the environment or not be set, and its pool settings
 (dagster issue 33935, pull request 33936; 20325 counts the connections).
@@ -9,13 +9,17 @@ _COLUMN_QUESTIONS goes: that one is skipped, and runs read the catalog more ofte
 from __future__ import annotations
 
 import logging
+import os
 import re
 from collections.abc import Callable, Mapping
 from contextlib import closing
+from threading import Lock
 from time import monotonic
 from typing import Any, Self
+from weakref import WeakKeyDictionary, WeakSet, WeakValueDictionary, ref
 
 import psycopg2
+from dagster._core.storage.runs import RunStorage as DagsterRunStorage
 from dagster._serdes import ConfigurableClassData
 from dagster_postgres import DagsterPostgresStorage
 from sqlalchemy import Engine, create_engine, event, text
@@ -60,13 +64,15 @@ class RunStorage(DagsterPostgresStorage):
         """The storage that the environment names, all of it over one connection that is kept open.
 
         Dagster by itself opens a connection for every event, some 150 times in a run of ten rows, and each of its
-        three parts reads the catalog as it opens.
+        three parts reads the catalog as it opens. It opens a storage for every tick, and several for every run that
+        it launches: those of a process share the connection, and the last one that is disposed of closes it.
         """
         logging.getLogger().addFilter(_in_our_words)
         settings = read_settings()
         url = storage_url(settings)
-        engine = _engine(url)
+        engine = _shared_engine(url)
         storage = cls(postgres_url=url, should_autocreate_tables=not _has_tables(engine), inst_data=inst_data)
+        _close_with_the_last_user(storage._run_storage, engine)
         for part in (storage._run_storage, storage._event_log_storage, storage._schedule_storage):
             part._engine = engine
             for question in _COLUMN_QUESTIONS:
@@ -97,10 +103,47 @@ def _yes_is_remembered(has_column: Callable[..., bool]) -> Callable[..., bool]:
     return has_column_once
 
 
+_ENGINES: WeakValueDictionary[tuple[int, str], Engine] = WeakValueDictionary()
+"""The engines in use, by process (a forked one must not talk over its parent's connection) and URL."""
+
+_USERS: WeakKeyDictionary[Engine, WeakSet[DagsterRunStorage]] = WeakKeyDictionary()
+"""The storages that use each engine, until they are disposed of."""
+
+_ENGINES_LOCK = Lock()
+
+
+def _shared_engine(url: str) -> Engine:
+    with _ENGINES_LOCK:
+        engine = _ENGINES.get((os.getpid(), url))
+        if engine is None:
+            engine = _ENGINES[os.getpid(), url] = _engine(url)
+            _USERS[engine] = WeakSet()
+        return engine
+
+
+def _close_with_the_last_user(part: DagsterRunStorage, engine: Engine) -> None:
+    """Closes the idle connection once no instance of the process uses it: Dagster disposes of an instance's storage.
+
+    Args:
+        part: the storage's run storage, which an instance keeps.
+    """
+    _USERS[engine].add(part)
+    reference = ref(part)
+
+    def dispose() -> None:
+        with _ENGINES_LOCK:
+            if (disposed := reference()) is not None:
+                _USERS[engine].discard(disposed)
+            if not _USERS[engine]:
+                engine.dispose()
+
+    part.dispose = dispose  # type: ignore[method-assign]
+
+
 def _engine(url: str) -> Engine:
     """One connection, more while several threads ask; replaced after a minute, as a firewall may have dropped it."""
     engine = create_engine(
-        url, isolation_level="AUTOCOMMIT", pool_size=1, max_overflow=20, pool_recycle=60, use_native_hstore=False
+        url, isolation_level="AUTOCOMMIT", pool_size=1, max_overflow=60, pool_recycle=60, use_native_hstore=False
     )
     event.listen(engine, "handle_error", _in_plain_words)
     event.listen(engine, "checkin", _note_use)
