@@ -28,6 +28,7 @@ from dagster._core.execution.plan.state import KnownExecutionState
 
 from ingest_pipelines.config import BoundImport, Settings, read_project
 from ingest_pipelines.model import Item
+from ingest_pipelines.orchestration.assets import step_errors
 from ingest_pipelines.orchestration.assets.partitions import partitions_name
 from ingest_pipelines.orchestration.definitions import build_definitions
 from ingest_pipelines.orchestration.sensors.file_items import find_file_items
@@ -154,6 +155,12 @@ def write_windows(shop: Shop, name: str = "points", **more: Any) -> None:
     query = "SELECT id AS cid, tier FROM members WHERE changed >= {windowStart} AND changed < {windowEnd}"
     source = {"connection": "crm", "query": query, "window": {"every": "day", "start": f"{start:%Y-%m-%d}"}}
     shop.write_import(name, source=source, columns={"cid": "customer_id", "tier": "tier"}, **more)
+
+
+@pytest.fixture(autouse=True)
+def _steps_are_tried_again_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the test's own process; runs that it starts elsewhere pause as those of users do."""
+    monkeypatch.setattr(step_errors, "FIRST_PAUSE_SECONDS", 0.01)
 
 
 @pytest.fixture

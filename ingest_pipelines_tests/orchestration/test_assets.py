@@ -13,7 +13,6 @@ from ingest_pipelines.merge.early_load import EarlyLoad
 from ingest_pipelines.merge.load_state import LoadState
 from ingest_pipelines.model import Validated
 from ingest_pipelines.orchestration import early_loads
-from ingest_pipelines.orchestration.assets import step_errors
 from ingest_pipelines.orchestration.io_managers import target
 from ingest_pipelines.rules.codes import FAMILIES
 from ingest_pipelines_tests.orchestration.conftest import GOOD, HEADER, ONE_BAD, Shop, go_on, verdicts
@@ -145,10 +144,7 @@ def test_a_refused_item_says_which_line_and_is_not_tried_again(shop: Shop, insta
     assert shop.rows("SELECT status FROM ingest.loads") == [("refused",)]
 
 
-def test_a_busy_target_is_tried_again_until_it_is_free(
-    shop: Shop, instance: DagsterInstance, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(step_errors, "FIRST_PAUSE_SECONDS", 0.01)
+def test_a_busy_target_is_tried_again_until_it_is_free(shop: Shop, instance: DagsterInstance) -> None:
     shop.deliver("Points_1.csv", GOOD)
     shop.run(instance, shop.arrive(instance))
     shop.deliver("Points_2.csv", GOOD.replace("Gold", "Bronze"), age=_MINUTE)

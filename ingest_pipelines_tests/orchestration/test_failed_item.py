@@ -110,7 +110,6 @@ def test_a_target_that_stays_away_is_on_the_items_pages_too(
     shop: Shop, instance: DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The ledger has nothing then: the item was found before, and no step reaches the target."""
-    monkeypatch.setattr(step_errors, "FIRST_PAUSE_SECONDS", 0.01)
     monkeypatch.setattr(step_errors, "RETRIES", 1)
     shop.deliver("Points_15.csv", GOOD, age=timedelta(minutes=46))
     key = str(shop.arrive(instance).key)

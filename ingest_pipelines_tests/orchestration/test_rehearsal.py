@@ -154,7 +154,6 @@ def test_a_plan_says_why_a_load_would_not_commit_and_the_run_is_green(
 def test_a_busy_target_is_tried_again_and_then_the_plan_names_the_holder(
     shop: Shop, instance: DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(step_errors, "FIRST_PAUSE_SECONDS", 0.01)
     monkeypatch.setattr(step_errors, "RETRIES", 1)
     shop.deliver("Points_1.csv", GOOD)
     shop.run(instance, shop.arrive(instance))
