@@ -13,8 +13,7 @@ import psycopg
 from psycopg import sql
 
 from ingest_pipelines.ledger import migrate
-
-_CREATE = sql.SQL("CREATE DATABASE {} TEMPLATE {}")
+from ingest_pipelines_tests.servers.postgres import CREATE_DATABASE
 
 Rows = Callable[..., list[tuple[Any, ...]]]
 
@@ -26,7 +25,7 @@ def ledger_template(admin_url: str) -> str:
     with psycopg.connect(admin_url, autocommit=True) as admin:
         admin.execute("SELECT pg_advisory_lock(hashtext('ledger_template'))")  # other workers wait; the session ends it
         if not admin.execute("SELECT FROM pg_database WHERE datname = %s", [name]).fetchall():
-            admin.execute(_CREATE.format(sql.Identifier(draft), sql.Identifier("template0")))
+            admin.execute(CREATE_DATABASE.format(sql.Identifier(draft), sql.Identifier("template0")))
             migrate(urlsplit(admin_url)._replace(path=f"/{draft}").geturl())
             admin.execute(sql.SQL("ALTER DATABASE {} RENAME TO {}").format(sql.Identifier(draft), sql.Identifier(name)))
     return name
@@ -37,7 +36,7 @@ def fresh_target(admin_url: str) -> Iterator[str]:
     """The URL of a database with an empty ledger, gone after the block whoever is still connected."""
     template, name = ledger_template(admin_url), f"target_{uuid4().hex}"
     with psycopg.connect(admin_url, autocommit=True) as admin:
-        admin.execute(_CREATE.format(sql.Identifier(name), sql.Identifier(template)))
+        admin.execute(CREATE_DATABASE.format(sql.Identifier(name), sql.Identifier(template)))
         try:
             yield urlsplit(admin_url)._replace(path=f"/{name}").geturl()
         finally:

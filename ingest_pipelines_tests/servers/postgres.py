@@ -21,6 +21,9 @@ from psycopg import sql
 from ingest_pipelines import embedded
 from ingest_pipelines_tests.servers.fleet import Fleet, Launched
 
+CREATE_DATABASE = sql.SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY file_copy")
+"""Copied as files, not page by page through the log: half of the server's time, and a third of that of the drop."""
+
 
 @dataclass(frozen=True)
 class PostgresServer:
@@ -60,7 +63,7 @@ def fresh_database(admin_url: str) -> Iterator[str]:
     """The URL of an empty database of our own; it is dropped after the block, whoever is still connected."""
     name = f"test_{uuid4().hex}"
     with psycopg.connect(admin_url, autocommit=True) as admin:
-        admin.execute(sql.SQL("CREATE DATABASE {} TEMPLATE template0").format(sql.Identifier(name)))
+        admin.execute(CREATE_DATABASE.format(sql.Identifier(name), sql.Identifier("template0")))
         try:
             yield urlsplit(admin_url)._replace(path=f"/{name}").geturl()
         finally:
