@@ -307,10 +307,13 @@ def _print_summary(project: Project, chosen: list[BoundImport]) -> None:
 
 
 def _rules(bound: BoundImport) -> list[dict[str, str]]:
-    """The import's rules, from its Pandera schema."""
+    """The import's rules, from its Pandera schema; and that of the table."""
     from ingest_pipelines.rules import compile_rules
+    from ingest_pipelines.rules.codes import CODES
 
-    return [{"field": field, "code": code, "rule": rule} for field, code, rule in compile_rules(bound).table()]
+    of_table = ("", "refused_by_table", CODES["refused_by_table"][1])
+    rules = (*compile_rules(bound).table(), of_table)
+    return [{"field": field, "code": code, "rule": rule} for field, code, rule in rules]
 
 
 def _format(bound: BoundImport) -> dict[str, str]:

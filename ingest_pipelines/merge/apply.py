@@ -11,7 +11,8 @@
 
 `write_steps` has the statements of these steps. Other applications may write to the table at any time. Where one of
 them adds a key between our look and our write, the load is rolled back and begins again, once, with other writers
-locked out.
+locked out. Where the table refuses a row, it is rolled back and begins again, once, and searches for such rows
+(`refused_rows`).
 """
 
 from __future__ import annotations
@@ -27,15 +28,15 @@ import psycopg
 from ingest_pipelines import ledger
 from ingest_pipelines.config import BoundImport
 from ingest_pipelines.errors import CountsDisagree
-from ingest_pipelines.merge.catalog import is_unique_index_of
 from ingest_pipelines.merge.close_load import close, resolve_unknown_commit, skip
 from ingest_pipelines.merge.copy import copy_rejects
-from ingest_pipelines.merge.driver_errors import translate
+from ingest_pipelines.merge.driver_errors import refuses_rows, translate
 from ingest_pipelines.merge.faults import Fault, no_fault
 from ingest_pipelines.merge.load_state import LoadState
 from ingest_pipelines.merge.mapping import check_mapping, new_columns
 from ingest_pipelines.merge.names import SUBSCRIPTIONS, name_beside
 from ingest_pipelines.merge.preconditions import failed_precondition, repeats_last
+from ingest_pipelines.merge.refused_rows import RefusedRows
 from ingest_pipelines.merge.session import LOADS, prepare
 from ingest_pipelines.merge.target import (
     Target,
@@ -49,10 +50,12 @@ from ingest_pipelines.merge.write_steps import (
     Overtaken,
     alter_target,
     complete_merge,
+    create_consents,
     match_profiles,
     merge_stage,
     prepare_merge,
     stage_rows,
+    takes_a_key,
     write_consents,
     write_events,
 )
@@ -82,12 +85,21 @@ def apply(
         ConfigError: the import's mapping is locked, and the YAML says something else.
     """
     begun = early.take(validated) if early is not None else None
-    try:
-        return _attempt(begun or _begin(validated, bound, target, run, now), target, run, now, fault, confirm)
-    except Overtaken:
-        state, connection = _begin(validated, bound, target, run, now)
-        state.alone = True
-        return _attempt((state, connection), target, run, now, fault, confirm)
+    alone, refused = False, None
+    while True:
+        state, connection = begun or _begin(validated, bound, target, run, now)
+        begun = None
+        state.alone = alone
+        if refused is not None:
+            state.first_refusal, state.first_try_seconds = refused.state, refused.seconds
+        try:
+            return _attempt((state, connection), target, run, now, fault, confirm)
+        except Overtaken:
+            if alone:
+                raise
+            alone = True
+        except RowsRefused as again:
+            refused = again
 
 
 def _begin(
@@ -98,6 +110,19 @@ def _begin(
         return state, target.begin(bound.name, LOADS)
     except psycopg.Error as error:
         raise translate(error, state.where) from None
+
+
+class RowsRefused(Exception):
+    """The table refused a row of the load; nothing was committed.
+
+    Attributes:
+        state: the SQLSTATE.
+        seconds: how long the load took until then.
+    """
+
+    def __init__(self, state: str, seconds: float) -> None:
+        super().__init__(state)
+        self.state, self.seconds = state, seconds
 
 
 def _attempt(
@@ -112,6 +137,7 @@ def _attempt(
 
     Raises:
         Overtaken: it has to begin again, with other writers locked out.
+        RowsRefused: it has to begin again, and to search for the rows that the table refuses.
     """
     state, connection = begun
     state.run, state.now, state.began = run, now, perf_counter()
@@ -120,6 +146,7 @@ def _attempt(
         fault("connected")
         report = _transaction(connection, state, target, fault)
         if run.dry_run:
+            connection.execute("SET CONSTRAINTS ALL IMMEDIATE")  # as the commit would
             connection.rollback()
             return report
         confirm()
@@ -135,25 +162,17 @@ def _attempt(
         if state.alone:
             raise
         raise Overtaken from None
-    except psycopg.errors.UniqueViolation as error:
-        if not state.alone and _takes_a_key(connection, state.bound, error):
-            raise Overtaken from None
-        raise problem(connection, error, state.where, *written_tables) from None
     except psycopg.Error as error:
+        with suppress(psycopg.Error):
+            connection.rollback()
+            prepare(connection, {})
+            if not state.alone and takes_a_key(connection, state.bound, error):
+                raise Overtaken from None
+        if state.load and not state.first_refusal and refuses_rows(error):
+            raise RowsRefused(error.sqlstate or "", perf_counter() - state.began) from None
         raise problem(connection, error, state.where, *written_tables) from None
     finally:
         connection.close()
-
-
-def _takes_a_key(connection: psycopg.Connection, bound: BoundImport, error: psycopg.Error) -> bool:
-    """Whether the key's constraint is broken: the stage has no key twice, so another session brought the other row."""
-    with suppress(psycopg.Error):
-        connection.rollback()
-        prepare(connection, {})
-        return is_unique_index_of(
-            connection, *bound.database.schema_and_table, bound.database.key, error.diag.constraint_name or ""
-        )
-    return False
 
 
 def _written_tables(bound: BoundImport) -> tuple[str, list[str]]:
@@ -208,7 +227,11 @@ def _transaction(connection: psycopg.Connection, state: LoadState, target: Targe
         fault("matched")
         with state.timed("merge"):
             prepare_merge(connection, state)
-            merge_stage(connection, state, shape)
+            if state.first_refusal:
+                create_consents(connection, state)
+                RefusedRows(connection, state, shape, fault).merge()
+            else:
+                merge_stage(connection, state, shape)
     with state.timed("merge"):
         complete_merge(connection, state)
     fault("merged")

@@ -66,7 +66,7 @@ class Changes:
     @property
     def differs(self) -> sql.Composed:
         """Whether the row would change the profile. Rows that would not are not written: no WAL, no event."""
-        old = sql.SQL(", ").join(_bytewise(column, sql.Identifier("t", column.into)) for column in self.written)
+        old = sql.SQL(", ").join(bytewise(column, sql.Identifier("t", column.into)) for column in self.written)
         new = sql.SQL(", ").join(self.after(column) for column in self.written)
         return sql.SQL("ROW({}) IS DISTINCT FROM ROW({})").format(old, new)
 
@@ -93,7 +93,7 @@ class Changes:
         for number, name in enumerate(self.masks):
             bits = [
                 sql.SQL("CASE WHEN {} IS DISTINCT FROM {} THEN {} ELSE 0::bigint END").format(
-                    _bytewise(column, old(column)),
+                    bytewise(column, old(column)),
                     new(column),
                     sql.SQL("{}::bigint").format(sql.Literal(1 << position)),
                 )
@@ -126,6 +126,6 @@ class Changes:
         return matched_contacts(self.stage)
 
 
-def _bytewise(column: StageColumn, value: sql.Composable) -> sql.Composable:
+def bytewise(column: StageColumn, value: sql.Composable) -> sql.Composable:
     """The value for comparison: another spelling is a change, even if the column's collation takes both for equal."""
     return sql.SQL('{} COLLATE "C"').format(value) if column.text else value

@@ -58,6 +58,29 @@ def _relation(connection: psycopg.Connection, error: Error) -> list[str]:
     return [*named, f"table {printable(schema)}.{printable(table)}"]
 
 
+def about_fields(connection: psycopg.Connection, error: Error) -> list[str]:
+    """The columns that the error is about: its column, or those of its constraint, as the catalog has them."""
+    diag = error.diag
+    rows = connection.execute(
+        """
+        SELECT a.attname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+        JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+        WHERE n.nspname = %(schema)s AND c.relname = %(table)s AND (
+            a.attname = %(column)s
+            OR EXISTS (SELECT FROM pg_constraint k WHERE k.conrelid = c.oid AND k.conname = %(constraint)s
+                       AND a.attnum = ANY(k.conkey))
+            OR EXISTS (SELECT FROM pg_index x JOIN pg_class i ON i.oid = x.indexrelid
+                       WHERE x.indrelid = c.oid AND i.relname = %(constraint)s AND a.attnum = ANY(x.indkey)))
+        ORDER BY a.attnum
+        """,
+        {
+            "schema": diag.schema_name, "table": diag.table_name, "column": diag.column_name,
+            "constraint": diag.constraint_name,
+        },
+    ).fetchall()  # fmt: skip
+    return [name for (name,) in rows]
+
+
 def _of_a_function(error: Error) -> bool:
     """Whether a function raised the error. A COPY has a context, too."""
     return not (error.diag.context or "COPY").startswith("COPY")

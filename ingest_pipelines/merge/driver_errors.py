@@ -11,7 +11,7 @@ from __future__ import annotations
 from psycopg import Error, OperationalError, errors
 
 from ingest_pipelines.errors import IngestError, InternalError, TargetDenied, TargetUnavailable
-from ingest_pipelines.merge.sqlstates import login_meaning_of, meaning_of
+from ingest_pipelines.merge.sqlstates import SqlstateMeaning, login_meaning_of, meaning_of
 from ingest_pipelines.postgres_login import BROKEN, CANNOT_CONNECT, LOGIN_REFUSED, REFUSED, UNTRUSTED
 
 _NOT_OF_A_FUNCTION = (meaning_of("42703"), meaning_of("28P01"), meaning_of("42501"), meaning_of("53100"))
@@ -19,6 +19,16 @@ _NOT_OF_A_FUNCTION = (meaning_of("42703"), meaning_of("28P01"), meaning_of("4250
 
 LOCK_ERRORS = (errors.LockNotAvailable, errors.DeadlockDetected)
 """Errors after which the message names the session that holds the lock."""
+
+
+def refuses_rows(error: Error) -> bool:
+    """Whether the error may be about single rows: a constraint, a value, a function that says no."""
+    return error.sqlstate is not None and _meaning(error).says == meaning_of("23505").says
+
+
+def _meaning(error: Error) -> SqlstateMeaning:
+    meaning = meaning_of(error.sqlstate or "")
+    return meaning_of("P0001") if error.diag.context and meaning in _NOT_OF_A_FUNCTION else meaning
 
 
 def translate(error: Error, where: str, *, concerned: str = "", holder: str = "", hint: str = "") -> IngestError:
@@ -32,9 +42,7 @@ def translate(error: Error, where: str, *, concerned: str = "", holder: str = ""
     """
     if error.sqlstate is None:
         return _without_a_code(error, where)
-    meaning = meaning_of(error.sqlstate)
-    if error.diag.context and meaning in _NOT_OF_A_FUNCTION:
-        meaning = meaning_of("P0001")
+    meaning = _meaning(error)
     said = meaning.says if isinstance(error, LOCK_ERRORS) else f"{meaning.says}: {kind_of(error.sqlstate)}"
     what = ", ".join(part for part in (said, concerned) if part)
     return meaning.error(f"{where}: {what}{f'; {holder}' if holder else ''}", hint=hint or meaning.hint)

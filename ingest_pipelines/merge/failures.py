@@ -11,8 +11,8 @@ from ingest_pipelines import ledger
 from ingest_pipelines.config import BoundImport
 from ingest_pipelines.errors import IngestError, TargetDenied
 from ingest_pipelines.merge.copy import copy_rejects
-from ingest_pipelines.merge.match import SAMPLES, RejectedByMatch
 from ingest_pipelines.merge.preconditions import fingerprint, verdict
+from ingest_pipelines.merge.stage_rejects import SAMPLES, RejectedByMerge
 from ingest_pipelines.merge.target import Target
 from ingest_pipelines.model import Counts, Item, ItemStatus, Landing, LoadReport, RejectSample, Run, Validated
 
@@ -91,7 +91,7 @@ def _record(
         codes, samples = dict(validated.codes), validated.samples
         if validated.rejects is not None:
             copy_rejects(connection, validated.rejects, load)
-        if isinstance(error, RejectedByMatch):
+        if isinstance(error, RejectedByMerge):
             matched = error.matched
             counts = replace(counts, rejected=counts.rejected + matched.rejected)
             codes |= {code: rows + codes.get(code, 0) for code, rows in matched.codes.items()}

@@ -15,10 +15,10 @@ from ingest_pipelines.config import BoundImport
 from ingest_pipelines.errors import CountsDisagree, LoadError, RejectsAboveLimit
 from ingest_pipelines.merge.key_filter import KeyFilter
 from ingest_pipelines.merge.mapping import new_columns_warning
-from ingest_pipelines.merge.match import SAMPLES, Matched
 from ingest_pipelines.merge.preconditions import fingerprint, verdict
 from ingest_pipelines.merge.shape import TableShape
 from ingest_pipelines.merge.stage import Stage
+from ingest_pipelines.merge.stage_rejects import SAMPLES, Matched
 from ingest_pipelines.model import Counts, LoadReport, LoadStatus, Run, Validated
 
 
@@ -34,6 +34,9 @@ class LoadState:
         copied: rows that were copied into the table.
         shape: the target table before the first row is written.
         alone: the second try of a load: other writers are locked out of the table, because one was in the way.
+        first_refusal: the SQLSTATE with which the table refused rows of the first try; "" in that try. The second try
+            searches for these rows.
+        first_try_seconds: how long that try took.
         stale: rows taken out of the stage because they are older than their profile.
         consented: profiles of which only subscriptions changed.
     """
@@ -51,6 +54,8 @@ class LoadState:
     copied: int = 0
     shape: TableShape = field(default_factory=TableShape)
     alone: bool = False
+    first_refusal: str = ""
+    first_try_seconds: float = 0.0
     new_columns: tuple[str, ...] = ()
     stale: int = 0
     inserted: int = 0
@@ -77,7 +82,8 @@ class LoadState:
         The second try of a load counts these profiles, because Postgres's own counts may be off (`track_counts`) or
         include what triggers wrote.
         """
-        return self.bound.spec.events or bool(self.bound.spec.subscriptions) or self.alone
+        again = self.alone or bool(self.first_refusal)
+        return self.bound.spec.events or bool(self.bound.spec.subscriptions) or again
 
     @contextmanager
     def timed(self, step: str) -> Iterator[None]:
@@ -99,14 +105,19 @@ class LoadState:
 
     def above_limit(self) -> RejectsAboveLimit | None:
         """The error where more rows are rejected than the import allows; else None."""
+        if self.allows_more_rejects(0):
+            return None
         limit, read = self.bound.spec.rejects, self.validated.read
         rejected = self.validated.rejected_rows + self.matched.rejected
-        if limit.allows(rejected, read):
-            return None
         return RejectsAboveLimit(
             f"{self.where}: {rejected:,} of {read:,} rows were rejected, and the import allows {limit}",
             hint=f"nothing was merged; see them with: ingest rejects list {self.bound.name}",
         )
+
+    def allows_more_rejects(self, rows: int) -> bool:
+        """Whether so many more rows may be rejected than are now."""
+        rejected = self.validated.rejected_rows + self.matched.rejected + rows
+        return self.bound.spec.rejects.allows(rejected, self.validated.read)
 
     @property
     def staged(self) -> int:

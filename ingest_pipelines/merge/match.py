@@ -8,58 +8,21 @@ profiles.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import psycopg
 from psycopg import sql
-from psycopg.rows import class_row
 
 from ingest_pipelines.config.field_types import FIELD_TYPES
-from ingest_pipelines.errors import RejectsAboveLimit
-from ingest_pipelines.ledger import NewReject
-from ingest_pipelines.merge.match_modes import ProfileLookup, key_label, printable_key, profile_lookups
+from ingest_pipelines.merge.match_modes import ProfileLookup, profile_lookups
 from ingest_pipelines.merge.names import PROFILE_ID, key_sequence, table_name
 from ingest_pipelines.merge.stage import Stage
+from ingest_pipelines.merge.stage_rejects import Matched, StageRejects
 from ingest_pipelines.merge.target import scalar
 from ingest_pipelines.merge.versions import newest_line, version_column_of
-from ingest_pipelines.model import NUL_PICTURES, RejectSample
 
-SAMPLES = 20
 _NAMED = sql.Literal(5)
 """How many profiles or lines a reason names."""
-
-KEPT = 10_000
-"""How many rejects of the matching are kept for a load that is rolled back; all of them are counted."""
-
-
-class RejectedByMatch(RejectsAboveLimit):
-    """The matching rejected more rows than the import allows.
-
-    Attributes:
-        matched: how many, and why.
-        records: the rejects themselves, at most KEPT of them, because the load's own are rolled back.
-    """
-
-    def __init__(self, problem: RejectsAboveLimit, matched: Matched, records: Sequence[NewReject]) -> None:
-        super().__init__(problem.message, hint=problem.hint)
-        self.matched = matched
-        self.records = records
-
-
-@dataclass
-class Matched:
-    """Counts of the rows that the matching took out of the stage.
-
-    Attributes:
-        rejected, superseded: rows.
-        codes: rejected rows per code.
-    """
-
-    rejected: int = 0
-    superseded: int = 0
-    codes: dict[str, int] = field(default_factory=dict)
-    samples: list[RejectSample] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -67,20 +30,24 @@ class Matching:
     """The matching of one load.
 
     Attributes:
-        load: the number under which the ledger keeps its rejects.
+        rejects: takes the rows that match no profile or several out of the stage.
     """
 
     connection: psycopg.Connection
     stage: Stage
-    load: int
-    matched: Matched = field(default_factory=Matched)
+    rejects: StageRejects
+
+    @property
+    def matched(self) -> Matched:
+        """Counts of the rows that the matching took out."""
+        return self.rejects.matched
 
     def run(self) -> Matched:
         """Gives every row in the stage the key of its profile, or takes the row out."""
         execute, lookups = self.connection.execute, profile_lookups(self.stage)
         execute(self._candidates(lookups))
         execute("ANALYZE ingest_matches")
-        self._reject("ambiguous_match", _AMBIGUOUS)
+        self.rejects.reject("ambiguous_match", _AMBIGUOUS)
         execute("DELETE FROM ingest_matches m WHERE NOT EXISTS (SELECT FROM ingest_stage s WHERE s._line = m._line)")
         self._only_one_each(sql.SQL("SELECT _line, profile_id::text AS value FROM ingest_matches"), "match profile ")
         execute(
@@ -110,7 +77,7 @@ class Matching:
             "SELECT s._line, 'there is nothing to match by' AS reason FROM ingest_stage AS s"
             " WHERE s._profile IS NULL AND num_nonnulls({}) = 0"
         ).format(values)
-        self._reject("missing_key", nothing)
+        self.rejects.reject("missing_key", nothing)
         for lookup in lookups:
             valued = sql.SQL("SELECT s._line, {}::text AS value FROM ingest_stage AS s WHERE s._profile IS NULL")
             self._only_one_each(valued.format(lookup.value), f"match no profile and have the same {lookup.label}")
@@ -124,7 +91,7 @@ class Matching:
                 "SELECT s._line, 'matches no profile, and profile ' || t.{} || ' has its key' AS reason"
                 " FROM ingest_stage AS s JOIN {} AS t ON t.{} = s.{} WHERE s._profile IS NULL"
             ).format(sql.Identifier(PROFILE_ID), table_name(database), key, key)
-            self._reject("ambiguous_match", taken)
+            self.rejects.reject("ambiguous_match", taken)
             self.connection.execute(sql.SQL("UPDATE ingest_stage SET _key = {} WHERE _profile IS NULL").format(key))
         if database.key_default == "uuid":
             self.connection.execute("UPDATE ingest_stage SET _key = gen_random_uuid()::text WHERE _key IS NULL")
@@ -133,7 +100,7 @@ class Matching:
             self._number_keys()
             return
         keyless = sql.SQL("SELECT _line, 'a new profile needs its key' AS reason FROM ingest_stage WHERE _key IS NULL")
-        self._reject("missing_key", keyless)
+        self.rejects.reject("missing_key", keyless)
 
     def _number_keys(self) -> None:
         """Numbers from the database's sequence become keys, except those that a profile or a row of the item has.
@@ -199,59 +166,7 @@ class Matching:
             " || CASE WHEN cardinality(g.lines) > {} THEN ' ... ' ELSE ' ' END || {}{} AS reason"
             " FROM valued JOIN shared g USING (value)"
         ).format(_NAMED, _NAMED, sql.Literal(same), value)
-        self._reject("duplicate_match", groups + reason)
-
-    def _reject(self, code: str, bad: sql.Composable) -> None:
-        """Moves rows from the stage into the ledger's rejects.
-
-        Args:
-            bad: query of (line, reason).
-        """
-        rejected = self.connection.execute(
-            sql.SQL(
-                "WITH bad AS ({}), gone AS (DELETE FROM ingest_stage AS s USING bad WHERE s._line = bad._line"
-                " RETURNING s._line, {} AS key, bad.reason, {} AS row),"
-                " recorded AS (INSERT INTO ingest.rejects (load, line, key, field, code, reason, row)"
-                " SELECT %(load)s, _line, key, %(field)s, %(code)s, reason, row FROM gone RETURNING line, key, reason)"
-                " SELECT line, key, reason, count(*) OVER () FROM recorded ORDER BY line LIMIT %(samples)s"
-            ).format(bad, printable_key(self.stage), self._row()),
-            {"load": self.load, "field": key_label(self.stage), "code": code, "samples": SAMPLES},
-        ).fetchall()
-        if not rejected:
-            return
-        rows = int(rejected[0][3])
-        self.matched.rejected += rows
-        self.matched.codes[code] = self.matched.codes.get(code, 0) + rows
-        private = any(mapped.field.pii for mapped in self.stage.bound.fields)
-        self.matched.samples += [
-            RejectSample(line, None if private else key, key_label(self.stage), code, reason)
-            for line, key, reason, _ in rejected
-        ]
-
-    def records(self) -> list[NewReject]:
-        """The rejects of this matching, at most KEPT of them, to be kept if the load is rolled back."""
-        with self.connection.cursor(row_factory=class_row(NewReject)) as cursor:
-            return cursor.execute(
-                "SELECT line, key, field, code, reason, row FROM ingest.rejects WHERE load = %s ORDER BY line LIMIT %s",
-                (self.load, KEPT),
-            ).fetchall()
-
-    def _row(self) -> sql.Composable:
-        """The source's row as JSON, from its typed cells, for a person to correct and replay."""
-        bound = self.stage.bound
-        by_name = {column.name: column for column in self.stage.fields}
-        cells = {mapped.column: by_name[mapped.name] for mapped in bound.fields}
-        cells |= {name: self.stage.unmapped(name) for name in bound.extra_columns if name not in cells}
-        lists = {mapped.column for mapped in bound.fields if FIELD_TYPES[mapped.field.type].is_list}
-        pairs: list[sql.Composable] = []
-        for name, column in cells.items():
-            text = sql.SQL("array_to_string({}, ';')" if name in lists else "to_jsonb({}) #>> '{{}}'")
-            kept: sql.Composable = text.format(column.value)
-            for given, picture in NUL_PICTURES.items():
-                if given != "\0":  # no text of Postgres has one
-                    kept = sql.SQL("replace({}, {}, {})").format(kept, sql.Literal(given), sql.Literal(picture))
-            pairs.append(sql.SQL("{}, {}").format(sql.Literal(name), kept))
-        return sql.SQL("json_object(ARRAY[{}]::text[])").format(sql.SQL(", ").join(pairs))
+        self.rejects.reject("duplicate_match", groups + reason)
 
 
 _AMBIGUOUS = sql.SQL(

@@ -129,6 +129,12 @@ class Stage:
         """Whether the source brings the database's key."""
         return self.bound.key is not None
 
+    @property
+    def column_names(self) -> tuple[str, ...]:
+        """All columns of the stage."""
+        own = (KEY, PROFILE, CONSENTED) if self.matches else ()
+        return (*(column.name for column in self.copied), *own)
+
     def create(self) -> sql.Composed:
         """CREATE TEMPORARY TABLE; the stage ends with the transaction."""
         columns = [sql.SQL("{} {}").format(sql.Identifier(column.name), column.type) for column in self.copied]

@@ -10,19 +10,21 @@ import psycopg
 from psycopg.types.json import Jsonb
 
 from ingest_pipelines import ledger
+from ingest_pipelines.config import BoundImport
 from ingest_pipelines.errors import CountsDisagree, InternalError, TargetRefused
 from ingest_pipelines.merge import events
-from ingest_pipelines.merge.catalog import is_guarded, read_shape, rows_written
+from ingest_pipelines.merge.catalog import is_guarded, is_unique_index_of, read_shape, rows_written
 from ingest_pipelines.merge.copy import copy_accepted, rows_of
 from ingest_pipelines.merge.ddl import additions, fields_of
 from ingest_pipelines.merge.faults import Fault
 from ingest_pipelines.merge.load_state import LoadState
 from ingest_pipelines.merge.mapping import check_types
-from ingest_pipelines.merge.match import Matching, RejectedByMatch
+from ingest_pipelines.merge.match import Matching
 from ingest_pipelines.merge.match_modes import key_label
 from ingest_pipelines.merge.names import SUBSCRIPTIONS, name_beside
 from ingest_pipelines.merge.preflight import check_target
 from ingest_pipelines.merge.shape import TableShape
+from ingest_pipelines.merge.stage_rejects import RejectedByMatch, StageRejects
 from ingest_pipelines.merge.statements import CREATE_UNMATCHED, LIST_UNMATCHED, Merge
 from ingest_pipelines.merge.subscriptions import COUNT_CONSENTED, CREATE_CONSENTS, Consent
 from ingest_pipelines.merge.target import scalar
@@ -36,6 +38,13 @@ RETURNS_OLD = 180_000
 
 class Overtaken(Exception):
     """Another application wrote to the table between our look at it and our write; nothing was committed."""
+
+
+def takes_a_key(connection: psycopg.Connection, bound: BoundImport, error: psycopg.Error) -> bool:
+    """Whether the key's constraint is broken: the stage has no key twice, so another session brought the other row."""
+    return isinstance(error, psycopg.errors.UniqueViolation) and is_unique_index_of(
+        connection, *bound.database.schema_and_table, bound.database.key, error.diag.constraint_name or ""
+    )
 
 
 def stage_rows(connection: psycopg.Connection, state: LoadState, fault: Fault) -> None:
@@ -92,10 +101,10 @@ def match_profiles(connection: psycopg.Connection, state: LoadState, shape: Tabl
         # A hash join would read the whole table for a small file, and undo the order of the stage for a large one.
         connection.execute("SET LOCAL enable_hashjoin = off")
     if state.stage.matches:
-        matching = Matching(connection, state.stage, state.load)
-        state.matched = matching.run()
+        rejects = StageRejects(connection, state.stage, state.load)
+        state.matched = Matching(connection, state.stage, rejects).run()
         if (problem := state.above_limit()) is not None:
-            state.refuse(RejectedByMatch(problem, state.matched, matching.records()))
+            state.refuse(RejectedByMatch(problem, state.matched, rejects.records()))
     drop_stale = Merge(state.stage).drop_stale()
     if drop_stale is not None:
         state.stale = connection.execute(drop_stale).rowcount
@@ -119,17 +128,23 @@ def merge_stage(connection: psycopg.Connection, state: LoadState, shape: TableSh
         CountsDisagree: the server's counts contradict each other.
     """
     merge = Merge(state.stage)
-    if state.bound.spec.mode == "update_only":
-        state.unmatched += scalar(connection, merge.find_unmatched(), (UNMATCHED_LISTED,))
+    note_unmatched(connection, state)
     due = scalar(connection, merge.count_to_write()) if shape.guarded else 0
     _write(connection, state, merge, shape)
     if state.inserted + state.updated < due:
         if not state.alone:
             raise Overtaken
-        raise _left_out(state, state.bound.database.table, due - state.inserted - state.updated, due)
+        raise left_out(state, state.bound.database.table, due - state.inserted - state.updated, due)
 
 
-def _left_out(state: LoadState, table: str, rows: int, due: int) -> TargetRefused:
+def note_unmatched(connection: psycopg.Connection, state: LoadState) -> None:
+    """Counts the rows in the stage that have no profile, and notes the first of them."""
+    if state.bound.spec.mode == "update_only":
+        state.unmatched += scalar(connection, Merge(state.stage).find_unmatched(), (UNMATCHED_LISTED,))
+
+
+def left_out(state: LoadState, table: str, rows: int, due: int) -> TargetRefused:
+    """The error where a trigger left rows out, so that they would be in no count."""
     return TargetRefused(
         f"{state.where}: a trigger of {table} left out {rows:,} of {due:,} rows",
         hint="nothing was committed; a trigger that refuses a row has to raise an error, or the rule belongs into "
@@ -178,7 +193,8 @@ def complete_merge(connection: psycopg.Connection, state: LoadState) -> None:
     if not state.shape.guarded and is_guarded(connection, state.shape.oid):
         raise Overtaken
     before_18 = connection.info.server_version < RETURNS_OLD
-    if state.keeps_written and state.inserted > state.copied and before_18:
+    unnumbered = before_18 or bool(state.first_refusal)
+    if state.keeps_written and state.inserted > state.copied and unnumbered:
         numbered = connection.execute(Merge(state.stage).number_created()).rowcount
         if numbered != state.inserted - state.copied:
             raise TargetRefused(
@@ -198,7 +214,26 @@ def write_consents(connection: psycopg.Connection, state: LoadState) -> None:
     """
     if not state.bound.spec.subscriptions:
         return
-    connection.execute(CREATE_CONSENTS)
+    if not state.first_refusal:  # else the search has written them, row by row
+        create_consents(connection, state)
+        upsert_consents(connection, state)
+    state.consented = scalar(connection, COUNT_CONSENTED)
+
+
+def create_consents(connection: psycopg.Connection, state: LoadState) -> None:
+    """Creates the temporary table of profiles whose consents change."""
+    if state.bound.spec.subscriptions:
+        connection.execute(CREATE_CONSENTS)
+
+
+def upsert_consents(connection: psycopg.Connection, state: LoadState) -> None:
+    """Adds and changes the consent records of the rows in the stage.
+
+    Raises:
+        TargetRefused: a trigger left records out.
+    """
+    if not state.bound.spec.subscriptions:
+        return
     merge = Merge(state.stage)
     schema, consents = state.bound.database.schema_and_table[0], name_beside(state.bound.database, SUBSCRIPTIONS)
     guarded = read_shape(connection, schema, consents).guarded
@@ -207,8 +242,7 @@ def write_consents(connection: psycopg.Connection, state: LoadState) -> None:
         due = scalar(connection, consent.count_due()) if guarded else 0
         written = connection.execute(consent.upsert(), {"now": state.now}).rowcount
         if written < due:
-            raise _left_out(state, f"{schema}.{consents}", due - written, due)
-    state.consented = scalar(connection, COUNT_CONSENTED)
+            raise left_out(state, f"{schema}.{consents}", due - written, due)
 
 
 def write_events(connection: psycopg.Connection, state: LoadState) -> None:

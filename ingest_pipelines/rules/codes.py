@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-Family = Literal["keys", "types", "dates", "text", "field rules", "matching"]
+Family = Literal["keys", "types", "dates", "text", "field rules", "matching", "table"]
 
 CODES: dict[str, tuple[Family, str]] = {
     "missing_key": ("keys", "the key is empty, a placeholder such as NULL, or its column's name"),
@@ -35,8 +35,9 @@ CODES: dict[str, tuple[Family, str]] = {
     "not_unique": ("field rules", "occurs more than once in the item, and the field is `unique`"),
     "ambiguous_match": ("matching", "matches several profiles"),
     "duplicate_match": ("matching", "another row of the item matches the same profile"),
+    "refused_by_table": ("table", "a constraint or a trigger of the table refuses it"),
 }
-"""Code -> (family, meaning). The merge checks the family `matching`, the rules all others."""
+"""Code -> (family, meaning). The merge checks the families `matching` and `table`, the rules all others."""
 
 FAMILIES: dict[Family, tuple[str, ...]] = {
     family: tuple(code for code, (of, _) in CODES.items() if of == family)

@@ -10,12 +10,13 @@ from pathlib import Path
 import pytest
 
 from ingest_pipelines.config import BoundImport
-from ingest_pipelines.merge import Target
-from ingest_pipelines.merge.faults import EARLY_FAULT_POINTS, FAULT_POINTS
+from ingest_pipelines.merge import Target, apply
+from ingest_pipelines.merge.faults import EARLY_FAULT_POINTS, FAULT_POINTS, SEARCH_FAULT_POINTS
 from ingest_pipelines.model import ItemKey, Run
 from ingest_pipelines_tests.guarantees.killable import KillableLoader, Load
 from ingest_pipelines_tests.guarantees.world import CONSENT, CONTACT, Row, World, read_world
-from ingest_pipelines_tests.merge.deliveries import COLUMNS, NOW, Rejected, bound_import, delivery, item
+from ingest_pipelines_tests.merge.deliveries import COLUMNS, NOW, SENSOR, Rejected, bound_import, delivery, item
+from ingest_pipelines_tests.merge.targets import Rows
 
 ROUNDS = 2
 """Kills at each fault point, in each part, on each version of Postgres."""
@@ -62,6 +63,29 @@ def test_so_does_a_load_that_began_while_its_rows_were_validated(
     bound = bound_import(columns=COLUMNS, rejects={"unlimited": True}, shrink={"min_percent": 0})
     points = tuple(point for point in (*EARLY_FAULT_POINTS, *FAULT_POINTS) if point not in NOT_EARLY)
     _kill_again_and_again(target, loader, tmp_path, bound, points, early=True)
+
+
+def test_so_does_a_load_that_searches_for_rows_that_the_table_refuses(
+    target: Target, loader: KillableLoader, query: Rows, tmp_path: Path
+) -> None:
+    bound = bound_import(columns=COLUMNS, rejects={"unlimited": True}, shrink={"min_percent": 0})
+    apply(delivery(tmp_path, bound, [("c0", "Gold", 1)]), bound, target, SENSOR, NOW)
+    query("ALTER TABLE crm.customers ADD CONSTRAINT polite CHECK (tier <> 'rude')")
+    world = read_world(target.url)
+    for number, point in enumerate((*SEARCH_FAULT_POINTS, "merged", "rejected", "counted", "closed", "committed"), 2):
+        rows: list[Row] = [(f"c{customer}", f"tier {number}", customer, None) for customer in range(number + 9)]
+        refused = [number, number + 3]
+        values = [(f"bad{line}", "rude", 1) if line in refused else row[:3] for line, row in enumerate(rows, 2)]
+        of = item(number)
+        load = Load(delivery(tmp_path, bound, values, of=of), bound, target, Run(f"run-{number}", by="sensor"), NOW)
+        accepted = [row for line, row in enumerate(rows, 2) if line not in refused]
+        expected = world.after(of.key, accepted, [Rejected(line) for line in refused])
+
+        assert not loader.run(replace(load, dies_at=point)), f"not killed at {point}"
+        assert read_world(target.url) == (expected if point in AFTER_COMMIT else world), point
+        assert loader.run(load)
+        assert read_world(target.url) == expected, f"run again after the kill at {point}"
+        world = expected
 
 
 def _kill_again_and_again(

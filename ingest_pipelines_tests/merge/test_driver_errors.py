@@ -30,6 +30,7 @@ from ingest_pipelines.merge import Target, apply, record_failure
 from ingest_pipelines.merge.driver_errors import translate
 from ingest_pipelines.merge.early_load import Destination, EarlyLoad
 from ingest_pipelines.merge.faults import no_fault
+from ingest_pipelines.merge.stage_rejects import RefusedByTable
 from ingest_pipelines.model import LoadReport, Validated
 from ingest_pipelines_tests.merge.deliveries import CUSTOMERS, NOW, SENSOR, bound_import, delivery, item
 from ingest_pipelines_tests.merge.targets import Rows, fresh_target, reader
@@ -141,7 +142,9 @@ def test_a_table_that_takes_no_such_row_is_named_and_the_row_is_not(
         apply(validated, bound, Target(url), SENSOR, NOW)
     error = refusal.value
     record_failure(error, validated, validated.landing.item, bound, Target(url), SENSOR, NOW)
-    assert type(error) is TargetRefused
+    assert type(error) is RefusedByTable
+    assert error.exit_code == 1
+    assert "line 2" in error.hint or "line 3" in error.hint
     assert str(error).startswith(f"import {table}, item {table}-1: the target refused the rows: ")
     assert error.message.endswith(said.replace("{t}", table))
     assert "nothing was committed" in error.hint

@@ -47,7 +47,9 @@ _PROMISES: Mapping[Family, str] = {
     "text": "No value is too long or has characters that the database does not accept.",
     "field rules": "The fields' own rules: required, min, max, pattern, one_of, unique.",
     "matching": "Every row matches exactly one profile, and no two rows match the same one.",
+    "table": "No constraint and no trigger of the table refuses a row.",
 }
+_CHECKED_BY_MERGE = {"matching", "table"}
 _OWN_RULES = ("required", "min", "max", "pattern", "one_of", "unique")
 
 
@@ -169,7 +171,8 @@ def results_without_a_step(site: Site, bound: BoundImport, validated: Validated 
     key = asset_key(bound)
     known: dict[str, AssetCheckResult] = {}
     if validated is not None:
-        of_rows = [verdict(key, family, validated.codes, failed=True) for family in families_of(bound)]
+        families = [family for family in families_of(bound) if family not in _CHECKED_BY_MERGE]
+        of_rows = [verdict(key, family, validated.codes, failed=True) for family in families]
         known = {str(result.check_name): result for result in of_rows}
     with suppress(IngestError, psycopg.Error):  # the item's own error is the one to tell
         for name, finding in _findings_of_failed(site, bound, validated).items():
