@@ -137,7 +137,7 @@ class AzureBlobs(ObjectStore[AzureConnection, "ContainerClient", "BlobProperties
         return b"".join(stream)
 
     def copy(self, original: BlobProperties, key: str) -> BlobProperties | None:
-        """The copy, which the service makes in the background; None: it gave up."""
+        """The copy, which the service may still be making in the background."""
         from azure.core import MatchConditions
 
         source, target = self.client.get_blob_client(str(original.name)), self.client.get_blob_client(key)
@@ -149,16 +149,35 @@ class AzureBlobs(ObjectStore[AzureConnection, "ContainerClient", "BlobProperties
             match_condition=MatchConditions.IfMissing,
         )
         copy: BlobProperties = target.get_blob_properties()
-        while copy.copy.status == "pending":
-            time.sleep(PAUSE)
-            copy = target.get_blob_properties()
-        return copy if copy.copy.status == "success" else None
+        return copy
 
     def is_copy(self, copy: BlobProperties, original: BlobProperties) -> bool:
-        """By size, and by the checksum or the etag that it was copied from."""
+        """By size, and by the checksum or the etag that it was copied from; waits for a copy that is under way.
+
+        Raises:
+            SourceUnavailable: after `timeout_seconds` it still is. The original stays; the next attempt waits again.
+        """
+        copy = self._ended(copy)
+        if copy.copy.status not in {None, "success"}:
+            return False
         sums = [blob.content_settings.content_md5 for blob in (copy, original)]
         same = sums[0] == sums[1] if all(sums) else (copy.metadata or {}).get(COPIED_FROM) == _etag(original)
         return bool(copy.size == original.size and same)
+
+    def _ended(self, copy: BlobProperties) -> BlobProperties:
+        """The blob once no copy into it is under way."""
+        deadline = time.monotonic() + self._connection.timeout_seconds
+        while copy.copy.status == "pending":
+            if time.monotonic() > deadline:
+                raise SourceUnavailable(
+                    f"{self.place}: the copy in the archive is still under way after "
+                    f"{self._connection.timeout_seconds:g} seconds; the file stays where it is",
+                    hint="the load is committed; run the item again to move its file, and raise timeout_seconds of the "
+                    "connection if copies take longer",
+                )
+            time.sleep(PAUSE)
+            copy = self.client.get_blob_client(str(copy.name)).get_blob_properties()
+        return copy
 
     def delete(self, stored: BlobProperties) -> None:
         """Deletes it if its etag is the same."""

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
-from azure.storage.blob import BlobBlock, ContainerSasPermissions, generate_container_sas
+from azure.storage.blob import BlobBlock, BlobClient, BlobProperties, ContainerSasPermissions, generate_container_sas
 
 from ingest_pipelines.config.connections.azure import AzureConnection
-from ingest_pipelines.errors import SourceDenied
+from ingest_pipelines.errors import SourceDenied, SourceUnavailable
 from ingest_pipelines.sources import open_files
 from ingest_pipelines.sources.base import FileSource
 from ingest_pipelines.sources.object_store import STEPS
@@ -101,6 +102,29 @@ def test_a_blob_without_a_checksum_is_archived_by_the_etag_that_it_was_copied_fr
         archived = [file.path for file in source.listing("archive").files]
     assert place.get("a.csv") is None
     assert {place.get(path) for path in archived} == {b"12", b"34"}
+
+
+def test_a_copy_that_stays_under_way_is_given_up_in_time_and_ended_by_the_next_attempt(
+    place: AzurePlace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Azurite copies at once, Azure perhaps not: only its answers are changed here."""
+    answered, under_way = BlobClient.get_blob_properties, [True]
+
+    def properties(blob: BlobClient, **options: Any) -> BlobProperties:
+        answer = answered(blob, **options)
+        if answer.copy.status == "success" and under_way:
+            answer.copy.status = "pending"
+        return answer
+
+    monkeypatch.setattr(BlobClient, "get_blob_properties", properties)
+    place.put("a.csv", b"1")
+    with open_files(place.connection(timeout_seconds=0.3, retries=0)) as source:
+        with pytest.raises(SourceUnavailable, match=r"copy in the archive is still under way after 0\.3 seconds"):
+            source.move("a.csv", "archive")
+        assert place.get("a.csv") == b"1"
+        under_way.clear()
+        source.move("a.csv", "archive")
+    assert (place.get("a.csv"), place.get("archive/a.csv")) == (None, b"1")
 
 
 def test_a_key_that_is_none_is_refused_before_anything_is_sent(place: AzurePlace) -> None:
