@@ -18,7 +18,7 @@ from ingest_pipelines.landing.csv_signs import CsvSigns
 from ingest_pipelines.landing.frames import Frames
 from ingest_pipelines.landing.header import NO_SPELLINGS, Spellings
 from ingest_pipelines.landing.land import PART
-from ingest_pipelines.landing.translate import needs_translation, signs_of, translate
+from ingest_pipelines.landing.translate import needs_translation, quotes_in, signs_of, translate
 from ingest_pipelines.model import Landing
 
 Opened = tuple[tuple[str, ...], Frames]
@@ -76,8 +76,8 @@ def open_as(
     elif declared.is_default:
         yield read_csv(landing, required_columns, limits, spellings)
     elif not needs_translation(declared):
-        # Landing counts the usual quotes only; 1: there may be some.
-        yield read_csv(replace(landing, quotes=1), required_columns, limits, spellings, signs_of(declared))
+        quotes = quotes_in(landing, declared)
+        yield read_csv(replace(landing, quotes=quotes), required_columns, limits, spellings, signs_of(declared))
     else:
         with _translated(landing, declared, limits) as (translated, signs):
             yield read_csv(translated, required_columns, limits, spellings, signs)

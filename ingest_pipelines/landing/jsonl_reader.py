@@ -17,7 +17,6 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.json as arrow_json
 
 from ingest_pipelines.config.imports import Limits
@@ -167,10 +166,12 @@ def _blocks(landing: Landing, limits: Limits) -> Iterator[tuple[bytes, Numbers]]
             if cut:
                 block = whole[:cut]
                 _check_utf8(landing, block, line)
-                count = block.count(b"\n") + (not block.endswith(b"\n"))
+                letters = np.frombuffer(block, np.uint8)
+                breaks = np.flatnonzero(letters == _LF)
+                count = len(breaks) + (not block.endswith(b"\n"))
                 numbers = np.arange(line, line + count, dtype=np.int64)
-                line += block.count(b"\n")
-                if _may_have_blank_lines(block):
+                line += len(breaks)
+                if _BLANK[letters[:1]].any() or _BLANK[letters[breaks[: count - 1] + 1]].any():
                     texts = block.split(b"\n")[:count]
                     filled = [bool(text.strip()) for text in texts]
                     numbers = numbers[np.array(filled, np.bool_)]
@@ -182,8 +183,9 @@ def _blocks(landing: Landing, limits: Limits) -> Iterator[tuple[bytes, Numbers]]
                 return
 
 
-def _may_have_blank_lines(block: bytes) -> bool:
-    return block[:1] in b" \t\r\n" or any(pair in block for pair in (b"\n\n", b"\n\r", b"\n ", b"\n\t"))
+_LF = ord("\n")
+_BLANK = np.isin(np.arange(256), list(b" \t\r\n"))
+"""Bytes that a blank line begins with."""
 
 
 def _check_utf8(landing: Landing, block: bytes, line: int) -> None:
@@ -206,34 +208,40 @@ def _texts(block: bytes) -> list[bytes]:
 
 
 def _frames(landing: Landing, shape: _Shape, limits: Limits, batch_rows: int) -> Iterator[pl.DataFrame]:
-    waiting: list[pa.RecordBatch] = []
-    numbers: list[Numbers] = []
+    waiting: list[pl.DataFrame] = []
     rows = size = 0
     for batch, lines in _batches(landing, shape, shape.columns, limits):
         check_cells(landing, batch, lines, limits)  # type: ignore[arg-type]
-        waiting.append(batch)
-        numbers.append(lines)
+        waiting.append(_frame(batch).insert_column(0, pl.Series(LINE, lines, dtype=pl.Int64)))
         rows += batch.num_rows
         size += batch.nbytes
         if rows >= batch_rows or size >= BATCH_BYTES:
-            yield _frame(waiting, numbers)
-            waiting, numbers, rows, size = [], [], 0, 0
+            yield pl.concat(waiting, rechunk=True)
+            waiting, rows, size = [], 0, 0
     if rows:
-        yield _frame(waiting, numbers)
+        yield pl.concat(waiting, rechunk=True)
 
 
-def _frame(batches: list[pa.RecordBatch], lines: list[Numbers]) -> pl.DataFrame:
-    frame = pl.DataFrame(pl.from_arrow(pa.Table.from_batches(batches)))
-    frame.insert_column(0, pl.Series(LINE, np.concatenate(lines), dtype=pl.Int64))
-    return frame.insert_column(1, trim_column(batches))
+def _frame(batch: pa.RecordBatch) -> pl.DataFrame:
+    """TRIM and the batch's columns as text."""
+    frame = pl.DataFrame(pl.from_arrow(pa.Table.from_batches([batch])))
+    written = [_written(name, kind) for name, kind in frame.schema.items() if kind != pl.String]
+    if written:
+        frame = frame.with_columns(written)
+    return frame.insert_column(0, trim_column([batch]))
+
+
+def _written(name: str, kind: pl.DataType) -> pl.Expr:
+    """Numbers and truth values as text; a decimal, which has a point here, without zeros at its end."""
+    text = pl.col(name).cast(pl.String)
+    return text.str.strip_chars_end("0").str.strip_chars_end(".") if kind.is_decimal() else text
 
 
 def _some_columns(landing: Landing, shape: _Shape, limits: Limits, columns: Sequence[str]) -> Iterator[pl.DataFrame]:
     wanted = [column for column in shape.columns if column in columns]
     try:
         for batch, _ in _batches(landing, shape, wanted, limits):
-            frame = pl.DataFrame(pl.from_arrow(pa.Table.from_batches([batch])))
-            yield frame.insert_column(0, trim_column([batch]))
+            yield _frame(batch)
     except ItemRefused:
         return
 
@@ -261,25 +269,11 @@ def _parsed(block: bytes, schema: pa.Schema, rows: int) -> pa.RecordBatch | None
         return None
     if table.num_rows != rows:
         return None
-    columns = [_as_text(table.column(name).combine_chunks()) for name in schema.names]
-    return pa.RecordBatch.from_arrays(columns, names=schema.names)
+    return pa.RecordBatch.from_arrays([_whole(table.column(name)) for name in schema.names], names=schema.names)
 
 
-def _as_text(column: pa.Array) -> pa.Array:
-    if isinstance(column, pa.ChunkedArray):
-        column = column.chunk(0) if column.num_chunks == 1 else pa.concat_arrays(column.chunks)
-    if pa.types.is_decimal(column.type):
-        return _plain(pc.cast(column, pa.string()))
-    return column if pa.types.is_string(column.type) else pc.cast(column, pa.string())
-
-
-def _plain(numbers: pa.Array) -> pa.Array:
-    """Decimals of a scale above 0 without zeros at their end. Arrow writes tiny ones, and 0.0000000, as 0E-7."""
-    plain = pc.replace_substring_regex(numbers, r"\.?0+$", "")
-    if not pc.any(pc.match_substring(numbers, "E")).as_py():
-        return plain
-    pairs = zip(numbers.to_pylist(), plain.to_pylist(), strict=True)
-    return pa.array([_Number.of(text) if text and "E" in text else short for text, short in pairs], pa.string())
+def _whole(column: pa.ChunkedArray) -> pa.Array:
+    return column.chunk(0) if column.num_chunks == 1 else pa.concat_arrays(column.chunks)
 
 
 class _Number(str):

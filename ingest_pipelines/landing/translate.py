@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import codecs
 import re
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from io import FileIO
 from pathlib import Path
 from typing import IO, NoReturn
@@ -88,7 +88,13 @@ def translate(landing: Landing, declared: Format, limits: Limits, to: Path) -> t
             out.write(rewriter.translated(block))
     if declared.footer is not None:
         signs = replace(signs, rows=cut_footer(landing, declared, signs, to, rewriter.lines))
-    return replace(landing, path=to, bytes=to.stat().st_size, quotes=1), signs
+    return replace(landing, path=to, bytes=to.stat().st_size, quotes=quotes_in(landing, declared)), signs
+
+
+def quotes_in(landing: Landing, declared: Format) -> int:
+    """How many quotes the file may have: 0, or some. Landing counts the bytes of the usual quote."""
+    is_counted = declared.quote == '"' and b'"' in '"'.encode(declared.encoding)
+    return min(landing.quotes, 1) if is_counted else 1
 
 
 def _is_utf8(encoding: str) -> bool:
@@ -104,27 +110,21 @@ class _Text:
         self._encoding = encoding
         self._decoder = codecs.getincrementaldecoder(encoding)()
         self._ascii_is_same = _keeps_ascii(encoding)
-        self._not_latin = _unlike_latin_1(encoding)
-        self._lines = 1
+        self._latin = _LikeLatin1.of(encoding)
         self._offset = 0
 
     def __iter__(self) -> Iterator[bytes]:
-        last_cr = False
         while True:
             block = self._file.read(BLOCK)
             waiting = self._decoder.getstate()
             if block and self._ascii_is_same and not waiting[0] and block.isascii():
                 text = block
-            elif self._not_latin is not None and len(block.translate(None, self._not_latin)) == len(block):
-                text = block.decode("latin-1").encode()  # several times as fast as other codecs of single bytes
-            else:
+            elif self._latin is None or (text := self._latin.decoded(block)) is None:
                 text = self._decoded(block, waiting)
             if not block and not text:
                 return
             yield text
             self._offset += len(block)
-            self._lines += breaks_in(text) - (last_cr and text.startswith(b"\n"))
-            last_cr = text.endswith(b"\r")
             if not block:
                 return
 
@@ -138,13 +138,25 @@ class _Text:
                 before = self._decoder.decode(block[: max(0, start)]).encode()
             except UnicodeError:
                 before = b""
-            line = self._lines + breaks_in(before)
+            line = self._lines_before() + breaks_in(before)
             at = self._offset + max(start, -len(state[0]))
             raise ItemRefused(
                 f"{self._landing.item.uri}, line {line}, byte {at + 1:,}: not valid {self._encoding}",
                 line=line,
                 hint="the file has another encoding than source.format.encoding says, or it is damaged there",
             ) from None
+
+    def _lines_before(self) -> int:
+        """The number of the line that the block begins in: read again, because only a refusal asks for it."""
+        with self._landing.path.open("rb") as file:
+            decoder = codecs.getincrementaldecoder(self._encoding)()
+            lines, last_cr, left = 1, False, self._offset
+            while left and (block := file.read(min(BLOCK, left))):
+                left -= len(block)
+                decoded = decoder.decode(block).encode()
+                lines += breaks_in(decoded) - (last_cr and decoded.startswith(b"\n"))
+                last_cr = decoded.endswith(b"\r") if decoded else last_cr
+        return lines
 
 
 def _keeps_ascii(encoding: str) -> bool:
@@ -156,22 +168,56 @@ def _keeps_ascii(encoding: str) -> bool:
         return False
 
 
-def _unlike_latin_1(encoding: str) -> bytes | None:
-    """The bytes that mean something else than in Latin-1; None if characters have several bytes."""
-    unlike = b""
-    for number in range(256):
-        try:
-            if bytes([number]).decode(encoding) != chr(number):
-                unlike += bytes([number])
-        except UnicodeError:
-            unlike += bytes([number])
-    try:
-        known = bytes(number for number in range(256) if bytes([number]) not in unlike)
-        is_single = known.decode(encoding) == known.decode("latin-1") and len(unlike) <= _FEW
-    except UnicodeError:
-        return None
-    return unlike if is_single else None
+@dataclass(frozen=True)
+class _LikeLatin1:
+    """An encoding of single bytes that is Latin-1 but for a few of them: Python decodes Latin-1 several times as fast.
 
+    Attributes:
+        others: byte -> the UTF-8 of its letter, where it is not Latin-1's; empty: the byte means nothing.
+        is_other: per byte whether it is one of these.
+        only_controls: all of these are from 0x80 to 0x9F, as in cp1252. Few texts have any, and that is quickly seen.
+    """
+
+    others: Mapping[int, bytes]
+    is_other: npt.NDArray[np.bool_]
+    only_controls: bool
+
+    @classmethod
+    def of(cls, encoding: str) -> _LikeLatin1 | None:
+        """None: it is not like Latin-1, or its characters have several bytes."""
+        others: dict[int, bytes] = {}
+        for number in range(256):
+            try:
+                letter = bytes([number]).decode(encoding)
+            except UnicodeError:
+                letter = ""
+            if letter != chr(number):
+                others[number] = letter.encode()
+        known = bytes(number for number in range(256) if number not in others)
+        moved = {chr(number).encode() for number in others} & set(others.values())
+        try:
+            is_single = known.decode(encoding) == known.decode("latin-1")
+        except UnicodeError:
+            return None
+        if not is_single or moved or len(others) > _FEW or any(number < 0x80 for number in others):
+            return None
+        return cls(others, np.isin(np.arange(256), list(others)), all(number < 0xA0 for number in others))
+
+    def decoded(self, block: bytes) -> bytes | None:
+        """The block as UTF-8; None: a byte means nothing."""
+        text = block.decode("latin-1").encode()
+        if not block or (self.only_controls and np.frombuffer(block, np.int8).min() >= _FIRST_LETTER):
+            return text
+        data = np.frombuffer(block, np.uint8)
+        for number in np.unique(data[self.is_other[data]]).tolist():
+            if not self.others[number]:
+                return None
+            text = text.replace(chr(number).encode(), self.others[number])
+        return text
+
+
+_FIRST_LETTER = 0xA0 - 0x100
+"""The first byte after the controls, as a signed one."""
 
 _FEW = 64
 """Encodings that differ from Latin-1 in more bytes have letters of another script: nothing would be gained."""
@@ -201,7 +247,7 @@ class _Rewriter:
     """Rewrites signs that the reader does not know; keeps whether a quote is open from block to block.
 
     Attributes:
-        lines: line breaks so far.
+        lines: line breaks so far, where a refusal may have to name a line.
     """
 
     def __init__(self, landing: Landing, declared: Format, signs: CsvSigns) -> None:
@@ -217,6 +263,7 @@ class _Rewriter:
         self._begun = False
         self.lines = 0
         self._needed = signs.translated or declared.trim or declared.comment is not None
+        self._counts = self._needed or declared.footer is not None
 
     def translated(self, block: bytes) -> bytes:
         """The block as the reader reads it."""
@@ -226,7 +273,8 @@ class _Rewriter:
                 head, rest = head + BOM, rest[len(BOM) :]
             self._begun = True
             rest = self._rewritten(rest)
-        self.lines += breaks_in(block)
+        if self._counts:
+            self.lines += breaks_in(block)
         return head + rest if head else rest
 
     def _skipped(self, block: bytes) -> tuple[bytes, bytes]:

@@ -16,6 +16,7 @@ from ingest_pipelines.config.file_format import Format
 from ingest_pipelines.config.imports import Limits
 from ingest_pipelines.errors import ItemRefused
 from ingest_pipelines.landing import land_file, open_rows, survey, translate
+from ingest_pipelines.landing.translate import _LikeLatin1
 from ingest_pipelines.model import TRIM, Item, ItemKey
 from ingest_pipelines.sources import open_upload
 
@@ -180,3 +181,28 @@ def test_what_is_not_as_declared_is_refused_with_its_line(case: str, tmp_path: P
         opened(content, tmp_path, _format(**keys), "id")
     assert refused.value.line == line
     assert [file.suffix for file in (tmp_path / "spool").iterdir()] == [".csv"]
+
+
+LIKE_LATIN_1 = ("latin-1", "cp1252", "cp1254", "iso8859-9", "iso8859-15", "iso8859-1")
+UNLIKE = ("utf-8", "shift_jis", "cp037", "mac_roman", "koi8-r", "cp1251", "utf-16")
+
+
+@pytest.mark.parametrize("encoding", LIKE_LATIN_1)
+def test_every_byte_of_an_encoding_like_latin_1_is_read_as_python_reads_it(encoding: str) -> None:
+    like = _LikeLatin1.of(encoding)
+    assert like is not None
+    known = b""
+    for number in range(256):
+        byte = bytes([number])
+        try:
+            expected: bytes | None = byte.decode(encoding).encode()
+            known += byte
+        except UnicodeError:
+            expected = None
+        assert like.decoded(byte) == expected
+    assert like.decoded(known + known[::-1]) == (known + known[::-1]).decode(encoding).encode()
+
+
+@pytest.mark.parametrize("encoding", UNLIKE)
+def test_no_other_encoding_is_taken_for_latin_1(encoding: str) -> None:
+    assert _LikeLatin1.of(encoding) is None
