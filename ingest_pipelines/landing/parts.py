@@ -42,7 +42,7 @@ def land_parts(
     limits: Limits,
     land: Callable[[Item, Limits], Landing],
 ) -> Landing:
-    """All parts on local disk, each proven unchanged, and what its manifest promises of its bytes.
+    """All parts on local disk, each proven unchanged, and what its manifest promises of its bytes; or none of them.
 
     `content_sha256` is the hash of the parts' own hashes.
 
@@ -54,17 +54,22 @@ def land_parts(
     """
     landed: list[Landing] = []
     left = limits.max_bytes
-    for part in parts:
-        if left <= 0:
-            raise _too_large(item, limits)
-        landing = land(part.item, limits.model_copy(update={"max_bytes": left}))
-        if part.sha256 is not None and landing.content_sha256 != part.sha256:
-            raise ItemRefused(
-                f"{part.item.uri}: its SHA-256 is not the one of its manifest: it is another file, or damaged",
-                hint="upload all parts and their manifest again",
-            )
-        left -= landing.bytes
-        landed.append(replace(landing, expected_rows=part.rows, part=part.number))
+    try:
+        for part in parts:
+            if left <= 0:
+                raise _too_large(item, limits)
+            landing = land(part.item, limits.model_copy(update={"max_bytes": left}))
+            landed.append(replace(landing, expected_rows=part.rows, part=part.number))
+            if part.sha256 is not None and landing.content_sha256 != part.sha256:
+                raise ItemRefused(
+                    f"{part.item.uri}: its SHA-256 is not the one of its manifest: it is another file, or damaged",
+                    hint="upload all parts and their manifest again",
+                )
+            left -= landing.bytes
+    except BaseException:
+        for landing in landed:
+            landing.path.unlink(missing_ok=True)
+        raise
     digest = hashlib.sha256("".join(landing.content_sha256 for landing in landed).encode()).hexdigest()
     first = landed[0]
     return Landing(

@@ -7,8 +7,10 @@ import hashlib
 import os
 from collections.abc import Mapping
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
+import pysequoia as openpgp
 import pytest
 from dagster import DagsterInstance, SensorResult
 
@@ -147,6 +149,39 @@ def test_a_reject_says_which_part_it_is_in_and_columns_may_be_in_another_order(
         (part_2 + 3, "duplicate_key"), (part_2 + 4, "bad_int"),
     ]  # fmt: skip
     assert customers(shop) == ["c", "d"]
+
+
+@pytest.mark.parametrize("signed", [True, False])
+def test_encrypted_parts_are_one_item_from_the_tick_to_the_table_or_not_at_all(
+    signed: bool, shop: Shop, instance: DagsterInstance, tmp_path: Path
+) -> None:
+    own, sender = (openpgp.Tsk.generate(f"{name} <{name}@example.com>") for name in ("shop", "vendor"))
+    (tmp_path / "shop.key").write_text(str(own), encoding="utf-8")
+    (tmp_path / "vendor.asc").write_bytes(bytes(sender.extract_certificate()))
+    parted(
+        shop, {},
+        parts={"pattern": PATTERN + r"\.pgp", "count": 2},
+        decrypt={
+            "private_key": {"file": str(tmp_path / "shop.key")}, "signed_by": {"file": str(tmp_path / "vendor.asc")}
+        },
+    )  # fmt: skip
+    for number, (name, text) in enumerate(PARTS.items(), 1):
+        signer = sender if signed or number == 1 else own
+        path = shop.deliver(f"{name}.pgp", "")
+        before = path.stat().st_mtime
+        path.write_bytes(openpgp.encrypt(text.encode(), [own.extract_certificate()], signer.signer()))
+        os.utime(path, (before, before))
+        if number == 1:
+            assert "waits for part 2 of 2" in why_nothing(tick(shop, instance))
+    assert tick(shop, instance).run_requests
+    assert shop.run(instance, shop.arrive(instance)).success == signed
+    [(status, error)] = shop.rows("SELECT status, error FROM ingest.loads")
+    if signed:
+        assert (status, customers(shop)) == ("committed", ["a", "b", "c"])
+    else:
+        assert "part2.csv.pgp: the file is not signed by a key of source.decrypt.signed_by" in error
+        assert shop.rows("SELECT to_regclass('crm.customers')") == [(None,)]
+    assert not any(b"Gold" in file.read_bytes() for file in shop.site().settings.spool.rglob("*") if file.is_file())
 
 
 def test_a_part_that_changes_between_listing_and_load_is_not_mixed_with_the_others(
