@@ -32,8 +32,8 @@ _WORDS = {"tab": "\t", "space": " "}
 """Signs that are hard to see, by their names."""
 
 _CSV_KEYS = (
-    "delimiter", "quote", "escape", "encoding", "decimal", "thousands", "trim", "skip_lines", "header", "footer",
-    "comment",
+    "delimiter", "quote", "escape", "encoding", "decimal", "thousands", "currency", "trim", "skip_lines", "header",
+    "footer", "comment",
 )  # fmt: skip
 _KEYS: Mapping[FileType, frozenset[str]] = {
     "csv": frozenset({*_CSV_KEYS, "null_values"}),
@@ -83,7 +83,23 @@ def _header(value: Any) -> Any:
     return tuple(value)
 
 
+def _currency(value: Any) -> Any:
+    """The signs of a currency: one, or several that mean the same."""
+    signs = (value,) if isinstance(value, str) else value
+    if not isinstance(signs, (list, tuple)) or not signs:
+        raise ValueError('how amounts say their currency, such as "€", or several of its signs: ["€", EUR]')
+    for sign in signs:
+        if not isinstance(sign, str) or not 1 <= len(sign) <= 8 or re.search(r"[\s\d+,'\"\x00-\x1f-]", sign):
+            raise ValueError(f"'{sign}' is no sign of a currency, such as \"€\", R$ or EUR")
+        if not sign.strip(".") or sign.lower() in {"e", "inf", "nan", "infinity"}:
+            raise ValueError(f"'{sign}' may be part of a number itself")
+    return tuple(dict.fromkeys(signs))
+
+
 Sign = Annotated[str, BeforeValidator(_sign)]
+Currency = Annotated[
+    tuple[str, ...] | None, BeforeValidator(lambda value: value if value is None else _currency(value))
+]
 OptionalQuote = Annotated[str, BeforeValidator(_quote)]
 Names = Annotated[Literal["none"] | tuple[str, ...] | None, BeforeValidator(_header)]
 
@@ -131,6 +147,7 @@ class Format(Strict):
         quote: encloses cells that hold a delimiter or a line break; `none`: no cell is enclosed, quotes are text.
         escape: the character after it is text: a delimiter, a quote, a line break. `\N` is an empty cell.
         decimal, thousands: the signs in numbers. Without `thousands` a number has none.
+        currency: signs of one currency. A number may have one of them at its beginning or its end.
         null_values: texts that are empty cells, as they stand. Not given: none but nothing, and in the match key
             words such as NULL and N/A.
         trim: blanks between delimiters and quotes, and around the header's names, are no part of them.
@@ -149,6 +166,7 @@ class Format(Strict):
     encoding: str = "utf-8"
     decimal: Sign = "."
     thousands: Sign | None = None
+    currency: Currency = None
     null_values: tuple[StrictStr, ...] | None = None
     trim: StrictBool = False
     skip_lines: Annotated[StrictInt, Field(ge=0, le=1000)] = 0
@@ -165,8 +183,13 @@ class Format(Strict):
 
     @property
     def has_number_signs(self) -> bool:
-        """Whether numbers have other signs than a decimal point."""
-        return self.decimal != "." or self.thousands is not None
+        """Whether numbers have more or other signs than a decimal point."""
+        return self.decimal != "." or self.thousands is not None or self.currency is not None
+
+    @property
+    def number_signs(self) -> tuple[str, str, tuple[str, ...] | None]:
+        """Decimal sign, sign between thousands, signs of the currency."""
+        return self.decimal, self.thousands or "", self.currency
 
     def takes(self, key: str) -> bool:
         """Whether files of its type have such a key."""
@@ -175,7 +198,10 @@ class Format(Strict):
     @property
     def given(self) -> dict[str, Any]:
         """The keys that the YAML has, with their values."""
-        return {key: getattr(self, key) for key in type(self).model_fields if key in self.model_fields_set}
+        values = {key: getattr(self, key) for key in type(self).model_fields if key in self.model_fields_set}
+        if self.currency is not None and len(self.currency) == 1:
+            values["currency"] = self.currency[0]
+        return values
 
     @property
     def endings(self) -> tuple[str, ...]:
@@ -264,7 +290,9 @@ class Format(Strict):
 
 
 _DEFAULTS = {
-    key: Format.model_fields[key].default for key in ("type", *_CSV_KEYS) if key not in {"decimal", "thousands"}
+    key: Format.model_fields[key].default
+    for key in ("type", *_CSV_KEYS)
+    if key not in {"decimal", "thousands", "currency"}
 }
 
 _DOUBLED = '; a quote that is written twice inside a cell ("") needs no key'

@@ -7,16 +7,11 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from ingest_pipelines.config.file_format import written
-from ingest_pipelines.detection.columns import is_marked, suggestions, suspects_phones
+from ingest_pipelines.config.number_signs import BETWEEN_DIGITS, SIGNS, currency_of
+from ingest_pipelines.detection.columns import is_marked, suggestions, suspects_phones, ungrouped
 from ingest_pipelines.detection.reading import Choose, Keys, Option, Reading
 
-_SIGNS: tuple[tuple[str, str | None], ...] = (
-    (".", None), (",", None), (".", ","), (",", "."), (",", " "), (".", " "), (",", "'"), (".", "'"), (",", "’"),
-    (".", "’"),
-)  # fmt: skip
-"""Decimal sign and sign between thousands; the first is the default."""
-
-_NUMERIC = re.compile(r"[+-]?[0-9][0-9., '’]*(?<![., '’])")
+_NUMERIC = re.compile(rf"[+-]?[0-9][0-9{BETWEEN_DIGITS}]*(?<![{BETWEEN_DIGITS}])")
 NULL_WORDS = frozenset(
     {"null", "(null)", "<null>", "\\n", "nil", "none", "nan", "n/a", "na", "n.a.", "#n/a", "-", "--"}
 )
@@ -25,12 +20,13 @@ NULL_WORDS = frozenset(
 
 def choose_signs(reading: Reading, choose: Choose) -> Reading:
     """The reading with the signs that read most of its columns of numbers; of several the ones that are chosen."""
+    reading = _with_currency(reading)
     columns = [
-        cells
+        tuple(ungrouped(cells, {"currency": reading.keys.get("currency")}))
         for name, cells in zip(reading.columns, reading.cells, strict=True)
-        if _may_have_signs(cells) and not suspects_phones(name)
+        if _may_have_signs(cells, reading.keys) and not suspects_phones(name)
     ]
-    by_signs = {signs: [_numbers(cells, *signs) for cells in columns] for signs in _SIGNS}
+    by_signs = {signs: [_numbers(cells, *signs) for cells in columns] for signs in SIGNS}
     columns_read = {signs: sum(numbers is not None for numbers in found) for signs, found in by_signs.items()}
     most = max(columns_read.values())
     if not most:
@@ -55,8 +51,20 @@ def _spelled(signs: tuple[str, str | None]) -> str:
     return written({"decimal": decimal, **({} if thousands is None else {"thousands": thousands})})
 
 
-def _may_have_signs(cells: tuple[str, ...]) -> bool:
-    return bool(cells) and all(map(_NUMERIC.fullmatch, cells)) and not all(map(str.isdecimal, cells))
+def _with_currency(reading: Reading) -> Reading:
+    """The reading with the sign of the one currency that its columns of amounts have."""
+    signs: set[str] = set()
+    for cells in reading.cells:
+        found = {currency_of(cell) for cell in cells}
+        amounts = bool(cells) and all(currency_of(cell) or _NUMERIC.fullmatch(cell) for cell in cells)
+        if amounts and len(found - {""}) == 1:
+            signs |= found - {""}
+    return replace(reading, keys={**reading.keys, "currency": signs.pop()}) if len(signs) == 1 else reading
+
+
+def _may_have_signs(cells: tuple[str, ...], keys: Keys) -> bool:
+    numbers = ungrouped(cells, {"currency": keys.get("currency")})
+    return bool(cells) and all(map(_NUMERIC.fullmatch, numbers)) and not all(map(str.isdecimal, numbers))
 
 
 def _numbers(cells: tuple[str, ...], decimal: str, thousands: str | None) -> tuple[str, ...] | None:

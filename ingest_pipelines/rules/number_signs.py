@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from itertools import product
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 from pydantic import ValidationError
 
+from ingest_pipelines.config.blanks import trimmed
 from ingest_pipelines.config.file_format import Format, written
+from ingest_pipelines.config.number_signs import SIGNS, currency_of
 from ingest_pipelines.rules.cleaning import column_cleanings
 from ingest_pipelines.rules.compile import Rules
 from ingest_pipelines.rules.types import TYPES, Rule
@@ -19,9 +21,6 @@ from ingest_pipelines.rules.types.numbers import NUMBERS
 
 TRIED_CELLS = 1_000
 """So many rejected cells of a field decide which signs its column has."""
-
-_DECIMALS = (".", ",")
-_THOUSANDS = (None, ",", ".", " ", "\u00a0", "\u202f", "'", "\u2019", "_")
 
 
 @dataclass
@@ -58,17 +57,30 @@ class SignAdvice:
 
     def _formats_of(self, name: str, broken: pl.DataFrame) -> tuple[Format, ...]:
         """The formats that read most of the cells with the fewest changed keys; several: the cells leave it open."""
-        ranked = [((self._reads(name, broken, other).sum(), -changed), other) for changed, other in self._others(name)]
+        others = self._others(name, self._currency(name, broken))
+        ranked = [((self._reads(name, broken, other).sum(), -changed), other) for changed, other in others]
         best = max((rank for rank, _ in ranked), default=(0, 0))
         return tuple(other for rank, other in ranked if rank == best and rank[0])
 
-    def _others(self, name: str) -> Iterator[tuple[int, Format]]:
+    def _currency(self, name: str, broken: pl.DataFrame) -> str:
+        """The sign of a currency that the rejected cells have, where all that have one have the same."""
+        source = next(source for source in self.rules.sources if source.cell.name == name)
+        cells = self.rules.cleaned(broken)[source.column or ""].cast(pl.String).drop_nulls().to_list()
+        signs = {sign for cell in cells if (sign := currency_of(trimmed(cell)))}
+        return signs.pop() if len(signs) == 1 else ""
+
+    def _others(self, name: str, currency: str) -> Iterator[tuple[int, Format]]:
         """Formats with other signs that may read the whole column, each with the number of keys that it changes."""
         now = self.rules.bound.spec.source.format
-        decimals = (now.decimal,) if self._has_fractions(name) else _DECIMALS
-        for decimal, thousands in product(decimals, _THOUSANDS):
-            changed = (decimal != now.decimal) + (thousands != now.thousands)
-            signs = {"decimal": (decimal, "."), "thousands": (thousands, None)}
+        has_fractions = self._has_fractions(name)
+        currencies = (*(now.currency or ()), currency) if currency else now.currency
+        for decimal, thousands in SIGNS:
+            if has_fractions and decimal != now.decimal:
+                continue
+            changed = (decimal != now.decimal) + (thousands != now.thousands) + (currencies != now.currency)
+            signs: dict[str, tuple[Any, Any]] = {
+                "decimal": (decimal, "."), "thousands": (thousands, None), "currency": (currencies, None),
+            }  # fmt: skip
             keys = {key: value for key, value in now.given.items() if key not in signs}
             keys |= {key: sign for key, (sign, default) in signs.items() if sign != default}
             if changed:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from decimal import Decimal
 
 import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ingest_pipelines.config.number_signs import currency_of
 from ingest_pipelines.rules.types.numbers import with_point
 
 _SIGNS = st.sampled_from([(",", "."), (",", ""), (",", " "), (",", "\u202f"), (".", ","), (".", "'"), (",", "'")])
@@ -37,3 +39,50 @@ def test_a_number_of_other_signs_is_that_number_or_none(texts: list[str], signs:
 @pytest.mark.parametrize("text", ["NULL", "n/a", "abc", "N.A."])
 def test_a_word_stays_that_word(text: str) -> None:
     assert pl.DataFrame({"n": [text]}).select(with_point(pl.col("n"), ",", ".")).item() == text
+
+
+CURRENCIES = st.sampled_from([("€",), ("$",), ("€", "EUR"), ("CHF",), ("R$", "BRL"), ("kr.",), ("Kč",), ("Fr.", "CHF")])
+
+
+@given(
+    numbers=st.lists(st.decimals(-9_999_999, 9_999_999, places=2), min_size=1, max_size=12),
+    currency=CURRENCIES,
+    blank=st.sampled_from(["", " ", "\u00a0", "\u202f"]),
+    signs=st.sampled_from([(".", ""), (".", ","), (",", "."), (",", " "), (".", "'")]),
+)
+def test_an_amount_is_its_number_wherever_its_currency_is_and_whichever_of_its_signs(
+    numbers: list[Decimal], currency: tuple[str, ...], blank: str, signs: tuple[str, str]
+) -> None:
+    decimal, thousands = signs
+    for sign in currency:
+        for number in numbers:
+            digits = f"{abs(number):,.2f}" if thousands else f"{abs(number):.2f}"
+            digits = "".join({".": decimal, ",": thousands}.get(letter, letter) for letter in digits)
+            minus = "-" if number.is_signed() else ""
+            cells = [
+                f"{minus}{sign}{blank}{digits}", f"{sign}{blank}{minus}{digits}", f"{minus}{digits}{blank}{sign}",
+                f"{minus}{blank}{sign}{digits}", f"{minus}{digits}",
+            ]  # fmt: skip
+            assert _amounts(cells, *signs, currency) == [float(number)] * len(cells)
+
+
+@pytest.mark.parametrize(
+    "cell", ["€", "€€5", "€5€", "5 € 5", "$5", "5$", "+€-5", "EUR5", "€ -", "5 €uro", "about €5", "€\n5", "1€5"]
+)
+def test_what_has_another_currency_or_two_is_no_number(cell: str) -> None:
+    assert _amounts([cell, "€5"], ".", "", ("€",)) == [None, 5.0]
+
+
+def _amounts(cells: list[str], decimal: str, thousands: str, currency: tuple[str, ...]) -> list[float | None]:
+    numbers = with_point(pl.col("n"), decimal, thousands, currency).cast(pl.Float64, strict=False)
+    return pl.DataFrame({"n": cells}).select(numbers).to_series().to_list()
+
+
+@pytest.mark.parametrize(
+    ("cell", "sign"),
+    [("€ 1.234,50", "€"), ("1 234,50 €", "€"), ("$1,234.50", "$"), ("-$5", "$"), ("$-5", "$"), ("R$ 5", "R$"),
+     ("US$5", "US$"), ("EUR 5", "EUR"), ("5 kr.", "kr."), ("₹ 5", "₹"), ("5", ""), ("5 kg", ""), ("A5", ""), ("5%", ""),
+     ("€5€", ""), ("€", ""), ("", ""), ("12.5 €/kg", ""), ("+44 20", ""), ("XXX 5", "")],
+)  # fmt: skip
+def test_a_currency_is_known_by_its_sign(cell: str, sign: str) -> None:
+    assert currency_of(cell) == sign

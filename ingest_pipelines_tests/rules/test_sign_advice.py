@@ -91,7 +91,7 @@ def test_cells_that_two_lines_read_are_told_with_both() -> None:
     assert [lines(reason) for reason in more] == [[{"decimal": ","}]] * 2  # the second cell decides
 
 
-CASES: dict[str, tuple[dict[str, Any], list[str], dict[str, Any], dict[str, Any], list[dict[str, str]]]] = {
+CASES: dict[str, tuple[dict[str, Any], list[str], dict[str, Any], dict[str, Any], list[dict[str, Any]]]] = {
     "a whole number in groups": ({"type": "int"}, ["1,234,567"], {}, {}, [{"thousands": ","}]),
     "a whole number in groups with points": ({"type": "int"}, ["1.234"], {}, {}, [{"decimal": ",", "thousands": "."}]),
     "a float": ({"type": "float"}, ["1,5e3"], {}, {}, [{"decimal": ","}]),
@@ -101,6 +101,13 @@ CASES: dict[str, tuple[dict[str, Any], list[str], dict[str, Any], dict[str, Any]
     "a word": (MONEY, ["about 12,50"], {}, {}, []),
     "a point among values with a fraction": (MONEY, ["12,50", "12.50"], {}, {}, []),
     "groups among values with a fraction": (MONEY, ["1,250.10", "12.50"], {}, {}, [{"thousands": ","}]),
+    "a currency": (MONEY, ["€12.50", "12.50"], {}, {}, [{"currency": "€"}]),
+    "a currency and other signs": (
+        MONEY, ["€ 1.234,50"], {}, {}, [{"currency": "€", "decimal": ",", "thousands": "."}],
+    ),
+    "another spelling of the currency": (MONEY, ["EUR 5"], {"currency": "€"}, {}, [{"currency": ["€", "EUR"]}]),
+    "two currencies": (MONEY, ["€5", "$5"], {}, {}, []),
+    "a unit": (MONEY, ["5 kg"], {}, {}, []),
     "too many digits": (MONEY, ["12.345", "12.50"], {}, {}, []),
     "a text": ({"type": "string", "pattern": "[0-9]+"}, ["12,50"], {}, {}, []),
 }  # fmt: skip
@@ -110,7 +117,8 @@ CASES: dict[str, tuple[dict[str, Any], list[str], dict[str, Any], dict[str, Any]
 def test_a_line_is_named_where_it_reads_the_cell_and_the_others(case: str) -> None:
     field, cells, declared, column, expected = CASES[case]
     said = reasons(field, cells, declared, **column)
-    assert [lines(reason) for reason in said] == [expected]
+    assert said
+    assert all(lines(reason) == expected for reason in said)
 
 
 def test_signs_of_a_source_that_is_no_csv_file_are_no_matter_of_its_format() -> None:

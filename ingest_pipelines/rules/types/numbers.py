@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from itertools import product
 
 import polars as pl
@@ -21,11 +22,16 @@ def _signs(cell: Cell) -> str:
     return f"{sign}, and '{cell.thousands}' between groups of three digits" if cell.thousands else sign
 
 
-def with_point(text: pl.Expr, decimal: str, thousands: str) -> pl.Expr:
-    """Numbers that a file writes with other signs as the types read them: `1.234,5` as `1234.5`.
+def with_point(text: pl.Expr, decimal: str, thousands: str, currency: Sequence[str] | None = None) -> pl.Expr:
+    """Numbers that a file writes with other signs as the types read them: `€ 1.234,5` as `1234.5`.
 
     A text that is no number in these signs becomes none: `1,234.5` where the decimal sign is a comma.
+
+    Args:
+        currency: signs of which a number has one, at its beginning or its end, or none.
     """
+    if currency:
+        text = without_currency(text, currency)
     sign, group = re.escape(decimal), re.escape(thousands)
     if thousands:
         grouped = text.str.contains(rf"^[+-]?[0-9]{{1,3}}(?:{group}[0-9]{{3}})+(?:{sign}[0-9]*)?(?:[eE][+-]?[0-9]+)?$")
@@ -35,6 +41,15 @@ def with_point(text: pl.Expr, decimal: str, thousands: str) -> pl.Expr:
     foreign = text.str.contains(".", literal=True) & text.str.contains("[0-9]")
     text = pl.when(foreign).then(pl.concat_str(pl.lit("?"), text)).otherwise(text)
     return text.str.replace_all(decimal, ".", literal=True)
+
+
+def without_currency(text: pl.Expr, currency: Sequence[str]) -> pl.Expr:
+    """The texts without one sign of the currency at their beginning, behind a minus perhaps, or at their end."""
+    signs = "|".join(re.escape(sign) for sign in sorted(currency, key=len, reverse=True))
+    blanks = r"[\t\p{Zs}]*"
+    before, after = rf"^([+-]?){blanks}(?:{signs}){blanks}([^\s].*)$", rf"^(.*[0-9.,]){blanks}(?:{signs})$"
+    begins = text.str.contains(before)
+    return pl.when(begins).then(text.str.replace(before, "${1}${2}")).otherwise(text.str.replace(after, "${1}"))
 
 
 def _read_int(cell: Cell, source: pl.DataType) -> pl.Expr:
