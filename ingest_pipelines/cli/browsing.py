@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from ingest_pipelines.config.connections import Connection
     from ingest_pipelines.detection import Choose, Option, Reading, Suggestion
     from ingest_pipelines.model import SourceFile
-    from ingest_pipelines.sources.base import Listing
+    from ingest_pipelines.sources.base import FileSource, Listing
+    from ingest_pipelines.sources.browse import FileHead
 
 SHOWN = 200
 """How many files or tables are printed; JSON has all of them."""
@@ -62,12 +63,19 @@ def browse(
         _print_tables(connection, list_tables(chosen, path), as_json=json)
 
 
-def read_columns(connection: Connection, path: str, choose: Choose, fields: Collection[str] = ()) -> Reading:
+def read_columns(
+    connection: Connection,
+    path: str,
+    choose: Choose,
+    fields: Collection[str] = (),
+    decrypt: Mapping[str, Mapping[str, str]] | None = None,
+) -> Reading:
     """The columns and first rows of a file or table, as an import would read them.
 
     Args:
         choose: decides wherever two formats read the file differently.
         fields: names of fields, by which a header is known.
+        decrypt: `source.decrypt` of a file that is encrypted.
 
     Raises:
         SourceUnavailable, SourceDenied, ItemGone; UsageError: no columns can be read there.
@@ -80,6 +88,8 @@ def read_columns(connection: Connection, path: str, choose: Choose, fields: Coll
 
     if isinstance(connection, FileConnection):
         with open_files(connection) as files:
+            if decrypt is not None:
+                return detect_file(_decrypted(files, path, decrypt), choose, fields)
             members = zip_members(files, path)
             chosen = ""
             if len(members) > 1:
@@ -89,6 +99,18 @@ def read_columns(connection: Connection, path: str, choose: Choose, fields: Coll
         return replace(reading, member=member_pattern(members, chosen)) if chosen else reading
     with open_query(connection) as tables:
         return Reading.of_batch(sample_table(tables, path))
+
+
+def _decrypted(source: FileSource, path: str, decrypt: Mapping[str, Mapping[str, str]]) -> FileHead:
+    """The beginning of what an encrypted file holds; nothing of it is written to disk."""
+    from ingest_pipelines.config.decryption import Decrypt
+    from ingest_pipelines.landing.openpgp import Decryption
+    from ingest_pipelines.sources.browse import encrypted_file, head_of
+
+    message = encrypted_file(source, path)
+    with Decryption(source.uri(path), Decrypt.model_validate(dict(decrypt)).keys()) as decryption:
+        content = b"".join([*decryption.feed(message), *decryption.finish()])
+    return head_of(path.rpartition(".")[0], content)
 
 
 def _noting(doubts: list[str]) -> Choose:

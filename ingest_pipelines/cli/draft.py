@@ -7,10 +7,12 @@ import unicodedata
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from glob import escape
+from pathlib import PurePosixPath
 from typing import Any
 
 import yaml
 
+from ingest_pipelines.config.decryption import ENDINGS
 from ingest_pipelines.landing.unpack import fits_member
 from ingest_pipelines.sources.files import CSV, serial_of
 
@@ -40,7 +42,7 @@ class Draft:
 
     description: str
     database: str
-    source: Mapping[str, str]
+    source: Mapping[str, object]
     mode: str
     columns: Sequence[MappedColumn]
     every: str | None = None
@@ -57,7 +59,7 @@ def draft_yaml(name: str, draft: Draft) -> str:
         f"status: draft                    # runs only by hand, until: ingest activate {name}",
         f"database: {_scalar(draft.database)}",
         "source:",
-        *(f"  {key}: {_scalar(value)}" for key, value in draft.source.items()),
+        *(f"  {key}: {yaml_value(value)}" for key, value in draft.source.items()),
         *([f"  {draft.format_line}"] if draft.format_line else []),
         f"mode: {draft.mode}",
         "columns:",
@@ -96,6 +98,8 @@ def file_keys(path: str, endings: Sequence[str] = CSV) -> dict[str, str]:
     `loyalty/Points_1740981600.csv.gz` is `file: loyalty/Points`. A date elsewhere in the name needs a pattern, and so
     does an ending that is not one of the format's.
     """
+    encrypted = PurePosixPath(path).suffix if path.lower().endswith(_ENCRYPTED) else ""
+    path = path.removesuffix(encrypted)
     folder, slash, name = path.rpartition("/")
     ending = re.search(rf"\.(?:{'|'.join(endings)})(?:\.gz|\.zip)?$", name, re.IGNORECASE)
     stem = name[: ending.start()] if ending else name.partition(".")[0] or name
@@ -114,7 +118,12 @@ def file_keys(path: str, endings: Sequence[str] = CSV) -> dict[str, str]:
         serial = sign.join(rf"(?P<{part}>[0-9]{{{digits}}})" for part, digits in _DAY)
     else:
         serial = "(?:_(?P<serial>[0-9]+))?"
-    pattern = _literal(before) + serial + re.sub("[0-9]+", "[0-9]+", _literal(after)) + _literal(name[len(stem) :])
+    pattern = (
+        _literal(before)
+        + serial
+        + re.sub("[0-9]+", "[0-9]+", _literal(after))
+        + _literal(name[len(stem) :] + encrypted)
+    )
     return {"file": folder + slash + (before.strip(" -_.") or stem), "pattern": pattern}
 
 
@@ -130,6 +139,7 @@ def member_pattern(names: Sequence[str], chosen: str) -> str:
     return escape(chosen if [other for other in names if fits_member(other, escape(name))] != [chosen] else name)
 
 
+_ENCRYPTED = tuple(f".{ending}" for ending in ENDINGS)
 _DAY = (("year", 4), ("month", 2), ("day", 2))
 _DATE = re.compile(r"(?<![0-9])((?:19|20)[0-9]{2})([-_.]?)(?:0[1-9]|1[0-2])\2(?:0[1-9]|[12][0-9]|3[01])(?![0-9])")
 """A day in a file's name."""

@@ -212,7 +212,8 @@ def _path(name: str, connection: Connection, ask: Questions) -> str:
 
 
 def _draft(name: str, project: Project, path: str, database: str, ask: Questions) -> tuple[Draft, Reading]:
-    from ingest_pipelines.cli.browsing import print_columns, read_columns
+    from ingest_pipelines.cli.browsing import list_files, print_columns, read_columns
+    from ingest_pipelines.cli.deliveries import ask_for_keys, ask_for_parts, with_spellings
     from ingest_pipelines.cli.draft import Draft, file_keys
     from ingest_pipelines.cli.mapping import has_local_times, known_elsewhere, map_columns
     from ingest_pipelines.config.connections import FileConnection
@@ -224,7 +225,9 @@ def _draft(name: str, project: Project, path: str, database: str, ask: Questions
     mappings = (target for spec in others for target in spec.columns.values() if not isinstance(target, str))
     elsewhere = known_elsewhere(mappings)
     target = project.databases[database]
-    reading = read_columns(connection, path, ask.choose, [*target.fields, *elsewhere])
+    files = list_files(connection).files if isinstance(connection, FileConnection) else ()
+    delivered = {**ask_for_parts(path, files, ask), **({"decrypt": keys} if (keys := ask_for_keys(path, ask)) else {})}
+    reading = read_columns(connection, path, ask.choose, [*target.fields, *elsewhere], delivered.get("decrypt"))
     print_columns(path, reading, is_file=reads_files)
     screen.say()
     columns = map_columns(reading, target, elsewhere, ask)
@@ -235,7 +238,10 @@ def _draft(name: str, project: Project, path: str, database: str, ask: Questions
     is_one_time = isinstance(connection, FileConnection) and connection.one_time
     every = "" if is_one_time else ask.text("run every (6h; empty: no schedule)", "", wrong=_wrong_interval)
     rejects = ask.text("rejected rows to allow", "0", wrong=_wrong_count)
-    source = file_keys(path, reading.declared.endings) if reads_files else {"table": path}
+    source: dict[str, Any] = {"table": path}
+    if isinstance(connection, FileConnection):
+        source = {**({} if "parts" in delivered else file_keys(path, reading.declared.endings)), **delivered}
+        columns = with_spellings(columns, path, source, reading, connection, files)
     draft = Draft(
         description=ask.text("description", f"{source.get('file', path)} from {name}"),
         database=database,

@@ -7,9 +7,19 @@ from ingest_pipelines.detection.columns import Suggestion, rules_of_type, sugges
 from ingest_pipelines.detection.encodings import encodings
 from ingest_pipelines.detection.fields import match_fields
 from ingest_pipelines.detection.layout import detect_file
+from ingest_pipelines.detection.parts import PartsProposal, detect_parts
 from ingest_pipelines.detection.reading import Choose, Option, Reading
 
 __all__ = [
-    "Choose", "Option", "Reading", "Suggestion", "detect_file", "encodings", "match_fields", "rules_of_type",
+    "Choose",
+    "Option",
+    "PartsProposal",
+    "Reading",
+    "Suggestion",
+    "detect_file",
+    "detect_parts",
+    "encodings",
+    "match_fields",
+    "rules_of_type",
     "suggestions",
 ]  # fmt: skip

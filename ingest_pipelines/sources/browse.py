@@ -91,6 +91,36 @@ def sample_file(source: FileSource, path: str, member: str = "") -> FileHead:
     return FileHead(path, content, is_whole)
 
 
+def encrypted_file(source: FileSource, path: str) -> bytes:
+    """The whole of a file that can be decrypted only as a whole.
+
+    Raises:
+        UsageError: it is too large to look into.
+    """
+    content, is_whole = _head(source, path, WHOLE)
+    if not is_whole:
+        raise UsageError(
+            f"{printable(path)} is encrypted, and too large to look into",
+            hint="write the import by hand, with decrypt in its source",
+        )
+    return content
+
+
+def head_of(name: str, content: bytes) -> FileHead:
+    """The beginning of a file of which all bytes are there.
+
+    Raises:
+        UsageError: it is empty, or not what its name says.
+    """
+    packed = name.lower().endswith((".gz", ".zip"))
+    unpacked = _unpacked(name, content) if packed else content
+    if not unpacked:
+        raise UsageError(f"{printable(name)} is empty")
+    if unpacked.startswith(_READ_FROM_THE_END):
+        return FileHead(name, unpacked, is_whole=not packed)
+    return FileHead(name, unpacked[:HEAD], len(unpacked) < HEAD)
+
+
 def sample_table(source: QuerySource, table: str) -> pa.RecordBatch:
     """The first rows of a table or view."""
     with contextlib.closing(source.batches(source.select(table, [], limit=ROWS), {}, limit=ROWS)) as batches:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
+import pysequoia as openpgp
 import pytest
 import yaml
 
@@ -99,6 +100,61 @@ def test_the_file_of_an_archive_with_several_is_asked_for(project: Terminal) -> 
         "member": "subscribed_*.csv",
     }  # fmt: skip
     assert "2 | 3" in answer.out
+
+
+def drafted(project: Terminal, path: str, *typed: str) -> tuple[dict[str, Any], str]:
+    """The import that is written for a file of `uploads` with every suggestion taken, and all that was said."""
+    words = ("new", "second", "--connection", "uploads", "--path", path, "--yes")
+    answer = project.ingest(*words, typed=typed, COLUMNS="400")
+    assert answer.code == 0, answer.err
+    file = project.folder / "imports" / "second.yaml"
+    text = file.read_text(encoding="utf-8")
+    file.unlink()
+    return yaml.safe_load(text), answer.out + answer.err
+
+
+def test_files_that_are_called_like_parts_are_proposed_as_one_item_with_their_proof(project: Terminal) -> None:
+    for name in ("Sales_7_part1.csv", "Sales_7_part2.csv", "Sales_6_part1.csv"):
+        (project.folder / "uploads" / name).write_text("CID,Tier\n1,Gold\n", encoding="utf-8")
+    pattern = r"Sales_(?P<serial>[0-9]+)_part(?P<part>[0-9]+)\.csv"
+    written, said = drafted(project, "Sales_7_part1.csv")
+    assert written["source"] == {"connection": "uploads", "file": "Sales", "parts": {"pattern": pattern, "count": 2}}
+    assert "nothing there says how many parts" not in said  # with --yes the number that is there is taken
+    (project.folder / "uploads" / "Sales_7.manifest").write_text("Sales_7_part1.csv;1\nSales_7_part2.csv;1\n")
+    written, _ = drafted(project, "Sales_7_part1.csv")
+    assert written["source"]["parts"] == {"pattern": pattern, "manifest": "Sales_{serial}.manifest"}
+
+
+def test_the_keys_of_an_encrypted_file_are_asked_for_and_its_columns_are_shown(project: Terminal) -> None:
+    secret = openpgp.Tsk.generate("Shop <shop@example.com>")
+    key = project.folder / "shop.key"
+    key.write_text(str(secret), encoding="utf-8")
+    message = openpgp.encrypt(b"CID;Points\n1;1,5\n2;2,25\n", [secret.extract_certificate()])
+    (project.folder / "uploads" / "Till_7.csv.pgp").write_bytes(message)
+    written, said = drafted(project, "Till_7.csv.pgp", str(project.folder / "no such file"), str(key))
+    assert "does not exist or is not readable" in said
+    assert written["source"] == {
+        "connection": "uploads", "file": "Till", "decrypt": {"private_key": {"file": str(key)}},
+        "format": {"delimiter": ";", "decimal": ","},
+    }  # fmt: skip
+    assert "1.50 | 2.25" in said
+
+
+def test_another_spelling_of_a_column_in_an_earlier_file_is_read_too(project: Terminal) -> None:
+    for name, header in (("Members_1.csv", "CID,E-mail Address,Tier"), ("Members_2.csv", "CID,Email,Tier")):
+        (project.folder / "uploads" / name).write_text(f"{header}\n1,ann@example.com,Gold\n", encoding="utf-8")
+    written, said = drafted(project, "Members_2.csv")
+    assert written["columns"]["Email"] == {"field": "email", "also": ["E-mail Address"]}
+    assert "Email is called E-mail Address in Members_1.csv: both are read" in said
+    assert written["columns"]["Tier"] == {"field": "tier", "type": "string"}
+
+
+def test_amounts_with_a_currency_are_proposed_as_numbers(project: Terminal) -> None:
+    written, said = new(project, "CID;Spent\n1;€ 1.234,50\n2;€ 3,5\n")
+    assert written is not None
+    assert written["source"]["format"] == {"delimiter": ";", "currency": "€", "decimal": ",", "thousands": "."}
+    assert written["columns"]["Spent"] == {"field": "spent", "type": "decimal(12,2)"}
+    assert "1234.50 | 3.50" in said
 
 
 def test_rows_that_would_be_rejected_are_told_before_it_is_written(project: Terminal) -> None:
