@@ -22,6 +22,7 @@ line. A message names import, item, line and field. It never contains a row's va
     │   ├── StaleItem               older than the last committed item
     │   ├── ShrunkItem              far fewer rows than the last committed item
     │   ├── RejectsAboveLimit       more rejects than the import allows                        exit 4
+    │   ├── ForgottenMeanwhile      somebody was forgotten after validation    retryable
     │   ├── CursorStuck             a chunk whose cursor did not grow, or went backwards
     │   ├── TargetRefused           the target cannot take the rows: full disk, permission, a user's constraint
     │   │   ├── TargetForbids       the role lacks a privilege; the hint has the GRANT             exit 3
@@ -172,6 +173,12 @@ class RejectsAboveLimit(LoadError):
     """More rows were rejected than the import allows; nothing was merged, the rejects are kept."""
 
     exit_code = 4
+
+
+class ForgottenMeanwhile(LoadError):
+    """`ingest forget` ran after the rows were validated; they have to be validated again, without that person's."""
+
+    retryable = True
 
 
 class CursorStuck(LoadError):

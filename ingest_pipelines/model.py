@@ -220,7 +220,9 @@ class Validated:
         rejects: Arrow IPC file or None. One record per broken rule. Columns: `line` int64, `key`, `field`, `code`,
             `reason` strings (the shape of `ingest.rejects`) and `row` string: the source row's raw cells as a JSON
             object {source column: text or null}.
-        read, accepted_rows, rejected_rows, superseded_rows: rows; read = accepted + rejected + superseded.
+        read, accepted_rows, rejected_rows, superseded_rows, suppressed_rows: rows; `read` is the sum of the others.
+            Suppressed ones are of people who were forgotten: they are in no file.
+        suppressed_until: the newest person whom `ingest forget` kept out when the rows were validated, by number.
         codes: rejected rows per rule code (a row counts once per code).
         fields: rejected cells per (field, code).
         samples: the first rejects, at most 20.
@@ -243,6 +245,8 @@ class Validated:
     geo_misses: int = 0
     cleaned: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     seconds: float = 0.0
+    suppressed_rows: int = 0
+    suppressed_until: int = 0
 
 
 @dataclass(frozen=True)
@@ -283,6 +287,7 @@ class LoadReport:
         cleaned: field -> word of `clean`, or key such as `map` -> how many cells it changed.
         warnings: what a person should see although it did not stop the load.
         seconds: wall time per stage: land, validate, copy, merge, commit.
+        suppressed: those of the skipped rows that are of people who were forgotten.
     """
 
     import_name: str
@@ -299,3 +304,4 @@ class LoadReport:
     cursor_to: str | None = None
     dry_run: bool = False
     cleaned: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    suppressed: int = 0

@@ -18,6 +18,9 @@ STATE_ENTRIES = frozenset(
 )
 """Our own entries in a state folder. A folder with other entries is shared, and its mode stays as it is."""
 
+SERVER_FOLDER = "postgres"
+"""The embedded server's entry in a state folder."""
+
 _COMMON_NAMES = frozenset({"demo", "logs"})
 """Entries that may be somebody else's in a shared folder."""
 

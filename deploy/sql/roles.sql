@@ -78,6 +78,9 @@ GRANT USAGE ON SCHEMA ingest, :"profiles" TO ingest_viewer;
 REVOKE ALL ON ALL TABLES IN SCHEMA ingest, :"profiles" FROM PUBLIC, ingest_viewer CASCADE;
 REVOKE ALL ON ALL SEQUENCES IN SCHEMA ingest, :"profiles" FROM PUBLIC, ingest_viewer CASCADE;
 GRANT SELECT ON ALL TABLES IN SCHEMA ingest, :"profiles" TO ingest_viewer;
+-- Whom `ingest forget` keeps out is for loads only.
+SELECT format('REVOKE ALL ON ingest.%I FROM PUBLIC, ingest_viewer', relname)
+FROM pg_class WHERE relnamespace = 'ingest'::regnamespace AND relname IN ('suppressed', 'suppression_secret') \gexec
 GRANT ingest_loader TO CURRENT_USER;
 ALTER DEFAULT PRIVILEGES FOR ROLE ingest_loader IN SCHEMA ingest, :"profiles" GRANT SELECT ON TABLES TO ingest_viewer;
 ALTER DEFAULT PRIVILEGES FOR ROLE ingest_owner IN SCHEMA ingest, :"profiles" GRANT SELECT ON TABLES TO ingest_viewer;

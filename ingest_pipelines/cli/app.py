@@ -14,6 +14,7 @@ from ingest_pipelines.cli import (
     checking,
     dbt_sources,
     events,
+    forgetting,
     loading,
     planning,
     purging,
@@ -79,7 +80,7 @@ _COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
     ),
     LOAD: (planning.plan, loading.run, serving.up, steering.activate, steering.pause, steering.resume),
     INSPECT: (status.status, reports.report, alerting.alerts, events.events, auditing.audit, serving.watch),
-    FIX: (skipping.skip, steering.unlock, purging.purge),
+    FIX: (skipping.skip, steering.unlock, purging.purge, forgetting.forget, forgetting.remember),
 }
 _WRITE_THE_PROJECT = (scaffold.init, wizard.new, checking.schema, dbt_sources.dbt_sources)
 for panel, commands in _COMMANDS.items():

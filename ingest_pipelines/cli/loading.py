@@ -151,7 +151,7 @@ def print_load(
         screen.say(f"  {screen.wrapped(line, 2)}")
     if load.read:
         screen.say()
-        print_counts(load.counts, bound)
+        print_counts(load.counts, bound, load.suppressed)
     elif load.status == "committed":
         screen.say(f"  nothing new: {_nothing(load, bound)}")
     if load.codes:
@@ -181,9 +181,13 @@ def _nothing(load: Load, bound: BoundImport) -> str:
     return f"the source has no rows{since}"
 
 
-def print_counts(counts: Counts, bound: BoundImport) -> None:
-    """Prints every count of a load, and why unmatched and skipped rows changed nothing."""
-    why = {"unmatched": "update_only adds no profiles", "skipped": why_skipped(bound)}
+def print_counts(counts: Counts, bound: BoundImport, suppressed: int = 0) -> None:
+    """Prints every count of a load, and why unmatched and skipped rows changed nothing.
+
+    Args:
+        suppressed: those of the skipped rows that are of people who were forgotten.
+    """
+    why = {"unmatched": "update_only adds no profiles", "skipped": why_skipped(bound, counts.skipped, suppressed)}
     for name in COUNTS:
         rows = getattr(counts, name)
         meaning = f"   {screen.painted(why[name], 'dim')}" if rows and name in why else ""
@@ -193,10 +197,14 @@ def print_counts(counts: Counts, bound: BoundImport) -> None:
         screen.say(f"  {'not merged':<10} {screen.number(counts.not_merged):>12}   {why_not}")
 
 
-def why_skipped(bound: BoundImport) -> str:
+def why_skipped(bound: BoundImport, skipped: int, suppressed: int) -> str:
     """Why the import may skip rows that are not rejected, according to its YAML."""
     spec = bound.spec
+    forgotten = [f"suppressed: {screen.number(suppressed)}"] if suppressed else []
+    if suppressed == skipped:
+        return ", ".join(forgotten)
     reasons = [
+        *forgotten,
         *(["their profiles exist already"] if spec.mode == "add_only" else []),
         *(["they are older than their profiles"] if spec.version is not None else []),
         *(["a later row of the item has the same key"] if spec.duplicates == "last" else []),

@@ -172,9 +172,10 @@ def _rehearse(site: Site, bound: BoundImport, item: Item, show: screen.Show) -> 
                 item = pipeline.next_chunk(item, bound, site.target, run)
             landing = pipeline.land(item, bound, workspace, site.clock())
             show("validate")
-            validated = pipeline.validate(landing, bound, workspace)
+            suppressed = pipeline.find_suppressed(site.target, bound)
+            validated = pipeline.validate(landing, bound, workspace, suppressed=suppressed)
             show("merge")
-            return pipeline.load(validated, bound, site.target, run, site.clock())
+            return pipeline.load(validated, bound, site.target, run, site.clock(), workspace=workspace)
         finally:
             shutil.rmtree(workspace.spool, ignore_errors=True)
             shutil.rmtree(workspace.spill, ignore_errors=True)
@@ -186,6 +187,7 @@ def _report_json(report: LoadReport) -> dict[str, object]:
         "import": report.import_name, "item": report.item_key, "status": report.status, "read": counts.read,
         "inserted": counts.inserted, "updated": counts.updated, "unchanged": counts.unchanged,
         "unmatched": counts.unmatched, "skipped": counts.skipped, "rejected": counts.rejected,
+        "suppressed": report.suppressed,
         "codes": dict(report.codes), "cleaned": {name: dict(words) for name, words in report.cleaned.items()},
         "ddl": list(report.ddl), "warnings": list(report.warnings),
         "seconds": dict(report.seconds), "error": report.reason, "dry_run": True,
@@ -208,7 +210,7 @@ def _print(report: LoadReport, bound: BoundImport, command: str) -> None:
     what = "what a load would do now" if commits else "how far a load would get now"
     screen.say(f"  this is {what}; everything was rolled back")
     screen.say()
-    print_counts(report.counts, bound)
+    print_counts(report.counts, bound, report.suppressed)
     if report.codes:
         screen.say()
         print_codes(report.codes, report.samples)

@@ -283,6 +283,11 @@ class Database(Strict):
         schema, _, table = self.table.rpartition(".")
         return (schema or "public", table)
 
+    @property
+    def qualified_table(self) -> str:
+        """`crm.customers`; the default schema is `public`."""
+        return ".".join(self.schema_and_table)
+
 
 class Databases(Strict):
     """The whole of `databases.yaml`.

@@ -133,6 +133,21 @@ def less_lag(value: CursorValue, lag: timedelta | Decimal) -> CursorValue:
     return value
 
 
+def just_before(value: CursorValue) -> CursorValue:
+    """A value from which the rows of `value` are read again: the nearest one before it; a text without its last letter.
+
+    In nearly every collation a text comes after its own beginning; some rows before it are read again as well.
+    """
+    if isinstance(value, Moment):
+        return Moment(value.nanoseconds - 1_000, value.zoned)
+    if isinstance(value, date):
+        return value - timedelta(days=1)
+    if isinstance(value, str):
+        return value[:-1]
+    with localcontext(prec=_DIGITS):
+        return value - 1
+
+
 def not_after(value: CursorValue, other: CursorValue) -> bool:
     """Whether `value` <= `other`. Only the source's own order can say of texts; of them only equality counts."""
     if isinstance(value, int | Decimal) and isinstance(other, int | Decimal):

@@ -53,7 +53,7 @@ def list_events(
                 ORDER BY id LIMIT %(limit)s + 1
             ) b
             CROSS JOIN LATERAL unnest(b.profiles, b.keys) WITH ORDINALITY AS e (profile_id, key, position)
-            WHERE b.id * %(batch)s + e.position - 1 > %(after)s
+            WHERE b.id * %(batch)s + e.position - 1 > %(after)s AND e.profile_id IS NOT NULL  -- else it was forgotten
             ORDER BY b.id, e.position LIMIT %(limit)s
             """,
             {"after": after, "batch": BATCH, "import": import_name, "limit": limit},

@@ -21,7 +21,7 @@ from ingest_pipelines.model import Counts, Item, ItemKey, LoadReport, LoadStatus
 _COLUMNS = sql.SQL(
     "id, import AS import_name, item, run_id, attempt, by, forced, fingerprint, content_sha256, status, read, inserted,"
     " updated, unchanged, unmatched, skipped, rejected, codes, cleaned, new_columns, ddl, warnings, seconds,"
-    " cursor_from, cursor_to, started_at, finished_at, error"
+    " cursor_from, cursor_to, started_at, finished_at, error, suppressed"
 )
 
 
@@ -35,6 +35,7 @@ class Load:
         codes: rejected rows per rule code.
         cleaned: field -> word of `clean`, or key such as `map` -> how many cells it changed.
         new_columns: columns that no committed item of the import had before, and that nothing reads.
+        suppressed: those of the skipped rows that are of people who were forgotten.
         error: why the load is not `committed`, else "".
     """
 
@@ -66,6 +67,7 @@ class Load:
     error: str
     cleaned: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     new_columns: Sequence[str] = ()
+    suppressed: int = 0
 
     @property
     def counts(self) -> Counts:
@@ -80,7 +82,7 @@ class Load:
         return LoadReport(
             import_name=self.import_name, item_key=self.item, load_id=self.id, status=self.status, counts=self.counts,
             reason=self.error, ddl=tuple(self.ddl), codes=self.codes, warnings=tuple(self.warnings),
-            seconds=self.seconds, cursor_to=self.cursor_to, cleaned=self.cleaned,
+            seconds=self.seconds, cursor_to=self.cursor_to, cleaned=self.cleaned, suppressed=self.suppressed,
         )  # fmt: skip
 
 
@@ -122,6 +124,7 @@ class LoadOutcome:
     seconds: Mapping[str, float] = field(default_factory=dict)
     cleaned: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     new_columns: Sequence[str] = ()
+    suppressed: int = 0
 
 
 @dataclass(frozen=True)
@@ -380,13 +383,13 @@ def close_load(connection: psycopg.Connection, load: int, outcome: LoadOutcome) 
         """
         UPDATE ingest.loads SET status = %s, read = %s, inserted = %s, updated = %s, unchanged = %s, unmatched = %s,
                skipped = %s, rejected = %s, codes = %s, ddl = %s, warnings = %s, seconds = %s, cleaned = %s,
-               new_columns = %s, finished_at = %s, error = %s
+               new_columns = %s, finished_at = %s, error = %s, suppressed = %s
         WHERE id = %s
         """,
         (
             outcome.status, counts.read, counts.inserted, counts.updated, counts.unchanged, counts.unmatched,
             counts.skipped, counts.rejected, Jsonb(dict(outcome.codes)), list(outcome.ddl), list(outcome.warnings),
             Jsonb(dict(outcome.seconds)), Json({name: dict(words) for name, words in outcome.cleaned.items()}),
-            list(outcome.new_columns), outcome.finished_at, outcome.error, load,
+            list(outcome.new_columns), outcome.finished_at, outcome.error, outcome.suppressed, load,
         ),
     )  # fmt: skip

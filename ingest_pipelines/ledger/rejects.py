@@ -93,6 +93,15 @@ def add_rejects(connection: psycopg.Connection, load: int, rejects: Sequence[New
         )
 
 
+def blank_rejects(connection: psycopg.Connection, load: int) -> None:
+    """Removes all values from the load's rejects: one of them may be of somebody who was forgotten meanwhile."""
+    connection.execute(
+        "UPDATE ingest.rejects SET key = NULL, row = NULL,"
+        " reason = 'its cells are not kept, because a person was forgotten meanwhile' WHERE load = %s",
+        (load,),
+    )
+
+
 def list_rejects(
     connection: psycopg.Connection,
     import_name: str,

@@ -27,7 +27,7 @@ import psycopg
 
 from ingest_pipelines import ledger
 from ingest_pipelines.config import BoundImport
-from ingest_pipelines.errors import CountsDisagree
+from ingest_pipelines.errors import CountsDisagree, ForgottenMeanwhile
 from ingest_pipelines.merge.close_load import close, resolve_unknown_commit, skip
 from ingest_pipelines.merge.copy import copy_rejects
 from ingest_pipelines.merge.driver_errors import refuses_rows, translate
@@ -35,7 +35,7 @@ from ingest_pipelines.merge.faults import Fault, no_fault
 from ingest_pipelines.merge.load_state import LoadState
 from ingest_pipelines.merge.mapping import check_mapping, new_columns
 from ingest_pipelines.merge.names import SUBSCRIPTIONS, name_beside
-from ingest_pipelines.merge.preconditions import failed_precondition, repeats_last
+from ingest_pipelines.merge.preconditions import failed_precondition, repeats_last, somebody_forgotten_since
 from ingest_pipelines.merge.refused_rows import RefusedRows
 from ingest_pipelines.merge.session import LOADS, prepare
 from ingest_pipelines.merge.target import (
@@ -81,6 +81,7 @@ def apply(
 
     Raises:
         TargetUnavailable, TargetBusy: retryable; trying again is safe, whatever happened.
+        ForgottenMeanwhile: the rows have to be validated again.
         StaleItem, ShrunkItem, RejectsAboveLimit, TargetRefused, LoadError: nothing was committed.
         ConfigError: the import's mapping is locked, and the YAML says something else.
     """
@@ -207,6 +208,11 @@ def _transaction(connection: psycopg.Connection, state: LoadState, target: Targe
         if state.alone:
             lock_out_writers(connection, *bound.database.schema_and_table)
     fault("locked")
+    if somebody_forgotten_since(connection, validated, bound):
+        raise ForgottenMeanwhile(
+            f"{state.where}: a person was forgotten after its rows were validated",
+            hint="nothing was merged; run it again",
+        )
     state.refuse(failed_precondition(connection, validated, bound, state.run))
     ledger.register_items(connection, [item], state.now)
     opened = ledger.open_load(connection, state.new_load("running"))

@@ -11,9 +11,9 @@ from ingest_pipelines import ledger
 from ingest_pipelines.config import BoundImport
 from ingest_pipelines.errors import IngestError, TargetDenied
 from ingest_pipelines.merge.copy import copy_rejects
-from ingest_pipelines.merge.preconditions import fingerprint, verdict
+from ingest_pipelines.merge.preconditions import fingerprint, somebody_forgotten_since, verdict
 from ingest_pipelines.merge.stage_rejects import SAMPLES, RejectedByMerge
-from ingest_pipelines.merge.target import Target
+from ingest_pipelines.merge.target import Target, lock_rejects
 from ingest_pipelines.model import Counts, Item, ItemStatus, Landing, LoadReport, RejectSample, Run, Validated
 
 
@@ -49,7 +49,7 @@ def record_failure(
         cursor_to=landing.cursor_to if landing else None,
     )  # fmt: skip
     with target.session(f"import {bound.name}, item {item.key}") as connection:
-        return _record(connection, error, validated, new, now)
+        return _record(connection, error, validated, bound, new, now)
 
 
 def record_replaced(item: Item, reason: str, bound: BoundImport, target: Target, run: Run, now: datetime) -> LoadReport:
@@ -75,6 +75,7 @@ def _record(
     connection: psycopg.Connection,
     error: IngestError,
     validated: Validated | None,
+    bound: BoundImport,
     new: ledger.NewLoad,
     now: datetime,
 ) -> LoadReport:
@@ -97,16 +98,21 @@ def _record(
             codes |= {code: rows + codes.get(code, 0) for code, rows in matched.codes.items()}
             samples = (*samples, *matched.samples)[:SAMPLES]
             ledger.add_rejects(connection, load, error.records)
+        lock_rejects(connection, *bound.database.schema_and_table, shared=True)
+        if somebody_forgotten_since(connection, validated, bound):
+            ledger.blank_rejects(connection, load)
+            samples = ()
         if new.item.kind == "replay":
             ledger.close_rejected_again(connection, new.item, load, now)
-    ledger.close_load(
-        connection,
-        load,
-        ledger.LoadOutcome(new.status, counts, finished_at=now, error=str(error), codes=codes, cleaned=cleaned),
+    suppressed = validated.suppressed_rows if validated is not None else 0
+    outcome = ledger.LoadOutcome(
+        new.status, counts, finished_at=now, error=str(error), codes=codes, cleaned=cleaned, suppressed=suppressed
     )
+    ledger.close_load(connection, load, outcome)
     status: ItemStatus = "refused" if new.status == "refused" else "failed"
     ledger.set_item_status(connection, new.item, status, retryable=error.retryable)
     return LoadReport(
         import_name=new.item.import_name, item_key=new.item.key, load_id=load, status=new.status, counts=counts,
         reason=str(error), codes=codes, samples=samples, cursor_to=new.cursor_to, cleaned=cleaned,
+        suppressed=suppressed,
     )  # fmt: skip

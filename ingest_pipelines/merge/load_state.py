@@ -22,6 +22,12 @@ from ingest_pipelines.merge.stage_rejects import SAMPLES, Matched
 from ingest_pipelines.model import Counts, LoadReport, LoadStatus, Run, Validated
 
 
+def suppressed_words(rows: int) -> str:
+    """The warning about rows that were left out because their people were forgotten."""
+    what = "1 row is of a person" if rows == 1 else f"{rows:,} rows are of people"
+    return f"{what} whom `ingest forget` keeps out, and {'was' if rows == 1 else 'were'} skipped"
+
+
 @dataclass
 class LoadState:
     """One load under way.
@@ -135,7 +141,8 @@ class LoadState:
         counts = Counts(
             read=self.validated.read, inserted=self.inserted, updated=self.updated + self.consented,
             unchanged=0 if adds_only else left, unmatched=self.unmatched,
-            skipped=self.validated.superseded_rows + self.matched.superseded + self.stale + (left if adds_only else 0),
+            skipped=self.validated.superseded_rows + self.validated.suppressed_rows + self.matched.superseded
+            + self.stale + (left if adds_only else 0),
             rejected=self.validated.rejected_rows + self.matched.rejected,
         )  # fmt: skip
         if left < 0 or not counts.balanced:
@@ -162,6 +169,8 @@ class LoadState:
             warnings.append(
                 f"{self.stale} rows are older than their profiles, by {self.bound.spec.version}, and were skipped"
             )
+        if self.validated.suppressed_rows:
+            warnings.append(suppressed_words(self.validated.suppressed_rows))
         return tuple(warnings)
 
     def new_load(self, status: LoadStatus) -> ledger.NewLoad:
@@ -178,6 +187,7 @@ class LoadState:
         return ledger.LoadOutcome(
             "committed", counts, finished_at, codes=self.codes, ddl=self.ddl, warnings=self.warnings,
             seconds=self.seconds, cleaned=self.validated.cleaned, new_columns=self.new_columns,
+            suppressed=self.validated.suppressed_rows,
         )  # fmt: skip
 
     def report(self, counts: Counts) -> LoadReport:
@@ -186,7 +196,7 @@ class LoadState:
             self.bound.name, self.validated.landing.item.key, self.load, "committed", counts, ddl=self.ddl,
             codes=self.codes, samples=(*self.validated.samples, *self.matched.samples)[:SAMPLES],
             warnings=self.warnings, seconds=self.seconds, cursor_to=self.validated.landing.cursor_to,
-            cleaned=self.validated.cleaned,
+            cleaned=self.validated.cleaned, suppressed=self.validated.suppressed_rows,
         )  # fmt: skip
         if not self.run.dry_run:
             return report

@@ -91,6 +91,11 @@ def failed_precondition(
     return None
 
 
+def somebody_forgotten_since(connection: psycopg.Connection, validated: Validated, bound: BoundImport) -> bool:
+    """Whether `ingest forget` erased somebody after the rows were validated. Exact under the table's lock."""
+    return ledger.newest_suppressed(connection, bound.database.qualified_table) > validated.suppressed_until
+
+
 def stale(connection: psycopg.Connection, item: Item, bound: BoundImport, run: Run) -> StaleItem | None:
     """The error if the item is older than the newest committed one of its import; None if it is not, or is forced."""
     if run.forced or bound.spec.version is not None or item.kind in {"cursor", "replay"}:

@@ -276,6 +276,13 @@ def lock_table(connection: psycopg.Connection, schema: str, table: str) -> None:
         warning.cancel()
 
 
+def lock_rejects(connection: psycopg.Connection, schema: str, table: str, *, shared: bool) -> None:
+    """Keeps `ingest forget` and loads that failed apart: their rejects are written without the table's own lock."""
+    lock = "pg_advisory_xact_lock_shared" if shared else "pg_advisory_xact_lock"
+    number = lock_number(schema, f"{table} rejects")
+    connection.execute(sql.SQL("SELECT {}(%s)").format(sql.Identifier(lock)), (number,))
+
+
 def lock_out_writers(connection: psycopg.Connection, schema: str, table: str) -> None:
     """Locks all other writers out of the table, if it exists; readers go on. Waits up to the `lock_timeout`."""
     if scalar(connection, "SELECT to_regclass(format('%%I.%%I', %s::text, %s::text))", (schema, table)) is not None:

@@ -12,21 +12,28 @@ That transaction may begin early. A caller that wants this opens the load itself
     steps       land, validate, check_rejects, load: what is done with one item, or with one chunk
     query_step  the part of `land` that reads a query: where a chunk ends, and whether its source can be trusted
     drain       a cursor's chunks, one after another
+    forgetting  people erased and kept out
 """
 
 from ingest_pipelines.merge import record_failure
 from ingest_pipelines.pipeline.drain import drain, is_overtaken, next_chunk
+from ingest_pipelines.pipeline.forgetting import forget, look_for, remember, spellings
 from ingest_pipelines.pipeline.query_step import has_nothing_new
-from ingest_pipelines.pipeline.steps import check_rejects, land, load, validate
+from ingest_pipelines.pipeline.steps import check_rejects, find_suppressed, land, load, validate
 
 __all__ = [
     "check_rejects",
     "drain",
+    "find_suppressed",
+    "forget",
     "has_nothing_new",
     "is_overtaken",
     "land",
     "load",
+    "look_for",
     "next_chunk",
     "record_failure",
+    "remember",
+    "spellings",
     "validate",
 ]

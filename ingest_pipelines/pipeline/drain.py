@@ -12,7 +12,7 @@ from ingest_pipelines.cursor import bounds
 from ingest_pipelines.errors import IngestError
 from ingest_pipelines.merge import Target
 from ingest_pipelines.model import Item, Landing, LoadReport, Run, Validated, Workspace
-from ingest_pipelines.pipeline.steps import check_rejects, land, load, validate
+from ingest_pipelines.pipeline.steps import check_rejects, forget_files, land, load, validate
 from ingest_pipelines.sources.base import Client
 
 
@@ -70,6 +70,7 @@ def drain(
             reached = chunk = next_chunk(item, bound, target, run)
             with target.session() as connection:
                 known = ledger.find_load(connection, chunk, run.id)
+                suppressed = ledger.find_suppressed(connection, bound.database.qualified_table)
             if known is not None and known.status == "committed":
                 # This run has read this chunk and found nothing new. Rows that came since are for the next run: under
                 # the same run key they would count as loaded.
@@ -81,11 +82,11 @@ def drain(
             if not landing.rows and started:
                 landing.path.unlink(missing_ok=True)
                 return
-            reached = validated = validate(landing, bound, workspace)
+            reached = validated = validate(landing, bound, workspace, suppressed=suppressed)
             check_rejects(validated, bound)
-            yield load(validated, bound, target, run, now, confirm=confirm)
+            yield load(validated, bound, target, run, now, confirm=confirm, workspace=workspace)
         except IngestError as error:
-            error.reached = reached
+            error.reached = error.reached or reached
             raise
         _forget(validated)
         if landing.cursor_to is None or not bound.spec.source.drain or run.dry_run:
@@ -95,5 +96,5 @@ def drain(
 
 def _forget(validated: Validated) -> None:
     """Deletes a loaded chunk's files, so that a drain needs the disk of one chunk."""
-    for path in (validated.landing.path, *validated.accepted, *((validated.rejects,) if validated.rejects else ())):
-        path.unlink(missing_ok=True)
+    validated.landing.path.unlink(missing_ok=True)
+    forget_files(validated)

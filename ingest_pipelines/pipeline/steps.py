@@ -7,11 +7,12 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime
 
+from ingest_pipelines import ledger
 from ingest_pipelines.config import BoundImport
 from ingest_pipelines.config.decryption import Keys
 from ingest_pipelines.config.file_parts import Parts
 from ingest_pipelines.config.imports import Limits
-from ingest_pipelines.errors import ConfigError, RejectsAboveLimit
+from ingest_pipelines.errors import ConfigError, ForgottenMeanwhile, IngestError, RejectsAboveLimit
 from ingest_pipelines.landing import ListedPart, land_file, land_parts, open_parts, open_rows, read_arrow
 from ingest_pipelines.landing.frames import Frames
 from ingest_pipelines.landing.item_columns import add_item_columns
@@ -23,6 +24,7 @@ from ingest_pipelines.rules import ChunkConsumer, compile_rules, validate_rows
 from ingest_pipelines.sources import open_item
 from ingest_pipelines.sources.base import Client, FileSource
 from ingest_pipelines.sources.parts import file_set_of
+from ingest_pipelines.suppression import NOBODY, Suppressed
 
 Rows = tuple[tuple[str, ...], Frames]
 
@@ -93,11 +95,18 @@ def _land_parts(item: Item, declared: Parts, source: FileSource, bound: BoundImp
     return land_parts(item, parts, [as_item(file) for file in delivery.beside], bound.spec.source.limits, land_part)
 
 
-def validate(landing: Landing, bound: BoundImport, workspace: Workspace, early: EarlyLoad | None = None) -> Validated:
+def validate(
+    landing: Landing,
+    bound: BoundImport,
+    workspace: Workspace,
+    early: EarlyLoad | None = None,
+    suppressed: Suppressed = NOBODY,
+) -> Validated:
     """Every row validated: accepted rows sorted and cast on disk, rejects with every rule they break.
 
     Args:
         early: the item's load, open already: each sorted chunk is handed to it as soon as it is on disk.
+        suppressed: people whose rows are left out, as `find_suppressed` has them. `load` notices if it is not all.
 
     Raises:
         ItemRefused: the item as a whole cannot be read.
@@ -108,7 +117,7 @@ def validate(landing: Landing, bound: BoundImport, workspace: Workspace, early: 
     with _opened(landing, bound) as (header, frames):
         rules = compile_rules(bound.spelled_as(header))
         consumer = ChunkConsumer(frames.read_only(rules.compared_columns), early.add) if early is not None else None
-        return validate_rows(landing, header, frames, rules, workspace.spill, consumer)
+        return validate_rows(landing, header, frames, rules, workspace.spill, consumer, suppressed)
 
 
 def _opened(landing: Landing, bound: BoundImport) -> AbstractContextManager[Rows]:
@@ -151,15 +160,49 @@ def load(
     now: datetime,
     early: EarlyLoad | None = None,
     confirm: Callable[[], None] = lambda: None,
+    workspace: Workspace | None = None,
 ) -> LoadReport:
     """The accepted rows merged, with rejects, load record, cursor and events, in one transaction.
+
+    If somebody was forgotten since the rows were validated, they are validated again, without that person's.
 
     Args:
         early: the load that `validate` fed. Its transaction is taken over if it holds exactly the accepted rows; else
             it is rolled back, and the load begins anew.
         confirm: called before the commit; what it raises keeps the load from being committed.
+        workspace: of the run. Without it the load fails if rows have to be validated again.
 
     Raises:
         TargetUnavailable, TargetBusy (retryable); LoadError and its kinds: nothing was committed.
     """
-    return apply(validated, bound, target, run, now, early=early, confirm=confirm)
+    try:
+        return apply(validated, bound, target, run, now, early=early, confirm=confirm)
+    except ForgottenMeanwhile:
+        if workspace is None:
+            raise
+    again = validate(validated.landing, bound, workspace, suppressed=find_suppressed(target, bound))
+    try:
+        if not run.dry_run:
+            check_rejects(again, bound)
+        report = load(again, bound, target, run, now, None, confirm, workspace)
+    except IngestError as error:
+        error.reached = error.reached or again
+        raise
+    forget_files(again)
+    return report
+
+
+def find_suppressed(target: Target, bound: BoundImport) -> Suppressed:
+    """Whom the import's table keeps out.
+
+    Raises:
+        TargetUnavailable, TargetDenied.
+    """
+    with target.session() as connection:
+        return ledger.find_suppressed(connection, bound.database.qualified_table)
+
+
+def forget_files(validated: Validated) -> None:
+    """Deletes the files of validated rows, which are loaded."""
+    for path in (*validated.accepted, *((validated.rejects,) if validated.rejects else ())):
+        path.unlink(missing_ok=True)

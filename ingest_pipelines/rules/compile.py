@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -16,6 +17,7 @@ from ingest_pipelines.rules.cells import SourceCell, geo_fields, source_cells
 from ingest_pipelines.rules.cleaning import Changes, ColumnCleaning, column_cleanings
 from ingest_pipelines.rules.field_rules import field_rules
 from ingest_pipelines.rules.geo_fill import GeoFill
+from ingest_pipelines.rules.identities import Identity, identities
 from ingest_pipelines.rules.keys import MatchKey, comparable, is_column, match_key
 from ingest_pipelines.rules.raw_cells import raw_cell
 from ingest_pipelines.rules.schema import build_schema, declared_rules
@@ -24,6 +26,7 @@ from ingest_pipelines.rules.types.documents import document_text
 from ingest_pipelines.rules.types.numbers import NUMBERS, with_point
 from ingest_pipelines.rules.types.text import character_rule, length_rules
 from ingest_pipelines.rules.types.times import date_rules
+from ingest_pipelines.suppression import Suppressed
 
 if TYPE_CHECKING:
     import pandera.polars as pa
@@ -67,6 +70,34 @@ class Rules:
     uniques: tuple[Unique, ...]
     geo_fill: GeoFill | None
     cleanings: tuple[ColumnCleaning, ...] = ()
+
+    @cached_property
+    def identities(self) -> tuple[Identity, ...]:
+        """What identifies the person of a row, by any of which the person may be kept out."""
+        return identities(self.bound, self.sources, self.key)
+
+    def suppressed(self, rows: pl.DataFrame, suppressed: Suppressed) -> pl.Series:
+        """Which rows of a validated frame are of people who are kept out."""
+        texts = rows.select(identity.text.alias(str(place)) for place, identity in enumerate(self.identities))
+        found = pl.Series([False]).new_from_index(0, len(rows))
+        for identity, values in zip(self.identities, texts.get_columns(), strict=True):
+            found |= suppressed.among(identity.kind, values)
+        return found
+
+    def identify(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """LINE, and the columns that `suppressed` reads, of a frame that holds the source columns of `identities`."""
+        names = {identity.cell.name for identity in self.identities}
+        return replace(
+            self, sources=tuple(source for source in self.sources if source.cell.name in names), geo_fill=None,
+            uniques=(),
+        )._cast(frame).select(LINE, *names).collect()  # fmt: skip
+
+    @property
+    def identifying_columns(self) -> tuple[str, ...]:
+        """The source columns of `identities`."""
+        names = {identity.cell.name for identity in self.identities}
+        columns = (source.column for source in self.sources if source.cell.name in names)
+        return tuple(dict.fromkeys(column for column in columns if column is not None))
 
     @property
     def accepted(self) -> list[pl.Expr]:

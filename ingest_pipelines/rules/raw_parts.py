@@ -35,14 +35,18 @@ class RawParts:
         """The file of the part's rows that break a rule: LINE, KEY and the columns of `uniques`."""
         return self.folder / f"broken-{part:05}.arrow"
 
-    def add(self, frame: pl.DataFrame, broken: pl.DataFrame) -> None:
-        """Adds a frame, and the validated rows in it that break a rule."""
+    def add(self, frame: pl.DataFrame, broken: pl.DataFrame, without: pl.Series | None = None) -> None:
+        """Adds a frame, and the validated rows in it that break a rule.
+
+        Args:
+            without: lines of rows that must not be kept; they are not in `broken` either.
+        """
         part = len(self.ranges)
         self.ranges.append((int(frame[LINE][0]), int(frame[LINE][-1])))
         if len(broken):
             write(broken, self.broken(part))
         if self.all_rows:
-            write(frame, self.raw(part))
+            write(frame if without is None else frame.filter(~pl.col(LINE).is_in(without.implode())), self.raw(part))
         elif len(broken):
             write(frame.join(broken.select(LINE), on=LINE, how="semi", maintain_order="left"), self.raw(part))
 

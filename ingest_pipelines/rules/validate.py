@@ -29,6 +29,7 @@ from ingest_pipelines.rules.slices import SLICE_BYTES, slices
 from ingest_pipelines.rules.sorted_chunks import SortedChunks
 from ingest_pipelines.rules.types import Rule
 from ingest_pipelines.rules.versions import NO_VERSION, versions
+from ingest_pipelines.suppression import NOBODY, Suppressed
 
 SLICE_ROWS = 32_768
 """Rows cast at a time: the intermediate columns stay in the processor's cache."""
@@ -50,9 +51,9 @@ class ChunkConsumer:
 
 def validate_rows(
     landing: Landing, header: Sequence[str], frames: Iterable[pl.DataFrame], rules: Rules, spill: Path,
-    consumer: ChunkConsumer | None = None,
+    consumer: ChunkConsumer | None = None, suppressed: Suppressed = NOBODY,
 ) -> Validated:  # fmt: skip
-    """The item's rows, validated; read = accepted + rejected + superseded.
+    """The item's rows, validated; read = accepted + rejected + superseded + suppressed.
 
     Args:
         header: the source's columns, in order.
@@ -61,6 +62,7 @@ def validate_rows(
             disk for that case.
         spill: a folder. The files of this call lie in a new folder inside it, which is removed if this raises.
         consumer: receives accepted chunks while validation is still running.
+        suppressed: people whose rows are left out before any other rule; only their number is kept.
 
     Raises:
         ItemRefused: from `frames`.
@@ -71,7 +73,7 @@ def validate_rows(
     folder = Path(tempfile.mkdtemp(prefix=f"{rules.bound.name}-", dir=spill))
     try:
         with rules.geo_fill.open(rules.bound.database.geo_database) if rules.geo_fill else nullcontext():
-            first_pass = _row_by_row(frames, rules, folder, consumer)
+            first_pass = _row_by_row(frames, rules, folder, consumer, suppressed)
             repeated = _row_against_row(first_pass, rules)
             rejects = _write_rejects(frames, first_pass, repeated, header, rules, folder)
         for chunks in first_pass.accepted:
@@ -98,12 +100,15 @@ def validate_rows(
         geo_misses=first_pass.geo_misses,
         cleaned=_by_field(first_pass.changes),
         seconds=perf_counter() - started,
+        suppressed_rows=first_pass.suppressed_rows,
+        suppressed_until=suppressed.newest,
     )
-    if validated.read != validated.accepted_rows + validated.rejected_rows + validated.superseded_rows:
+    left_out = validated.superseded_rows + validated.suppressed_rows
+    if validated.read != validated.accepted_rows + validated.rejected_rows + left_out:
         shutil.rmtree(folder, ignore_errors=True)
         raise InternalError(
             f"import {rules.bound.name}: {validated.read} rows were read, but {validated.accepted_rows} accepted, "
-            f"{validated.rejected_rows} rejected and {validated.superseded_rows} superseded",
+            f"{validated.rejected_rows} rejected and {left_out} left out",
             hint="nothing was merged; this is a bug: please report it",
         )
     return validated
@@ -138,6 +143,7 @@ class _FirstPass:
     geo_misses: int = 0
     broken_rows: int = 0
     within_limit: bool = True
+    suppressed_rows: int = 0
 
     @property
     def accepted(self) -> tuple[SortedChunks, SortedChunks]:
@@ -152,7 +158,7 @@ class _FirstPass:
 
 
 def _row_by_row(
-    frames: Iterable[pl.DataFrame], rules: Rules, folder: Path, consumer: ChunkConsumer | None
+    frames: Iterable[pl.DataFrame], rules: Rules, folder: Path, consumer: ChunkConsumer | None, suppressed: Suppressed
 ) -> _FirstPass:
     """The first pass: every row by itself."""
     rejects_repeats = rules.bound.spec.duplicates == "reject"
@@ -173,9 +179,12 @@ def _row_by_row(
         first_pass.broken_rows = 0
     with prefetch(frames) as ordered:
         for frame in ordered:
-            broken = []
+            broken, kept_out = [], []
             for piece in slices(frame, SLICE_ROWS):
                 rows = rules.validated(piece, first_pass.changes)
+                if suppressed and (theirs := rules.suppressed(rows, suppressed)).any():
+                    kept_out.append(rows.filter(theirs)[LINE])
+                    rows = rows.filter(~theirs)
                 good = rows.filter(~pl.col(BAD))
                 if rules.geo_fill:
                     first_pass.geo_misses += int(good[rules.geo_fill.miss_name].sum())
@@ -183,7 +192,8 @@ def _row_by_row(
                 _accept(first_pass, rows, good)
             if broken:
                 first_pass.read += len(frame)
-                first_pass.parts.add(frame, pl.concat(broken))
+                first_pass.parts.add(frame, pl.concat(broken), pl.concat(kept_out) if kept_out else None)
+                first_pass.suppressed_rows += sum(map(len, kept_out))
             _stop_above_limit(first_pass, rules, sum(map(len, broken)))
     for chunks in first_pass.accepted:
         chunks.finish()

@@ -23,6 +23,7 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
+from ingest_pipelines import ledger
 from ingest_pipelines_tests.benchmarks import floor, peers, product
 from ingest_pipelines_tests.benchmarks.generate import COLUMNS, File, Truth, truth, write_csv, write_parquet
 from ingest_pipelines_tests.benchmarks.process import Cost, measure
@@ -137,6 +138,13 @@ class Bench:
         with psycopg.connect(self.cluster.url(database), autocommit=True) as connection:
             connection.execute("VACUUM (ANALYZE)")
 
+    def suppress(self, people: int) -> None:
+        """So many people are kept out of the table of the next run."""
+        with psycopg.connect(self.cluster.url(DATABASE)) as connection:
+            keys = (f"forgotten-{number}" for number in range(people))
+            entries = ledger.suppression_secret(connection).entries("crm.customers", "key", keys)
+            ledger.add_suppressed(connection, "crm.customers", b"benchmark", entries, datetime.now(UTC))
+
     def added_up(self) -> Truth:
         """What the table of the last run adds up to."""
         with psycopg.connect(self.cluster.url(DATABASE)) as connection:
@@ -229,6 +237,8 @@ def compete(bench: Bench, task: Task, uv: Path, only: Iterable[str] = ()) -> Non
             if number >= contender.rounds:
                 continue
             bench.cluster.create(DATABASE, contender.template)
+            if scenario.suppressed and contender.name == PRODUCT:
+                bench.suppress(scenario.suppressed)
             argv, environment = contender.command()
             bench.cluster.settle()
             cost = bench.run(argv, environment)

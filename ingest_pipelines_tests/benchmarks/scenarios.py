@@ -20,6 +20,7 @@ class Scenario:
         file: the file of a number of rows.
         import_name: which import of the benchmark's project loads it.
         expected: what the table adds up to afterwards.
+        suppressed: how many people `ingest forget` keeps out of the table; none of them is in the file.
         floor, peers: whether the floor and the peers can do this at all; neither can set bad rows aside.
     """
 
@@ -30,6 +31,7 @@ class Scenario:
     import_name: str = "customers"
     floor: bool = True
     peers: bool = True
+    suppressed: int = 0
 
 
 def starting_file(start: Start, rows: int) -> File | None:
@@ -81,6 +83,10 @@ SCENARIOS: Mapping[str, Scenario] = {
         lambda rows: truth(_bad(rows)) + _kept_old(rows),
         import_name="customers_with_rejects", floor=False, peers=False,
     ),
+    "suppressed": Scenario(
+        "half updates, half inserts; 100,000 people are kept out", "half", _updates, _all_of(_updates),
+        floor=False, peers=False, suppressed=100_000,
+    ),
 }  # fmt: skip
 
 
@@ -99,6 +105,7 @@ PLAN = (
     Task("full_file_90", 1_000_000, 5, peers=True),
     Task("first_load", 1_000_000, 5, peers=True),
     Task("bad_rows", 1_000_000, 5),
+    Task("suppressed", 1_000_000, 5),
     Task("full_file_99", 1_000_000, 3),
     Task("unchanged", 1_000_000, 3),
     Task("update_only", 1_000_000, 3),

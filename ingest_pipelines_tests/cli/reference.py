@@ -54,6 +54,12 @@ EXAMPLES = {
         "ingest status --json | jq '.[].open'",
     ],
     "skip": ["ingest skip orders --item 2026-10-02 --reason 'the shop was closed'", "ingest skip orders --failed"],
+    "forget": [
+        "ingest forget customers C-1001 --plan",
+        "ingest forget customers --file keys.txt --yes",
+        "ingest forget customers C-1001 --proof",
+    ],
+    "remember": ["ingest remember customers C-1001"],
     "report": ["ingest report loyalty --last 3", "ingest report loyalty --json | jq '.[0].rejected'"],
     "events": ["ingest events loyalty", "ingest events --follow --json"],
     "alerts": ["ingest alerts", "ingest alerts --json"],

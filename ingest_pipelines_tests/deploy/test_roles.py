@@ -123,6 +123,8 @@ def test_the_viewer_reads_profiles_and_ledger_and_changes_nothing(
         "CREATE TABLE crm.mine (id int)",
         "ALTER TABLE crm.customers ADD COLUMN mine int",
         "DROP TABLE ingest.items",
+        "SELECT FROM ingest.suppressed",
+        "SELECT FROM ingest.suppression_secret",
     ):
         with pytest.raises((InsufficientPrivilege, ReadOnlySqlTransaction)):
             viewer.rows(forbidden)

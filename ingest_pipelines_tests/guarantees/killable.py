@@ -22,6 +22,7 @@ from ingest_pipelines.merge import Target, apply
 from ingest_pipelines.merge.early_load import Destination, EarlyLoad
 from ingest_pipelines.merge.faults import Fault
 from ingest_pipelines.model import Run, Validated
+from ingest_pipelines.pipeline.forgetting import Scope, forget
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,31 @@ class Load:
         for run in self.validated.accepted:
             early.add(run)
         return early
+
+
+@dataclass(frozen=True)
+class Forget:
+    """People forgotten.
+
+    Attributes:
+        dies_at: as in Load.
+    """
+
+    keys: tuple[str, ...]
+    bound: BoundImport
+    target: Target
+    now: datetime
+    dies_at: str = ""
+
+    def __call__(self) -> None:
+        """Forgets them, and dies where it is told to."""
+
+        def die(point: str) -> None:
+            if point == self.dies_at:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        scope = Scope(self.bound.database_name, self.bound.database, [self.bound])
+        forget(self.keys, scope, self.target, "test", self.now, fault=die)
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from ingest_pipelines.config.databases import Database
 from ingest_pipelines.config.imports import Import
 from ingest_pipelines.model import LINE, Item, ItemKey, Landing, Validated
 from ingest_pipelines.rules import compile_rules, validate_rows
+from ingest_pipelines.suppression import NOBODY, Suppressed
 
 KEY_FIELD = {"type": "string", "max_length": 64}
 
@@ -66,10 +67,10 @@ def landing() -> Landing:
     return Landing(Item("feed", ItemKey("item"), "file", "csv:feed"), Path("feed.csv"), "csv", "0" * 64, 0)
 
 
-def validate(bound: BoundImport, spill: Path, *frames: pl.DataFrame) -> Validated:
+def validate(bound: BoundImport, spill: Path, *frames: pl.DataFrame, suppressed: Suppressed = NOBODY) -> Validated:
     """The frames, validated as one item."""
     header = tuple(name for name in frames[0].columns if name != LINE)
-    return validate_rows(landing(), header, iter(frames), compile_rules(bound), spill)
+    return validate_rows(landing(), header, iter(frames), compile_rules(bound), spill, suppressed=suppressed)
 
 
 def accepted(validated: Validated) -> pl.DataFrame:

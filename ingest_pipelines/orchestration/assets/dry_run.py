@@ -66,8 +66,9 @@ def dry_run_merge(
     run_context.site.watch("merge")
     with recording_errors(run_context, context, validated):
         report = pipeline.load(
-            validated, run_context.bound, run_context.site.target, run_context.run, run_context.site.clock()
-        )
+            validated, run_context.bound, run_context.site.target, run_context.run, run_context.site.clock(),
+            workspace=run_context.workspace,
+        )  # fmt: skip
     target.forget(validated)
     _answer(context, run_context.site, report)
 

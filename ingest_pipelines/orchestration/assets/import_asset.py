@@ -128,13 +128,15 @@ def validate_op(placement: Placement, schema: str, table: str, *, pooled: bool) 
         """Validates every row. More rejects than the import allows fail the run here, before anything is committed."""
         site = _site(context, placement)
         with answering_dry_run(context, site):
-            run_context = _run_context(context, site, "validate")
+            run_context = _run_context(context, site, "validate", with_suppressed=True)
             if not _has_turn(context, run_context, "validate"):
                 return
             site.watch("validate")
             early_load = site.early_loads.begin(landing, run_context.bound, run_context.destination)
             with recording_errors(run_context, context, landing), early_load as early:
-                validated = pipeline.validate(landing, run_context.bound, run_context.workspace, early)
+                validated = pipeline.validate(
+                    landing, run_context.bound, run_context.workspace, early, run_context.suppressed
+                )
             with recording_errors(run_context, context, validated):
                 _check_rejects(context, run_context, validated)
             facts = {"read": validated.read, "accepted": validated.accepted_rows, "rejected": validated.rejected_rows}
@@ -300,11 +302,14 @@ def _has_turn(context: OpExecutionContext, run_context: RunContext, step: str) -
         return has_turn(run_context, context.run, context.instance, context.log)
 
 
-def _run_context(context: OpExecutionContext, site: Site, step: str = "") -> RunContext:
+def _run_context(
+    context: OpExecutionContext, site: Site, step: str = "", *, with_suppressed: bool = False
+) -> RunContext:
     """The context of a step.
 
     Args:
         step: where the run may have to wait for its turn, if it begins with that step.
+        with_suppressed: read whom the table keeps out.
     """
     attempt = context.retry_number + 1
     stop_if_ended(context.instance, context.run_id)
@@ -331,6 +336,7 @@ def _run_context(context: OpExecutionContext, site: Site, step: str = "") -> Run
             context.instance,
             context.log,
             in_line=_begins_with(context, step),
+            with_suppressed=with_suppressed,
         )
 
 

@@ -40,6 +40,7 @@ def combined_report(reports: Sequence[LoadReport]) -> LoadReport:
         codes=dict(codes),
         seconds=dict(seconds),
         cleaned={name: dict(words) for name, words in cleaned.items()},
+        suppressed=sum(report.suppressed for report in reports),
         ddl=tuple(statement for report in reports for statement in report.ddl),
         samples=tuple(sample for report in reports for sample in report.samples)[:SAMPLES],
         warnings=tuple(dict.fromkeys(warning for report in reports for warning in report.warnings)),

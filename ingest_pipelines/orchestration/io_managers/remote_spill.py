@@ -98,6 +98,28 @@ class RemoteSpill:
             except FileNotFoundError:
                 continue  # an earlier attempt of this step removed it
 
+    def runs(self) -> list[str]:
+        """Ids of the runs that have files in the bucket."""
+        from pyarrow.fs import FileSelector, FileType
+
+        bucket, root = self._open()
+        found = {
+            entry.base_name
+            for folder in ("spool", "spill")
+            for entry in bucket.get_file_info(FileSelector(f"{root}/{folder}", allow_not_found=True))
+            if entry.type == FileType.Directory
+        }
+        return sorted(found)
+
+    def forget_run(self, run_id: str) -> None:
+        """Deletes everything of the run from the bucket."""
+        from pyarrow.fs import FileType
+
+        bucket, root = self._open()
+        for folder in (f"{root}/spool/{run_id}", f"{root}/spill/{run_id}"):
+            if bucket.get_file_info(folder).type != FileType.NotFound:
+                bucket.delete_dir(folder)
+
     def _open(self) -> tuple[FileSystem, str]:
         from pyarrow.fs import FileSystem  # its S3 client loads slowly, and must not be in a process that forks
 

@@ -169,14 +169,19 @@ def _loads(
     )
     if validated.landing.settled_by is not None:
         return
+
+    def first_load() -> LoadReport:
+        early = early_loads.take(bound.name)
+        return pipeline.load(validated, bound, target, run_context.run, now, early, confirm, run_context.workspace)
+
     if run_context.item.kind != "cursor":
-        yield pipeline.load(validated, bound, target, run_context.run, now, early_loads.take(bound.name), confirm)
+        yield first_load()
         return
     overtaken = pipeline.is_overtaken(validated, run_context.item, bound, target, run_context.run)
     if overtaken:
         early_loads.discard(bound.name)
     else:
-        yield pipeline.load(validated, bound, target, run_context.run, now, early_loads.take(bound.name), confirm)
+        yield first_load()
     item = run_context.item if overtaken else validated.landing.item
     yield from pipeline.drain(
         item,

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from logging import Logger
 
+import psycopg
 from dagster import DagsterInstance, DagsterRun
 
 from ingest_pipelines import ledger
@@ -20,6 +21,7 @@ from ingest_pipelines.orchestration.runs.tags import is_dry_run
 from ingest_pipelines.orchestration.schedules.query_items import keep_due_windows
 from ingest_pipelines.orchestration.site import Site
 from ingest_pipelines.sources import open_query
+from ingest_pipelines.suppression import NOBODY, Suppressed
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,7 @@ class RunContext:
 
     Attributes:
         before: items of the import that come before it and may be loaded; only where the step asked for them.
+        suppressed: whom the import's table keeps out; only where the step asked for it.
     """
 
     site: Site
@@ -35,6 +38,7 @@ class RunContext:
     item: Item
     run: Run
     before: Sequence[WaitingItem] = ()
+    suppressed: Suppressed = NOBODY
 
     @property
     def destination(self) -> Destination | None:
@@ -59,12 +63,14 @@ def find_run_context(
     log: Logger,
     *,
     in_line: bool = False,
+    with_suppressed: bool = False,
 ) -> RunContext:
     """The context of a step, from the names that Dagster gives it and from the ledger.
 
     Args:
         log: gets a warning that names the run's tags that are ignored.
         in_line: read which items come before the run's own.
+        with_suppressed: read whom the import's table keeps out.
 
     Raises:
         UsageError: the ledger has no such item: the partition was added by hand.
@@ -78,7 +84,10 @@ def find_run_context(
             bound.name,
             origin.item,
         )
-    item, before = _find_in_line(site, bound, origin.item, in_line=in_line and site.asked is None)
+    with site.target.session() as connection:
+        item, before = _find_in_line(connection, site, bound, origin.item, in_line=in_line and site.asked is None)
+        table = bound.database.qualified_table
+        suppressed = ledger.find_suppressed(connection, table) if with_suppressed else NOBODY
     if item is None:
         raise UsageError(
             f"import {bound.name}: the ledger has no item {origin.item}; was its partition added by hand?",
@@ -88,7 +97,7 @@ def find_run_context(
     if in_line and item.kind == "window" and not dry_run:
         keep_due_windows(site, bound, item)
     of_run = Run(run.run_id, attempt, by=origin.by, forced=origin.forced, dry_run=dry_run)
-    return RunContext(site, bound, item, of_run, before)
+    return RunContext(site, bound, item, of_run, before, suppressed)
 
 
 def find_item(site: Site, bound: BoundImport, key: str) -> Item | None:
@@ -97,16 +106,16 @@ def find_item(site: Site, bound: BoundImport, key: str) -> Item | None:
     Raises:
         UsageError: the import has windows, and none with that key has ended.
     """
-    return _find_in_line(site, bound, key, in_line=False)[0]
+    with site.target.session() as connection:
+        return _find_in_line(connection, site, bound, key, in_line=False)[0]
 
 
 def _find_in_line(
-    site: Site, bound: BoundImport, key: str, *, in_line: bool
+    connection: psycopg.Connection, site: Site, bound: BoundImport, key: str, *, in_line: bool
 ) -> tuple[Item | None, Sequence[WaitingItem]]:
     """The item, and those before it."""
-    with site.target.session() as connection:
-        item = ledger.find_item(connection, bound.name, key)
-        if item is None and bound.spec.source.window is not None:
-            item = window_item(bound, key, open_query(bound.connection).uri(), site.clock())
-        before = ledger.waiting_before(connection, item) if in_line and item is not None else ()
+    item = ledger.find_item(connection, bound.name, key)
+    if item is None and bound.spec.source.window is not None:
+        item = window_item(bound, key, open_query(bound.connection).uri(), site.clock())
+    before = ledger.waiting_before(connection, item) if in_line and item is not None else ()
     return item, before

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,6 +14,8 @@ from ingest_pipelines.config import Settings
 from ingest_pipelines.landing.land import PART
 from ingest_pipelines.model import Validated
 from ingest_pipelines.orchestration.runs.run_locks import life_of
+from ingest_pipelines.orchestration.runs.tags import IMPORT_TAG
+from ingest_pipelines.owner_only import private_file
 
 KEEP = timedelta(days=7)
 """How long the files of a run are kept for its re-execution."""
@@ -22,12 +24,17 @@ UNKNOWN_FOR = timedelta(days=1)
 """How long files without a run in Dagster are kept: `ingest plan` may be using them."""
 
 
+TO_FORGET = "forget"
+"""A file in a run's folder: somebody was forgotten meanwhile, so the folder is deleted as soon as the run has ended."""
+
+
 def forget_rows(validated: Validated) -> None:
     """Deletes the landed bytes and the validated rows; the handles stay."""
     landing = validated.landing
     for path in (*landing.paths, *validated.accepted, *([validated.rejects] if validated.rejects else [])):
         path.unlink(missing_ok=True)
     for folder in {landing.path.parent, *(path.parent for path in validated.accepted)}:
+        (folder / TO_FORGET).unlink(missing_ok=True)
         if folder.is_dir() and not any(folder.iterdir()):
             folder.rmdir()
 
@@ -39,6 +46,47 @@ def forget_run(spool: Path, spill: Path, run_id: str) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def forget_people(
+    settings: Settings, instance: DagsterInstance, others: Collection[str], *, plan: bool = False
+) -> tuple[int, int]:
+    """Deletes all files of runs that may hold rows of people who were forgotten; (of how many runs, how many run yet).
+
+    Also handles and reports: they have samples. Files of a run in progress are deleted once it has ended.
+
+    Args:
+        others: imports whose runs hold nothing of these people.
+        plan: only count.
+    """
+    erased = running = 0
+    for run_id in runs_with_files(settings, instance, others):
+        dagster_run = instance.get_run_by_id(run_id)
+        life = life_of(settings.state, run_id)
+        runs_yet = dagster_run is not None and not dagster_run.is_finished and life != "dead"
+        if life == "alive" or runs_yet:
+            running += 1
+        else:
+            erased += 1
+        for folder in (settings.spool / run_id, settings.spill / run_id):
+            if plan or not folder.is_dir():
+                continue
+            if life == "alive" or runs_yet:
+                private_file(folder / TO_FORGET)
+            else:
+                _remove(folder)
+    return erased, running
+
+
+def runs_with_files(settings: Settings, instance: DagsterInstance, others: Collection[str]) -> list[str]:
+    """Ids of runs that have files here, and that may be of another import than these."""
+    ids = sorted({run.name for folder in (settings.spool, settings.spill) for run in _runs_in(folder)})
+    found = []
+    for run_id in ids:
+        dagster_run = instance.get_run_by_id(run_id)
+        if dagster_run is None or dagster_run.tags.get(IMPORT_TAG) not in others:
+            found.append(run_id)
+    return found
+
+
 def purge_runs(settings: Settings, now: datetime, instance: DagsterInstance) -> int:
     """Deletes files that no re-execution needs; of how many runs.
 
@@ -47,14 +95,15 @@ def purge_runs(settings: Settings, now: datetime, instance: DagsterInstance) -> 
     """
     purged = 0
     for run in _runs_in(settings.spool):
-        landed = any((settings.spill / run.name).glob("*.land.handle"))
+        landed = any((settings.spill / run.name).glob("*.land.handle")) and not (run / TO_FORGET).exists()
         left = list(run.glob(f"{PART}*")) if landed and now - _touched(run) < KEEP else [run]
         if left and not _in_use(run, settings, now, instance):
             purged += 1
             for path in left:
                 _remove(path)
     for run in _runs_in(settings.spill):
-        if now - _touched(run) >= KEEP and not _in_use(run, settings, now, instance):
+        expired = now - _touched(run) >= KEEP or (run / TO_FORGET).exists()
+        if expired and not _in_use(run, settings, now, instance):
             purged += 1
             _remove(run)
     return purged

@@ -1,0 +1,103 @@
+"""PLACES: every table that may keep a person's key, how to find it there and how to erase it.
+
+What keeps keys in a table of its own gets a line here: `ingest forget`, its plan and `ingest forget --proof` read it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+from psycopg import sql
+
+from ingest_pipelines import ledger
+from ingest_pipelines.merge.catalog import read_shape
+from ingest_pipelines.merge.forgetting.people import People, has_consents
+from ingest_pipelines.merge.names import PROFILE_ID, SUBSCRIPTIONS, name_beside, subscriptions_name, table_name
+from ingest_pipelines.merge.target import scalar
+
+Look = Callable[[psycopg.Connection, People], int]
+"""How many rows of the people there are, or were."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """A table that may keep something of a person.
+
+    Attributes:
+        what: what a row of it is, for people: `profile`.
+        table: its name, of the database's people.
+        count: how many rows it has of them.
+        erase: deletes these rows, or what is theirs in them; returns how many rows that were.
+    """
+
+    what: str
+    table: Callable[[People], str]
+    count: Look
+    erase: Look
+
+
+def _count_profiles(connection: psycopg.Connection, people: People) -> int:
+    database = people.database
+    if read_shape(connection, *database.schema_and_table).oid is None:
+        return 0
+    query = sql.SQL("SELECT count(*) FROM {} t WHERE t.{}::text = ANY(%(keys)s)").format(
+        table_name(database), sql.Identifier(database.key)
+    )
+    keys = [*people.keys, *(profile.key for profile in people.profiles)]
+    return int(scalar(connection, query, {"keys": keys}))
+
+
+def _erase_profiles(connection: psycopg.Connection, people: People) -> int:
+    if not people.profiles:
+        return 0
+    query = sql.SQL("DELETE FROM {} WHERE {} = ANY(%s)").format(table_name(people.database), sql.Identifier(PROFILE_ID))
+    return connection.execute(query, (people.numbers,)).rowcount
+
+
+def _consents(verb: sql.SQL) -> Look:
+    def look(connection: psycopg.Connection, people: People) -> int:
+        if not people.profiles or not has_consents(connection, people.database):
+            return 0
+        query = sql.SQL("WITH theirs AS ({} FROM {} WHERE {} = ANY(%s) {}) SELECT count(*) FROM theirs").format(
+            verb, subscriptions_name(people.database), sql.Identifier(PROFILE_ID),
+            sql.SQL("RETURNING 1" if "DELETE" in verb.as_string() else ""),
+        )  # fmt: skip
+        return int(scalar(connection, query, (people.numbers,)))
+
+    return look
+
+
+def _ledgers(look: Callable[..., int], **options: Any) -> Look:
+    """A look at a table of the ledger, whose own functions have no idea of profiles."""
+
+    def of_people(connection: psycopg.Connection, people: People) -> int:
+        keys = list(dict.fromkeys([*people.keys, *(profile.key for profile in people.profiles)]))
+        traces = ledger.Traces(people.imports, keys, people.numbers, people.rejects, people.cursors)
+        return look(connection, traces, **options)
+
+    return of_people
+
+
+def _named(name: str) -> Callable[[People], str]:
+    return lambda people: name
+
+
+def _consents_name(people: People) -> str:
+    return f"{people.database.schema_and_table[0]}.{name_beside(people.database, SUBSCRIPTIONS)}"
+
+
+PLACES: tuple[Place, ...] = (
+    Place("consent", _consents_name, _consents(sql.SQL("SELECT 1")), _consents(sql.SQL("DELETE"))),
+    Place("profile", lambda people: people.database.qualified_table, _count_profiles, _erase_profiles),
+    Place("event", _named("ingest.event_batches"), _ledgers(ledger.count_traced_events), _ledgers(ledger.erase_events)),
+    Place("rejected row", _named("ingest.rejects"), _ledgers(ledger.count_traced_rejects),
+          _ledgers(ledger.erase_rejects)),
+    Place("cursor", _named("ingest.cursors"), _ledgers(ledger.count_traced_cursors), _ledgers(ledger.erase_cursors)),
+    Place("cursor of a load", _named("ingest.loads"), _ledgers(ledger.count_traced_loads),
+          _ledgers(ledger.erase_load_cursors)),
+    Place("audit entry", _named("ingest.audit"), _ledgers(ledger.count_traced_audit), _ledgers(ledger.erase_audit)),
+)  # fmt: skip
+"""In the order in which they are erased: consents go before the profile that they refer to."""
