@@ -112,8 +112,8 @@ class RefusedRows:
         if self._refused:
             self._reject()
         problem = self._problem(whole)
-        if problem is not None and not whole:
-            raise problem
+        if problem is not None and not (whole and self._state.run.dry_run):
+            raise problem from None  # a driver's error, with its values, is never shown beside it
         self._state.refuse(problem)
 
     def _set_aside(self) -> int:
