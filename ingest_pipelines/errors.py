@@ -21,6 +21,7 @@ line. A message names import, item, line and field. It never contains a row's va
     │   ├── WindowNotEnded          its window goes on, by the target's clock    retryable
     │   ├── StaleItem               older than the last committed item
     │   ├── ShrunkItem              far fewer rows than the last committed item
+    │   ├── DeletesAboveLimit       more profiles would be deleted or marked than the import allows
     │   ├── RejectsAboveLimit       more rejects than the import allows                        exit 4
     │   ├── ForgottenMeanwhile      somebody was forgotten after validation    retryable
     │   ├── CursorStuck             a chunk whose cursor did not grow, or went backwards
@@ -167,6 +168,10 @@ class StaleItem(LoadError):
 
 class ShrunkItem(LoadError):
     """The item has far fewer rows than the last committed item."""
+
+
+class DeletesAboveLimit(LoadError):
+    """More profiles would be deleted or marked than the import allows; nothing was merged."""
 
 
 class RejectsAboveLimit(LoadError):

@@ -26,7 +26,7 @@ def item_name(key: str) -> str:
 ItemKind = Literal["file", "upload", "replay", "query", "cursor", "window"]
 ItemStatus = Literal["new", "committed", "skipped", "failed", "refused"]
 LoadStatus = Literal["running", "committed", "skipped", "failed", "refused"]
-Mode = Literal["add_and_update", "add_only", "update_only"]
+Mode = Literal["add_and_update", "add_only", "update_only", "delete", "deactivate"]
 
 LINE = "_line"
 """The column of every frame between landing and merge that holds the row's physical line."""
@@ -260,17 +260,18 @@ class Counts:
     unmatched: int = 0
     skipped: int = 0
     rejected: int = 0
+    deleted: int = 0
 
     @property
     def not_merged(self) -> int:
         """Rows that were read and have no outcome: the valid rows of an item that failed as a whole."""
         return self.read - (
-            self.inserted + self.updated + self.unchanged + self.unmatched + self.skipped + self.rejected
+            self.inserted + self.updated + self.unchanged + self.unmatched + self.skipped + self.rejected + self.deleted
         )
 
     @property
     def balanced(self) -> bool:
-        """Whether read = inserted + updated + unchanged + unmatched + skipped + rejected."""
+        """Whether read is the sum of all the others."""
         return self.not_merged == 0
 
 
@@ -288,6 +289,7 @@ class LoadReport:
         warnings: what a person should see although it did not stop the load.
         seconds: wall time per stage: land, validate, copy, merge, commit.
         suppressed: those of the skipped rows that are of people who were forgotten.
+        absent: profiles that a full file no longer had, and that were deleted or marked for it. They are no rows of it.
     """
 
     import_name: str
@@ -305,3 +307,4 @@ class LoadReport:
     dry_run: bool = False
     cleaned: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     suppressed: int = 0
+    absent: int = 0

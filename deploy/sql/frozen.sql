@@ -102,6 +102,8 @@ GRANT SELECT ON ALL TABLES IN SCHEMA ingest, :"profiles" TO ingest_loader, inges
 SELECT format('REVOKE ALL ON ingest.%I FROM ingest_viewer', relname) -- whom `ingest forget` keeps out is for loads only
 FROM pg_class WHERE relnamespace = 'ingest'::regnamespace AND relname IN ('suppressed', 'suppression_secret') \gexec
 GRANT INSERT, UPDATE ON ALL TABLES IN SCHEMA :"profiles" TO ingest_loader;
+-- for imports that delete profiles (mode: delete, snapshot: true):
+-- GRANT DELETE ON ALL TABLES IN SCHEMA :"profiles" TO ingest_loader;
 GRANT INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA ingest TO ingest_loader;
 REVOKE UPDATE, DELETE ON ingest.audit FROM ingest_loader; -- what was done stays written
 GRANT USAGE ON ALL SEQUENCES IN SCHEMA ingest, :"profiles" TO ingest_loader;

@@ -338,6 +338,11 @@ def _print_rules(bound: BoundImport) -> None:
     rows = [(rule["field"], rule["code"], rule["rule"]) for rule in _rules(bound)]
     for line in screen.columns(("field", "code", "a row is rejected if"), rows):
         screen.say(line)
+    spec = bound.spec
+    if spec.lists_keys or spec.snapshot:
+        screen.say()
+        verb = "mark" if spec.set else "delete"
+        screen.say(f"one load may {verb} at most {spec.deletes.max_percent:g} % of {bound.database.table}")
     if cleaning := _cleaning(bound):
         screen.say()
         cells = [(one["field"], one["word"], f"{one['does']}: {one['before']} -> {one['after']}") for one in cleaning]

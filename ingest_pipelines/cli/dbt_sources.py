@@ -114,7 +114,7 @@ def _warning(test: str) -> dict[str, Any]:
 
 def _always_filled(name: str, filled: list[Field], imports: list[BoundImport]) -> bool:
     """Whether no load leaves the field empty: all that add rows fill it, and all that fill it require a value."""
-    adding = [bound for bound in imports if bound.spec.mode != "update_only"]
+    adding = [bound for bound in imports if bound.spec.adds]
     return all(field.required for field in filled) and all(
         name in {mapped.name for mapped in bound.fields} for bound in adding
     )

@@ -151,7 +151,7 @@ def print_load(
         screen.say(f"  {screen.wrapped(line, 2)}")
     if load.read:
         screen.say()
-        print_counts(load.counts, bound, load.suppressed)
+        print_counts(load.counts, bound, suppressed=load.suppressed, absent=load.absent)
     elif load.status == "committed":
         screen.say(f"  nothing new: {_nothing(load, bound)}")
     if load.codes:
@@ -181,17 +181,25 @@ def _nothing(load: Load, bound: BoundImport) -> str:
     return f"the source has no rows{since}"
 
 
-def print_counts(counts: Counts, bound: BoundImport, suppressed: int = 0) -> None:
+def print_counts(counts: Counts, bound: BoundImport, *, suppressed: int = 0, absent: int = 0) -> None:
     """Prints every count of a load, and why unmatched and skipped rows changed nothing.
 
     Args:
         suppressed: those of the skipped rows that are of people who were forgotten.
+        absent: profiles that a full file had no longer.
     """
-    why = {"unmatched": "update_only adds no profiles", "skipped": why_skipped(bound, counts.skipped, suppressed)}
+    unmatched = "there are no such profiles" if bound.spec.lists_keys else "update_only adds no profiles"
+    why = {"unmatched": unmatched, "skipped": why_skipped(bound, counts.skipped, suppressed)}
     for name in COUNTS:
         rows = getattr(counts, name)
+        if name == "deleted" and bound.spec.mode != "delete":
+            continue
         meaning = f"   {screen.painted(why[name], 'dim')}" if rows and name in why else ""
         screen.say(f"  {name:<10} {screen.number(rows):>12}{meaning}")
+    if absent:
+        what = "marked" if bound.spec.set else "deleted"
+        gone = screen.painted(f"profiles that the file no longer has: {what}", "dim")
+        screen.say(f"  {'absent':<10} {screen.number(absent):>12}   {gone}")
     if counts.not_merged:
         why_not = screen.painted("valid rows of an item that was not merged", "dim")
         screen.say(f"  {'not merged':<10} {screen.number(counts.not_merged):>12}   {why_not}")

@@ -188,6 +188,7 @@ def _report_json(report: LoadReport) -> dict[str, object]:
         "inserted": counts.inserted, "updated": counts.updated, "unchanged": counts.unchanged,
         "unmatched": counts.unmatched, "skipped": counts.skipped, "rejected": counts.rejected,
         "suppressed": report.suppressed,
+        "deleted": counts.deleted, "absent": report.absent,
         "codes": dict(report.codes), "cleaned": {name: dict(words) for name, words in report.cleaned.items()},
         "ddl": list(report.ddl), "warnings": list(report.warnings),
         "seconds": dict(report.seconds), "error": report.reason, "dry_run": True,
@@ -210,7 +211,7 @@ def _print(report: LoadReport, bound: BoundImport, command: str) -> None:
     what = "what a load would do now" if commits else "how far a load would get now"
     screen.say(f"  this is {what}; everything was rolled back")
     screen.say()
-    print_counts(report.counts, bound, report.suppressed)
+    print_counts(report.counts, bound, suppressed=report.suppressed, absent=report.absent)
     if report.codes:
         screen.say()
         print_codes(report.codes, report.samples)

@@ -15,7 +15,7 @@ from ingest_pipelines.model import item_name
 if TYPE_CHECKING:
     from ingest_pipelines.ledger import Load
 
-COUNTS = ("read", "inserted", "updated", "unchanged", "unmatched", "skipped", "rejected")
+COUNTS = ("read", "inserted", "updated", "unchanged", "unmatched", "skipped", "rejected", "deleted")
 
 
 def report(

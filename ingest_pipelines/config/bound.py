@@ -12,6 +12,7 @@ from ingest_pipelines.config.cleaning import NO_CLEANING, Cleaning
 from ingest_pipelines.config.column_problems import Problem, cleaning_problems, spelling_problems
 from ingest_pipelines.config.connections import Connection, FileConnection
 from ingest_pipelines.config.databases import Database, Field, taken_name
+from ingest_pipelines.config.deletion_problems import deletion_problems, set_cleanings
 from ingest_pipelines.config.imports import CONTACT_CHANNELS, ColumnMapping, Import, Match
 from ingest_pipelines.config.nearest import closest, nearest
 from ingest_pipelines.config.placement import ALONE, Placement
@@ -166,6 +167,8 @@ def bind(
             problems.append((("columns", column), f"columns.{column}: {problem}"))
         if mapped:
             fields.append(mapped)
+    for column, field_name, cleaning in set_cleanings(spec, database):
+        fields.append(MappedField(column, field_name, database.fields[field_name], cleaning=cleaning))
     if connection is None:
         return None, problems
     match = _match(spec, database)
@@ -178,6 +181,7 @@ def bind(
     problems += cleaning_problems(bound)
     problems += _mapping_problems(bound, filled.get(bound.database_name, {}))
     problems += _match_problems(bound)
+    problems += deletion_problems(bound)
     problems += _consent_problems(bound)
     return bound, problems
 
@@ -309,7 +313,7 @@ def _match_problems(bound: BoundImport) -> Iterator[Problem]:
         return
     names = {mapped.name for mapped in bound.fields}
     if match.by == "profile_id":
-        if spec.mode != "update_only":
+        if spec.adds:
             yield ("match",), "match: profile_id finds existing profiles only; it needs mode: update_only"
         if match.column is None:
             yield ("match",), "match: profile_id needs the source column: {by: profile_id, column: ProfileId}"
@@ -328,7 +332,7 @@ def _match_problems(bound: BoundImport) -> Iterator[Problem]:
         yield ("match",), "match: no column is mapped to a field of type email; map one, or name it in match.column"
     if match.by.startswith("phone") and match.column is None and "phone" not in types:
         yield ("match",), "match: no column is mapped to a field of type phone; map one, or name it in match.column"
-    adds = spec.mode != "update_only"
+    adds = spec.adds
     if adds and bound.key is None and bound.database.key_default is None:
         yield (
             ("match",),

@@ -11,7 +11,7 @@ from pydantic import Discriminator, Field, StrictBool, StrictStr, Tag, model_val
 
 from ingest_pipelines.config.asset_keys import AssetPath, AssetPaths, spelled_key
 from ingest_pipelines.config.base import Duration, Name, Strict, TimeZone, parse_duration
-from ingest_pipelines.config.cleaning import Cleaning
+from ingest_pipelines.config.cleaning import Cleaning, Text
 from ingest_pipelines.config.databases import Channel, FieldRules
 from ingest_pipelines.config.decryption import ENDINGS, Decrypt
 from ingest_pipelines.config.file_format import Format
@@ -303,6 +303,16 @@ class Shrink(Strict):
     min_percent: float = Field(default=50, ge=0, le=100)
 
 
+class Deletes(Strict):
+    """The largest share of the table's profiles that one load may delete or mark unless it is forced."""
+
+    max_percent: float = Field(default=5, ge=0, le=100)
+
+    def allows(self, profiles: int, of: int) -> bool:
+        """Whether so many profiles of the table may go."""
+        return profiles * 100 <= self.max_percent * of
+
+
 class Volume(Strict):
     """How far an item's number of rows may be from the median of the last ones before a check warns."""
 
@@ -321,6 +331,8 @@ class Import(Strict):
         renamed_from: the name that it had before; its history in the ledger moves to the new name.
         late_after: how long after the last delivery the next one is late. Default: as the schedule says.
         after: Dagster assets: the import runs when one of them is materialized.
+        set: the values of fields that `deactivate`, or a snapshot, gives to profiles.
+        snapshot: each file has every customer: profiles that it has no longer are deleted, or get the values of `set`.
     """
 
     description: str = ""
@@ -331,6 +343,8 @@ class Import(Strict):
     database: Name
     source: SourceOfImport
     mode: Mode = "add_and_update"
+    set: dict[Name, Text] = Field(default_factory=dict)
+    snapshot: StrictBool = False
     match: MatchBy | None = None
     columns: dict[str, Target] = Field(min_length=1)
     empty: Literal["clear", "keep"] = "clear"
@@ -339,6 +353,7 @@ class Import(Strict):
     version: str | None = None
     rejects: RejectLimit = RejectLimit()
     shrink: Shrink = Shrink()
+    deletes: Deletes = Deletes()
     volume: Volume = Volume()
     late_after: Duration | None = None
     subscriptions: tuple[Subscription, ...] = ()
@@ -348,6 +363,21 @@ class Import(Strict):
     after: AssetPaths = ()
     sensor: Sensor | None = None
     notify: tuple[Notify, ...] = ()
+
+    @property
+    def adds(self) -> bool:
+        """Whether unknown customers become profiles."""
+        return self.mode in {"add_and_update", "add_only"}
+
+    @property
+    def lists_keys(self) -> bool:
+        """Whether its items are lists of customers to delete or to deactivate."""
+        return self.mode in {"delete", "deactivate"}
+
+    @property
+    def least_percent(self) -> float:
+        """The share of the last item's rows below which an item has shrunk; a list of keys may have any number."""
+        return 0 if self.lists_keys and "shrink" not in self.model_fields_set else self.shrink.min_percent
 
     @property
     def has_ticks(self) -> bool:

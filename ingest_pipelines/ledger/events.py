@@ -23,7 +23,7 @@ class Event:
     Attributes:
         id: grows in the order of commits; a reader remembers the last one it has seen.
         key: the profile's key, as text.
-        kind: `profile.created` or `profile.updated`.
+        kind: `profile.created`, `profile.updated` or `profile.deleted`.
         fields: names of the fields that changed, `subscription:RESOURCE.CHANNEL` for a consent record; never values.
         at: when its load ended.
     """

@@ -21,7 +21,7 @@ from ingest_pipelines.model import Counts, Item, ItemKey, LoadReport, LoadStatus
 _COLUMNS = sql.SQL(
     "id, import AS import_name, item, run_id, attempt, by, forced, fingerprint, content_sha256, status, read, inserted,"
     " updated, unchanged, unmatched, skipped, rejected, codes, cleaned, new_columns, ddl, warnings, seconds,"
-    " cursor_from, cursor_to, started_at, finished_at, error, suppressed"
+    " cursor_from, cursor_to, started_at, finished_at, error, suppressed, deleted, absent"
 )
 
 
@@ -36,6 +36,7 @@ class Load:
         cleaned: field -> word of `clean`, or key such as `map` -> how many cells it changed.
         new_columns: columns that no committed item of the import had before, and that nothing reads.
         suppressed: those of the skipped rows that are of people who were forgotten.
+        deleted: profiles that a list of keys deleted. absent: profiles that a full file had no longer.
         error: why the load is not `committed`, else "".
     """
 
@@ -68,12 +69,21 @@ class Load:
     cleaned: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     new_columns: Sequence[str] = ()
     suppressed: int = 0
+    deleted: int = 0
+    absent: int = 0
 
     @property
     def counts(self) -> Counts:
         """The outcome of the load's rows."""
         return Counts(
-            self.read, self.inserted, self.updated, self.unchanged, self.unmatched, self.skipped, self.rejected
+            self.read,
+            self.inserted,
+            self.updated,
+            self.unchanged,
+            self.unmatched,
+            self.skipped,
+            self.rejected,
+            self.deleted,
         )
 
     @property
@@ -83,6 +93,7 @@ class Load:
             import_name=self.import_name, item_key=self.item, load_id=self.id, status=self.status, counts=self.counts,
             reason=self.error, ddl=tuple(self.ddl), codes=self.codes, warnings=tuple(self.warnings),
             seconds=self.seconds, cursor_to=self.cursor_to, cleaned=self.cleaned, suppressed=self.suppressed,
+            absent=self.absent,
         )  # fmt: skip
 
 
@@ -125,6 +136,7 @@ class LoadOutcome:
     cleaned: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     new_columns: Sequence[str] = ()
     suppressed: int = 0
+    absent: int = 0
 
 
 @dataclass(frozen=True)
@@ -165,6 +177,8 @@ class ImportSummary:
     error: str
     committed_at: datetime | None
     run_id: str = ""
+    deleted: int = 0
+    absent: int = 0
     cleaned: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
 
@@ -322,7 +336,7 @@ def summaries(connection: psycopg.Connection) -> dict[str, ImportSummary]:
             )
             SELECT n.import AS import_name, l.id AS load, l.item, l.status, l.read, l.inserted, l.updated, l.unchanged,
                    l.unmatched, l.skipped, l.rejected, l.started_at, l.finished_at, l.error,
-                   c.finished_at AS committed_at, l.run_id, l.cleaned
+                   c.finished_at AS committed_at, l.run_id, l.cleaned, l.deleted, l.absent
             FROM n
             CROSS JOIN LATERAL (
                 SELECT * FROM ingest.loads d
@@ -383,13 +397,14 @@ def close_load(connection: psycopg.Connection, load: int, outcome: LoadOutcome) 
         """
         UPDATE ingest.loads SET status = %s, read = %s, inserted = %s, updated = %s, unchanged = %s, unmatched = %s,
                skipped = %s, rejected = %s, codes = %s, ddl = %s, warnings = %s, seconds = %s, cleaned = %s,
-               new_columns = %s, finished_at = %s, error = %s, suppressed = %s
+               new_columns = %s, finished_at = %s, error = %s, suppressed = %s, deleted = %s, absent = %s
         WHERE id = %s
         """,
         (
             outcome.status, counts.read, counts.inserted, counts.updated, counts.unchanged, counts.unmatched,
             counts.skipped, counts.rejected, Jsonb(dict(outcome.codes)), list(outcome.ddl), list(outcome.warnings),
             Jsonb(dict(outcome.seconds)), Json({name: dict(words) for name, words in outcome.cleaned.items()}),
-            list(outcome.new_columns), outcome.finished_at, outcome.error, outcome.suppressed, load,
+            list(outcome.new_columns), outcome.finished_at, outcome.error, outcome.suppressed, counts.deleted,
+            outcome.absent, load,
         ),
     )  # fmt: skip

@@ -44,6 +44,7 @@ class ImportMetrics:
     items_open: int
     oldest_item_at: datetime | None
     source_up: bool
+    rows_deleted: int = 0
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,7 @@ def list_metrics(connection: psycopg.Connection) -> list[ImportMetrics]:
             """
             SELECT import AS import_name, loads_committed, loads_skipped, loads_refused, loads_failed, loads_running,
                    rows_read, rows_inserted, rows_updated, rows_unchanged, rows_unmatched, rows_skipped, rows_rejected,
+                   rows_deleted,
                    rejects_open, last_committed_at, lag_seconds, items_open, oldest_item_at, source_up
             FROM ingest.metrics ORDER BY import
             """

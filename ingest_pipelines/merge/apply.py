@@ -30,6 +30,7 @@ from ingest_pipelines.config import BoundImport
 from ingest_pipelines.errors import CountsDisagree, ForgottenMeanwhile
 from ingest_pipelines.merge.close_load import close, resolve_unknown_commit, skip
 from ingest_pipelines.merge.copy import copy_rejects
+from ingest_pipelines.merge.deletions import above_deletes, take_absent
 from ingest_pipelines.merge.driver_errors import refuses_rows, translate
 from ingest_pipelines.merge.faults import Fault, no_fault
 from ingest_pipelines.merge.load_state import LoadState
@@ -244,6 +245,10 @@ def _transaction(connection: psycopg.Connection, state: LoadState, target: Targe
     with state.timed("subscriptions"):
         write_consents(connection, state)
     fault("consented")
+    with state.timed("merge"):
+        take_absent(connection, state)
+    if bound.spec.lists_keys or bound.spec.snapshot:
+        state.refuse(above_deletes(state))
     if repeats and state.changes_nothing:
         connection.rollback()
         prepare_session(connection, target, bound.name, LOADS)

@@ -132,6 +132,7 @@ SELECT EXISTS (SELECT FROM space) AS schema_exists, current_user::text AS role, 
                                     AND r.prrelid IN (SELECT c.oid UNION SELECT pg_partition_ancestors(c.oid)))))
        ) AS unidentified,
        COALESCE((SELECT pg_has_role(relowner, 'USAGE') FROM wanted), true) AS owned,
+       COALESCE((SELECT has_table_privilege(oid, 'DELETE') FROM wanted), true) AS deletes,
        COALESCE((SELECT has_schema_privilege(oid, 'USAGE') FROM space), true) AS uses_schema,
        COALESCE((SELECT has_schema_privilege(oid, 'CREATE') FROM space), true) AS creates_in_schema,
        has_database_privilege(current_database(), 'CREATE') AS creates_schemas,

@@ -22,8 +22,7 @@ BITS = 62
 Side: TypeAlias = Callable[[StageColumn], sql.Composable]
 """A column before or after the load, as an expression."""
 
-_INSERT_MODES = {"add_and_update", "add_only"}
-_UPDATE_MODES = {"add_and_update", "update_only"}
+_UPDATE_MODES = {"add_and_update", "update_only", "deactivate"}
 
 
 @dataclass(frozen=True)
@@ -46,7 +45,7 @@ class Changes:
     @property
     def adds(self) -> bool:
         """Whether rows without a profile become profiles."""
-        return self.stage.bound.spec.mode in _INSERT_MODES
+        return self.stage.bound.spec.adds
 
     @property
     def updates(self) -> bool:

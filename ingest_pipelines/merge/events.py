@@ -13,7 +13,8 @@ from ingest_pipelines.ledger.events import BATCH
 from ingest_pipelines.merge.changes import Changes
 
 CHANNEL = "ingest_events"
-"""Postgres channel that a committed load with events notifies: {"load", "import", "database", "created", "updated"}."""
+"""Postgres channel that a committed load with events notifies: {"load", "import", "database", "created", "updated",
+"deleted"}."""
 
 OUTBOX_LOCK = 6_148_914_691_236_517_205
 """Advisory lock from the first event to the commit: events are numbered in the order of commits, across tables, so that
@@ -74,3 +75,16 @@ WRITE_CREATED_EVENTS = sql.SQL(
     "SELECT %(load)s, {of}, 'profile.created', '{{}}', profiles, keys FROM ingest_created"
 ).format(of=_IMPORT)
 """Events of profiles that were copied; parameter `load`."""
+
+WRITE_GONE_EVENTS = sql.SQL(
+    """
+    INSERT INTO ingest.event_batches (load, import, kind, fields, profiles, keys)
+    SELECT %(load)s, {of}, CASE WHEN deleted THEN 'profile.deleted' ELSE 'profile.updated' END,
+           CASE WHEN deleted THEN '{{}}' ELSE %(fields)s::text[] END, array_agg(profile_id), array_agg(key)
+    FROM ingest_gone GROUP BY deleted, profile_id / {together}
+    """
+).format(of=_IMPORT, together=_TOGETHER)
+"""Events of profiles that were deleted, or marked because a full file has them no longer.
+
+Parameters: `load`, and the `fields` that were set.
+"""

@@ -43,6 +43,10 @@ class LoadState:
         first_refusal: the SQLSTATE with which the table refused rows of the first try; "" in that try. The second try
             searches for these rows.
         first_try_seconds: how long that try took.
+        deleted: profiles that the rows of a list of keys deleted.
+        absent: profiles that a full file has no longer, and that were deleted or marked; kept_absent: that were left as
+            they are, because rows of the file were rejected.
+        profiles_before: how many the table had, where profiles may be deleted or marked.
         stale: rows taken out of the stage because they are older than their profile.
         consented: profiles of which only subscriptions changed.
     """
@@ -68,6 +72,10 @@ class LoadState:
     updated: int = 0
     unmatched: int = 0
     consented: int = 0
+    deleted: int = 0
+    absent: int = 0
+    kept_absent: int = 0
+    profiles_before: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
     began: float = field(default_factory=perf_counter)
 
@@ -101,7 +109,8 @@ class LoadState:
     @property
     def changes_nothing(self) -> bool:
         """Whether the merge left profiles, consent records and the table's columns as they were."""
-        return not (self.inserted or self.updated or self.consented or self.ddl)
+        profiles = self.inserted + self.updated + self.consented + self.deleted + self.absent
+        return not (profiles or self.ddl)
 
     def refuse(self, problem: LoadError | None) -> None:
         """Stops the load if there is a problem. A dry run goes on, to show all of its problems and counts."""
@@ -136,14 +145,14 @@ class LoadState:
         Raises:
             CountsDisagree: they do not add up.
         """
-        left = self.staged - self.inserted - self.updated - self.unmatched - self.consented
+        left = self.staged - self.inserted - self.updated - self.unmatched - self.consented - self.deleted
         adds_only = self.bound.spec.mode == "add_only"
         counts = Counts(
             read=self.validated.read, inserted=self.inserted, updated=self.updated + self.consented,
             unchanged=0 if adds_only else left, unmatched=self.unmatched,
             skipped=self.validated.superseded_rows + self.validated.suppressed_rows + self.matched.superseded
             + self.stale + (left if adds_only else 0),
-            rejected=self.validated.rejected_rows + self.matched.rejected,
+            rejected=self.validated.rejected_rows + self.matched.rejected, deleted=self.deleted,
         )  # fmt: skip
         if left < 0 or not counts.balanced:
             raise CountsDisagree(f"{self.where}: {counts} do not add up", hint="nothing was committed; this is a bug")
@@ -164,6 +173,11 @@ class LoadState:
         if self.validated.geo_misses:
             warnings.append(
                 f"{self.validated.geo_misses} addresses are not in the geo database; their places are left alone"
+            )
+        if self.kept_absent:
+            warnings.append(
+                f"{self.kept_absent:,} profiles that the file has no longer were left as they are, because rows of it "
+                "were rejected: any of these may be theirs"
             )
         if self.stale:
             warnings.append(
@@ -187,7 +201,7 @@ class LoadState:
         return ledger.LoadOutcome(
             "committed", counts, finished_at, codes=self.codes, ddl=self.ddl, warnings=self.warnings,
             seconds=self.seconds, cleaned=self.validated.cleaned, new_columns=self.new_columns,
-            suppressed=self.validated.suppressed_rows,
+            suppressed=self.validated.suppressed_rows, absent=self.absent,
         )  # fmt: skip
 
     def report(self, counts: Counts) -> LoadReport:
@@ -196,7 +210,7 @@ class LoadState:
             self.bound.name, self.validated.landing.item.key, self.load, "committed", counts, ddl=self.ddl,
             codes=self.codes, samples=(*self.validated.samples, *self.matched.samples)[:SAMPLES],
             warnings=self.warnings, seconds=self.seconds, cursor_to=self.validated.landing.cursor_to,
-            cleaned=self.validated.cleaned, suppressed=self.validated.suppressed_rows,
+            cleaned=self.validated.cleaned, suppressed=self.validated.suppressed_rows, absent=self.absent,
         )  # fmt: skip
         if not self.run.dry_run:
             return report

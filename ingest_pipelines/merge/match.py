@@ -55,7 +55,7 @@ class Matching:
             " FROM ingest_matches m"
             " WHERE m._line = s._line"
         )
-        if self.stage.bound.spec.mode != "update_only":
+        if self.stage.bound.spec.adds:
             self._prepare_new(lookups)
         execute("DROP TABLE ingest_matches")
         execute(self.stage.analyze())

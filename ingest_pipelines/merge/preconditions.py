@@ -42,6 +42,7 @@ def fingerprint(bound: BoundImport) -> str:
             "sensor",
             "notify",
             "rejects",
+            "deletes",
         },
     )
     fields = {mapped.name: mapped.field.model_dump(mode="json") for mapped in bound.fields}
@@ -79,7 +80,7 @@ def failed_precondition(
     if staleness is not None:
         return staleness
     last = ledger.last_committed(connection, bound.name)
-    least = bound.spec.shrink.min_percent
+    least = bound.spec.least_percent
     if item.kind in _WHOLE_DELIVERIES and last is not None and validated.read * 100 < last.read * least:
         rows = "1 row is" if validated.read == 1 else f"{validated.read:,} rows are"
         return ShrunkItem(

@@ -29,7 +29,14 @@ from ingest_pipelines.merge.stage_rejects import RefusedByTable, StageRejects
 from ingest_pipelines.merge.statements import Merge
 from ingest_pipelines.merge.target import force_index_lookups, scalar
 from ingest_pipelines.merge.vacated_values import FIND_INDEXES, UniqueIndex, VacatedValues
-from ingest_pipelines.merge.write_steps import Overtaken, left_out, note_unmatched, takes_a_key, upsert_consents
+from ingest_pipelines.merge.write_steps import (
+    Overtaken,
+    delete_profiles,
+    left_out,
+    note_unmatched,
+    takes_a_key,
+    upsert_consents,
+)
 from ingest_pipelines.model import spelled_line
 
 CODE = "refused_by_table"
@@ -176,7 +183,7 @@ class RefusedRows:
         """Merges these rows, with their consents; if the table refuses them, undoes it, and returns why."""
         self._steps += 1
         state, connection = self._state, self._connection
-        counts = state.inserted, state.updated, state.unmatched
+        counts = state.inserted, state.updated, state.unmatched, state.deleted
         connection.execute("SAVEPOINT ingest_try")
         try:
             connection.execute("SET CONSTRAINTS ALL DEFERRED")
@@ -189,7 +196,7 @@ class RefusedRows:
             if not refuses_rows(error):
                 raise
             connection.execute("ROLLBACK TO SAVEPOINT ingest_try; RELEASE SAVEPOINT ingest_try")
-            state.inserted, state.updated, state.unmatched = counts
+            state.inserted, state.updated, state.unmatched, state.deleted = counts
             if not state.alone and takes_a_key(connection, state.bound, error):
                 raise Overtaken from None
             self._fault("search: undone")
@@ -224,6 +231,9 @@ class RefusedRows:
         """
         state, merge, execute = self._state, self._merge, self._connection.execute
         note_unmatched(self._connection, state)
+        if state.bound.spec.mode == "delete":
+            delete_profiles(self._connection, state)
+            return
         kept = execute(merge.keep_written(returns_old=False), prepare=False).fetchone()
         assert kept is not None
         planned, inserted = int(kept[0]), int(kept[1])

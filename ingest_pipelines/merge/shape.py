@@ -69,6 +69,7 @@ class TableShape:
         forced: row security applies to the table's owner, too.
         unidentified: its updates are published, and it has no replica identity.
         owned: the role may alter it.
+        deletes: the role may delete its rows.
         relations: names of tables, sequences and indexes in its schema that start with the table's name.
         unusable_sequences: those of them that are sequences, and that the role may not use.
         unusable_functions: those that its checks and its indexes call, and that the role may not execute.
@@ -98,6 +99,7 @@ class TableShape:
     forced: bool = False
     unidentified: bool = False
     owned: bool = True
+    deletes: bool = True
     relations: frozenset[str] = frozenset()
     unusable_sequences: frozenset[str] = frozenset()
     unusable_functions: tuple[str, ...] = ()

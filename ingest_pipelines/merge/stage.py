@@ -112,12 +112,21 @@ class Stage:
         )
 
     @property
+    def deletes(self) -> bool:
+        """Whether loads delete profiles."""
+        spec = self.bound.spec
+        return spec.mode == "delete" or (spec.snapshot and not spec.set)
+
+    @property
     def merges_by_chunk(self) -> bool:
         """Whether a sorted chunk can be merged without the rest of the item.
 
-        Rows find their profiles by the plain key, none is older than its profile, and none has a subscription.
+        Rows find their profiles by the plain key, none is older than its profile, none has a subscription, and no
+        profile is deleted.
         """
-        return not self.matches and self.bound.spec.version is None and not self.bound.spec.subscriptions
+        spec = self.bound.spec
+        takes_all = spec.version is not None or spec.subscriptions or spec.snapshot or self.deletes
+        return not (self.matches or takes_all)
 
     @property
     def key(self) -> sql.Identifier:
@@ -154,8 +163,7 @@ class Stage:
     @property
     def copies_profiles(self) -> bool:
         """Whether rows with new keys can be copied straight into the target."""
-        adds = self.bound.spec.mode != "update_only"
-        return self.merges_by_chunk and adds and all(column.cast is None for column in self.fields)
+        return self.merges_by_chunk and self.bound.spec.adds and all(column.cast is None for column in self.fields)
 
     @property
     def profiles(self) -> tuple[StageColumn, ...]:

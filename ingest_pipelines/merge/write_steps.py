@@ -16,6 +16,7 @@ from ingest_pipelines.merge import events
 from ingest_pipelines.merge.catalog import is_guarded, is_unique_index_of, read_shape, rows_written
 from ingest_pipelines.merge.copy import copy_accepted, rows_of
 from ingest_pipelines.merge.ddl import additions, fields_of
+from ingest_pipelines.merge.deletions import delete_staged, prepare_deletions
 from ingest_pipelines.merge.faults import Fault
 from ingest_pipelines.merge.load_state import LoadState
 from ingest_pipelines.merge.mapping import check_types
@@ -105,6 +106,7 @@ def match_profiles(connection: psycopg.Connection, state: LoadState, shape: Tabl
         state.matched = Matching(connection, state.stage, rejects).run()
         if (problem := state.above_limit()) is not None:
             state.refuse(RejectedByMatch(problem, state.matched, rejects.records()))
+    prepare_deletions(connection, state)
     drop_stale = Merge(state.stage).drop_stale()
     if drop_stale is not None:
         state.stale = connection.execute(drop_stale).rowcount
@@ -115,7 +117,7 @@ def prepare_merge(connection: psycopg.Connection, state: LoadState) -> None:
     if state.keeps_written:
         connection.execute(Merge(state.stage).create_written())
         connection.execute(events.CREATE_CREATED)
-    if state.bound.spec.mode == "update_only":
+    if not state.bound.spec.adds:
         connection.execute(CREATE_UNMATCHED)
 
 
@@ -129,6 +131,9 @@ def merge_stage(connection: psycopg.Connection, state: LoadState, shape: TableSh
     """
     merge = Merge(state.stage)
     note_unmatched(connection, state)
+    if state.bound.spec.mode == "delete":
+        delete_profiles(connection, state)
+        return
     due = scalar(connection, merge.count_to_write()) if shape.guarded else 0
     _write(connection, state, merge, shape)
     if state.inserted + state.updated < due:
@@ -137,9 +142,23 @@ def merge_stage(connection: psycopg.Connection, state: LoadState, shape: TableSh
         raise left_out(state, state.bound.database.table, due - state.inserted - state.updated, due)
 
 
+def delete_profiles(connection: psycopg.Connection, state: LoadState) -> None:
+    """Deletes the profiles of the rows in the stage, with their consents, and counts them.
+
+    Raises:
+        Overtaken, TargetRefused: as `merge_stage`.
+    """
+    due, deleted = delete_staged(connection, state)
+    if deleted != due:
+        if not state.alone:
+            raise Overtaken
+        raise left_out(state, state.bound.database.table, due - deleted, due)
+    state.deleted += deleted
+
+
 def note_unmatched(connection: psycopg.Connection, state: LoadState) -> None:
     """Counts the rows in the stage that have no profile, and notes the first of them."""
-    if state.bound.spec.mode == "update_only":
+    if not state.bound.spec.adds:
         state.unmatched += scalar(connection, Merge(state.stage).find_unmatched(), (UNMATCHED_LISTED,))
 
 
@@ -247,7 +266,8 @@ def upsert_consents(connection: psycopg.Connection, state: LoadState) -> None:
 
 def write_events(connection: psycopg.Connection, state: LoadState) -> None:
     """Writes an event of every created or updated profile to the outbox; the commit notifies listeners."""
-    if not state.bound.spec.events or not (state.inserted or state.updated or state.consented):
+    changed = state.inserted or state.updated or state.consented or state.deleted or state.absent
+    if not state.bound.spec.events or not changed:
         return
     connection.execute("SELECT pg_advisory_xact_lock(%s)", (events.OUTBOX_LOCK,))
     merge = Merge(state.stage)
@@ -256,9 +276,14 @@ def write_events(connection: psycopg.Connection, state: LoadState) -> None:
     batches = connection.execute(statement, {"load": state.load}).rowcount
     if state.copied:
         batches += connection.execute(events.WRITE_CREATED_EVENTS, {"load": state.load}).rowcount
+    if state.deleted or state.absent:
+        fields = sorted(state.bound.spec.set)
+        batches += connection.execute(events.WRITE_GONE_EVENTS, {"load": state.load, "fields": fields}).rowcount
     if batches:
+        marked = state.absent if state.bound.spec.set else 0
         notification = {
             "load": state.load, "import": state.bound.name, "database": state.bound.database_name,
-            "created": state.inserted, "updated": state.updated + state.consented,
+            "created": state.inserted, "updated": state.updated + state.consented + marked,
+            "deleted": state.deleted + state.absent - marked,
         }  # fmt: skip
         connection.execute("SELECT pg_notify(%s, %s::jsonb::text)", (events.CHANNEL, Jsonb(notification)))

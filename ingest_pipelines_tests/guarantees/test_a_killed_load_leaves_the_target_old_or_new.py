@@ -88,6 +88,42 @@ def test_so_does_a_load_that_searches_for_rows_that_the_table_refuses(
         world = expected
 
 
+@pytest.mark.parametrize("kind", ["a list", "a full file"])
+def test_so_does_a_load_that_deletes_profiles(
+    target: Target, loader: KillableLoader, tmp_path: Path, kind: str
+) -> None:
+    town = [(f"c{number:02}", "Gold", number, f"c{number:02}@example.com") for number in range(40)]
+    bound = bound_import(columns=COLUMNS, subscriptions=[CONSENT])
+    apply(delivery(tmp_path, bound, town), bound, target, SENSOR, NOW)
+    every = {"max_percent": 100}
+    if kind == "a list":
+        bound = bound_import("leavers", columns={"CID": "customer_id"}, mode="delete", deletes=every)
+    else:
+        bound = bound_import(columns=COLUMNS, snapshot=True, deletes=every, shrink={"min_percent": 0})
+    world = read_world(target.url)
+    points = ("merged", "consented", "rejected", "events written", "counted", "closed", "committed")
+    for number, point in enumerate(points, 2):
+        gone = set(sorted(world.profiles)[:3])
+        left = [row[:3] for row in town if row[0] in world.profiles and row[0] not in gone]
+        rows = [(customer,) for customer in sorted(gone)] if kind == "a list" else left
+        of = item(number, name=bound.name)
+        load = Load(delivery(tmp_path, bound, rows, of=of), bound, target, Run(f"run-{number}", by="sensor"), NOW)
+        counts = (3, 0, 0, 0, 0, 0, 0) if kind == "a list" else (len(left), 0, 0, len(left), 0, 0, 0)
+        expected = replace(
+            world,
+            profiles={customer: old for customer, old in world.profiles.items() if customer not in gone},
+            consents=frozenset(consent for consent in world.consents if consent[0] not in gone),
+            loads=(*world.loads, (str(of.key), "committed", *counts)),
+            events=world.events | {(str(of.key), customer, ()) for customer in gone},
+        )
+
+        assert not loader.run(replace(load, dies_at=point)), f"not killed at {point}"
+        assert read_world(target.url) == (expected if point in AFTER_COMMIT else world), point
+        assert loader.run(load)
+        assert read_world(target.url) == expected, f"run again after the kill at {point}"
+        world = expected
+
+
 def _kill_again_and_again(
     target: Target, loader: KillableLoader, tmp_path: Path, bound: BoundImport, points: Sequence[str], *,
     early: bool = False,

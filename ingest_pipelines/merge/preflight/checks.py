@@ -20,7 +20,7 @@ from ingest_pipelines.merge.mapping import check_mapping, check_types
 from ingest_pipelines.merge.names import PROFILE_ID, SUBSCRIPTIONS, name_beside, table_name
 from ingest_pipelines.merge.preflight.consents import consent_obstacles
 from ingest_pipelines.merge.preflight.obstacle import Obstacle, refusal_of
-from ingest_pipelines.merge.preflight.privileges import privilege_obstacles
+from ingest_pipelines.merge.preflight.privileges import deletion_obstacles, privilege_obstacles
 from ingest_pipelines.merge.preflight.profile_id import profile_id_obstacles
 from ingest_pipelines.merge.preflight.table import ExistingTable, key_obstacles
 from ingest_pipelines.merge.shape import KINDS, TableShape
@@ -50,6 +50,11 @@ def find_obstacles(connection: psycopg.Connection, stage: Stage, shape: TableSha
         schema = database.schema_and_table[0]
         consents = read_shape(connection, schema, name_beside(database, SUBSCRIPTIONS))
         obstacles += consent_obstacles(stage, consents)
+    consents_table = name_beside(database, SUBSCRIPTIONS)
+    if not obstacles and stage.deletes:
+        tables = [database.schema_and_table[1], *([consents_table] if consents_table in shape.relations else [])]
+        shapes = {table: read_shape(connection, database.schema_and_table[0], table) for table in tables}
+        obstacles += deletion_obstacles(stage, shapes)
     return obstacles or list(privilege_obstacles(stage, shape))
 
 

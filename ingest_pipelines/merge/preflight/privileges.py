@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from psycopg import sql
 
@@ -80,6 +80,16 @@ def privilege_obstacles(stage: Stage, shape: TableShape) -> Iterator[Obstacle]:
             f"the role {shape.role} may not execute {function}, which {caller} of {database.table} calls",
             (render("GRANT EXECUTE ON FUNCTION {} TO {}", verbatim(function), role),),
         )
+
+
+def deletion_obstacles(stage: Stage, shapes: Mapping[str, TableShape]) -> Iterator[Obstacle]:
+    """Obstacles that the role may not delete from the tables."""
+    for name, shape in shapes.items():
+        if not shape.deletes:
+            table = sql.Identifier(stage.bound.database.schema_and_table[0], name)
+            label = f"{stage.bound.database.schema_and_table[0]}.{name}"
+            grant = render("GRANT DELETE ON {} TO {}", table, sql.Identifier(shape.role))
+            yield Obstacle(f"the role {shape.role} lacks DELETE on {label}", (grant,))
 
 
 def _grants_on_new(stage: Stage, shape: TableShape) -> Iterator[str]:

@@ -38,6 +38,7 @@ def combined_report(reports: Sequence[LoadReport]) -> LoadReport:
         last,
         counts=Counts(**counts),
         codes=dict(codes),
+        absent=sum(report.absent for report in reports),
         seconds=dict(seconds),
         cleaned={name: dict(words) for name, words in cleaned.items()},
         suppressed=sum(report.suppressed for report in reports),
@@ -75,6 +76,8 @@ def findings_metadata(report: LoadReport, bound: BoundImport) -> dict[str, Metad
     if report.reason:
         shown["reason"] = MetadataValue.text(report.reason)
     shown |= {name: MetadataValue.int(rows) for name, rows in asdict(report.counts).items()}
+    if bound.spec.snapshot:
+        shown["absent"] = MetadataValue.int(report.absent)
     shown |= {f"seconds/{stage}": MetadataValue.float(round(seconds, 3)) for stage, seconds in report.seconds.items()}
     shown |= {
         f"cleaned/{name}/{word}": MetadataValue.int(cells)

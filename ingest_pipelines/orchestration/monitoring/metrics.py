@@ -14,7 +14,7 @@ from ingest_pipelines.orchestration.monitoring.open_item import OpenItem
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 LOADS = ("committed", "skipped", "refused", "failed")
-ROWS = ("read", "inserted", "updated", "unchanged", "unmatched", "skipped", "rejected")
+ROWS = ("read", "inserted", "updated", "unchanged", "unmatched", "skipped", "rejected", "deleted")
 
 Labels = tuple[tuple[str, str], ...]
 
