@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Self, TextIO
 
 from ingest_pipelines.cli import screen
 from ingest_pipelines.errors import UsageError, printable
+from ingest_pipelines.formulas import escape_formula, escape_name, unescape_formula, unescape_name
 from ingest_pipelines.model import NUL_PICTURES, PART_LINES, spelled_line
 
 if TYPE_CHECKING:
@@ -35,13 +36,6 @@ _PREFIX = "ingest."
 
 _OLDER = ("line", "codes", "reasons")
 """The last columns of exports by older versions. They do not name the load of their rows."""
-
-_FORMULA = re.compile(r"'*[=+\-@\t\r\n\uff0b\uff0d\uff1d\uff20]")
-"""A cell that a spreadsheet would run as a formula, or that already looks like an escaped one."""
-
-_ODD_NAME = re.compile(rf"{_FORMULA.pattern}|'*(?:ingest\.|\ufeff|$)")
-"""The same for a column's name; also names that look like ours, like a byte order mark, or like a spreadsheet's empty
-column."""
 
 _OTHER_DELIMITERS = {";": "semicolons", "\t": "tabs", "|": "vertical bars"}
 
@@ -107,7 +101,7 @@ def write_export(file: TextIO, load: Load, columns: Sequence[str], rows: Iterato
         columns: the source's columns.
     """
     writer = csv.writer(file, lineterminator="\r\n")
-    writer.writerow([*(f"'{name}" if _ODD_NAME.match(name) else name for name in columns), *OWN])
+    writer.writerow([*map(escape_name, columns), *OWN])
     written = 0
     for row in rows:
         cells: Mapping[str, str | None] = row.row or {}
@@ -153,7 +147,7 @@ def read_export(file: Path, import_name: str) -> Export:
         raise UsageError(
             f"{printable(str(file))} is not a comma-separated file: {error}", hint="save it as CSV UTF-8"
         ) from None
-    return Export(file, place, tuple(_unescaped_name(header[at]) for at in layout.source), rows)
+    return Export(file, place, tuple(unescape_name(header[at]) for at in layout.source), rows)
 
 
 def write_source(file: TextIO, export: Export, rows: Sequence[Row]) -> dict[int, Row]:
@@ -182,19 +176,9 @@ def write_source(file: TextIO, export: Export, rows: Sequence[Row]) -> dict[int,
     return written
 
 
-def escape_formula(cell: str) -> str:
-    """The cell, with a leading apostrophe if a spreadsheet would run it; `unescape_formula` removes it."""
-    return f"'{cell}" if _FORMULA.match(cell) else cell
-
-
-def unescape_formula(cell: str) -> str:
+def unescape_cell(cell: str) -> str:
     """The source's cell: reverses `escape_formula`, and restores NUL characters."""
-    text = cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell
-    return _PICTURE.sub(lambda match: _UNPICTURED[match[0]], text)
-
-
-def _unescaped_name(name: str) -> str:
-    return name[1:] if name.startswith("'") and _ODD_NAME.match(name) else name
+    return _PICTURE.sub(lambda match: _UNPICTURED[match[0]], unescape_formula(cell))
 
 
 def _lines(reader: Any) -> Iterator[tuple[int, list[str]]]:
@@ -268,7 +252,7 @@ class _Layout:
         cells = [*row_cells, *[""] * (self.width - len(row_cells))]
         return Row(
             place,
-            tuple(unescape_formula(cells[at]) for at in self.source),
+            tuple(unescape_cell(cells[at]) for at in self.source),
             self._number(LOAD, place, cells) if LOAD in self.own else None,
             self._number(LINE, place, cells),
             cells[self.own[CHECK]].strip() if CHECK in self.own else "",

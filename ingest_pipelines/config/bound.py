@@ -252,6 +252,9 @@ def _source_problems(bound: BoundImport) -> Iterator[Problem]:
             )
         elif source.file is None and not bound.one_time:
             yield ("source",), f"source: a {kind} connection delivers files; give file: Folder/Name"
+        receipt = bound.spec.receipt
+        if receipt is not None and receipt.folder.strip("/") == (source.file or "").strip("/").rpartition("/")[0]:
+            yield ("receipt",), "receipt.folder: is the folder of the files themselves; give another one"
         if bound.spec.after:
             yield ("after",), "after: goes with a query or a table; files are loaded when they arrive"
         if bound.one_time and (bound.spec.schedule is not None or bound.spec.sensor is not None):
@@ -264,6 +267,8 @@ def _source_problems(bound: BoundImport) -> Iterator[Problem]:
             yield ("source", "file"), f"source.file: a {kind} connection takes a query or a table, not a file"
         elif source.query is None and source.table is None:
             yield ("source",), "source: give query: SELECT ... or table: schema.table"
+        if bound.spec.receipt is not None:
+            yield ("receipt",), "receipt: answers the sender of a file; a query has none"
         if bound.spec.sensor is not None:
             yield ("sensor",), "sensor: sensors watch for files; give a query import a schedule, or after: ASSET"
 

@@ -303,6 +303,18 @@ class Shrink(Strict):
     min_percent: float = Field(default=50, ge=0, le=100)
 
 
+class Receipt(Strict):
+    """The answer to each delivered file: written into a folder of its connection."""
+
+    folder: Annotated[StrictStr, Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _below(self) -> Self:
+        if any(part in {"", ".", ".."} for part in self.folder.strip("/").split("/")):
+            raise ValueError("receipt.folder is a folder below the connection's root, such as outbox, without '..'")
+        return self
+
+
 class Deletes(Strict):
     """The largest share of the table's profiles that one load may delete or mark unless it is forced."""
 
@@ -363,6 +375,7 @@ class Import(Strict):
     after: AssetPaths = ()
     sensor: Sensor | None = None
     notify: tuple[Notify, ...] = ()
+    receipt: Receipt | None = None
 
     @property
     def adds(self) -> bool:

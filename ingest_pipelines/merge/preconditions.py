@@ -43,6 +43,7 @@ def fingerprint(bound: BoundImport) -> str:
             "notify",
             "rejects",
             "deletes",
+            "receipt",
         },
     )
     fields = {mapped.name: mapped.field.model_dump(mode="json") for mapped in bound.fields}

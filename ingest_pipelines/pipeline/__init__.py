@@ -11,6 +11,7 @@ That transaction may begin early. A caller that wants this opens the load itself
 
     steps       land, validate, check_rejects, load: what is done with one item, or with one chunk
     query_step  the part of `land` that reads a query: where a chunk ends, and whether its source can be trusted
+    receipt     the answer to a delivered file, beside it
     drain       a cursor's chunks, one after another
     forgetting  people erased and kept out
 """
@@ -19,6 +20,7 @@ from ingest_pipelines.merge import record_failure
 from ingest_pipelines.pipeline.drain import drain, is_overtaken, next_chunk
 from ingest_pipelines.pipeline.forgetting import forget, look_for, remember, spellings
 from ingest_pipelines.pipeline.query_step import has_nothing_new
+from ingest_pipelines.pipeline.receipt import is_answered, write_receipt
 from ingest_pipelines.pipeline.steps import check_rejects, find_suppressed, land, load, validate
 
 __all__ = [
@@ -27,6 +29,7 @@ __all__ = [
     "find_suppressed",
     "forget",
     "has_nothing_new",
+    "is_answered",
     "is_overtaken",
     "land",
     "load",
@@ -36,4 +39,5 @@ __all__ = [
     "remember",
     "spellings",
     "validate",
+    "write_receipt",
 ]

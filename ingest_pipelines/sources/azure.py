@@ -6,6 +6,7 @@ import base64
 import binascii
 import time
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ingest_pipelines.config.connections.azure import AzureConnection
@@ -150,6 +151,11 @@ class AzureBlobs(ObjectStore[AzureConnection, "ContainerClient", "BlobProperties
         )
         copy: BlobProperties = target.get_blob_properties()
         return copy
+
+    def upload(self, key: str, content: Path) -> None:
+        """The service takes large files in several blocks."""
+        with content.open("rb") as file:
+            self.client.upload_blob(key, file, overwrite=True)
 
     def is_copy(self, copy: BlobProperties, original: BlobProperties) -> bool:
         """By size, and by the checksum or the etag that it was copied from; waits for a copy that is under way.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol, Self
 
 import pyarrow as pa
@@ -85,6 +86,14 @@ class FileSource(Protocol):
 
         Args:
             expected: the file as it was loaded. Raises ItemChanged, and moves nothing, if it is another by now.
+        """
+        ...
+
+    def write(self, path: str, content: Path) -> None:
+        """The file has the content of a local one, all of it or none; folders are made, an older file is replaced.
+
+        Raises:
+            SourceUnavailable, SourceDenied: what is there is as it was.
         """
         ...
 

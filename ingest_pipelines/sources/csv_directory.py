@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import shutil
 import stat as modes
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -124,6 +125,20 @@ class CsvDirectory:
         except OSError as error:
             raise _explained(error, local) from None
 
+    def write(self, path: str, content: Path) -> None:
+        """Copies the file under a hidden name, and renames it once it is whole."""
+        local = self._local(path)
+        draft = local.with_name(f".{local.name}.part")
+        try:
+            _make_like_its_parent(local.parent)
+            shutil.copyfile(content, draft)
+            draft.chmod(local.parent.stat().st_mode & 0o666)
+            draft.replace(local)
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                draft.unlink(missing_ok=True)
+            raise _unwritten(error, local) from None
+
     def probe(self) -> Iterator[Step]:
         """`folder`, then `listing`."""
         printable_root = printable(str(self._root))
@@ -206,6 +221,9 @@ class Upload:
     def move(self, path: str, folder: str, expected: SourceFile | None = None) -> None:
         """Nothing: a person's own file stays where it is."""
 
+    def write(self, path: str, content: Path) -> None:
+        """Nothing: a person who loads a file reads the verdict on the terminal."""
+
     def probe(self) -> Iterator[Step]:
         """`file`: whether it is there."""
         try:
@@ -243,6 +261,15 @@ def _explained(error: OSError, path: Path, *, folder: bool = False) -> IngestErr
     if error.errno == errno.ENAMETOOLONG:
         return ItemGone(f"there is no file {where}: the name is too long")
     return SourceUnavailable(f"{where} cannot be read: {os.strerror(error.errno or 0)}")
+
+
+def _unwritten(error: OSError, path: Path) -> IngestError:
+    if isinstance(error, PermissionError) or error.errno == errno.EROFS:
+        return SourceDenied(
+            f"no permission to write {printable(str(path))}",
+            hint=f"check the folder's owner and mode: ls -ld '{path.parent}'",
+        )
+    return SourceUnavailable(f"{printable(str(path))} cannot be written: {os.strerror(error.errno or 0)}")
 
 
 def _make_like_its_parent(folder: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ingest_pipelines.config.connections.gcs import GcsConnection
@@ -128,6 +129,10 @@ class Gcs(ObjectStore[GcsConnection, "storage.Client", "storage.Blob"]):
             if token is None:
                 copy.reload(**self._limits)
                 return copy
+
+    def upload(self, key: str, content: Path) -> None:
+        """Google takes large files in several steps."""
+        self.client.bucket(self.bucket).blob(key).upload_from_filename(str(content), **self._limits)
 
     def is_copy(self, copy: storage.Blob, original: storage.Blob) -> bool:
         """By size and checksum."""

@@ -6,6 +6,7 @@ import contextlib
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import ClassVar, Generic, Protocol, Self, TypeVar
 
 from ingest_pipelines.errors import (
@@ -106,6 +107,10 @@ class ObjectStore(ABC, Generic[ConnectionT, ClientT, ObjectT]):
         """Whether both objects have the same content."""
 
     @abstractmethod
+    def upload(self, key: str, content: Path) -> None:
+        """Stores the local file under the key; an object that has it is replaced."""
+
+    @abstractmethod
     def delete(self, stored: ObjectT) -> None:
         """Deletes the object, if it is still as it was found."""
 
@@ -204,6 +209,10 @@ class ObjectStore(ABC, Generic[ConnectionT, ClientT, ObjectT]):
                 self.delete(original)
                 return
         raise ItemChanged(f"{self.uri(path)}: its name is taken in {printable(folder)}; it stays where it is")
+
+    def write(self, path: str, content: Path) -> None:
+        """Uploads the file: a store shows an object once it is whole."""
+        self._request(path, lambda: self.upload(self.key(path), content), step="write")
 
     def probe(self) -> Iterator[Step]:
         """`resolve`, `connect`, `login`, `permission`, `folder` (the bucket), `listing`."""

@@ -6,6 +6,7 @@ import contextlib
 import functools
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ingest_pipelines.config.connections.s3 import S3Connection
@@ -118,6 +119,10 @@ class S3(ObjectStore[S3Connection, "BaseClient", SourceFile]):
         source = {"Bucket": self.bucket, "Key": original.path}
         self.client.copy(source, self.bucket, key, ExtraArgs={"CopySourceIfMatch": f'"{original.version}"'})
         return self.find(key)
+
+    def upload(self, key: str, content: Path) -> None:
+        """Boto3 uploads large files in several parts."""
+        self.client.upload_file(str(content), self.bucket, key)
 
     def is_copy(self, copy: SourceFile, original: SourceFile) -> bool:
         """By size and etag. Objects written in parts get another etag with another part size."""

@@ -169,6 +169,25 @@ class Sftp:
                     return
         raise ItemChanged(f"{self.uri(path)}: its name is taken in {printable(folder)}; it stays where it is")
 
+    def write(self, path: str, content: Path) -> None:
+        """Uploads the file under a hidden name, and renames it once it is whole."""
+        self._with_retries(lambda: self._write(path, content), "write")
+
+    def _write(self, path: str, content: Path) -> None:
+        remote = self._remote(path, file=True)
+        folder, name = posixpath.split(remote)
+        draft = posixpath.join(folder, f".{name}.part")
+        with self._translating_errors(path):
+            self._make_folder(folder)
+            client = self._open_client()
+            client.put(str(content), draft)
+            try:
+                client.posix_rename(draft, remote)
+            except OSError:  # a server without that extension renames to a name that is free only
+                if self._exists(remote):
+                    client.remove(remote)
+                client.rename(draft, remote)
+
     def _make_folder(self, target: str) -> None:
         parts = target.split("/")
         for depth in range(1, len(parts) + 1):

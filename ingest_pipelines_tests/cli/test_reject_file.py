@@ -17,13 +17,13 @@ from hypothesis import strategies as st
 from ingest_pipelines.cli.reject_file import (
     OWN,
     check_of,
-    escape_formula,
     read_export,
-    unescape_formula,
+    unescape_cell,
     write_export,
     write_source,
 )
 from ingest_pipelines.errors import UsageError
+from ingest_pipelines.formulas import escape_formula
 from ingest_pipelines.ledger import Load, RejectedRow
 from ingest_pipelines.model import ItemKey
 from ingest_pipelines.rules.raw_cells import display_cell
@@ -78,7 +78,7 @@ def test_a_cell_of_an_export_is_no_formula_and_comes_back_whole(cell: str) -> No
     exported = escape_formula(kept(cell))
     assert not exported.startswith(("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d"))
     assert "\0" not in exported
-    assert unescape_formula(exported) == cell
+    assert unescape_cell(exported) == cell
 
 
 @st.composite

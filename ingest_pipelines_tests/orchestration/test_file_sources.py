@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable
 from datetime import timedelta
@@ -14,6 +15,7 @@ from dagster import AssetKey, DagsterInstance, Definitions, SensorResult, build_
 
 from ingest_pipelines.orchestration.assets.partitions import partitions_name
 from ingest_pipelines.orchestration.runs.launch import run_import
+from ingest_pipelines.sources import open_files
 from ingest_pipelines_tests.orchestration.conftest import GOOD, HEADER, ONE_BAD, Shop
 from ingest_pipelines_tests.servers.azure import Container
 from ingest_pipelines_tests.servers.gcs import Bucket as GcsBucket
@@ -34,7 +36,8 @@ class Store:
         path = shop.home / "connections.yaml"
         path.write_text(yaml.safe_dump({"connections": {"vendor": connection}}))
         settle = {"settle": "1s"} if connection["type"] in {"csv", "sftp"} else {}
-        shop.write_import(source={"connection": "vendor", "file": "points/Points", **settle})
+        source = {"connection": "vendor", "file": "points/Points", **settle}
+        shop.write_import(source=source, receipt={"folder": "outbox"})
         self.uploads = connection["type"] == "csv"
         self.defs: Definitions = shop.definitions()
 
@@ -73,6 +76,16 @@ class Store:
             raise_on_error=False, tags=tags,
         )  # fmt: skip
         return result.success
+
+    def answers(self) -> tuple[list[dict[str, Any]], dict[str, str]]:
+        """The receipts that the vendor finds, and the files of rejected rows by name."""
+        with open_files(self.shop.site().project.require("points").connection) as source:
+            texts = {
+                file.path.removeprefix("outbox/"): b"".join(source.read(file.path)).decode()
+                for file in source.listing("outbox").files
+            }
+        receipts = [json.loads(text) for name, text in texts.items() if name.endswith(".receipt.json")]
+        return receipts, {name: text for name, text in texts.items() if name.endswith(".rejects.csv")}
 
     def loads(self) -> list[tuple[Any, ...]]:
         return self.shop.rows("SELECT status, error FROM ingest.loads ORDER BY id")
@@ -122,6 +135,13 @@ def test_what_arrives_is_loaded_and_what_is_replaced_loads_again_and_what_is_men
     assert len(keys) == 4
     if not store.uploads:
         assert store.arrive(instance) is None
+
+    receipts, rejects = store.answers()
+    assert {receipt["item"]: receipt["status"] for receipt in receipts} == {
+        key: "failed" if key == bad else "committed" for key in keys
+    }
+    [named] = [receipt["rejects"] for receipt in receipts if receipt["rejects"]]
+    assert "C2,Silver,many" in rejects[named]
 
 
 def _failed(store: Store, instance: DagsterInstance) -> set[str]:

@@ -376,6 +376,17 @@ class SourceContract:
         with pytest.raises(ItemGone):
             source.move("drop/never.csv", "archive")
 
+    def test_a_file_is_written_whole_and_replaces_one_of_its_name(
+        self, place: Place, source: FileSource, tmp_path: Path
+    ) -> None:
+        local = tmp_path / "answer"
+        for content in (b"first", b"", b"x" * 300_000):
+            local.write_bytes(content)
+            for _ in range(2):
+                source.write("outbox/2026/Points 7.csv.receipt.json", local)
+            assert place.get("outbox/2026/Points 7.csv.receipt.json") == content
+        assert [file.path for file in source.listing("outbox").files] == ["outbox/2026/Points 7.csv.receipt.json"]
+
     def test_a_good_connection_passes_every_step_of_its_test(self, place: Place) -> None:
         place.put("a.csv", b"1")
         steps = list(place.source().probe())

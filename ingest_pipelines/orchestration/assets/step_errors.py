@@ -17,11 +17,12 @@ from dagster import AssetCheckEvaluation, DagsterEvent, DagsterRun, OpExecutionC
 
 from ingest_pipelines import pipeline
 from ingest_pipelines.config import BoundImport
-from ingest_pipelines.errors import IngestError, file_error
+from ingest_pipelines.errors import IngestError, LoadError, file_error
 from ingest_pipelines.merge import verdict
 from ingest_pipelines.model import Item, Landing, LoadReport, Validated
 from ingest_pipelines.orchestration.assets.failed_item import failed_item
 from ingest_pipelines.orchestration.assets.partitions import asset_key
+from ingest_pipelines.orchestration.assets.receipts import write_answer
 from ingest_pipelines.orchestration.checks.asset_checks import results_without_a_step
 from ingest_pipelines.orchestration.dagster_internals.expected_errors import ExpectedFailure, ExpectedRetry
 from ingest_pipelines.orchestration.io_managers.step_outputs import write_report
@@ -73,6 +74,10 @@ def recording_errors(
             reached = error.reached
         bound, item = run_context.bound, run_context.item
         report = None if run_context.run.dry_run else _record(error, reached, run_context, context.log)
+        if isinstance(error, LoadError) and pipeline.is_answered(error):
+            landing = reached.landing if isinstance(reached, Validated) else reached
+            answered = landing.item if isinstance(landing, Landing) else item
+            write_answer(run_context, context, answered, report, error=error)
         observation = failed_item(
             bound, context.partition_key, verdict(error), error.message, error.hint, report=report, uri=item.uri
         )

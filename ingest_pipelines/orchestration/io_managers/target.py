@@ -13,6 +13,7 @@ from ingest_pipelines import pipeline
 from ingest_pipelines.errors import IngestError, ItemGone
 from ingest_pipelines.model import Item, LoadReport, Validated
 from ingest_pipelines.orchestration.assets.metadata import combined_report, report_metadata, table_metadata
+from ingest_pipelines.orchestration.assets.receipts import write_answer
 from ingest_pipelines.orchestration.assets.replacement import replacement_loaded, settle_replaced
 from ingest_pipelines.orchestration.assets.step_errors import recording_errors, retrying_errors
 from ingest_pipelines.orchestration.assets.table_events import table_changed
@@ -68,12 +69,15 @@ class TargetIOManager(IOManager):
         forget_rows(obj)
         if obj.landing.replaced is not None and reports:
             context.log_event(replacement_loaded(report, run_context))
+        answered = report if obj.landing.replaced is None else next(iter(reports), None)
+        receipt = write_answer(run_context, context, obj.landing.item, answered, client)
         self._archive(context, run_context, report, obj.landing.files, client)
         self._report_change(context, reports or [report])
         context.add_output_metadata(
             {
                 **report_metadata(report, run_context.bound),
                 **table_metadata(report, run_context.bound, run_context.item.uri),
+                **({"receipt": receipt} if receipt else {}),
                 **({"chunks": len(reports)} if run_context.item.kind == "cursor" else {}),
             }
         )
