@@ -14,6 +14,8 @@ OWN = "ingest"
 _PART = re.compile(r"(?!.*__)[A-Za-z]([A-Za-z0-9_]*[A-Za-z0-9])?")
 """Part of a key prefix. Names are joined by `__`, so that no two prefixes make the same names."""
 
+_EXAMPLE = f"a part is a letter, then letters, digits and single _, and not '{OWN}': crm, or crm/eu"
+
 LONGEST_PREFIX = 60
 """A prefix is the value of a tag, and Dagster's tags have 63 characters."""
 
@@ -55,6 +57,8 @@ def key_prefix_of(prefix: str | Sequence[str]) -> tuple[str, ...]:
     Raises:
         ConfigError: a part is no name.
     """
+    if type(prefix) not in {str, list, tuple} or not all(isinstance(part, str) for part in prefix):  # no AssetKey
+        raise ConfigError(["key_prefix: not a text or a list of texts"], hint=_EXAMPLE)
     parts = tuple(prefix.split("/")) if isinstance(prefix, str) else tuple(prefix)
     if parts == ("",):
         return ()
@@ -63,6 +67,6 @@ def key_prefix_of(prefix: str | Sequence[str]) -> tuple[str, ...]:
         what = f"'{wrong[0]}' is no part of a key prefix" if wrong else f"longer than {LONGEST_PREFIX} characters"
         raise ConfigError(
             [f"key_prefix: {what}"],
-            hint=f"a part is a letter, then letters, digits and single _, and not '{OWN}': crm, or crm/eu",
+            hint=_EXAMPLE,
         )
     return parts

@@ -116,10 +116,38 @@ def read_location_settings(
     Raises:
         ConfigError: an argument or a variable holds something it cannot.
     """
+    if project is not None and not _is_project(project):
+        raise ConfigError(
+            [f"project: {project.resolve()}: there is no {'project in it' if project.is_dir() else 'such folder'}"],
+            hint="name the folder of connections.yaml, databases.yaml and imports/, or make one: ingest init DIR",
+        )
+    if state is not None and state.exists() and not state.is_dir():
+        raise ConfigError([f"state: {state} is no folder"], hint="name a folder; it is made when it is needed")
+    if executor is not None:
+        executor = _executor(executor, "executor")
+    _check_target_url(database_url, database_variable)
     settings = _read(executor, project, state, spill, key_prefix)
     if database_url is not None or database_variable is not None:
         settings = replace(settings, database_url=database_url, database_variable=database_variable)
     return replace(settings, placement=replace(settings.placement, group=group))
+
+
+def _is_project(folder: Path) -> bool:
+    """Whether the folder has any of a project's files, also where another is missing: that is a mistake of its own."""
+    return any((folder / name).exists() for name in ("connections.yaml", "databases.yaml", "imports"))
+
+
+def _check_target_url(url: object, variable: str | None) -> None:
+    """The argument of the door, which may be anything; its value holds a password, and is not told.
+
+    Raises:
+        ConfigError: it is no URL of a Postgres, or names no variable.
+    """
+    hint = "give it as EnvVar('WAREHOUSE_URL'), or write postgresql://USER:PASSWORD@HOST:PORT/DATABASE"
+    if variable == "":
+        raise ConfigError(["target_url: the EnvVar has no name"], hint=hint)
+    if url is not None and not (isinstance(url, str) and url.startswith(("postgresql:", "postgres:"))):
+        raise ConfigError(["target_url: not the URL of a Postgres"], hint=hint)
 
 
 def read_database_url(settings: Settings) -> str | None:
@@ -152,17 +180,21 @@ def _read(
     placement = Placement(key_prefix_of(key_prefix))
     state = state.resolve() if state is not None else _state(project, placement)
     dagster_home = os.environ.get("DAGSTER_HOME")
-    shared, remote_spill = _spill(os.environ.get("INGEST_SPILL_URI") or "" if spill is None else spill)
+    shared, remote_spill = (
+        _spill(os.environ.get("INGEST_SPILL_URI") or "", "INGEST_SPILL_URI")
+        if spill is None
+        else _spill(spill, "spill")
+    )
     celery_broker = _secret("INGEST_CELERY_BROKER")
     if executor in {"celery", "k8s"} and shared is None and remote_spill is None:
         raise ConfigError(
-            [f"INGEST_EXECUTOR={executor}: steps run on several machines, and INGEST_SPILL_URI names no place for what "
-             "they hand to each other"],
+            [f"executor {executor}: steps run on several machines, and neither spill nor INGEST_SPILL_URI names a "
+             "place for what they hand to each other"],
             hint=_SPILL_HINT,
         )  # fmt: skip
     if executor == "celery" and celery_broker is None:
         raise ConfigError(
-            ["INGEST_EXECUTOR=celery: INGEST_CELERY_BROKER names no broker"],
+            ["executor celery: INGEST_CELERY_BROKER names no broker"],
             hint="for example: INGEST_CELERY_BROKER=redis://redis:6379/0, or INGEST_CELERY_BROKER_FILE with that in it",
         )
     return Settings(
@@ -325,21 +357,24 @@ def _environment(name: str) -> str:
     return name.strip()
 
 
-def _executor(name: str) -> ExecutorName:
+def _executor(name: object, key: str = "INGEST_EXECUTOR") -> ExecutorName:
     for known in EXECUTORS:
         if name == known:
             return known
-    raise ConfigError([f"INGEST_EXECUTOR: there is no executor '{name}'"], hint=nearest(name, EXECUTORS))
+    if not isinstance(name, str):
+        hint = "an executor of your own goes into your own Definitions"
+        raise ConfigError([f"{key}: expected one of {', '.join(EXECUTORS)}"], hint=hint)
+    raise ConfigError([f"{key}: there is no executor '{name}'"], hint=nearest(name, EXECUTORS))
 
 
 _SPILL_HINT = (
-    "a folder that every worker mounts at the same path, INGEST_SPILL_URI=file:///shared/ingest, or a bucket, "
-    "INGEST_SPILL_URI=s3://bucket/prefix or gs://bucket/prefix"
+    "a folder that every worker mounts at the same path, file:///shared/ingest, or a bucket, s3://bucket/prefix or "
+    "gs://bucket/prefix"
 )
 
 
-def _spill(uri: str) -> tuple[Path | None, str | None]:
-    """The shared folder, or the bucket with its prefix."""
+def _spill(uri: str, key: str) -> tuple[Path | None, str | None]:
+    """The shared folder, or the bucket with its prefix; `key` is where it is written, for the message."""
     if not uri:
         return None, None
     parts = urlsplit(uri)
@@ -347,9 +382,9 @@ def _spill(uri: str) -> tuple[Path | None, str | None]:
         return Path(unquote(parts.path)), None
     if parts.username or parts.password:
         raise ConfigError(
-            ["INGEST_SPILL_URI: credentials do not belong into it"],
+            [f"{key}: credentials do not belong into it"],
             hint="set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or GOOGLE_APPLICATION_CREDENTIALS",
         )
     if parts.scheme in {"s3", "gs"} and parts.netloc:
         return None, uri
-    raise ConfigError([f"INGEST_SPILL_URI: {uri} is neither a folder nor a bucket"], hint=_SPILL_HINT)
+    raise ConfigError([f"{key}: {uri} is neither a folder nor a bucket"], hint=_SPILL_HINT)

@@ -10,6 +10,7 @@ from dagster import Definitions, EnvVar
 from ingest_pipelines.config import read_project
 from ingest_pipelines.config.settings import ExecutorName, read_location_settings
 from ingest_pipelines.orchestration.definitions import definitions_of_process
+from ingest_pipelines.orchestration.neighbours import warn_of_clashes
 from ingest_pipelines.orchestration.site import Site
 
 
@@ -71,4 +72,6 @@ def ingest_definitions(
         database_variable=target_url.env_var_name if isinstance(target_url, EnvVar) else None,
         executor=executor,
     )
-    return definitions_of_process(Site(settings, read_project(settings.home)))
+    site = Site(settings, read_project(settings.home))
+    warn_of_clashes(site, stacklevel=3)
+    return definitions_of_process(site)

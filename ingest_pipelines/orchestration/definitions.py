@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Collection
 
 from dagster import (
@@ -109,10 +110,12 @@ def build_definitions(site: Site, only: Collection[AssetKey] | None = None) -> D
         whole.append(bound)
         if bound.spec.status == "draft" and (own_sensors or own_schedules):
             drafts[name] = [*(own.name for own in own_sensors), *(own.name for own in own_schedules)]
-    if site.settings.validating and (broken or site.project.conflicts):
-        mistakes = [mistake for error in broken.values() for mistake in error.mistakes]
-        conflicts = [mistake for mistakes_of_one in site.project.conflicts.values() for mistake in mistakes_of_one]
-        raise ConfigError([*mistakes, *conflicts], hint="run: ingest check")
+    if site.settings.validating:
+        only_dagsters = [line for name in broken.keys() - site.project.broken.keys() for line in broken[name].mistakes]
+        mistakes = [*site.project.mistakes, *sorted(only_dagsters)]
+        if mistakes:
+            home = shlex.quote(str(site.project.home))
+            raise ConfigError(mistakes, hint=f"fix them, then run: INGEST_HOME={home} ingest check")
     of_all = [
         housekeeping_sensor(site, whole, listings) if whole else None,
         activation_sensor(site, drafts),

@@ -193,7 +193,11 @@ def test_credentials_in_the_spills_address_are_refused_and_not_repeated(monkeypa
 
 @pytest.mark.parametrize(
     ("executor", "problem"),
-    [("selery", "there is no executor 'selery'"), ("celery", "names no place"), ("k8s", "names no place")],
+    [
+        ("selery", "there is no executor 'selery'"),
+        ("celery", "nor INGEST_SPILL_URI names a"),
+        ("k8s", "nor INGEST_SPILL_URI names a"),
+    ],
 )
 def test_an_executor_that_cannot_work_is_a_config_error(
     monkeypatch: pytest.MonkeyPatch, executor: str, problem: str

@@ -44,6 +44,7 @@ from ingest_pipelines.config.placement import ALONE, Placement, key_prefix_of
 from ingest_pipelines.config.settings import read_location_settings
 from ingest_pipelines.errors import ConfigError
 from ingest_pipelines.model import ItemKey
+from ingest_pipelines.orchestration import neighbours
 from ingest_pipelines.orchestration.assets.partitions import add_partitions
 from ingest_pipelines.orchestration.runs.dead_runs import clear_up_dead_runs
 from ingest_pipelines.orchestration.runs.item_runs import runs_of_items
@@ -56,6 +57,12 @@ from ingest_pipelines_tests.merge.targets import fresh_target
 from ingest_pipelines_tests.orchestration.conftest import GOOD, IMPORT, NOW, Shop, new_shop
 
 PROJECT_SENSORS = ("housekeeping", "activation", "alerts")
+
+
+@pytest.fixture(autouse=True)
+def no_neighbours(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Projects of other tests are not in this one's code location."""
+    monkeypatch.setattr(neighbours, "_neighbours", [])
 
 
 class TeamsIOManager(IOManager):
@@ -206,9 +213,54 @@ def test_two_projects_with_the_same_names_share_a_location(shops: tuple[Shop, Sh
     assert {f"{prefix}/table/crm/customers" for prefix in both} <= changed
 
 
-def test_two_projects_without_a_prefix_are_refused_by_dagster_and_not_mixed(shops: tuple[Shop, Shop]) -> None:
-    with pytest.raises(DagsterInvariantViolationError, match="ingest__site"):
-        Definitions.merge(*map(imports_of, shops))
+@pytest.mark.parametrize("prefix", ["", "crm/eu"])
+def test_two_projects_of_one_prefix_are_refused_by_dagster_and_named_by_us(
+    shops: tuple[Shop, Shop], prefix: str
+) -> None:
+    folders = f"{shops[0].home} and {shops[1].home} both .*{prefix}.* another key_prefix"
+    with pytest.raises(DagsterInvariantViolationError, match="ingest__site"), pytest.warns(UserWarning, match=folders):
+        Definitions.merge(*(imports_of(shop, key_prefix=prefix) for shop in shops))
+
+
+def test_two_projects_with_one_target_and_one_name_are_named(
+    shops: tuple[Shop, Shop], recwarn: pytest.WarningsRecorder
+) -> None:
+    """The ledger in the target would take their imports for one."""
+    one, two = (shop.home for shop in shops)
+    target = EnvVar("WAREHOUSE_URL")
+    ingest_definitions(one, key_prefix="clash/eu", target_url=target)
+    ingest_definitions(one, key_prefix="clash/eu", target_url=target)  # read again: nothing new
+    ingest_definitions(two, key_prefix="clash/us", target_url=EnvVar("OTHER_URL"))
+    assert not recwarn.list
+    ingest_definitions(two, key_prefix="clash/us", target_url=target)
+    (warned,) = recwarn.list
+    assert f"{one} and {two} have one target, and both have imports/points.yaml" in str(warned.message)
+    assert warned.filename == __file__
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"target_url": "mysql://root:hunter2@db/crm"}, "target_url: not the URL of a Postgres"),
+        ({"target_url": 5}, "target_url: not the URL of a Postgres"),
+        ({"target_url": EnvVar("")}, "target_url: the EnvVar has no name"),
+        ({"executor": "dockr"}, "executor: there is no executor 'dockr'"),
+        ({"executor": multiprocess_executor}, "executor: expected one of in_process"),
+        ({"executor": "k8s"}, "neither spill nor INGEST_SPILL_URI"),
+        ({"spill": "/shared"}, "spill: /shared is neither a folder nor a bucket"),
+        ({"key_prefix": 5}, "key_prefix: not a text"),
+        ({"key_prefix": AssetKey(["crm"])}, "key_prefix: not a text"),
+        ({"key_prefix": "a b"}, "key_prefix: 'a b' is no part"),
+        ({"state": __file__}, "state: .* is no folder"),
+        ({"project": Path(__file__)}, "project: .* there is no such folder"),
+        ({"project": Path(__file__).parent}, "project: .* there is no project in it"),
+    ],
+)
+def test_a_mistake_in_an_argument_is_named_by_the_argument(shop: Shop, arguments: Any, message: str) -> None:
+    with pytest.raises(ConfigError, match=message) as raised:
+        ingest_definitions(**{"project": shop.home, **arguments})
+    assert "hunter2" not in str(raised.value)
+    assert raised.value.hint
 
 
 def test_the_run_of_another_projects_import_is_not_this_ones(instance: DagsterInstance) -> None:

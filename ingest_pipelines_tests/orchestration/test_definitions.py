@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -152,11 +153,28 @@ def test_a_schedule_that_dagster_cannot_take_is_a_placeholder_too(shop: Shop) ->
     assert not definitions.schedules
 
 
-def test_validation_fails_on_the_mistakes_that_the_location_survives(shop: Shop) -> None:
-    (shop.home / "imports" / "loyalty.yaml").write_text("database: customers\n")
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [
+        ("imports/loyalty.yaml", "database: customers\n"),
+        ("notify.yaml", "groups: {crm: {too: []}}\n"),
+        ("connections.yaml", "connections: {unused: {type: sftp}}\n"),
+        ("databases.yaml", "databases: {unused: {tabel: crm.unused}}\n"),
+    ],
+)
+def test_validation_fails_on_the_mistakes_that_the_location_survives(shop: Shop, file: str, text: str) -> None:
+    """In whatever file they are, also where no import needs that part; and says in which project."""
+    for name in ("connections", "databases"):
+        if file == f"{name}.yaml":
+            text = yaml.safe_dump(
+                {name: yaml.safe_load((shop.home / file).read_text())[name] | yaml.safe_load(text)[name]}
+            )
+    (shop.home / file).write_text(text)
     site = shop.site()
-    with pytest.raises(ConfigError, match=r"imports/loyalty\.yaml"):
+    build_definitions(site)
+    with pytest.raises(ConfigError, match=re.escape(file)) as raised:
         build_definitions(replace(site, settings=replace(site.settings, validating=True)))
+    assert f"INGEST_HOME={shop.home} ingest check" in raised.value.hint
 
 
 def test_loading_the_code_location_imports_no_connector(shop: Shop) -> None:

@@ -76,7 +76,7 @@ def _celery(settings: Settings) -> ExecutorDefinition:
 
 def _missing(executor: ExecutorName, package: str) -> MissingDriver:
     return MissingDriver(
-        f"INGEST_EXECUTOR={executor} needs the package {package}, which is not installed",
+        f"the executor {executor} needs the package {package}, which is not installed",
         hint=f"pip install 'ingest-pipelines[{executor}]'",
     )
 
