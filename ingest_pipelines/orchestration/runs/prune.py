@@ -16,6 +16,7 @@ from ingest_pipelines import ledger
 from ingest_pipelines.config import BoundImport
 from ingest_pipelines.orchestration.assets.partitions import partitions_name
 from ingest_pipelines.orchestration.dagster_internals.tags import PARTITION_NAME_TAG
+from ingest_pipelines.orchestration.dagster_plus import is_dagster_plus
 from ingest_pipelines.orchestration.runs.tags import CHECK_TAG, IMPORT_TAG, gave_way, is_dry_run, is_run_of
 from ingest_pipelines.orchestration.site import Site
 
@@ -54,7 +55,7 @@ def prune_partitions(site: Site, imports: Sequence[BoundImport], instance: Dagst
 def prune_runs(site: Site, instance: DagsterInstance, now: datetime, *, after: str = "") -> tuple[int, str]:
     """Deletes some old runs: dry runs, checks, failed runs of settled items, and those of deleted partitions.
 
-    Runs younger than KEPT_RUNS are left alone.
+    Runs younger than KEPT_RUNS are left alone, and so are all in Dagster+, which deletes its runs by itself.
 
     Args:
         after: id of the last run that an earlier call kept.
@@ -62,6 +63,8 @@ def prune_runs(site: Site, instance: DagsterInstance, now: datetime, *, after: s
     Returns:
         How many were deleted, and the id of the last run that was kept; "" after the newest one.
     """
+    if is_dagster_plus(instance):
+        return 0, ""
     statuses = [*_USELESS, DagsterRunStatus.SUCCESS]
     old = RunsFilter(statuses=statuses, updated_before=now - KEPT_RUNS)
     records = instance.get_run_records(old, limit=REMOVED_PER_TICK, ascending=True, cursor=after or None)

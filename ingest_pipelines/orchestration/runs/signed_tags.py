@@ -11,6 +11,8 @@ facts count only where they are proven:
 Every other run counts as launched by a person: by `dagster`, for its partition's item, not forced. A copied signature
 proves the same facts about the same item only, and a re-execution counts as a person's in any case. `ingest/dry_run`
 needs no proof.
+
+Dagster+ keeps no key for us, so its runs have no signature, and all of them count as launched by `dagster`.
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ from ingest_pipelines.config import BoundImport
 from ingest_pipelines.errors import UsageError
 from ingest_pipelines.model import ItemKey
 from ingest_pipelines.orchestration.dagster_internals.tags import RETRY_NUMBER_TAG
+from ingest_pipelines.orchestration.dagster_plus import is_dagster_plus
 from ingest_pipelines.orchestration.runs.tags import BY_TAG, FORCED_TAG, ITEM_TAG, SIGNATURE_TAG
 from ingest_pipelines.orchestration.site import Site
 
@@ -51,7 +54,9 @@ class RunOrigin:
 
 
 def signed_tags(bound: BoundImport, item: str, by: str, instance: DagsterInstance) -> dict[str, str]:
-    """Tags that prove that a sensor or a schedule, `by`, requested a run of the item."""
+    """Tags that prove that a sensor or a schedule, `by`, requested a run of the item; in Dagster+ they say it only."""
+    if is_dagster_plus(instance):
+        return {BY_TAG: by}
     return {BY_TAG: by, SIGNATURE_TAG: _signature(bound.name, item, by, instance)}
 
 
@@ -68,7 +73,8 @@ def verified_origin(
         return RunOrigin(asked.by, asked.item, asked.forced)
     item, by = ItemKey(partition), "dagster"
     again = run.parent_run_id is not None and RETRY_NUMBER_TAG not in tags
-    if not again and SIGNATURE_TAG in tags:
+    signs = not is_dagster_plus(instance)
+    if signs and not again and SIGNATURE_TAG in tags:
         claimed = tags.get(BY_TAG, "")
         if hmac.compare_digest(
             tags[SIGNATURE_TAG].encode(), _signature(bound.name, partition, claimed, instance).encode()
@@ -83,7 +89,7 @@ def verified_origin(
                 hint=f"run: ingest run {bound.name} --item {wanted}",
             )
         item = ItemKey(wanted)
-    believed = {BY_TAG: by, ITEM_TAG: str(item), FORCED_TAG: "false"}
+    believed = {ITEM_TAG: str(item), FORCED_TAG: "false", **({BY_TAG: by} if signs else {})}
     return RunOrigin(
         by, item, untrusted_tags=tuple(tag for tag, value in believed.items() if tags.get(tag, value) != value)
     )
