@@ -63,7 +63,7 @@ _IDENTITY = "28"
 """The class of codes about the login itself: a wrong password, a role that may not log in."""
 
 _LOGIN_REFUSED = {
-    CANNOT_CONNECT: "nothing listens at the address of INGEST_DATABASE_URL",
+    CANNOT_CONNECT: "nothing listens at the address in its URL",
     BROKEN: "the connection broke off, or time ran out, during the login",
     REFUSED: "TLS does not come about as sslmode demands it",
     UNTRUSTED: "its certificate is not what sslmode and sslrootcert demand",

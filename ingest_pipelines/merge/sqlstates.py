@@ -38,7 +38,8 @@ class SqlstateMeaning:
 
 _AGAIN = "nothing was committed; it is tried again"
 _OWNER = "nothing was committed; the table's owner can help"
-_CHECK_URL = "check INGEST_DATABASE_URL and the role it names"
+TARGET_URL = "the target's URL (INGEST_DATABASE_URL, or target_url in your code location)"
+_CHECK_URL = f"check {TARGET_URL} and the role it names"
 
 _GONE = SqlstateMeaning(TargetUnavailable, "the target does not answer, or not to a load", _AGAIN)
 _ROWS = SqlstateMeaning(TargetRefused, "the target refused the rows", _OWNER)
@@ -62,7 +63,7 @@ _LOGIN = SqlstateMeaning(TargetDenied, "the target refuses the login", _CHECK_UR
 _DENIED = SqlstateMeaning(
     TargetForbids,
     "the target denies it",
-    "nothing was committed; grant the role of INGEST_DATABASE_URL what it lacks, then run it again",
+    "nothing was committed; grant the target's role what it lacks, then run it again",
 )
 
 
@@ -88,7 +89,7 @@ CODES: Mapping[str, SqlstateMeaning] = {
     "25006": SqlstateMeaning(
         TargetUnavailable,
         "the target takes no changes: it is a standby, or a failover is under way",
-        f"{_AGAIN}; INGEST_DATABASE_URL has to name the primary",
+        f"{_AGAIN}; {TARGET_URL} has to name the primary",
     ),
     # What runs out by itself (connections, memory) comes back by itself; disk and limits need a person.
     "53100": SqlstateMeaning(

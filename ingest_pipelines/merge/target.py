@@ -22,6 +22,7 @@ from ingest_pipelines.ledger.migrate import LOCK as MIGRATIONS_LOCK
 from ingest_pipelines.merge.concerned import concerned, missing_grants
 from ingest_pipelines.merge.driver_errors import LOCK_ERRORS, translate, translate_login
 from ingest_pipelines.merge.session import UNLIMITED, ended_by_a_limit, is_standby, prepare
+from ingest_pipelines.merge.sqlstates import TARGET_URL
 
 WAITS = logging.getLogger("ingest_pipelines.waits")
 """Logs what a load or a run of this process waits for. `ingest run` prints it on the terminal."""
@@ -72,7 +73,7 @@ class Target:
             if error.sqlstate is not None:
                 raise translate_login(error, "target") from None
             raise TargetDenied(  # its message repeats parts of the URL, and one of them is the password
-                "target: INGEST_DATABASE_URL cannot be read as an address",
+                f"target: {TARGET_URL} cannot be read as an address",
                 hint="write postgresql://USER:PASSWORD@HOST:PORT/DATABASE, with @ / % in a password as %40 %2F %25",
             ) from None
         connection.prepare_threshold = None
