@@ -76,7 +76,7 @@ def test_a_connection_that_was_cut_while_it_rested_is_replaced(place: str, monke
                 "SELECT count(pg_terminate_backend(pid, 5000)) FROM pg_stat_activity"
                 " WHERE datname = current_database() AND pid <> pg_backend_pid()"
             ).fetchone()
-        assert cut == (1,)
+        assert cut in {(1,), (2,)}, "ours, and one for the catalog that Dagster 1.12 keeps open"
         _run(instance)
         assert len(instance.get_run_ids()) == 2
 
