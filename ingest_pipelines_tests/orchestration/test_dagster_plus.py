@@ -67,7 +67,8 @@ def test_no_tag_proves_anything(shop: Shop, plus: DagsterInstance) -> None:
 
 def test_housekeeping_leaves_old_runs_to_dagster_plus(shop: Shop, plus: DagsterInstance) -> None:
     shop.deliver("Points_1.csv", GOOD)
-    assert shop.run(plus, shop.arrive(plus), **{"ingest/dry_run": "true"}).success
+    tags: dict[str, Any] = {"ingest/dry_run": "true"}
+    assert shop.run(plus, shop.arrive(plus), **tags).success
     runs = plus.get_runs_count()
     later = shop.now + KEPT_RUNS + timedelta(days=1)
     shop_site = shop.site()
