@@ -254,6 +254,9 @@ def file_error(error: OSError) -> IngestError | None:
         hint = "nothing was committed; free disk space, then run it again"
         return Unavailable(f"{where}: {_FULL[error.errno]}", hint=hint)
     if error.errno in _REFUSED and not isinstance(error, ConnectionError):
-        hint = "nothing was committed; to keep state and run files elsewhere: INGEST_STATE=DIR ingest ..."
+        hint = (
+            "nothing was committed; to keep state and run files elsewhere: INGEST_STATE=DIR ingest ..., or, in a code "
+            "location of yours, ingest_definitions(state=DIR)"
+        )
         return UsageError(f"{where}: {_REFUSED[error.errno]}", hint=hint)
     return None

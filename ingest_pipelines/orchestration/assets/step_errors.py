@@ -148,7 +148,10 @@ def _record(
             "The failure could not be written to the ledger (%s); only this run's page has it.", type(second).__name__
         )
         return None
-    write_report(run_context.site.settings.spill, run_context.run.id, report)
+    try:
+        write_report(run_context.site.settings.spill, run_context.run.id, report)
+    except OSError:  # a folder that cannot be written, or a full disk, may be the very failure
+        log.warning("The report of the failure could not be written to the state folder; the ledger has it.")
     return report
 
 
