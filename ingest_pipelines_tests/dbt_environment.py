@@ -58,7 +58,7 @@ class Dbt:
     def run(self, command: str, **environment: str) -> dict[str, Any]:
         """What dbt knows of the project's sources after the command, and how models and tests ended."""
         ran = subprocess.run(
-            [_python(), "-c", _RUN, str(self.project), command],
+            [python_of_dbt(), "-c", _RUN, str(self.project), command],
             cwd=self.project,
             env={**os.environ, **environment},
             capture_output=True,
@@ -70,7 +70,7 @@ class Dbt:
         return found
 
 
-def _python() -> Path:
+def python_of_dbt() -> Path:
     """The interpreter of the environment, which is there afterwards."""
     folder = Path(sys.prefix) / "dbt"
     python, stamp = folder / "bin" / "python", folder / ".installed"
