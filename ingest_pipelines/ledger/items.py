@@ -47,7 +47,8 @@ class WaitingItem:
 def register_items(connection: psycopg.Connection, items: Sequence[Item], now: datetime) -> None:
     """Registers the items; items that are registered already stay unchanged.
 
-    A tick sees all files of its folder, and nearly always the ledger has all of them: one query tells.
+    A tick sees all files of its folder, and nearly always the ledger has all of them: one query tells. New ones are
+    written in the order of their keys, so that two ticks at once wait for each other, and never both.
     """
     registered = set(
         connection.execute(
@@ -74,7 +75,7 @@ def register_items(connection: psycopg.Connection, items: Sequence[Item], now: d
                     item.modified_at, item.serial, item.version, item.cursor_from, item.window_start,
                     item.window_end, now,
                 )
-                for item in items
+                for item in sorted(items, key=lambda item: (item.import_name, item.key))
                 if (item.import_name, item.key) not in registered
             ],
         )  # fmt: skip

@@ -158,22 +158,17 @@ def open_early(connection: psycopg.Connection, state: LoadState, fault: Fault = 
     Chunks are only staged for a load that looks at all rows before it merges the first, for a table that has triggers
     or would have to be altered while others use it, and while another load holds the table.
     """
-    bound, stage, landing = state.bound, state.stage, state.validated.landing
-    connection.execute(stage.create())
-    if not stage.merges_by_chunk:
+    connection.execute(state.stage.create())
+    if not state.stage.merges_by_chunk:
         return None
-    settled = ledger.find_load(connection, landing.item, state.run.id)
-    if settled is not None:
-        return None
-    if stale(connection, landing.item, bound, state.run) is not None:
-        return None
-    check_mapping(ledger.find_import(connection, bound.name), bound)
-    shape = read_shape(connection, *bound.database.schema_and_table)
-    if shape.oid is not None and (shape.guarded or any(additions(stage, shape))):
-        return None
-    if find_obstacles(connection, stage, shape):
-        return None
-    if not lock_table_at_once(connection, *bound.database.schema_and_table):
+    locked = False
+    with connection.transaction() as look:
+        locked = _lock_if_ready(connection, state)
+        if not locked:
+            # The look may have read the table. `apply` waits for the table's lock in this same transaction, and the
+            # load that has it may alter the table: with a read lock left here, each would wait for the other.
+            raise psycopg.Rollback(look)
+    if not locked:
         return None
     fault("early: opened")
     with state.timed("ddl"):
@@ -181,6 +176,22 @@ def open_early(connection: psycopg.Connection, state: LoadState, fault: Fault = 
     prepare_merge(connection, state)
     state.early = "merged"
     return shape
+
+
+def _lock_if_ready(connection: psycopg.Connection, state: LoadState) -> bool:
+    """Locks the target if it can take chunks; returns whether it did."""
+    bound, stage, item = state.bound, state.stage, state.validated.landing.item
+    if ledger.find_load(connection, item, state.run.id) is not None:
+        return False
+    if stale(connection, item, bound, state.run) is not None:
+        return False
+    check_mapping(ledger.find_import(connection, bound.name), bound)
+    shape = read_shape(connection, *bound.database.schema_and_table)
+    if shape.oid is not None and (shape.guarded or any(additions(stage, shape))):
+        return False
+    if find_obstacles(connection, stage, shape):
+        return False
+    return lock_table_at_once(connection, *bound.database.schema_and_table)
 
 
 def merge_chunks(
