@@ -70,12 +70,15 @@ class SourceFile:
         size: bytes.
         modified_at: with time zone.
         version: etag, generation or version id if the source has one; else "".
+        identity: what else tells that the content may have changed while it was read, though size and time are the
+            same; "" where the source has nothing. It is compared during a read only, and is no part of the item.
     """
 
     path: str
     size: int
     modified_at: datetime
     version: str = ""
+    identity: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True)

@@ -261,13 +261,13 @@ def _resumed(item: Item, before: SourceFile, source: Readable) -> Iterator[bytes
                 raise _changed(item)
 
 
-def _state(file: SourceFile) -> tuple[int, str | datetime]:
-    """Size, and version (preferred) or modified time: equal for the same content."""
-    return file.size, file.version or file.modified_at
+def _state(file: SourceFile) -> tuple[int, str | datetime, str]:
+    """Size, version (preferred) or modified time, and identity: equal for the same content."""
+    return file.size, file.version or file.modified_at, file.identity
 
 
 def _same_as_listed(item: Item, now: SourceFile) -> None:
-    size, state = _state(now)
+    size, state, _ = _state(now)
     listed_state = item.version or item.modified_at
     if item.size not in {None, size} or listed_state not in {None, state}:
         raise ItemGone(

@@ -235,7 +235,9 @@ class Upload:
 def _source_file(path: str, attributes: os.stat_result) -> SourceFile:
     seconds, nanoseconds = divmod(attributes.st_mtime_ns, 1_000_000_000)
     modified = datetime.fromtimestamp(seconds, UTC).replace(microsecond=nanoseconds // 1000)
-    return SourceFile(path, attributes.st_size, modified)
+    # A copy that keeps the time, and a program that sets it back, change the inode or its time of change.
+    identity = f"{attributes.st_dev}-{attributes.st_ino}-{attributes.st_ctime_ns}"
+    return SourceFile(path, attributes.st_size, modified, identity=identity)
 
 
 def _chunks(path: Path, offset: int, flags: int) -> Iterator[bytes]:
