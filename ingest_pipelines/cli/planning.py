@@ -157,7 +157,7 @@ def _rehearse(site: Site, bound: BoundImport, item: Item, show: screen.Show) -> 
     """Runs the load without its commit and deletes its files afterwards."""
     from ingest_pipelines import pipeline
     from ingest_pipelines.cli.loading import user
-    from ingest_pipelines.merge import refuse_early, require_ended_window
+    from ingest_pipelines.merge import earlier_time, refuse_early, require_ended_window
     from ingest_pipelines.model import Run
     from ingest_pipelines.orchestration.runs.run_locks import PLAN_PREFIX, holding
 
@@ -170,7 +170,7 @@ def _rehearse(site: Site, bound: BoundImport, item: Item, show: screen.Show) -> 
             show("land")
             if item.kind == "cursor":
                 item = pipeline.next_chunk(item, bound, site.target, run)
-            landing = pipeline.land(item, bound, workspace, site.clock())
+            landing = pipeline.land(item, bound, workspace, earlier_time(site.target, item, site.clock()))
             show("validate")
             suppressed = pipeline.find_suppressed(site.target, bound)
             validated = pipeline.validate(landing, bound, workspace, suppressed=suppressed)

@@ -9,13 +9,14 @@ from ingest_pipelines.merge.mapping import mapping_changes
 from ingest_pipelines.merge.preconditions import verdict
 from ingest_pipelines.merge.preflight import probe, refuse_early
 from ingest_pipelines.merge.target import Target
-from ingest_pipelines.merge.window_end import require_ended_window
+from ingest_pipelines.merge.window_end import earlier_time, require_ended_window
 
 __all__ = [
     "FAULT_POINTS",
     "Target",
     "apply",
     "column_type",
+    "earlier_time",
     "mapping_changes",
     "probe",
     "read_shape",

@@ -1,4 +1,4 @@
-"""Whether a window has ended, by the target's clock as well as by this machine's."""
+"""What may be read for good: by the target's clock as well as by this machine's, which may be ahead or set back."""
 
 from __future__ import annotations
 
@@ -8,6 +8,21 @@ from ingest_pipelines import ledger
 from ingest_pipelines.errors import WindowNotEnded
 from ingest_pipelines.merge.target import Target
 from ingest_pipelines.model import Item
+
+
+def earlier_time(target: Target, item: Item, now: datetime) -> datetime:
+    """The time that a drain of a cursor goes by: the earlier one of this machine's clock and the target's.
+
+    A cursor passes dates and timestamps only once they are over. A clock that is ahead would let it pass a day that
+    still gets rows, and no later drain would read them.
+
+    Args:
+        now: the time by this machine's clock; other items than drains get it back.
+    """
+    if item.kind != "cursor":
+        return now
+    with target.session(f"import {item.import_name}, item {item.key}") as connection:
+        return min(now, ledger.target_time(connection))
 
 
 def require_ended_window(target: Target, item: Item, now: datetime) -> None:

@@ -10,7 +10,7 @@ from ingest_pipelines import ledger
 from ingest_pipelines.config import BoundImport
 from ingest_pipelines.cursor import bounds
 from ingest_pipelines.errors import IngestError
-from ingest_pipelines.merge import Target
+from ingest_pipelines.merge import Target, earlier_time
 from ingest_pipelines.model import Item, Landing, LoadReport, Run, Validated, Workspace
 from ingest_pipelines.pipeline.steps import check_rejects, forget_files, land, load, validate
 from ingest_pipelines.sources.base import Client
@@ -55,6 +55,7 @@ def drain(
 
     Args:
         item: the drain's item; where its first chunk was loaded step by step, that chunk's: `landing.item`.
+        now: the time by this machine's clock; a cursor goes by the target's where that is earlier.
         started: the first chunk is loaded already, step by step: only the chunks after it are loaded here.
         client: as in `land`.
         confirm: as in `load`.
@@ -64,6 +65,7 @@ def drain(
     """
     if started and (run.dry_run or not bound.spec.source.drain):
         return
+    read_at = earlier_time(target, item, now)
     while True:
         reached: Item | Landing | Validated = item
         try:
@@ -77,7 +79,7 @@ def drain(
                 if not started:
                     yield known.report
                 return
-            reached = landing = land(chunk, bound, workspace, now, client=client)
+            reached = landing = land(chunk, bound, workspace, read_at, client=client)
             item = replace(item, cursor_upper_bound=landing.item.cursor_upper_bound)
             if not landing.rows and started:
                 landing.path.unlink(missing_ok=True)

@@ -36,7 +36,7 @@ from ingest_pipelines.config import BoundImport
 from ingest_pipelines.config.outline import Outline
 from ingest_pipelines.config.placement import Placement
 from ingest_pipelines.errors import ConfigError, ItemGone, RejectsAboveLimit, UsageError
-from ingest_pipelines.merge import refuse_early, require_ended_window
+from ingest_pipelines.merge import earlier_time, refuse_early, require_ended_window
 from ingest_pipelines.model import Item, Landing, Validated
 from ingest_pipelines.orchestration.assets.dry_run import answering_dry_run, dry_run_merge
 from ingest_pipelines.orchestration.assets.lineage import description_of, group_of, source_key
@@ -91,13 +91,12 @@ def land_op(placement: Placement, connection: frozenset[str]) -> OpDefinition:
             with recording_errors(run_context, context):
                 refuse_early(run_context.site.target, run_context.bound)  # before the first byte is read
                 require_ended_window(run_context.site.target, item, run_context.site.clock())
+                read_at = earlier_time(run_context.site.target, item, run_context.site.clock())
                 if item.kind == "cursor":
                     item = pipeline.next_chunk(item, run_context.bound, run_context.site.target, run_context.run)
             with recording_errors(run_context, context, item), recording_look(run_context):
                 try:
-                    landing = pipeline.land(
-                        item, run_context.bound, run_context.workspace, run_context.site.clock(), client=client
-                    )
+                    landing = pipeline.land(item, run_context.bound, run_context.workspace, read_at, client=client)
                 except ItemGone as gone:
                     landing = land_replacement(gone, run_context, client, context.instance)
             if run_context.bound.spec.source.asset_key is None:  # the events of a team's own asset are theirs

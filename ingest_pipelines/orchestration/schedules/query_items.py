@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import psycopg
 
@@ -95,6 +95,10 @@ def _whole(connection: psycopg.Connection, bound: BoundImport, uri: str, now: da
         else f"from_{safe_name(printable_cursor(cursor.value) if cursor and cursor.value else 'start')}"
     )
     key = f"{now.astimezone(UTC):%Y-%m-%dT%H-%M-%SZ}_{name}"
+    while ledger.find_item_state(connection, bound.name, ItemKey(key)) is not None:
+        # the clock was set back to this second: a settled item's key would start no run, or load nothing
+        now += timedelta(seconds=1)
+        key = f"{now.astimezone(UTC):%Y-%m-%dT%H-%M-%SZ}_{name}"
     fingerprint = hashlib.sha256(f"{uri}\0{key}".encode()).hexdigest()
     return QueryItems((Item(bound.name, ItemKey(key), kind, uri=uri, fingerprint=fingerprint),))
 
