@@ -156,7 +156,7 @@ def _forks_of(program: tuple[str, ...]) -> Forks:
     return forks
 
 
-BEFORE_THE_RUN = ("chosen", "locked")
+BEFORE_THE_RUN = ("chosen", "held")
 """Points at which Dagster does not know the run yet."""
 
 POINTS = (*BEFORE_THE_RUN, "created", "started", "landed", "validated", "ended")
@@ -285,7 +285,7 @@ def _act_at(point: str, number: signal.Signals) -> None:
     else:
         module, name = {
             "chosen": (launch, "_choose"),
-            "locked": (run_locks, "hold"),
+            "held": (run_locks, "hold"),
             "started": (import_asset, "find_run_context"),
             "landed": (pipeline, "land"),
             "validated": (pipeline, "validate"),

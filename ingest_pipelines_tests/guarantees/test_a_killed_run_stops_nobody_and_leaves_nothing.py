@@ -42,6 +42,12 @@ EVERY_POINT = [
 ]
 
 
+def test_every_point_has_a_name_of_its_own() -> None:
+    """Of two points with one name, only the load's would be tried."""
+    names = [*POINTS, *FAULT_POINTS, *EARLY_FAULT_POINTS]
+    assert len(set(names)) == len(names)
+
+
 @pytest.mark.parametrize("point", EVERY_POINT)
 def test_a_run_killed_at_any_point_stops_nobody(tills: Tills, point: str) -> None:
     tills.deliver()

@@ -110,7 +110,10 @@ CELLS = st.text(st.sampled_from('a1,"\r\n é李\0'), max_size=6)
 
 @pytest.mark.slow
 @settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.lists(st.lists(CELLS, min_size=3, max_size=3), min_size=1, max_size=6), st.sampled_from(["\n", "\r\n", "\r"]))
+@given(
+    rows=st.lists(st.lists(CELLS, min_size=3, max_size=3), min_size=1, max_size=6),
+    end=st.sampled_from(["\n", "\r\n", "\r"]),
+)
 def test_any_file_that_is_cut_at_any_byte_is_no_other_file(rows: list[list[str]], end: str, tmp_path: Path) -> None:
     rows = [row for row in rows if any(row)]
     content = io.StringIO(newline="")

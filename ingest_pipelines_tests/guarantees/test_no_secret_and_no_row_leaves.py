@@ -147,8 +147,8 @@ def server_url(request: pytest.FixtureRequest) -> str:
         url = str(request.getfixturevalue("polyglot_postgres_url"))
     name = f"speaks_{request.param}_{os.getpid()}"
     with psycopg.connect(url, autocommit=True) as admin:
-        admin.execute(f"DROP ROLE IF EXISTS {name}".encode())
-        admin.execute(f"CREATE ROLE {name} SUPERUSER LOGIN PASSWORD '{SECRET}-of-the-target'".encode())
+        if not admin.execute("SELECT FROM pg_roles WHERE rolname = %s", [name]).fetchall():  # else of the last test
+            admin.execute(f"CREATE ROLE {name} SUPERUSER LOGIN PASSWORD '{SECRET}-of-the-target'".encode())
         admin.execute(f"ALTER ROLE {name} SET lc_messages = '{LANGUAGES[request.param]}'".encode())
     parts = urlsplit(url)
     return parts._replace(netloc=f"{name}:{SECRET}-of-the-target@{parts.hostname}:{parts.port}").geturl()
