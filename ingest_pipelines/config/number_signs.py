@@ -18,6 +18,11 @@ _CODES = frozenset(
     "AED ARS AUD BGN BRL CAD CHF CLP CNY COP CZK DKK EGP EUR GBP HKD HUF IDR ILS INR ISK JPY KRW MAD MXN MYR NGN NOK "
     "NZD PEN PHP PLN QAR RON RSD RUB SAR SEK SGD THB TRY TWD UAH USD VND ZAR".split()
 )
+_SAME = {
+    "€": "EUR", "£": "GBP", "₹": "INR", "₺": "TRY", "₴": "UAH", "₪": "ILS", "₩": "KRW", "₫": "VND", "₽": "RUB",
+    "R$": "BRL", "zł": "PLN", "Kč": "CZK", "Ft": "HUF", "Fr.": "CHF", "US$": "USD", "A$": "AUD", "C$": "CAD",
+}  # fmt: skip
+"""Signs that mean one currency. `$`, `¥` and `kr` mean several."""
 _WORDS = frozenset({"kr", "kr.", "zł", "Kč", "Ft", "lei", "Fr.", "Rs", "Rs.", "TL"})
 
 _AMOUNT = re.compile(
@@ -31,6 +36,11 @@ def currency_of(cell: str) -> str:
     match = _AMOUNT.fullmatch(cell)
     signs = [] if match is None else [sign for sign in match.groups() if sign]
     return signs[0] if len(signs) == 1 and _is_currency(signs[0]) else ""
+
+
+def same_currency(sign: str, other: str) -> bool:
+    """Whether both signs certainly mean one currency: `€` and `EUR`."""
+    return _SAME.get(sign, sign) == _SAME.get(other, other)
 
 
 def _is_currency(sign: str) -> bool:

@@ -192,7 +192,16 @@ def _encodings(head: bytes, landing: Landing) -> Iterator[str]:
     else:
         yield ""
         yield "utf-8"
-        yield "cp1252"
+        if not _is_utf8(head):
+            yield "cp1252"
+
+
+def _is_utf8(head: bytes) -> bool:
+    """Whether there are letters beyond ASCII, all UTF-8's: as cp1252 they would be others, and marks would be text."""
+    try:
+        return not codecs.getincrementaldecoder("utf-8")().decode(head).isascii()
+    except UnicodeError:
+        return False
 
 
 def _headers(text: str, required: Sequence[str], declared: Format, spellings: Spellings) -> Iterator[dict[str, Any]]:
@@ -219,10 +228,15 @@ def _headers(text: str, required: Sequence[str], declared: Format, spellings: Sp
     first = filled[0] if filled else 0
     for delimiter in delimiters:
         row = _row(lines[first:], delimiter, '"') if filled else []
-        if len(row) == len(set(required)) and not set(required) & set(row) and declared.header is None:
+        if len(row) == len(set(required)) and not _folded(required) & _folded(row) and declared.header is None:
             changed = {} if delimiter == declared.delimiter else {"delimiter": delimiter}
             if len(row) > 1 or len(required) == 1:
                 yield {**changed, "header": list(dict.fromkeys(required))}
+
+
+def _folded(names: Sequence[str]) -> set[str]:
+    """The names by their letters alone: `ID` in the first line is a header's, though not the import's."""
+    return {"".join(filter(str.isalnum, name.casefold())) or name for name in names}
 
 
 def _before(before: list[str], skip: int, signs: dict[str, Any], declared: Format) -> Iterator[dict[str, Any]]:
@@ -249,7 +263,7 @@ def _encloses(text: str, delimiter: str, quote: str) -> bool:
     """Whether a cell begins and ends with the quote: there it is no text."""
     edge = rf"(?:^|$|[{re.escape(delimiter)}\r\n])"
     sign = re.escape(quote)
-    return re.search(rf"{edge}{sign}[^{sign}{re.escape(delimiter)}\r\n]*{sign}{edge}", text) is not None
+    return re.search(rf"{edge}{sign}[^{sign}\r\n]*{sign}{edge}", text) is not None
 
 
 def _body(text: str, signs: dict[str, Any], declared: Format, *, wide: bool, cut: bool) -> Iterator[dict[str, Any]]:

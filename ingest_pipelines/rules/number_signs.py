@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from ingest_pipelines.config.blanks import trimmed
 from ingest_pipelines.config.file_format import Format, written
-from ingest_pipelines.config.number_signs import SIGNS, currency_of
+from ingest_pipelines.config.number_signs import SIGNS, currency_of, same_currency
 from ingest_pipelines.rules.cleaning import column_cleanings
 from ingest_pipelines.rules.compile import Rules
 from ingest_pipelines.rules.types import TYPES, Rule
@@ -63,11 +63,14 @@ class SignAdvice:
         return tuple(other for rank, other in ranked if rank == best and rank[0])
 
     def _currency(self, name: str, broken: pl.DataFrame) -> str:
-        """The sign of a currency that the rejected cells have, where all that have one have the same."""
+        """The sign of a currency that the rejected cells have; "": they have several, or one of another currency."""
         source = next(source for source in self.rules.sources if source.cell.name == name)
         cells = self.rules.cleaned(broken)[source.column or ""].cast(pl.String).drop_nulls().to_list()
         signs = {sign for cell in cells if (sign := currency_of(trimmed(cell)))}
-        return signs.pop() if len(signs) == 1 else ""
+        declared = self.rules.bound.spec.source.format.currency or ()
+        signs -= set(declared)
+        right = len(signs) == 1 and all(same_currency(next(iter(signs)), sign) for sign in declared)
+        return signs.pop() if right else ""
 
     def _others(self, name: str, currency: str) -> Iterator[tuple[int, Format]]:
         """Formats with other signs that may read the whole column, each with the number of keys that it changes."""

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from ingest_pipelines.config.file_format import Format
 from ingest_pipelines.errors import ItemRefused
+from ingest_pipelines.file_content import BOM
 from ingest_pipelines_tests.landing.test_dialects import opened
 from ingest_pipelines_tests.landing.workbooks import workbook
 
@@ -86,6 +87,7 @@ _DIALECTS = st.sampled_from([
 @example(keys={}, notes=["a\nb"], cut=3, enclosed=False)
 @example(keys={}, notes=["a", "b"], cut=2, enclosed=False)
 @example(keys={}, notes=["a"], cut=6, enclosed=True)
+@example(keys={}, notes=["a"], cut=5, enclosed=True)  # the last cell is gone, and the one before it has a delimiter
 @example(keys={"delimiter": ";", "encoding": "utf-16-le"}, notes=["a\nb"], cut=4, enclosed=False)
 def test_quotes_of_a_file_that_was_cut_are_never_called_text(
     keys: dict[str, Any], notes: list[str], cut: int, enclosed: bool, tmp_path: Path
@@ -162,3 +164,16 @@ def test_a_zip_of_something_else_is_no_workbook(tmp_path: Path) -> None:
         archive.writestr("a.txt", "x")
     with pytest.raises(ItemRefused, match="cannot be read as an Excel workbook"):
         opened(out.getvalue(), tmp_path, Format(type="xlsx"), "id")
+
+
+def test_a_header_in_another_case_is_not_called_a_row(tmp_path: Path) -> None:
+    with pytest.raises(ItemRefused, match=r"lacks 'id' \(there is 'ID'\)") as refused:
+        opened(b"ID,Tier\n1,x\n", tmp_path, Format(), "id", "tier")
+    assert "header:" not in refused.value.hint
+
+
+def test_a_file_that_was_put_together_from_several_is_not_read_away_by_another_encoding(tmp_path: Path) -> None:
+    content = BOM + b"id,tier\n1,x\n" + BOM + "id,tier\n2,Größe\n".encode()
+    with pytest.raises(ItemRefused, match="a second header") as refused:
+        opened(content, tmp_path, Format(), "id", "tier")
+    assert "upload each file separately" in refused.value.hint

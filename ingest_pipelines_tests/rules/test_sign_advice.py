@@ -106,6 +106,7 @@ CASES: dict[str, tuple[dict[str, Any], list[str], dict[str, Any], dict[str, Any]
         MONEY, ["€ 1.234,50"], {}, {}, [{"currency": "€", "decimal": ",", "thousands": "."}],
     ),
     "another spelling of the currency": (MONEY, ["EUR 5"], {"currency": "€"}, {}, [{"currency": ["€", "EUR"]}]),
+    "another currency than the declared one": (MONEY, ["$5"], {"currency": "€"}, {}, []),
     "two currencies": (MONEY, ["€5", "$5"], {}, {}, []),
     "a unit": (MONEY, ["5 kg"], {}, {}, []),
     "too many digits": (MONEY, ["12.345", "12.50"], {}, {}, []),
