@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
@@ -36,9 +37,13 @@ def _jsonl(path: Path, rows: int) -> None:
 
 
 def _parquet(path: Path, rows: int, group: int | None = None) -> None:
-    notes = [f"{NOTE}{row}" for row in range(rows)]
-    table = pa.table({"id": [f"C{row}" for row in range(rows)], "note": notes, "points": range(rows)})
-    pq.write_table(table, path, row_group_size=group or rows, compression="none", use_dictionary=False)
+    schema = pa.schema({"id": pa.string(), "note": pa.string(), "points": pa.int64()})
+    with pq.ParquetWriter(path, schema, compression="none", use_dictionary=False) as writer:
+        for start in range(0, rows, group or rows):
+            points = pa.array(range(start, min(start + (group or rows), rows)), pa.int64())
+            numbers = points.cast(pa.string())
+            cells = [pc.binary_join_element_wise(text, numbers, "") for text in ("C", NOTE)]
+            writer.write_table(pa.table([*cells, points], schema=schema), row_group_size=group or rows)
 
 
 TYPES: dict[str, tuple[str, Callable[[Path, int], None]]] = {
