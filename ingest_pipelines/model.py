@@ -293,6 +293,8 @@ class LoadReport:
         seconds: wall time per stage: land, validate, copy, merge, commit.
         suppressed: those of the skipped rows that are of people who were forgotten.
         absent: profiles that a full file no longer had, and that were deleted or marked for it. They are no rows of it.
+        kept: how many of the unmatched rows wait for their profiles.
+        healed: how many rows that waited, of this or another import, were applied.
     """
 
     import_name: str
@@ -311,3 +313,5 @@ class LoadReport:
     cleaned: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     suppressed: int = 0
     absent: int = 0
+    kept: int = 0
+    healed: int = 0

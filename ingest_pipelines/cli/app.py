@@ -15,6 +15,7 @@ from ingest_pipelines.cli import (
     dbt_sources,
     events,
     forgetting,
+    history,
     loading,
     planning,
     purging,
@@ -79,7 +80,15 @@ _COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
         dbt_sources.dbt_sources,
     ),
     LOAD: (planning.plan, loading.run, serving.up, steering.activate, steering.pause, steering.resume),
-    INSPECT: (status.status, reports.report, alerting.alerts, events.events, auditing.audit, serving.watch),
+    INSPECT: (
+        status.status,
+        reports.report,
+        alerting.alerts,
+        events.events,
+        history.history,
+        auditing.audit,
+        serving.watch,
+    ),
     FIX: (skipping.skip, steering.unlock, purging.purge, forgetting.forget, forgetting.remember),
 }
 _WRITE_THE_PROJECT = (scaffold.init, wizard.new, checking.schema, dbt_sources.dbt_sources)

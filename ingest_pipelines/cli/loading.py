@@ -152,6 +152,7 @@ def print_load(
     if load.read:
         screen.say()
         print_counts(load.counts, bound, suppressed=load.suppressed, absent=load.absent)
+        print_waiting(load.kept, load.healed)
     elif load.status == "committed":
         screen.say(f"  nothing new: {_nothing(load, bound)}")
     if load.codes:
@@ -203,6 +204,16 @@ def print_counts(counts: Counts, bound: BoundImport, *, suppressed: int = 0, abs
     if counts.not_merged:
         why_not = screen.painted("valid rows of an item that was not merged", "dim")
         screen.say(f"  {'not merged':<10} {screen.number(counts.not_merged):>12}   {why_not}")
+
+
+def print_waiting(kept: int, healed: int) -> None:
+    """Prints how many unmatched rows of the load wait, and how many that waited it applied; nothing without any."""
+    for name, rows, meaning in (
+        ("waiting", kept, "of the unmatched rows: until a load adds their profiles"),
+        ("healed", healed, "rows of earlier loads that had no profile until now"),
+    ):
+        if rows:
+            screen.say(f"  {name:<10} {screen.number(rows):>12}   {screen.painted(meaning, 'dim')}")
 
 
 def why_skipped(bound: BoundImport, skipped: int, suppressed: int) -> str:

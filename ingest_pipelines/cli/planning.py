@@ -189,6 +189,7 @@ def _report_json(report: LoadReport) -> dict[str, object]:
         "unmatched": counts.unmatched, "skipped": counts.skipped, "rejected": counts.rejected,
         "suppressed": report.suppressed,
         "deleted": counts.deleted, "absent": report.absent,
+        "kept": report.kept, "healed": report.healed,
         "codes": dict(report.codes), "cleaned": {name: dict(words) for name, words in report.cleaned.items()},
         "ddl": list(report.ddl), "warnings": list(report.warnings),
         "seconds": dict(report.seconds), "error": report.reason, "dry_run": True,
@@ -202,7 +203,7 @@ def _choice(item: str, file: Path | None) -> list[str]:
 
 def _print(report: LoadReport, bound: BoundImport, command: str) -> None:
     """Prints what the load would do. Whether it would commit is printed once: here, or by the error that follows."""
-    from ingest_pipelines.cli.loading import print_codes, print_counts
+    from ingest_pipelines.cli.loading import print_codes, print_counts, print_waiting
     from ingest_pipelines.cli.reports import cleaned_words
     from ingest_pipelines.model import item_name
 
@@ -212,6 +213,7 @@ def _print(report: LoadReport, bound: BoundImport, command: str) -> None:
     screen.say(f"  this is {what}; everything was rolled back")
     screen.say()
     print_counts(report.counts, bound, suppressed=report.suppressed, absent=report.absent)
+    print_waiting(report.kept, report.healed)
     if report.codes:
         screen.say()
         print_codes(report.codes, report.samples)

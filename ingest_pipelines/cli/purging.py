@@ -1,4 +1,4 @@
-"""`ingest purge`: deletes rejects and events that are older than their database's retention."""
+"""`ingest purge`: deletes rejects and events that are older than their database's retention, and rows that waited."""
 
 from __future__ import annotations
 
@@ -14,11 +14,15 @@ def purge(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be deleted.")] = False,
     json: Json = False,
 ) -> None:
-    """Delete rejects and events older than their database's `retention`. Loads and their counts stay."""
+    """Delete rejects, events and old values older than their database's `retention`, and rows that waited in vain.
+
+    Loads and their counts stay.
+    """
     from ingest_pipelines import ledger
     from ingest_pipelines.cli.loading import user
     from ingest_pipelines.cli.target import ledger_of, now
     from ingest_pipelines.config import read_project, read_settings
+    from ingest_pipelines.merge.history import purge_history
 
     settings = read_settings()
     project = read_project(settings.home)
@@ -29,10 +33,14 @@ def purge(
             imports = [bound.name for bound in project.imports.values() if bound.database_name == name]
             rejects = ledger.purge_rejects(connection, today - database.retention.rejects, imports)
             events = ledger.purge_events(connection, today - database.retention.events, imports)
-            purged.append({"database": name, "rejects": rejects, "events": events})
+            unmatched = ledger.purge_unmatched(connection, today, ".".join(database.schema_and_table))
+            history = purge_history(connection, database, today - database.retention.history)
+            purged.append(
+                {"database": name, "rejects": rejects, "events": events, "unmatched": unmatched, "history": history}
+            )
         if dry_run:
             connection.rollback()
-        elif any(counts["rejects"] or counts["events"] for counts in purged):
+        elif any(counts[what] for counts in purged for what in counts if what != "database"):
             ledger.record_audit(connection, user(), "purged", now(), detail={"databases": purged})
     if json:
         screen.as_json(purged)
@@ -45,3 +53,9 @@ def purge(
             f"{retention.rejects.days} days and {screen.plural(int(str(counts['events'])), 'event')} older than "
             f"{retention.events.days} days {verb}"
         )
+        if counts["unmatched"]:
+            rows = screen.plural(int(str(counts["unmatched"])), "unmatched row")
+            screen.say(f"{counts['database']}: {rows} that waited for a profile in vain {verb}")
+        if counts["history"]:
+            changes = screen.plural(int(str(counts["history"])), "change")
+            screen.say(f"{counts['database']}: the old values of {changes} before {retention.history.days} days {verb}")

@@ -79,6 +79,10 @@ def count_table(loads: Iterable[Load]) -> list[str]:
         lines.append(f"  {'':{head}}  {' · '.join(facts)}")
         if item_name(load.item) != load.item:
             lines.append(f"  {'':{head}}  {screen.wrapped(f'--item {load.item}', head + 4)}")
+        if load.kept or load.healed:
+            lines.append(
+                f"  {'':{head}}  {screen.number(load.kept)} unmatched wait, {screen.number(load.healed)} healed"
+            )
         if words := cleaned_words(load.cleaned):
             lines.append(f"  {'':{head}}  {screen.wrapped(f'cleaned cells: {words}', head + 4)}")
         lines += [f"  {'':{head}}  {line}" for line in (*load.error.splitlines(), *load.warnings)]

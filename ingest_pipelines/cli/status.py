@@ -22,7 +22,7 @@ from ingest_pipelines.errors import UsageError
 
 if TYPE_CHECKING:
     from ingest_pipelines.config import BoundImport, Project, Settings
-    from ingest_pipelines.ledger import ImportState, ImportSummary, SourceCheck
+    from ingest_pipelines.ledger import ImportState, ImportSummary, KeptRows, SourceCheck
     from ingest_pipelines.orchestration.monitoring.open_item import OpenItem
     from ingest_pipelines.orchestration.monitoring.overview import Overview
 
@@ -98,7 +98,7 @@ def _gather(
     seen = overview.survey
     lines = import_lines(
         project, seen.states, seen.summaries, at, open_items=seen.open_items, running=seen.running,
-        ticks=overview.ticks, checks=seen.source_checks,
+        ticks=overview.ticks, checks=seen.source_checks, kept_rows=seen.kept_rows,
     )  # fmt: skip
     return project, lines, at
 
@@ -113,6 +113,7 @@ def import_lines(
     running: Collection[str] = (),
     ticks: Mapping[str, datetime | None] = MappingProxyType({}),
     checks: Mapping[str, SourceCheck] = MappingProxyType({}),
+    kept_rows: Mapping[str, KeptRows] = MappingProxyType({}),
 ) -> list[dict[str, Any]]:
     """The data of `ingest status`: one entry per import, by name, including imports with mistakes.
 
@@ -121,6 +122,7 @@ def import_lines(
         running: imports that have a run in progress.
         ticks: next tick of each schedule.
         checks: the last look at each import's source.
+        kept_rows: unmatched rows that wait for their profiles.
     """
     from ingest_pipelines.orchestration.automation import status_of
     from ingest_pipelines.orchestration.monitoring.source_troubles import waiting_imports
@@ -148,6 +150,8 @@ def import_lines(
                 "item": summary.item if summary else None,
                 **{count: getattr(summary, count) if summary else 0 for count in COUNTS},
                 "cleaned": {name: dict(words) for name, words in summary.cleaned.items()} if summary else {},
+                "kept": kept_rows[name].rows if name in kept_rows else 0,
+                "kept_until": kept_rows[name].until if name in kept_rows else None,
                 "started_at": summary.started_at if summary else None,
                 "finished_at": summary.finished_at if summary else None,
                 "committed_at": committed_at,

@@ -164,6 +164,9 @@ def import_text(line: Mapping[str, Any], now: datetime) -> Iterator[str]:
     yield from sources_text([line], now)
     if words := cleaned_words(line["cleaned"]):
         yield f"  cells cleaned by load {line['load']}: {screen.wrapped(words, 4)}"
+    if line["kept"]:
+        kept = screen.plural(line["kept"], "unmatched row")
+        yield f"  waiting for a profile: {kept}, the first until {screen.moment(line['kept_until'])}"
     if not line["open"]:
         yield "  no open item"
         return

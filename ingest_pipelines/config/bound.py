@@ -16,6 +16,7 @@ from ingest_pipelines.config.deletion_problems import deletion_problems, set_cle
 from ingest_pipelines.config.imports import CONTACT_CHANNELS, ColumnMapping, Import, Match
 from ingest_pipelines.config.nearest import closest, nearest
 from ingest_pipelines.config.placement import ALONE, Placement
+from ingest_pipelines.config.unmatched_problems import unmatched_problems
 from ingest_pipelines.model import ITEM_COLUMNS
 
 
@@ -183,6 +184,7 @@ def bind(
     problems += _match_problems(bound)
     problems += deletion_problems(bound)
     problems += _consent_problems(bound)
+    problems += unmatched_problems(bound)
     return bound, problems
 
 

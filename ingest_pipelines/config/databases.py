@@ -219,14 +219,19 @@ class Resource(Strict):
 
 
 class Retention(Strict):
-    """How long the ledger keeps rejects and events; `ingest purge` deletes older ones. The counts of loads stay."""
+    """How long rejects, events and old values are kept; `ingest purge` deletes older ones. The counts of loads stay."""
 
     rejects: Duration = timedelta(days=90)
     events: Duration = timedelta(days=30)
+    history: Duration = timedelta(days=365)
 
 
 class Database(Strict):
-    """One Postgres table of customer profiles: its key, its fields, its consent resources."""
+    """One Postgres table of customer profiles: its key, its fields, its consent resources.
+
+    Attributes:
+        history: loads keep the old values of fields that they change.
+    """
 
     table: TableName
     key: Name
@@ -238,6 +243,7 @@ class Database(Strict):
     geo_database: LocalPath | None = None
     fields: dict[Name, Field]
     resources: dict[Name, Resource] = Key(default_factory=dict)
+    history: StrictBool = False
     retention: Retention = Retention()
     description: str = ""
 

@@ -325,6 +325,18 @@ class Deletes(Strict):
         return profiles * 100 <= self.max_percent * of
 
 
+class Unmatched(Strict):
+    """Rows without a profile wait for it, with `mode: update_only`.
+
+    Attributes:
+        keep: how long; `ingest purge` deletes them afterwards.
+        max_rows: so many of the import's customers may wait.
+    """
+
+    keep: Duration
+    max_rows: int = Field(default=100_000, ge=1, le=1_000_000)
+
+
 class Volume(Strict):
     """How far an item's number of rows may be from the median of the last ones before a check warns."""
 
@@ -364,6 +376,7 @@ class Import(Strict):
     timezone: TimeZone = "UTC"
     version: str | None = None
     rejects: RejectLimit = RejectLimit()
+    unmatched: Unmatched | None = None
     shrink: Shrink = Shrink()
     deletes: Deletes = Deletes()
     volume: Volume = Volume()

@@ -12,6 +12,7 @@ PROFILE_ID = "profile_id"
 
 SUBSCRIPTIONS = "subscriptions"
 KEY_SEQUENCE = "key_seq"
+HISTORY = "history"
 
 _LONGEST = 63
 """Most bytes of a Postgres name; Postgres silently cuts longer ones."""
@@ -46,6 +47,10 @@ def names_beside(database: Database, matched: Iterable[str], *, consents: bool) 
         yield _made_by_postgres(records, "", "pkey"), "the index of its consent records"
         yield short_name(table, SUBSCRIPTIONS, "contact"), "an index of its consent records"
         yield short_name(table, PROFILE_ID, "match"), f"an index on '{PROFILE_ID}'"
+    if database.history:
+        yield short_name(table, HISTORY), "its old values"
+        yield short_name(table, HISTORY, "profile"), "an index of its old values"
+        yield short_name(table, HISTORY, "until"), "an index of its old values"
 
 
 def _made_by_postgres(table: str, column: str, label: str) -> str:

@@ -137,6 +137,7 @@ from ingest_pipelines.ledger.traces import (
     imports_of_database,
     reject_cells,
 )
+from ingest_pipelines.ledger.unmatched import KeptRows, kept_rows, purge_unmatched
 from ingest_pipelines.ledger.unsettled import (
     Activity,
     UnsettledItem,
@@ -162,6 +163,7 @@ __all__ = [
     "ImportState",
     "ImportSummary",
     "ItemState",
+    "KeptRows",
     "Load",
     "LoadOutcome",
     "NewLoad",
@@ -219,6 +221,7 @@ __all__ = [
     "imports_without_items",
     "is_renamed_since",
     "item_states",
+    "kept_rows",
     "last_change",
     "last_committed",
     "last_event",
@@ -247,6 +250,7 @@ __all__ = [
     "open_load",
     "purge_events",
     "purge_rejects",
+    "purge_unmatched",
     "recent_loads",
     "record_audit",
     "record_open_items",

@@ -21,7 +21,7 @@ from ingest_pipelines.model import Counts, Item, ItemKey, LoadReport, LoadStatus
 _COLUMNS = sql.SQL(
     "id, import AS import_name, item, run_id, attempt, by, forced, fingerprint, content_sha256, status, read, inserted,"
     " updated, unchanged, unmatched, skipped, rejected, codes, cleaned, new_columns, ddl, warnings, seconds,"
-    " cursor_from, cursor_to, started_at, finished_at, error, suppressed, deleted, absent"
+    " cursor_from, cursor_to, started_at, finished_at, error, suppressed, deleted, absent, kept, healed"
 )
 
 
@@ -37,6 +37,7 @@ class Load:
         new_columns: columns that no committed item of the import had before, and that nothing reads.
         suppressed: those of the skipped rows that are of people who were forgotten.
         deleted: profiles that a list of keys deleted. absent: profiles that a full file had no longer.
+        kept, healed: see LoadReport.
         error: why the load is not `committed`, else "".
     """
 
@@ -71,6 +72,8 @@ class Load:
     suppressed: int = 0
     deleted: int = 0
     absent: int = 0
+    kept: int = 0
+    healed: int = 0
 
     @property
     def counts(self) -> Counts:
@@ -94,6 +97,7 @@ class Load:
             reason=self.error, ddl=tuple(self.ddl), codes=self.codes, warnings=tuple(self.warnings),
             seconds=self.seconds, cursor_to=self.cursor_to, cleaned=self.cleaned, suppressed=self.suppressed,
             absent=self.absent,
+            kept=self.kept, healed=self.healed,
         )  # fmt: skip
 
 
@@ -137,6 +141,8 @@ class LoadOutcome:
     new_columns: Sequence[str] = ()
     suppressed: int = 0
     absent: int = 0
+    kept: int = 0
+    healed: int = 0
 
 
 @dataclass(frozen=True)
@@ -397,7 +403,8 @@ def close_load(connection: psycopg.Connection, load: int, outcome: LoadOutcome) 
         """
         UPDATE ingest.loads SET status = %s, read = %s, inserted = %s, updated = %s, unchanged = %s, unmatched = %s,
                skipped = %s, rejected = %s, codes = %s, ddl = %s, warnings = %s, seconds = %s, cleaned = %s,
-               new_columns = %s, finished_at = %s, error = %s, suppressed = %s, deleted = %s, absent = %s
+               new_columns = %s, finished_at = %s, error = %s, suppressed = %s, deleted = %s, absent = %s,
+               kept = %s, healed = %s
         WHERE id = %s
         """,
         (
@@ -405,6 +412,6 @@ def close_load(connection: psycopg.Connection, load: int, outcome: LoadOutcome) 
             counts.skipped, counts.rejected, Jsonb(dict(outcome.codes)), list(outcome.ddl), list(outcome.warnings),
             Jsonb(dict(outcome.seconds)), Json({name: dict(words) for name, words in outcome.cleaned.items()}),
             list(outcome.new_columns), outcome.finished_at, outcome.error, outcome.suppressed, counts.deleted,
-            outcome.absent, load,
+            outcome.absent, outcome.kept, outcome.healed, load,
         ),
     )  # fmt: skip

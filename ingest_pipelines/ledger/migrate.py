@@ -13,7 +13,7 @@ from ingest_pipelines.errors import TargetForbids, printable
 Connect: TypeAlias = Callable[[], psycopg.Connection]
 Prepare: TypeAlias = Callable[[psycopg.Connection], None]
 
-REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009", "0010", "0011")
+REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009", "0010", "0011", "0012")
 """Those under `migrations/versions`, in order."""
 
 HEAD = REVISIONS[-1]

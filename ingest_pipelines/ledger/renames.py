@@ -22,6 +22,7 @@ _OF_ONE_IMPORT = (
     "corrections",
     "source_checks",
     "event_batches",
+    "unmatched",
     "alerts",
     "alert_routes",
 )

@@ -5,7 +5,7 @@
 3. open: the load's row by its run key. A run whose load committed already does nothing.
 4. alter: schema, tables, columns and indexes that the import needs and the target lacks.
 5. match: which profile each row belongs to, where the key does not say it.
-6. merge: changed profiles over, new ones in; then consent records, events and rejects.
+6. merge: changed profiles over, new ones in; then consent records, rows that waited, events and rejects.
 7. close: counts (they must add up), mapping, cursor, item status.
 8. commit. If its acknowledgement is lost: connect again and ask the ledger what is true.
 
@@ -33,9 +33,10 @@ from ingest_pipelines.merge.copy import copy_rejects
 from ingest_pipelines.merge.deletions import above_deletes, take_absent
 from ingest_pipelines.merge.driver_errors import refuses_rows, translate
 from ingest_pipelines.merge.faults import Fault, no_fault
+from ingest_pipelines.merge.healing import find_waiting, heal
 from ingest_pipelines.merge.load_state import LoadState
 from ingest_pipelines.merge.mapping import check_mapping, new_columns
-from ingest_pipelines.merge.names import SUBSCRIPTIONS, name_beside
+from ingest_pipelines.merge.names import HISTORY, SUBSCRIPTIONS, name_beside
 from ingest_pipelines.merge.preconditions import failed_precondition, repeats_last, somebody_forgotten_since
 from ingest_pipelines.merge.refused_rows import RefusedRows
 from ingest_pipelines.merge.session import LOADS, prepare
@@ -180,7 +181,7 @@ def _attempt(
 def _written_tables(bound: BoundImport) -> tuple[str, list[str]]:
     """The schema and the tables that a load writes to."""
     schema, table = bound.database.schema_and_table
-    return schema, [table, name_beside(bound.database, SUBSCRIPTIONS)]
+    return schema, [table, name_beside(bound.database, SUBSCRIPTIONS), name_beside(bound.database, HISTORY)]
 
 
 def _transaction(connection: psycopg.Connection, state: LoadState, target: Target, fault: Fault) -> LoadReport:
@@ -230,6 +231,8 @@ def _transaction(connection: psycopg.Connection, state: LoadState, target: Targe
             shape = alter_target(connection, state)
         fault("altered")
         with state.timed("match"):
+            find_waiting(connection, state)
+            heal(connection, state, merged=False)
             match_profiles(connection, state, shape)
         fault("matched")
         with state.timed("merge"):
@@ -249,6 +252,8 @@ def _transaction(connection: psycopg.Connection, state: LoadState, target: Targe
         take_absent(connection, state)
     if bound.spec.lists_keys or bound.spec.snapshot:
         state.refuse(above_deletes(state))
+        heal(connection, state, merged=True)
+    fault("healed")
     if repeats and state.changes_nothing:
         connection.rollback()
         prepare_session(connection, target, bound.name, LOADS)

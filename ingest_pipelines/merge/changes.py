@@ -19,6 +19,9 @@ from ingest_pipelines.merge.stage import CONSENTED, Stage, StageColumn
 BITS = 62
 """Fields whose changes one bigint can mark."""
 
+PAIRS = 50
+"""Pairs that one call of `jsonb_build_object` takes: a function of Postgres has at most 100 arguments."""
+
 Side: TypeAlias = Callable[[StageColumn], sql.Composable]
 """A column before or after the load, as an expression."""
 
@@ -104,6 +107,23 @@ class Changes:
             )
         return sql.SQL(", ").join(masks)
 
+    def old_values(self, old: Side, new: Side) -> sql.Composed:
+        """The values before the load of the fields that change, as JSON."""
+        pairs = [sql.SQL("{}, {}").format(sql.Literal(column.into), old(column)) for column in self.fields]
+        every = sql.SQL(" || ").join(
+            sql.SQL("jsonb_build_object({})").format(sql.SQL(", ").join(pairs[start : start + PAIRS]))
+            for start in range(0, len(pairs), PAIRS)
+        )
+        same = [
+            sql.SQL("CASE WHEN {} IS NOT DISTINCT FROM {} THEN {} END").format(
+                bytewise(column, old(column)), new(column), sql.Literal(column.into)
+            )
+            for column in self.fields
+        ]
+        if not pairs:
+            return sql.SQL("'{{}}'::jsonb").format()
+        return sql.SQL("({}) - array_remove(ARRAY[{}]::text[], NULL)").format(every, sql.SQL(", ").join(same))
+
     def after(self, column: StageColumn) -> sql.Composable:
         """The value after the load: the row's; or the profile's, if the row's is empty and must not clear it.
 
@@ -116,9 +136,13 @@ class Changes:
             return sql.SQL("CASE WHEN s.{} & {} <> 0 THEN COALESCE({}, {}) ELSE COALESCE({}, {}) END").format(
                 sql.Identifier(CONSENTED), sql.Literal(bit), profile, row, row, profile
             )
-        if self.stage.bound.spec.empty == "keep" or column.keep:
+        if self.keeps(column):
             return sql.SQL("COALESCE({}, {})").format(row, profile)
         return row
+
+    def keeps(self, column: StageColumn) -> bool:
+        """Whether an empty value leaves the profile's value as it is."""
+        return self.stage.bound.spec.empty == "keep" or column.keep or column.name in self._contacts
 
     @cached_property
     def _contacts(self) -> dict[str, int]:

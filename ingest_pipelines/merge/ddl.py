@@ -14,9 +14,12 @@ from ingest_pipelines.config.databases import Field
 from ingest_pipelines.merge.column_types import type_of
 from ingest_pipelines.merge.match_modes import profile_lookups
 from ingest_pipelines.merge.names import (
+    CHANGED_AT,
+    HISTORY,
     KEY_SEQUENCE,
     PROFILE_ID,
     SUBSCRIPTIONS,
+    history_name,
     key_sequence,
     name_beside,
     subscriptions_name,
@@ -42,6 +45,7 @@ def additions(stage: Stage, shape: TableShape) -> Iterator[sql.Composed]:
     yield from _new_table(stage) if shape.oid is None else _new_columns(stage, shape)
     yield from _sequence(stage, shape)
     yield from _subscriptions(stage, shape)
+    yield from _history(stage, shape)
     yield from _indexes(stage, shape)
 
 
@@ -53,6 +57,8 @@ def _new_table(stage: Stage) -> Iterator[sql.Composed]:
         columns.append(sql.SQL("{} {}{}").format(sql.Identifier(name), type_of(field), key))
     if stage.version is not None:
         columns.append(sql.SQL("{} text").format(sql.Identifier(stage.version.into)))
+    if database.history:
+        columns.append(sql.SQL("{} {}").format(sql.Identifier(CHANGED_AT), _SINCE_NOW))
     yield sql.SQL("CREATE TABLE {} ({})").format(table_name(database), sql.SQL(", ").join(columns))
 
 
@@ -62,6 +68,8 @@ def missing_columns(stage: Stage, shape: TableShape) -> dict[str, sql.Composable
     wanted |= {name: type_of(field) for name, field in fields_of(stage.bound).items()}
     if stage.version is not None:
         wanted[stage.version.into] = sql.SQL("text")
+    if stage.bound.database.history:
+        wanted[CHANGED_AT] = _SINCE_NOW
     return {name: kind for name, kind in wanted.items() if name not in shape.columns}
 
 
@@ -83,6 +91,25 @@ def _sequence(stage: Stage, shape: TableShape) -> Iterator[sql.Composed]:
         yield sql.SQL(
             "SELECT setval({}, max({}::bigint)) FROM {} WHERE {} ~ '^[1-9][0-9]{{0,17}}$' HAVING count(*) > 0"
         ).format(sql.Literal(sequence.as_string()), key, table_name(database), key)
+
+
+_SINCE_NOW = sql.SQL("timestamp with time zone DEFAULT now()")
+"""Profiles that are there already are as they are since now: nothing is known of the time before."""
+
+
+def _history(stage: Stage, shape: TableShape) -> Iterator[sql.Composed]:
+    """The table of old values: a row for each change of a profile by a load."""
+    database = stage.bound.database
+    if not database.history or name_beside(database, HISTORY) in shape.relations:
+        return
+    yield sql.SQL(
+        "CREATE TABLE {} (profile_id bigint NOT NULL, valid_from timestamp with time zone,"
+        " valid_to timestamp with time zone NOT NULL, old jsonb NOT NULL)"
+    ).format(history_name(database))
+    for name, columns in (("profile", "(profile_id, valid_to)"), ("until", "USING brin (valid_to)")):
+        yield sql.SQL("CREATE INDEX {} ON {} {}").format(
+            sql.Identifier(name_beside(database, HISTORY, name)), history_name(database), sql.SQL(columns)
+        )
 
 
 def needs_subscriptions(stage: Stage) -> bool:

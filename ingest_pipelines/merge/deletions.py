@@ -13,7 +13,8 @@ from ingest_pipelines.errors import DeletesAboveLimit, TargetRefused
 from ingest_pipelines.merge.changes import Changes
 from ingest_pipelines.merge.column_types import type_of
 from ingest_pipelines.merge.load_state import LoadState
-from ingest_pipelines.merge.names import PROFILE_ID, SUBSCRIPTIONS, name_beside, subscriptions_name
+from ingest_pipelines.merge.names import CHANGED_AT, PROFILE_ID, SUBSCRIPTIONS, name_beside, subscriptions_name
+from ingest_pipelines.merge.statements import Merge
 from ingest_pipelines.merge.target import scalar
 
 WHOLE_DELIVERIES = {"file", "upload", "query"}
@@ -119,6 +120,10 @@ def _mark(connection: psycopg.Connection, state: LoadState, absent: sql.Composed
         sql.SQL("{} = {}").format(sql.Identifier(name), value)
         for name, value in zip(state.bound.spec.set, _values(state), strict=True)
     )
+    if state.changed_at is not None:
+        merge = Merge(state.stage, state.changed_at)
+        connection.execute(merge.keep_old(list(state.bound.spec.set), absent))
+        assignments += sql.SQL(", {} = {}").format(sql.Identifier(CHANGED_AT), merge.since)
     return connection.execute(
         sql.SQL(
             "WITH gone AS (UPDATE {} SET {} WHERE {} RETURNING t.{}, t.{}::text, false)"

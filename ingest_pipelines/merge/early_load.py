@@ -29,6 +29,7 @@ from ingest_pipelines.merge.catalog import read_shape
 from ingest_pipelines.merge.copy import copy_accepted, copy_created, copy_profiles, rows_of
 from ingest_pipelines.merge.ddl import additions
 from ingest_pipelines.merge.faults import Fault, no_fault
+from ingest_pipelines.merge.healing import find_waiting, heal
 from ingest_pipelines.merge.key_filter import read_key_filter, take_numbers
 from ingest_pipelines.merge.load_state import LoadState
 from ingest_pipelines.merge.mapping import check_mapping
@@ -173,6 +174,8 @@ def open_early(connection: psycopg.Connection, state: LoadState, fault: Fault = 
     fault("early: opened")
     with state.timed("ddl"):
         shape = alter_target(connection, state)
+    find_waiting(connection, state)
+    heal(connection, state, merged=False)
     prepare_merge(connection, state)
     state.early = "merged"
     return shape

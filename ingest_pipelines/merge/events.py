@@ -88,3 +88,16 @@ WRITE_GONE_EVENTS = sql.SQL(
 
 Parameters: `load`, and the `fields` that were set.
 """
+
+WRITE_HEALED_EVENTS = sql.SQL(
+    """
+    WITH written AS (
+        INSERT INTO ingest.event_batches (load, import, kind, fields, profiles, keys)
+        SELECT %(load)s, import, 'profile.updated', fields, array_agg(profile_id), array_agg(key)
+        FROM ingest_healed WHERE import IS NOT NULL GROUP BY import, fields, profile_id / {}
+        RETURNING import, cardinality(profiles) AS profiles
+    )
+    SELECT import, sum(profiles)::bigint FROM written GROUP BY import ORDER BY import
+    """
+).format(_TOGETHER)
+"""Events of profiles to which rows that waited were applied; parameter `load`. Returns how many, by import."""

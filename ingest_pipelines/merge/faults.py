@@ -8,8 +8,8 @@ Fault = Callable[[str], None]
 """A function that is called with the name of each point."""
 
 FAULT_POINTS = (
-    "connected", "copying", "staged", "locked", "opened", "altered", "matched", "merged", "consented", "rejected",
-    "events written", "counted", "closed", "committed",
+    "connected", "copying", "staged", "locked", "opened", "altered", "matched", "merged", "consented", "healed",
+    "rejected", "events written", "counted", "closed", "committed",
 )  # fmt: skip
 """Every point, in order. `closed` is the last one before COMMIT is sent, `committed` the first after it."""
 

@@ -19,6 +19,7 @@ from ingest_pipelines.merge.preconditions import fingerprint, verdict
 from ingest_pipelines.merge.shape import TableShape
 from ingest_pipelines.merge.stage import Stage
 from ingest_pipelines.merge.stage_rejects import SAMPLES, Matched
+from ingest_pipelines.merge.waiting_rows import WaitingRows, waiting_warnings
 from ingest_pipelines.model import Counts, LoadReport, LoadStatus, Run, Validated
 
 
@@ -39,6 +40,8 @@ class LoadState:
         key_filter: the target's keys, in an early load: rows whose keys are certainly new are copied, not merged.
         copied: rows that were copied into the table.
         shape: the target table before the first row is written.
+        changed_at: when the load changes profiles, by the target's clock, while it has the table's lock; only of a
+            database with a history.
         alone: the second try of a load: other writers are locked out of the table, because one was in the way.
         first_refusal: the SQLSTATE with which the table refused rows of the first try; "" in that try. The second try
             searches for these rows.
@@ -49,6 +52,13 @@ class LoadState:
         profiles_before: how many the table had, where profiles may be deleted or marked.
         stale: rows taken out of the stage because they are older than their profile.
         consented: profiles of which only subscriptions changed.
+        kept: unmatched rows that wait for their profiles from now on.
+        kept_new: those of them that bring something new.
+        kept_all_it_may: there were more unmatched rows than may wait.
+        waiting: rows of any import that wait for profiles of the target.
+        healed: how many of them were applied.
+        outdated: how many were older than their profiles, and dropped.
+        unhealed: how many the target refused, because of heal_problem.
     """
 
     validated: Validated
@@ -63,6 +73,7 @@ class LoadState:
     key_filter: KeyFilter | None = None
     copied: int = 0
     shape: TableShape = field(default_factory=TableShape)
+    changed_at: datetime | None = None
     alone: bool = False
     first_refusal: str = ""
     first_try_seconds: float = 0.0
@@ -76,6 +87,14 @@ class LoadState:
     absent: int = 0
     kept_absent: int = 0
     profiles_before: int = 0
+    kept: int = 0
+    kept_new: int = 0
+    kept_all_it_may: bool = False
+    waiting: tuple[WaitingRows, ...] = ()
+    healed: int = 0
+    outdated: int = 0
+    unhealed: int = 0
+    heal_problem: str = ""
     seconds: dict[str, float] = field(default_factory=dict)
     began: float = field(default_factory=perf_counter)
 
@@ -91,13 +110,14 @@ class LoadState:
 
     @property
     def keeps_written(self) -> bool:
-        """Whether the merge keeps which profiles it wrote: for events, for subscriptions, and in a second try.
+        """Whether the merge keeps which profiles it wrote: for events, subscriptions, a history, and in a second try.
 
         The second try of a load counts these profiles, because Postgres's own counts may be off (`track_counts`) or
         include what triggers wrote.
         """
         again = self.alone or bool(self.first_refusal)
-        return self.bound.spec.events or bool(self.bound.spec.subscriptions) or again
+        keeps_old = self.bound.database.history
+        return self.bound.spec.events or bool(self.bound.spec.subscriptions) or keeps_old or again
 
     @contextmanager
     def timed(self, step: str) -> Iterator[None]:
@@ -108,9 +128,9 @@ class LoadState:
 
     @property
     def changes_nothing(self) -> bool:
-        """Whether the merge left profiles, consent records and the table's columns as they were."""
+        """Whether the load left profiles, consent records, the table's columns and the rows that wait as they were."""
         profiles = self.inserted + self.updated + self.consented + self.deleted + self.absent
-        return not (profiles or self.ddl)
+        return not (profiles or self.ddl or self.kept_new or self.healed or self.outdated)
 
     def refuse(self, problem: LoadError | None) -> None:
         """Stops the load if there is a problem. A dry run goes on, to show all of its problems and counts."""
@@ -185,6 +205,7 @@ class LoadState:
             )
         if self.validated.suppressed_rows:
             warnings.append(suppressed_words(self.validated.suppressed_rows))
+        warnings += waiting_warnings(self)
         return tuple(warnings)
 
     def new_load(self, status: LoadStatus) -> ledger.NewLoad:
@@ -202,6 +223,7 @@ class LoadState:
             "committed", counts, finished_at, codes=self.codes, ddl=self.ddl, warnings=self.warnings,
             seconds=self.seconds, cleaned=self.validated.cleaned, new_columns=self.new_columns,
             suppressed=self.validated.suppressed_rows, absent=self.absent,
+            kept=self.kept, healed=self.healed,
         )  # fmt: skip
 
     def report(self, counts: Counts) -> LoadReport:
@@ -211,6 +233,7 @@ class LoadState:
             codes=self.codes, samples=(*self.validated.samples, *self.matched.samples)[:SAMPLES],
             warnings=self.warnings, seconds=self.seconds, cursor_to=self.validated.landing.cursor_to,
             cleaned=self.validated.cleaned, suppressed=self.validated.suppressed_rows, absent=self.absent,
+            kept=self.kept, healed=self.healed,
         )  # fmt: skip
         if not self.run.dry_run:
             return report

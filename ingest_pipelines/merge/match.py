@@ -57,6 +57,8 @@ class Matching:
         )
         if self.stage.bound.spec.adds:
             self._prepare_new(lookups)
+        elif self.stage.bound.spec.unmatched is not None:
+            self._only_one_of_new(lookups)
         execute("DROP TABLE ingest_matches")
         execute(self.stage.analyze())
         return self.matched
@@ -78,10 +80,13 @@ class Matching:
             " WHERE s._profile IS NULL AND num_nonnulls({}) = 0"
         ).format(values)
         self.rejects.reject("missing_key", nothing)
+        self._only_one_of_new(lookups)
+        self._give_keys()
+
+    def _only_one_of_new(self, lookups: tuple[ProfileLookup, ...]) -> None:
         for lookup in lookups:
             valued = sql.SQL("SELECT s._line, {}::text AS value FROM ingest_stage AS s WHERE s._profile IS NULL")
             self._only_one_each(valued.format(lookup.value), f"match no profile and have the same {lookup.label}")
-        self._give_keys()
 
     def _give_keys(self) -> None:
         database = self.stage.bound.database

@@ -7,14 +7,17 @@ from collections.abc import Iterable
 from psycopg import sql
 
 from ingest_pipelines.config.databases import Database
-from ingest_pipelines.config.table_names import KEY_SEQUENCE, PROFILE_ID, SUBSCRIPTIONS, short_name
+from ingest_pipelines.config.table_names import HISTORY, KEY_SEQUENCE, PROFILE_ID, SUBSCRIPTIONS, short_name
 
 __all__ = [
+    "CHANGED_AT",
+    "HISTORY",
     "KEY_SEQUENCE",
     "PROFILE_ID",
     "SUBSCRIPTIONS",
     "beside",
     "comma",
+    "history_name",
     "key_sequence",
     "name_beside",
     "short_name",
@@ -22,6 +25,10 @@ __all__ = [
     "table_name",
     "version_column",
 ]
+
+
+CHANGED_AT = "_changed_at"
+"""The column of a table with a history that says since when a profile is as it is: when a load last wrote it."""
 
 
 def table_name(database: Database) -> sql.Identifier:
@@ -42,6 +49,11 @@ def beside(database: Database, *parts: str) -> sql.Identifier:
 def subscriptions_name(database: Database) -> sql.Identifier:
     """The table of the database's consent records."""
     return beside(database, SUBSCRIPTIONS)
+
+
+def history_name(database: Database) -> sql.Identifier:
+    """The table of the old values of the database's profiles."""
+    return beside(database, HISTORY)
 
 
 def key_sequence(database: Database) -> sql.Identifier:

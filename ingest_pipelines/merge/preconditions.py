@@ -44,6 +44,7 @@ def fingerprint(bound: BoundImport) -> str:
             "rejects",
             "deletes",
             "receipt",
+            "unmatched",
         },
     )
     fields = {mapped.name: mapped.field.model_dump(mode="json") for mapped in bound.fields}

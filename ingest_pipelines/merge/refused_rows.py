@@ -94,7 +94,7 @@ class RefusedRows:
     def __init__(self, connection: psycopg.Connection, state: LoadState, shape: TableShape, fault: Fault) -> None:
         assert shape.oid is not None
         self._connection, self._state, self._shape, self._fault = connection, state, shape, fault
-        self._merge = Merge(state.stage)
+        self._merge = Merge(state.stage, state.changed_at)
         with connection.cursor(row_factory=class_row(UniqueIndex)) as cursor:
             indexes = cursor.execute(FIND_INDEXES, {"oid": shape.oid}).fetchall()
         self._vacated = VacatedValues(self._merge, shape, indexes)

@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 
 from psycopg import sql
 
 from ingest_pipelines.merge.changes import Changes
 from ingest_pipelines.merge.match_modes import printable_key
-from ingest_pipelines.merge.names import PROFILE_ID, comma
+from ingest_pipelines.merge.names import CHANGED_AT, PROFILE_ID, comma, history_name
+from ingest_pipelines.merge.stage import StageColumn
 from ingest_pipelines.merge.versions import is_older, version_column_of
 from ingest_pipelines.model import LINE
 
 
 @dataclass(frozen=True)
 class Merge(Changes):
-    """The statements of one load's merge."""
+    """The statements of one load's merge.
+
+    Attributes:
+        changed_at: when the load changes profiles, for a database with a history.
+    """
+
+    changed_at: datetime | None = None
 
     def statement(self, returning: sql.Composable | None = None) -> sql.Composed:
         """MERGE of the stage into the target."""
@@ -24,7 +32,13 @@ class Merge(Changes):
         ]
         if self.updates:
             assignments = sql.SQL(", ").join(
-                sql.SQL("{} = {}").format(sql.Identifier(column.into), self.after(column)) for column in self.written
+                [
+                    *(
+                        sql.SQL("{} = {}").format(sql.Identifier(column.into), self.after(column))
+                        for column in self.written
+                    ),
+                    *([sql.SQL("{} = {}").format(sql.Identifier(CHANGED_AT), self.since)] if self.changed_at else []),
+                ]
             )
             parts.append(sql.SQL("WHEN MATCHED AND {} THEN UPDATE SET {}").format(self.differs, assignments))
         if self.adds:
@@ -63,16 +77,52 @@ class Merge(Changes):
                 the MERGE what it is going to do, and `number_created` adds the numbers afterwards.
         """
         written = self._returning_changes() if returns_old else self._coming_changes()
+        kept = comma(["created", "profile_id", "key", *self.masks])
         return sql.SQL(
-            "WITH written AS ({}), kept AS (INSERT INTO ingest_written SELECT * FROM written RETURNING created) "
+            "WITH written AS ({}),"
+            " kept AS (INSERT INTO ingest_written ({}) SELECT {} FROM written RETURNING created){} "
             "SELECT count(*), count(*) FILTER (WHERE created) FROM kept"
-        ).format(written)
+        ).format(written, kept, kept, self._past() if self.changed_at else sql.SQL(""))
+
+    @property
+    def since(self) -> sql.Composed:
+        """When the profile changes: now, but not before its last change, by whatever clock that was."""
+        return sql.SQL("GREATEST({}, t.{})").format(sql.Literal(self.changed_at), sql.Identifier(CHANGED_AT))
+
+    def keep_old(self, fields: list[str], which: sql.Composable) -> sql.Composed:
+        """Keeps the old values of these fields, of profiles `t` that are about to change."""
+        return sql.SQL(
+            "INSERT INTO {} (profile_id, valid_from, valid_to, old) SELECT t.{}, t.{}, {},"
+            " (SELECT jsonb_object_agg(o.key, o.value) FROM jsonb_each(to_jsonb(t)) o WHERE o.key = ANY({}))"
+            " FROM {} WHERE {}"
+        ).format(
+            history_name(self.stage.bound.database), sql.Identifier(PROFILE_ID), sql.Identifier(CHANGED_AT),
+            self.since, sql.Literal(fields), self.target, which,
+        )  # fmt: skip
+
+    def _past(self) -> sql.Composed:
+        """A CTE that keeps the old values of profiles that change."""
+        return sql.SQL(
+            ", past AS (INSERT INTO {} (profile_id, valid_from, valid_to, old)"
+            " SELECT profile_id, valid_from, valid_to, old FROM written WHERE NOT created)"
+        ).format(history_name(self.stage.bound.database))
+
+    def _old(
+        self, created: sql.Composable, valid_from: sql.Composable, valid_to: sql.Composable, values: sql.Composable
+    ) -> sql.Composable:
+        """The columns of `written` that only a history needs."""
+        if not self.changed_at:
+            return sql.SQL("")
+        return sql.SQL(", {} AS valid_from, {} AS valid_to, CASE WHEN {} THEN NULL ELSE {} END AS old").format(
+            valid_from, valid_to, created, values
+        )
 
     def _coming_changes(self) -> sql.Composed:
         new = self._is_new
-        return sql.SQL("SELECT {} AS created, t.{} AS profile_id, {} AS key, {} {}").format(
-            new, sql.Identifier(PROFILE_ID), self.stage.key,
-            self.mask_columns(new, lambda column: sql.Identifier("t", column.into), self.after), self._to_write(),
+        past = self._old(new, sql.Identifier("t", CHANGED_AT), self.since, self.old_values(_matched, self.after))
+        return sql.SQL("SELECT {} AS created, t.{} AS profile_id, {} AS key, {}{} {}").format(
+            new, sql.Identifier(PROFILE_ID), self.stage.key, self.mask_columns(new, _matched, self.after), past,
+            self._to_write(),
         )  # fmt: skip
 
     def count_to_write(self) -> sql.Composed:
@@ -95,15 +145,15 @@ class Merge(Changes):
 
     def _returning_changes(self) -> sql.Composed:
         inserted = sql.SQL("{} IS NULL").format(sql.Identifier("old", self.stage.bound.database.key))
-        changes = self.mask_columns(
-            inserted,
-            lambda column: sql.Identifier("old", column.into),
-            lambda column: sql.Identifier("new", column.into),
-        )
+        changes = self.mask_columns(inserted, _before, _after)
+        past = self._old(
+            inserted, sql.Identifier("old", CHANGED_AT), sql.Identifier("new", CHANGED_AT),
+            self.old_values(_before, _after),
+        )  # fmt: skip
         key = sql.Identifier("new", self.stage.bound.database.key)
         return self.statement(
-            sql.SQL("{} AS created, {} AS profile_id, {} AS key, {}").format(
-                inserted, sql.Identifier("new", PROFILE_ID), key, changes
+            sql.SQL("{} AS created, {} AS profile_id, {} AS key, {}{}").format(
+                inserted, sql.Identifier("new", PROFILE_ID), key, changes, past
             )
         )
 
@@ -131,6 +181,21 @@ class Merge(Changes):
             "kept AS (INSERT INTO ingest_unmatched SELECT line, key FROM unmatched ORDER BY line LIMIT %s) "
             "SELECT count(*) FROM unmatched"
         ).format(sql.Identifier(LINE), printable_key(self.stage), self.target, self.on_key)
+
+
+def _before(column: StageColumn) -> sql.Identifier:
+    """The column as RETURNING has it before the MERGE."""
+    return sql.Identifier("old", column.into)
+
+
+def _after(column: StageColumn) -> sql.Identifier:
+    """The column as RETURNING has it after the MERGE."""
+    return sql.Identifier("new", column.into)
+
+
+def _matched(column: StageColumn) -> sql.Identifier:
+    """The column of the profile that a row of the stage matches."""
+    return sql.Identifier("t", column.into)
 
 
 CREATE_UNMATCHED = sql.SQL("CREATE TEMPORARY TABLE ingest_unmatched (line bigint, key text) ON COMMIT DROP")

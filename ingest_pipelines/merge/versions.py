@@ -21,14 +21,18 @@ def version_column_of(stage: Stage) -> StageColumn | None:
 
 def is_older(column: StageColumn, new: sql.Composable, old: sql.Composable) -> sql.Composed:
     """Whether the new version is older than the old one, which is not NULL."""
-    older = sql.SQL("{old} > {new}")
     if _is_text(column):
-        older = sql.SQL(
-            "CASE WHEN {old}::text ~ {number} AND {new}::text ~ {number}"
-            " THEN {old}::text::numeric > {new}::text::numeric"
-            ' ELSE {old}::text COLLATE "C" > {new}::text COLLATE "C" END'
-        )
-    return sql.SQL("({} IS NULL OR {})").format(new, older.format(old=old, new=new, number=_NUMBER))
+        return is_older_text(new, old)
+    return sql.SQL("({new} IS NULL OR {old} > {new})").format(old=old, new=new)
+
+
+def is_older_text(new: sql.Composable, old: sql.Composable) -> sql.Composed:
+    """The same, of versions as text. Of any type: numbers, dates and times are in the order of their texts, too."""
+    return sql.SQL(
+        "({new} IS NULL OR CASE WHEN {old}::text ~ {number} AND {new}::text ~ {number}"
+        " THEN {old}::text::numeric > {new}::text::numeric"
+        ' ELSE {old}::text COLLATE "C" > {new}::text COLLATE "C" END)'
+    ).format(old=old, new=new, number=_NUMBER)
 
 
 def newest_line(column: StageColumn | None, keep: str) -> sql.Composed:

@@ -11,8 +11,9 @@ from psycopg.types.json import Jsonb
 
 from ingest_pipelines import ledger
 from ingest_pipelines.config import BoundImport
+from ingest_pipelines.config.imports import Unmatched
 from ingest_pipelines.errors import CountsDisagree, InternalError, TargetRefused
-from ingest_pipelines.merge import events
+from ingest_pipelines.merge import events, kept_rows
 from ingest_pipelines.merge.catalog import is_guarded, is_unique_index_of, read_shape, rows_written
 from ingest_pipelines.merge.copy import copy_accepted, rows_of
 from ingest_pipelines.merge.ddl import additions, fields_of
@@ -89,6 +90,8 @@ def alter_target(connection: psycopg.Connection, state: LoadState) -> TableShape
     if new_fields:
         ledger.register_fields(connection, bound.database_name, new_fields, bound.name, state.now)
     state.shape = read_shape(connection, *bound.database.schema_and_table) if statements else shape
+    if bound.database.history:
+        state.changed_at = ledger.target_time(connection)
     return state.shape
 
 
@@ -119,6 +122,8 @@ def prepare_merge(connection: psycopg.Connection, state: LoadState) -> None:
         connection.execute(events.CREATE_CREATED)
     if not state.bound.spec.adds:
         connection.execute(CREATE_UNMATCHED)
+    if state.bound.spec.unmatched is not None:
+        connection.execute(kept_rows.CREATE_KEPT)
 
 
 def merge_stage(connection: psycopg.Connection, state: LoadState, shape: TableShape) -> None:
@@ -129,7 +134,7 @@ def merge_stage(connection: psycopg.Connection, state: LoadState, shape: TableSh
         TargetRefused: the same, while other writers were locked out: a trigger left rows out.
         CountsDisagree: the server's counts contradict each other.
     """
-    merge = Merge(state.stage)
+    merge = Merge(state.stage, state.changed_at)
     note_unmatched(connection, state)
     if state.bound.spec.mode == "delete":
         delete_profiles(connection, state)
@@ -157,9 +162,12 @@ def delete_profiles(connection: psycopg.Connection, state: LoadState) -> None:
 
 
 def note_unmatched(connection: psycopg.Connection, state: LoadState) -> None:
-    """Counts the rows in the stage that have no profile, and notes the first of them."""
+    """Counts the rows in the stage that have no profile, notes the first of them, and those that are to wait."""
     if not state.bound.spec.adds:
         state.unmatched += scalar(connection, Merge(state.stage).find_unmatched(), (UNMATCHED_LISTED,))
+    if state.bound.spec.unmatched is not None:
+        most = state.bound.spec.unmatched.max_rows
+        connection.execute(kept_rows.keep(Merge(state.stage)), {**_waiting_of(state), "most": most})
 
 
 def left_out(state: LoadState, table: str, rows: int, due: int) -> TargetRefused:
@@ -223,6 +231,28 @@ def complete_merge(connection: psycopg.Connection, state: LoadState) -> None:
             )
     if state.unmatched:
         connection.execute(LIST_UNMATCHED, (state.load, key_label(state.stage), UNMATCHED_LISTED))
+    if state.unmatched and state.bound.spec.unmatched is not None:
+        _store_kept(connection, state, state.bound.spec.unmatched)
+
+
+def _waiting_of(state: LoadState) -> dict[str, object]:
+    """The import, and the target for whose profiles its rows wait."""
+    return {"import": state.bound.name, "target": kept_rows.target_of(state.stage)}
+
+
+def _store_kept(connection: psycopg.Connection, state: LoadState, unmatched: Unmatched) -> None:
+    """Keeps the unmatched rows in the ledger until their profiles exist, or their time is over."""
+    values = {
+        **_waiting_of(state), "load": state.load, "now": state.now, "until": state.now + unmatched.keep,
+        "match": kept_rows.match_of(Merge(state.stage)), "most": unmatched.max_rows,
+    }  # fmt: skip
+    connection.execute(kept_rows.END_EXPIRED, values)
+    connection.execute(kept_rows.DROP_OLDER, values)
+    stored = connection.execute(kept_rows.STORE, values).fetchone()
+    assert stored is not None
+    state.kept, state.kept_new, state.kept_all_it_may = int(stored[0]), int(stored[1]), bool(stored[2])
+    connection.execute(kept_rows.DELETE_REPLACED, values)
+    connection.execute(kept_rows.TRIM_REPLACED, values)
 
 
 def write_consents(connection: psycopg.Connection, state: LoadState) -> None:
@@ -265,10 +295,30 @@ def upsert_consents(connection: psycopg.Connection, state: LoadState) -> None:
 
 
 def write_events(connection: psycopg.Connection, state: LoadState) -> None:
-    """Writes an event of every created or updated profile to the outbox; the commit notifies listeners."""
+    """Writes an event of every created, updated, deleted or healed profile; the commit tells listeners."""
     changed = state.inserted or state.updated or state.consented or state.deleted or state.absent
-    if not state.bound.spec.events or not changed:
-        return
+    if state.bound.spec.events and changed:
+        _write_own_events(connection, state)
+    if state.healed:
+        _write_events_of_healed(connection, state)
+
+
+def _write_events_of_healed(connection: psycopg.Connection, state: LoadState) -> None:
+    """Writes the events of rows that waited, in the name of the imports that kept them."""
+    connection.execute("SELECT pg_advisory_xact_lock(%s)", (events.OUTBOX_LOCK,))
+    updated = connection.execute(events.WRITE_HEALED_EVENTS, {"load": state.load}).fetchall()
+    for name, profiles in updated:
+        _notify(connection, state, name, created=0, updated=profiles, deleted=0)
+
+
+def _notify(connection: psycopg.Connection, state: LoadState, import_name: str, **profiles: int) -> None:
+    notification = {
+        "load": state.load, "import": import_name, "database": state.bound.database_name, **profiles,
+    }  # fmt: skip
+    connection.execute("SELECT pg_notify(%s, %s::jsonb::text)", (events.CHANNEL, Jsonb(notification)))
+
+
+def _write_own_events(connection: psycopg.Connection, state: LoadState) -> None:
     connection.execute("SELECT pg_advisory_xact_lock(%s)", (events.OUTBOX_LOCK,))
     merge = Merge(state.stage)
     has_consents = bool(state.bound.spec.subscriptions)
@@ -281,9 +331,7 @@ def write_events(connection: psycopg.Connection, state: LoadState) -> None:
         batches += connection.execute(events.WRITE_GONE_EVENTS, {"load": state.load, "fields": fields}).rowcount
     if batches:
         marked = state.absent if state.bound.spec.set else 0
-        notification = {
-            "load": state.load, "import": state.bound.name, "database": state.bound.database_name,
-            "created": state.inserted, "updated": state.updated + state.consented + marked,
-            "deleted": state.deleted + state.absent - marked,
-        }  # fmt: skip
-        connection.execute("SELECT pg_notify(%s, %s::jsonb::text)", (events.CHANNEL, Jsonb(notification)))
+        _notify(
+            connection, state, state.bound.name, created=state.inserted,
+            updated=state.updated + state.consented + marked, deleted=state.deleted + state.absent - marked,
+        )  # fmt: skip

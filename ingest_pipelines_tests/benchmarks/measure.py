@@ -30,7 +30,7 @@ from ingest_pipelines_tests.benchmarks.process import Cost, measure
 from ingest_pipelines_tests.benchmarks.scenarios import SCENARIOS, Scenario, Start, Task, starting_file
 from ingest_pipelines_tests.benchmarks.server import Cluster
 
-FLOOR, PRODUCT = "floor (psql)", "ingest run"
+FLOOR, PRODUCT, WITHOUT_HISTORY = "floor (psql)", "ingest run", "ingest run, without a history"
 DATABASE = "bench"
 
 
@@ -64,7 +64,9 @@ class Bench:
         self.home, self.state, self.peers = folder / "home", folder / "state", folder / "peers"
         for path in (self.data, self.work, self.results, self.state, self.peers):
             path.mkdir(parents=True, exist_ok=True)
+        self.home_with_history = folder / "home_with_history"
         product.write_project(self.home, self.data)
+        product.write_project(self.home_with_history, self.data, history=True)
         if not cluster.exists("dagster"):
             cluster.create("dagster")
 
@@ -83,12 +85,15 @@ class Bench:
             write_parquet(csv, path)
         return path
 
-    def ingest(self, import_name: str, file: Path, database: str = DATABASE) -> tuple[list[str], dict[str, str]]:
+    def ingest(
+        self, import_name: str, file: Path, database: str = DATABASE, *, history: bool = False
+    ) -> tuple[list[str], dict[str, str]]:
         """Our command, with nothing left over from earlier runs in the spool."""
+        home = self.home_with_history if history else self.home
         for leftover in ("spool", "spill"):
             shutil.rmtree(self.state / leftover, ignore_errors=True)
         file.touch()  # newer than whatever this import committed last
-        return product.command(import_name, file), product.environment(self.home, self.state, self.cluster, database)
+        return product.command(import_name, file), product.environment(home, self.state, self.cluster, database)
 
     def run(self, argv: Sequence[str], environment: dict[str, str]) -> Cost:
         """The measured command.
@@ -101,9 +106,9 @@ class Bench:
             raise Failed(f"exit code {cost.exit_code} of {' '.join(argv)}\n{cost.output[-4000:]}")
         return cost
 
-    def table(self, start: Start, rows: int) -> str:
+    def table(self, start: Start, rows: int, *, history: bool = False) -> str:
         """The starting database with the table given to all: name of the template."""
-        name = f"given_{start}_{rows}"
+        name = f"given_{start}_{rows}{'_history' if history else ''}"
         self.cluster.create(name)
         with psycopg.connect(self.cluster.url(name), autocommit=True) as connection:
             connection.execute(floor.CREATE_TABLE)
@@ -116,7 +121,8 @@ class Bench:
                         copy.write(block)
         if self.with_product:
             # The ledger's tables are there, as on every day but the first; no row of this file matches.
-            self.run(*self.ingest("customers_update_only", self.csv(File(10, first=900_000_000)), name))
+            nobody = self.csv(File(10, first=900_000_000))
+            self.run(*self.ingest("customers_update_only", nobody, name, history=history))
         self._vacuum(name)
         return name
 
@@ -186,11 +192,15 @@ def contenders(bench: Bench, task: Task, scenario: Scenario, uv: Path, only: Ite
             return floor.command(psql, bench.cluster.url(DATABASE), script), dict(os.environ)
 
         taking_part.append(Contender(FLOOR, given, run_floor, task.rounds, expected))
+    elif scenario.history:
+        without = partial(bench.ingest, scenario.import_name, file)
+        taking_part.append(Contender(WITHOUT_HISTORY, given, without, task.rounds, expected))
+        given = bench.table(scenario.start, task.rows, history=True)
     else:
         clean = File(task.rows, changed_percent=100)
         command = partial(bench.ingest, "customers", bench.csv(clean))
         taking_part.append(Contender("ingest run, clean file", given, command, task.rounds, truth(clean)))
-    ours = partial(bench.ingest, scenario.import_name, file)
+    ours = partial(bench.ingest, scenario.import_name, file, history=scenario.history)
     taking_part.append(Contender(PRODUCT, given, ours, task.rounds, expected))
     if task.peers and scenario.peers:
         taking_part += _peers(bench, task, scenario, uv, given, expected)

@@ -30,6 +30,8 @@ databases:
       is_active: {type: bool}
 """
 
+_HISTORY = "    history: true\n"
+
 _IMPORT = """\
 database: customers
 source: {connection: uploads}
@@ -55,12 +57,12 @@ _OPTIONS = {
 } | dict.fromkeys(TWENTY, "")
 
 
-def write_project(home: Path, uploads: Path) -> None:
-    """The project folder, anew."""
+def write_project(home: Path, uploads: Path, *, history: bool = False) -> None:
+    """The project folder, anew; with `history` its database keeps old values."""
     shutil.rmtree(home, ignore_errors=True)
     (home / "imports").mkdir(parents=True)
     (home / "connections.yaml").write_text(f"connections:\n  uploads: {{type: csv, directory: {uploads}}}\n")
-    (home / "databases.yaml").write_text(_DATABASES)
+    (home / "databases.yaml").write_text(_DATABASES + (_HISTORY if history else ""))
     for name, options in _OPTIONS.items():
         (home / "imports" / f"{name}.yaml").write_text(_IMPORT + options)
 

@@ -22,6 +22,7 @@ class Scenario:
         expected: what the table adds up to afterwards.
         suppressed: how many people `ingest forget` keeps out of the table; none of them is in the file.
         floor, peers: whether the floor and the peers can do this at all; neither can set bad rows aside.
+        history: the database keeps old values; it is compared with the same load without.
     """
 
     title: str
@@ -32,6 +33,7 @@ class Scenario:
     floor: bool = True
     peers: bool = True
     suppressed: int = 0
+    history: bool = False
 
 
 def starting_file(start: Start, rows: int) -> File | None:
@@ -87,6 +89,14 @@ SCENARIOS: Mapping[str, Scenario] = {
         "half updates, half inserts; 100,000 people are kept out", "half", _updates, _all_of(_updates),
         floor=False, peers=False, suppressed=100_000,
     ),
+    "history": Scenario(
+        "half updates, half inserts; old values are kept (`history: true`)", "half", _updates, _all_of(_updates),
+        floor=False, peers=False, history=True,
+    ),
+    "history_90": Scenario(
+        "the daily full file, 90 % of its rows unchanged; old values are kept", "full", _full_file(10),
+        _all_of(_full_file(10)), floor=False, peers=False, history=True,
+    ),
 }  # fmt: skip
 
 
@@ -109,6 +119,8 @@ PLAN = (
     Task("full_file_99", 1_000_000, 3),
     Task("unchanged", 1_000_000, 3),
     Task("update_only", 1_000_000, 3),
+    Task("history", 1_000_000, 3),
+    Task("history_90", 1_000_000, 3),
     Task("half_updates", 5_000_000, 3, peers=True),
 )
 SLOW_PLAN = (Task("half_updates", 30_000_000, 1),)

@@ -62,6 +62,7 @@ SECTIONS: list[tuple[str, type[BaseModel]]] = [
     ("source", imports.SourceOfImport), ("cursor", imports.Cursor), ("window", imports.Window),
     ("format", file_format.Format),
     ("limits", imports.Limits), ("match", imports.Match), ("rejects", imports.RejectLimit), ("shrink", imports.Shrink),
+    ("unmatched", imports.Unmatched),
     ("deletes", imports.Deletes), ("receipt", imports.Receipt), ("volume", imports.Volume),
     ("subscriptions", imports.Subscription), ("geo", imports.Geo), ("schedule", schedule.Schedule),
     ("sensor", imports.Sensor), ("notify", notify.Notify),

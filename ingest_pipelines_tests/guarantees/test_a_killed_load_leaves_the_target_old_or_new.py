@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from ingest_pipelines.config import BoundImport
@@ -15,7 +16,16 @@ from ingest_pipelines.merge.faults import EARLY_FAULT_POINTS, FAULT_POINTS, SEAR
 from ingest_pipelines.model import ItemKey, Run
 from ingest_pipelines_tests.guarantees.killable import KillableLoader, Load
 from ingest_pipelines_tests.guarantees.world import CONSENT, CONTACT, Row, World, read_world
-from ingest_pipelines_tests.merge.deliveries import COLUMNS, NOW, SENSOR, Rejected, bound_import, delivery, item
+from ingest_pipelines_tests.merge.deliveries import (
+    COLUMNS,
+    CUSTOMERS,
+    NOW,
+    SENSOR,
+    Rejected,
+    bound_import,
+    delivery,
+    item,
+)
 from ingest_pipelines_tests.merge.targets import Rows
 
 ROUNDS = 2
@@ -156,3 +166,55 @@ def _kill_again_and_again(
         assert loader.run(replace(load, dies_at=""))
         assert read_world(target.url) == expected, f"seed {seed}, round {number}: run again after the kill at {point}"
         world, cursor = expected, str(number)
+
+
+HEALING = ("altered", "matched", "merged", "healed", "rejected", "events written", "closed", "committed")
+"""Points around the steps in which rows are kept, and applied."""
+
+
+def test_so_does_a_load_that_keeps_rows_or_applies_rows_that_waited(
+    target: Target, loader: KillableLoader, tmp_path: Path
+) -> None:
+    """Each round a feed brings a row too early, and a later load adds its customer; both are killed on their way."""
+    database = {**CUSTOMERS, "history": True}
+    waits = {"columns": COLUMNS, "mode": "update_only", "unmatched": {"keep": "30d"}, "shrink": {"min_percent": 0}}
+    points = bound_import("points", database, **waits)
+    shop = bound_import("shop", database, columns={"CID": "customer_id"}, shrink={"min_percent": 0})
+    waiting: dict[str, int] = {}
+    healed: dict[str, int] = {}
+    for number, point in enumerate(HEALING):
+        for bound, rows in ((points, [(f"c{number}", "Gold", number), (f"x{number}", "Gold", number)]),
+                            (shop, [(f"c{number}",)])):  # fmt: skip
+            run, before = Run(f"{bound.name}-{number}", by="schedule"), (dict(waiting), dict(healed))
+            if bound is points:
+                waiting |= {f"c{number}": number, f"x{number}": number}
+            else:
+                healed[f"c{number}"] = waiting.pop(f"c{number}")
+            validated = delivery(tmp_path, bound, rows, of=item(number, name=bound.name))
+            load = Load(validated, bound, target, run, NOW, dies_at=point)
+            assert not loader.run(load), f"{bound.name} was not killed at {point}"
+            after_kill = (waiting, healed) if point in AFTER_COMMIT else before
+            assert _waiting_and_healed(target) == after_kill, f"{bound.name}, killed at {point}"
+            assert loader.run(replace(load, dies_at=""))
+            assert _waiting_and_healed(target) == (waiting, healed), f"{bound.name}, run again after {point}"
+
+
+def _waiting_and_healed(target: Target) -> tuple[dict[str, int], dict[str, int]]:
+    """Points of customers who wait, and of profiles; each profile has one event per change, and its old values."""
+    read_world(target.url)  # waits until the killed session is gone, and leaves nothing
+    with psycopg.connect(target.url) as connection:
+        waiting = connection.execute(
+            "SELECT found_by ->> 0, (fields ->> 'points')::int FROM ingest.unmatched"
+        ).fetchall()
+        if connection.execute("SELECT to_regclass('crm.customers')").fetchone() == (None,):
+            return dict(waiting), {}
+        profiles = connection.execute("SELECT customer_id, points FROM crm.customers").fetchall()
+        updates = connection.execute("SELECT key FROM ingest.events WHERE kind = 'profile.updated'").fetchall()
+        past = connection.execute(
+            "SELECT customer_id FROM crm.customers_history JOIN crm.customers USING (profile_id)"
+        ).fetchall()
+        sums = connection.execute("SELECT sum(kept), sum(healed) FROM ingest.loads").fetchone()
+    keys = sorted(customer for customer, _ in profiles)
+    assert sorted(key for (key,) in updates) == sorted(key for (key,) in past) == keys
+    assert sums == (len(waiting) + len(profiles), len(profiles))
+    return dict(waiting), dict(profiles)

@@ -98,6 +98,7 @@ CALLS: Mapping[str, Call] = {
         ledger.item_states(c, case.import_name, [case.item.key, "no such item"]),
         ledger.item_states(c, case.import_name, [item.key for item in _folder(c, case)]),
     ],
+    "kept_rows": lambda c, case: ledger.kept_rows(c, NOW),
     "last_change": lambda c, case: ledger.last_change(c, [case.import_name], after=0, until=NOW),
     "last_committed": lambda c, case: ledger.last_committed(c, case.import_name),
     "last_event": lambda c, case: ledger.last_event(c),
@@ -149,6 +150,7 @@ CALLS: Mapping[str, Call] = {
     ],
     "purge_events": lambda c, case: ledger.purge_events(c, LONG_AGO),
     "purge_rejects": lambda c, case: ledger.purge_rejects(c, LONG_AGO),
+    "purge_unmatched": lambda c, case: ledger.purge_unmatched(c, LONG_AGO, "crm.customers"),
     "recent_loads": lambda c, case: ledger.recent_loads(c, case.import_name),
     "record_audit": lambda c, case: ledger.record_audit(c, "ann@desk", "paused", NOW, import_name=case.import_name),
     "record_open_items": lambda c, case: ledger.record_open_items(

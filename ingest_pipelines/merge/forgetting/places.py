@@ -15,7 +15,16 @@ from psycopg import sql
 from ingest_pipelines import ledger
 from ingest_pipelines.merge.catalog import read_shape
 from ingest_pipelines.merge.forgetting.people import People, has_consents
-from ingest_pipelines.merge.names import PROFILE_ID, SUBSCRIPTIONS, name_beside, subscriptions_name, table_name
+from ingest_pipelines.merge.history import has_history
+from ingest_pipelines.merge.names import (
+    HISTORY,
+    PROFILE_ID,
+    SUBSCRIPTIONS,
+    history_name,
+    name_beside,
+    subscriptions_name,
+    table_name,
+)
 from ingest_pipelines.merge.target import scalar
 
 Look = Callable[[psycopg.Connection, People], int]
@@ -81,6 +90,43 @@ def _ledgers(look: Callable[..., int], **options: Any) -> Look:
     return of_people
 
 
+def _of_waiting_rows(erase: bool) -> Look:
+    """Rows that wait for a profile of the table, found by an identity of the people, or with their key in a field."""
+
+    def look(connection: psycopg.Connection, people: People) -> int:
+        texts = [*people.keys, *(profile.key for profile in people.profiles)]
+        found = sql.SQL(
+            "FROM ingest.unmatched w WHERE w.target = %(target)s AND (EXISTS (SELECT FROM jsonb_array_elements_text("
+            "w.found_by) v WHERE v = ANY(%(texts)s)) OR EXISTS (SELECT FROM jsonb_each_text(w.fields) f"
+            " WHERE f.value = ANY(%(texts)s)))"
+        )
+        statement = sql.SQL("WITH gone AS (DELETE {} RETURNING 1) SELECT count(*) FROM gone" if erase
+                            else "SELECT count(*) {}")  # fmt: skip
+        values = {"target": ".".join(people.database.schema_and_table), "texts": texts}
+        return int(scalar(connection, statement.format(found), values))
+
+    return look
+
+
+def _of_history(erase: bool) -> Look:
+    """Old values of the people's profiles."""
+
+    def look(connection: psycopg.Connection, people: People) -> int:
+        if not people.profiles or not has_history(connection, people.database):
+            return 0
+        statement = sql.SQL(
+            "WITH gone AS (DELETE FROM {} WHERE profile_id = ANY(%s) RETURNING 1) SELECT count(*) FROM gone" if erase
+            else "SELECT count(*) FROM {} WHERE profile_id = ANY(%s)"
+        )  # fmt: skip
+        return int(scalar(connection, statement.format(history_name(people.database)), (people.numbers,)))
+
+    return look
+
+
+def _history_table(people: People) -> str:
+    return f"{people.database.schema_and_table[0]}.{name_beside(people.database, HISTORY)}"
+
+
 def _named(name: str) -> Callable[[People], str]:
     return lambda people: name
 
@@ -91,6 +137,8 @@ def _consents_name(people: People) -> str:
 
 PLACES: tuple[Place, ...] = (
     Place("consent", _consents_name, _consents(sql.SQL("SELECT 1")), _consents(sql.SQL("DELETE"))),
+    Place("old value", _history_table, _of_history(erase=False), _of_history(erase=True)),
+    Place("waiting row", _named("ingest.unmatched"), _of_waiting_rows(erase=False), _of_waiting_rows(erase=True)),
     Place("profile", lambda people: people.database.qualified_table, _count_profiles, _erase_profiles),
     Place("event", _named("ingest.event_batches"), _ledgers(ledger.count_traced_events), _ledgers(ledger.erase_events)),
     Place("rejected row", _named("ingest.rejects"), _ledgers(ledger.count_traced_rejects),

@@ -40,6 +40,8 @@ def combined_report(reports: Sequence[LoadReport]) -> LoadReport:
         codes=dict(codes),
         absent=sum(report.absent for report in reports),
         seconds=dict(seconds),
+        kept=sum(report.kept for report in reports),
+        healed=sum(report.healed for report in reports),
         cleaned={name: dict(words) for name, words in cleaned.items()},
         suppressed=sum(report.suppressed for report in reports),
         ddl=tuple(statement for report in reports for statement in report.ddl),
@@ -78,6 +80,9 @@ def findings_metadata(report: LoadReport, bound: BoundImport) -> dict[str, Metad
     shown |= {name: MetadataValue.int(rows) for name, rows in asdict(report.counts).items()}
     if bound.spec.snapshot:
         shown["absent"] = MetadataValue.int(report.absent)
+    shown |= {
+        name: MetadataValue.int(rows) for name, rows in (("kept", report.kept), ("healed", report.healed)) if rows
+    }
     shown |= {f"seconds/{stage}": MetadataValue.float(round(seconds, 3)) for stage, seconds in report.seconds.items()}
     shown |= {
         f"cleaned/{name}/{word}": MetadataValue.int(cells)

@@ -14,7 +14,15 @@ from dagster import DagsterInstance, RunRecord
 
 from ingest_pipelines import ledger
 from ingest_pipelines.config import BoundImport
-from ingest_pipelines.ledger import Activity, ImportState, ImportSummary, ItemState, SourceCheck, UnsettledItem
+from ingest_pipelines.ledger import (
+    Activity,
+    ImportState,
+    ImportSummary,
+    ItemState,
+    KeptRows,
+    SourceCheck,
+    UnsettledItem,
+)
 from ingest_pipelines.ledger.source_checks import UNCHANGED
 from ingest_pipelines.model import ItemKey, ItemKind
 from ingest_pipelines.orchestration.automation import status_of, watches_files
@@ -65,6 +73,7 @@ class _LedgerFacts:
     newest_windows: Mapping[str, datetime]
     activities: Mapping[str, Activity]
     summaries: Mapping[str, ImportSummary]
+    kept_rows: Mapping[str, KeptRows]
     unread_windows: Set[str]
 
 
@@ -93,6 +102,7 @@ class ItemSurvey:
         running: names of imports with a run in progress, also of an item that is in the table.
         states, summaries: of the ledger, by import.
         source_checks: the last look at each import's source.
+        kept_rows: unmatched rows that wait for their profiles, by import.
     """
 
     open_items: list[OpenItem]
@@ -100,15 +110,16 @@ class ItemSurvey:
     states: Mapping[str, ImportState]
     summaries: Mapping[str, ImportSummary]
     source_checks: Mapping[str, SourceCheck]
+    kept_rows: Mapping[str, KeptRows]
 
 
 def survey(site: Site, instance: DagsterInstance | None, now: datetime, *, summaries: bool = False) -> ItemSurvey:
     """`open_items`, with what `ingest status` also needs, in one look at ledger and Dagster.
 
     Args:
-        summaries: read the last load of each import as well.
+        summaries: read the last load of each import as well, and how many of its rows wait.
     """
-    known = _read_ledger(site, summaries=summaries)
+    known = _read_ledger(site, now, summaries=summaries)
     in_progress = runs_in_progress(instance) if instance is not None else []
     keys = [key for _, key in known.unsettled]
     imports = _imports(site)
@@ -140,6 +151,7 @@ def survey(site: Site, instance: DagsterInstance | None, now: datetime, *, summa
         known.states,
         known.summaries,
         known.checks,
+        known.kept_rows,
     )
 
 
@@ -148,7 +160,7 @@ def _imports(site: Site) -> dict[str, BoundImport]:
     return {**site.project.partial, **site.project.imports}
 
 
-def _read_ledger(site: Site, *, summaries: bool) -> _LedgerFacts:
+def _read_ledger(site: Site, now: datetime, *, summaries: bool) -> _LedgerFacts:
     imports = _imports(site)
     scheduled = [name for name, bound in imports.items() if bound.spec.schedule is not None]
     windowed = [name for name in scheduled if imports[name].spec.source.window is not None]
@@ -162,6 +174,7 @@ def _read_ledger(site: Site, *, summaries: bool) -> _LedgerFacts:
             ledger.newest_window_ends(connection, windowed) if windowed else {},
             ledger.activities(connection, scheduled) if scheduled else {},
             ledger.summaries(connection) if summaries else {},
+            ledger.kept_rows(connection, now) if summaries else {},
             set(ledger.newest_window_ends(connection, unread)) if unread else set(),
         )
 
