@@ -9,6 +9,7 @@ import psycopg
 import pytest
 
 from ingest_pipelines_tests.cli.terminal import Terminal
+from ingest_pipelines_tests.orchestration.storages import fresh_storage
 from ingest_pipelines_tests.servers.postgres import fresh_database
 
 CONNECTIONS = """\
@@ -36,7 +37,7 @@ rejects: {unlimited: true}
 @pytest.fixture(scope="module")
 def project(postgres_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Terminal]:
     """A project whose import `live` has loaded two rows."""
-    with fresh_database(postgres_url) as target, fresh_database(postgres_url) as storage:
+    with fresh_database(postgres_url) as target, fresh_storage(postgres_url) as storage:
         home = tmp_path_factory.mktemp("live")
         (home / "imports").mkdir()
         (home / "uploads").mkdir()

@@ -13,7 +13,7 @@ import yaml
 
 from ingest_pipelines_tests.cli.terminal import Answer, Terminal
 from ingest_pipelines_tests.merge.targets import fresh_target
-from ingest_pipelines_tests.servers.postgres import fresh_database
+from ingest_pipelines_tests.orchestration.storages import fresh_storage
 
 PEOPLE: Mapping[str, Any] = {
     "table": "crm.people",
@@ -77,7 +77,7 @@ class Project:
 @contextmanager
 def new_project(postgres_url: str, home: Path, **environment: str) -> Iterator[Project]:
     """A project with one import, `people`, of uploads; its databases are dropped after the block."""
-    with fresh_target(postgres_url) as target, fresh_database(postgres_url) as storage:
+    with fresh_target(postgres_url) as target, fresh_storage(postgres_url) as storage:
         home.mkdir(parents=True, exist_ok=True)
         known = {"INGEST_DATABASE_URL": target, "INGEST_DAGSTER_URL": storage, "INGEST_HOME": str(home)}
         project = Project(Terminal(home, {**known, **environment}), target)

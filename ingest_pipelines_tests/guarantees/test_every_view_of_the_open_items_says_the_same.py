@@ -27,8 +27,8 @@ from ingest_pipelines.orchestration.sensors.file_items import find_file_items
 from ingest_pipelines.orchestration.sensors.listings import Listings
 from ingest_pipelines_tests.cli.terminal import Terminal
 from ingest_pipelines_tests.orchestration.conftest import GOOD, HEADER, ONE_BAD, Shop, new_shop
+from ingest_pipelines_tests.orchestration.storages import fresh_storage
 from ingest_pipelines_tests.orchestration.test_open_items import SOURCE, add_run
-from ingest_pipelines_tests.servers.postgres import fresh_database
 from ingest_pipelines_tests.servers.sftp import SftpServer
 from ingest_pipelines_tests.waiting import until
 
@@ -60,7 +60,7 @@ def shop(
 @pytest.fixture
 def storage_url(postgres_url: str) -> Iterator[str]:
     """Of Dagster."""
-    with fresh_database(postgres_url) as url:
+    with fresh_storage(postgres_url) as url:
         yield url
 
 

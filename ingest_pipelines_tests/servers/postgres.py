@@ -7,9 +7,10 @@ import hashlib
 import hmac
 import secrets
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -21,7 +22,7 @@ from psycopg import sql
 from ingest_pipelines import embedded
 from ingest_pipelines_tests.servers.fleet import Fleet, Launched
 
-CREATE_DATABASE = sql.SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY file_copy")
+_CREATE = sql.SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY file_copy")
 """Copied as files, not page by page through the log: half of the server's time, and a third of that of the drop."""
 
 
@@ -58,12 +59,28 @@ def _scram_verifier(password: str) -> str:
     return "SCRAM-SHA-256$1:{}${}:{}".format(*keys)
 
 
+@cache
+def template(admin_url: str, name: str, fill: Callable[[str], object]) -> str:
+    """The name of a database to make others from, which `fill` has filled at its URL; the server's first caller asks.
+
+    Nobody may be connected to it any more when `fill` returns.
+    """
+    draft = f"{name}_{uuid4().hex}"
+    with psycopg.connect(admin_url, autocommit=True) as admin:
+        admin.execute("SELECT pg_advisory_lock(hashtext(%s))", [name])  # other workers wait; the session ends it
+        if not admin.execute("SELECT FROM pg_database WHERE datname = %s", [name]).fetchall():
+            admin.execute(_CREATE.format(sql.Identifier(draft), sql.Identifier("template0")))
+            fill(urlsplit(admin_url)._replace(path=f"/{draft}").geturl())
+            admin.execute(sql.SQL("ALTER DATABASE {} RENAME TO {}").format(sql.Identifier(draft), sql.Identifier(name)))
+    return name
+
+
 @contextmanager
-def fresh_database(admin_url: str) -> Iterator[str]:
-    """The URL of an empty database of our own; it is dropped after the block, whoever is still connected."""
+def fresh_database(admin_url: str, template: str = "template0") -> Iterator[str]:
+    """The URL of a database of our own, empty or as its template; it is gone after the block, whoever is connected."""
     name = f"test_{uuid4().hex}"
     with psycopg.connect(admin_url, autocommit=True) as admin:
-        admin.execute(CREATE_DATABASE.format(sql.Identifier(name), sql.Identifier("template0")))
+        admin.execute(_CREATE.format(sql.Identifier(name), sql.Identifier(template)))
         try:
             yield urlsplit(admin_url)._replace(path=f"/{name}").geturl()
         finally:

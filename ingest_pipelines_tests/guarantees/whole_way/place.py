@@ -26,11 +26,11 @@ from ingest_pipelines_tests.guarantees.killable_commands import Runner, Running
 from ingest_pipelines_tests.guarantees.whole_way.oracle import SENTINEL, Load, Row, World
 from ingest_pipelines_tests.guarantees.whole_way.sources import SourceRow
 from ingest_pipelines_tests.merge.targets import fresh_target
+from ingest_pipelines_tests.orchestration.storages import fresh_storage
 from ingest_pipelines_tests.pipeline.engines import ENGINES, Engine
 from ingest_pipelines_tests.servers import sftp
 from ingest_pipelines_tests.servers.cut_proxy import CutProxy
 from ingest_pipelines_tests.servers.fleet import Fleet
-from ingest_pipelines_tests.servers.postgres import fresh_database
 from ingest_pipelines_tests.waiting import until
 
 RANKS = 40
@@ -477,7 +477,7 @@ def place_of(
     folder.mkdir(exist_ok=True, parents=True)
     with ExitStack() as end:
         target = end.enter_context(fresh_target(server))
-        runs = end.enter_context(fresh_database(server))
+        runs = end.enter_context(fresh_storage(server))
         started = {name: end.enter_context(ENGINES[name](fleet)) for name in engines}
         if "postgresql" in started:
             started["postgresql"].execute("CREATE EXTENSION citext")
