@@ -20,10 +20,7 @@ from ingest_pipelines.orchestration.runs.run_files import forget_people, runs_wi
 from ingest_pipelines.orchestration.runs.tags import IMPORT_TAG
 from ingest_pipelines.orchestration.site import DAGSTER_DATABASE, Site, embedded_server
 from ingest_pipelines.owner_only import SERVER_FOLDER
-from ingest_pipelines.pipeline.forgetting import Scope
-
-_LONG_TEXT, _LONG_NUMBER = 6, 9
-"""Characters from which a key that is text, or digits, is not found by chance in the middle of a log."""
+from ingest_pipelines.pipeline.forgetting import Scope, is_address, is_distinctive
 
 _BLOCK = 1 << 20
 
@@ -85,11 +82,6 @@ def look_everywhere(site: Site, instance: DagsterInstance, scope: Scope, key: st
     return looked
 
 
-def is_distinctive(text: str) -> bool:
-    """Whether the text is long enough not to be found by chance."""
-    return len(text) >= (_LONG_NUMBER if text.isdigit() else _LONG_TEXT)
-
-
 def search_tables(
     connection: psycopg.Connection, texts: Sequence[str], server: str, names: Sequence[tuple[str, str]]
 ) -> list[Looked]:
@@ -106,7 +98,7 @@ def search_tables(
     ).fetchall()
     looked = []
     for schema, table in tables:
-        query = sql.SQL("SELECT count(*) FROM {} t WHERE t::text ~* %s").format(sql.Identifier(schema, table))
+        query = sql.SQL("SELECT count(*) FROM {} t WHERE t::text ~ %s").format(sql.Identifier(schema, table))
         row = connection.execute(query, (_pattern(texts),)).fetchone()
         rows = int(row[0]) if row else 0
         looked.append(Looked(f"{server}: {schema}.{table}, every column", f"{rows} rows" if rows else ""))
@@ -117,7 +109,8 @@ def _pattern(texts: Sequence[str]) -> str:
     """A regular expression of Postgres that finds one of the texts as a word, plain or as JSON writes it."""
     spelled = dict.fromkeys(word for text in texts for word in (text, json.dumps(text)[1:-1]))
     words = "|".join(re.sub(r"([^\w\s])", r"\\\1", word) for word in spelled)
-    return f"(^|[^[:alnum:]])({words})($|[^[:alnum:]])"
+    any_case = "(?i)" if any(map(is_address, texts)) else ""
+    return f"{any_case}(^|[^[:alnum:]])({words})($|[^[:alnum:]])"
 
 
 def _look_in_dagster(site: Site, texts: Sequence[str]) -> list[Looked]:
@@ -165,8 +158,10 @@ def _files(folder: Path) -> Iterator[Path]:
 
 
 def _holds(path: Path, texts: Sequence[str]) -> bool:
-    """Whether the file has one of the texts, in upper or lower case, plain or as JSON writes it."""
-    words = {word.lower().encode() for text in texts for word in (text, json.dumps(text)[1:-1])}
+    """Whether the file has one of the texts, plain or as JSON writes it; addresses in upper or lower case."""
+    spelled = {word for text in texts for word in (text, json.dumps(text)[1:-1])}
+    words = {word.encode() for word in spelled}
+    addresses = {word.lower().encode() for word in spelled if is_address(word)}
     longest = max(map(len, words), default=0)
     if not longest:
         return False
@@ -174,8 +169,10 @@ def _holds(path: Path, texts: Sequence[str]) -> bool:
         with path.open("rb") as file:
             tail = b""
             while block := file.read(_BLOCK):
-                content = tail + block.lower()
+                content = tail + block
                 if any(word in content for word in words):
+                    return True
+                if addresses and any(word in content.lower() for word in addresses):
                     return True
                 tail = content[-longest:]
     except OSError:  # a socket, or a file that is gone

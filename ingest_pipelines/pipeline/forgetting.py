@@ -31,6 +31,9 @@ from ingest_pipelines.model import LINE
 from ingest_pipelines.rules import compile_rules, identity_texts
 from ingest_pipelines.suppression import Suppressed, SuppressedEntry, SuppressionSecret
 
+_LONG_TEXT, _LONG_NUMBER = 6, 9
+"""Characters of a text, or digits, from which on it is searched for in every cell and log."""
+
 FORGET_POINTS = ("locked", "found", "kept out", "erased", "noted", "committed")
 """Where a test may kill it: `erased` comes once per place, `noted` is the last one before COMMIT, `committed` after."""
 
@@ -172,6 +175,16 @@ def spellings(keys: Sequence[str], scope: Scope) -> list[str]:
     return list(dict.fromkeys([*(key.strip() for key in keys), *read]))
 
 
+def is_distinctive(text: str) -> bool:
+    """Whether the text is long enough not to stand anywhere by chance: 42 is a count, too."""
+    return len(text) >= (_LONG_NUMBER if text.isdigit() else _LONG_TEXT)
+
+
+def is_address(text: str) -> bool:
+    """Whether it is an address, which is the same in upper and lower case."""
+    return "@" in text
+
+
 @contextmanager
 def _transaction(scope: Scope, target: Target, *, locked: bool = True) -> Iterator[psycopg.Connection]:
     """A transaction that no load of the table runs beside; the block commits it."""
@@ -267,6 +280,7 @@ def _people(
         scope.database, imports,
         profiles=[profile for person in people for profile in person.profiles],
         keys=[text for person in people for kind, text in person.identities if kind == KEY_KIND],
+        texts=[text for person in people for _, text in person.identities],
         identities=Suppressed.of(scope.table, secret, [entry for person in people for entry in person.entries]),
     )  # fmt: skip
     return replace(
@@ -291,7 +305,7 @@ def _rejects(connection: psycopg.Connection, people: People, scope: Scope) -> It
                 if pair[0] == scope.database.key
             ]  # fmt: skip
             found = (
-                _of_import(known[name], rejects, people.identities)
+                _of_import(known[name], rejects, people)
                 if name in known
                 else _of_removed(key_columns, rejects, people.identities, scope)
             )
@@ -300,8 +314,9 @@ def _rejects(connection: psycopg.Connection, people: People, scope: Scope) -> It
                     yield reject.load, reject.line
 
 
-def _of_import(bound: BoundImport, rejects: Sequence[ledger.RejectCells], theirs: Suppressed) -> pl.Series:
-    rules = compile_rules(bound)
+def _of_import(bound: BoundImport, rejects: Sequence[ledger.RejectCells], people: People) -> pl.Series:
+    """By what identifies the row's person; and by any cell that holds a key or an address of these people."""
+    rules, theirs = compile_rules(bound), people.identities
     spellings = bound.spellings
     cells = [json.loads(reject.row) if reject.row is not None else {} for reject in rejects]
     columns = {
@@ -312,7 +327,14 @@ def _of_import(bound: BoundImport, rejects: Sequence[ledger.RejectCells], theirs
     found = rules.suppressed(rules.identify(frame), theirs)
     for identity in rules.identities:
         found |= theirs.among(identity.kind, identity_texts(identity.cell.field, [reject.key for reject in rejects]))
-    return found
+    texts = frozenset(filter(is_distinctive, people.texts))
+    addresses = frozenset(text for text in texts if is_address(text))
+    holds = [any(cell in texts or cell.lower() in addresses for cell in _texts(row)) for row in cells]
+    return found | pl.Series(holds, dtype=pl.Boolean)
+
+
+def _texts(row: Mapping[str, object]) -> list[str]:
+    return [str(cell).strip() for cell in row.values() if cell is not None]
 
 
 def _cell(row: Mapping[str, object], names: Sequence[str]) -> str | None:

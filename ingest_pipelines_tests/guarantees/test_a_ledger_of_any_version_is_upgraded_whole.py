@@ -308,6 +308,8 @@ NEEDS_THE_LEDGER: Mapping[str, Callable[[Path], tuple[object, ...]]] = {
     "resume": lambda folder: ("resume", "visits"),
     "unlock": lambda folder: ("unlock", "points", "--yes"),
     "purge": lambda folder: ("purge",),
+    "forget": lambda folder: ("forget", "customers", "C1", "--yes"),
+    "remember": lambda folder: ("remember", "customers", "C1"),
     "events": lambda folder: ("events",),
     "audit": lambda folder: ("audit",),
     "alerts": lambda folder: ("alerts",),

@@ -33,6 +33,7 @@ class People:
         imports: imports of the database, and removed ones of which nobody knows the database.
         profiles: what the table has of them.
         keys: their keys as text, also of those who are not in the table.
+        texts: everything that identifies them, in the form in which rows are compared.
         rejects: (load, line) of their rejected rows.
         cursors: (import, value, the value just before it): cursors that stand at one of their keys.
         identities: their entries, for comparison.
@@ -42,6 +43,7 @@ class People:
     imports: Sequence[str] = ()
     profiles: Sequence[FoundProfile] = ()
     keys: Sequence[str] = ()
+    texts: Sequence[str] = ()
     rejects: Sequence[tuple[int, int]] = ()
     cursors: Sequence[tuple[str, str, str]] = ()
     identities: Suppressed = field(default=NOBODY)

@@ -83,6 +83,8 @@ def findings_metadata(report: LoadReport, bound: BoundImport) -> dict[str, Metad
     shown |= {
         name: MetadataValue.int(rows) for name, rows in (("kept", report.kept), ("healed", report.healed)) if rows
     }
+    if report.suppressed:
+        shown["suppressed"] = MetadataValue.int(report.suppressed)
     shown |= {f"seconds/{stage}": MetadataValue.float(round(seconds, 3)) for stage, seconds in report.seconds.items()}
     shown |= {
         f"cleaned/{name}/{word}": MetadataValue.int(cells)
