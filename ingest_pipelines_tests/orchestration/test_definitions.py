@@ -23,7 +23,7 @@ POINTS = {
     "group": "customers",
     "owners": ["team:crm"],
     "tags": ["ingest/connection", "ingest/import", "tills"],
-    "checks": ["columns", "dates", "keys", "reject_rate", "text", "types", "volume"],
+    "checks": ["columns", "dates", "keys", "reject_rate", "table", "text", "types", "volume"],
     "ops": ["ingest__land", "ingest__merge_crm__customers", "ingest__validate_crm__customers"],
     "pools": ["target_crm_customers"],
     "downstream": ["table/crm/customers"],
@@ -47,7 +47,7 @@ def test_everything_that_dagster_shows_of_a_project(shop: Shop) -> None:
         "assets": {
             "customers/loyalty": {
                 "kinds": ["postgres", "sftp"], "partitions": "customers/loyalty", **POINTS,
-                "checks": ["columns", "dates", "freshness", "keys", "reject_rate", "text", "types", "volume"],
+                "checks": ["columns", "dates", "freshness", "keys", "reject_rate", "table", "text", "types", "volume"],
                 "upstream": ["source/vendor/loyalty/Customers"],
             },
             "customers/points": {
