@@ -252,6 +252,7 @@ def _transaction(connection: psycopg.Connection, state: LoadState, target: Targe
         take_absent(connection, state)
     if bound.spec.lists_keys or bound.spec.snapshot:
         state.refuse(above_deletes(state))
+    with state.timed("merge"):
         heal(connection, state, merged=True)
     fault("healed")
     if repeats and state.changes_nothing:
