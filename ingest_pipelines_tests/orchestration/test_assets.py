@@ -72,7 +72,7 @@ def test_the_checks_of_a_failed_run_name_the_broken_family(shop: Shop, instance:
     passed = {name: verdict.passed for name, verdict in verdicts(instance, result.run_id).items()}
     assert passed == {
         "keys": True, "types": False, "dates": True, "text": True, "volume": True, "reject_rate": True,
-        "columns": True,
+        "columns": True, "table": True,
     }  # fmt: skip
 
 
