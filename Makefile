@@ -22,11 +22,11 @@ demo: $(VENV)/.installed ## Load the demo project into an embedded Postgres, sta
 up: $(VENV)/.installed ## Postgres, the Dagster UI and its daemon; Ctrl-C ends all three
 	@$(BIN)/ingest up
 
-# Four workers for two cores: while some wait for a server or a daemon, the others work.
+# Three workers for two cores: while one waits for a server, the others work.
 test: $(VENV)/.installed-test ## Every test but the slow ones, on two cores, against real servers
 	@.ci/debian-packages
 	@.ci/npm-packages $(VENV)
-	@$(BIN)/pytest -n 4 --dist loadfile --no-loadscope-reorder -m "not slow"
+	@$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not slow"
 
 lint: $(VENV)/.installed-test ## Format, lint, types, who may import whom, insecure code, secrets
 	@$(BIN)/ruff format --check .
