@@ -199,6 +199,8 @@ def test_whatever_fails_in_whatever_language(
     for name, text in FILES.items():
         if thorough or name in FAST:
             listener.load(text)
+    listener.run("rejects", "export", "people", "--output", "rejects.csv", fails=False)
+    listener.run("rejects", "replay", "people", "rejects.csv")
     for number, (name, (made, unmade)) in enumerate(MERGES.items()):
         if thorough or name in FAST:
             project.execute(made)
@@ -216,7 +218,7 @@ def test_whatever_fails_in_whatever_language(
                 "run", "people", "--file", "delivery.csv", environment={variable: _with(here[variable], **wrong)}
             )
     listener.run("rejects", "export", "people", "--output", "rejects.csv", fails=False)
-    listener.run("rejects", "replay", "people", "rejects.csv")
+    listener.run("rejects", "replay", "people", "rejects.csv", fails=False)  # the table refuses these rows no more
     listener.run("status", fails=False)
     listener.run("report", "people", "--json", fails=False)
     listener.run("notify", "test")
