@@ -69,7 +69,7 @@ Places = tuple[int, int] | list[int]
 
 
 @dataclass(frozen=True)
-class Refusal:
+class RowRefusal:
     """Why the table refuses a row, in words without a value.
 
     Attributes:
@@ -101,7 +101,7 @@ class RefusedRows:
         self._steps = 0
         self._until = perf_counter() + max(SECONDS, LOADS_LONG * state.first_try_seconds)
         self._rejects = StageRejects(connection, state.stage, state.load, state.matched)
-        self._refused: dict[int, Refusal] = {}
+        self._refused: dict[int, RowRefusal] = {}
 
     def merge(self) -> None:
         """Merges every row that the table accepts, and rejects the others.
@@ -179,7 +179,7 @@ class RefusedRows:
                     wants[wanting].add(holding)
         return circles(wants)
 
-    def _try(self, places: Places) -> Refusal | None:
+    def _try(self, places: Places) -> RowRefusal | None:
         """Merges these rows, with their consents; if the table refuses them, undoes it, and returns why."""
         self._steps += 1
         state, connection = self._state, self._connection
@@ -203,7 +203,7 @@ class RefusedRows:
             about = concerned(connection, error)
             reason = ", ".join(part for part in (kind_of(error.sqlstate or ""), about) if part)
             field = next((name for name in about_fields(connection, error) if name in self._field_names), "")
-            return Refusal(error.sqlstate or "", reason, field)
+            return RowRefusal(error.sqlstate or "", reason, field)
         return None
 
     @property

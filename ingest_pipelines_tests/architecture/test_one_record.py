@@ -50,9 +50,13 @@ NAMED_FIELD_TYPES: dict[str, dict[str, set[str]]] = {
             "config/bound.py",
             "config/project.py",
             "config/column_problems.py",
+            "config/deletion_problems.py",
             "rules/cells.py",
             "merge/",
         )
+    },
+    "values of these are the same in YAML and in Postgres": {
+        "config/deletion_problems.py": {"bool", "int", "string", "enum", "date"}
     },
     "only a text can be cut or hashed": {"config/column_problems.py": {"string"}},
     "a column that says what a consent is, is text": {"config/bound.py": {"string"}},

@@ -255,7 +255,7 @@ def test_purge_deletes_what_is_older_than_the_retention_and_nothing_else(
 ) -> None:
     count = "SELECT count(*) FROM ingest.rejects r JOIN ingest.loads l ON l.id = r.load WHERE l.import = 'loyalty'"
     kept = project.ingest("purge", "--json").json
-    assert kept == [{"database": "customers", "rejects": 0, "events": 0}]
+    assert kept == [{"database": "customers", "rejects": 0, "events": 0, "unmatched": 0, "history": 0}]
     before = rows.execute(count).fetchone()
     rows.execute(
         "UPDATE ingest.loads SET started_at = started_at - interval '91 days'"

@@ -318,7 +318,7 @@ IMPORT_CASES = [
         "9: rejects: unlimited: true contradicts max_rows and max_percent",
     ]),
     ("rejects: {max_rows: 10}", "mode: addonly", [
-        "9: mode: expected one of add_and_update, add_only, update_only; did you mean 'add_only'?",
+        "9: mode: expected one of add_and_update, add_only, update_only, delete, deactivate; did you mean 'add_only'?",
     ]),
     ("rejects: {max_rows: 10}", "mod: add_only", ["9: mod: unknown key; did you mean 'mode'?"]),
     ("rejects: {max_rows: 10}", "match: {by: fild}", ["9: match.by: 'fild' is not known; did you mean 'field'?"]),
