@@ -108,6 +108,7 @@ def test_a_commit_notifies_once_and_a_rollback_never(target: Target, target_url:
         report = apply(validated, bound, target, SENSOR, NOW)
         [news] = list(listener.notifies(timeout=5, stop_after=1))
         assert json.loads(news.payload) == {
-            "load": report.load_id, "import": "loyalty", "database": "customers", "created": 1, "updated": 0, "deleted": 0
+            "load": report.load_id, "import": "loyalty", "database": "customers", "created": 1, "updated": 0,
+            "deleted": 0,
         }  # fmt: skip
         assert list(listener.notifies(timeout=0)) == []
