@@ -310,6 +310,7 @@ NEEDS_THE_LEDGER: Mapping[str, Callable[[Path], tuple[object, ...]]] = {
     "purge": lambda folder: ("purge",),
     "forget": lambda folder: ("forget", "customers", "C1", "--yes"),
     "remember": lambda folder: ("remember", "customers", "C1"),
+    "history": lambda folder: ("history", "customers", "C1"),
     "events": lambda folder: ("events",),
     "audit": lambda folder: ("audit",),
     "alerts": lambda folder: ("alerts",),
@@ -337,6 +338,8 @@ def test_an_older_program_on_a_newer_ledger_says_so_and_changes_nothing(team: Te
     assert set(NEEDS_THE_LEDGER) == set(_commands()) - NEEDS_NO_LEDGER
     freeze.deliver(team.folder, "points/Points_1.csv", LATER)
     team.ingest("rejects", "export", "points", "--output", team.folder / "export.csv")
+    databases = next(team.folder.rglob("databases.yaml"))
+    databases.write_text(databases.read_text().replace("    key:", "    history: true\n    key:", 1))
     with psycopg.connect(old.url) as connection:
         connection.execute("UPDATE ingest.alembic_version SET version_num = '9999'")
         # As a later version may have it:
