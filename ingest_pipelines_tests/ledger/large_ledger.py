@@ -65,9 +65,11 @@ def fill(connection: psycopg.Connection, *, loads: int, rejects: int) -> None:
     for statement in (_COUNT_REJECTS, _CORRECTIONS, _RESOLVED, _EVENTS, _CURSORS, _REGISTERED):
         connection.execute(statement)
     connection.execute(_AUDIT, {"entries": loads // 4, "now": NOW, "years": YEARS})
+    connection.execute(_WAITING, {"rows": loads, "now": NOW})
     connection.commit()
     connection.execute(
-        "ANALYZE ingest.items, ingest.loads, ingest.rejects, ingest.event_batches, ingest.corrections, ingest.audit"
+        "ANALYZE ingest.items, ingest.loads, ingest.rejects, ingest.event_batches, ingest.corrections, ingest.audit,"
+        " ingest.unmatched"
     )
     connection.commit()
 
@@ -196,6 +198,14 @@ SELECT %(now)s - %(years)s * (1 - n::float / %(entries)s), 'ann@desk', 'forced',
        CASE WHEN n %% 1000 = 0 THEN 'small_1' ELSE 'daily' END, 'an item'
 FROM generate_series(1, %(entries)s) n
 """
+
+_WAITING: LiteralString = """
+INSERT INTO ingest.unmatched (import, target, load, line, match, found_by, fields, kept_until)
+SELECT 'points_' || n %% 50, 'crm.customers_' || n %% 50, n, n, '{}', jsonb_build_array('C' || n), '{"points": 7}',
+       %(now)s + interval '30 days'
+FROM generate_series(1, %(rows)s) n
+"""
+"""Rows that wait for their customers: of fifty imports, each into a table of its own."""
 
 
 def named(names: Sequence[str]) -> list[Import]:

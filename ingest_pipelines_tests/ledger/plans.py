@@ -34,7 +34,11 @@ _PLAN = re.compile(r"duration: (?P<milliseconds>[\d.]+) ms  plan:\n(?P<plan>\t\{
 
 @dataclass(frozen=True)
 class Scan:
-    """One node that reads a table, and was executed."""
+    """One node that reads a table, and was executed.
+
+    Attributes:
+        table: "" for the half of a bitmap scan that reads the index.
+    """
 
     node: str
     table: str
@@ -132,8 +136,8 @@ def _executed(node: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
 
 def _scans(root: Mapping[str, Any]) -> Iterator[Scan]:
     for node in _executed(root):
-        if "Scan" in node["Node Type"] and "Relation Name" in node:
-            yield Scan(node["Node Type"], node["Relation Name"], node.get("Index Name", ""))
+        if "Scan" in node["Node Type"] and ("Relation Name" in node or "Index Name" in node):
+            yield Scan(node["Node Type"], node.get("Relation Name", ""), node.get("Index Name", ""))
 
 
 def _nodes(root: Mapping[str, Any]) -> Iterator[str]:

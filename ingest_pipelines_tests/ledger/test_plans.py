@@ -10,8 +10,9 @@ import pytest
 
 from ingest_pipelines import embedded
 from ingest_pipelines.ledger import migrate
+from ingest_pipelines.merge import kept_rows
 from ingest_pipelines_tests.ledger.calls import CALLS, COUNTS_EVERYTHING, cases, functions, undone
-from ingest_pipelines_tests.ledger.large_ledger import LARGE, fill
+from ingest_pipelines_tests.ledger.large_ledger import LARGE, NOW, fill
 from ingest_pipelines_tests.ledger.plans import PlanLog, write_plans
 
 
@@ -54,6 +55,16 @@ def _read_from_end_to_end(large_ledger: LargeLedger, connection: psycopg.Connect
     return found
 
 
+def _keep_a_row(connection: psycopg.Connection) -> None:
+    """What `merge` sends to the list of rows that wait, which it alone writes."""
+    one = {"import": "points_1", "target": "crm.customers_1", "load": 1, "match": "{}", "until": NOW, "most": 1_000}
+    connection.execute(kept_rows.CREATE_KEPT)
+    connection.execute("""INSERT INTO ingest_kept VALUES (1, '["C1"]', NULL, '{"points": 8}')""")
+    connection.execute("ANALYZE ingest_kept")
+    connection.execute(kept_rows.END_EXPIRED, {**one, "now": NOW})
+    connection.execute(kept_rows.STORE, one)
+
+
 def test_every_function_of_the_ledger_is_called() -> None:
     assert functions() - CALLS.keys() == set(), "calls.py needs a call of each"
     assert CALLS.keys() - functions() == set(), "the ledger has no such function"
@@ -72,7 +83,9 @@ def test_each_index_is_there_for_a_function_that_would_read_everything(large_led
             "SELECT indexrelid::regclass::text FROM pg_index JOIN pg_class c ON c.oid = indexrelid"
             " WHERE relnamespace = 'ingest'::regnamespace AND NOT indisprimary AND relname NOT LIKE 'pg_%'"
         ).fetchall()
-        used = set()
+        with large_ledger.log.recorded() as recorded, undone(connection):
+            _keep_a_row(connection)
+        used = {f"ingest.{scan.index}" for plan in recorded.plans for scan in plan.scans}
         for case in list(cases(connection)):
             for call in CALLS.values():
                 with large_ledger.log.recorded() as recorded, undone(connection):
