@@ -7,7 +7,7 @@ rejects on disk, counts) -> merge -> `LoadReport` (counts and outcome of the loa
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import datetime
 from pathlib import Path
 from typing import Literal, NewType
@@ -276,6 +276,10 @@ class Counts:
     def balanced(self) -> bool:
         """Whether read is the sum of all the others."""
         return self.not_merged == 0
+
+
+COUNTS = tuple(field.name for field in fields(Counts))
+"""The names of a load's counts, in the order in which people read them."""
 
 
 @dataclass(frozen=True)

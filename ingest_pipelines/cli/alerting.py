@@ -20,7 +20,7 @@ group = typer.Typer(cls=Group, help="Addresses of alerts: test them.", no_args_i
 def alerts(json: Json = False) -> None:
     """List open alerts: since when, what is wrong, who has got a message and when; the oldest first."""
     from ingest_pipelines import ledger
-    from ingest_pipelines.cli.target import ledger_of
+    from ingest_pipelines.actions.target import ledger_of
     from ingest_pipelines.config import read_settings
 
     with ledger_of(read_settings()) as connection:

@@ -30,7 +30,7 @@ def audit(
 ) -> None:
     """List who activated, paused, forced, replayed, unlocked, purged or set a cursor, and when; newest first."""
     from ingest_pipelines import ledger
-    from ingest_pipelines.cli.target import ledger_of, now
+    from ingest_pipelines.actions.target import ledger_of, now
     from ingest_pipelines.config import read_settings
 
     begin = _moment(since, now()) if since is not None else None

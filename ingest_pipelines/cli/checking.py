@@ -12,7 +12,7 @@ from ingest_pipelines.cli.naming import Json, import_names
 from ingest_pipelines.errors import ConfigError, SourceUnavailable, TargetDenied, TargetRefused, TargetUnavailable
 
 if TYPE_CHECKING:
-    from ingest_pipelines.cli.target import Live
+    from ingest_pipelines.actions.target import Live
     from ingest_pipelines.config import BoundImport, Project, Settings
     from ingest_pipelines.config.connections import Connection
     from ingest_pipelines.config.databases import Field
@@ -35,7 +35,7 @@ def check(
     json: Json = False,
 ) -> None:
     """Check the YAML files. Reports all mistakes at once, each with its file, line and key."""
-    from ingest_pipelines.cli.target import live_of
+    from ingest_pipelines.actions.target import live_of
     from ingest_pipelines.config import read_project, read_settings
 
     settings = read_settings()

@@ -40,7 +40,7 @@ def events(
     json: Json = False,
 ) -> None:
     """List created and updated profiles, oldest first: which fields changed, never their values. JSON: one per line."""
-    from ingest_pipelines.cli.target import target_of
+    from ingest_pipelines.actions.target import target_of
     from ingest_pipelines.config import read_project, read_settings
 
     settings = read_settings()

@@ -43,8 +43,8 @@ def forget(
     Profile, consents, events, rejected rows and files of runs are erased; the key is kept as a keyed hash only.
     """
     from ingest_pipelines import pipeline
-    from ingest_pipelines.cli.loading import user
-    from ingest_pipelines.cli.target import now
+    from ingest_pipelines.actions.launcher import user
+    from ingest_pipelines.actions.target import now
     from ingest_pipelines.config import read_project, read_settings
     from ingest_pipelines.orchestration.erasure import forget_files
 
@@ -71,8 +71,8 @@ def forget(
 def remember(name: Name, key: Key = "", file: Keys = None, json: Json = False) -> None:
     """Let people in again who were forgotten. What was erased stays erased; the next delivery adds them."""
     from ingest_pipelines import pipeline
-    from ingest_pipelines.cli.loading import user
-    from ingest_pipelines.cli.target import now, target_of
+    from ingest_pipelines.actions.launcher import user
+    from ingest_pipelines.actions.target import now, target_of
     from ingest_pipelines.config import read_project, read_settings
 
     keys = _keys(name, key, file)

@@ -35,7 +35,7 @@ def history(
     """
     import psycopg
 
-    from ingest_pipelines.cli.target import ledger_of
+    from ingest_pipelines.actions.target import ledger_of
     from ingest_pipelines.config import read_project, read_settings
     from ingest_pipelines.merge.history import has_history, list_history, profile_at
 

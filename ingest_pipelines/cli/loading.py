@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
-import logging
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,17 +9,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ingest_pipelines.actions.launcher import Launcher, launching, user
 from ingest_pipelines.cli import screen
 from ingest_pipelines.cli.naming import ImportName, Json
-from ingest_pipelines.cli.reports import COUNTS, cleaned_words, load_json
+from ingest_pipelines.cli.reports import cleaned_words, load_json
 from ingest_pipelines.errors import IngestError, UsageError
-from ingest_pipelines.model import item_name, spelled_line
+from ingest_pipelines.model import COUNTS, item_name, spelled_line
 
 if TYPE_CHECKING:
-    from ingest_pipelines.config import BoundImport, Settings
+    from ingest_pipelines.config import BoundImport, Project, Settings
     from ingest_pipelines.ledger import Load
     from ingest_pipelines.model import Counts, RejectSample
-    from ingest_pipelines.orchestration.runs.launch import RunResult
 
 SAMPLES = 5
 """Rejects that a report shows; `ingest rejects list` shows them all."""
@@ -78,57 +75,11 @@ def run(
         raise error
 
 
-class Launcher:
-    """Runs imports one after another in this process, with one Dagster instance."""
-
-    def __init__(self, site: Any, instance: Any) -> None:
-        self.site = site
-        self._instance = instance
-
-    def __call__(self, name: str, **choice: Any) -> RunResult:
-        """Loads the import in a run of its own; see `orchestration.runs.launch.run_import`."""
-        from ingest_pipelines.orchestration.runs.launch import run_import
-
-        return run_import(self.site, self._instance, name, by=user(), **choice)
-
-    def failed_items(self, name: str) -> list[str | None]:
-        """Keys of items to load again, oldest first; see `orchestration.runs.launch.failed_items`."""
-        from ingest_pipelines.orchestration.runs.launch import failed_items
-
-        return [item.key for item in failed_items(self.site, self._instance, name)]
-
-
 @contextmanager
-def launcher(settings: Settings, project: Any) -> Iterator[Launcher]:
-    """A launcher for the project; Dagster's own log goes to its run storage, not to the terminal."""
-    logging.getLogger("dagster").setLevel(logging.CRITICAL)
-    logging.getLogger().addHandler(logging.NullHandler())  # else Python prints the libraries' warnings
-    from ingest_pipelines.merge.target import WAITS
-    from ingest_pipelines.orchestration.instance import command_instance
-    from ingest_pipelines.orchestration.site import Site
-
-    if not WAITS.handlers:
-        WAITS.addHandler(_Notes())
-    site = Site(settings, project)
-    _ = site.target  # fails first, with a message, if there is no database to load into
-    with command_instance(settings) as instance:
-        yield Launcher(site, instance)
-
-
-class _Notes(logging.Handler):
-    """Prints on stderr what the run waits for."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        screen.note(screen.wrapped(record.getMessage(), 2))
-
-
-def user() -> str:
-    """Who runs the command, for the ledger: `ann@laptop`."""
-    try:
-        name = getpass.getuser()
-    except (KeyError, OSError):
-        name = "unknown"
-    return f"{name}@{socket.gethostname()}"
+def launcher(settings: Settings, project: Project) -> Iterator[Launcher]:
+    """Runs imports for the person at the terminal, who sees on stderr what a run waits for."""
+    with launching(settings, project, user(), lambda text: screen.note(screen.wrapped(text, 2))) as launch:
+        yield launch
 
 
 def print_load(

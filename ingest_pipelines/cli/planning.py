@@ -156,7 +156,7 @@ def _due(site: Site, bound: BoundImport) -> Item:
 def _rehearse(site: Site, bound: BoundImport, item: Item, show: screen.Show) -> LoadReport:
     """Runs the load without its commit and deletes its files afterwards."""
     from ingest_pipelines import pipeline
-    from ingest_pipelines.cli.loading import user
+    from ingest_pipelines.actions.launcher import user
     from ingest_pipelines.merge import earlier_time, refuse_early, require_ended_window
     from ingest_pipelines.model import Run
     from ingest_pipelines.orchestration.runs.run_locks import PLAN_PREFIX, holding

@@ -19,8 +19,8 @@ def purge(
     Loads and their counts stay.
     """
     from ingest_pipelines import ledger
-    from ingest_pipelines.cli.loading import user
-    from ingest_pipelines.cli.target import ledger_of, now
+    from ingest_pipelines.actions.launcher import user
+    from ingest_pipelines.actions.target import ledger_of, now
     from ingest_pipelines.config import read_project, read_settings
     from ingest_pipelines.merge.history import purge_history
 

@@ -43,7 +43,7 @@ def list_(
 ) -> None:
     """List rejected rows: line in the file, key, the rules they break and why. Open ones come first."""
     from ingest_pipelines import ledger
-    from ingest_pipelines.cli.target import ledger_of, require_known
+    from ingest_pipelines.actions.target import ledger_of, require_known
     from ingest_pipelines.config import read_settings
 
     settings = read_settings()
@@ -80,7 +80,7 @@ def export(
     spreadsheet would run as a formula get a leading apostrophe; replay removes it.
     """
     from ingest_pipelines import ledger
-    from ingest_pipelines.cli.target import ledger_of
+    from ingest_pipelines.actions.target import ledger_of
     from ingest_pipelines.config import read_project, read_settings
 
     settings = read_settings()

@@ -54,9 +54,9 @@ def replay(
     json: Json = False,
 ) -> None:
     """Load corrected rows. Rows that pass are marked resolved; it is safe to replay a file twice."""
+    from ingest_pipelines.actions.target import ledger_of
     from ingest_pipelines.cli.loading import launcher, print_load
     from ingest_pipelines.cli.reports import load_json
-    from ingest_pipelines.cli.target import ledger_of
     from ingest_pipelines.config import read_project, read_settings
 
     settings = read_settings()

@@ -10,12 +10,10 @@ import typer
 
 from ingest_pipelines.cli import screen
 from ingest_pipelines.cli.naming import ImportName, Json
-from ingest_pipelines.model import item_name
+from ingest_pipelines.model import COUNTS, item_name
 
 if TYPE_CHECKING:
     from ingest_pipelines.ledger import Load
-
-COUNTS = ("read", "inserted", "updated", "unchanged", "unmatched", "skipped", "rejected", "deleted")
 
 
 def report(
@@ -25,7 +23,7 @@ def report(
 ) -> None:
     """List an import's loads, newest first; also of one that the project no longer has."""
     from ingest_pipelines import ledger
-    from ingest_pipelines.cli.target import ledger_of, require_known
+    from ingest_pipelines.actions.target import ledger_of, require_known
     from ingest_pipelines.config import read_settings
 
     settings = read_settings()

@@ -12,7 +12,7 @@ import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 from decimal import Decimal
 from functools import cache
 from pathlib import Path
@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import typer
 from click import unstyle
 
+from ingest_pipelines.actions import wording
 from ingest_pipelines.errors import IngestError
 
 if TYPE_CHECKING:
@@ -40,6 +41,8 @@ STATUS_STYLES: Mapping[str, Style] = {
     "waiting": "warn", "completed_with_rejects": "warn", "scheduled": "good", "draft": "dim", "paused": "dim",
     "ended": "dim", "invalid": "bad", "removed": "bad",
 }  # fmt: skip
+
+number, plural, moment, ago, why = wording.number, wording.plural, wording.moment, wording.ago, wording.why
 
 
 def width() -> int:
@@ -136,39 +139,6 @@ def quoted(path: Path) -> str:
         chr(byte) if 0x20 <= byte < 0x7F and chr(byte) not in "\\'" else f"\\x{byte:02x}" for byte in os.fsencode(path)
     )
     return f"$'{''.join(spelled)}'"
-
-
-def number(value: int) -> str:
-    """`20,000`."""
-    return f"{value:,}"
-
-
-def plural(count: int, one: str, many: str = "") -> str:
-    """`1 row`, `2,000 rows`."""
-    return f"{count:,} {one if count == 1 else many or one + 's'}"
-
-
-def moment(when: datetime | None) -> str:
-    """`24 Nov 23:12` in local time; with the year if it is not the current one."""
-    if when is None:
-        return "-"
-    local = when.astimezone()
-    same_year = local.year == datetime.now().astimezone().year
-    return f"{local.day} {local:%b %H:%M}" if same_year else f"{local.day} {local:%b %Y %H:%M}"
-
-
-def ago(when: datetime, now: datetime) -> str:
-    """`3 h ago`: the largest unit that fits."""
-    elapsed = now - when
-    for unit, size in (("d", timedelta(days=1)), ("h", timedelta(hours=1)), ("min", timedelta(minutes=1))):
-        if elapsed >= size:
-            return f"{elapsed // size} {unit} ago"
-    return "just now"
-
-
-def why(field: str, reason: str) -> str:
-    """`points: not a whole number`; a reason that names its fields itself stays as it is."""
-    return reason if not field or reason.startswith(f"{field}:") else f"{field}: {reason}"
 
 
 def wrapped(text: str, indent: int) -> str:

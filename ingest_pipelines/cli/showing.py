@@ -20,7 +20,7 @@ from ingest_pipelines.owner_only import private_folder, private_state
 if TYPE_CHECKING:
     import psycopg
 
-    from ingest_pipelines.cli.loading import Launcher
+    from ingest_pipelines.actions.launcher import Launcher
     from ingest_pipelines.config import Project, Settings
     from ingest_pipelines.demo.generate import DemoDelivery
     from ingest_pipelines.ledger import Load, Reject
@@ -79,8 +79,8 @@ def lay_out_demo(home: Path) -> None:
 def _deliver(settings: Settings, project: Project, show: Callable[[str], None]) -> Iterator[Shown]:
     """Every delivery in order of arrival; loads those that are newer than the feed's last committed one."""
     from ingest_pipelines import ledger
+    from ingest_pipelines.actions.target import ledger_of
     from ingest_pipelines.cli.loading import launcher
-    from ingest_pipelines.cli.target import ledger_of
     from ingest_pipelines.demo.generate import deliveries
 
     show("making 113,000 rows with known defects")

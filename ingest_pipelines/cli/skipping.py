@@ -73,7 +73,7 @@ def _failed(settings: Settings, site: Site, name: str) -> Sequence[OpenItem]:
 
 
 def _of_import(settings: Settings, site: Site, name: str) -> Sequence[OpenItem]:
-    from ingest_pipelines.cli.target import now
+    from ingest_pipelines.actions.target import now
     from ingest_pipelines.orchestration.monitoring.overview import looking
 
     with looking(settings, screen.note) as look:
@@ -81,6 +81,6 @@ def _of_import(settings: Settings, site: Site, name: str) -> Sequence[OpenItem]:
 
 
 def _user() -> str:
-    from ingest_pipelines.cli.loading import user
+    from ingest_pipelines.actions.launcher import user
 
     return user()

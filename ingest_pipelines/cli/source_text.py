@@ -4,29 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ingest_pipelines.cli import screen
 
-if TYPE_CHECKING:
-    from ingest_pipelines.ledger import SourceCheck
-
 IMPORTS_SHOWN = 5
 """Imports that a connection's line names; `--json` has them all."""
-
-
-def source_json(check: SourceCheck | None, connection: str | None) -> dict[str, Any] | None:
-    """What is wrong with an import's source; None: nothing is known to be.
-
-    Args:
-        connection: that the import reads from now; a look at another one no longer counts.
-    """
-    if check is None or check.trouble is None or check.connection != connection:
-        return None
-    return {
-        "connection": check.connection, "trouble": check.trouble, "failing_since": check.failing_since,
-        "step": check.step, "error": check.error,
-    }  # fmt: skip
 
 
 def sources_text(lines: Iterable[Mapping[str, Any]], now: datetime) -> Iterator[str]:

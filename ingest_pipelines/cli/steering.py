@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ingest_pipelines.actions.launcher import user
+from ingest_pipelines.actions.steering import refuse_same, steer
+from ingest_pipelines.actions.target import ledger_of, now
 from ingest_pipelines.cli import screen
 from ingest_pipelines.cli.asking import confirmed
 from ingest_pipelines.cli.boundary import Command, Group
@@ -14,7 +17,6 @@ from ingest_pipelines.errors import UsageError
 
 if TYPE_CHECKING:
     from ingest_pipelines.config import BoundImport, Project, Settings
-    from ingest_pipelines.ledger import ImportState
 
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
 
@@ -27,16 +29,15 @@ def activate(name: ImportName, yes: Yes = False) -> None:
     """Start a draft's schedule and sensor: shows what the import will do and asks first. Honours `run_now`."""
     from ingest_pipelines import ledger
     from ingest_pipelines.cli.loading import launcher, print_load
-    from ingest_pipelines.cli.target import ledger_of
 
     settings, project, bound = _read(name)
     with ledger_of(settings) as connection:
-        _refuse_same(bound, ledger.find_import(connection, name), "active")
+        refuse_same(bound, ledger.find_import(connection, name), "active")
     _print_summary(bound)
     if not confirmed("activate it?", yes=yes):
         screen.note("nothing was changed")
         raise typer.Exit(1)
-    _set_status(settings, bound, "active", "activated")
+    steer(settings, bound, "activated", user(), now())
     screen.say(f"{screen.painted('active', 'good')}: import {name}{_by_itself(bound)}")
     if bound.spec.schedule is None or not bound.spec.schedule.run_now:
         return
@@ -53,22 +54,20 @@ def activate(name: ImportName, yes: Yes = False) -> None:
 def pause(name: ImportName) -> None:
     """Stop an import's schedule and sensor. Files that arrive meanwhile load after `resume`; `run` still works."""
     settings, _, bound = _read(name)
-    _set_status(settings, bound, "paused", "paused")
+    steer(settings, bound, "paused", user(), now())
     screen.say(f"{screen.painted('paused', 'dim')}: import {name} runs only by hand until: ingest resume {name}")
 
 
 def resume(name: ImportName) -> None:
     """Start a paused import's schedule and sensor again."""
     settings, _, bound = _read(name)
-    _set_status(settings, bound, "active", "resumed")
+    steer(settings, bound, "resumed", user(), now())
     screen.say(f"{screen.painted('active', 'good')}: import {name}{_by_itself(bound)}")
 
 
 def unlock(name: ImportName, yes: Yes = False) -> None:
     """Let an import's mapping change. The next committed load locks it again. Columns in the target stay."""
     from ingest_pipelines import ledger
-    from ingest_pipelines.cli.loading import user
-    from ingest_pipelines.cli.target import ledger_of, now
     from ingest_pipelines.merge import mapping_changes
 
     settings, _, bound = _read(name)
@@ -93,7 +92,6 @@ def unlock(name: ImportName, yes: Yes = False) -> None:
 def cursor_show(name: ImportName, json: Json = False) -> None:
     """Show the last committed value of a query import's cursor column."""
     from ingest_pipelines import ledger
-    from ingest_pipelines.cli.target import ledger_of
 
     settings, _, bound = _read(name)
     _needs_cursor(bound)
@@ -125,8 +123,6 @@ def cursor_set(
 ) -> None:
     """Start the next chunk after VALUE. A lower value reads rows again, which is safe; a higher one skips rows."""
     from ingest_pipelines import ledger
-    from ingest_pipelines.cli.loading import user
-    from ingest_pipelines.cli.target import ledger_of, now
     from ingest_pipelines.cursor.values import cursor_text, parse_cursor
 
     settings, _, bound = _read(name)
@@ -155,29 +151,6 @@ def _read(name: str) -> tuple[Settings, Project, BoundImport]:
     settings = read_settings()
     project = read_project(settings.home)
     return settings, project, project.require(name)
-
-
-def _set_status(settings: Settings, bound: BoundImport, status: Literal["active", "paused"], action: str) -> None:
-    """Sets the import's status in the ledger, which overrides the YAML's.
-
-    Raises:
-        UsageError: the import already has that status.
-    """
-    from ingest_pipelines import ledger
-    from ingest_pipelines.cli.loading import user
-    from ingest_pipelines.cli.target import ledger_of, now
-
-    with ledger_of(settings, writes=True) as connection:
-        _refuse_same(bound, ledger.find_import(connection, bound.name), status)
-        ledger.set_import_status(connection, bound.name, bound.database_name, status, now())
-        ledger.record_audit(connection, user(), action, now(), import_name=bound.name)
-
-
-def _refuse_same(bound: BoundImport, state: ImportState | None, status: str) -> None:
-    from ingest_pipelines.orchestration.automation import status_of
-
-    if status_of(state, bound.spec.status) == status:
-        raise UsageError(f"import {bound.name} is already {status}; nothing was changed", hint="ingest status")
 
 
 def _needs_cursor(bound: BoundImport) -> None:

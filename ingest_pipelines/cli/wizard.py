@@ -78,8 +78,8 @@ def _checked(settings: Settings, name: str, drafts: Mapping[str, str]) -> BoundI
     Raises:
         ConfigError: it does not; nothing was written.
     """
+    from ingest_pipelines.actions.target import live_of
     from ingest_pipelines.cli.checking import mistakes_of
-    from ingest_pipelines.cli.target import live_of
     from ingest_pipelines.config import read_project
 
     live = live_of(settings)

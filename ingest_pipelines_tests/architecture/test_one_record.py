@@ -35,7 +35,7 @@ NAMED_CONNECTIONS: dict[str, dict[str, set[str]]] = {
     "the target, its folder or its settings, not a source": {
         module: {"postgres"}
         for module in ("embedded/postgres.py", "config/settings.py", "owner_only.py", "merge/session.py",
-                       "cli/target.py", "cli/checking.py")
+                       "actions/target.py", "cli/checking.py")
     },
     "an address of a folder for spilled files": {"config/settings.py": {"s3"}},
     "the type that the wizard proposes": {"cli/wizard.py": {"sftp"}},

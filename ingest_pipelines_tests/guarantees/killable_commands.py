@@ -168,7 +168,7 @@ MID_WAY = ("reading", "fetching")
 _ALL_THAT_A_RUN_IMPORTS = (
     "ingest_pipelines.cli.app",
     "ingest_pipelines.cli.loading",
-    "ingest_pipelines.cli.target",
+    "ingest_pipelines.actions.target",
     "ingest_pipelines.orchestration.definitions",
     "ingest_pipelines.orchestration.runs.launch",
     "ingest_pipelines.orchestration.storage",

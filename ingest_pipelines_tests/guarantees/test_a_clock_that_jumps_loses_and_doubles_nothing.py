@@ -14,7 +14,7 @@ import pytest
 from dagster import AssetKey, DagsterInstance
 
 from ingest_pipelines import ledger
-from ingest_pipelines.cli import target as cli_target
+from ingest_pipelines.actions import target as action_target
 from ingest_pipelines.merge import Target
 from ingest_pipelines.model import Item
 from ingest_pipelines.orchestration.assets.partitions import partitions_name
@@ -139,7 +139,7 @@ def test_a_clock_that_is_ahead_deletes_nothing_early(
             "INSERT INTO ingest.rejects (load, line, key, field, code, reason, row)"
             " SELECT id, 2, 'a', 'points', 'bad_int', '', '{}' FROM ingest.loads",
         )
-        true: Callable[[], datetime] = cli_target.now
-        monkeypatch.setattr(cli_target, "now", lambda: true() + timedelta(days=4000))
+        true: Callable[[], datetime] = action_target.now
+        monkeypatch.setattr(action_target, "now", lambda: true() + timedelta(days=4000))
         assert project.terminal.ingest("purge", "--json").json[0]["rejects"] == 0
         assert project.rows("SELECT count(*) FROM ingest.rejects") == [(1,)]
