@@ -13,9 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from ingest_pipelines.config.blanks import BLANKS, trimmed
+from ingest_pipelines.config.blanks import BLANKS, CLASS, INSIDE_A_KEY, trimmed
 from ingest_pipelines.config.databases import Field
 from ingest_pipelines.config.file_format import Format
+from ingest_pipelines.rules import compile_rules
+from ingest_pipelines.rules.types.text import UNSUPPORTED
 from ingest_pipelines_tests.rules.feeds import accepted, bound_import, broken, codes, frame, outcomes, rejects, validate
 
 # Each type, a cell of it and its value.
@@ -58,24 +60,54 @@ def test_a_cell_of_nothing_else_is_empty(kind: str) -> None:
     assert broken(field, blanks) == {cell: ["required"] for cell in blanks}
 
 
-def test_every_blank_and_format_character_of_unicode_is_known() -> None:
-    seen = {0x600, 0x601, 0x602, 0x603, 0x604, 0x605, 0x6DD, 0x70F, 0x890, 0x891, 0x8E2}  # signs around Arabic numbers
-    for code in range(0x10000):
-        if unicodedata.category(chr(code)) in {"Zs", "Zl", "Zp", "Cf"} and code not in seen:
-            assert chr(code) in BLANKS, hex(code)
+CODE_POINTS = [chr(code) for code in range(0x110000) if not 0xD800 <= code < 0xE000]  # UTF-8 has no surrogates
+LETTERS = pl.Series(CODE_POINTS)
+NEVER_IN_A_KEY = {"Cc", "Cf", "Co", "Zl", "Zp", "Zs"}
+"""Categories that Python and the engine that validates rows know alike; of Cn each has its own version of Unicode."""
+
+
+def in_set(pattern: str) -> set[str]:
+    return set(LETTERS.filter(LETTERS.str.contains(f"[{pattern}]")))
+
+
+def test_what_is_ignored_at_the_ends_is_what_unicode_calls_blank_or_ignorable() -> None:
+    known = in_set(r"\p{White_Space}\p{Default_Ignorable_Code_Point}\x{2800}")
+    assert in_set(CLASS) == known
+    assert set(BLANKS) == {letter for letter in known if letter < "\U000e0000"}
+
+
+def test_a_key_holds_no_code_point_of_the_categories_that_nobody_sees() -> None:
+    unseen = {letter for letter in CODE_POINTS if unicodedata.category(letter) in NEVER_IN_A_KEY} - {" "}
+    unseen |= in_set(r"\p{Cn}\p{Default_Ignorable_Code_Point}") | set("\u2800\ufffc\ufffd")
+    assert unseen >= set("\u070f\u06dd\u08e2\u2060\ufe0f\u180b\U000e0100\u3164\ufdd0\ue000")
+    refused = in_set(INSIDE_A_KEY)
+    assert unseen <= refused
+    # What a later Unicode than Python's has made a format character.
+    assert {unicodedata.category(letter) for letter in refused - unseen} <= {"Cn"}
+
+
+@pytest.mark.parametrize("characters", ["basic", "any"])
+def test_a_key_may_hold_every_letter_mark_digit_and_sign_of_the_basic_plane(characters: str) -> None:
+    refused = in_set(INSIDE_A_KEY) | in_set(UNSUPPORTED)
+    letters = [
+        letter for letter in CODE_POINTS[:0xF800]
+        if unicodedata.category(letter)[0] in "LMNPS" and unicodedata.normalize("NFC", letter) not in refused
+    ]  # fmt: skip
+    assert len(letters) > 50_000
+    rules = compile_rules(bound_import({"f": {"type": "string"}}, key={"type": "string", "characters": characters}))
+    _, masks = rules.explained(frame({"id": [f"A{letter}1" for letter in letters], "f": ["x"] * len(letters)}))
+    assert not any(mask.any() for mask in masks)
 
 
 @pytest.mark.parametrize("characters", ["basic", "any"])
 def test_a_key_with_an_invisible_character_inside_is_rejected(characters: str) -> None:
-    rows = [f"A{letter}1" for letter in INVISIBLE]
+    rows = [f"A{letter}1" for letter in [*INVISIBLE, *"\x00\x1b\u070f\u06dd\u08e2\ufffc\ufffd\ue000\ufdd0"]]
     found = broken_keys(rows, {"type": "string", "characters": characters})
     assert found == {key: ["unsupported_character"] for key in rows}
     assert broken_keys(["A 1", "A-1", "Grüße", "я", "顧客", "a\u0301"], {"type": "string"}) == {}
 
 
 def broken_keys(keys: list[str], key: Mapping[str, Any], **spec: Any) -> dict[str, list[str]]:
-    from ingest_pipelines.rules import compile_rules
-
     rules = compile_rules(bound_import({"f": {"type": "string"}}, key=key, **spec))
     _, masks = rules.explained(frame({"id": keys, "f": ["x"] * len(keys)}))
     found = {
