@@ -22,6 +22,7 @@ from pydantic import (
 
 from ingest_pipelines.config.base import Strict
 from ingest_pipelines.config.blanks import trimmed
+from ingest_pipelines.config.number_signs import SIGN_KEYS, Negative, NumberSigns
 
 FileType = Literal["csv", "jsonl", "parquet", "xlsx"]
 
@@ -32,8 +33,8 @@ _WORDS = {"tab": "\t", "space": " "}
 """Signs that are hard to see, by their names."""
 
 _CSV_KEYS = (
-    "delimiter", "quote", "escape", "encoding", "decimal", "thousands", "currency", "trim", "skip_lines", "header",
-    "footer", "comment",
+    "delimiter", "quote", "escape", "encoding", "decimal", "thousands", "currency", "negative", "trim", "skip_lines",
+    "header", "footer", "comment",
 )  # fmt: skip
 _KEYS: Mapping[FileType, frozenset[str]] = {
     "csv": frozenset({*_CSV_KEYS, "null_values"}),
@@ -148,6 +149,7 @@ class Format(Strict):
         escape: the character after it is text: a delimiter, a quote, a line break. `\N` is an empty cell.
         decimal, thousands: the signs in numbers. Without `thousands` a number has none.
         currency: signs of one currency. A number may have one of them at its beginning or its end.
+        negative: how negative numbers are written besides a minus before them: `(12.50)`, or `12.50-`.
         null_values: texts that are empty cells, as they stand. Not given: none but nothing, and in the match key
             words such as NULL and N/A.
         trim: blanks between delimiters and quotes, and around the header's names, are no part of them.
@@ -167,6 +169,7 @@ class Format(Strict):
     decimal: Sign = "."
     thousands: Sign | None = None
     currency: Currency = None
+    negative: Negative | None = None
     null_values: tuple[StrictStr, ...] | None = None
     trim: StrictBool = False
     skip_lines: Annotated[StrictInt, Field(ge=0, le=1000)] = 0
@@ -184,12 +187,21 @@ class Format(Strict):
     @property
     def has_number_signs(self) -> bool:
         """Whether numbers have more or other signs than a decimal point."""
-        return self.decimal != "." or self.thousands is not None or self.currency is not None
+        return self.number_signs != NumberSigns()
 
     @property
-    def number_signs(self) -> tuple[str, str, tuple[str, ...] | None]:
-        """Decimal sign, sign between thousands, signs of the currency."""
-        return self.decimal, self.thousands or "", self.currency
+    def number_signs(self) -> NumberSigns:
+        """How its numbers are written."""
+        return NumberSigns(self.decimal, self.thousands, self.currency, self.negative)
+
+    def with_signs(self, signs: NumberSigns) -> Format:
+        """The same format with numbers of other signs.
+
+        Raises:
+            pydantic.ValidationError: they do not go with it: a sign is the delimiter, for example.
+        """
+        kept = {key: value for key, value in self.given.items() if key not in SIGN_KEYS}
+        return Format.model_validate({**kept, **signs.keys})
 
     def takes(self, key: str) -> bool:
         """Whether files of its type have such a key."""
@@ -289,11 +301,7 @@ class Format(Strict):
         return self
 
 
-_DEFAULTS = {
-    key: Format.model_fields[key].default
-    for key in ("type", *_CSV_KEYS)
-    if key not in {"decimal", "thousands", "currency"}
-}
+_DEFAULTS = {key: Format.model_fields[key].default for key in ("type", *_CSV_KEYS) if key not in SIGN_KEYS}
 
 _DOUBLED = '; a quote that is written twice inside a cell ("") needs no key'
 

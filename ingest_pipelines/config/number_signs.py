@@ -1,9 +1,57 @@
-"""The signs that numbers are usually written with: between thousands, before decimals, and of currencies. Pure."""
+"""The signs of numbers: before decimals, between thousands, of currencies, of negative numbers. Pure."""
 
 from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Negative = Literal["parentheses", "trailing"]
+"""How a negative number is written besides a minus before it: `(12.50)`, or `12.50-`."""
+
+
+SIGN_KEYS = ("decimal", "thousands", "currency", "negative")
+"""The keys of a format that are about numbers."""
+
+
+@dataclass(frozen=True)
+class NumberSigns:
+    """How numbers are written. Values are those of the keys in `source.format`.
+
+    Attributes:
+        currency: signs of one currency; a number has one of them at its beginning or its end, or none.
+    """
+
+    decimal: str = "."
+    thousands: str | None = None
+    currency: tuple[str, ...] | None = None
+    negative: Negative | None = None
+
+    @property
+    def keys(self) -> dict[str, Any]:
+        """The format's keys that are not their defaults."""
+        default = NumberSigns()
+        keys = {key: getattr(self, key) for key in SIGN_KEYS if getattr(self, key) != getattr(default, key)}
+        return {**keys, **({"currency": self.currency[0]} if self.currency and len(self.currency) == 1 else {})}
+
+    def differences(self, other: NumberSigns) -> int:
+        """The number of keys in which both differ."""
+        return len(dict(self.keys.items() ^ other.keys.items()))
+
+    def others(self, cells: Iterable[str]) -> Iterator[NumberSigns]:
+        """These signs and others that numbers such as `cells` may have: the usual ones first."""
+        cells = tuple(cells)
+        declared = self.currency or ()
+        found = {sign for cell in cells if (sign := currency_of(cell))} - set(declared)
+        currency = found.pop() if len(found) == 1 else None
+        if currency is not None and all(same_currency(currency, sign) for sign in declared):
+            declared = (*declared, currency)
+        negative = next((form for cell in cells if (form := negative_of(cell))), self.negative)
+        for decimal, thousands in SIGNS:
+            yield NumberSigns(decimal, thousands, declared or None, negative)
+
 
 SIGNS: tuple[tuple[str, str | None], ...] = (
     (".", None), (",", None), (".", ","), (",", "."), (",", " "), (".", " "), (",", "'"), (".", "'"), (",", "\u2019"),
@@ -31,9 +79,26 @@ _AMOUNT = re.compile(
 )
 
 
+_IN_PARENTHESES = re.compile(r"([^0-9()+-]{0,9})\(([^()+-]*[0-9][^()+-]*)\)([^0-9()+-]{0,9})")
+_MINUS_BEHIND = re.compile(r"([^()+-]*[0-9][^()+-]*)-([^0-9()+-]{0,9})")
+
+
+def negative_of(cell: str) -> Negative | None:
+    """How the cell says that its number is negative, other than by a minus before it."""
+    if _IN_PARENTHESES.fullmatch(cell):
+        return "parentheses"
+    return "trailing" if _MINUS_BEHIND.fullmatch(cell) else None
+
+
+def without_negative(cell: str) -> str:
+    """The cell without the parentheses around its number and without a minus behind it."""
+    match = _IN_PARENTHESES.fullmatch(cell) or _MINUS_BEHIND.fullmatch(cell)
+    return cell if match is None else "".join(match.groups())
+
+
 def currency_of(cell: str) -> str:
     """The sign of a currency at the cell's beginning or end, such as `€`, `R$` or `EUR`; "": none is known there."""
-    match = _AMOUNT.fullmatch(cell)
+    match = _AMOUNT.fullmatch(without_negative(cell).strip())
     signs = [] if match is None else [sign for sign in match.groups() if sign]
     return signs[0] if len(signs) == 1 and _is_currency(signs[0]) else ""
 

@@ -13,13 +13,14 @@ from pydantic import ValidationError
 from ingest_pipelines.config.databases import Field
 from ingest_pipelines.config.field_types import FIELD_TYPES
 from ingest_pipelines.config.file_format import Format
+from ingest_pipelines.config.number_signs import NumberSigns
 from ingest_pipelines.config.spellings import DATE_PATTERN, DATETIME_PATTERN, NO, YES
 from ingest_pipelines.detection.dates import day_patterns, moment_patterns
 from ingest_pipelines.detection.fields import words_of
 from ingest_pipelines.detection.reading import Keys
 from ingest_pipelines.rules.field_rules import constants
 from ingest_pipelines.rules.types import Cell
-from ingest_pipelines.rules.types.numbers import NUMBERS, with_point, without_currency
+from ingest_pipelines.rules.types.numbers import NUMBERS, plain_amount, with_point
 from ingest_pipelines.rules.types.text import UNSUPPORTED
 
 MOST_OPTIONS = 8
@@ -144,11 +145,11 @@ def cast(cells: Sequence[str], suggestion: Suggestion, reading_keys: Keys) -> li
         rules = Field.model_validate(dict(suggestion.rules))
     except ValidationError:
         return None
-    decimal, thousands, currency = declared_signs = Format.model_validate(dict(reading_keys)).number_signs
-    if rules.type in NUMBERS and (decimal, thousands, currency) != (".", "", None):
-        numbers = with_point(pl.col("text"), *declared_signs)
+    signs = Format.model_validate(dict(reading_keys)).number_signs
+    if rules.type in NUMBERS and signs != NumberSigns():
+        numbers = with_point(pl.col("text"), signs)
         texts = tuple(pl.DataFrame({"text": list(texts)}).select(numbers).to_series().to_list())
-    read = constants(Cell("cell", rules, decimal=decimal, thousands=thousands), texts)
+    read = constants(Cell("cell", rules, decimal=signs.decimal, thousands=signs.thousands or ""), texts)
     return None if read.null_count() else read.to_list()
 
 
@@ -200,19 +201,22 @@ def _local_bool(name: str, texts: Sequence[str], reading_keys: Keys) -> Iterator
         yield Suggestion({"type": "bool"}, {"map": meanings})
 
 
-def ungrouped(texts: Sequence[str], reading_keys: Keys) -> list[str]:
-    """The texts without the declared signs between thousands and of the currency."""
+def bare(texts: Sequence[str], signs: NumberSigns) -> list[str]:
+    """The texts with a minus before negative ones, without the signs of a currency and between thousands."""
     import polars as pl
 
-    _, thousands, currency = Format.model_validate(dict(reading_keys)).number_signs
-    if currency:
-        amounts = pl.DataFrame({"text": list(texts)}).select(without_currency(pl.col("text"), currency))
+    if signs.currency or signs.negative:
+        amounts = pl.DataFrame({"text": list(texts)}).select(plain_amount(pl.col("text"), signs))
         texts = amounts.to_series().to_list()
-    return [text.replace(thousands, "") if thousands else text for text in texts]
+    return [text.replace(signs.thousands, "") if signs.thousands else text for text in texts]
+
+
+def _bare(texts: Sequence[str], reading_keys: Keys) -> list[str]:
+    return bare(texts, Format.model_validate(dict(reading_keys)).number_signs)
 
 
 def _int(name: str, texts: Sequence[str], reading_keys: Keys) -> Iterator[Suggestion]:
-    plain = ungrouped(texts, reading_keys)
+    plain = _bare(texts, reading_keys)
     if not all(map(_DIGITS.fullmatch, plain)) or not words_of(name).isdisjoint(_NO_NUMBERS):
         return
     yield Suggestion({"type": "int"})
@@ -224,7 +228,7 @@ def _int(name: str, texts: Sequence[str], reading_keys: Keys) -> Iterator[Sugges
 
 def _decimal(name: str, texts: Sequence[str], reading_keys: Keys) -> Iterator[Suggestion]:
     sign = reading_keys.get("decimal", ".")
-    plain = ungrouped(texts, reading_keys)
+    plain = _bare(texts, reading_keys)
     if not all(re.fullmatch(rf"-?(0|[1-9][0-9]{{0,17}})({re.escape(sign)}[0-9]{{1,12}})?", text) for text in plain):
         return
     places = max(len(text.partition(sign)[2]) for text in plain)

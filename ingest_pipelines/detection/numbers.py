@@ -6,12 +6,16 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 
+import polars as pl
+
 from ingest_pipelines.config.file_format import written
-from ingest_pipelines.config.number_signs import BETWEEN_DIGITS, SIGNS, currency_of
-from ingest_pipelines.detection.columns import is_marked, suggestions, suspects_phones, ungrouped
-from ingest_pipelines.detection.reading import Choose, Keys, Option, Reading
+from ingest_pipelines.config.number_signs import BETWEEN_DIGITS, Negative, NumberSigns, currency_of, negative_of
+from ingest_pipelines.detection.columns import bare, is_marked, suggestions, suspects_phones
+from ingest_pipelines.detection.reading import Choose, Option, Reading
+from ingest_pipelines.rules.types.numbers import with_point
 
 _NUMERIC = re.compile(rf"[+-]?[0-9][0-9{BETWEEN_DIGITS}]*(?<![{BETWEEN_DIGITS}])")
+_PLAIN = re.compile(r"[+-]?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?")
 NULL_WORDS = frozenset(
     {"null", "(null)", "<null>", "\\n", "nil", "none", "nan", "n/a", "na", "n.a.", "#n/a", "-", "--"}
 )
@@ -20,74 +24,54 @@ NULL_WORDS = frozenset(
 
 def choose_signs(reading: Reading, choose: Choose) -> Reading:
     """The reading with the signs that read most of its columns of numbers; of several the ones that are chosen."""
-    reading = _with_currency(reading)
     columns = [
-        tuple(ungrouped(cells, {"currency": reading.keys.get("currency")}))
+        cells
         for name, cells in zip(reading.columns, reading.cells, strict=True)
-        if _may_have_signs(cells, reading.keys) and not suspects_phones(name)
+        if _may_have_signs(cells) and not suspects_phones(name)
     ]
-    by_signs = {signs: [_numbers(cells, *signs) for cells in columns] for signs in SIGNS}
-    columns_read = {signs: sum(numbers is not None for numbers in found) for signs, found in by_signs.items()}
+    numbers = {
+        signs: [_numbers(cells, signs) for cells in columns]
+        for signs in NumberSigns().others(cell for cells in columns for cell in cells)
+    }
+    columns_read = {signs: sum(column is not None for column in read) for signs, read in numbers.items()}
     most = max(columns_read.values())
     if not most:
         return reading
-    different: dict[tuple[object, ...], tuple[str, str | None]] = {}
+    different: dict[tuple[object, ...], NumberSigns] = {}
     for signs, count in columns_read.items():
         if count == most:
-            different.setdefault(tuple(by_signs[signs]), signs)
+            different.setdefault(tuple(numbers[signs]), signs)
     choices = list(different.values())
     options = [Option(_spelled(signs), _preview(columns, signs)) for signs in choices]
-    decimal, thousands = choices[choose("which signs do the numbers have", options) if len(choices) > 1 else 0]
-    return replace(reading, keys=_with_signs(reading.keys, decimal, thousands))
+    signs = choices[choose("which signs do the numbers have", options) if len(choices) > 1 else 0]
+    return replace(reading, keys={**reading.keys, **signs.keys})
 
 
-def _with_signs(keys: Keys, decimal: str, thousands: str | None) -> Keys:
-    signs = {} if decimal == "." else {"decimal": decimal}
-    return {**keys, **signs, **({} if thousands is None else {"thousands": thousands})}
+def _spelled(signs: NumberSigns) -> str:
+    return written({"decimal": signs.decimal, **signs.keys})
 
 
-def _spelled(signs: tuple[str, str | None]) -> str:
-    decimal, thousands = signs
-    return written({"decimal": decimal, **({} if thousands is None else {"thousands": thousands})})
+def _may_have_signs(cells: tuple[str, ...]) -> bool:
+    """Whether all cells may be numbers of one currency, and some have signs; in parentheses are not all of them."""
+    currencies = {sign for cell in cells if (sign := currency_of(cell))}
+    if not cells or all(map(str.isdecimal, cells)) or len(currencies) > 1 or all(map(negative_of, cells)):
+        return False
+    signs = NumberSigns(currency=tuple(currencies) or None)
+    forms: tuple[Negative | None, ...] = (None, "parentheses", "trailing")
+    plain = (bare(cells, replace(signs, negative=form)) for form in forms)
+    return any(all(map(_NUMERIC.fullmatch, numbers)) for numbers in plain)
 
 
-def _with_currency(reading: Reading) -> Reading:
-    """The reading with the sign of the one currency that its columns of amounts have."""
-    signs: set[str] = set()
-    for cells in reading.cells:
-        found = {currency_of(cell) for cell in cells}
-        amounts = bool(cells) and all(currency_of(cell) or _NUMERIC.fullmatch(cell) for cell in cells)
-        if amounts and len(found - {""}) == 1:
-            signs |= found - {""}
-    return replace(reading, keys={**reading.keys, "currency": signs.pop()}) if len(signs) == 1 else reading
-
-
-def _may_have_signs(cells: tuple[str, ...], keys: Keys) -> bool:
-    numbers = ungrouped(cells, {"currency": keys.get("currency")})
-    return bool(cells) and all(map(_NUMERIC.fullmatch, numbers)) and not all(map(str.isdecimal, numbers))
-
-
-def _numbers(cells: tuple[str, ...], decimal: str, thousands: str | None) -> tuple[str, ...] | None:
+def _numbers(cells: tuple[str, ...], signs: NumberSigns) -> tuple[str, ...] | None:
     """The numbers with a point and without thousands; None if a cell is none in these signs."""
-    sign = re.escape(decimal)
-    plain = re.compile(rf"[+-]?(?:0|[1-9][0-9]*)(?:{sign}[0-9]+)?")
-    grouped = re.compile(rf"[+-]?[1-9][0-9]{{0,2}}(?:{re.escape(thousands or '')}[0-9]{{3}})+(?:{sign}[0-9]+)?")
-    numbers = []
-    for cell in cells:
-        if plain.fullmatch(cell):
-            numbers.append(cell.replace(decimal, "."))
-        elif thousands is not None and grouped.fullmatch(cell):
-            numbers.append(cell.replace(thousands, "").replace(decimal, "."))
-        else:
-            return None
-    return tuple(numbers)
+    numbers = tuple(pl.DataFrame({"text": list(cells)}).select(with_point(pl.col("text"), signs)).to_series())
+    return numbers if all(map(_PLAIN.fullmatch, numbers)) else None
 
 
-def _preview(columns: list[tuple[str, ...]], signs: tuple[str, str | None]) -> str:
+def _preview(columns: list[tuple[str, ...]], signs: NumberSigns) -> str:
     """The first cell that has signs, and the number that it is."""
     for cells in columns:
-        numbers = _numbers(cells, *signs)
-        for cell, number in zip(cells, numbers or (), strict=False):
+        for cell, number in zip(cells, _numbers(cells, signs) or (), strict=False):
             if not cell.isdecimal():
                 return f"{cell} is {number}"
     return ""

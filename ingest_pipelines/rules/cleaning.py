@@ -83,7 +83,7 @@ def _steps(mapped: MappedField, declared: Format, *, identifies: bool) -> Iterat
         yield word, partial(_expression, _word(word, mapped.field, identifies=identifies))
     if mapped.field.type in NUMBERS and declared.has_number_signs:
         # From here on cells are written as the YAML writes its own texts: with a point, and nothing between digits.
-        yield UNCOUNTED, partial(_expression, with_point(_CELL, *declared.number_signs))
+        yield UNCOUNTED, partial(_expression, with_point(_CELL, declared.number_signs))
     if cleaning.map:
         yield "map", partial(_expression, _CELL.replace(cleaning.map))
     if cleaning.default is not None:

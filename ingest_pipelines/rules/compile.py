@@ -217,7 +217,7 @@ class Rules:
             null_values=() if is_clean else declared.null_values or (),
         )
         if given == pl.String and not is_clean and source.cell.field.type in NUMBERS and declared.has_number_signs:
-            raw = with_point(raw, *declared.number_signs)
+            raw = with_point(raw, declared.number_signs)
         return raw, dtype
 
     @property

@@ -6,14 +6,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 from pydantic import ValidationError
 
 from ingest_pipelines.config.blanks import trimmed
 from ingest_pipelines.config.file_format import Format, written
-from ingest_pipelines.config.number_signs import SIGNS, currency_of, same_currency
 from ingest_pipelines.rules.cleaning import column_cleanings
 from ingest_pipelines.rules.compile import Rules
 from ingest_pipelines.rules.types import TYPES, Rule
@@ -57,38 +55,23 @@ class SignAdvice:
 
     def _formats_of(self, name: str, broken: pl.DataFrame) -> tuple[Format, ...]:
         """The formats that read most of the cells with the fewest changed keys; several: the cells leave it open."""
-        others = self._others(name, self._currency(name, broken))
-        ranked = [((self._reads(name, broken, other).sum(), -changed), other) for changed, other in others]
+        ranked = [((self._reads(name, broken, other).sum(), -changed), other)
+                  for changed, other in self._others(name, broken)]  # fmt: skip
         best = max((rank for rank, _ in ranked), default=(0, 0))
         return tuple(other for rank, other in ranked if rank == best and rank[0])
 
-    def _currency(self, name: str, broken: pl.DataFrame) -> str:
-        """The sign of a currency that the rejected cells have; "": they have several, or one of another currency."""
+    def _others(self, name: str, broken: pl.DataFrame) -> Iterator[tuple[int, Format]]:
+        """Formats with other signs that may read the whole column, each with the number of keys that it changes."""
         source = next(source for source in self.rules.sources if source.cell.name == name)
         cells = self.rules.cleaned(broken)[source.column or ""].cast(pl.String).drop_nulls().to_list()
-        signs = {sign for cell in cells if (sign := currency_of(trimmed(cell)))}
-        declared = self.rules.bound.spec.source.format.currency or ()
-        signs -= set(declared)
-        right = len(signs) == 1 and all(same_currency(next(iter(signs)), sign) for sign in declared)
-        return signs.pop() if right else ""
-
-    def _others(self, name: str, currency: str) -> Iterator[tuple[int, Format]]:
-        """Formats with other signs that may read the whole column, each with the number of keys that it changes."""
         now = self.rules.bound.spec.source.format
         has_fractions = self._has_fractions(name)
-        currencies = (*(now.currency or ()), currency) if currency else now.currency
-        for decimal, thousands in SIGNS:
-            if has_fractions and decimal != now.decimal:
+        for signs in now.number_signs.others(map(trimmed, cells)):
+            if has_fractions and signs.decimal != now.decimal:
                 continue
-            changed = (decimal != now.decimal) + (thousands != now.thousands) + (currencies != now.currency)
-            signs: dict[str, tuple[Any, Any]] = {
-                "decimal": (decimal, "."), "thousands": (thousands, None), "currency": (currencies, None),
-            }  # fmt: skip
-            keys = {key: value for key, value in now.given.items() if key not in signs}
-            keys |= {key: sign for key, (sign, default) in signs.items() if sign != default}
-            if changed:
+            if changed := signs.differences(now.number_signs):
                 with suppress(ValidationError):  # a sign that is the delimiter, for example
-                    yield changed, Format.model_validate(keys)
+                    yield changed, now.with_signs(signs)
 
     def _has_fractions(self, name: str) -> bool:
         value = pl.col(name).cast(pl.Float64)

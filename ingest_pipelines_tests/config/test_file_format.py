@@ -41,6 +41,8 @@ MISTAKES: dict[str, tuple[str, str]] = {
     '{currency: ""}': ("format.currency", "is no sign of a currency"),
     '{currency: "€ "}': ("format.currency", "is no sign of a currency"),
     '{currency: ["€", "5"]}': ("format.currency", "is no sign of a currency"),
+    "{negative: brackets}": ("format.negative", "one of parentheses, trailing"),
+    "{type: jsonl, negative: trailing}": ("format", "negative: goes with type: csv"),
     "{currency: []}": ("format.currency", "how amounts say their currency"),
     '{currency: "."}': ("format.currency", "may be part of a number"),
     '{type: xlsx, currency: "€"}': ("format", "currency: goes with type: csv, and not with xlsx"),
@@ -107,7 +109,7 @@ RIGHT_FORMATS: list[dict[str, Any]] = [
     {"quote": "none", "escape": "\\"}, {"header": "none"}, {"header": ["id", "tier"], "skip_lines": 3}, {"footer": 1},
     {"footer": "TRAILER"}, {"footer": {"starts_with": "T", "count": 3}}, {"footer": {"starts_with": "T", "count": "none"}},
     {"comment": "#"}, {"trim": True}, {"type": "xlsx", "sheet": "Sheet 1", "range": "B3:F"}, {"type": "jsonl"},
-    {"currency": "€", "decimal": ","}, {"currency": ["R$", "BRL"]}, {"currency": "kr."},
+    {"negative": "parentheses"}, {"negative": "trailing", "thousands": ","}, {"currency": "€", "decimal": ","}, {"currency": ["R$", "BRL"]}, {"currency": "kr."},
     {"decimal": ",", "thousands": "\xa0"}, {"thousands": "\u202f"}, {"delimiter": "\u3000"},
     {"null_values": ["NULL", "no"], "type": "parquet"}, {"delimiter": "¦", "quote": "'"}, {"type": "xlsx", "sheet": 2},
 ]  # fmt: skip

@@ -7,10 +7,10 @@ from decimal import Decimal
 
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ingest_pipelines.config.number_signs import currency_of
+from ingest_pipelines.config.number_signs import Negative, NumberSigns, currency_of, negative_of
 from ingest_pipelines.rules.types.numbers import with_point
 
 _SIGNS = st.sampled_from([(",", "."), (",", ""), (",", " "), (",", "\u202f"), (".", ","), (".", "'"), (",", "'")])
@@ -32,13 +32,15 @@ def _value(text: str, decimal: str, thousands: str) -> float | None:
 @given(texts=st.lists(_TEXT, min_size=1, max_size=40), signs=_SIGNS)
 def test_a_number_of_other_signs_is_that_number_or_none(texts: list[str], signs: tuple[str, str]) -> None:
     texts = [*texts, "1.234,5", "1,234.5", "12.34", "1.234.567", "1'234", "1 234,5", "0,5", ",5", "5,", "1,2,3"]
-    read = pl.DataFrame({"n": texts}).select(with_point(pl.col("n"), *signs).cast(pl.Float64, strict=False).alias("n"))
+    read = pl.DataFrame({"n": texts}).select(
+        with_point(pl.col("n"), NumberSigns(*signs)).cast(pl.Float64, strict=False).alias("n")
+    )
     assert dict(zip(texts, read["n"], strict=True)) == {text: _value(text, *signs) for text in texts}
 
 
 @pytest.mark.parametrize("text", ["NULL", "n/a", "abc", "N.A."])
 def test_a_word_stays_that_word(text: str) -> None:
-    assert pl.DataFrame({"n": [text]}).select(with_point(pl.col("n"), ",", ".")).item() == text
+    assert pl.DataFrame({"n": [text]}).select(with_point(pl.col("n"), NumberSigns(",", "."))).item() == text
 
 
 CURRENCIES = st.sampled_from([("€",), ("$",), ("€", "EUR"), ("CHF",), ("R$", "BRL"), ("kr.",), ("Kč",), ("Fr.", "CHF")])
@@ -73,8 +75,11 @@ def test_what_has_another_currency_or_two_is_no_number(cell: str) -> None:
     assert _amounts([cell, "€5"], ".", "", ("€",)) == [None, 5.0]
 
 
-def _amounts(cells: list[str], decimal: str, thousands: str, currency: tuple[str, ...]) -> list[float | None]:
-    numbers = with_point(pl.col("n"), decimal, thousands, currency).cast(pl.Float64, strict=False)
+def _amounts(
+    cells: list[str], decimal: str, thousands: str, currency: tuple[str, ...] | None, negative: Negative | None = None
+) -> list[float | None]:
+    signs = NumberSigns(decimal, thousands or None, currency, negative)
+    numbers = with_point(pl.col("n"), signs).cast(pl.Float64, strict=False)
     return pl.DataFrame({"n": cells}).select(numbers).to_series().to_list()
 
 
@@ -86,3 +91,57 @@ def _amounts(cells: list[str], decimal: str, thousands: str, currency: tuple[str
 )  # fmt: skip
 def test_a_currency_is_known_by_its_sign(cell: str, sign: str) -> None:
     assert currency_of(cell) == sign
+
+
+@settings(max_examples=10)
+@given(
+    numbers=st.lists(st.decimals(0, 9_999_999, places=2), min_size=1, max_size=12),
+    currency=CURRENCIES,
+    signs=st.sampled_from([(".", ""), (".", ","), (",", "."), (",", " "), (".", "'")]),
+)
+def test_a_negative_number_is_read_as_it_is_declared_and_in_no_other_form(
+    numbers: list[Decimal], currency: tuple[str, ...], signs: tuple[str, str]
+) -> None:
+    decimal, thousands = signs
+    sign = currency[0]
+    for number in numbers:
+        digits = f"{number:,.2f}" if thousands else f"{number:.2f}"
+        digits = "".join({".": decimal, ",": thousands}.get(letter, letter) for letter in digits)
+        forms: dict[Negative, list[str]] = {
+            "parentheses": [f"({digits})", f"({sign}{digits})", f"{sign}({digits})", f"({digits}) {sign}",
+                            f"({digits} {sign})", f"( {digits} )"],
+            "trailing": [f"{digits}-", f"{digits} -", f"{sign}{digits}-", f"{digits}- {sign}", f"{digits} {sign}-"],
+        }  # fmt: skip
+        for form, cells in forms.items():
+            other: Negative = "trailing" if form == "parentheses" else "parentheses"
+            assert _amounts(cells, *signs, currency, form) == [-float(number)] * len(cells)
+            assert _amounts(cells, *signs, currency) == [None] * len(cells)
+            assert _amounts(cells, *signs, currency, other) == [None] * len(cells)
+            assert {negative_of(cell) for cell in cells} == {form}
+            assert _amounts([f"-{digits}", digits], *signs, None, form) == [-float(number), float(number)]
+
+
+@pytest.mark.parametrize("negative", ["parentheses", "trailing"])
+@pytest.mark.parametrize(
+    "cell",
+    [
+        "(-5)",
+        "-(5)",
+        "((5))",
+        "(5",
+        "5)",
+        "()",
+        "-",
+        "5--",
+        "-5-",
+        "+5-",
+        "(5)-",
+        "5(6)",
+        "(5)6",
+        "1-2",
+        "1e-",
+        "(5)(6)",
+    ],
+)
+def test_a_number_is_negative_once_or_it_is_none(cell: str, negative: Negative) -> None:
+    assert _amounts([cell, "5"], ".", "", None, negative) == [None, 5.0]

@@ -105,6 +105,16 @@ CASES: dict[str, tuple[dict[str, Any], list[str], dict[str, Any], dict[str, Any]
     "a currency and other signs": (
         MONEY, ["€ 1.234,50"], {}, {}, [{"currency": "€", "decimal": ",", "thousands": "."}],
     ),
+    "parentheses": (MONEY, ["(12.50)", "12.50"], {}, {}, [{"negative": "parentheses"}]),
+    "a minus behind": (MONEY, ["12.50-", "12.50"], {}, {}, [{"negative": "trailing"}]),
+    "whole numbers in parentheses": ({"type": "int"}, ["(1,234,567)"], {}, {},
+                                     [{"thousands": ",", "negative": "parentheses"}]),
+    "a minus behind an amount": (
+        MONEY, ["1.234,50- €"], {}, {}, [{"currency": "€", "decimal": ",", "thousands": ".", "negative": "trailing"}],
+    ),
+    "another form than the declared one": (
+        MONEY, ["12.50-"], {"negative": "parentheses"}, {}, [{"negative": "trailing"}],
+    ),
     "another spelling of the currency": (MONEY, ["EUR 5"], {"currency": "€"}, {}, [{"currency": ["€", "EUR"]}]),
     "another currency than the declared one": (MONEY, ["$5"], {"currency": "€"}, {}, []),
     "two currencies": (MONEY, ["€5", "$5"], {}, {}, []),

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import product
 
 import polars as pl
 
 from ingest_pipelines.config.databases import Field
+from ingest_pipelines.config.number_signs import Negative, NumberSigns
 from ingest_pipelines.config.spellings import NO, YES, decimal_pattern
 from ingest_pipelines.rules.types.base import Cell, FieldKind
 
@@ -22,32 +23,47 @@ def _signs(cell: Cell) -> str:
     return f"{sign}, and '{cell.thousands}' between groups of three digits" if cell.thousands else sign
 
 
-def with_point(text: pl.Expr, decimal: str, thousands: str, currency: Sequence[str] | None = None) -> pl.Expr:
-    """Numbers that a file writes with other signs as the types read them: `€ 1.234,5` as `1234.5`.
+def with_point(text: pl.Expr, signs: NumberSigns) -> pl.Expr:
+    """Numbers that a file writes with other signs as the types read them: `€ 1.234,5` as `1234.5`, `(5)` as `-5`.
 
     A text that is no number in these signs becomes none: `1,234.5` where the decimal sign is a comma.
-
-    Args:
-        currency: signs of which a number has one, at its beginning or its end, or none.
     """
-    if currency:
-        text = without_currency(text, currency)
-    sign, group = re.escape(decimal), re.escape(thousands)
-    if thousands:
+    text = plain_amount(text, signs)
+    sign, group = re.escape(signs.decimal), re.escape(signs.thousands or "")
+    if signs.thousands:
         grouped = text.str.contains(rf"^[+-]?[0-9]{{1,3}}(?:{group}[0-9]{{3}})+(?:{sign}[0-9]*)?(?:[eE][+-]?[0-9]+)?$")
-        text = pl.when(grouped).then(text.str.replace_all(thousands, "", literal=True)).otherwise(text)
-    if decimal == ".":
+        text = pl.when(grouped).then(text.str.replace_all(signs.thousands, "", literal=True)).otherwise(text)
+    if signs.decimal == ".":
         return text
     foreign = text.str.contains(".", literal=True) & text.str.contains("[0-9]")
     text = pl.when(foreign).then(pl.concat_str(pl.lit("?"), text)).otherwise(text)
-    return text.str.replace_all(decimal, ".", literal=True)
+    return text.str.replace_all(signs.decimal, ".", literal=True)
 
 
-def without_currency(text: pl.Expr, currency: Sequence[str]) -> pl.Expr:
+def plain_amount(text: pl.Expr, signs: NumberSigns) -> pl.Expr:
+    """The texts with a minus before negative ones and without their currency, as far as `signs` declares it."""
+    # A currency is inside of the parentheses, or around them: `($5)`, `$(5)`.
+    text = _minus_first(text, signs.negative)
+    if signs.currency:
+        text = _minus_first(_without_currency(text, signs.currency), signs.negative)
+    return text
+
+
+_NEGATIVE: Mapping[Negative | None, str] = {
+    "parentheses": r"^\([\t\p{Zs}]*([^()+-]*[0-9][^()+-]*?)[\t\p{Zs}]*\)$",
+    "trailing": r"^([^()+-]*[0-9][^()+-]*?)[\t\p{Zs}]*-$",
+}
+
+
+def _minus_first(text: pl.Expr, negative: Negative | None) -> pl.Expr:
+    return text.str.replace(_NEGATIVE[negative], "-${1}") if negative else text
+
+
+def _without_currency(text: pl.Expr, currency: Sequence[str]) -> pl.Expr:
     """The texts without one sign of the currency at their beginning, behind a minus perhaps, or at their end."""
     signs = "|".join(re.escape(sign) for sign in sorted(currency, key=len, reverse=True))
     blanks = r"[\t\p{Zs}]*"
-    before, after = rf"^([+-]?){blanks}(?:{signs}){blanks}([^\s].*)$", rf"^(.*[0-9.,]){blanks}(?:{signs})$"
+    before, after = rf"^([+-]?){blanks}(?:{signs}){blanks}([^\s].*)$", rf"^(.*[0-9.,)-]){blanks}(?:{signs})$"
     begins = text.str.contains(before)
     return pl.when(begins).then(text.str.replace(before, "${1}${2}")).otherwise(text.str.replace(after, "${1}"))
 
