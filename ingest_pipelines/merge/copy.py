@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable, Iterable, Iterator
+from mmap import ACCESS_READ, MADV_DONTNEED, mmap
 from pathlib import Path
 
 import pgpq
@@ -139,10 +140,16 @@ _EMPTY = b"PGCOPY\n\xff\r\n\0" + bytes(8) + b"\xff\xff"
 
 
 def _batches(file: Path) -> Iterator[pa.RecordBatch]:
-    with pa.memory_map(str(file)) as source:
-        reader = pa.ipc.open_file(source)
-        for number in range(reader.num_record_batches):
-            yield reader.get_batch(number)
+    """The file's batches, mapped into memory.
+
+    The pages of a batch are given back once the next one is asked for: a file of any size takes the memory of one.
+    """
+    with file.open("rb") as opened:
+        pages = mmap(opened.fileno(), 0, access=ACCESS_READ)
+    reader = pa.ipc.open_file(pa.py_buffer(pages))
+    for number in range(reader.num_record_batches):
+        yield reader.get_batch(number)
+        pages.madvise(MADV_DONTNEED)
 
 
 def _encoder(schema: pa.Schema, jsonb: frozenset[str]) -> pgpq.ArrowToPostgresBinaryEncoder:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import random
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from mmap import PAGESIZE
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 import psycopg
+import pyarrow as pa
 import pytest
 from psycopg import sql
 
@@ -138,3 +140,22 @@ def test_no_row_is_lost_at_the_edges_of_a_batch(target: Target, tmp_path: Path, 
             count,
         )
     assert len(batches) == -(-count // ROWS)
+
+
+def resident() -> int:
+    """Bytes of this process that are in memory, pages of mapped files included."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * PAGESIZE
+
+
+def test_a_spill_file_of_any_size_takes_the_memory_of_one_batch(tmp_path: Path) -> None:
+    """A gigabyte of rejected rows lies in one file, in batches of 16 MB."""
+    path, batch = tmp_path / "rejects.arrow", 16 << 20
+    schema = pa.schema([("row", pa.large_string())])
+    with pa.ipc.new_file(path, schema) as file:
+        for _ in range(12):
+            file.write_batch(pa.record_batch([pa.array(["x" * batch], pa.large_string())], schema=schema))
+    before, most = resident(), 0
+    for rows in rows_of([path]):
+        assert sum(rows.column(0).buffers()[2].to_pybytes()[:: 1 << 12]) == ord("x") * (batch >> 12)
+        most = max(most, resident() - before)
+    assert batch / 2 < most < 4 * batch
