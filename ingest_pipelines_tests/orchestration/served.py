@@ -214,12 +214,17 @@ def serve(environment: Mapping[str, str], folder: Path) -> Iterator[Served]:
     assert alive == []
 
 
-def wait_for(found: Callable[[], T | None], what: str = "") -> T:
-    """What `found` returns, once it returns something."""
+def wait_for(found: Callable[[], T | None], what: str = "", told: Callable[[], str] = str) -> T:
+    """What `found` returns, once it returns something.
+
+    Args:
+        what: what it is, for the message of a test that fails.
+        told: says more, once it has failed.
+    """
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
         answer = found()
         if answer:
             return answer
         time.sleep(0.1)
-    raise AssertionError(f"nothing within {PATIENCE:.0f} s: {what}")
+    raise AssertionError(f"nothing within {PATIENCE:.0f} s: {what} {told()}".rstrip())

@@ -80,6 +80,7 @@ def test_a_file_that_arrives_is_loaded_by_the_daemons_sensor(vendor: Vendor) -> 
 
 
 def test_nobody_else_reaches_what_the_daemon_and_its_runs_left(vendor: Vendor) -> None:
+    vendor.write_import()
     vendor.deliver("Points_1767225599.csv", ONE_BAD)
     vendor.wait_for_load("Points_1767225599", "failed")
     state = vendor.folder / "state"
@@ -157,6 +158,7 @@ def test_a_check_that_a_person_or_another_system_launches_loads_what_is_new(vend
 
 
 def test_a_failed_partition_run_again_from_the_ui_succeeds_once_the_cause_is_gone(vendor: Vendor) -> None:
+    vendor.write_import()
     vendor.deliver("Points_1767225601.csv", ONE_BAD)
     key = vendor.wait_for_load("Points_1767225601", "failed")
     vendor.write_import(rejects={"max_rows": 1})
@@ -169,6 +171,7 @@ def test_a_failed_partition_run_again_from_the_ui_succeeds_once_the_cause_is_gon
 
 
 def test_a_run_goes_on_from_its_failed_step_without_reading_the_source_again(vendor: Vendor) -> None:
+    vendor.write_import()  # which allows no rejects, so that a row that the table refuses fails the load
     vendor.execute("CREATE SCHEMA IF NOT EXISTS crm")
     vendor.execute("CREATE TABLE IF NOT EXISTS crm.customers (customer_id varchar(64) PRIMARY KEY, points bigint)")
     vendor.execute("ALTER TABLE crm.customers ADD CONSTRAINT small CHECK (points < 1000)")

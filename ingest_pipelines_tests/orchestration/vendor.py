@@ -77,9 +77,11 @@ class Vendor:
         self.write("points", {**IMPORT, "source": source, "sensor": {"every": "5s"}, **changes})
 
     def write(self, name: str, spec: Mapping[str, Any]) -> None:
-        """An import's YAML, whole at once: the daemon may be reading."""
+        """An import's YAML, whole at once: the daemon may be reading. Nothing is written that is there already."""
         text = yaml.safe_dump(dict(spec))
         path = self.home / "imports" / f"{name}.yaml"
+        if path.exists() and path.read_text(encoding="utf-8") == text:
+            return
         path.with_suffix(".new").write_text(text, encoding="utf-8")
         path.with_suffix(".new").rename(path)
 
@@ -94,8 +96,16 @@ class Vendor:
     def wait_for_load(self, file: str, status: str) -> str:
         """The key of the file's item, once its last load has that status."""
         query = "SELECT item FROM ingest.loads WHERE item LIKE %s AND status = %s"
-        [(key,)] = wait_for(lambda: self._loads(query, f"%{file}%", status), f"{file} {status}")
+        what = f"{file} {status}"
+        [(key,)] = wait_for(lambda: self._loads(query, f"%{file}%", status), what, lambda: self._told_of(file))
         return str(key)
+
+    def _told_of(self, file: str) -> str:
+        """What is known of a file that is not loaded as a test expects it."""
+        loads = self._loads("SELECT status, rejected, error FROM ingest.loads WHERE item LIKE %s", f"%{file}%")
+        items = self._loads("SELECT key, status FROM ingest.items WHERE key LIKE %s", f"%{file}%")
+        runs = [run for key, _ in items for run in self.served.runs(key)]
+        return f"loads: {loads}; items: {items}; runs: {runs}"
 
     def _loads(self, query: str, *values: object) -> list[tuple[Any, ...]]:
         try:
