@@ -159,8 +159,8 @@ def _forks_of(program: tuple[str, ...]) -> Forks:
 BEFORE_THE_RUN = ("chosen", "held")
 """Points at which Dagster does not know the run yet."""
 
-POINTS = (*BEFORE_THE_RUN, "created", "started", "landed", "validated", "ended")
-"""Points of a run, in order, besides those of its load."""
+POINTS = (*BEFORE_THE_RUN, "stored", "created", "started", "landed", "validated", "ended")
+"""Points of a run, in order, besides those of its load. At `stored` Dagster does not know its partition yet."""
 
 MID_WAY = ("reading", "fetching")
 """Points at which a file has been read in part, or the first rows of a query."""
@@ -243,6 +243,8 @@ def _act_at(point: str, number: signal.Signals) -> None:
     """This process gets the signal when it first comes by the point."""
     if not point:
         return
+    from dagster._core.storage.runs import SqlRunStorage
+
     from ingest_pipelines import pipeline
     from ingest_pipelines.landing.land import _Spooled
     from ingest_pipelines.merge import apply
@@ -283,15 +285,16 @@ def _act_at(point: str, number: signal.Signals) -> None:
     elif point == "created":
         setattr(launch, "execute_run", lambda *_, **__: act())  # noqa: B010
     else:
-        module, name = {
+        places: dict[str, tuple[ModuleType | type, str]] = {
             "chosen": (launch, "_choose"),
             "held": (run_locks, "hold"),
+            "stored": (SqlRunStorage, "add_run"),
             "started": (import_asset, "find_run_context"),
             "landed": (pipeline, "land"),
             "validated": (pipeline, "validate"),
             "ended": (launch, "read_report"),
-        }[point]
-        after(module, name)
+        }
+        after(*places[point])
 
 
 def _set_clock(ahead: int) -> None:

@@ -18,6 +18,7 @@ from ingest_pipelines import embedded
 from ingest_pipelines.merge.faults import EARLY_FAULT_POINTS, FAULT_POINTS
 from ingest_pipelines_tests.guarantees.killable_commands import BEFORE_THE_RUN, POINTS
 from ingest_pipelines_tests.guarantees.tills import POOL, Tills, tills_of
+from ingest_pipelines_tests.orchestration.agreement import disagreements
 from ingest_pipelines_tests.servers.postgres import fresh_database
 from ingest_pipelines_tests.waiting import until
 
@@ -33,7 +34,7 @@ def tills(postgres_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         yield tills
 
 
-FAST_POINTS = ("created", "validated", "merged", "committed")
+FAST_POINTS = ("stored", "validated", "merged", "committed")
 """A fair sample: before the run begins, with the pool, in the transaction, after it."""
 
 EVERY_POINT = [
@@ -62,7 +63,8 @@ def test_a_run_killed_at_any_point_stops_nobody(tills: Tills, point: str) -> Non
 
 
 def _says_what_became_of(tills: Tills, killed: str, point: str) -> None:
-    """The ledger says that the run failed, or what it did before it was killed; `ingest status` says the same."""
+    """The ledger says that the run failed, or what it did before it was killed; status and partition say the same."""
+    assert disagreements(tills.shop.site(), tills.instance, tills.shop.now) == []
     if point in BEFORE_THE_RUN:
         return
     [(status, error)] = tills.shop.rows(f"SELECT status, error FROM ingest.loads WHERE run_id = '{killed}'")

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import uuid4
 
 import pytest
-from dagster import AssetKey, AssetRecordsFilter, DagsterInstance, DagsterRunStatus
+from dagster import AssetKey, AssetRecordsFilter, DagsterEventType, DagsterInstance, DagsterRun, DagsterRunStatus
 from sqlalchemy import text
 
 from ingest_pipelines.model import Item
@@ -16,6 +17,7 @@ from ingest_pipelines.orchestration.io_managers.target import TargetIOManager
 from ingest_pipelines.orchestration.monitoring import partition_events
 from ingest_pipelines.orchestration.monitoring.open_items import open_items
 from ingest_pipelines.orchestration.monitoring.partition_events import report_ended_runs
+from ingest_pipelines.orchestration.runs.fail_dead_run import fail_dead_run
 from ingest_pipelines.pipeline import steps
 from ingest_pipelines_tests.orchestration.agreement import disagreements
 from ingest_pipelines_tests.orchestration.conftest import GOOD, ONE_BAD, Shop
@@ -86,7 +88,7 @@ def test_a_run_that_died_before_its_commit_says_so_on_its_partition(
     assert disagreements(site, instance, shop.now) == []
 
 
-@pytest.mark.parametrize(("status", "state"), zip(ENDS, ("dropped", "terminated"), strict=True))
+@pytest.mark.parametrize(("status", "state"), list(zip(ENDS, ("dropped", "terminated"), strict=True)))
 def test_a_run_that_never_began_or_was_ended_by_a_person_says_so_once(
     shop: Shop, instance: DagsterInstance, status: DagsterRunStatus, state: str
 ) -> None:
@@ -100,6 +102,40 @@ def test_a_run_that_never_began_or_was_ended_by_a_person_says_so_once(
     assert "ingest run points --item" in str(shown["next"])
     assert report_ended_runs(site, instance, after=after)[0] == 0
     assert report_ended_runs(site, instance)[0] == 0  # also a tick whose cursor was lost
+
+
+def store_run(shop: Shop, instance: DagsterInstance, key: str) -> DagsterRun:
+    """A run whose creator was killed: Dagster knows it, and not yet which partition it was to materialize."""
+    job = shop.definitions().resolve_implicit_global_asset_job_def().name
+    tags = {"dagster/partition": key, "ingest/import": "points"}
+    return instance.run_storage.add_run(
+        DagsterRun(job, str(uuid4()), tags=tags, status=DagsterRunStatus.NOT_STARTED, asset_selection=frozenset({KEY}))
+    )
+
+
+def test_a_failed_runs_partition_is_red_though_the_runs_creator_was_killed_at_once(
+    shop: Shop, instance: DagsterInstance
+) -> None:
+    key = str(arrive(shop, instance, 1).key)
+    run = store_run(shop, instance, key)
+    instance.report_run_failed(run)
+    site = shop.site()
+    assert "Dagster shows MISSING; the list: dropped" in disagreements(site, instance, shop.now)[0]
+    assert report_ended_runs(site, instance)[0] == 1
+    assert disagreements(site, instance, shop.now) == []
+    planned = DagsterEventType.ASSET_MATERIALIZATION_PLANNED
+    assert report_ended_runs(site, instance)[0] == 0
+    assert len(instance.all_logs(run.run_id, of_type=planned)) == 1
+
+
+def test_a_run_that_died_at_once_leaves_a_partition_green_that_another_one_loaded(
+    shop: Shop, instance: DagsterInstance
+) -> None:
+    item = arrive(shop, instance, 1)
+    run = store_run(shop, instance, str(item.key))
+    assert shop.run(instance, item).success
+    fail_dead_run(instance, run.run_id)
+    assert disagreements(shop.site(), instance, shop.now) == []
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@
     sensor_cursors  the cursor of a sensor by its name
     webserver       the webserver's app, with middleware around it
     code_servers    webserver and daemon start a code server again that died or hangs
+    planned_events  which partition a run was to materialize, where it was killed before it said so
     run_slots       which queued runs the queue should start now
     run_failures    why runs died, from their events
     ticks           when sensors and schedules ticked last, and which fail, without a code server

@@ -26,6 +26,7 @@ from ingest_pipelines.ledger import Load
 from ingest_pipelines.orchestration.assets.failed_item import RUN, failed_item
 from ingest_pipelines.orchestration.assets.metadata import combined_report, report_metadata, table_metadata
 from ingest_pipelines.orchestration.assets.partitions import asset_key
+from ingest_pipelines.orchestration.dagster_internals.planned_events import plan_partition
 from ingest_pipelines.orchestration.dagster_internals.tags import PARTITION_NAME_TAG, WILL_RETRY_TAG
 from ingest_pipelines.orchestration.monitoring.open_item import BROKEN, OpenItem
 from ingest_pipelines.orchestration.monitoring.open_items import open_items
@@ -82,6 +83,7 @@ def report_runs(site: Site, instance: DagsterInstance, records: Iterable[RunReco
         if loads:
             reported += _report_materialization(site, instance, bound, key, record, loads)
             continue
+        plan_partition(instance, run)  # Dagster shows it as failed then, however early the run's creator was killed
         if _is_shown(instance, bound, key, run.run_id):
             continue
         if broken is None:

@@ -116,7 +116,6 @@ def _fail_unstarted(site: Site, instance: DagsterInstance) -> list[str]:
     for run, reason in unstarted:
         if IMPORT_TAG not in run.tags or not is_run_of(run, site.project.placement):
             continue  # a team's own run, or one that Dagster's monitoring looks after
-        instance.report_run_failed(run, f"The run is dead: {reason}. Nothing of it was committed.")
-        instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
+        fail_dead_run(instance, run.run_id, reason)
         failed.append(run.run_id)
     return failed
