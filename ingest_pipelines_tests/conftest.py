@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import shutil
 import signal
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -210,9 +211,13 @@ def sftp_server(fleet: Fleet) -> sftp.SftpServer:
 
 @pytest.fixture
 def sftp_folder(sftp_server: sftp.SftpServer) -> Path:
-    """A folder below the SFTP server's root that only this test uses; a connection's `root` is its absolute path."""
+    """A folder below the SFTP server's root that only this test uses; a connection's `root` is its absolute path.
+
+    It belongs to the account, as a vendor's does.
+    """
     folder = Path(sftp_server.root) / uuid4().hex
     folder.mkdir()
+    shutil.chown(folder, sftp_server.username)
     return folder
 
 

@@ -155,14 +155,14 @@ class Sftp:
     def _move(self, path: str, folder: str, expected: SourceFile | None) -> None:
         remote, target = self._remote(path, file=True), self._remote("/".join(segments(folder.strip("/"))))
         name = posixpath.basename(remote)
-        with self._translating_errors(path):
+        with self._translating_errors(path, right="write"):
             self._make_folder(target)
             if not self._exists(remote) and self._exists(posixpath.join(target, name)):
                 return
         file = self.stat(path)
         if expected is not None and (file.size, file.modified_at) != (expected.size, expected.modified_at):
             raise ItemChanged(f"{self.uri(path)} was replaced after it was loaded; it stays where it is")
-        with self._translating_errors(path):
+        with self._translating_errors(path, right="write"):
             for candidate in archive_names(file):
                 if not self._exists(posixpath.join(target, candidate)):
                     self._open_client().rename(remote, posixpath.join(target, candidate))
@@ -177,7 +177,7 @@ class Sftp:
         remote = self._remote(path, file=True)
         folder, name = posixpath.split(remote)
         draft = posixpath.join(folder, f".{name}.part")
-        with self._translating_errors(path):
+        with self._translating_errors(path, right="write"):
             self._make_folder(folder)
             client = self._open_client()
             client.put(str(content), draft)
@@ -430,7 +430,7 @@ class Sftp:
         )
 
     @contextlib.contextmanager
-    def _translating_errors(self, path: str, *, folder: bool = False) -> Iterator[None]:
+    def _translating_errors(self, path: str, *, folder: bool = False, right: str = "read") -> Iterator[None]:
         """Maps network and server errors to IngestError, and drops their text, which may hold secrets."""
         uri = self.uri(path)
         try:
@@ -442,7 +442,7 @@ class Sftp:
         except PermissionError:
             raise SourceDenied(
                 f"no permission for {uri}",
-                hint=f"the server's owner must let {printable(self._connection.username)} read it",
+                hint=f"the server's owner must let {printable(self._connection.username)} {right} it",
             ) from None
         except TimeoutError:
             self._close()

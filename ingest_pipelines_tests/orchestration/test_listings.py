@@ -87,7 +87,6 @@ class Vendor:
 @pytest.fixture
 def vendor(shop: Shop, sftp_server: SftpServer, sftp_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Vendor]:
     monkeypatch.setenv("VENDOR_KEY", sftp_server.private_key)
-    shutil.chown(sftp_folder, sftp_server.username)
     for name in IMPORTS:
         folder = sftp_folder / name
         folder.mkdir()

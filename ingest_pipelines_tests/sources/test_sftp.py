@@ -87,7 +87,6 @@ def _new_key(path: Path) -> str:
 
 @pytest.fixture
 def place(sftp_server: SftpServer, sftp_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> SftpPlace:
-    shutil.chown(sftp_folder, sftp_server.username)
     return SftpPlace(sftp_server, sftp_folder, tmp_path_factory.mktemp("secrets"))
 
 
@@ -196,6 +195,14 @@ def test_a_file_without_permission_says_who_must_give_it(place: SftpPlace) -> No
     with place.source() as source, pytest.raises(SourceDenied, match=r"no permission for sftp://.*closed"):
         source.listing("closed")
     (place.folder / "closed").chmod(0o700)
+
+
+def test_a_folder_that_takes_no_file_says_who_must_be_let_write(place: SftpPlace, tmp_path: Path) -> None:
+    (tmp_path / "receipt.json").write_text("{}")
+    (place.folder / "readable").mkdir()
+    (place.folder / "readable").chmod(0o555)
+    with place.source() as source, pytest.raises(SourceDenied, match=f"let {place.server.username} write it"):
+        source.write("readable/outbox/receipt.json", tmp_path / "receipt.json")
 
 
 def test_a_relative_root_starts_at_the_home_folder(place: SftpPlace) -> None:
