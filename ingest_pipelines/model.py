@@ -28,6 +28,9 @@ ItemStatus = Literal["new", "committed", "skipped", "failed", "refused"]
 LoadStatus = Literal["running", "committed", "skipped", "failed", "refused"]
 Mode = Literal["add_and_update", "add_only", "update_only", "delete", "deactivate"]
 
+LIST_MODES: frozenset[Mode] = frozenset({"delete", "deactivate"})
+"""Modes whose items are lists of customers, without values."""
+
 LINE = "_line"
 """The column of every frame between landing and merge that holds the row's physical line."""
 

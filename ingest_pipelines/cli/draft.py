@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from glob import escape
 from pathlib import PurePosixPath
 from typing import Any
@@ -14,6 +14,7 @@ import yaml
 
 from ingest_pipelines.config.decryption import ENDINGS
 from ingest_pipelines.landing.unpack import fits_member
+from ingest_pipelines.model import LIST_MODES
 from ingest_pipelines.sources.files import CSV, serial_of
 
 
@@ -36,6 +37,7 @@ class Draft:
     """The answers for a new import.
 
     Attributes:
+        set: the field that `deactivate` marks, and its value.
         format_line: the source's `format: {...}`; "": the default.
         timezone: of moments that are written without an offset.
     """
@@ -49,6 +51,7 @@ class Draft:
     max_rejects: int = 0
     format_line: str = ""
     timezone: str = "UTC"
+    set: Mapping[str, str] = field(default_factory=dict)
 
 
 def draft_yaml(name: str, draft: Draft) -> str:
@@ -62,6 +65,12 @@ def draft_yaml(name: str, draft: Draft) -> str:
         *(f"  {key}: {yaml_value(value)}" for key, value in draft.source.items()),
         *([f"  {draft.format_line}"] if draft.format_line else []),
         f"mode: {draft.mode}",
+        *([f"set: {yaml_value(draft.set)}"] if draft.set else []),
+        *(
+            ["deletes: {max_percent: 5}        # of the table; a list of more fails, and changes nothing"]
+            if draft.mode in LIST_MODES
+            else []
+        ),
         "columns:",
     ]
     for mapped in draft.columns:

@@ -6,13 +6,14 @@ import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from ingest_pipelines.cli import screen
 from ingest_pipelines.cli.draft import MappedColumn, field_name
 from ingest_pipelines.config.time_patterns import directives
 from ingest_pipelines.detection import Option, Reading, Suggestion, match_fields, rules_of_type, suggestions
-from ingest_pipelines.errors import printable
+from ingest_pipelines.errors import UsageError, printable
+from ingest_pipelines.model import LIST_MODES, Mode
 
 if TYPE_CHECKING:
     from ingest_pipelines.cli.questions import Questions
@@ -30,10 +31,12 @@ _OF_CUSTOMERS = frozenset(
 """Words that end the names of keys; of numbers only those of customers, not of phones."""
 
 
-def map_columns(reading: Reading, target: Database, elsewhere: KnownRules, ask: Questions) -> list[MappedColumn]:
-    """One column for the key, then a field for each other column, up to the database's limit per import.
+def map_columns(
+    reading: Reading, target: Database, elsewhere: KnownRules, ask: Questions
+) -> tuple[Mode, dict[str, str], list[MappedColumn]]:
+    """The mode, what it sets, and the columns: one for the key, then a field for each other column, up to the limit.
 
-    Columns that mean an existing field come first.
+    A list of customers has the key's column only. Columns that mean an existing field come first.
 
     Args:
         elsewhere: fields of other imports and their rules: a field has the same type everywhere.
@@ -41,8 +44,11 @@ def map_columns(reading: Reading, target: Database, elsewhere: KnownRules, ask: 
     names = list(reading.columns)
     known = match_fields(names, [*target.fields, *(field for field in elsewhere if field not in target.fields)])
     key = ask.one_of(f"the column with {target.key}", names, key_column(reading, target, known))
-    known = {column: field for column, field in known.items() if column != key and field != target.key}
     mapped = [MappedColumn(key, target.key, _more(target.fields[target.key].type_name, {}, key, reading, ask))]
+    mode: Mode = ask.one_of("mode", get_args(Mode))  # type: ignore[assignment]  # one of them
+    if mode in LIST_MODES:
+        return mode, _set_of(target, ask) if mode == "deactivate" else {}, mapped
+    known = {column: field for column, field in known.items() if column != key and field != target.key}
     for column in sorted(set(names) - {key, ""}, key=lambda name: (name not in known, names.index(name))):
         if len(mapped) > target.max_fields_per_import:
             left = len(names) - len(mapped)
@@ -59,7 +65,28 @@ def map_columns(reading: Reading, target: Database, elsewhere: KnownRules, ask: 
         field = ask.text(question, suggested, wrong=partial(_wrong_field, taken=taken))
         if field != "-":
             mapped.append(MappedColumn(column, field, _rules_of(field, column, target, elsewhere, reading, ask)))
-    return sorted(mapped, key=lambda each: names.index(each.column))
+    return mode, {}, sorted(mapped, key=lambda each: names.index(each.column))
+
+
+def _set_of(target: Database, ask: Questions) -> dict[str, str]:
+    """The field that marks a customer, and its value.
+
+    Raises:
+        UsageError: the database has no field that can be set.
+    """
+    from ingest_pipelines.config.deletion_problems import likely_mark, settable_fields, wrong_value
+
+    fields = settable_fields(target)
+    if not fields:
+        raise UsageError(
+            "mode deactivate marks a field, and the database has none that can be set",
+            hint="nothing was written; add one to databases.yaml, such as active: {type: bool}",
+        )
+    name = ask.one_of("the field that marks them", fields)
+    value = ask.text(
+        f"  the value of {name}", likely_mark(target.fields[name]), wrong=partial(wrong_value, target.fields[name])
+    )
+    return {name: value}
 
 
 def key_column(reading: Reading, target: Database, known: Mapping[str, str]) -> str:

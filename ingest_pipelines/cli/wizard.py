@@ -230,11 +230,10 @@ def _draft(name: str, project: Project, path: str, database: str, ask: Questions
     reading = read_columns(connection, path, ask.choose, [*target.fields, *elsewhere], delivered.get("decrypt"))
     print_columns(path, reading, is_file=reads_files)
     screen.say()
-    columns = map_columns(reading, target, elsewhere, ask)
+    mode, marks, columns = map_columns(reading, target, elsewhere, ask)
     timezone = "UTC"
     if has_local_times(columns, reading):
         timezone = ask.text("time zone of the times that have none", "UTC", wrong=_wrong_time_zone)
-    mode = ask.one_of("mode", ["add_and_update", "add_only", "update_only"])
     is_one_time = isinstance(connection, FileConnection) and connection.one_time
     every = "" if is_one_time else ask.text("run every (6h; empty: no schedule)", "", wrong=_wrong_interval)
     rejects = ask.text("rejected rows to allow", "0", wrong=_wrong_count)
@@ -247,6 +246,7 @@ def _draft(name: str, project: Project, path: str, database: str, ask: Questions
         database=database,
         source={"connection": name, **source, **({"member": reading.member} if reading.member else {})},
         mode=mode,
+        set=marks,
         columns=columns,
         every=every or None,
         max_rejects=int(rejects),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ingest_pipelines.config.cleaning import Cleaning
 from ingest_pipelines.config.column_problems import Problem
-from ingest_pipelines.config.databases import Database
+from ingest_pipelines.config.databases import Database, Field
 from ingest_pipelines.config.field_types import spells
 from ingest_pipelines.config.imports import Import, Match
 from ingest_pipelines.config.nearest import nearest
@@ -30,6 +30,26 @@ def set_cleanings(spec: Import, database: Database) -> Iterator[tuple[str, str, 
         for name, text in spec.set.items():
             if name in database.fields:
                 yield set_column(name), name, Cleaning(constant=text)
+
+
+def settable_fields(database: Database) -> list[str]:
+    """The fields that mark a profile, as far as `set` can: those of type `bool` first."""
+    fields = {
+        name: field.type for name, field in database.fields.items() if name != database.key and field.type in SETTABLE
+    }
+    return sorted(fields, key=lambda name: SETTABLE.index(fields[name]))
+
+
+def likely_mark(field: Field) -> str | None:
+    """The value that most likely marks a profile; None where only the team knows."""
+    return "false" if field.type == "bool" else None
+
+
+def wrong_value(field: Field, text: str) -> str | None:
+    """What is wrong with a value of `set`; None: nothing."""
+    if not spells(field, text) or (field.type == "enum" and text not in (field.options or ())):
+        return f"'{text}' is no {field.type_name}"
+    return None
 
 
 def deletion_problems(bound: BoundImport) -> Iterator[Problem]:
@@ -56,8 +76,8 @@ def _set_problems(bound: BoundImport) -> Iterator[Problem]:
             yield where, f"set.{name}: is the key"
         elif field.type not in SETTABLE:
             yield where, f"set.{name}: a field of type {field.type_name} cannot be set; {', '.join(SETTABLE)} can"
-        elif not spells(field, text) or (field.type == "enum" and text not in (field.options or ())):
-            yield where, f"set.{name}: '{text}' is no {field.type_name}"
+        elif wrong := wrong_value(field, text):
+            yield where, f"set.{name}: {wrong}"
         elif spec.snapshot and any(mapped.name == name and mapped.cleaning.constant is None for mapped in bound.fields):
             yield where, f"set.{name}: is filled from a column of the file; mark profiles by a field of their own"
 

@@ -20,7 +20,7 @@ from ingest_pipelines.config.file_pattern import file_pattern_mistake
 from ingest_pipelines.config.notify import Notify
 from ingest_pipelines.config.schedule import Schedule
 from ingest_pipelines.cursor.values import CursorKind, CursorValue, cursor_kind, parse_cursor
-from ingest_pipelines.model import Mode
+from ingest_pipelines.model import LIST_MODES, Mode
 
 MatchMode = Literal[
     "profile_id", "field", "email", "email_profile", "email_subscription", "phone", "phone_profile",
@@ -398,7 +398,7 @@ class Import(Strict):
     @property
     def lists_keys(self) -> bool:
         """Whether its items are lists of customers to delete or to deactivate."""
-        return self.mode in {"delete", "deactivate"}
+        return self.mode in LIST_MODES
 
     @property
     def least_percent(self) -> float:

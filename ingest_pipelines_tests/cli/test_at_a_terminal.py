@@ -91,13 +91,13 @@ class TestWizard:
                 ("connection (a new name adds one)", "up loads", "a name is a letter", "uploads"),
                 ("file [Loyalty.csv]:", "Loyalti.csv", "did you mean 'Loyalty.csv'?", "1"),
                 ("the column with customer_id", "CDI", "did you mean 'CID'?", "CID"),
+                ("mode", "-", "'-' is not one of them", "update_only"),
                 ("Email fills field", "e mail", "a field's name is a letter", "email"),
                 ("Tier fills field", "email", "'email' is taken", "level"),
                 ("level is new; its type", "strng", "'strng' is not a type; did you mean 'string'?", "enum"),
                 ("options of level", "Gold,,Gold", "name each option once", "Gold, Silver, Bronze"),
                 ("Points fills field", "-", "", ""),
                 ("Joined fills field", "-", "", ""),
-                ("mode", "-", "'-' is not one of them", "update_only"),
                 ("rejected rows to allow", "ten", "a whole number", "10"),
             ):
                 person.sees(question)

@@ -170,7 +170,7 @@ def test_times_without_a_zone_are_asked_about_with_utc_as_a_suggestion(project: 
     written, said = new(project, content)
     assert written is not None
     assert "timezone" not in written
-    answers = ("Second_1.csv", "", "", "", "Europe/Berlim", "Europe/Berlin", "", "", "", "", "")
+    answers = ("Second_1.csv", "", "", "", "", "Europe/Berlim", "Europe/Berlin", "", "", "", "")
     (project.folder / "uploads" / "Second_1.csv").write_text(content)
     answer = project.ingest("new", "second", "--connection", "uploads", typed=answers, COLUMNS="400")
     said, file = answer.out + answer.err, project.folder / "imports" / "second.yaml"
@@ -181,6 +181,34 @@ def test_times_without_a_zone_are_asked_about_with_utc_as_a_suggestion(project: 
     assert "2026-07-01 08:22:33+00:00 | 2026-01-05 09:22:33+00:00" in said
     written, _ = new(project, "CID,Seen\n1,2026-07-01 10:22:33Z\n2,2026-01-05 10:22:33+01:00\n")
     assert written is not None
+
+
+def test_a_list_of_customers_needs_their_keys_only_and_what_marks_them(project: Terminal) -> None:
+    databases = project.folder / "databases.yaml"
+    before = databases.read_text()
+    content = "CID,Tier,Since\n1,Gold,2020\n2,Silver,2021\n"
+    (project.folder / "uploads" / "Second_1.csv").write_text(content)
+    words = ("new", "second", "--connection", "uploads", "--path", "Second_1.csv")
+    file = project.folder / "imports" / "second.yaml"
+    try:
+        answer = project.ingest(*words, typed=("CID", "deactivate", "email"), COLUMNS="400")
+        assert "'email' is not one of them" in answer.out + answer.err or "none that can be set" in answer.err
+        databases.write_text(before.replace("    fields:\n", "    fields:\n      active: {type: bool}\n", 1))
+        for mode, marks, answers in (
+            ("delete", None, ()),
+            ("deactivate", {"active": "false"}, ("1", "maybe", "false")),
+        ):
+            answer = project.ingest(*words, typed=("CID", mode, *answers, "", "", ""), COLUMNS="400")
+            assert answer.code == 0, answer.out + answer.err
+            written = yaml.safe_load(file.read_text())
+            assert (written["mode"], written.get("set")) == (mode, marks)
+            assert written["columns"] == {"CID": "customer_id"}, "what else the file has is left alone"
+            assert written["deletes"] == {"max_percent": 5}
+            assert mode == "delete" or "'maybe' is no bool" in answer.out + answer.err
+            file.unlink()
+    finally:
+        databases.write_text(before)
+        file.unlink(missing_ok=True)
 
 
 def test_phone_numbers_without_a_country_are_asked_about(project: Terminal) -> None:
