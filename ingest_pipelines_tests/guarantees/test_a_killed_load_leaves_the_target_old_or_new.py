@@ -40,6 +40,9 @@ NOT_EARLY = {"copying", "altered", "matched"}
 """Fault points that a load does not pass if an early load has merged its rows."""
 
 
+WITH_HISTORY = {**CUSTOMERS, "history": True}
+
+
 def random_batch(chance: random.Random) -> tuple[list[Row], list[Rejected]]:
     """Some customers of a small town, so that batches overlap, and some rejects."""
     customers = chance.sample(range(40), chance.randrange(1, 25))
@@ -70,9 +73,15 @@ def test_a_killed_load_leaves_the_target_old_or_new(
 def test_so_does_a_load_that_began_while_its_rows_were_validated(
     target: Target, loader: KillableLoader, tmp_path: Path, part: int
 ) -> None:
-    bound = bound_import(columns=COLUMNS, rejects={"unlimited": True}, shrink={"min_percent": 0})
+    """This one keeps old values, too."""
+    bound = bound_import(database=WITH_HISTORY, columns=COLUMNS, rejects={"unlimited": True}, shrink={"min_percent": 0})
     points = tuple(point for point in (*EARLY_FAULT_POINTS, *FAULT_POINTS) if point not in NOT_EARLY)
     _kill_again_and_again(target, loader, tmp_path, bound, points, early=True)
+
+
+def test_so_does_a_load_that_keeps_old_values(target: Target, loader: KillableLoader, tmp_path: Path) -> None:
+    bound = bound_import(database=WITH_HISTORY, columns=COLUMNS, rejects={"unlimited": True}, shrink={"min_percent": 0})
+    _kill_again_and_again(target, loader, tmp_path, bound, ("merged", "events written", "closed", "committed"))
 
 
 def test_so_does_a_load_that_searches_for_rows_that_the_table_refuses(
@@ -156,7 +165,8 @@ def _kill_again_and_again(
         )  # fmt: skip
         run = Run(id=f"run-{number}", by="schedule")
         load = Load(validated, bound, target, run, NOW, dies_at=point, early=early)
-        expected = world.after(key, rows, rejected, cursor=str(number))
+        history = bound.database.history
+        expected = world.after(key, rows, rejected, cursor=str(number), history=history)
 
         assert not loader.run(load), f"seed {seed}, round {number} was not killed at {point}"
         assert read_world(target.url) == (expected if point in AFTER_COMMIT else world), (
@@ -176,7 +186,7 @@ def test_so_does_a_load_that_keeps_rows_or_applies_rows_that_waited(
     target: Target, loader: KillableLoader, tmp_path: Path
 ) -> None:
     """Each round a feed brings a row too early, and a later load adds its customer; both are killed on their way."""
-    database = {**CUSTOMERS, "history": True}
+    database = WITH_HISTORY
     waits = {"columns": COLUMNS, "mode": "update_only", "unmatched": {"keep": "30d"}, "shrink": {"min_percent": 0}}
     points = bound_import("points", database, **waits)
     shop = bound_import("shop", database, columns={"CID": "customer_id"}, shrink={"min_percent": 0})

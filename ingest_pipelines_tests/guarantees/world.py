@@ -29,6 +29,7 @@ class World:
         rejects: (item, line) of every kept reject.
         events: (load's item, customer, changed fields) of every event; no fields: the profile was created.
         cursor: the committed cursor, or None.
+        past: (customer, old values of the changed fields) of every change, where the database has a history.
     """
 
     profiles: dict[str, tuple[str | None, int | None]] = field(default_factory=dict)
@@ -37,13 +38,15 @@ class World:
     rejects: frozenset[tuple[str, int]] = frozenset()
     events: frozenset[tuple[str, str, tuple[str, ...]]] = frozenset()
     cursor: str | None = None
+    past: tuple[tuple[str, tuple[tuple[str, str | int | None], ...]], ...] = ()
 
     def after(
         self, item: str, rows: Sequence[Row], rejected: Sequence[Rejected], *, mode: Mode = "add_and_update",
-        keep: bool = False, cursor: str | None = None,
+        keep: bool = False, cursor: str | None = None, history: bool = False,
     ) -> World:  # fmt: skip
         """The world once the item is committed: the specification, row by row."""
         profiles, consents, events = dict(self.profiles), set(self.consents), set(self.events)
+        past = list(self.past)
         inserted = updated = unchanged = unmatched = skipped = 0
         for customer, tier, points, contact in rows:
             old = profiles.get(customer)
@@ -64,6 +67,9 @@ class World:
             told = changed if old is None or not consented else sorted([*changed, "subscription:newsletter.email"])
             if old is None or told:
                 events.add((item, customer, tuple(told)))
+            if old is not None and changed and history:
+                before = {"tier": old[0], "points": old[1]}
+                past.append((customer, tuple((name, before[name]) for name in changed)))
             profiles[customer] = new
             if contact is not None:
                 consents.add((customer, contact))
@@ -72,6 +78,7 @@ class World:
         return replace(
             self, profiles=profiles, consents=frozenset(consents), loads=(*self.loads, load), events=frozenset(events),
             rejects=self.rejects | {(item, reject.line) for reject in rejected}, cursor=cursor or self.cursor,
+            past=tuple(sorted(past, key=repr)),
         )  # fmt: skip
 
 
@@ -89,6 +96,11 @@ def read_world(url: str) -> World:
             "SELECT item, status, read, inserted, updated, unchanged, unmatched, skipped, rejected "
             "FROM ingest.loads ORDER BY id"
         ).fetchall()
+        unbalanced = connection.execute(
+            "SELECT item FROM ingest.loads WHERE status = 'committed'"
+            " AND read <> inserted + updated + unchanged + unmatched + skipped + rejected + deleted"
+        ).fetchall()
+        assert unbalanced == [], "counts do not add up"
         rejects = connection.execute(
             "SELECT l.item, r.line FROM ingest.rejects r JOIN ingest.loads l ON l.id = r.load "
             "WHERE r.code <> 'unmatched'"
@@ -106,6 +118,12 @@ def read_world(url: str) -> World:
             consents = connection.execute(
                 "SELECT customer_id, contact FROM crm.customers_subscriptions JOIN crm.customers USING (profile_id)"
             ).fetchall()
+        past: list[tuple[str, tuple[tuple[str, str | int | None], ...]]] = []
+        if connection.execute("SELECT to_regclass('crm.customers_history')").fetchone() != (None,):
+            kept = connection.execute(
+                "SELECT customer_id, old FROM crm.customers_history JOIN crm.customers USING (profile_id)"
+            )
+            past = [(customer, tuple(sorted(old.items()))) for customer, old in kept]
         events = connection.execute(
             "SELECT l.item, e.key, e.fields FROM ingest.events e JOIN ingest.loads l ON l.id = e.load"
         ).fetchall()
@@ -113,7 +131,7 @@ def read_world(url: str) -> World:
         assert len(events) == len(told), "an event was told twice"
         return World(
             {customer: (tier, points) for customer, tier, points in profiles}, frozenset(consents), tuple(loads),
-            frozenset(rejects), told, cursor[0] if cursor else None,
+            frozenset(rejects), told, cursor[0] if cursor else None, tuple(sorted(past, key=repr)),
         )  # fmt: skip
 
 
