@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
@@ -23,6 +23,7 @@ from ingest_pipelines_tests.guarantees.whole_way.broken import FAULTS
 from ingest_pipelines_tests.guarantees.whole_way.faults import KILLS, NONE, TARGET
 from ingest_pipelines_tests.guarantees.whole_way.histories import Histories
 from ingest_pipelines_tests.guarantees.whole_way.machine import CursorHistories, FileHistories, WholeWay
+from ingest_pipelines_tests.guarantees.whole_way.oracle import Row
 from ingest_pipelines_tests.guarantees.whole_way.place import Place, place_of
 from ingest_pipelines_tests.servers.fleet import Fleet
 
@@ -49,12 +50,31 @@ def a_mistake_repeated_and_corrected(place: Place) -> None:
         history.correct_and_replay(seed=11, end="\r\n", bom=True, accident=ACCIDENTS["answer to COMMIT lost"])
 
 
-HISTORIES = (a_mistake_repeated_and_corrected, ties_and_a_cut)
+def a_person_who_comes_back(place: Place) -> None:
+    """Somebody with a profile and a consent, named in another's reject, is forgotten, kept out, and let in again."""
+    with of(FileHistories, place) as history:
+        history.begin(seed=0)  # one reject is allowed
+        rows: list[Row] = [
+            ("a", "zwq", "1", "zwqx@example.com"),
+            ("b", "zwq", "2", ""),
+            ("c", "zwqx@example.com", "x", ""),
+        ]
+        files: dict[str, Any] = {"end": "\n", "older": 0, "forced": False, "accident": NONE, "seed": 3}
+        history.upload(rows=rows, **files)
+        history.forget_person("a")
+        history.upload(rows=[*rows[:2], ("a", "zwq", "x", "")], **files)
+        history.deliver(rows=rows[:2], **{**files, "accident": ACCIDENTS["answer to COMMIT lost"]})
+        history.remember_person("a")
+        history.deliver(rows=rows[:2], **files)
+
+
+HISTORIES = (a_mistake_repeated_and_corrected, ties_and_a_cut, a_person_who_comes_back)
 """Those of every run."""
 
 FINDS = {
     "a_tie_is_lost_at_the_limit": (ties_and_a_cut, "a chunk of 4 rows"),
     "a_reject_is_booked_on_the_wrong_load": (a_mistake_repeated_and_corrected, "rejects: seen"),
+    "a_forgotten_person_is_taken_again": (a_person_who_comes_back, "table: seen"),
     "a_value_stands_in_a_message": (a_mistake_repeated_and_corrected, "a value was told"),
 }
 """Which of them finds a fault that is put in on purpose, and what it says."""

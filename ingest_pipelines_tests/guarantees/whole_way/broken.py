@@ -39,6 +39,14 @@ def a_reject_is_booked_on_the_wrong_load() -> None:
     setattr(replay, "prepare", guess)  # noqa: B010
 
 
+def a_forgotten_person_is_taken_again() -> None:
+    """Rows are compared with the list of people by their keys in capital letters."""
+    from ingest_pipelines.suppression import Suppressed
+
+    among = Suppressed.among
+    setattr(Suppressed, "among", lambda self, kind, texts: among(self, kind, texts.str.to_uppercase()))  # noqa: B010
+
+
 def a_value_stands_in_a_message() -> None:
     """An item with too many rejects is refused with their values."""
     from ingest_pipelines import pipeline
@@ -61,7 +69,12 @@ def a_value_stands_in_a_message() -> None:
 
 FAULTS: dict[str, Callable[[], None]] = {
     fault.__name__: fault
-    for fault in (a_tie_is_lost_at_the_limit, a_reject_is_booked_on_the_wrong_load, a_value_stands_in_a_message)
+    for fault in (
+        a_tie_is_lost_at_the_limit,
+        a_reject_is_booked_on_the_wrong_load,
+        a_forgotten_person_is_taken_again,
+        a_value_stands_in_a_message,
+    )
 }
 
 

@@ -117,6 +117,7 @@ class Truth:
         states: of imports that a person has paused or resumed.
         locked: imports whose mapping may not change.
         dead: runs whose process died: the next command that runs an import records them.
+        forgotten: keys of people whom loads leave out.
     """
 
     table: dict[str, tuple[str | None, int | None]] = field(default_factory=dict)
@@ -133,6 +134,7 @@ class Truth:
     last_content: dict[str, object] = field(default_factory=dict)
     dead: list[tuple[str, str]] = field(default_factory=list)
     dead_late: list[tuple[str, str]] = field(default_factory=list)
+    forgotten: set[str] = field(default_factory=set)
 
     def copy(self) -> Self:
         """The same, apart."""
@@ -156,7 +158,7 @@ class Truth:
         """How a load of the item has to end now."""
         statuses, codes = set(), set()
         item = self.items[import_name, name]
-        if not self._allows(setting, sum(map(bool, codes_of(rows, setting)))):
+        if not self._allows(setting, sum(map(bool, self.codes(rows, setting)))):
             statuses.add("failed")
             codes.add(4)
         if not forced and item.kind in {"upload", "file"}:
@@ -205,7 +207,7 @@ class Truth:
         setting: Setting | None = None,
     ) -> int:  # fmt: skip
         """A load of the item is recorded that changed nothing; with rows, they were judged, and rejects are kept."""
-        broken = codes_of(rows, setting) if setting is not None else []
+        broken = self.codes(rows, setting) if setting is not None else []
         number = len(self.loads)
         rejected = sum(map(bool, broken))
         self.loads.append(Load(import_name, name, status, read=len(rows), rejected=rejected))
@@ -277,7 +279,7 @@ class Truth:
     ) -> None:  # fmt: skip
         """Corrected rows are loaded; those that pass are resolved where they were rejected first."""
         rows = [row for _, row in given]
-        broken = codes_of(rows, setting)
+        broken = self.codes(rows, setting)
         number = self._merge(import_name, name, rows, lines, setting)
         for line, codes in zip(lines, broken, strict=True):
             if codes:
@@ -298,6 +300,27 @@ class Truth:
             if is_open and self.loads[place[0]].import_name == import_name
         )
 
+    def codes(self, rows: Sequence[Row], setting: Setting | None) -> list[set[str]]:
+        """The rules that each row of an item breaks; none of a forgotten person's, and no other row repeats it."""
+        known = iter(codes_of([row for row in rows if row[0] not in self.forgotten], setting))
+        return [set() if row[0] in self.forgotten else next(known) for row in rows]
+
+    def forget(self, key: str) -> None:
+        """A person is nowhere, and kept out from now on. What was counted stays counted."""
+        own = {contact for of, contact in self.consents if of == key}
+        addresses = own - {contact for of, contact in self.consents if of != key}
+        self.forgotten.add(key)
+        self.table.pop(key, None)
+        self.consents = {consent for consent in self.consents if consent[0] != key}
+        self.events = {event for event in self.events if event[1] != key}
+        for place, row in list(self.rows.items()):
+            if row[0] == key or not addresses.isdisjoint(row):
+                del self.rows[place], self.rejects[place]
+
+    def remember(self, key: str) -> None:
+        """Loads take the person again. What was erased stays erased."""
+        self.forgotten.discard(key)
+
     # Other applications
 
     def write(self, key: str, value: tuple[str | None, int | None]) -> None:
@@ -309,11 +332,13 @@ class Truth:
         item.status, item.shown = "committed", "MATERIALIZED"
 
     def _merge(self, import_name: str, name: str, rows: Sequence[Row], places: Sequence[int], setting: Setting) -> int:
-        broken, number = codes_of(rows, setting), len(self.loads)
+        broken, number = self.codes(rows, setting), len(self.loads)
         counts = Counter[str]()
         last = {row[0]: at for at, (row, codes) in enumerate(zip(rows, broken, strict=True)) if not codes}
         for at, (row, codes) in enumerate(zip(rows, broken, strict=True)):
-            if codes:
+            if row[0] in self.forgotten:
+                counts["skipped"] += 1
+            elif codes:
                 counts["rejected"] += 1
             elif last[row[0]] != at:
                 counts["skipped"] += 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
@@ -25,7 +26,7 @@ from ingest_pipelines_tests.guarantees.whole_way.histories import (
     SETTINGS,
     Exported,
 )
-from ingest_pipelines_tests.guarantees.whole_way.oracle import Row, Setting, codes_of
+from ingest_pipelines_tests.guarantees.whole_way.oracle import Row, Setting
 from ingest_pipelines_tests.guarantees.whole_way.place import FIRST_TIME, read_csv
 
 
@@ -38,7 +39,10 @@ class People(Files):
         chance = random.Random(seed)
         name = chance.choice(self.history.imports)
         self.edit_the_yaml(name, setting)
-        acts = [self.pause_or_resume, self.unlock, self.skip, self.look_around, self.write_elsewhere]
+        acts = [
+            self.pause_or_resume, self.unlock, self.skip, self.look_around, self.write_elsewhere, self.forget,
+            self.remember,
+        ]  # fmt: skip
         chance.choice(acts)(name, chance)
         self.agree()
 
@@ -92,6 +96,40 @@ class People(Files):
             statement = f"UPDATE crm.{self.history.name} SET note = %s, points = %s WHERE customer_id = %s"
             self.place.execute(statement, note, points, key)
             self.truth.write(key, (note, points))
+
+    def forget(self, name: str, chance: random.Random) -> None:
+        """A person of the table, or of nowhere, is forgotten; the key is in a file, for it may look like an option."""
+        if self.truth.dead or self.truth.dead_late:
+            return
+        self.forget_person(chance.choice([*sorted(self.truth.table), *KEYS[:6]]))
+
+    def forget_person(self, key: str) -> None:
+        """The person is erased, and a search for her finds nothing."""
+        keys = self.keys_file(key)
+        told = self.history.ingest("forget", self.history.name, "--file", keys, "--yes")
+        assert told.code == 0, told
+        self.truth.forget(key)
+        told = self.history.ingest("forget", self.history.name, "--file", keys, "--proof")
+        assert told.code == 0, told
+        for export in self.exports:  # a person does not correct what is erased
+            export.rows = {place: row for place, row in export.rows.items() if place in self.truth.rejects}
+        self.exports = [export for export in self.exports if export.rows]
+
+    def remember(self, name: str, chance: random.Random) -> None:
+        """Somebody is let in again, who may never have been kept out."""
+        self.remember_person(chance.choice(sorted(self.truth.forgotten) or KEYS[:6]))
+
+    def remember_person(self, key: str) -> None:
+        """Loads take the person again."""
+        told = self.history.ingest("remember", self.history.name, "--file", self.keys_file(key))
+        assert told.code == 0, told
+        self.truth.remember(key)
+
+    def keys_file(self, key: str) -> Path:
+        """A file with the key."""
+        path = self.history.folder / "keys.txt"
+        path.write_text(f"{key}\n", encoding="utf-8")
+        return path
 
     @rule(seed=SEED)
     def export(self, seed: int) -> None:
@@ -168,7 +206,7 @@ class People(Files):
                 if chance.random() < 0.5:
                     cells[number] = chance.choice(choices)
                     row[at[number]] = "".join(PICTURES.get(letter, letter) for letter in cells[number])
-                    if row[at[number]].startswith(("=", "+", "-", "'")):
+                    if re.match(r"'*[=+-]", row[at[number]]):  # as an export writes it
                         row[at[number]] = f"'{row[at[number]]}"
             saved.append(row)
             given.append((place, (cells[0], cells[1], cells[2], cells[3])))
@@ -209,7 +247,7 @@ class People(Files):
             truth.register(name, label, "replay", None)
         rows = [cells for _, _, cells in waiting]
         own = [place[1] if name == self.history.orders else line for line, place, _ in waiting]
-        rejected = sum(map(bool, codes_of(rows, setting)))
+        rejected = sum(map(bool, truth.codes(rows, setting)))
         fits = setting.max_rejects is None or rejected <= setting.max_rejects
         died = told.code == -9
         if [status for _, status, _ in came] == ["committed"]:
