@@ -30,7 +30,8 @@ from ingest_pipelines_tests.benchmarks.process import Cost, measure
 from ingest_pipelines_tests.benchmarks.scenarios import SCENARIOS, Scenario, Start, Task, starting_file
 from ingest_pipelines_tests.benchmarks.server import Cluster
 
-FLOOR, PRODUCT, WITHOUT_HISTORY = "floor (psql)", "ingest run", "ingest run, without a history"
+FLOOR, PRODUCT = "floor (psql)", "ingest run"
+WITHOUT_HISTORY, WITHOUT_LISTS = "ingest run, without a history", "ingest run, asking for no list"
 DATABASE = "bench"
 
 
@@ -86,14 +87,15 @@ class Bench:
         return path
 
     def ingest(
-        self, import_name: str, file: Path, database: str = DATABASE, *, history: bool = False
+        self, import_name: str, file: Path, database: str = DATABASE, *, history: bool = False, lists: bool = True
     ) -> tuple[list[str], dict[str, str]]:
         """Our command, with nothing left over from earlier runs in the spool."""
         home = self.home_with_history if history else self.home
         for leftover in ("spool", "spill"):
             shutil.rmtree(self.state / leftover, ignore_errors=True)
         file.touch()  # newer than whatever this import committed last
-        return product.command(import_name, file), product.environment(home, self.state, self.cluster, database)
+        command = product.command(import_name, file, lists=lists)
+        return command, product.environment(home, self.state, self.cluster, database)
 
     def run(self, argv: Sequence[str], environment: dict[str, str]) -> Cost:
         """The measured command.
@@ -196,6 +198,9 @@ def contenders(bench: Bench, task: Task, scenario: Scenario, uv: Path, only: Ite
         without = partial(bench.ingest, scenario.import_name, file)
         taking_part.append(Contender(WITHOUT_HISTORY, given, without, task.rounds, expected))
         given = bench.table(scenario.start, task.rows, history=True)
+    elif scenario.lists:
+        without = partial(bench.ingest, scenario.import_name, file, lists=False)
+        taking_part.append(Contender(WITHOUT_LISTS, given, without, task.rounds, expected))
     else:
         clean = File(task.rows, changed_percent=100)
         command = partial(bench.ingest, "customers", bench.csv(clean))

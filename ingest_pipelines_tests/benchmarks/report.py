@@ -11,7 +11,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from ingest_pipelines_tests.benchmarks.measure import FLOOR, PRODUCT, WITHOUT_HISTORY
+from ingest_pipelines_tests.benchmarks.measure import FLOOR, PRODUCT, WITHOUT_HISTORY, WITHOUT_LISTS
 from ingest_pipelines_tests.benchmarks.peers import PEERS
 from ingest_pipelines_tests.benchmarks.server import SETTINGS
 
@@ -28,6 +28,7 @@ _ORDER = (
     "update_only",
     "bad_rows",
     "suppressed",
+    "empty_lists",
     "history",
     "history_90",
 )
@@ -51,10 +52,14 @@ GOALS = (
     Goal("first_load", 1_000_000, 0.90, 600),
     Goal("bad_rows", 1_000_000, 1.10, 600, CLEAN),
     Goal("suppressed", 1_000_000, 1.02, 600, CLEAN),
+    Goal("empty_lists", 1_000_000, 1.02, 600, WITHOUT_LISTS),
     Goal("history", 1_000_000, 1.35, 600, WITHOUT_HISTORY),
     Goal("history_90", 1_000_000, 1.35, 600, WITHOUT_HISTORY),
 )
-_AGAINST = {FLOOR: "the floor", CLEAN: "our clean run", WITHOUT_HISTORY: "our run without it"}
+_AGAINST = {
+    FLOOR: "the floor", CLEAN: "our clean run", WITHOUT_HISTORY: "our run without it",
+    WITHOUT_LISTS: "our run without them",
+}  # fmt: skip
 FIXED_SECONDS = 3.0
 DAEMON = "through_the_daemon"
 DAEMON_SECONDS = 8.0
@@ -79,10 +84,7 @@ class Result:
     @property
     def baseline(self) -> str | None:
         """Against whom ratios are taken."""
-        return next(
-            (name for name in (FLOOR, CLEAN, WITHOUT_HISTORY) if any(run["contender"] == name for run in self.runs)),
-            None,
-        )
+        return next((name for name in _AGAINST if any(run["contender"] == name for run in self.runs)), None)
 
     def values(self, contender: str, key: str) -> list[float]:
         """One number per round."""

@@ -23,6 +23,7 @@ class Scenario:
         suppressed: how many people `ingest forget` keeps out of the table; none of them is in the file.
         floor, peers: whether the floor and the peers can do this at all; neither can set bad rows aside.
         history: the database keeps old values; it is compared with the same load without.
+        lists: it is compared with the same load that does not ask who is kept out, and which rows wait.
     """
 
     title: str
@@ -34,6 +35,7 @@ class Scenario:
     peers: bool = True
     suppressed: int = 0
     history: bool = False
+    lists: bool = False
 
 
 def starting_file(start: Start, rows: int) -> File | None:
@@ -89,6 +91,10 @@ SCENARIOS: Mapping[str, Scenario] = {
         "half updates, half inserts; 100,000 people are kept out", "half", _updates, _all_of(_updates),
         floor=False, peers=False, suppressed=100_000,
     ),
+    "empty_lists": Scenario(
+        "half updates, half inserts; nobody is kept out, no row waits (`forget`, `unmatched`)", "half", _updates,
+        _all_of(_updates), floor=False, peers=False, lists=True,
+    ),
     "history": Scenario(
         "half updates, half inserts; old values are kept (`history: true`)", "half", _updates, _all_of(_updates),
         floor=False, peers=False, history=True,
@@ -116,6 +122,7 @@ PLAN = (
     Task("first_load", 1_000_000, 5, peers=True),
     Task("bad_rows", 1_000_000, 5),
     Task("suppressed", 1_000_000, 5),
+    Task("empty_lists", 1_000_000, 5),
     Task("full_file_99", 1_000_000, 3),
     Task("unchanged", 1_000_000, 3),
     Task("update_only", 1_000_000, 3),
