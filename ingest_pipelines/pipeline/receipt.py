@@ -12,6 +12,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import asdict
 from datetime import UTC, datetime
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
@@ -96,13 +97,24 @@ def write_receipt(
 
 
 def _free_path(source: FileSource, folder: str, item: Item) -> str:
-    """The path of the item's receipt, without its ending: of its name, unless that is another delivery's."""
-    name = item.path.rpartition("/")[2]
-    for candidate in (name, str(item.key)):
-        content = _read(source, f"{folder}/{candidate}.receipt.json")
-        if content is None or _is_of(content, item):
-            return f"{folder}/{candidate}"
-    return f"{folder}/{item.import_name}_{item.key}"
+    """The path of the item's receipt, without its ending: by its name, unless somebody else's lies there."""
+    own = f"{item.import_name}_{item.key}"
+    names = chain((item.path.rpartition("/")[2], str(item.key), own), (f"{own}_{number}" for number in count(2)))
+    return next(path for path in (f"{folder}/{name}" for name in names) if _is_free(source, path, item))
+
+
+def _is_free(source: FileSource, path: str, item: Item) -> bool:
+    """Whether both files of that name are the item's, or are missing: nobody else's file is replaced."""
+    content = _read(source, f"{path}.receipt.json")
+    return (content is None or _is_of(content, item)) and not _has_foreign_rows(source, f"{path}.rejects.csv")
+
+
+def _has_foreign_rows(source: FileSource, path: str) -> bool:
+    try:
+        begin = next(iter(source.read(path)), b"")
+    except ItemGone:
+        return False
+    return not begin.split(b"\r\n", 1)[0].endswith(",".join(OWN_COLUMNS).encode())
 
 
 def _is_of(content: bytes, item: Item) -> bool:

@@ -115,6 +115,21 @@ def test_each_delivery_of_a_name_has_its_own_answer_and_a_later_load_replaces_it
     assert (drop / "outbox/Foreign.csv.receipt.json").read_text() == "not ours"
 
 
+def test_no_file_of_somebody_else_is_replaced(target: Target, tmp_path: Path, drop: Path) -> None:
+    bound, outbox = imported(drop, rejects={"unlimited": True}), drop / "outbox"
+    outbox.mkdir()
+    foreign = {name: f"{name} is the vendor's" for name in ("Points.csv.rejects.csv", "loyalty-1.receipt.json")}
+    for name, text in foreign.items():
+        (outbox / name).write_text(text)
+    validated = delivery(tmp_path, bound, [("a", "Gold", 1)], of=delivered(), rejected=[Rejected(9)])
+    path, _ = answer(target, tmp_path, bound, validated)
+    assert path == "outbox/loyalty_loyalty-1.receipt.json"
+    assert answer(target, tmp_path, bound, validated)[0] == path, "written again, it is the same"
+    (outbox / "loyalty_loyalty-1.receipt.json").write_text("now it is")
+    assert answer(target, tmp_path, bound, validated)[0] == "outbox/loyalty_loyalty-1_2.receipt.json"
+    assert {name: (outbox / name).read_text() for name in foreign} == foreign
+
+
 def test_the_same_bytes_again_are_answered_as_skipped(target: Target, tmp_path: Path, drop: Path) -> None:
     bound = imported(drop)
     for number in (1, 2):
