@@ -14,13 +14,14 @@ from psycopg import sql
 
 from ingest_pipelines import pipeline
 from ingest_pipelines.errors import IngestError
+from ingest_pipelines.merge.forgetting import is_address, is_distinctive
 from ingest_pipelines.orchestration.instance import dagster_home
 from ingest_pipelines.orchestration.io_managers.remote_spill import RemoteSpill
-from ingest_pipelines.orchestration.runs.run_files import forget_people, runs_with_files
+from ingest_pipelines.orchestration.runs.run_files import TO_FORGET, forget_people, runs_with_files
 from ingest_pipelines.orchestration.runs.tags import IMPORT_TAG
 from ingest_pipelines.orchestration.site import DAGSTER_DATABASE, Site, embedded_server
-from ingest_pipelines.owner_only import SERVER_FOLDER
-from ingest_pipelines.pipeline.forgetting import Scope, is_address, is_distinctive
+from ingest_pipelines.owner_only import SERVER_FOLDER, private_file, private_folder
+from ingest_pipelines.pipeline.forgetting import Scope
 
 _BLOCK = 1 << 20
 
@@ -47,6 +48,8 @@ def forget_files(site: Site, instance: DagsterInstance, scope: Scope, *, plan: b
             run = instance.get_run_by_id(run_id)
             if run is not None and not run.is_finished:
                 running += 1
+                if not plan:
+                    private_file(private_folder(site.settings.spill / run_id) / TO_FORGET)
                 continue
             erased += 1
             if not plan:

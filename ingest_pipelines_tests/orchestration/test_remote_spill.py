@@ -7,12 +7,17 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from dagster import DagsterEventType, DagsterInstance, ExecuteInProcessResult
+from dagster import DagsterEventType, DagsterInstance, DagsterRunStatus, ExecuteInProcessResult
+from dagster._core.test_utils import create_run_for_test
 
 from ingest_pipelines.config import Settings
 from ingest_pipelines.model import Item, ItemKey, Landing, Validated
+from ingest_pipelines.orchestration.erasure import forget_files
 from ingest_pipelines.orchestration.io_managers import remote_spill
 from ingest_pipelines.orchestration.io_managers.remote_spill import RemoteSpill
+from ingest_pipelines.orchestration.runs.run_files import purge_runs
+from ingest_pipelines.orchestration.runs.tags import IMPORT_TAG
+from ingest_pipelines.pipeline.forgetting import Scope
 from ingest_pipelines_tests.orchestration.conftest import GOOD, ONE_BAD, Shop, go_on
 from ingest_pipelines_tests.servers.s3 import Bucket
 
@@ -142,6 +147,37 @@ def test_files_that_the_bucket_lost_ask_for_a_full_run(
     [failed] = result.filter_events(lambda event: event.event_type == DagsterEventType.STEP_FAILURE)
     assert "re-execute all steps" in str(failed.step_failure_data)
     assert _count(result, DagsterEventType.STEP_UP_FOR_RETRY) == 0
+
+
+def test_forget_deletes_the_rows_of_failed_runs_from_the_bucket_and_those_of_a_run_in_progress_when_it_has_ended(
+    shop: Shop, instance: DagsterInstance, tmp_path: Path, uri: str, s3_bucket: Bucket
+) -> None:
+    """Also where the rows were validated on another machine; those of another database's imports stay."""
+    bucket = RemoteSpill(uri, Settings(shop.home, shop.state, None, None, remote_spill=uri))
+    shop.deliver("Points_1.csv", ONE_BAD)
+    item = shop.arrive(instance)
+    runs = [shop.run(instance, item, defs=shop.definitions(remote_spill=uri)).run_id for _ in range(2)]
+    others = create_run_for_test(instance, tags={IMPORT_TAG: "others"}, status=DagsterRunStatus.FAILURE).run_id
+    in_progress = create_run_for_test(instance, tags={IMPORT_TAG: "points"}, status=DagsterRunStatus.STARTED)
+    running = in_progress.run_id
+    for run_id in (others, running):
+        machine = Machine(tmp_path / "elsewhere", uri)
+        machine.spill.keep(run_id, "validate", machine.judged(run_id))
+    assert set(bucket.runs()) == {*runs, others, running}
+
+    bound, site = shop.bound(), shop.site(remote_spill=uri)
+    scope = Scope(bound.database_name, bound.database, [bound], others=["others"])
+    assert forget_files(site, instance, scope, plan=True)[1] == 1
+    assert set(bucket.runs()) == {*runs, others, running}
+    assert forget_files(site, instance, scope)[1] == 1
+    assert set(bucket.runs()) == {others, running}
+    purge_runs(site.settings, shop.now, instance)
+    assert set(bucket.runs()) == {others, running}, "it is in progress"
+    instance.report_run_canceled(in_progress)
+    purge_runs(site.settings, shop.now, instance)
+    assert set(bucket.runs()) == {others}
+    found = s3_bucket.server.client().list_objects_v2(Bucket=s3_bucket.name)["Contents"]
+    assert {each["Key"].split("/")[2] for each in found if each["Size"]} == {others}
 
 
 def _count(result: ExecuteInProcessResult, kind: DagsterEventType) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 from collections.abc import Collection, Iterator
 from contextlib import suppress
@@ -17,6 +18,8 @@ from ingest_pipelines.orchestration.runs.run_locks import life_of
 from ingest_pipelines.orchestration.runs.tags import IMPORT_TAG
 from ingest_pipelines.owner_only import private_file
 
+_LOG = logging.getLogger(__name__)
+
 KEEP = timedelta(days=7)
 """How long the files of a run are kept for its re-execution."""
 
@@ -25,7 +28,8 @@ UNKNOWN_FOR = timedelta(days=1)
 
 
 TO_FORGET = "forget"
-"""A file in a run's folder: somebody was forgotten meanwhile, so the folder is deleted as soon as the run has ended."""
+"""A file in a run's folder: somebody was forgotten meanwhile, so the folder, and what the run has in the bucket of
+INGEST_SPILL_URI, is deleted as soon as the run has ended."""
 
 
 def forget_rows(validated: Validated) -> None:
@@ -102,11 +106,27 @@ def purge_runs(settings: Settings, now: datetime, instance: DagsterInstance) -> 
             for path in left:
                 _remove(path)
     for run in _runs_in(settings.spill):
-        expired = now - _touched(run) >= KEEP or (run / TO_FORGET).exists()
-        if expired and not _in_use(run, settings, now, instance):
-            purged += 1
-            _remove(run)
+        forgotten = (run / TO_FORGET).exists()
+        if not (forgotten or now - _touched(run) >= KEEP) or _in_use(run, settings, now, instance):
+            continue
+        if forgotten and not _forget_elsewhere(settings, run.name):
+            continue
+        purged += 1
+        _remove(run)
     return purged
+
+
+def _forget_elsewhere(settings: Settings, run_id: str) -> bool:
+    """Deletes what the run has in the bucket, if there is one; whether it is gone. The next tick tries again."""
+    from ingest_pipelines.orchestration.io_managers.remote_spill import RemoteSpill
+
+    if settings.remote_spill is not None:
+        try:
+            RemoteSpill(settings.remote_spill, settings).forget_run(run_id)
+        except OSError as problem:
+            _LOG.warning("the files of run %s stay at INGEST_SPILL_URI: %s", run_id, type(problem).__name__)
+            return False
+    return True
 
 
 def _in_use(run: Path, settings: Settings, now: datetime, instance: DagsterInstance) -> bool:
