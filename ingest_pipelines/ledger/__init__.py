@@ -64,6 +64,7 @@ from ingest_pipelines.ledger.loads import (
     Load,
     LoadOutcome,
     NewLoad,
+    changed_by_item,
     close_load,
     deliveries,
     find_load,
@@ -135,6 +136,7 @@ from ingest_pipelines.ledger.traces import (
     erase_load_cursors,
     erase_rejects,
     imports_of_database,
+    profiles_of_keys,
     reject_cells,
 )
 from ingest_pipelines.ledger.unmatched import KeptRows, kept_rows, purge_unmatched
@@ -189,6 +191,7 @@ __all__ = [
     "add_suppressed",
     "all_fields",
     "blank_rejects",
+    "changed_by_item",
     "close_load",
     "close_rejected_again",
     "committed_since",
@@ -248,6 +251,7 @@ __all__ = [
     "newest_suppressed",
     "newest_window_ends",
     "open_load",
+    "profiles_of_keys",
     "purge_events",
     "purge_rejects",
     "purge_unmatched",

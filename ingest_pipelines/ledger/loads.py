@@ -208,6 +208,16 @@ def last_settled_load(connection: psycopg.Connection, item: Item) -> Load | None
         return cursor.execute(query, (item.import_name, item.key)).fetchone()
 
 
+def changed_by_item(connection: psycopg.Connection, item: Item) -> tuple[int, int]:
+    """How many profiles the item's committed loads have deleted, and updated: the earlier chunks of a drain."""
+    row = connection.execute(
+        "SELECT COALESCE(sum(deleted), 0), COALESCE(sum(updated), 0) FROM ingest.loads"
+        " WHERE import = %s AND item = %s AND status = 'committed'",
+        (item.import_name, item.key),
+    ).fetchone()
+    return (int(row[0]), int(row[1])) if row else (0, 0)
+
+
 def get_load(connection: psycopg.Connection, load: int) -> Load | None:
     """The load with that number."""
     query = sql.SQL("SELECT {} FROM ingest.loads WHERE id = %s").format(_COLUMNS)

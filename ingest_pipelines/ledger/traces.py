@@ -76,6 +76,18 @@ def imports_of_database(connection: psycopg.Connection, database: str, others: S
     return [name for (name,) in rows]
 
 
+def profiles_of_keys(connection: psycopg.Connection, imports: Sequence[str], keys: Sequence[str]) -> list[int]:
+    """The numbers that profiles with these keys have, or had, as far as events are kept."""
+    rows = connection.execute(
+        "SELECT DISTINCT e.profile_id FROM ingest.event_batches b"
+        " CROSS JOIN LATERAL unnest(b.profiles, b.keys) e (profile_id, key)"
+        " WHERE b.import = ANY(%(imports)s) AND b.keys && %(keys)s::text[] AND e.key = ANY(%(keys)s)"
+        " AND e.profile_id IS NOT NULL ORDER BY 1",
+        {"imports": list(imports), "keys": list(keys)},
+    )
+    return [number for (number,) in rows]
+
+
 _EVENTS = sql.SQL(
     "b.import = ANY(%(imports)s) AND (b.keys && %(keys)s::text[] OR b.profiles && %(profiles)s::bigint[])"
 )

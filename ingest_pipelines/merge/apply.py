@@ -251,7 +251,7 @@ def _transaction(connection: psycopg.Connection, state: LoadState, target: Targe
     with state.timed("merge"):
         take_absent(connection, state)
     if bound.spec.lists_keys or bound.spec.snapshot:
-        state.refuse(above_deletes(state))
+        state.refuse(above_deletes(connection, state))
     with state.timed("merge"):
         heal(connection, state, merged=True)
     fault("healed")

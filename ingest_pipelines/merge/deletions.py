@@ -1,7 +1,7 @@
 """Profiles that a load deletes or marks: those of a list of keys, and those that a full file has no longer.
 
-Consents go with their profile. The number of profiles is guarded: above the import's `deletes` nothing is merged,
-unless the load is forced.
+Consents and old values go with their profile. The number of profiles is guarded: above the import's `deletes` nothing
+is merged, unless the load is forced.
 """
 
 from __future__ import annotations
@@ -9,11 +9,22 @@ from __future__ import annotations
 import psycopg
 from psycopg import sql
 
+from ingest_pipelines import ledger
 from ingest_pipelines.errors import DeletesAboveLimit, TargetRefused
 from ingest_pipelines.merge.changes import Changes
 from ingest_pipelines.merge.column_types import type_of
+from ingest_pipelines.merge.concerned import concerned
+from ingest_pipelines.merge.driver_errors import kind_of, refuses_rows
 from ingest_pipelines.merge.load_state import LoadState
-from ingest_pipelines.merge.names import CHANGED_AT, PROFILE_ID, SUBSCRIPTIONS, name_beside, subscriptions_name
+from ingest_pipelines.merge.names import (
+    CHANGED_AT,
+    HISTORY,
+    PROFILE_ID,
+    SUBSCRIPTIONS,
+    history_name,
+    name_beside,
+    subscriptions_name,
+)
 from ingest_pipelines.merge.statements import Merge
 from ingest_pipelines.merge.target import scalar
 
@@ -44,7 +55,7 @@ def prepare_deletions(connection: psycopg.Connection, state: LoadState) -> None:
 
 
 def delete_staged(connection: psycopg.Connection, state: LoadState) -> tuple[int, int]:
-    """Deletes the profiles of the rows in the stage, with their consents; returns how many were due, and deleted."""
+    """Deletes the profiles of the rows in the stage, and what is theirs; returns how many were due, and deleted."""
     changes = Changes(state.stage)
     matched = sql.SQL("FROM ingest_stage AS s JOIN {} ON {}").format(changes.target, changes.on_key)
     due = scalar(connection, sql.SQL("SELECT count(*) {}").format(matched))
@@ -60,12 +71,10 @@ def _delete(connection: psycopg.Connection, state: LoadState, which: sql.Composa
             "WITH gone AS (DELETE FROM {} {} RETURNING {}) INSERT INTO ingest_gone SELECT * FROM gone"
         ).format(changes.target, which, returned)
     ).rowcount  # fmt: skip
-    if deleted and name_beside(database, SUBSCRIPTIONS) in state.shape.relations:
-        connection.execute(
-            sql.SQL("DELETE FROM {} AS u USING ingest_gone AS g WHERE u.{} = g.profile_id AND g.deleted").format(
-                subscriptions_name(database), sql.Identifier(PROFILE_ID)
-            )
-        )
+    theirs = sql.SQL("DELETE FROM {} AS u USING ingest_gone AS g WHERE u.{} = g.profile_id AND g.deleted")
+    for name, table in ((SUBSCRIPTIONS, subscriptions_name(database)), (HISTORY, history_name(database))):
+        if deleted and name_beside(database, name) in state.shape.relations:
+            connection.execute(theirs.format(table, sql.Identifier(PROFILE_ID)))
     return deleted
 
 
@@ -76,7 +85,7 @@ def take_absent(connection: psycopg.Connection, state: LoadState) -> None:
     corrected rows.
 
     Raises:
-        TargetRefused: a trigger left profiles out.
+        TargetRefused: a trigger left profiles out, or something refers to them.
     """
     spec = state.bound.spec
     if not spec.snapshot or state.validated.landing.item.kind not in WHOLE_DELIVERIES:
@@ -86,14 +95,30 @@ def take_absent(connection: psycopg.Connection, state: LoadState) -> None:
     if state.validated.rejected_rows + state.matched.rejected:
         state.kept_absent = int(due)
         return
-    state.absent = (
-        _mark(connection, state, absent) if spec.set else _delete(connection, state, sql.SQL("WHERE {}").format(absent))
-    )
+    state.absent = _take(connection, state, absent)
     if state.absent < due:
         raise TargetRefused(
             f"{state.where}: a trigger of {state.bound.database.table} left out {due - state.absent:,} of {due:,} rows",
             hint="nothing was committed; a trigger that refuses a row has to raise an error",
         )
+
+
+def _take(connection: psycopg.Connection, state: LoadState, absent: sql.Composed) -> int:
+    """Deletes or marks the profiles; returns how many."""
+    try:
+        with connection.transaction():
+            if state.bound.spec.set:
+                return _mark(connection, state, absent)
+            return _delete(connection, state, sql.SQL("WHERE {}").format(absent))
+    except psycopg.Error as error:
+        if not refuses_rows(error):
+            raise
+        reason = ", ".join(part for part in (kind_of(error.sqlstate or ""), concerned(connection, error)) if part)
+        verb, others = ("marked", "") if state.bound.spec.set else ("deleted", "; or mark them with set: instead")
+        raise TargetRefused(
+            f"{state.where}: profiles that the file has no longer cannot be {verb}: {reason}",
+            hint=f"nothing was committed; change what keeps them in Postgres{others}",
+        ) from None
 
 
 def _absent(state: LoadState) -> sql.Composed:
@@ -134,19 +159,24 @@ def _mark(connection: psycopg.Connection, state: LoadState, absent: sql.Composed
     ).rowcount  # fmt: skip
 
 
-def above_deletes(state: LoadState) -> DeletesAboveLimit | None:
-    """The error where more profiles would be deleted or marked than the import allows; None if it is forced."""
-    spec = state.bound.spec
-    marked = state.updated if spec.mode == "deactivate" else 0
-    profiles = state.deleted + state.absent + marked
-    if state.run.forced or spec.deletes.allows(profiles, state.profiles_before):
+def above_deletes(connection: psycopg.Connection, state: LoadState) -> DeletesAboveLimit | None:
+    """The error where more profiles would be deleted or marked than the import allows; None if it is forced.
+
+    The chunks of a drain count together: each is a load, and all of them are one delivery.
+    """
+    spec, delivered = state.bound.spec, state.validated.landing.item
+    marks = spec.mode == "deactivate"
+    profiles, before = state.deleted + state.absent + (state.updated if marks else 0), state.profiles_before
+    if delivered.kind == "cursor":
+        deleted, updated = ledger.changed_by_item(connection, delivered)
+        profiles, before = profiles + (updated if marks else deleted), before + deleted
+    if state.run.forced or spec.deletes.allows(profiles, before):
         return None
-    share = profiles * 100 / state.profiles_before
+    share = profiles * 100 / before
     verb = "mark" if spec.set else "delete"
-    item = state.validated.landing.item.key
     return DeletesAboveLimit(
-        f"{state.where}: it would {verb} {profiles:,} of {state.profiles_before:,} profiles of "
+        f"{state.where}: it would {verb} {profiles:,} of {before:,} profiles of "
         f"{state.bound.database.table} ({share:.1f} %), and the import allows {spec.deletes.max_percent:g} %",
-        hint=f"nothing was merged; if it is right: ingest run {state.bound.name} --item {item} --force, "
+        hint=f"nothing was merged; if it is right: ingest run {state.bound.name} --item {delivered.key} --force, "
         "or set deletes: {max_percent: ...}",
     )

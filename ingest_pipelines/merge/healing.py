@@ -5,7 +5,8 @@ own. What a profile has came later than the row that waited for it, so a row fil
 where its import has a `version` and the profile an older one; a row that is older than its profile is dropped. Of
 several rows the later one wins, field by field.
 
-What the table refuses stays where it is: no load fails because of a row that another import has kept.
+What the table refuses stays where it is: no load fails because of a row that another import has kept. So deferred
+constraints are checked here, and not at the commit; and a trigger that leaves a row out refuses it.
 """
 
 from __future__ import annotations
@@ -40,7 +41,12 @@ from ingest_pipelines.merge.waiting_rows import WaitingRows
 TRIES = 64
 """How often profiles are tried in smaller groups, until those that the table refuses are found. The rest wait."""
 
-_REFUSED = (psycopg.errors.DataError, psycopg.errors.IntegrityError, psycopg.errors.RaiseException)
+
+class _LeftOut(Exception):
+    """A trigger left a row out, without an error."""
+
+
+_REFUSED = (psycopg.errors.DataError, psycopg.errors.IntegrityError, psycopg.errors.RaiseException, _LeftOut)
 """Errors of values: of a type, a constraint, a trigger."""
 
 
@@ -90,7 +96,10 @@ def heal(connection: psycopg.Connection, state: LoadState, *, merged: bool) -> N
     if profiles:
         connection.execute("ANALYZE ingest_found")
         connection.execute(healing.mark_versions())
+        connection.execute("SET CONSTRAINTS ALL IMMEDIATE")  # of the load's own rows first: this error is the load's
         _apply_in_groups(connection, state, healing, profiles)
+        if not merged:
+            connection.execute("SET CONSTRAINTS ALL DEFERRED")
     connection.execute("DROP TABLE ingest_found, ingest_fields")
 
 
@@ -109,12 +118,16 @@ def _apply_in_groups(connection: psycopg.Connection, state: LoadState, healing: 
                 state.outdated += older
                 continue
             except _REFUSED as error:
-                state.heal_problem = state.heal_problem or error.diag.constraint_name or "a value or a trigger"
+                state.heal_problem = state.heal_problem or _constraint(error) or "a value or a trigger"
                 if first < last:
                     middle = (first + last) // 2
                     groups += [(middle + 1, last), (first, middle)]
                     continue
         state.unhealed += scalar(connection, _COUNT_FOUND, group)
+
+
+def _constraint(error: Exception) -> str:
+    return (error.diag.constraint_name or "") if isinstance(error, psycopg.Error) else ""
 
 
 def _apply(
@@ -125,8 +138,15 @@ def _apply(
     Returns:
         How many rows were applied, and how many were older than their profiles.
     """
-    for statement in healing.apply(first, last):
+    for statement in healing.plan(first, last):
         connection.execute(statement)
+    if healing.fields:
+        if healing.changed_at:
+            connection.execute(healing.keep_old())
+        if connection.execute(healing.update()).rowcount < scalar(connection, _COUNT_PLANNED):
+            raise _LeftOut
+    connection.execute(_NOTE_HEALED)
+    connection.execute("DROP TABLE ingest_brought, ingest_planned")
     settled = connection.execute(_SETTLE, {"first": first, "last": last, "now": state.now}).fetchone()
     assert settled is not None
     return int(settled[0]), int(settled[1])
@@ -231,18 +251,12 @@ class Healing:
             return []
         return [column.into for column in self.changes.written if not self.changes.keeps(column)]
 
-    def apply(self, first: int, last: int) -> Iterator[sql.Composed | sql.SQL]:
-        """Statements that write the profiles with these places."""
+    def plan(self, first: int, last: int) -> Iterator[sql.Composed]:
+        """Statements that find out what the profiles with these places become."""
         yield _JOIN_ROWS.format(
             left_alone=sql.Literal(self.written_by_load), first=sql.Literal(first), last=sql.Literal(last)
         )
         yield self._plan()
-        if self.fields and self.changed_at:
-            yield self._keep_old()
-        if self.fields:
-            yield self._update()
-        yield _NOTE_HEALED
-        yield sql.SQL("DROP TABLE ingest_brought, ingest_planned")
 
     def _plan(self) -> sql.Composed:
         """`ingest_planned`: what each profile becomes, and which of its fields change."""
@@ -277,7 +291,7 @@ class Healing:
     def _since(self) -> sql.Composed:
         return Merge(self.changes.stage, self.changed_at).since
 
-    def _keep_old(self) -> sql.Composed:
+    def keep_old(self) -> sql.Composed:
         """Keeps the old values in the database's history."""
         return sql.SQL(
             "INSERT INTO {} (profile_id, valid_from, valid_to, old) SELECT p.profile_id, t.{}, {},"
@@ -288,7 +302,8 @@ class Healing:
             self.changes.target, sql.Identifier(PROFILE_ID),
         )  # fmt: skip
 
-    def _update(self) -> sql.Composed:
+    def update(self) -> sql.Composed:
+        """Writes the profiles that change."""
         assignments = sql.SQL(", ").join(
             sql.SQL("{} = p.{}").format(sql.Identifier(name), sql.Identifier(f"new_{number}"))
             for number, name in enumerate(self.fields)
@@ -347,6 +362,8 @@ _JOIN_ROWS = sql.SQL(
 _NOTE_HEALED = sql.SQL(
     "INSERT INTO ingest_healed SELECT events_of, profile_id, key, changed FROM ingest_planned WHERE changed <> '{}'"
 )
+
+_COUNT_PLANNED = sql.SQL("SELECT count(*) FROM ingest_planned WHERE changed <> '{}'")
 
 _SETTLE = sql.SQL(
     """

@@ -122,10 +122,10 @@ class Stage:
         """Whether a sorted chunk can be merged without the rest of the item.
 
         Rows find their profiles by the plain key, none is older than its profile, none has a subscription, and no
-        profile is deleted.
+        profile is deleted or marked: how many may be is a share of the table as it was.
         """
         spec = self.bound.spec
-        takes_all = spec.version is not None or spec.subscriptions or spec.snapshot or self.deletes
+        takes_all = spec.version is not None or spec.subscriptions or spec.snapshot or spec.lists_keys
         return not (self.matches or takes_all)
 
     @property

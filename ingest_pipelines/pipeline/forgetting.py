@@ -23,16 +23,21 @@ from ingest_pipelines.config.databases import Database, Field
 from ingest_pipelines.config.field_types import FIELD_TYPES
 from ingest_pipelines.config.identities import KEY_KIND
 from ingest_pipelines.cursor.values import cursor_text, just_before, parse_cursor
-from ingest_pipelines.errors import UsageError
+from ingest_pipelines.errors import TargetRefused, UsageError
 from ingest_pipelines.merge import Target
-from ingest_pipelines.merge.forgetting import PLACES, FoundProfile, People, ProfileValue, find_profiles, values_of
+from ingest_pipelines.merge.forgetting import (
+    PLACES,
+    FoundProfile,
+    People,
+    ProfileValue,
+    find_profiles,
+    is_address,
+    values_of,
+)
 from ingest_pipelines.merge.target import lock_rejects, lock_table, problem
 from ingest_pipelines.model import LINE
 from ingest_pipelines.rules import compile_rules, identity_texts
 from ingest_pipelines.suppression import Suppressed, SuppressedEntry, SuppressionSecret
-
-_LONG_TEXT, _LONG_NUMBER = 6, 9
-"""Characters of a text, or digits, from which on it is searched for in every cell and log."""
 
 FORGET_POINTS = ("locked", "found", "kept out", "erased", "noted", "committed")
 """Where a test may kill it: `erased` comes once per place, `noted` is the last one before COMMIT, `committed` after."""
@@ -112,6 +117,7 @@ def forget(
         UsageError: a key is none of the field's type, or several profiles have it; nothing was changed.
         TargetUnavailable, TargetBusy (retryable): nothing was changed, or the commit was not acknowledged.
         TargetForbids: the role may not delete.
+        TargetRefused: a constraint or a trigger of the table keeps a row; nothing was changed.
     """
     read = _read_keys(keys, scope)
     with _transaction(scope, target) as connection:
@@ -132,6 +138,12 @@ def forget(
             rows = {}
             for place in PLACES:
                 rows[place.what] = place.erase(connection, found)
+                if place.guarded and (left := place.count(connection, found)):
+                    raise TargetRefused(
+                        f"database {scope.database_name}: a trigger of {place.table(found)} kept {left:,} rows",
+                        hint="nothing was erased; an administrator disables the trigger, or changes it, and calls "
+                        "ingest forget again",
+                    )
                 fault("erased")
             for person in people:
                 detail = {"database": scope.database_name, "person": person.hash.hex()}
@@ -173,16 +185,6 @@ def spellings(keys: Sequence[str], scope: Scope) -> list[str]:
     """The keys as they were typed, and in the form in which rows are compared."""
     read = [text for identities in _read_keys(keys, scope) for _, text in identities]
     return list(dict.fromkeys([*(key.strip() for key in keys), *read]))
-
-
-def is_distinctive(text: str) -> bool:
-    """Whether the text is long enough not to stand anywhere by chance: 42 is a count, too."""
-    return len(text) >= (_LONG_NUMBER if text.isdigit() else _LONG_TEXT)
-
-
-def is_address(text: str) -> bool:
-    """Whether it is an address, which is the same in upper and lower case."""
-    return "@" in text
 
 
 @contextmanager
@@ -277,10 +279,10 @@ def _people(
     """All of them together, with what the ledger has of them."""
     imports = ledger.imports_of_database(connection, scope.database_name, scope.others)
     everybody = People(
-        scope.database, imports,
+        scope.database, imports, scope.imports,
         profiles=[profile for person in people for profile in person.profiles],
         keys=[text for person in people for kind, text in person.identities if kind == KEY_KIND],
-        texts=[text for person in people for _, text in person.identities],
+        known_by=[identity for person in people for identity in person.identities],
         identities=Suppressed.of(scope.table, secret, [entry for person in people for entry in person.entries]),
     )  # fmt: skip
     return replace(
@@ -327,7 +329,7 @@ def _of_import(bound: BoundImport, rejects: Sequence[ledger.RejectCells], people
     found = rules.suppressed(rules.identify(frame), theirs)
     for identity in rules.identities:
         found |= theirs.among(identity.kind, identity_texts(identity.cell.field, [reject.key for reject in rejects]))
-    texts = frozenset(filter(is_distinctive, people.texts))
+    texts = frozenset(people.words)
     addresses = frozenset(text for text in texts if is_address(text))
     holds = [any(cell in texts or cell.lower() in addresses for cell in _texts(row)) for row in cells]
     return found | pl.Series(holds, dtype=pl.Boolean)

@@ -25,6 +25,7 @@ databases:
     table: crm.customers
     key: customer_id
     key_default: uuid
+    history: true
     fields:
       customer_id: {type: string, max_length: 64}
       email: {type: email}
@@ -56,6 +57,13 @@ match: email
 columns: {Mail: email, Name: name}
 rejects: {unlimited: true}
 shrink: {min_percent: 0}
+""",
+    "late": """
+database: customers
+source: {connection: uploads, file: Late}
+mode: update_only
+unmatched: {keep: 30d}
+columns: {CID: customer_id, Email: email}
 """,
     "orders": """
 database: customers
@@ -148,8 +156,13 @@ BOB, CLEO = "C-20001,bob@example.com,,Bob,1", "C-30001,cleo@example.com,,Cleo,2"
 
 @pytest.fixture(scope="module")
 def planted(shop: Shop) -> Shop:
-    """She has a profile, a consent, events, rejects of each kind, a cursor that stands at her, and files of runs."""
+    """She is in every place: profile and past, consent, events, rejects, a row that waits, a cursor, files of runs."""
+    shop.load("customers", HEADER, ANNA.replace("Quill", "Quill-Lee"), BOB, CLEO)
     shop.load("customers", HEADER, ANNA, BOB, CLEO)
+    shop.load("late", "CID,Email", f"C-70001,{MAIL}", "C-70002,hal@example.com")
+    with psycopg.connect(shop.target) as connection:
+        connection.execute("ALTER TABLE crm.customers ADD CHECK (points <> 13)")
+    shop.load("customers", HEADER, f"{KEY},{MAIL},{PHONE},Anna Quill,13", BOB, CLEO)
     shop.load("customers", HEADER, f"{KEY},{MAIL},{PHONE},Anna Quill,many", "C-20001,bob@example.com,,Bob,few")
     shop.load("customers", f"{HEADER},Friend", f"C-20001,bob@example.com,,Bob,few,{KEY}", "C-20001,,,Bob,few,C-1")
     shop.load("strict", "CID,Points", f" {KEY} ,none", "C-20001,4", code=4)  # its landed file is kept
@@ -168,14 +181,18 @@ def planted(shop: Shop) -> Shop:
 def test_a_person_is_found_everywhere_and_after_forget_nowhere(planted: Shop) -> None:
     before = planted.traces()
     for place in (
-        "crm.customers", "crm.customers_subscriptions", "ingest.event_batches", "ingest.rejects", "ingest.cursors",
+        "crm.customers", "crm.customers_history", "crm.customers_subscriptions", "ingest.event_batches",
+        "ingest.unmatched", "ingest.rejects", "ingest.cursors",
         "ingest.loads", "ingest.audit", "replays", "spool",
     ):  # fmt: skip
         assert place in before, before
     shown = planted.terminal.ingest("forget", "customers", KEY, "--proof", "--json")
     assert shown.code == 1, shown.out
     found = [place["where"] for place in shown.json[0] if place["found"]]
-    for place in ("crm.customers", "ingest.event_batches", "ingest.rejects", "ingest.cursors", "ingest.audit"):
+    for place in (
+        "crm.customers", "crm.customers_history", "ingest.unmatched", "ingest.event_batches", "ingest.rejects",
+        "ingest.cursors", "ingest.audit",
+    ):  # fmt: skip
         assert any(place in where for where in found), found
 
     plan = planted.terminal.ingest("forget", "customers", KEY, "--plan", "--json").json
@@ -184,8 +201,8 @@ def test_a_person_is_found_everywhere_and_after_forget_nowhere(planted: Shop) ->
     assert answer.code == 0, answer.err
     assert answer.json["rows"] == plan["rows"]
     assert answer.json["rows"]["profile"] == 1
-    assert answer.json["rows"]["rejected row"] == 4  # of another person's rows the one that names her
-    assert answer.json["rows"]["consent"] == 1
+    assert answer.json["rows"]["rejected row"] == 5  # of another person's rows the one that names her
+    assert [answer.json["rows"][what] for what in ("consent", "old value", "waiting row")] == [1, 2, 1]
 
     assert planted.traces() == []
     proof = planted.terminal.ingest("forget", "customers", KEY, "--proof")

@@ -88,6 +88,7 @@ CALLS: Mapping[str, Call] = {
     "find_import": lambda c, case: ledger.find_import(c, case.import_name),
     "find_item": lambda c, case: ledger.find_item(c, case.import_name, case.item.key),
     "find_item_state": lambda c, case: ledger.find_item_state(c, case.import_name, case.item.key),
+    "changed_by_item": lambda c, case: ledger.changed_by_item(c, case.item),
     "find_load": lambda c, case: ledger.find_load(c, case.item, case.load.run_id),
     "find_suppressed": lambda c, case: ledger.find_suppressed(c, "crm.customers"),
     "get_load": lambda c, case: ledger.get_load(c, case.load.id),

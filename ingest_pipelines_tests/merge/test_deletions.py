@@ -163,6 +163,69 @@ def test_profiles_that_other_tables_need_are_rejected_and_the_others_deleted(
     assert query("SELECT count(*) FROM ingest.events WHERE kind = 'profile.deleted'") == [(2,)]
 
 
+def test_a_full_file_says_what_keeps_the_profiles_that_it_no_longer_has(
+    filled: Target, query: Rows, tmp_path: Path
+) -> None:
+    query("CREATE TABLE crm.orders (customer text REFERENCES crm.customers (customer_id));"
+          "INSERT INTO crm.orders VALUES ('c9')")  # fmt: skip
+    rows = [(f"c{number}", "new", number) for number in range(8)]
+    bound = imported(name="customers", snapshot=True, deletes=ANY, rejects={"unlimited": True})
+    points: list[str] = []
+    with pytest.raises(TargetRefused, match="no longer cannot be deleted: foreign key violation") as refused:
+        load(filled, tmp_path, bound, rows, 2, fault=points.append)
+    assert "mark them with set: instead" in refused.value.hint
+    assert "search: begun" not in points, "no row of the file is looked for"
+    assert query("SELECT count(*), count(*) FILTER (WHERE tier = 'new') FROM crm.customers") == [(10, 0)]
+
+
+@pytest.mark.parametrize("kind", ["delete", "deactivate", "a full file deletes", "a full file marks"])
+def test_a_large_list_and_a_large_full_file_are_guarded_by_the_table_as_it_was(
+    filled: Target, query: Rows, tmp_path: Path, begin: Any, kind: str
+) -> None:
+    """Their rows are on the way while others are still validated."""
+    rows: list[Any] = [("c1",), ("c7",), ("nobody",)]
+    if kind.startswith("a full file"):
+        spec: dict[str, Any] = {"snapshot": True, "columns": {**ID, "Tier": "tier"}}
+        rows = [(f"c{number}", "t") for number in range(10) if number not in {1, 7}]
+    else:
+        spec = {"mode": kind, "columns": ID}
+    spec |= {"set": INACTIVE} if kind in {"deactivate", "a full file marks"} else {}
+    for number, limit in enumerate((10, 20), 1):
+        bound = imported(name="large", deletes={"max_percent": limit}, shrink={"min_percent": 0}, **spec)
+        given = [(*row, False) for row in rows] if kind == "deactivate" else rows
+        validated = delivery(tmp_path, bound, given, of=item(number, name="large"), chunks=3)
+        run = Run(f"large-{number}", by="sensor")
+        early = begin(validated, bound, run, filled)
+        if limit == 10:
+            with pytest.raises(DeletesAboveLimit, match="2 of 10 profiles"):
+                apply(validated, bound, filled, run, NOW, early=early)
+            assert query("SELECT count(*), count(active) FROM crm.customers") == [(10, 0)]
+        else:
+            report = apply(validated, bound, filled, run, NOW, early=early)
+            assert report.counts.balanced
+            assert report.counts.deleted + report.counts.updated + report.absent == 2
+    deletes = "set" not in spec
+    assert query("SELECT count(*), count(active) FROM crm.customers") == [(8, 0) if deletes else (10, 2)]
+    assert query("SELECT count(*) FROM crm.customers_subscriptions") == [(8 if deletes else 10,)]
+
+
+@pytest.mark.parametrize("mode", ["delete", "deactivate"])
+def test_the_chunks_of_a_drain_are_guarded_together(filled: Target, query: Rows, tmp_path: Path, mode: str) -> None:
+    spec: dict[str, Any] = {"mode": mode, "columns": ID, "deletes": {"max_percent": 20}}
+    bound = imported(name="leavers", **spec, **({"set": INACTIVE} if mode == "deactivate" else {}))
+    run, of = Run("drain", by="schedule"), item(1, name="leavers", kind="cursor")
+    for number in range(3):
+        chunk = replace(of, cursor_from=str(number) if number else None)
+        row = (f"c{number}", False) if mode == "deactivate" else (f"c{number}",)
+        validated = delivery(tmp_path, bound, [row], of=chunk, cursor_to=str(number + 1))
+        if number < 2:
+            apply(validated, bound, filled, run, NOW)
+            continue
+        with pytest.raises(DeletesAboveLimit, match="3 of 10 profiles"):
+            apply(validated, bound, filled, run, NOW)
+    assert query("SELECT count(*), count(active) FROM crm.customers") == [(8, 0) if mode == "delete" else (10, 2)]
+
+
 def test_a_trigger_that_keeps_a_profile_stops_the_load(filled: Target, query: Rows, tmp_path: Path) -> None:
     query("CREATE FUNCTION crm.keep() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$;"
           " CREATE TRIGGER keep BEFORE DELETE ON crm.customers FOR EACH ROW EXECUTE FUNCTION crm.keep()")  # fmt: skip

@@ -11,6 +11,7 @@ import pytest
 
 from ingest_pipelines import ledger
 from ingest_pipelines.merge import Target, apply
+from ingest_pipelines.merge.faults import no_fault
 from ingest_pipelines.model import Counts, LoadReport, Run
 from ingest_pipelines_tests.merge.deliveries import CUSTOMERS, NOW, bound_import, delivery, item
 from ingest_pipelines_tests.merge.targets import Rows
@@ -30,13 +31,14 @@ def deliver(target: Target, tmp_path: Path, begin: Any) -> Deliver:
 
     def load(
         name: str, rows: Any, *, early: bool = False, now: Any = NOW, dry_run: bool = False, by: str = "schedule",
-        of: Any = None, **spec: Any,
+        of: Any = None, fault: Any = no_fault, **spec: Any,
     ) -> LoadReport:  # fmt: skip
         numbers[name] = number = numbers.get(name, 0) + 1
         bound = bound_import(name, rejects={"unlimited": True}, shrink={"min_percent": 0}, **spec)
         validated = delivery(tmp_path, bound, rows, of=of or item(number, name=name))
         run = Run(f"{name}-{number}", by=by, dry_run=dry_run)
-        return apply(validated, bound, target, run, now, early=begin(validated, bound, run) if early else None)
+        begun = begin(validated, bound, run) if early else None
+        return apply(validated, bound, target, run, now, early=begun, fault=fault)
 
     return load
 
@@ -209,6 +211,41 @@ def test_what_the_table_refuses_goes_on_waiting_and_fails_no_load(
     query("ALTER TABLE crm.customers DROP CONSTRAINT few_points")
     assert deliver("shop", [("x",)], columns=KEYS).healed == 2
     assert ("c13", "Gold", 13) in customers()
+
+
+def test_a_constraint_that_is_checked_at_the_commit_refuses_a_waiting_row_and_not_the_load(
+    deliver: Deliver, customers: Any, query: Rows
+) -> None:
+    deliver("full", [("z", "Gold", 1)])
+    query("ALTER TABLE crm.customers ADD CONSTRAINT one UNIQUE (tier) DEFERRABLE INITIALLY DEFERRED")
+    deliver("loyalty", [("a", "Gold", 1), ("b", "Iron", 2)], **WAITS)
+    query("INSERT INTO crm.customers (customer_id) VALUES ('b')")
+    points: list[str] = []
+    added = deliver("shop", [("a",), ("c",)], columns=KEYS, fault=points.append)
+    assert "search: begun" not in points, "the load was not refused, and did not begin again"
+    assert (added.counts, added.healed) == (Counts(read=2, inserted=2), 1)
+    assert "the table refuses them (one)" in added.warnings[0]
+    assert customers() == [("a", None, None), ("b", "Iron", 2), ("c", None, None), ("z", "Gold", 1)]
+    query("UPDATE crm.customers SET tier = 'Tin' WHERE customer_id = 'z'")
+    assert deliver("shop", [("d",)], columns=KEYS).healed == 1
+
+
+def test_a_row_that_a_trigger_leaves_out_goes_on_waiting(deliver: Deliver, customers: Any, query: Rows) -> None:
+    deliver("full", [("z", "Gold", 1)])
+    query(
+        "CREATE FUNCTION crm.skip() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+        " IF NEW.tier = 'Gold' THEN RETURN NULL; END IF; RETURN NEW; END $$;"
+        "CREATE TRIGGER skip BEFORE UPDATE ON crm.customers FOR EACH ROW EXECUTE FUNCTION crm.skip()"
+    )
+    deliver("loyalty", [("a", "Gold", 1), ("b", "Iron", 2)], **WAITS)
+    added = deliver("shop", [("a",), ("b",)], columns=KEYS)
+    assert (added.counts.inserted, added.healed) == (2, 1)
+    assert "1 rows that waited still wait" in added.warnings[0]
+    assert customers()[:2] == [("a", None, None), ("b", "Iron", 2)]
+    assert query("SELECT found_by FROM ingest.unmatched") == [(["a"],)]
+    assert [event[2:] for event in query(EVENTS) if event[3] == "profile.updated"] == [
+        ("b", "profile.updated", ["points", "tier"])
+    ]
 
 
 def test_a_field_that_the_table_no_longer_has_is_left_out(deliver: Deliver, query: Rows) -> None:
