@@ -21,6 +21,8 @@ from psycopg import sql
 from psycopg.types.json import Jsonb
 
 from ingest_pipelines.merge.changes import Changes
+from ingest_pipelines.merge.concerned import concerned
+from ingest_pipelines.merge.driver_errors import kind_of, refuses_rows
 from ingest_pipelines.merge.kept_rows import target_of
 from ingest_pipelines.merge.load_state import LoadState
 from ingest_pipelines.merge.names import (
@@ -44,10 +46,6 @@ TRIES = 64
 
 class _LeftOut(Exception):
     """A trigger left a row out, without an error."""
-
-
-_REFUSED = (psycopg.errors.DataError, psycopg.errors.IntegrityError, psycopg.errors.RaiseException, _LeftOut)
-"""Errors of values: of a type, a constraint, a trigger."""
 
 
 def find_waiting(connection: psycopg.Connection, state: LoadState) -> None:
@@ -117,8 +115,10 @@ def _apply_in_groups(connection: psycopg.Connection, state: LoadState, healing: 
                 state.healed += healed
                 state.outdated += older
                 continue
-            except _REFUSED as error:
-                state.heal_problem = state.heal_problem or _constraint(error) or "a value or a trigger"
+            except (psycopg.Error, _LeftOut) as error:
+                if isinstance(error, psycopg.Error) and not refuses_rows(error):
+                    raise
+                state.heal_problem = state.heal_problem or _reason(connection, error)
                 if first < last:
                     middle = (first + last) // 2
                     groups += [(middle + 1, last), (first, middle)]
@@ -126,8 +126,11 @@ def _apply_in_groups(connection: psycopg.Connection, state: LoadState, healing: 
         state.unhealed += scalar(connection, _COUNT_FOUND, group)
 
 
-def _constraint(error: Exception) -> str:
-    return (error.diag.constraint_name or "") if isinstance(error, psycopg.Error) else ""
+def _reason(connection: psycopg.Connection, error: psycopg.Error | _LeftOut) -> str:
+    """Why the table refuses a row, in words without a value."""
+    if isinstance(error, _LeftOut):
+        return "a trigger leaves them out"
+    return concerned(connection, error) or kind_of(error.sqlstate or "")
 
 
 def _apply(

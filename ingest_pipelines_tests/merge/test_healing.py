@@ -204,8 +204,8 @@ def test_what_the_table_refuses_goes_on_waiting_and_fails_no_load(
     report = deliver("shop", [(f"c{number}",) for number in range(20)], columns=KEYS)
     assert (report.counts, report.healed) == (Counts(read=20, inserted=20), 18)
     assert report.warnings == (
-        "2 rows that waited still wait: the table refuses them (few_points); correct the profiles, and the next load "
-        "of the table applies them",
+        "2 rows that waited still wait: the table refuses them (constraint few_points, table crm.customers); correct "
+        "the profiles, and the next load of the table applies them",
     )
     assert query("SELECT found_by ->> 0 FROM ingest.unmatched ORDER BY 1") == [("c13",), ("c4",)]
     query("ALTER TABLE crm.customers DROP CONSTRAINT few_points")
@@ -224,10 +224,29 @@ def test_a_constraint_that_is_checked_at_the_commit_refuses_a_waiting_row_and_no
     added = deliver("shop", [("a",), ("c",)], columns=KEYS, fault=points.append)
     assert "search: begun" not in points, "the load was not refused, and did not begin again"
     assert (added.counts, added.healed) == (Counts(read=2, inserted=2), 1)
-    assert "the table refuses them (one)" in added.warnings[0]
+    assert "the table refuses them (constraint one, table crm.customers)" in added.warnings[0]
     assert customers() == [("a", None, None), ("b", "Iron", 2), ("c", None, None), ("z", "Gold", 1)]
     query("UPDATE crm.customers SET tier = 'Tin' WHERE customer_id = 'z'")
     assert deliver("shop", [("d",)], columns=KEYS).healed == 1
+
+
+@pytest.mark.parametrize("code", ["U0001", "no_data_found", "assert_failure", "unique_violation"])
+def test_no_error_of_a_trigger_fails_a_load_because_of_a_waiting_row_and_none_tells_a_value(
+    deliver: Deliver, customers: Any, query: Rows, code: str
+) -> None:
+    deliver("full", [("z", "Tin", 1)])
+    query(
+        "CREATE FUNCTION crm.no() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN IF NEW.tier = 'Gold' THEN"
+        f" RAISE EXCEPTION 'no %%', NEW.tier USING ERRCODE = '{code}', CONSTRAINT = NEW.tier; END IF;"
+        " RETURN NEW; END $$;"
+        "CREATE TRIGGER no BEFORE UPDATE ON crm.customers FOR EACH ROW EXECUTE FUNCTION crm.no()"
+    )
+    deliver("loyalty", [("a", "Gold", 1), ("b", "Iron", 2)], **WAITS)
+    added = deliver("shop", [("a",), ("b",)], columns=KEYS)
+    assert (added.counts.inserted, added.healed) == (2, 1)
+    assert "the table refuses them (" in added.warnings[0]
+    assert "Gold" not in added.warnings[0]
+    assert customers()[:2] == [("a", None, None), ("b", "Iron", 2)]
 
 
 def test_a_row_that_a_trigger_leaves_out_goes_on_waiting(deliver: Deliver, customers: Any, query: Rows) -> None:
