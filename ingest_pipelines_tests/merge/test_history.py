@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -12,6 +13,7 @@ import psycopg
 import pytest
 
 from ingest_pipelines.config.databases import Database
+from ingest_pipelines.errors import TargetRefused
 from ingest_pipelines.merge import Target, apply
 from ingest_pipelines.merge.history import list_history, profile_at, purge_history
 from ingest_pipelines.model import Counts, LoadReport, Run
@@ -152,6 +154,30 @@ def test_a_killed_load_leaves_no_old_values(deliver: Deliver, target: Target, qu
         apply(delivery(tmp_path, bound, [("a", "Iron", 2)]), bound, target, Run("2"), NOW, fault=die)
     assert query("SELECT count(*) FROM crm.customers_history") == [(0,)]
     assert query("SELECT tier FROM crm.customers") == [("Gold",)]
+
+
+def test_a_role_that_may_not_keep_old_values_is_told_the_grants(
+    deliver: Deliver, target: Target, query: Rows, tmp_path: Path
+) -> None:
+    deliver([("a", "Gold", 1), ("b", "Gold", 1)])
+    user = f"loader_{target.url.rpartition('_')[2][:12]}"
+    query(f"CREATE ROLE {user}; GRANT ALL ON SCHEMA crm, ingest TO {user};"
+          f" GRANT ALL ON ALL TABLES IN SCHEMA ingest TO {user}; GRANT ALL ON ALL SEQUENCES IN SCHEMA ingest TO {user};"
+          f" GRANT SELECT, INSERT, UPDATE, DELETE ON crm.customers TO {user}")  # fmt: skip
+    as_role = replace(target, url=f"{target.url}{'&' if '?' in target.url else '?'}options=-crole%3D{user}")
+    change = bound_import("loyalty", KEEPS, columns=COLUMNS, shrink={"min_percent": 0})
+    leavers = {"mode": "delete", "columns": {"CID": "customer_id"}, "deletes": {"max_percent": 100}}
+    for bound, rows, grant in (
+        (change, [("a", "Iron", 1)], "SELECT, INSERT"), (bound_import("leavers", KEEPS, **leavers), [("a",)], "DELETE"),
+    ):  # fmt: skip
+        validated = delivery(tmp_path, bound, rows, of=item(9, name=bound.name))
+        statement = f'GRANT {grant} ON "crm"."customers_history" TO "{user}"'
+        with pytest.raises(TargetRefused, match=statement):
+            apply(validated, bound, as_role, Run(f"no-{bound.name}", by="sensor"), NOW)
+        query(statement)
+        assert apply(validated, bound, as_role, Run(f"yes-{bound.name}", by="sensor"), NOW).counts.balanced
+    assert query("SELECT count(*) FROM crm.customers_history") == [(0,)]
+    query(f"DROP OWNED BY {user}; DROP ROLE {user}")
 
 
 def test_old_values_end_with_their_retention(deliver: Deliver, query: Rows, target: Target, known: Any) -> None:

@@ -17,10 +17,10 @@ from ingest_pipelines.merge.changes import Changes
 from ingest_pipelines.merge.column_types import can_hold
 from ingest_pipelines.merge.ddl import fields_of, missing_columns, needs_subscriptions
 from ingest_pipelines.merge.mapping import check_mapping, check_types
-from ingest_pipelines.merge.names import PROFILE_ID, SUBSCRIPTIONS, name_beside, table_name
+from ingest_pipelines.merge.names import HISTORY, PROFILE_ID, SUBSCRIPTIONS, name_beside, table_name
 from ingest_pipelines.merge.preflight.consents import consent_obstacles
 from ingest_pipelines.merge.preflight.obstacle import Obstacle, refusal_of
-from ingest_pipelines.merge.preflight.privileges import deletion_obstacles, privilege_obstacles
+from ingest_pipelines.merge.preflight.privileges import deletion_obstacles, history_obstacles, privilege_obstacles
 from ingest_pipelines.merge.preflight.profile_id import profile_id_obstacles
 from ingest_pipelines.merge.preflight.table import ExistingTable, key_obstacles
 from ingest_pipelines.merge.shape import KINDS, TableShape
@@ -43,17 +43,19 @@ def check_target(connection: psycopg.Connection, stage: Stage, shape: TableShape
 
 
 def find_obstacles(connection: psycopg.Connection, stage: Stage, shape: TableShape) -> list[Obstacle]:
-    """The obstacles of the target table, and of the table of consent records if the import uses it."""
+    """The obstacles of the target table, and of those of consent records and old values if the import uses them."""
     obstacles = list(_table_obstacles(connection, stage, shape))
     database = stage.bound.database
+    schema = database.schema_and_table[0]
     if not obstacles and needs_subscriptions(stage) and name_beside(database, SUBSCRIPTIONS) in shape.relations:
-        schema = database.schema_and_table[0]
         consents = read_shape(connection, schema, name_beside(database, SUBSCRIPTIONS))
         obstacles += consent_obstacles(stage, consents)
-    consents_table = name_beside(database, SUBSCRIPTIONS)
+    if not obstacles and database.history and name_beside(database, HISTORY) in shape.relations:
+        obstacles += history_obstacles(stage, read_shape(connection, schema, name_beside(database, HISTORY)))
     if not obstacles and stage.deletes:
-        tables = [database.schema_and_table[1], *([consents_table] if consents_table in shape.relations else [])]
-        shapes = {table: read_shape(connection, database.schema_and_table[0], table) for table in tables}
+        beside = [name_beside(database, kind) for kind in (SUBSCRIPTIONS, HISTORY)]
+        tables = [database.schema_and_table[1], *(name for name in beside if name in shape.relations)]
+        shapes = {table: read_shape(connection, schema, table) for table in tables}
         obstacles += deletion_obstacles(stage, shapes)
     return obstacles or list(privilege_obstacles(stage, shape))
 

@@ -10,9 +10,11 @@ from ingest_pipelines.merge.changes import Changes
 from ingest_pipelines.merge.ddl import additions, needs_subscriptions
 from ingest_pipelines.merge.match_modes import profile_lookups
 from ingest_pipelines.merge.names import (
+    HISTORY,
     KEY_SEQUENCE,
     PROFILE_ID,
     SUBSCRIPTIONS,
+    history_name,
     key_sequence,
     name_beside,
     subscriptions_name,
@@ -82,6 +84,14 @@ def privilege_obstacles(stage: Stage, shape: TableShape) -> Iterator[Obstacle]:
         )
 
 
+def history_obstacles(stage: Stage, shape: TableShape) -> Iterator[Obstacle]:
+    """The obstacle that the role may not keep old values."""
+    database = stage.bound.database
+    label = f"{database.schema_and_table[0]}.{name_beside(database, HISTORY)}"
+    table = ExistingTable(history_name(database), label, shape)
+    yield from lacking_privileges(table, shape.columns, ("SELECT", "INSERT"))
+
+
 def deletion_obstacles(stage: Stage, shapes: Mapping[str, TableShape]) -> Iterator[Obstacle]:
     """Obstacles that the role may not delete from the tables."""
     for name, shape in shapes.items():
@@ -97,6 +107,9 @@ def _grants_on_new(stage: Stage, shape: TableShape) -> Iterator[str]:
     role, database = sql.Identifier(shape.role), stage.bound.database
     if needs_subscriptions(stage) and name_beside(database, SUBSCRIPTIONS) not in shape.relations:
         yield render("GRANT SELECT, INSERT, UPDATE ON {} TO {}", subscriptions_name(database), role)
+    if database.history and name_beside(database, HISTORY) not in shape.relations:
+        rights = "SELECT, INSERT, DELETE" if stage.deletes else "SELECT, INSERT"
+        yield render("GRANT {} ON {} TO {}", verbatim(rights), history_name(database), role)
     if database.key_default == "sequence" and name_beside(database, KEY_SEQUENCE) not in shape.relations:
         yield render("GRANT USAGE ON SEQUENCE {} TO {}", key_sequence(database), role)
 
