@@ -230,6 +230,8 @@ class Database(Strict):
     """One Postgres table of customer profiles: its key, its fields, its consent resources.
 
     Attributes:
+        fillfactor: percent of each page that a first load fills in a table that the product makes. What is left is for
+            the next version of a row: Postgres then touches no index for it (a HOT update).
         history: loads keep the old values of fields that they change.
     """
 
@@ -244,6 +246,7 @@ class Database(Strict):
     fields: dict[Name, Field]
     resources: dict[Name, Resource] = Key(default_factory=dict)
     history: StrictBool = False
+    fillfactor: int = Key(default=90, ge=10, le=100)
     retention: Retention = Retention()
     description: str = ""
 

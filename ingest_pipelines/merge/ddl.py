@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from psycopg import sql
 
 from ingest_pipelines.config import BoundImport
-from ingest_pipelines.config.databases import Field
+from ingest_pipelines.config.databases import Database, Field
 from ingest_pipelines.merge.column_types import type_of
 from ingest_pipelines.merge.match_modes import profile_lookups
 from ingest_pipelines.merge.names import (
@@ -27,6 +27,9 @@ from ingest_pipelines.merge.names import (
 )
 from ingest_pipelines.merge.shape import TableShape
 from ingest_pipelines.merge.stage import Stage
+
+FULL = 100
+"""Postgres's own fillfactor, in percent."""
 
 
 def fields_of(bound: BoundImport) -> dict[str, Field]:
@@ -59,7 +62,16 @@ def _new_table(stage: Stage) -> Iterator[sql.Composed]:
         columns.append(sql.SQL("{} text").format(sql.Identifier(stage.version.into)))
     if database.history:
         columns.append(sql.SQL("{} {}").format(sql.Identifier(CHANGED_AT), _SINCE_NOW))
-    yield sql.SQL("CREATE TABLE {} ({})").format(table_name(database), sql.SQL(", ").join(columns))
+    yield sql.SQL("CREATE TABLE {} ({}){}").format(
+        table_name(database), sql.SQL(", ").join(columns), _room_for_updates(database)
+    )
+
+
+def _room_for_updates(database: Database) -> sql.Composable:
+    """What of a page stays free for the next versions of its rows; a table with full pages says nothing of it."""
+    if database.fillfactor == FULL:
+        return sql.SQL("")
+    return sql.SQL(" WITH (fillfactor = {})").format(sql.Literal(database.fillfactor))
 
 
 def missing_columns(stage: Stage, shape: TableShape) -> dict[str, sql.Composable]:
@@ -122,8 +134,8 @@ def _subscriptions(stage: Stage, shape: TableShape) -> Iterator[sql.Composed]:
         yield sql.SQL(
             "CREATE TABLE {} (profile_id bigint, resource text, channel text, contact text, status text NOT NULL,"
             " fields jsonb NOT NULL DEFAULT '{{}}', updated_at timestamp with time zone NOT NULL,"
-            " PRIMARY KEY (profile_id, resource, channel, contact))"
-        ).format(subscriptions_name(stage.bound.database))
+            " PRIMARY KEY (profile_id, resource, channel, contact)){}"
+        ).format(subscriptions_name(stage.bound.database), _room_for_updates(stage.bound.database))
 
 
 def _indexes(stage: Stage, shape: TableShape) -> Iterator[sql.Composed]:

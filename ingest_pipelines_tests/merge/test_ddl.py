@@ -113,6 +113,27 @@ def test_a_table_that_does_not_fit_is_left_alone(
     assert query("SELECT column_name FROM information_schema.columns WHERE table_schema = 'crm' ORDER BY 1") == before
 
 
+@pytest.mark.parametrize(("fillfactor", "in_place"), [(None, True), (70, True), (100, False)])
+def test_an_update_finds_room_in_the_page_and_touches_no_index(
+    target: Target, query: Rows, tmp_path: Path, fillfactor: int | None, in_place: bool
+) -> None:
+    database = {**CUSTOMERS} if fillfactor is None else {**CUSTOMERS, "fillfactor": fillfactor}
+    bound = bound_import(database=database, events=False)
+    rows = [(f"c{number:05d}", "Gold", number) for number in range(4_000)]
+    apply(delivery(tmp_path, bound, rows), bound, target, SENSOR, NOW)
+    index = query("SELECT pg_relation_size('crm.customers_pkey')")
+    changed = [(key, tier, points + 1 if points % 20 == 0 else points) for key, tier, points in rows]
+    second = delivery(tmp_path, bound, changed, of=item(2))
+    assert apply(second, bound, target, replace(SENSOR, id="run-2"), NOW).counts.updated == 200
+    query("SELECT pg_stat_force_next_flush()")
+    [(updated, touching_no_index)] = query(
+        "SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables WHERE relid = 'crm.customers'::regclass"
+    )
+    assert updated == 200
+    assert (touching_no_index == 200) is in_place
+    assert (query("SELECT pg_relation_size('crm.customers_pkey')") == index) or not in_place
+
+
 def test_generated_keys_start_above_those_that_are_there(target: Target, query: Rows, tmp_path: Path) -> None:
     query(
         "CREATE SCHEMA crm; CREATE TABLE crm.customers (customer_id text PRIMARY KEY);"
