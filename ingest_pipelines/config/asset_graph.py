@@ -9,6 +9,7 @@ from ingest_pipelines.config.asset_keys import KeyPath, spelled_key
 from ingest_pipelines.config.column_problems import Problem
 from ingest_pipelines.config.imports import Import
 from ingest_pipelines.config.nearest import nearest
+from ingest_pipelines.config.placement import Placement
 
 TABLES = "table"
 """The first part of the keys of profile tables: `[table, schema, table]`."""
@@ -47,6 +48,17 @@ class AssetGraph:
         if circle := _circle(name, self._sources):
             way = " reads what is made by ".join(circle)
             yield ("source", "asset_key"), f"source.asset_key: Dagster takes no circle: {way}; leave asset_key out"
+
+    def placed(self, spec: Import, placement: Placement) -> Import:
+        """The import as it is at that place in Dagster: keys of the project's own have its prefix."""
+        source = spec.source
+
+        def at_place(key: KeyPath) -> KeyPath:
+            return (*placement.key_prefix, *key) if self._imports_of(key) else key
+
+        if source.asset_key is not None:
+            source = source.model_copy(update={"asset_key": at_place(source.asset_key)})
+        return spec.model_copy(update={"after": tuple(map(at_place, spec.after)), "source": source})
 
     def _unknown(self, key: KeyPath) -> str:
         """Why a key that begins with a database of the project is no import; "" where it is another key."""

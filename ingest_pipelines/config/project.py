@@ -74,8 +74,14 @@ class Project:
         """The project with its imports at that place in Dagster."""
         if placement == self.placement:
             return self
-        imports = {name: replace(bound, placement=placement) for name, bound in self.imports.items()}
-        partial = {name: replace(bound, placement=placement) for name, bound in self.partial.items()}
+        graph = _asset_graph(self.specs, self.databases)
+
+        def at_place(name: str, bound: BoundImport) -> BoundImport:
+            spec = graph.placed(self.specs[name], placement) if name in self.specs else bound.spec
+            return replace(bound, spec=spec, placement=placement)
+
+        imports = {name: at_place(name, bound) for name, bound in self.imports.items()}
+        partial = {name: at_place(name, bound) for name, bound in self.partial.items()}
         return replace(self, imports=imports, partial=partial, placement=placement)
 
     def require(self, name: str) -> BoundImport:
@@ -91,6 +97,10 @@ class Project:
             raise self.broken[name]
         known = sorted({*self.imports, *self.broken})
         raise UsageError(f"there is no import '{name}' in {self.home / 'imports'}", hint=nearest(name, known))
+
+
+def _asset_graph(specs: Mapping[str, Import], databases: Mapping[str, Database]) -> AssetGraph:
+    return AssetGraph(specs, {name: database.schema_and_table for name, database in databases.items()})
 
 
 @dataclass(frozen=True)
@@ -141,10 +151,7 @@ def read_project(
     databases = _apart(databases, [spec for _, spec in named_files if spec is not None])
     known_connections = connections.model.connections if connections.model else {}
     known_databases = databases.model.databases if databases.model else {}
-    asset_graph = AssetGraph(
-        {name: spec for name, spec in named_files if spec is not None},
-        {name: database.schema_and_table for name, database in known_databases.items()},
-    )
+    asset_graph = _asset_graph({name: spec for name, spec in named_files if spec is not None}, known_databases)
     mistakes = [*connections.mistakes, *databases.mistakes]
     imports: dict[str, BoundImport] = {}
     broken: dict[str, ConfigError] = {}

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from ingest_pipelines.config import read_project
 from ingest_pipelines.config.asset_keys import parse_keys
 from ingest_pipelines.config.imports import Import
+from ingest_pipelines.config.placement import Placement
 from ingest_pipelines_tests.config.projects import RIGHT
 from ingest_pipelines_tests.json_schema import jsonschema
 
@@ -97,6 +98,18 @@ def test_a_key_that_cannot_work_says_why(tmp_path: Path, source: str, more: str,
 )
 def test_keys_of_the_teams_assets_and_of_other_imports_are_right(tmp_path: Path, source: str, more: str) -> None:
     assert mistakes(tmp_path, scores=(source, f"{more}\n")) == []
+
+
+def test_a_key_of_the_projects_own_means_that_asset_wherever_the_project_is_in_dagster(tmp_path: Path) -> None:
+    """A key prefix is the code location's, and no file of the project names it."""
+    keys = "after: [[customers, loyalty], [dbt, mart], [table, marts, customers]]\n"
+    assert mistakes(tmp_path, scores=("", keys), visits=("  asset_key: [customers, loyalty]\n", "")) == []
+    project = read_project(tmp_path)
+    for prefix in ((), ("crm",), ("crm", "eu")):
+        project = project.placed(Placement(prefix))
+        own = (*prefix, "customers", "loyalty")
+        assert project.imports["scores"].spec.after == (own, ("dbt", "mart"), ("table", "marts", "customers"))
+        assert project.imports["visits"].spec.source.asset_key == own
 
 
 def test_files_are_loaded_when_they_arrive(tmp_path: Path) -> None:
