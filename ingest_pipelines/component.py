@@ -13,6 +13,7 @@ module.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,9 @@ from dagster import (
 )
 from pydantic import Field
 
+from ingest_pipelines.config.placement import key_prefix_of
 from ingest_pipelines.config.settings import ExecutorName
+from ingest_pipelines.errors import ConfigError
 from ingest_pipelines.orchestration.code_location import ingest_definitions
 
 CONNECTIONS = """\
@@ -69,10 +72,13 @@ class IngestProjectScaffolder(Scaffolder[Any]):
     """Writes the component, and a project with one import that loads as it stands."""
 
     def scaffold(self, request: ScaffoldRequest[Any]) -> None:
-        """Writes what is not there; files of a project are left as they are."""
-        scaffold_component(request, {"project": "."})
+        """Writes what is not there; files of a project are left as they are.
+
+        The folder's name is the key prefix, so that a second project has names of its own.
+        """
         home = Path(request.target_path)
         home = home.parent if home.suffix else home  # `--append` names the file
+        scaffold_component(request, {"project": ".", **_prefix_of(home.name)})
         if (home / "connections.yaml").exists():
             return
         (home / "imports").mkdir(exist_ok=True)
@@ -83,6 +89,15 @@ class IngestProjectScaffolder(Scaffolder[Any]):
             ".gitignore": ".ingest/\n",
         }.items():
             (home / name).write_text(text, encoding="utf-8")
+
+
+def _prefix_of(folder: str) -> dict[str, str]:
+    """The attribute `key_prefix` that the folder's name makes; none if it makes no prefix."""
+    name = re.sub(r"[^A-Za-z0-9]+", "_", folder).strip("_").lower()
+    try:
+        return {"key_prefix": "/".join(key_prefix_of(name))}
+    except ConfigError:  # such as a name of digits
+        return {}
 
 
 @scaffold_with(IngestProjectScaffolder)

@@ -13,7 +13,7 @@ def _definitions() -> Definitions:
     take_private_umask()  # whatever Dagster starts for us loads this: code servers, runs, steps
     gc.disable()  # a thousand imports are millions of objects, and none of them is garbage
     try:
-        return ingest_definitions(executor=read_settings().executor)
+        return ingest_definitions(executor=read_settings().executor, alone=True)
     finally:
         gc.freeze()
         gc.enable()

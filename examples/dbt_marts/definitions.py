@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from dagster import AssetExecutionContext, AutomationCondition, Definitions, EnvVar
+from dagster import AssetExecutionContext, AutomationCondition, Definitions, EnvVar, definitions
 from dagster_dbt import DagsterDbtTranslator, DbtCliResource, DbtProject, dbt_assets
 
 from ingest_pipelines import ingest_definitions
@@ -28,7 +28,10 @@ def marts(context: AssetExecutionContext, dbt: DbtCliResource):
     yield from dbt.cli(["build"], context=context).stream()
 
 
-defs = Definitions.merge(
-    ingest_definitions(HERE / "crm", target_url=EnvVar("WAREHOUSE_URL")),
-    Definitions(assets=[marts], resources={"dbt": DbtCliResource(project)}),
-)
+@definitions
+def defs() -> Definitions:
+    """The import and the models."""
+    return Definitions.merge(
+        ingest_definitions(HERE / "crm", target_url=EnvVar("WAREHOUSE_URL")),
+        Definitions(assets=[marts], resources={"dbt": DbtCliResource(project)}),
+    )

@@ -16,6 +16,7 @@ from dagster import (
     ScheduleDefinition,
     asset,
     define_asset_job,
+    definitions,
     multiprocess_executor,
 )
 
@@ -53,12 +54,14 @@ def customers_by_tier(target: Warehouse) -> MaterializeResult:
 
 marts = define_asset_job("marts", AssetSelection.assets(customers_by_tier))
 
-# One object of Definitions per module, or Dagster does not know which one to load.
-defs = Definitions.merge(
-    ingest_definitions(
+
+@definitions
+def defs() -> Definitions:
+    """The whole location. A module has one such function; to import the module reads no file of the project."""
+    imports = ingest_definitions(
         Path(__file__).parent / "crm_imports", key_prefix="crm", group="crm_imports", target_url=WAREHOUSE
-    ),
-    Definitions(
+    )
+    team = Definitions(
         assets=[customers_by_tier],
         jobs=[marts],
         schedules=[ScheduleDefinition(job=marts, cron_schedule="0 6 * * *")],
@@ -69,5 +72,5 @@ defs = Definitions.merge(
         ],
         resources={"target": Warehouse(url=WAREHOUSE)},
         executor=multiprocess_executor,
-    ),
-)
+    )
+    return Definitions.merge(imports, team)

@@ -97,7 +97,8 @@ def read_settings() -> Settings:
     Raises:
         ConfigError: a variable holds something it cannot, or the project's data lie in the working directory.
     """
-    return _read(_executor(os.environ.get("INGEST_EXECUTOR") or "in_process"))
+    settings = _read(_executor(os.environ.get("INGEST_EXECUTOR") or "in_process"))
+    return replace(settings, database_url=_secret("INGEST_DATABASE_URL"))
 
 
 def read_location_settings(
@@ -127,9 +128,10 @@ def read_location_settings(
         executor = _executor(executor, "executor")
     _check_target_url(database_url, database_variable)
     settings = _read(executor, project, state, spill, key_prefix)
-    if database_url is not None or database_variable is not None:
-        settings = replace(settings, database_url=database_url, database_variable=database_variable)
-    return replace(settings, placement=replace(settings.placement, group=group))
+    if database_url is None and database_variable is None:
+        database_url = _secret("INGEST_DATABASE_URL")
+    placement = replace(settings.placement, group=group)
+    return replace(settings, placement=placement, database_url=database_url, database_variable=database_variable)
 
 
 def _is_project(folder: Path) -> bool:
@@ -175,6 +177,7 @@ def _read(
     spill: str | None = None,
     key_prefix: str | Sequence[str] | None = None,
 ) -> Settings:
+    """Settings without a target."""
     if key_prefix is None:
         key_prefix = os.environ.get("INGEST_KEY_PREFIX") or ""
     placement = Placement(key_prefix_of(key_prefix))
@@ -200,7 +203,7 @@ def _read(
     return Settings(
         home=project.resolve() if project is not None else _home(state),
         state=state,
-        database_url=_secret("INGEST_DATABASE_URL"),
+        database_url=None,
         dagster_url=_secret("INGEST_DAGSTER_URL"),
         automation=os.environ.get("INGEST_AUTOMATION", "on").lower() not in {"off", "0", "false"},
         lock_timeout_seconds=_seconds("INGEST_LOCK_TIMEOUT", 60.0),

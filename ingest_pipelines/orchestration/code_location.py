@@ -9,8 +9,8 @@ from dagster import Definitions, EnvVar
 
 from ingest_pipelines.config import read_project
 from ingest_pipelines.config.settings import ExecutorName, read_location_settings
-from ingest_pipelines.orchestration.definitions import definitions_of_process
-from ingest_pipelines.orchestration.neighbours import warn_of_clashes
+from ingest_pipelines.orchestration.definitions import build_definitions, definitions_of_process
+from ingest_pipelines.orchestration.neighbours import report_clashes
 from ingest_pipelines.orchestration.site import Site
 
 
@@ -23,24 +23,28 @@ def ingest_definitions(
     spill: str | None = None,
     state: str | Path | None = None,
     executor: ExecutorName | None = None,
+    alone: bool = False,
 ) -> Definitions:
     """The project's imports as Dagster definitions, which merge with those of any other code location.
 
-        from dagster import Definitions, EnvVar
+        from dagster import Definitions, EnvVar, definitions
         from ingest_pipelines import ingest_definitions
 
-        defs = Definitions.merge(
-            ingest_definitions("crm_imports", key_prefix="crm", target_url=EnvVar("WAREHOUSE_URL")),
-            Definitions(assets=[...], resources={...}, executor=...),
-        )
+        @definitions
+        def defs() -> Definitions:
+            return Definitions.merge(
+                ingest_definitions("crm_imports", key_prefix="crm", target_url=EnvVar("WAREHOUSE_URL")),
+                Definitions(assets=[...], resources={...}, executor=...),
+            )
 
     They have no executor, unless one is asked for: the jobs of the team run as before, and the imports as they do.
     The keys of their resources begin with `ingest__`, and so do the names of their ops and of the project's own
     sensors; with a key prefix `crm`, with `crm__ingest__`. So two projects with different prefixes share a code
     location. An import whose YAML has mistakes is a placeholder that shows them; the others work.
 
-    The project's files are read by this call; the target, the sources and the state folder are not touched before a
-    tick or a run.
+    The project's files and the variables that begin with INGEST_ are read by this call, and nothing is written. No
+    server is asked, no connection opened and no secret read before a tick or a run. In a function with
+    `@dagster.definitions` the call is made when Dagster loads the definitions, so to import the module reads nothing.
 
     Args:
         project: the folder with connections.yaml, databases.yaml and imports/. Default: INGEST_HOME.
@@ -56,10 +60,14 @@ def ingest_definitions(
             INGEST_STATE, else `.ingest` in the project.
         executor: how the runs of the code location execute their steps: `in_process`, which is the fastest for
             imports, `multiprocess`, `k8s` or `celery`. Dagster merges definitions that have the same executor only.
+        alone: nothing else is in the code location. Of fifty or more imports, a run's process then asks the instance
+            which one is its own, and defines that one only. Beside a team's definitions a run needs all imports: a
+            sensor of the team may select any of them.
 
     Raises:
         ConfigError: there is no such folder, or an argument or an environment variable holds something it cannot.
-            Where Dagster validates the definitions: also the mistakes in the project's files.
+            Where Dagster validates the definitions: also the mistakes in the project's files, and another project of
+            the process with the same key prefix, or with the same target and name of an import.
         MissingDriver: the package of the executor is not installed.
     """
     settings = read_location_settings(
@@ -73,5 +81,5 @@ def ingest_definitions(
         executor=executor,
     )
     site = Site(settings, read_project(settings.home))
-    warn_of_clashes(site, stacklevel=3)
-    return definitions_of_process(site)
+    report_clashes(site, stacklevel=3)
+    return definitions_of_process(site) if alone else build_definitions(site)

@@ -55,6 +55,8 @@ MANY = 50
 def definitions_of_process(site: Site) -> Definitions:
     """The definitions that this process needs: in a run's, of a project of many imports, those of its own.
 
+    For a code location with nothing but this project: what a team has beside it may select the asset of any import.
+
     Raises:
         ConfigError: see `build_definitions`.
     """

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ingest_pipelines.config.placement import Placement
+from ingest_pipelines.errors import ConfigError
 from ingest_pipelines.orchestration.site import Site
 
 
@@ -29,11 +30,14 @@ _neighbours: list[Neighbour] = []
 """The projects that this process has defined, the newest of each prefix."""
 
 
-def warn_of_clashes(site: Site, *, stacklevel: int = 2) -> None:
+def report_clashes(site: Site, *, stacklevel: int = 2) -> None:
     """Warns if the project has the key prefix of an earlier one, or its target and names of imports.
 
-    A warning and no error: a process may define projects that it does not merge, as tests do. Two of one prefix that
-    are merged are refused by Dagster, which names neither of the two folders.
+    An error only where Dagster validates the definitions: another process may define projects that it does not merge,
+    as tests do. Two of one prefix that are merged are refused by Dagster, which names neither of the two folders.
+
+    Raises:
+        ConfigError: Dagster was asked to validate the definitions.
     """
     settings, project = site.settings, site.project
     own = Neighbour(
@@ -42,14 +46,21 @@ def warn_of_clashes(site: Site, *, stacklevel: int = 2) -> None:
         settings.database_variable or settings.database_url,
         frozenset({*project.imports, *project.broken}),
     )
-    for other in _neighbours:
-        if other.placement.key_prefix == own.placement.key_prefix:
-            if other.home != own.home:
-                warnings.warn(_same_prefix(other, own), stacklevel=stacklevel)
-        elif own.target is not None and other.target == own.target and other.imports & own.imports:
-            warnings.warn(_same_names(other, own), stacklevel=stacklevel)
+    clashes = [words for other in _neighbours if (words := _clash(other, own))]
+    if clashes and settings.validating:
+        raise ConfigError(clashes, hint="then run it again")
+    for words in clashes:
+        warnings.warn(words, stacklevel=stacklevel)
     _neighbours[:] = [other for other in _neighbours if other.placement.key_prefix != own.placement.key_prefix]
     _neighbours.append(own)
+
+
+def _clash(other: Neighbour, own: Neighbour) -> str | None:
+    """Why the two cannot be in one code location; None if they can."""
+    if other.placement.key_prefix == own.placement.key_prefix:
+        return _same_prefix(other, own) if other.home != own.home else None
+    same_target = own.target is not None and other.target == own.target
+    return _same_names(other, own) if same_target and other.imports & own.imports else None
 
 
 def _same_prefix(other: Neighbour, own: Neighbour) -> str:

@@ -28,8 +28,9 @@ spec.loader.exec_module(location)
 
 from dagster import AssetKey, DagsterInstance, Definitions
 
-Definitions.validate_loadable(location.defs)
-repository = location.defs.get_repository_def()
+defs = location.defs()
+Definitions.validate_loadable(defs)
+repository = defs.get_repository_def()
 job = repository.get_implicit_global_asset_job_def()
 imports, model = AssetKey(["customers", "customers"]), AssetKey("customers_by_tier")
 with DagsterInstance.ephemeral() as instance:

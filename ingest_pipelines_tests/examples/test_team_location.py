@@ -19,6 +19,7 @@ from typing import Any
 import psycopg
 import pytest
 from dagster import AssetKey, DagsterInstance, Definitions, multiprocess_executor
+from dagster._core.workspace.autodiscovery import loadable_targets_from_loaded_module
 from playwright.sync_api import Page, expect
 
 from ingest_pipelines.config import read_settings
@@ -52,9 +53,10 @@ def test_the_examples_import_and_the_teams_own_asset_run_as_they_stand(
         "INGEST_HOME": str(EXAMPLE / "crm_imports"), "INGEST_KEY_PREFIX": "crm", "INGEST_DATABASE_URL": database_url,
     }.items():  # fmt: skip
         monkeypatch.setenv(name, value)
-    assert [name for name, value in vars(location).items() if isinstance(value, Definitions)] == ["defs"]
-    Definitions.validate_loadable(location.defs)
-    repository = location.defs.get_repository_def()
+    assert [target.attribute for target in loadable_targets_from_loaded_module(location)] == ["defs"]
+    defs = location.defs()
+    Definitions.validate_loadable(defs)
+    repository = defs.get_repository_def()
     graph = repository.asset_graph
     assert graph.get(AssetKey("customers_by_tier")).parent_keys == {TABLE}
     assert graph.get(TABLE).parent_keys == {AssetKey(["crm", "customers", "customers"])}

@@ -12,7 +12,7 @@ from dagster import (
     asset,
 )
 
-from ingest_pipelines import definitions  # a module: Dagster takes one Definitions object at module scope
+from ingest_pipelines import ingest_definitions
 
 MART, REPORT = AssetKey(["dbt", "mart_scores"]), AssetKey(["team", "report"])
 
@@ -38,4 +38,6 @@ automation = AutomationConditionSensorDefinition(
     minimum_interval_seconds=5,
 )
 
-defs = Definitions.merge(definitions.defs, Definitions(assets=[mart_scores, report], sensors=[automation]))
+defs = Definitions.merge(
+    ingest_definitions(executor="in_process"), Definitions(assets=[mart_scores, report], sensors=[automation])
+)

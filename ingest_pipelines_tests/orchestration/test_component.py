@@ -60,14 +60,22 @@ def sandbox() -> Iterator[DefsFolderSandbox]:
 
 def test_what_is_scaffolded_loads_and_has_no_mistake(sandbox: DefsFolderSandbox) -> None:
     path = sandbox.scaffold_component(IngestProject, "crm")
-    assert yaml.safe_load((path / "defs.yaml").read_text())["attributes"] == {"project": "."}
+    assert yaml.safe_load((path / "defs.yaml").read_text())["attributes"] == {"project": ".", "key_prefix": "crm"}
     assert read_project(path).mistakes == ()
     with sandbox.load_component_and_build_defs(path) as (_, defs):
-        assert defs.resolve_asset_graph().has(AssetKey(["customers", "customers"]))
+        assert defs.resolve_asset_graph().has(AssetKey(["crm", "customers", "customers"]))
         assert defs.executor is None
     (path / "imports" / "customers.yaml").unlink()
     again = sandbox.scaffold_component(IngestProject, "crm")
     assert not (again / "imports" / "customers.yaml").exists(), "a project that is there stays as it is"
+
+
+def test_two_that_are_scaffolded_share_a_location(sandbox: DefsFolderSandbox) -> None:
+    for name in ("crm", "ERP-2", "2026"):
+        sandbox.scaffold_component(IngestProject, name)
+    with sandbox.build_all_defs() as defs:
+        keys = {key.to_user_string() for key in defs.resolve_asset_graph().materializable_asset_keys}
+    assert keys == {"crm/customers/customers", "erp_2/customers/customers", "customers/customers"}
 
 
 def test_a_component_takes_what_the_door_takes_and_merges_with_a_team(
@@ -117,7 +125,7 @@ def test_dg_lists_scaffolds_and_checks_the_component(tmp_path: Path, shop: Shop)
     checked = dg("check", "defs", "--use-active-venv")
     assert checked.returncode == 0, checked.stderr
     shown = dg("list", "defs")
-    assert {"customers/customers", "mart"} <= set(re.findall(r"[\w/]+", shown.stdout)), shown.stderr
+    assert {"crm/customers/customers", "mart"} <= set(re.findall(r"[\w/]+", shown.stdout)), shown.stderr
     wrong = package / "defs" / "crm" / "imports" / "wrong.yaml"
     wrong.write_text(yaml.safe_dump({**IMPORT, "modus": "add_only"}))
     checked = dg("check", "defs", "--use-active-venv")

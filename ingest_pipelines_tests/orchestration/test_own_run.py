@@ -7,7 +7,7 @@ import sys
 from multiprocessing.queues import Queue
 
 import pytest
-from dagster import DagsterInstance, DagsterRun
+from dagster import AssetSelection, AutomationConditionSensorDefinition, DagsterInstance, DagsterRun, Definitions
 from dagster._core.code_pointer import ModuleCodePointer
 from dagster._core.instance.ref import InstanceRef
 from dagster._core.origin import JobPythonOrigin, RepositoryPythonOrigin
@@ -15,6 +15,8 @@ from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteJobO
 from dagster._grpc.types import ExecuteExternalJobArgs, ExecuteRunArgs
 from dagster._serdes import serialize_value
 
+from ingest_pipelines import ingest_definitions
+from ingest_pipelines.orchestration import definitions
 from ingest_pipelines.orchestration.assets.partitions import asset_key
 from ingest_pipelines.orchestration.dagster_internals.in_process_run import create_run, execute_run, new_run_id
 from ingest_pipelines.orchestration.dagster_internals.own_run import assets_of_own_run
@@ -57,6 +59,18 @@ def test_a_runs_process_defines_the_runs_import_and_loads_it(
 
 def test_every_other_process_defines_all(kept_instance: DagsterInstance, many: DagsterRun) -> None:
     assert len(_in_process_of(kept_instance, "no run")) == MANY + 1
+
+
+def test_a_run_beside_a_teams_definitions_defines_all_imports_since_the_team_may_select_any(
+    shop: Shop, many: DagsterRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(definitions, "assets_of_own_run", lambda: many.asset_selection)
+    other = AssetSelection.assets(["customers", "import_7"]).downstream()
+    sensor = AutomationConditionSensorDefinition("eager_marts", target=other)
+    team = Definitions.merge(ingest_definitions(shop.home), Definitions(sensors=[sensor]))
+    graph = team.get_repository_def().asset_graph
+    assert len(graph.materializable_asset_keys) == MANY + 1
+    assert len(ingest_definitions(shop.home, alone=True).resolve_asset_graph().materializable_asset_keys) == 1
 
 
 def test_a_run_is_known_however_its_launcher_names_it(
