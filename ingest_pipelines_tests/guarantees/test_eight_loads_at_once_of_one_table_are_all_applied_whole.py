@@ -5,7 +5,10 @@ In the order of their loads' numbers: a load gets its number when it has the tab
 
 from __future__ import annotations
 
+import os
 import random
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -24,8 +27,11 @@ from ingest_pipelines.model import LoadReport, Run, Validated
 from ingest_pipelines_tests.guarantees.tills import Tills, tills_of
 from ingest_pipelines_tests.guarantees.world import read_world
 from ingest_pipelines_tests.merge.deliveries import NOW, bound_import, delivery, item
-from ingest_pipelines_tests.orchestration.conftest import HEADER
+from ingest_pipelines_tests.orchestration.conftest import HEADER, IMPORT
+from ingest_pipelines_tests.orchestration.served import wait_for
+from ingest_pipelines_tests.orchestration.vendor import vendor_of
 from ingest_pipelines_tests.servers.postgres import fresh_database
+from ingest_pipelines_tests.servers.sftp import SftpServer
 from ingest_pipelines_tests.waiting import until
 
 LOADS = 8
@@ -161,3 +167,40 @@ def test_eight_commands_at_once_are_all_loaded_and_nobody_hears_of_a_deadlock(ti
         for (name,) in loads[-LOADS:]:
             tills.expected |= delivered[name]
         tills.is_at_rest()
+
+
+@pytest.mark.slow
+def test_a_daemons_runs_and_two_persons_at_once_are_all_loaded_whole(
+    postgres_url: str, sftp_server: SftpServer, tmp_path: Path
+) -> None:
+    """Eight imports have a new file at the same moment, and two people load a file of another one meanwhile."""
+    names = [f"till{number}" for number in range(LOADS + 2)]
+    with vendor_of(tmp_path, sftp_server, postgres_url) as vendor:
+        texts = {}
+        for points, name in enumerate(names):
+            source = {"connection": "vendor", "file": f"points/{name.capitalize()}", "settle": "1s"}
+            vendor.write(name, {**IMPORT, "source": source, "sensor": {"every": "5s"}})
+            keys = random.Random(points).sample(KEYS, len(KEYS))
+            texts[name] = "\n".join([HEADER, *(f"{key},Gold,{points},2024-05-01" for key in keys), ""])
+        with vendor.up() as served:
+            for name in names[:LOADS]:
+                vendor.deliver(f"{name.capitalize()}_1767225600.csv", texts[name])
+            persons = []
+            for name in names[LOADS:]:
+                path = tmp_path / f"{name}.csv"
+                path.write_text(texts[name], encoding="utf-8")
+                command = [sys.executable, "-c", "from ingest_pipelines.cli import main; main()", "run", name]
+                command += ["--file", str(path)]
+                persons.append(subprocess.Popen(command, env={**os.environ, **vendor.environment}))
+            assert [person.wait(300) for person in persons] == [0, 0]
+            query = "SELECT run_id, import, status FROM ingest.loads ORDER BY id"
+            loads = wait_for(
+                lambda: found if len(found := vendor.rows(query)) == len(names) else None,
+                "ten loads", lambda: str(vendor.rows(query)),
+            )  # fmt: skip
+            assert {served.wait_for_run(run)["status"] for run, _, _ in loads} == {"SUCCESS"}
+        assert sorted(name for _, name, _ in loads) == sorted(names)
+        last = names.index(loads[-1][1])
+        expected = [(len(KEYS), last, last)]
+        assert vendor.rows("SELECT count(*), min(points), max(points) FROM crm.customers") == expected
+        assert vendor.rows(query) == [(run, name, "committed") for run, name, _ in loads]
