@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+import pytest
 from dagster import DagsterInstance
 
 from ingest_pipelines import pipeline
 from ingest_pipelines.orchestration.erasure import forget_files
-from ingest_pipelines.orchestration.runs import run_locks
+from ingest_pipelines.orchestration.runs import run_files, run_locks
 from ingest_pipelines.orchestration.runs.run_files import purge_runs
 from ingest_pipelines.pipeline.forgetting import Scope
 from ingest_pipelines_tests.orchestration.conftest import HEADER, NOW, Shop
@@ -24,6 +25,13 @@ def forget(shop: Shop, *keys: str) -> Scope:
     scope = Scope(bound.database_name, bound.database, [bound])
     pipeline.forget(keys, scope, shop.site().target, "ann@desk", NOW)
     return scope
+
+
+def test_a_run_that_removes_its_files_meanwhile_is_no_trouble_for_another_run(
+    shop: Shop, instance: DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run_files, "_runs_in", lambda folder: [folder / "ended-a-moment-ago"])
+    assert purge_runs(shop.site().settings, shop.now, instance) == 0
 
 
 def test_a_run_leaves_a_forgotten_person_out_and_dagster_shows_how_many_rows_that_were(

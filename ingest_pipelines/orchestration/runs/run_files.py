@@ -98,22 +98,31 @@ def purge_runs(settings: Settings, now: datetime, instance: DagsterInstance) -> 
     kept for a re-execution until its files are older than KEEP. A run in progress keeps all of its files.
     """
     purged = 0
-    for run in _runs_in(settings.spool):
-        landed = any((settings.spill / run.name).glob("*.land.handle")) and not (run / TO_FORGET).exists()
-        left = list(run.glob(f"{PART}*")) if landed and now - _touched(run) < KEEP else [run]
-        if left and not _in_use(run, settings, now, instance):
-            purged += 1
-            for path in left:
-                _remove(path)
-    for run in _runs_in(settings.spill):
-        forgotten = (run / TO_FORGET).exists()
-        if not (forgotten or now - _touched(run) >= KEEP) or _in_use(run, settings, now, instance):
-            continue
-        if forgotten and not _forget_elsewhere(settings, run.name):
-            continue
-        purged += 1
-        _remove(run)
+    for purge, folder in ((_purge_landed, settings.spool), (_purge_validated, settings.spill)):
+        for run in _runs_in(folder):
+            with suppress(FileNotFoundError):  # the run has just ended, and its process removes its files itself
+                purged += purge(run, settings, now, instance)
     return purged
+
+
+def _purge_landed(run: Path, settings: Settings, now: datetime, instance: DagsterInstance) -> bool:
+    landed = any((settings.spill / run.name).glob("*.land.handle")) and not (run / TO_FORGET).exists()
+    left = list(run.glob(f"{PART}*")) if landed and now - _touched(run) < KEEP else [run]
+    if not left or _in_use(run, settings, now, instance):
+        return False
+    for path in left:
+        _remove(path)
+    return True
+
+
+def _purge_validated(run: Path, settings: Settings, now: datetime, instance: DagsterInstance) -> bool:
+    forgotten = (run / TO_FORGET).exists()
+    if not (forgotten or now - _touched(run) >= KEEP) or _in_use(run, settings, now, instance):
+        return False
+    if forgotten and not _forget_elsewhere(settings, run.name):
+        return False
+    _remove(run)
+    return True
 
 
 def _forget_elsewhere(settings: Settings, run_id: str) -> bool:
