@@ -1,10 +1,10 @@
 """Finds the rows that the table itself refuses, and rejects them: `refused_by_table`, with the line and the constraint.
 
 Postgres fails the whole statement for one row that breaks a constraint, and names no line. A load that fails like that
-is rolled back and begins again, with this search in the place of its one MERGE: the rows are merged in halves, each in
-a savepoint, and a half that fails is halved again, down to single rows. What succeeded stays. A row that failed only
-because another row was not merged yet is tried again after it, and rows that pass unique values on to each other are
-tried together: the final state counts. A load without such rows never comes here.
+is rolled back and begins again, with this search in the place of its one MERGE: the rows are merged in parts, each in a
+savepoint, and a part that fails is cut into smaller ones, down to single rows. What succeeded stays. A row that failed
+only because another row was not merged yet is tried again after it, and rows that pass unique values on to each other
+are tried together: the final state counts. A load without such rows never comes here.
 
 The search is bounded: in rows, by the import's limit; in steps; and in time. Beyond that the load fails, with the lines
 that are found.
@@ -13,6 +13,7 @@ that are found.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from time import perf_counter
 
 import psycopg
@@ -51,6 +52,12 @@ SECONDS = 60.0
 """The shortest time limit of a search. A large item has LOADS_LONG times as long as its first try took."""
 
 LOADS_LONG = 4.0
+
+_PARTS, _ROWS_OF_A_PART = 64, 1_000
+"""Into how many parts rows are cut that failed together, and how many rows a part has at least; few rows are halved.
+
+A few refused rows spoil one part each, and most rows are merged once: in halves they would be merged once per level.
+"""
 
 _SHOWN = 5
 """Lines that a message names."""
@@ -136,7 +143,7 @@ class RefusedRows:
     def _search(self, waiting: list[tuple[int, int]]) -> bool:
         """Merges what can be merged; returns whether every row was tried, so that all others are known as refused."""
         if self._state.first_refusal not in _MOVES and waiting and waiting[0][1] > 1:
-            waiting = _halves(*waiting[0])  # all rows together have failed before
+            waiting = parts_of(*waiting[0])  # all rows together have failed before
         while waiting:
             first, last = waiting.pop()
             if self._is_over:
@@ -145,7 +152,7 @@ class RefusedRows:
             if refusal is None:
                 continue
             if first < last:
-                waiting += _halves(first, last)
+                waiting += parts_of(first, last)
                 continue
             self._refused[first] = refusal
             if len(self._refused) % LISTED == 0 and self._is_above_limit:
@@ -320,10 +327,12 @@ _REFUSED = sql.SQL(
 )
 
 
-def _halves(first: int, last: int) -> list[tuple[int, int]]:
-    """The two halves of the places, the first one last, so that it is taken first."""
-    middle = (first + last) // 2
-    return [(middle + 1, last), (first, middle)]
+def parts_of(first: int, last: int) -> list[tuple[int, int]]:
+    """The places in parts of about the same size, the first one last, so that it is taken first."""
+    rows = last - first + 1
+    parts = max(2, min(_PARTS, rows // _ROWS_OF_A_PART))
+    starts = [first + rows * part // parts for part in range(parts + 1)]
+    return [(start, after - 1) for start, after in reversed(list(pairwise(starts)))]
 
 
 def circles(wants: dict[int, set[int]]) -> list[list[int]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 from ingest_pipelines.config import BoundImport
 from ingest_pipelines.errors import TargetRefused
 from ingest_pipelines.merge import FAULT_POINTS, Target, apply, record_failure, refused_rows
-from ingest_pipelines.merge.refused_rows import circles
+from ingest_pipelines.merge.refused_rows import circles, parts_of
 from ingest_pipelines.model import Counts, LoadReport
 from ingest_pipelines_tests.merge.deliveries import NOW, SENSOR, bound_import, delivery, item
 from ingest_pipelines_tests.merge.targets import Rows
@@ -337,6 +338,16 @@ def test_a_domain_is_refused_before_the_first_row_with_what_mends_it(
     with pytest.raises(TargetRefused, match=r"the column 'tier' of crm\.customers is crm\.polite") as refused:
         load(target, tmp_path, bound_import(rejects={"unlimited": True}), [("c1", "t", 1)])
     assert 'ALTER COLUMN "tier" TYPE text' in refused.value.hint
+
+
+@pytest.mark.parametrize("rows", [2, 3, 60, 2_999, 100_000, 1_000_000])
+def test_rows_that_failed_together_are_cut_into_parts_that_have_each_row_once(rows: int) -> None:
+    parts = list(reversed(parts_of(11, rows + 10)))
+    assert (parts[0][0], parts[-1][1]) == (11, rows + 10)
+    assert all(before[0] <= before[1] == after[0] - 1 for before, after in pairwise(parts))
+    assert len(parts) == (64 if rows > 64_000 else 2)
+    sizes = [last - first for first, last in parts]
+    assert max(sizes) - min(sizes) <= 1
 
 
 def test_rows_that_want_what_each_other_holds_are_one_group() -> None:
