@@ -52,6 +52,11 @@ EXTRAS = {
     "docker": [f"dagster-docker{DAGSTER_LIBRARIES}"],  # one run per container
     "celery": [f"dagster-celery{DAGSTER_LIBRARIES}", "celery[redis]"],  # wide fan-out over workers; their broker
 }
+EXTRAS["studio"] = [  # pages in a browser; dagster-webserver brings the same packages
+    "jinja2>=3.1",  # templates that escape every value
+    "starlette>=0.40",  # routes, static files, streams
+    "uvicorn>=0.30",  # serves them
+]
 EXTRAS["all"] = sorted({requirement for group in EXTRAS.values() for requirement in group})
 EXTRAS["test"] = [
     "pytest>=8",  # the runner
@@ -78,6 +83,7 @@ EXTRAS["test"] = [
     "duckdb",  # behind the SQL Server and Oracle stand-ins
     "aiosmtpd>=1.4",  # an SMTP server
     "trustme>=1.2",  # its certificate
+    "httpx>=0.27",  # the studio's pages without a browser
     "playwright>=1.50",  # drives Debian's Chromium
     "mmdb-writer>=0.2.5",  # tiny geo databases
     "netaddr",  # networks in them
@@ -96,7 +102,16 @@ setup(
     python_requires=">=3.11",
     packages=find_packages(include=["ingest_pipelines", "ingest_pipelines.*"]),
     include_package_data=True,
-    package_data={"ingest_pipelines": ["py.typed", "demo/**/*", "ledger/migrations/*", "orchestration/*.yaml"]},
+    package_data={
+        "ingest_pipelines": [
+            "py.typed",
+            "demo/**/*",
+            "ledger/migrations/*",
+            "orchestration/*.yaml",
+            "studio/static/*",
+            "studio/templates/*",
+        ]
+    },
     install_requires=CORE,
     extras_require=EXTRAS,
     entry_points={

@@ -17,6 +17,12 @@ if TYPE_CHECKING:
     from ingest_pipelines.ledger import ImportState, ImportSummary, KeptRows, SourceCheck
     from ingest_pipelines.orchestration.monitoring.open_item import OpenItem
 
+ORDER = (
+    "invalid", "removed", "failed", "running", "waiting", "completed_with_rejects", "completed", "scheduled", "paused",
+    "draft", "ended",
+)  # fmt: skip
+"""Statuses, the most urgent first."""
+
 BROKEN = frozenset({"failed", "refused", "dropped", "terminated"})
 """States of open items that make an import `failed`; a test compares them with `monitoring.open_item.BROKEN`."""
 

@@ -87,6 +87,7 @@ _COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
         events.events,
         history.history,
         auditing.audit,
+        serving.studio,
         serving.watch,
     ),
     FIX: (skipping.skip, steering.unlock, purging.purge, forgetting.forget, forgetting.remember),

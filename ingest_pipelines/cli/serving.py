@@ -1,4 +1,4 @@
-"""`ingest up`: the Dagster UI, the daemon, the watcher, the embedded Postgres, until Ctrl-C. `ingest watch`."""
+"""`ingest up`: the Dagster UI, the studio, the daemon, the watcher, the embedded Postgres. `ingest studio`, `watch`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def up(
         typer.Option("--port", min=1, max=65535, help="Port of the web UI; default: the first free one from 3000."),
     ] = None,
 ) -> None:
-    """Run the Dagster UI, the daemon (sensors, schedules), the watcher, and Postgres if you have none. Ctrl-C ends all.
+    """Run the Dagster UI, the studio, the daemon, the watcher, and Postgres if you have none. Ctrl-C ends all.
 
     A process of these that ends by itself is started again.
     """
@@ -31,13 +31,37 @@ def up(
         screen.note(f"starting {'Postgres, ' if own_server else ''}Dagster's web server and daemon ...")
     from ingest_pipelines.orchestration.serving.up import up as serve
 
-    def ready(url: str, watcher: str) -> None:
+    def ready(url: str, watcher: str, studio: str) -> None:
         screen.say(f"{screen.painted('ready', 'good')}: {url}")
+        if studio:
+            screen.say(f"  studio: {studio}")
         screen.say(f"  health: {watcher}/healthz, metrics: {watcher}/metrics")
         screen.say(f"  {screen.plural(len(project.imports), 'import')} of {project.home}")
         screen.say("  Ctrl-C stops it; what is committed stays")
 
     raise typer.Exit(serve(settings, port=port, ready=ready, tell=screen.note))
+
+
+def studio(
+    host: Annotated[
+        str, typer.Option("--host", help="Address to listen at; another than this machine's needs a proxy.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Port to listen at; 0: any free one.")] = 3200,
+) -> None:
+    """Serve the studio: every import with its state and loads, in a browser. `ingest up` runs it, too.
+
+    It has no login: it listens at this machine only, unless a proxy with a login is before it.
+    """
+    from ingest_pipelines.config import read_project, read_settings
+    from ingest_pipelines.studio.serve import serve
+
+    settings = read_settings()
+    read_project(settings.home)
+
+    def ready(url: str) -> None:
+        screen.say(f"{screen.painted('studio', 'good')}: {url}")
+
+    serve(settings, host, port, ready)
 
 
 def watch(

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from ingest_pipelines.actions.status import ORDER
 from ingest_pipelines.cli import screen
 from ingest_pipelines.cli.reports import cleaned_words
 from ingest_pipelines.cli.source_text import sources_text
@@ -15,12 +16,6 @@ from ingest_pipelines.model import item_name
 
 GROUPS_SHOWN, ITEMS_SHOWN = 3, 3
 """Of an import's open items `ingest status` shows so many reasons, and of each reason so many items."""
-
-ORDER = (
-    "invalid", "removed", "failed", "running", "waiting", "completed_with_rejects", "completed", "scheduled", "paused",
-    "draft", "ended",
-)  # fmt: skip
-"""Statuses, the most urgent first."""
 
 _NEXT_COMMAND: Mapping[str, str] = {
     "invalid": "ingest check {}",

@@ -236,6 +236,31 @@ def read_ui_hosts() -> frozenset[str]:
     return frozenset(names | ({f"[{host}]" if ":" in host else host} if host else set()))
 
 
+@dataclass(frozen=True)
+class StudioAccess:
+    """Who may reach the studio.
+
+    Attributes:
+        proxy_secret: INGEST_STUDIO_PROXY_SECRET, or the text of the file that INGEST_STUDIO_PROXY_SECRET_FILE names.
+            The proxy sends it with each request, and its headers then name the person. None: this machine only.
+    """
+
+    proxy_secret: str | None = field(default=None, repr=False)
+
+
+def read_studio_access() -> StudioAccess:
+    """Who may reach the studio.
+
+    Raises:
+        ConfigError: the secret is too short, or its file cannot be read.
+    """
+    secret = _secret("INGEST_STUDIO_PROXY_SECRET")
+    if secret is not None and len(secret) < 24:
+        hint = "make one: openssl rand -hex 32"
+        raise ConfigError(["INGEST_STUDIO_PROXY_SECRET: expected at least 24 characters"], hint=hint)
+    return StudioAccess(secret)
+
+
 def colours_wanted() -> bool:
     """Whether output may have colours: not if NO_COLOR is set (no-color.org), nor on a dumb terminal."""
     return not os.environ.get("NO_COLOR") and os.environ.get("TERM", "") != "dumb"

@@ -57,6 +57,7 @@ from ingest_pipelines.ledger.items import (
     waiting_before,
     waiting_items,
 )
+from ingest_pipelines.ledger.load_bars import LoadBar, recent_bars
 from ingest_pipelines.ledger.loads import (
     CommittedItem,
     Delivery,
@@ -167,6 +168,7 @@ __all__ = [
     "ItemState",
     "KeptRows",
     "Load",
+    "LoadBar",
     "LoadOutcome",
     "NewLoad",
     "NewReject",
@@ -255,6 +257,7 @@ __all__ = [
     "purge_events",
     "purge_rejects",
     "purge_unmatched",
+    "recent_bars",
     "recent_loads",
     "record_audit",
     "record_open_items",

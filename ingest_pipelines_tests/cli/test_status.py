@@ -11,8 +11,8 @@ from typing import Any, get_args
 import psycopg
 import pytest
 
-from ingest_pipelines.actions.status import BROKEN, import_lines
-from ingest_pipelines.cli.status_text import GROUPS_SHOWN, ITEMS_SHOWN, ORDER, import_text, status_text
+from ingest_pipelines.actions.status import BROKEN, ORDER, import_lines
+from ingest_pipelines.cli.status_text import GROUPS_SHOWN, ITEMS_SHOWN, import_text, status_text
 from ingest_pipelines.config import Project, read_project
 from ingest_pipelines.config.schedule import Schedule
 from ingest_pipelines.ledger import ImportState, ImportSummary, SourceCheck

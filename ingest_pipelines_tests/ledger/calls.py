@@ -152,6 +152,7 @@ CALLS: Mapping[str, Call] = {
     "purge_events": lambda c, case: ledger.purge_events(c, LONG_AGO),
     "purge_rejects": lambda c, case: ledger.purge_rejects(c, LONG_AGO),
     "purge_unmatched": lambda c, case: ledger.purge_unmatched(c, LONG_AGO, "crm.customers"),
+    "recent_bars": lambda c, case: ledger.recent_bars(c, PAST),
     "recent_loads": lambda c, case: ledger.recent_loads(c, case.import_name),
     "record_audit": lambda c, case: ledger.record_audit(c, "ann@desk", "paused", NOW, import_name=case.import_name),
     "record_open_items": lambda c, case: ledger.record_open_items(

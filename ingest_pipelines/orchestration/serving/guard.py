@@ -43,9 +43,11 @@ class Refusal:
 
 
 _HOST = Refusal(403, "This server has another name. To reach it under this one, set INGEST_UI_URL to its address.\n")
-_FOREIGN = Refusal(403, "Refused: the request came from another site's page. Open the Dagster UI and do it there.\n")
+_FOREIGN = Refusal(403, "Refused: the request came from another site's page. Open its page and do it there.\n")
 _METHOD = Refusal(405, "GraphQL accepts POST only.\n")
 _TYPE = Refusal(415, "Send JSON, with the header Content-Type: application/json.\n")
+
+JSON_ONLY = frozenset({"application/json"})
 
 
 class Guard:
@@ -53,12 +55,21 @@ class Guard:
 
     - `Host` must be a name of this machine, or one of `hosts`: against a DNS name that points here.
     - `Origin`, if there is one, must be this server; so must `Sec-Fetch-Site`, except for a link that is followed.
-    - A request that is not GET or HEAD must be JSON, which no form can send.
+    - A request that is not GET or HEAD must have a body of a type that no form can send: JSON, or one of `bodies`.
     - GraphQL is not executed by GET or HEAD.
     """
 
-    def __init__(self, app: ASGIApp, hosts: Collection[str]) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        hosts: Collection[str],
+        *,
+        policy: str = CONTENT_POLICY,
+        bodies: Collection[str] = JSON_ONLY,
+    ) -> None:
         self._app = app
+        self._policy = policy
+        self._bodies = bodies
         self._hosts = LOOPBACK | {host.lower() for host in hosts}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -66,7 +77,7 @@ class Guard:
         if scope["type"] == "http":
             refusal = self._refusal(scope)
             answer: ASGIApp = self._app if refusal is None else PlainTextResponse(refusal.words, refusal.status)
-            await answer(scope, receive, _protected(send))
+            await answer(scope, receive, _protected(send, self._policy))
         elif scope["type"] == "websocket" and self._foreign(Headers(scope=scope)) is not None:
             await receive()
             await send({"type": "websocket.close", "code": 1008})  # before it is accepted: the response is 403
@@ -83,7 +94,13 @@ class Guard:
         if headers.get("sec-fetch-site", "none") not in {"none", "same-origin"} and not followed:
             return _FOREIGN
         if not reads:
-            return None if method == "POST" and _is_json(headers) else _METHOD if method != "POST" else _TYPE
+            return (
+                None
+                if method == "POST" and _body_type(headers) in self._bodies
+                else _METHOD
+                if method != "POST"
+                else _TYPE
+            )
         if scope["path"].rstrip("/").endswith("/graphql") and scope.get("query_string"):
             return _METHOD
         return None
@@ -105,12 +122,12 @@ def host_name(host: str) -> str:
     return name + bracket if bracket else host.lower().partition(":")[0].removesuffix(".")
 
 
-def _is_json(headers: Headers) -> bool:
+def _body_type(headers: Headers) -> str:
     types = headers.getlist("content-type")
-    return len(types) == 1 and types[0].partition(";")[0].strip().lower() == "application/json"
+    return types[0].partition(";")[0].strip().lower() if len(types) == 1 else ""
 
 
-def _protected(send: Send) -> Send:
+def _protected(send: Send, policy: str) -> Send:
     """`send`, with our headers on the answer."""
 
     async def protected(message: Message) -> None:
@@ -118,7 +135,7 @@ def _protected(send: Send) -> Send:
             headers = MutableHeaders(scope=message)
             for name, value in RESPONSE_HEADERS.items():
                 headers[name] = value
-            headers.append("Content-Security-Policy", CONTENT_POLICY)
+            headers.append("Content-Security-Policy", policy)
         await send(message)
 
     return protected

@@ -1,4 +1,4 @@
-"""`ingest up`: starts the embedded Postgres, the webserver, the daemon and the watcher, and ends them with itself.
+"""`ingest up`: starts Postgres, the webserver, the studio, the daemon and the watcher, and ends them with itself.
 
 A child that ends by itself is started again, after a pause that grows, and the watcher reports it. If one ends again
 and again, `ingest up` gives up. The daemon ends by itself, too, when the clock was set back.
@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from importlib.util import find_spec
 from types import FrameType
 
 from ingest_pipelines import embedded
@@ -37,7 +38,11 @@ HOST = "127.0.0.1"
 
 PORTS = range(3000, 3100)
 WATCHER_PORTS = range(3100, 3200)
+STUDIO_PORTS = range(3200, 3300)
 START_SECONDS = 120.0
+
+STUDIO = "ingest-studio"
+"""The child that nothing else needs: if it ends again and again, the others go on."""
 
 MOST_DEATHS = 5
 DEATHS_WITHIN_SECONDS = 300.0
@@ -66,19 +71,25 @@ class _Child:
     deaths: list[float] = field(default_factory=list)
 
     @property
+    def dispensable(self) -> bool:
+        """Whether imports load without it."""
+        return self.name == STUDIO
+
+    @property
     def log(self) -> str:
         """The name of its log file in Dagster's folder."""
         return f"{self.name}.log"
 
 
 def up(
-    settings: Settings, *, port: int | None = None, ready: Callable[[str, str], None], tell: Callable[[str], None]
+    settings: Settings, *, port: int | None = None, ready: Callable[[str, str, str], None], tell: Callable[[str], None]
 ) -> int:
     """Serves until Ctrl-C or SIGTERM. Its processes have ended when it returns, or soon after it is killed.
 
     Args:
         port: of the webserver; by default the first free one from 3000.
-        ready: called with the URL of the webserver and the URL of the watcher, once the webserver answers.
+        ready: called with the URLs of webserver, watcher and studio, once the webserver answers; the last one is ""
+            if what the studio needs is not installed.
         tell: gets messages about processes of an earlier, killed one, and about children that are started again.
 
     Returns:
@@ -100,20 +111,26 @@ def up(
             open_instance(settings).dispose()  # creates the tables once, before two processes try to at the same time
             chosen = stack.enter_context(_free_port(PORTS if port is None else (port,)))
             watched = stack.enter_context(_free_port(WATCHER_PORTS))
+            studio = stack.enter_context(_free_port(STUDIO_PORTS)) if has_studio() else None
             family = _Family(settings, f"http://{HOST}:{chosen}", claim, reaper)
             stack.callback(family.stop)
-            for name, words in _commands(chosen, watched).items():
+            for name, words in _commands(chosen, watched, studio).items():
                 family.start(name, words)
             family.wait_until(lambda: _answers(chosen))
             claim.at(f"http://{HOST}:{chosen}")
-            ready(f"http://{HOST}:{chosen}", f"http://{HOST}:{watched}")
+            ready(f"http://{HOST}:{chosen}", f"http://{HOST}:{watched}", f"http://{HOST}:{studio}" if studio else "")
             family.keep(tell)
         except _Stop:
             return 0
     return 0
 
 
-def _commands(port: int, watcher_port: int) -> Mapping[str, Sequence[str]]:
+def has_studio() -> bool:
+    """Whether the extra `studio` is installed."""
+    return all(find_spec(name) is not None for name in ("jinja2", "starlette", "uvicorn"))
+
+
+def _commands(port: int, watcher_port: int, studio_port: int | None) -> Mapping[str, Sequence[str]]:
     """Arguments for Python of every child, by name."""
     workspace = ["-w", str(HERE / "workspace.yaml")]
     url = f"http://{HOST}:{port}"
@@ -124,6 +141,7 @@ def _commands(port: int, watcher_port: int) -> Mapping[str, Sequence[str]]:
         ],
         "dagster-daemon": [*DAEMON, *workspace],
         "ingest-watcher": ["-c", "from ingest_pipelines.cli import main; main()  # ingest watch", *watcher],
+        **({STUDIO: ["-m", "ingest_pipelines.studio", "--port", str(studio_port)]} if studio_port else {}),
     }  # fmt: skip
 
 
@@ -165,7 +183,7 @@ class _Family:
         deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline:
             for child in self._children:
-                if child.process.poll() is not None:
+                if child.process.poll() is not None and not child.dispensable:
                     raise _ended(child)
             if answers():
                 return
@@ -179,7 +197,7 @@ class _Family:
             IngestError: one ends again and again.
         """
         while True:
-            for child in self._children:
+            for child in list(self._children):
                 if child.process.poll() is not None:
                     self._start_again(child, tell)
             for group in [group for group in self._bereft if not signal_group(group, 0)]:
@@ -191,7 +209,11 @@ class _Family:
         now = time.monotonic()
         child.deaths = [*(death for death in child.deaths if now - death < DEATHS_WITHIN_SECONDS), now]
         if len(child.deaths) >= MOST_DEATHS:
-            raise _ended(child)
+            if not child.dispensable:
+                raise _ended(child)
+            self._children.remove(child)
+            tell(f"{_ended(child).message}; it is not started again, imports load without it")
+            return
         how = _how(child.process.returncode)
         tell(f"{child.name} {how} and is started again; its log: {self._home / child.log}")
         note_death(self._state, Death(child.name, datetime.now(UTC), how))

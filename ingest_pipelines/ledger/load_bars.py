@@ -1,0 +1,41 @@
+"""The last loads of many imports, as a line of small bars shows them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import psycopg
+from psycopg.rows import class_row
+
+from ingest_pipelines.model import LoadStatus
+
+
+@dataclass(frozen=True)
+class LoadBar:
+    """What a bar says of one load."""
+
+    import_name: str
+    id: int
+    status: LoadStatus
+    read: int
+    rejected: int
+
+
+def recent_bars(connection: psycopg.Connection, imports: Sequence[str], last: int = 20) -> dict[str, list[LoadBar]]:
+    """The last loads of each of these imports, the oldest first; one look into the index per import."""
+    bars: dict[str, list[LoadBar]] = {name: [] for name in imports}
+    with connection.cursor(row_factory=class_row(LoadBar)) as cursor:
+        rows = cursor.execute(
+            """
+            SELECT n.import AS import_name, l.id, l.status, l.read, l.rejected
+            FROM unnest(%s::text[]) n(import) CROSS JOIN LATERAL (
+                SELECT id, status, read, rejected FROM ingest.loads d
+                WHERE d.import = n.import ORDER BY d.id DESC LIMIT %s
+            ) l ORDER BY l.id
+            """,
+            (list(imports), last),
+        )
+        for bar in rows:
+            bars[bar.import_name].append(bar)
+    return bars

@@ -1,0 +1,43 @@
+"""What all pages of the studio share: the project as its files are now, the ledger, the live view, the jobs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psycopg
+from starlette.requests import Request
+
+from ingest_pipelines.actions.target import ledger_of
+from ingest_pipelines.config import Project, Settings
+from ingest_pipelines.config.current_project import read_current_project
+from ingest_pipelines.studio.live import Lookout
+
+
+class Studio:
+    """The studio of one project."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.lookout = Lookout(settings)
+
+    @property
+    def project(self) -> Project:
+        """The project as its files are now."""
+        return read_current_project(self.settings.home)
+
+    @contextmanager
+    def ledger(self, *, writes: bool = False) -> Iterator[psycopg.Connection]:
+        """A transaction in the ledger; see `actions.target.ledger_of`."""
+        with ledger_of(self.settings, writes=writes) as connection:
+            yield connection
+
+    def close(self) -> None:
+        """Ends what the studio started."""
+        self.lookout.close()
+
+
+def studio_of(request: Request) -> Studio:
+    """The studio that answers the request."""
+    studio: Studio = request.app.state.studio
+    return studio

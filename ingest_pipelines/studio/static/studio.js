@@ -1,0 +1,192 @@
+// What a page does without a reload: filter, live rows, send a form. No library; the server renders every piece of HTML.
+"use strict";
+
+const token = document.querySelector('meta[name="studio-token"]').content;
+const said = document.getElementById("said");
+
+// --- what happened, at the foot of the page -------------------------------------------------------------------------
+
+function say(text, hint, bad) {
+  const box = document.createElement("div");
+  box.className = bad ? "notice bad" : "notice good";
+  for (const [tag, words] of [["p", text], ["p", hint]]) {
+    for (const line of (words || "").split("\n").filter(Boolean)) {
+      const element = document.createElement(tag);
+      element.textContent = line;
+      box.append(element);
+    }
+  }
+  const close = document.createElement("button");
+  close.type = "button";
+  close.className = "close";
+  close.textContent = "Close";
+  close.addEventListener("click", () => box.remove());
+  box.append(close);
+  said.replaceChildren(box);
+  if (!bad) setTimeout(() => box.remove(), 8000);
+}
+
+// --- forms with data-send: their fields as JSON, the answer as words, a page to go to, or HTML for data-into ---------
+
+function fieldsOf(form, submitter) {
+  const fields = {};
+  const data = new FormData(form);
+  if (submitter && submitter.name) data.append(submitter.name, submitter.value);
+  for (const [name, value] of data) {
+    if (name in fields) fields[name] = [].concat(fields[name], value);
+    else fields[name] = value;
+  }
+  return fields;
+}
+
+function confirmed(question, verb) {
+  return new Promise((resolve) => {
+    const dialog = document.createElement("dialog");
+    const form = document.createElement("form");
+    form.method = "dialog";
+    const words = document.createElement("p");
+    words.textContent = question;
+    const buttons = document.createElement("div");
+    buttons.className = "buttons";
+    for (const [value, text, kind] of [["", "Cancel", ""], ["yes", verb, "main"]]) {
+      const button = document.createElement("button");
+      button.value = value;
+      button.textContent = text;
+      button.className = kind;
+      buttons.append(button);
+    }
+    form.append(words, buttons);
+    dialog.append(form);
+    dialog.addEventListener("close", () => { dialog.remove(); resolve(dialog.returnValue === "yes"); });
+    document.body.append(dialog);
+    dialog.showModal();
+  });
+}
+
+async function send(address, fields) {
+  const answer = await fetch(address, {
+    method: "POST",
+    headers: { "Content-Type": "application/json", "X-Studio-Token": token },
+    body: JSON.stringify(fields),
+  });
+  const type = answer.headers.get("Content-Type") || "";
+  const content = type.startsWith("application/json") ? await answer.json() : { html: await answer.text() };
+  if (!answer.ok) throw Object.assign(new Error(content.error || "the studio refused it"), { hint: content.hint });
+  return content;
+}
+
+document.addEventListener("submit", async (event) => {
+  const form = event.target;
+  if (!form.matches("form[data-send]")) return;
+  event.preventDefault();
+  const button = event.submitter;
+  const question = (button && button.dataset.confirm) || form.dataset.confirm;
+  const fields = fieldsOf(form, button);
+  if (question && !(await confirmed(question, button ? button.textContent.trim() : "Do it"))) return;
+  if (button) button.disabled = true;
+  try {
+    const answer = await send((button && button.dataset.send) || form.dataset.send, fields);
+    if (answer.goto) {
+      if (answer.said) sessionStorage.setItem("said", answer.said);
+      location.assign(answer.goto);
+      return;
+    }
+    if (answer.html !== undefined) {
+      const into = document.querySelector(form.dataset.into);
+      if (into) {
+        into.innerHTML = answer.html;
+        into.dispatchEvent(new CustomEvent("replaced", { bubbles: true }));
+      }
+    }
+    if (answer.said) say(answer.said);
+    form.dispatchEvent(new CustomEvent("sent", { bubbles: true, detail: answer }));
+  } catch (error) {
+    say(error instanceof TypeError ? "the studio does not answer; nothing is known to have changed" : error.message, error.hint, true);
+  } finally {
+    if (button) button.disabled = false;
+  }
+});
+
+const earlier = sessionStorage.getItem("said");
+if (earlier) {
+  sessionStorage.removeItem("said");
+  say(earlier);
+}
+
+// --- a table that is filtered as a person types ---------------------------------------------------------------------
+
+const filters = document.querySelector("form[data-filter]");
+const table = filters && document.getElementById(filters.dataset.filter);
+
+function applyFilter() {
+  if (!table) return;
+  const wanted = filters.elements.q.value.trim().toLowerCase();
+  const status = filters.elements.status.value;
+  let shown = 0;
+  for (const body of table.tBodies) {
+    let here = 0;
+    for (const row of body.rows) {
+      if (row.dataset.name === undefined) continue;
+      const fits = (!status || row.dataset.status === status) && row.dataset.search.includes(wanted);
+      row.hidden = !fits;
+      here += fits;
+    }
+    body.hidden = !here;
+    shown += here;
+  }
+  table.hidden = !shown;
+  document.getElementById("nothing").hidden = shown > 0;
+}
+
+if (filters) {
+  filters.addEventListener("submit", (event) => event.preventDefault());
+  filters.addEventListener("input", (event) => {
+    const address = new URL(location.href);
+    address.search = new URLSearchParams([...new FormData(filters)].filter(([, value]) => value)).toString();
+    if ("reload" in event.target.dataset) return location.assign(address);
+    history.replaceState(null, "", address);
+    applyFilter();
+  });
+}
+
+// --- rows that the server pushes ------------------------------------------------------------------------------------
+
+const live = document.querySelector("[data-changes]");
+
+function place(row, into) {
+  const next = [...into.rows].find((other) => other.dataset.order > row.dataset.order);
+  into.insertBefore(row, next || null);
+}
+
+function takeRows(what) {
+  const known = new Map([...live.querySelectorAll("tr[data-name]")].map((row) => [row.dataset.name, row]));
+  const holder = document.createElement("template");
+  for (const html of what.rows) {
+    holder.innerHTML = html;
+    const row = holder.content.querySelector("tr");
+    const old = known.get(row.dataset.name);
+    const into = old ? old.parentElement : live.tBodies[0];
+    const focused = old && old.contains(document.activeElement) ? document.activeElement.dataset.key || "a" : "";
+    if (old && old.dataset.order === row.dataset.order) old.replaceWith(row);
+    else {
+      if (old) old.remove();
+      place(row, into);
+    }
+    if (focused) (row.querySelector(focused === "a" ? "a" : `[data-key="${focused}"]`) || row.querySelector("a")).focus();
+    row.classList.add("changed");
+  }
+  for (const name of what.gone) if (known.has(name)) known.get(name).remove();
+  for (const [status, , count] of what.counts) {
+    const number = document.querySelector(`[data-count="${status}"] b`);
+    if (number) number.textContent = count.toLocaleString("en");
+  }
+  applyFilter();
+}
+
+if (live) {
+  const sign = document.getElementById("live");
+  const source = new EventSource(live.dataset.changes);
+  source.addEventListener("open", () => { sign.hidden = false; });
+  source.addEventListener("error", () => { sign.hidden = true; });
+  source.addEventListener("rows", (event) => takeRows(JSON.parse(event.data)));
+}

@@ -1,0 +1,95 @@
+"""Home: every import, what needs a person first; each name and text from outside is text."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from dataclasses import replace
+
+from ingest_pipelines.ledger import LoadBar
+from ingest_pipelines.studio.charts import count_bar, sparkline
+from ingest_pipelines.studio.live import Lookout, Seen
+from ingest_pipelines_tests.studio.conftest import Client, Shop, text_of
+
+
+def names(html: str) -> list[str]:
+    return re.findall(r'data-name="(\w+)"', html)
+
+
+def shown_names(html: str) -> list[str]:
+    return [name for name, hidden in re.findall(r'<tr id="\S+" data-name="(\w+)"[^>]*?( hidden)?>', html) if not hidden]
+
+
+def test_every_import_has_a_row_and_what_needs_a_person_is_first(client: Client) -> None:
+    html = client.page("/").text
+    assert names(html) == ["wrong", "points", "never"]
+    words = text_of(html)
+    for expected in ("3 imports", "invalid", "completed with rejects", "draft", "Points from the tills", "1 rejected"):
+        assert expected in words
+    assert "3 read, 2 new" in words
+
+
+def test_text_from_outside_is_text_on_one_line(client: Client) -> None:
+    html = client.page("/").text
+    assert "<script>alert" not in html
+    assert "&lt;script&gt;alert(1)" in html
+    assert "\u202e" not in re.sub(r'data-search="[^"]*"', "", html)
+    assert html.count("long ") < 1000
+
+
+def test_search_status_and_database_choose_rows_without_a_script(client: Client) -> None:
+    assert shown_names(client.page("/?q=TILLS").text) == ["points"]
+    assert shown_names(client.page("/?status=draft").text) == ["never"]
+    grouped = client.page("/?group=database").text
+    assert text_of(grouped).count("customers") >= 1
+    assert "no database" in text_of(grouped)
+    assert sorted(names(grouped)) == ["never", "points", "wrong"]
+
+
+def test_a_bar_shows_each_part_and_words_say_it(client: Client) -> None:
+    bar = count_bar({"inserted": 1, "updated": 0, "unchanged": 100_000, "unmatched": 0, "skipped": 0, "rejected": 1})
+    assert [part.name for part in bar] == ["inserted", "unchanged", "rejected"]
+    assert min(part.width for part in bar) > 1.5
+    assert abs(sum(part.width for part in bar) - 100) < 0.1
+    assert 'aria-label="2 inserted, 1 rejected"' in client.page("/").text
+
+
+def test_a_sparkline_ends_with_the_newest_load_and_marks_failures() -> None:
+    loads = [LoadBar("a", 1, "committed", 10, 0), LoadBar("a", 2, "failed", 0, 0), LoadBar("a", 3, "committed", 20, 1)]
+    drawn = sparkline(loads, 20)
+    assert dict(drawn.paths) == {"good": "M68 20v-10h3v10z", "bad": "M72 20v-2h3v2z", "warn": "M76 20v-20h3v20z"}
+    assert drawn.said == "the last 3 loads, 1 failed, 1 with rejects; the largest read 20 rows"
+    assert sparkline([], 20).said == "no load yet"
+
+
+def test_a_load_and_a_pause_are_pushed_to_an_open_page(shop: Shop) -> None:
+    async def watch() -> list[Seen]:
+        lookout = Lookout(shop.settings)
+        looks: list[Seen] = []
+        try:
+            async for seen in lookout.changes():
+                if looks and seen is looks[-1]:
+                    continue
+                looks.append(seen)
+                if len(looks) == 1:
+                    assert shop.terminal.ingest("pause", "points").code == 0
+                elif any(line["status"] == "paused" for line in seen.lines):
+                    return looks
+        finally:
+            lookout.close()
+        return looks
+
+    looks = asyncio.run(asyncio.wait_for(watch(), 30))
+    assert shop.terminal.ingest("resume", "points").code == 0
+    status = {line["import"]: line["status"] for line in looks[0].lines}
+    assert status["points"] == "completed_with_rejects"
+    assert json.dumps({line["import"]: line["status"] for line in looks[-1].lines}).count("paused") == 1
+
+
+def test_a_target_that_does_not_answer_is_said_and_not_a_stack_trace(shop: Shop) -> None:
+    gone = replace(shop, settings=replace(shop.settings, database_url="postgresql://nobody:secret@127.0.0.1:1/none"))
+    answer = gone.client().page("/")
+    assert answer.status_code == 503
+    assert "secret" not in answer.text
+    assert "Not possible" in answer.text
