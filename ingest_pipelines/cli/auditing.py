@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ingest_pipelines.actions.audit_words import action_words
 from ingest_pipelines.cli import screen
 from ingest_pipelines.cli.naming import Json, import_names
 from ingest_pipelines.errors import UsageError
-from ingest_pipelines.model import item_name
 
 if TYPE_CHECKING:
     from ingest_pipelines.ledger import AuditEntry
@@ -42,7 +42,7 @@ def audit(
     elif not shown:
         screen.say("no manual actions" + (f" since {screen.moment(begin)}" if begin else " yet"))
     else:
-        rows = [(screen.moment(entry.at), entry.who, _action(entry)) for entry in shown]
+        rows = [(screen.moment(entry.at), entry.who, action_words(entry)) for entry in shown]
         for line in screen.columns(("when", "who", "what"), rows):
             screen.say(line)
     if more:
@@ -63,46 +63,6 @@ def _moment(text: str, now: datetime) -> datetime:
         raise UsageError(
             f"--since {text} is neither a date nor a duration", hint="for example 2026-11-22, or 7d"
         ) from None
-
-
-def _action(entry: AuditEntry) -> str:
-    """`loyalty: forced Customers_1767225600.csv (load 12)`."""
-    subject = f"{entry.import_name}: " if entry.import_name else ""
-    item = f" {item_name(entry.item)}" if entry.item else ""
-    detail = _detail(entry)
-    return f"{subject}{entry.what}{item}" + (f" ({detail})" if detail else "")
-
-
-def _detail(entry: AuditEntry) -> str:
-    facts = dict(entry.detail)
-    match entry.what:
-        case "cursor set":
-            return f"from {_or_start(facts.get('from'))} to {facts.get('to')}"
-        case "forced":
-            return f"load {facts.get('load')}"
-        case "replayed":
-            return f"{facts.get('rows')} rows of load {facts.get('rejects_of')}, as load {facts.get('load')}"
-        case "unlocked":
-            return "; ".join(_texts(facts.get("changes")))
-        case "purged":
-            return "; ".join(
-                f"{counts['database']}: {screen.plural(int(str(counts['rejects'])), 'reject')}, "
-                f"{screen.plural(int(str(counts['events'])), 'event')}"
-                for counts in _mappings(facts.get("databases"))
-            )
-    return ", ".join(f"{name} {value}" for name, value in facts.items())
-
-
-def _or_start(value: object) -> str:
-    return "its start" if value is None else str(value)
-
-
-def _texts(value: object) -> list[str]:
-    return [str(text) for text in value] if isinstance(value, list) else []
-
-
-def _mappings(value: object) -> list[dict[str, object]]:
-    return [mapping for mapping in value if isinstance(mapping, dict)] if isinstance(value, list) else []
 
 
 def _as_json(entry: AuditEntry) -> dict[str, object]:

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ingest_pipelines.actions.cursors import parse_cursor_of, require_cursor, set_cursor
+from ingest_pipelines.actions.facts import by_itself, facts_of
 from ingest_pipelines.actions.launcher import user
 from ingest_pipelines.actions.steering import refuse_same, steer
 from ingest_pipelines.actions.target import ledger_of, now
@@ -13,7 +15,6 @@ from ingest_pipelines.cli import screen
 from ingest_pipelines.cli.asking import confirmed
 from ingest_pipelines.cli.boundary import Command, Group
 from ingest_pipelines.cli.naming import ImportName, Json
-from ingest_pipelines.errors import UsageError
 
 if TYPE_CHECKING:
     from ingest_pipelines.config import BoundImport, Project, Settings
@@ -38,7 +39,7 @@ def activate(name: ImportName, yes: Yes = False) -> None:
         screen.note("nothing was changed")
         raise typer.Exit(1)
     steer(settings, bound, "activated", user(), now())
-    screen.say(f"{screen.painted('active', 'good')}: import {name}{_by_itself(bound)}")
+    screen.say(f"{screen.painted('active', 'good')}: import {name} {by_itself(bound)}")
     if bound.spec.schedule is None or not bound.spec.schedule.run_now:
         return
     with launcher(settings, project) as launch, screen.progress(name) as show:
@@ -62,7 +63,7 @@ def resume(name: ImportName) -> None:
     """Start a paused import's schedule and sensor again."""
     settings, _, bound = _read(name)
     steer(settings, bound, "resumed", user(), now())
-    screen.say(f"{screen.painted('active', 'good')}: import {name}{_by_itself(bound)}")
+    screen.say(f"{screen.painted('active', 'good')}: import {name} {by_itself(bound)}")
 
 
 def unlock(name: ImportName, yes: Yes = False) -> None:
@@ -94,7 +95,7 @@ def cursor_show(name: ImportName, json: Json = False) -> None:
     from ingest_pipelines import ledger
 
     settings, _, bound = _read(name)
-    _needs_cursor(bound)
+    require_cursor(bound)
     with ledger_of(settings) as connection:
         state = ledger.find_cursor(connection, name)
     cursor = bound.spec.source.cursor
@@ -123,25 +124,18 @@ def cursor_set(
 ) -> None:
     """Start the next chunk after VALUE. A lower value reads rows again, which is safe; a higher one skips rows."""
     from ingest_pipelines import ledger
-    from ingest_pipelines.cursor.values import cursor_text, parse_cursor
 
     settings, _, bound = _read(name)
-    _needs_cursor(bound)
+    text = parse_cursor_of(bound, value)
     cursor = bound.spec.source.cursor
     assert cursor is not None
-    try:
-        text = cursor_text(parse_cursor(value, cursor.kind))
-    except ValueError as error:
-        raise UsageError(f"import {name}: {error}", hint=f"its first chunk started after {cursor.start}") from None
-    with ledger_of(settings, writes=True) as connection:
+    with ledger_of(settings) as connection:
         before = ledger.find_cursor(connection, name)
-        screen.say(f"import {name}: {cursor.column} = {before.value if before else cursor.start}, to become {text}")
-        if not confirmed("set it?", yes=yes):
-            screen.note("nothing was changed")
-            raise typer.Exit(1)
-        ledger.set_cursor(connection, name, text, now())
-        detail = {"from": before.value if before else None, "to": text}
-        ledger.record_audit(connection, user(), "cursor set", now(), import_name=name, detail=detail)
+    screen.say(f"import {name}: {cursor.column} = {before.value if before else cursor.start}, to become {text}")
+    if not confirmed("set it?", yes=yes):
+        screen.note("nothing was changed")
+        raise typer.Exit(1)
+    set_cursor(settings, bound, text, user(), now(), expected=before)
     screen.say(f"{screen.painted('set', 'good')}: the next chunk of {name} starts after {text}")
 
 
@@ -153,35 +147,8 @@ def _read(name: str) -> tuple[Settings, Project, BoundImport]:
     return settings, project, project.require(name)
 
 
-def _needs_cursor(bound: BoundImport) -> None:
-    if bound.spec.source.cursor is None:
-        raise UsageError(
-            f"import {bound.name} has no cursor", hint="only queries can have one: source: {query, cursor: {column}}"
-        )
-
-
-def _by_itself(bound: BoundImport) -> str:
-    """What the import does on its own while `ingest up` or a daemon runs."""
-    if starts := bound.spec.start_words:
-        return f" runs {', and '.join(starts)}"
-    if bound.reads_files and not bound.one_time:
-        return f" loads each new {bound.spec.source.file}"
-    return f" has no schedule; run: ingest run {bound.name}"
-
-
 def _print_summary(bound: BoundImport) -> None:
     """Prints what the import will do."""
-    spec = bound.spec
-    source = spec.source.file or spec.source.table or spec.source.query or "uploads"
-    screen.say(f"{screen.painted(bound.name, 'strong')}  {spec.description}".rstrip())
-    facts = [
-        ("from", f"{bound.connection_name} ({bound.connection.type}): {source}"),
-        ("to", f"{bound.database.table}, {spec.mode.replace('_', ' ')}"),
-        ("matched by", bound.match.by if bound.match else bound.database.key),
-        ("columns", ", ".join(f"{mapped.column} -> {mapped.name}" for mapped in bound.fields)),
-        ("an empty cell", "clears the field" if spec.empty == "clear" else "leaves the field unchanged"),
-        ("rejects", f"the import allows {spec.rejects}"),
-        ("by itself", _by_itself(bound).removeprefix(" ")),
-    ]
-    for label, text in facts:
+    screen.say(f"{screen.painted(bound.name, 'strong')}  {bound.spec.description}".rstrip())
+    for label, text in facts_of(bound):
         screen.say(f"  {label:<14}{screen.wrapped(text, 16)}")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ingest_pipelines.actions.wording import number, plural
-from ingest_pipelines.ledger import LoadBar
+from ingest_pipelines.ledger import Load, LoadBar
 
 PARTS = ("inserted", "updated", "unchanged", "unmatched", "skipped", "rejected")
 """What becomes of the rows that a load reads, in the order of the bar."""
@@ -70,3 +70,56 @@ def sparkline(loads: Sequence[LoadBar], places: int) -> Sparkline:
     said += f", {number(rejects)} with rejects" if rejects else ""
     said += f"; the largest read {plural(most, 'row')}" if most else ""
     return Sparkline([(tone, "".join(bars)) for tone, bars in paths.items()], said)
+
+
+@dataclass(frozen=True)
+class ChartBar:
+    """A load in the chart; `x` and `width` of its parts are top and height."""
+
+    x: int
+    parts: Sequence[BarPart]
+    said: str
+
+
+@dataclass(frozen=True)
+class Chart:
+    """The rows of an import's last loads.
+
+    Attributes:
+        most: rows of the largest load.
+        said: the same in words.
+    """
+
+    width: int
+    height: int
+    bar_width: int
+    bars: Sequence[ChartBar]
+    most: int
+    said: str
+
+
+CHART_STEP, CHART_BAR, CHART_HEIGHT, CHART_PLACES = 50, 34, 140, 20
+
+
+def load_chart(loads: Sequence[Load]) -> Chart:
+    """A bar per load, the newest at the right, split by what became of its rows.
+
+    Args:
+        loads: the oldest first.
+    """
+    most = max((load.read for load in loads), default=0)
+    bars = []
+    for place, load in enumerate(loads, CHART_PLACES - len(loads)):
+        parts, bottom = [], float(CHART_HEIGHT)
+        for name in PARTS:
+            rows = int(getattr(load, name))
+            if rows:
+                height = max(1.5, (CHART_HEIGHT - 4) * rows / most)
+                bottom -= height
+                parts.append(BarPart(name, rows, round(max(0.0, bottom), 2), round(height, 2)))
+        said = f"load {load.id}, {load.status}: {plural(load.read, 'row')}" + (
+            f", {number(load.rejected)} rejected" if load.rejected else ""
+        )
+        bars.append(ChartBar(place * CHART_STEP + (CHART_STEP - CHART_BAR) // 2, parts, said))
+    said = f"rows of the last {plural(len(loads), 'load')}; the largest read {number(most)}"
+    return Chart(CHART_PLACES * CHART_STEP, CHART_HEIGHT, CHART_BAR, bars, most, said)

@@ -11,6 +11,7 @@ from starlette.requests import Request
 from ingest_pipelines.actions.target import ledger_of
 from ingest_pipelines.config import Project, Settings
 from ingest_pipelines.config.current_project import read_current_project
+from ingest_pipelines.studio.jobs import Jobs
 from ingest_pipelines.studio.live import Lookout
 
 
@@ -20,6 +21,7 @@ class Studio:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.lookout = Lookout(settings)
+        self.jobs = Jobs()
 
     @property
     def project(self) -> Project:
@@ -34,6 +36,7 @@ class Studio:
 
     def close(self) -> None:
         """Ends what the studio started."""
+        self.jobs.close()
         self.lookout.close()
 
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import httpx
+import psycopg
 import pytest
 from starlette.testclient import TestClient
 
+from ingest_pipelines.actions.target import ledger_of
 from ingest_pipelines.config import Settings, read_settings
 from ingest_pipelines.config.settings import StudioAccess
 from ingest_pipelines.studio.app import make_app
@@ -25,7 +27,11 @@ HOSTILE = "<script>alert(1)</script> \u202egnp.exe " + "long " * 800
 """What a page must show as text, on one line, and cut."""
 
 PROJECT = {
-    "connections.yaml": "connections:\n  uploads: {type: csv, directory: uploads}\n",
+    "connections.yaml": """\
+connections:
+  uploads: {type: csv, directory: uploads}
+  shop_db: {type: postgresql, host: db.example, database: shop, username: reader, password: {env: SHOP_PW}}
+""",
     "databases.yaml": """\
 databases:
   customers:
@@ -52,6 +58,14 @@ database: customers
 source: {{connection: uploads, file: Never}}
 columns: {{CID: customer_id}}
 """,
+    "imports/orders.yaml": """\
+database: customers
+source:
+  connection: shop_db
+  query: SELECT id, points FROM orders WHERE id > {lastItem} ORDER BY id LIMIT 1000
+  cursor: {column: id, start: 0}
+columns: {id: customer_id, points: points}
+""",
     "imports/wrong.yaml": "database: nowhere\n",
 }
 ROWS = "CID,Email,Tier,Points\nC-1,ann@example.com,Silver,10\nC-2,=cmd|'x',Gold,many\nC-3,bob@example.com,Bronze,3\n"
@@ -69,6 +83,12 @@ class Shop:
         """A browser without a screen."""
         http = TestClient(make_app(self.settings, access), HERE, headers=headers, raise_server_exceptions=False)
         return Client(self.open.enter_context(http))
+
+    @contextmanager
+    def ledger(self) -> Iterator[psycopg.Connection]:
+        """A transaction in the ledger."""
+        with ledger_of(self.settings) as connection:
+            yield connection
 
     def write(self, name: str, text: str) -> None:
         """Writes a file of the project."""
@@ -115,6 +135,7 @@ def shop(postgres_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         environment = {
             "INGEST_HOME": str(home), "INGEST_STATE": str(home / ".ingest"),
             "INGEST_DATABASE_URL": target, "INGEST_DAGSTER_URL": storage,
+            "SHOP_PW": "x",
         }  # fmt: skip
         for name, value in environment.items():
             patch.setenv(name, value)

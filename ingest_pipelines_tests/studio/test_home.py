@@ -23,9 +23,9 @@ def shown_names(html: str) -> list[str]:
 
 def test_every_import_has_a_row_and_what_needs_a_person_is_first(client: Client) -> None:
     html = client.page("/").text
-    assert names(html) == ["wrong", "points", "never"]
+    assert names(html) == ["wrong", "points", "orders", "never"]
     words = text_of(html)
-    for expected in ("3 imports", "invalid", "completed with rejects", "draft", "Points from the tills", "1 rejected"):
+    for expected in ("4 imports", "invalid", "completed with rejects", "draft", "Points from the tills", "1 rejected"):
         assert expected in words
     assert "3 read, 2 new" in words
 
@@ -44,7 +44,7 @@ def test_search_status_and_database_choose_rows_without_a_script(client: Client)
     grouped = client.page("/?group=database").text
     assert text_of(grouped).count("customers") >= 1
     assert "no database" in text_of(grouped)
-    assert sorted(names(grouped)) == ["never", "points", "wrong"]
+    assert sorted(names(grouped)) == ["never", "orders", "points", "wrong"]
 
 
 def test_a_bar_shows_each_part_and_words_say_it(client: Client) -> None:

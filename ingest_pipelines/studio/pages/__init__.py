@@ -2,6 +2,6 @@
 
 from starlette.routing import Route
 
-from ingest_pipelines.studio.pages import home
+from ingest_pipelines.studio.pages import home, one_import
 
-ROUTES: tuple[Route, ...] = (*home.ROUTES,)
+ROUTES: tuple[Route, ...] = (*home.ROUTES, *one_import.ROUTES)

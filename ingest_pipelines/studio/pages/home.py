@@ -102,14 +102,22 @@ def _counts(rows: Sequence[HomeRow]) -> list[tuple[str, str, int]]:
 
 async def changes(request: Request) -> Response:
     """The rows that change, as server-sent events, for as long as the page is open."""
-    lookout = studio_of(request).lookout
+    lookout, jobs = studio_of(request).lookout, studio_of(request).jobs
 
     async def events() -> AsyncIterator[str]:
         sent: dict[str, str] = {}
         last: Seen | None = None
+        under_way = {job.id for job in jobs.all() if job.state == "running"}
         async for seen in lookout.changes():
             if await request.is_disconnected():
                 return
+            for job in jobs.all():
+                if job.state == "running":
+                    under_way.add(job.id)
+                elif job.id in under_way:
+                    under_way.discard(job.id)
+                    what = {"said": job.said, "hint": job.hint, "bad": job.state == "failed"}
+                    yield f"event: said\ndata: {json.dumps(what)}\n\n"
             if seen is last:
                 continue
             rows = {row.name: row for row in rows_of(seen)}
@@ -119,8 +127,8 @@ async def changes(request: Request) -> Response:
             if last is None:
                 changed = {}  # the page has just been made; what changed meanwhile comes with the next look
             if changed or gone or last is None:
-                what = {"rows": list(changed.values()), "gone": gone, "counts": _counts(list(rows.values()))}
-                yield f"event: rows\ndata: {json.dumps(what)}\n\n"
+                pushed = {"rows": list(changed.values()), "gone": gone, "counts": _counts(list(rows.values()))}
+                yield f"event: rows\ndata: {json.dumps(pushed)}\n\n"
             last, sent = seen, html
 
     return StreamingResponse(events(), media_type="text/event-stream", headers={"X-Accel-Buffering": "no"})

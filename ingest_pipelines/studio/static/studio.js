@@ -2,6 +2,7 @@
 "use strict";
 
 const token = document.querySelector('meta[name="studio-token"]').content;
+const SILENT = "the studio does not answer; nothing is known to have changed";
 const said = document.getElementById("said");
 
 // --- what happened, at the foot of the page -------------------------------------------------------------------------
@@ -101,9 +102,27 @@ document.addEventListener("submit", async (event) => {
     if (answer.said) say(answer.said);
     form.dispatchEvent(new CustomEvent("sent", { bubbles: true, detail: answer }));
   } catch (error) {
-    say(error instanceof TypeError ? "the studio does not answer; nothing is known to have changed" : error.message, error.hint, true);
+    say(error instanceof TypeError ? SILENT : error.message, error.hint, true);
   } finally {
     if (button) button.disabled = false;
+  }
+});
+
+// A button with data-send and no form: what else its data- attributes hold are the fields.
+document.addEventListener("click", async (event) => {
+  const button = event.target.closest("button[data-send]");
+  if (!button || button.form) return;
+  const { send: address, confirm: question, key, ...fields } = button.dataset;
+  if (question && !(await confirmed(question, button.textContent.trim()))) return;
+  button.disabled = true;
+  try {
+    const answer = await send(address, fields);
+    if (answer.goto) location.assign(answer.goto);
+    else if (answer.said) say(answer.said);
+  } catch (error) {
+    say(error instanceof TypeError ? SILENT : error.message, error.hint, true);
+  } finally {
+    button.disabled = false;
   }
 });
 
@@ -188,5 +207,23 @@ if (live) {
   const source = new EventSource(live.dataset.changes);
   source.addEventListener("open", () => { sign.hidden = false; });
   source.addEventListener("error", () => { sign.hidden = true; });
+  source.addEventListener("said", (event) => {
+    const what = JSON.parse(event.data);
+    say(what.said, what.hint, what.bad);
+  });
   source.addEventListener("rows", (event) => takeRows(JSON.parse(event.data)));
+}
+
+// --- a part of a page that the server pushes ------------------------------------------------------------------------
+
+const part = document.querySelector("[data-part]");
+
+if (part) {
+  const source = new EventSource(part.dataset.part);
+  source.addEventListener("part", (event) => {
+    const focused = part.contains(document.activeElement) ? document.activeElement.dataset.key : undefined;
+    part.innerHTML = JSON.parse(event.data).html;
+    const again = focused && part.querySelector(`[data-key="${focused}"]`);
+    if (again) again.focus();
+  });
 }

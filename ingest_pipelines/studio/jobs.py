@@ -1,0 +1,150 @@
+"""Runs that pages start: each is a process of its own, whose stages Home and the import's page show."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import threading
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from itertools import count
+from typing import Literal
+
+from ingest_pipelines.actions.run_apart import RunRequest
+from ingest_pipelines.actions.target import now
+from ingest_pipelines.errors import UsageError
+
+MOST_AT_ONCE = 4
+"""Each run is a process with a few hundred megabytes; runs of one table wait for each other anyway."""
+
+KEPT = 50
+"""Ended jobs that pages still show."""
+
+STOP_SECONDS = 15.0
+"""How long a run that is merging gets to roll back when the studio ends."""
+
+STAGES = {"land": "reading", "validate": "validating", "merge": "merging"}
+
+
+@dataclass
+class Job:
+    """A run that a page started.
+
+    Attributes:
+        stage: what it does now, in words.
+        error: why it ended without a commit; "" if it did not.
+    """
+
+    id: int
+    request: RunRequest
+    started_at: datetime
+    process: subprocess.Popen[bytes] = field(repr=False)
+    stage: str = "starting"
+    state: Literal["running", "done", "failed", "cancelled"] = "running"
+    loads: Sequence[int] = ()
+    error: str = ""
+    hint: str = ""
+    cancelled: bool = False
+
+    @property
+    def said(self) -> str:
+        """How it ended, in a sentence."""
+        name = self.request.import_name
+        if self.state == "done":
+            return f"{name}: loaded" if self.loads else f"{name}: nothing to load"
+        return f"{name}: {self.error}"
+
+
+class Jobs:
+    """The jobs of this studio, the newest first."""
+
+    def __init__(self) -> None:
+        self._jobs: deque[Job] = deque()
+        self._lock = threading.Lock()
+        self._numbers = count(1)
+
+    def start(self, request: RunRequest) -> Job:
+        """Starts the run.
+
+        Raises:
+            UsageError: the import runs already from here, or too many do.
+        """
+        with self._lock:
+            running = [job for job in self._jobs if job.state == "running"]
+            if any(job.request.import_name == request.import_name for job in running):
+                raise UsageError(
+                    f"import {request.import_name} is running already", hint="wait until it ends, or cancel it"
+                )
+            if len(running) >= MOST_AT_ONCE:
+                raise UsageError(f"{MOST_AT_ONCE} runs are under way from here", hint="wait until one of them ends")
+            process = subprocess.Popen(
+                [sys.executable, "-m", "ingest_pipelines.actions.run_apart"],
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True,
+            )  # fmt: skip
+            job = Job(next(self._numbers), request, now(), process)
+            self._jobs.appendleft(job)
+            while len(self._jobs) > KEPT and self._jobs[-1].state != "running":
+                self._jobs.pop()
+        assert process.stdin is not None
+        process.stdin.write(request.line())
+        process.stdin.flush()
+        threading.Thread(target=self._follow, args=(job,), daemon=True).start()
+        return job
+
+    def cancel(self, number: int) -> None:
+        """Interrupts the run, as Ctrl-C does.
+
+        Raises:
+            UsageError: there is no such run.
+        """
+        job = next((job for job in self._jobs if job.id == number and job.state == "running"), None)
+        if job is None:
+            raise UsageError("this run has ended already", hint="its load is on the import's page")
+        job.cancelled = True
+        job.process.send_signal(signal.SIGINT)
+
+    def of_import(self, name: str) -> list[Job]:
+        """The import's jobs, the newest first."""
+        return [job for job in list(self._jobs) if job.request.import_name == name]
+
+    def all(self) -> list[Job]:
+        """All jobs, the newest first."""
+        return list(self._jobs)
+
+    def _follow(self, job: Job) -> None:
+        """Takes in what the process reports, until it ends."""
+        outcome: dict[str, object] | None = None
+        assert job.process.stdout is not None
+        for text in job.process.stdout:
+            try:
+                line = json.loads(text)
+            except ValueError:
+                continue  # a library's own output
+            if "stage" in line:
+                job.stage = STAGES.get(line["stage"], line["stage"])
+            else:
+                outcome = line
+        job.process.wait()
+        if outcome is None:
+            job.error, job.hint = "its process ended without a report", "what was not committed changed nothing"
+        else:
+            loads = outcome.get("loads")
+            job.loads = loads if isinstance(loads, list) else ()
+            job.error, job.hint = str(outcome.get("error") or ""), str(outcome.get("hint") or "")
+        job.state = "cancelled" if job.cancelled and job.error else "failed" if job.error else "done"
+
+    def close(self) -> None:
+        """Interrupts every run and waits until it has rolled back."""
+        running = [job for job in self._jobs if job.process.poll() is None]
+        for job in running:
+            job.process.send_signal(signal.SIGINT)
+        for job in running:
+            try:
+                job.process.wait(STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                job.process.kill()
+                job.process.wait()

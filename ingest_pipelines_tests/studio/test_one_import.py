@@ -1,0 +1,106 @@
+"""An import's page shows what `ingest status`, `report` and `audit` print, and does what they suggest."""
+
+from __future__ import annotations
+
+import pytest
+
+from ingest_pipelines import ledger
+from ingest_pipelines.config.settings import StudioAccess
+from ingest_pipelines.studio import pages
+from ingest_pipelines_tests.studio.conftest import Client, Shop, text_of
+from ingest_pipelines_tests.studio.test_guard import CHANGES, SECRET
+from ingest_pipelines_tests.waiting import until
+
+
+@pytest.fixture
+def viewer(shop: Shop) -> Client:
+    return shop.client(StudioAccess(SECRET), **{"X-Ingest-Proxy": SECRET, "X-Forwarded-User": "eve"})
+
+
+@pytest.fixture
+def ann(shop: Shop) -> Client:
+    headers = {"X-Ingest-Proxy": SECRET, "X-Forwarded-User": "ann", "X-Forwarded-Groups": "crm, operators"}
+    return shop.client(StudioAccess(SECRET), **headers)
+
+
+def audit(shop: Shop) -> list[tuple[str, str]]:
+    entries = shop.terminal.ingest("audit", "--json").json
+    return [(entry["who"], entry["what"]) for entry in entries]
+
+
+def test_the_page_has_mapping_loads_yaml_and_links_to_dagster(client: Client) -> None:
+    answer = client.page("/imports/points")
+    words = text_of(answer.text)
+    for expected in (
+        "completed with rejects", "Points from the tills", "CID customer_id string", "max length 12", "personal",
+        "committed", "by itself", "imports/points.yaml", "rejects: {unlimited: true}",
+    ):  # fmt: skip
+        assert expected in words
+    assert "/assets/customers/points" in answer.text
+    assert "view=partitions" in answer.text
+    assert "/runs/" in answer.text
+
+
+@pytest.mark.parametrize("name", ["never", "wrong", "orders"])
+def test_an_import_without_loads_or_with_mistakes_has_a_page(client: Client, name: str) -> None:
+    answer = client.page(f"/imports/{name}")
+    assert answer.status_code == 200
+    assert "no load yet" in text_of(answer.text)
+    assert "<script>alert" not in answer.text
+
+
+def test_an_unknown_import_is_refused_in_words(client: Client) -> None:
+    for name in ("nothing", "..%2Fdatabases", "%00"):
+        answer = client.page(f"/imports/{name}")
+        assert answer.status_code in {400, 404}
+        assert "table: crm.customers" not in answer.text
+
+
+def test_pause_and_resume_are_in_the_audit_trail_under_the_persons_name(shop: Shop, ann: Client) -> None:
+    assert ann.send("/imports/points/pause").json()["said"].startswith("points is paused")
+    again = ann.send("/imports/points/pause")
+    assert again.status_code == 400
+    assert "already paused" in again.json()["error"]
+    assert "Resume" in ann.page("/imports/points").text
+    assert ann.send("/imports/points/resume").status_code == 200
+    assert audit(shop)[:2] == [("ann", "resumed"), ("ann", "paused")]
+
+
+def test_a_viewer_changes_nothing_and_sees_no_button(shop: Shop, viewer: Client) -> None:
+    before = audit(shop)
+    assert len(CHANGES) == len({route.path for route in pages.ROUTES if "POST" in (route.methods or ())}) > 5
+    for path in CHANGES:
+        answer = viewer.send(path.format(name="points"), {"value": "5"})
+        assert (answer.status_code, answer.json()["error"]) == (403, "you may look, and not change anything")
+    for page in ("/", "/imports/points", "/imports/orders"):
+        assert "data-send" not in viewer.page(page).text
+    assert audit(shop) == before
+
+
+def test_a_cursor_that_moved_meanwhile_is_not_set(shop: Shop, ann: Client) -> None:
+    assert ann.send("/imports/orders/cursor", {"seen": "", "value": "700"}).status_code == 200
+    stale = ann.send("/imports/orders/cursor", {"seen": "", "value": "5"})
+    assert (stale.status_code, stale.json()["error"]) == (400, "the cursor was moved meanwhile; nothing was changed")
+    wrong = ann.send("/imports/orders/cursor", {"seen": "700", "value": "soon"})
+    assert wrong.status_code == 400
+    assert shop.terminal.ingest("cursor", "show", "orders", "--json").json["value"] == "700"
+    assert audit(shop)[0] == ("ann", "cursor set")
+    assert "700" in text_of(ann.page("/imports/orders").text)
+
+
+def test_an_item_is_run_again_in_a_process_of_its_own_and_its_end_is_shown(shop: Shop, ann: Client) -> None:
+    with shop.ledger() as connection:
+        [load] = ledger.recent_loads(connection, "points")
+    assert ann.send("/imports/points/run", {"item": load.item}).status_code == 200
+    busy = ann.send("/imports/points/run")
+    assert busy.json()["error"] == "import points is running already"
+    assert "Cancel run" in ann.page("/imports/points").text
+    until(lambda: "Cancel run" not in ann.page("/imports/points").text)
+    with shop.ledger() as connection:
+        newest, _ = ledger.recent_loads(connection, "points", 2)
+    assert (newest.item, newest.by) == (load.item, "ann")
+
+
+def test_a_run_that_cannot_begin_says_why(ann: Client) -> None:
+    assert ann.send("/imports/points/run").status_code == 200
+    until(lambda: "import points takes uploads" in text_of(ann.page("/imports/points").text))
