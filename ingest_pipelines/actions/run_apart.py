@@ -12,10 +12,15 @@ import os
 import signal
 import sys
 import threading
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from ingest_pipelines.errors import IngestError, UsageError
+
+if TYPE_CHECKING:
+    from ingest_pipelines.config import BoundImport, Settings
 
 
 @dataclass(frozen=True)
@@ -25,6 +30,8 @@ class RunRequest:
     Attributes:
         item: its key; None: the newest file, or what is due.
         failed: all items that failed, in order.
+        load, corrections: instead of an item, rejected rows of that load to load again: line -> column -> cell, of the
+            cells that a person corrected.
         by: who asks, for the ledger.
     """
 
@@ -32,6 +39,8 @@ class RunRequest:
     by: str
     item: str | None = None
     failed: bool = False
+    load: int | None = None
+    corrections: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     def line(self) -> bytes:
         """The request as a line for the process's stdin."""
@@ -59,14 +68,15 @@ def _outcome(request: RunRequest) -> dict[str, Any]:
         settings = read_settings()
         project = read_project(settings.home)
         project.require(request.import_name)
-        with launching(settings, project, request.by, lambda text: _report({"stage": text})) as launch:
+        launch_here = partial(launching, settings, project, request.by, _show)
+        if request.load is not None:
+            return _replay(request, settings, project.require(request.import_name), launch_here)
+        with launch_here() as launch:
             items = launch.failed_items(request.import_name) if request.failed else [request.item]
             if not items:
                 raise UsageError(f"import {request.import_name}: no item has failed; nothing to run again")
             for item in items:
-                result = launch(
-                    request.import_name, item_key=item, on_stage=lambda stage: _report({"stage": str(stage)})
-                )
+                result = launch(request.import_name, item_key=item, on_stage=_show)
                 error = error or result.error
                 with launch.site.target.session() as connection:
                     loads += [load.id for load in ledger.loads_of_run(connection, result.run_id)]
@@ -76,6 +86,43 @@ def _outcome(request: RunRequest) -> dict[str, Any]:
         error = IngestError("cancelled", hint="what was not committed changed nothing; it is safe to run it again")
     words = {"error": error.message, "hint": error.hint} if error is not None else {}
     return {"loads": loads, **words}
+
+
+def _replay(
+    request: RunRequest, settings: Settings, bound: BoundImport, launch_here: Callable[[], Any]
+) -> dict[str, Any]:
+    """Writes the corrected rows as `ingest rejects export` does, and replays them as a person's file is."""
+    from ingest_pipelines import ledger
+    from ingest_pipelines.actions.reject_file import read_export, write_export
+    from ingest_pipelines.actions.rejected_loads import require_load
+    from ingest_pipelines.actions.replay import replay_rows
+    from ingest_pipelines.actions.target import ledger_of
+    from ingest_pipelines.owner_only import open_private, private_folder, private_state
+
+    assert request.load is not None
+    corrections = {int(line): cells for line, cells in request.corrections.items()}
+    with ledger_of(settings) as connection:
+        require_load(connection, bound.name, request.load)
+        load = ledger.get_load(connection, request.load)
+        assert load is not None
+        rows = ledger.open_rejected_rows(connection, load.id, corrections)
+        columns = ledger.rejected_columns(connection, load.id)
+    corrected = (replace(row, row={**(row.row or {}), **corrections[row.line]}) for row in rows)
+    path = private_folder(private_state(settings.state) / "studio") / f"corrected_{os.getpid()}.csv"
+    try:
+        with open_private(path, "w", newline="") as file:
+            write_export(file, load, columns, corrected)
+        replayed = replay_rows(settings, bound, read_export(path, bound.name), None, launch_here, _show, _show)
+    finally:
+        path.unlink(missing_ok=True)
+    error = replayed.result.error if replayed.result is not None else None
+    words = {"error": error.message, "hint": "your corrections are still on the page"} if error is not None else {}
+    resolved = sum(replayed.resolved.values())
+    return {"loads": [one.id for one in replayed.loads], "resolved": resolved, **words}
+
+
+def _show(stage: str) -> None:
+    _report({"stage": str(stage)})
 
 
 def _report(line: dict[str, Any]) -> None:

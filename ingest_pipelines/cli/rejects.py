@@ -10,17 +10,15 @@ from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
 
+from ingest_pipelines.actions.reject_file import write_export
+from ingest_pipelines.actions.rejected_loads import load_with_rejects, require_load
 from ingest_pipelines.cli import replay, screen
 from ingest_pipelines.cli.boundary import Command, Group
 from ingest_pipelines.cli.naming import ImportName, Json
-from ingest_pipelines.cli.reject_file import write_export
-from ingest_pipelines.errors import UsageError, printable
+from ingest_pipelines.errors import printable
 from ingest_pipelines.owner_only import open_private
 
 if TYPE_CHECKING:
-    import psycopg
-
-    from ingest_pipelines.config import BoundImport
     from ingest_pipelines.ledger import Load, Reject
 
 SHOWN = 50
@@ -49,7 +47,7 @@ def list_(
     settings = read_settings()
     require_known(settings, name)
     with ledger_of(settings) as connection:
-        _require_load(connection, name, load)
+        require_load(connection, name, load)
         limit = None if json or every else SHOWN
         rejects = ledger.list_rejects(connection, name, load=load, code=code, limit=limit, open_first=True)
         chosen = ledger.get_load(connection, rejects[0].load) if rejects else None
@@ -102,32 +100,6 @@ def export(
 
 
 group.command(cls=Command)(replay.replay)
-
-
-def load_with_rejects(connection: psycopg.Connection, bound: BoundImport, load: int | None) -> Load:
-    """The load with that number; without a number the import's last load with unresolved rejects.
-
-    Raises:
-        UsageError: there is no such load.
-    """
-    from ingest_pipelines import ledger
-
-    _require_load(connection, bound.name, load)
-    rejects = ledger.list_rejects(connection, bound.name, load=load, limit=1, unresolved=True)
-    if not rejects:
-        where = f"load {load}" if load is not None else "any load"
-        raise UsageError(f"import {bound.name}: no unresolved rejects in {where}", hint=f"ingest report {bound.name}")
-    chosen = ledger.get_load(connection, rejects[0].load)
-    assert chosen is not None
-    return chosen
-
-
-def _require_load(connection: psycopg.Connection, name: str, load: int | None) -> None:
-    from ingest_pipelines import ledger
-
-    ledger_load = ledger.get_load(connection, load) if load is not None else None
-    if load is not None and (ledger_load is None or ledger_load.import_name != name):
-        raise UsageError(f"import {name} has no load {load}", hint=f"its loads: ingest report {name}")
 
 
 def _utf8(stream: TextIO) -> TextIO:

@@ -88,6 +88,7 @@ from ingest_pipelines.ledger.metrics import (
     record_open_items,
 )
 from ingest_pipelines.ledger.migrate import migrate
+from ingest_pipelines.ledger.reject_pages import open_rejected_rows, reject_page
 from ingest_pipelines.ledger.rejects import (
     NewReject,
     Reject,
@@ -253,6 +254,7 @@ __all__ = [
     "newest_suppressed",
     "newest_window_ends",
     "open_load",
+    "open_rejected_rows",
     "profiles_of_keys",
     "purge_events",
     "purge_rejects",
@@ -268,6 +270,7 @@ __all__ = [
     "registered_fields",
     "reject_cells",
     "reject_codes",
+    "reject_page",
     "rejected_columns",
     "rejected_rows",
     "remove_suppressed",

@@ -16,6 +16,7 @@ from typing import Literal
 
 from ingest_pipelines.actions.run_apart import RunRequest
 from ingest_pipelines.actions.target import now
+from ingest_pipelines.actions.wording import plural
 from ingest_pipelines.errors import UsageError
 
 MOST_AT_ONCE = 4
@@ -46,6 +47,7 @@ class Job:
     stage: str = "starting"
     state: Literal["running", "done", "failed", "cancelled"] = "running"
     loads: Sequence[int] = ()
+    resolved: int = 0
     error: str = ""
     hint: str = ""
     cancelled: bool = False
@@ -54,6 +56,8 @@ class Job:
     def said(self) -> str:
         """How it ended, in a sentence."""
         name = self.request.import_name
+        if self.state == "done" and self.request.load is not None:
+            return f"{name}: {plural(self.resolved, 'reject')} of load {self.request.load} resolved"
         if self.state == "done":
             return f"{name}: loaded" if self.loads else f"{name}: nothing to load"
         return f"{name}: {self.error}"
@@ -134,6 +138,8 @@ class Jobs:
         else:
             loads = outcome.get("loads")
             job.loads = loads if isinstance(loads, list) else ()
+            resolved = outcome.get("resolved")
+            job.resolved = resolved if isinstance(resolved, int) else 0
             job.error, job.hint = str(outcome.get("error") or ""), str(outcome.get("hint") or "")
         job.state = "cancelled" if job.cancelled and job.error else "failed" if job.error else "done"
 

@@ -78,6 +78,11 @@ class Lookout:
                 self._looked_at = time.monotonic()
             return self._seen
 
+    def look_again(self) -> None:
+        """The next page looks at everything again: a person has changed something."""
+        with self._lock:
+            self._looked_at = float("-inf")
+
     async def changes(self) -> AsyncIterator[Seen]:
         """The state whenever it may have changed, for as long as the page listens.
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import uvicorn
 
 from ingest_pipelines.config import Settings
 from ingest_pipelines.config.settings import read_studio_access, read_ui_hosts
@@ -25,8 +29,6 @@ def serve(settings: Settings, host: str, port: int, ready: Callable[[str], None]
     Raises:
         UsageError: the port is taken, or the host is not of this machine and there is no proxy secret.
     """
-    import uvicorn
-
     from ingest_pipelines.studio.app import make_app
 
     access = read_studio_access()
@@ -50,4 +52,21 @@ def serve(settings: Settings, host: str, port: int, ready: Callable[[str], None]
             make_app(settings, access, read_ui_hosts()), log_level="warning", access_log=False, server_header=False,
             proxy_headers=False, timeout_graceful_shutdown=STOP_SECONDS, lifespan="on",
         )  # fmt: skip
-        uvicorn.Server(config).run(sockets=[listener])
+        _StudioServer(config).run(sockets=[listener])
+
+
+class _StudioServer(uvicorn.Server):
+    """A server that returns after a signal.
+
+    uvicorn's own lets the signal end the process then, before an embedded Postgres is stopped.
+    """
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """SIGINT and SIGTERM end the serving, and nothing else."""
+        before = {number: signal.signal(number, self.handle_exit) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)

@@ -6,7 +6,7 @@ import csv
 from io import StringIO
 from itertools import pairwise
 
-from ingest_pipelines.cli.reject_file import OWN
+from ingest_pipelines.actions.reject_file import OWN
 from ingest_pipelines_tests.cli.terminal import Answer, Terminal
 
 Demo = tuple[Terminal, Answer]

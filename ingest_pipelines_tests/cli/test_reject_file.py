@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from ingest_pipelines.cli.reject_file import (
+from ingest_pipelines.actions.reject_file import (
     OWN,
     check_of,
     read_export,

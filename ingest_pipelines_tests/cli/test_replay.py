@@ -10,7 +10,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from ingest_pipelines.cli.reject_file import OWN
+from ingest_pipelines.actions.reject_file import OWN
 from ingest_pipelines_tests.cli.terminal import Answer, Terminal
 
 HEADER = "CID,Email,Tier,Points,Joined"

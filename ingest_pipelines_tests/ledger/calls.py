@@ -165,6 +165,8 @@ CALLS: Mapping[str, Call] = {
     "register_fields": lambda c, case: ledger.register_fields(c, "crm", [("age", "int")], case.import_name, NOW),
     "register_items": lambda c, case: ledger.register_items(c, [*_folder(c, case), case.new_item], NOW),
     "registered_fields": lambda c, case: ledger.registered_fields(c, "customers"),
+    "open_rejected_rows": lambda c, case: ledger.open_rejected_rows(c, case.load.id, range(2, 102)),
+    "reject_page": lambda c, case: ledger.reject_page(c, case.load.id),
     "reject_codes": lambda c, case: ledger.reject_codes(c, case.load.id),
     "rejected_columns": lambda c, case: ledger.rejected_columns(c, case.load.id),
     "rejected_rows": lambda c, case: list(ledger.rejected_rows(c, case.import_name, case.load.id)),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from ingest_pipelines import ledger
@@ -103,4 +105,6 @@ def test_an_item_is_run_again_in_a_process_of_its_own_and_its_end_is_shown(shop:
 
 def test_a_run_that_cannot_begin_says_why(ann: Client) -> None:
     assert ann.send("/imports/points/run").status_code == 200
-    until(lambda: "import points takes uploads" in text_of(ann.page("/imports/points").text))
+    until(lambda: "Cancel run" not in ann.page("/imports/points").text)
+    [notice] = re.findall(r'class="notice bad">(.*?)</div>', ann.page("/imports/points").text)
+    assert "uploads does not exist" in notice

@@ -2,6 +2,6 @@
 
 from starlette.routing import Route
 
-from ingest_pipelines.studio.pages import home, one_import
+from ingest_pipelines.studio.pages import home, one_import, rejects
 
-ROUTES: tuple[Route, ...] = (*home.ROUTES, *one_import.ROUTES)
+ROUTES: tuple[Route, ...] = (*home.ROUTES, *one_import.ROUTES, *rejects.ROUTES)

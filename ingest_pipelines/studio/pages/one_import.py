@@ -186,6 +186,7 @@ def cancel(request: Request) -> Response:
 def _steered(request: Request, action: Steering, said: str) -> Response:
     person, studio, name = acting(request), studio_of(request), request.path_params["name"]
     steer(studio.settings, studio.project.require(name), action, person.name, now())
+    studio.lookout.look_again()
     return done(said.format(name))
 
 
@@ -215,6 +216,7 @@ def move_cursor(request: Request) -> Response:
     if str(fields.get("seen", "")) != (before.value if before else ""):
         raise UsageError("the cursor was moved meanwhile; nothing was changed", hint="reload the page and look again")
     set_cursor(studio.settings, bound, text, person.name, now(), expected=before)
+    studio.lookout.look_again()
     return done(f"the next chunk starts after {text}", goto=f"/imports/{quote(name, safe='')}")
 
 

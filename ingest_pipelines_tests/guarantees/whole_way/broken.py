@@ -19,7 +19,7 @@ def a_tie_is_lost_at_the_limit() -> None:
 def a_reject_is_booked_on_the_wrong_load() -> None:
     """A corrected row resolves the reject of the same line in another load of the import, if there is one."""
     from ingest_pipelines import ledger
-    from ingest_pipelines.cli import replay
+    from ingest_pipelines.actions import replay
 
     prepare = replay.prepare
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TextIO
 
-from ingest_pipelines.cli import screen
+from ingest_pipelines.actions.wording import why
 from ingest_pipelines.errors import UsageError, printable
 from ingest_pipelines.formulas import escape_formula, escape_name, unescape_formula, unescape_name
 from ingest_pipelines.model import NUL_PICTURES, PART_LINES, spelled_line
@@ -105,8 +105,8 @@ def write_export(file: TextIO, load: Load, columns: Sequence[str], rows: Iterato
     written = 0
     for row in rows:
         cells: Mapping[str, str | None] = row.row or {}
-        why = [screen.why(field, reason) for field, reason in zip(row.fields, row.reasons, strict=True)]
-        codes, reasons = " ".join(dict.fromkeys(row.codes)), escape_formula("; ".join(why))
+        reasons_of_fields = [why(field, reason) for field, reason in zip(row.fields, row.reasons, strict=True)]
+        codes, reasons = " ".join(dict.fromkeys(row.codes)), escape_formula("; ".join(reasons_of_fields))
         source = (escape_formula(cells.get(column) or "") for column in columns)
         writer.writerow([*source, load.id, _line_cell(row.line), check_of(load, row.line), codes, reasons])
         written += 1
