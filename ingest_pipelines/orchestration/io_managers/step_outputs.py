@@ -24,6 +24,9 @@ from ingest_pipelines.owner_only import private_folder, write_private
 
 _REPORT = "report"
 
+_ONE_MACHINE = frozenset({"in_process", "multiprocess", "multi_or_in_process_executor", "execute_in_process_executor"})
+"""Names of Dagster's executors whose steps share a disk, unless a retry of the run is elsewhere."""
+
 _SHAPE = blake2b(
     repr(
         [(kind.__name__, [field.name for field in fields(kind)])
@@ -50,10 +53,21 @@ class HandleIOManager(IOManager):
         try:
             return read_handle(self._spill, upstream.run_id, upstream.step_key)
         except FileNotFoundError:
-            raise ExpectedFailure(
-                "the output of an earlier step no longer exists: its run died, ended long ago, or had another version\n"
-                "  re-execute all steps of the run",
-            ) from None
+            raise ExpectedFailure(_why_missing(context.step_context.job_def.executor_def.name)) from None
+
+
+def _why_missing(executor: str) -> str:
+    """Why a step's output is not there, and what to do. Nothing was merged: the merge reads it first."""
+    if executor in _ONE_MACHINE:
+        return (
+            "the output of an earlier step no longer exists: its run died, ended long ago, or had another version\n"
+            "  re-execute all steps of the run"
+        )
+    return (
+        f"the output of an earlier step is not here: the executor '{executor}' runs each step in a place of its own\n"
+        "  nothing was merged; give the project a `spill` that every step reaches, such as s3://bucket/prefix, or a\n"
+        "  `state` on a volume that all of them mount; then re-execute all steps of the run"
+    )
 
 
 def write_handle(spill: Path, run_id: str, step_key: str, handle: object) -> None:
