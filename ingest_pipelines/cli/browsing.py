@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ingest_pipelines.actions.browsing import list_files, list_tables, noting, read_columns, with_suggestions
 from ingest_pipelines.cli import screen
 from ingest_pipelines.cli.naming import Json
 from ingest_pipelines.errors import UsageError, printable
 
 if TYPE_CHECKING:
-    from ingest_pipelines.config.connections import Connection
-    from ingest_pipelines.detection import Choose, Option, Reading, Suggestion
+    from ingest_pipelines.detection import Reading, Suggestion
     from ingest_pipelines.model import SourceFile
-    from ingest_pipelines.sources.base import FileSource, Listing
-    from ingest_pipelines.sources.browse import FileHead
+    from ingest_pipelines.sources.base import Listing
 
 SHOWN = 200
 """How many files or tables are printed; JSON has all of them."""
@@ -44,12 +41,12 @@ def browse(
         raise UsageError("--columns needs a file or a table", hint=f"ingest browse {connection} PATH --columns")
     if columns:
         doubts: list[str] = []
-        reading = read_columns(chosen, path, _noting(doubts))
+        reading = read_columns(chosen, path, noting(doubts))
         if json:
             screen.as_json(
                 {
                     "format": dict(reading.keys),
-                    "columns": [_column_json(name, ways) for name, ways in _suggested(reading)],
+                    "columns": [_column_json(name, ways) for name, ways in with_suggestions(reading)],
                     "doubts": doubts,
                 }
             )
@@ -63,74 +60,6 @@ def browse(
         _print_tables(connection, list_tables(chosen, path), as_json=json)
 
 
-def read_columns(
-    connection: Connection,
-    path: str,
-    choose: Choose,
-    fields: Collection[str] = (),
-    decrypt: Mapping[str, Mapping[str, str]] | None = None,
-) -> Reading:
-    """The columns and first rows of a file or table, as an import would read them.
-
-    Args:
-        choose: decides wherever two formats read the file differently.
-        fields: names of fields, by which a header is known.
-        decrypt: `source.decrypt` of a file that is encrypted.
-
-    Raises:
-        SourceUnavailable, SourceDenied, ItemGone; UsageError: no columns can be read there.
-    """
-    from ingest_pipelines.cli.draft import member_pattern
-    from ingest_pipelines.config.connections import FileConnection
-    from ingest_pipelines.detection import Option, Reading, detect_file
-    from ingest_pipelines.sources import open_files, open_query
-    from ingest_pipelines.sources.browse import sample_file, sample_table, zip_members
-
-    if isinstance(connection, FileConnection):
-        with open_files(connection) as files:
-            if decrypt is not None:
-                return detect_file(_decrypted(files, path, decrypt), choose, fields)
-            members = zip_members(files, path)
-            chosen = ""
-            if len(members) > 1:
-                chosen = members[choose("which file of the archive", [Option(member) for member in members])]
-            head = sample_file(files, path, chosen)
-        reading = detect_file(head, choose, fields)
-        return replace(reading, member=member_pattern(members, chosen)) if chosen else reading
-    with open_query(connection) as tables:
-        return Reading.of_batch(sample_table(tables, path))
-
-
-def _decrypted(source: FileSource, path: str, decrypt: Mapping[str, Mapping[str, str]]) -> FileHead:
-    """The beginning of what an encrypted file holds; nothing of it is written to disk."""
-    from ingest_pipelines.config.decryption import Decrypt
-    from ingest_pipelines.landing.openpgp import Decryption
-    from ingest_pipelines.sources.browse import encrypted_file, head_of
-
-    message = encrypted_file(source, path)
-    with Decryption(source.uri(path), Decrypt.model_validate(dict(decrypt)).keys()) as decryption:
-        content = b"".join([*decryption.feed(message), *decryption.finish()])
-    return head_of(path.rpartition(".")[0], content)
-
-
-def _noting(doubts: list[str]) -> Choose:
-    """Takes the likeliest reading, and notes that there are others."""
-
-    def choose(question: str, options: Sequence[Option]) -> int:
-        others = "; ".join(f"{option.label} ({option.preview})" for option in options[1:])
-        doubts.append(f"{question}? Shown is {options[0].label}; it may also be {printable(others, 400)}")
-        return 0
-
-    return choose
-
-
-def _suggested(reading: Reading) -> Iterator[tuple[str, list[Suggestion]]]:
-    from ingest_pipelines.detection import suggestions
-
-    for name, cells in zip(reading.columns, reading.cells, strict=True):
-        yield name, suggestions(name, cells, reading.keys)
-
-
 def _column_json(name: str, ways: list[Suggestion]) -> dict[str, object]:
     suggested, *others = ways
     return {
@@ -140,22 +69,6 @@ def _column_json(name: str, ways: list[Suggestion]) -> dict[str, object]:
         "rules": suggested.more,
         **({"or": [{"suggested": other.type_name, "rules": other.more} for other in others]} if others else {}),
     }
-
-
-def list_files(connection: Connection, folder: str = "") -> Listing:
-    """The files below the folder, two folders deep."""
-    from ingest_pipelines.sources import open_files
-
-    with open_files(connection) as source:
-        return source.listing(folder.strip("/"))
-
-
-def list_tables(connection: Connection, part: str = "") -> list[str]:
-    """The tables and views whose name contains `part`."""
-    from ingest_pipelines.sources import open_query
-
-    with open_query(connection) as source:
-        return [name for name in source.tables() if part.lower() in name.lower()]
 
 
 def _print_files(connection: str, listing: Listing, *, as_json: bool) -> None:
@@ -204,7 +117,7 @@ def _print_tables(connection: str, tables: list[str], *, as_json: bool) -> None:
 
 def print_columns(path: str, reading: Reading, *, is_file: bool) -> None:
     """Prints the file's format, and each column with its suggested type and its first value as it is read."""
-    from ingest_pipelines.cli.mapping import yaml_rules
+    from ingest_pipelines.actions.mapping import yaml_rules
 
     screen.say(f"{screen.painted(printable(path), 'strong')}: {screen.plural(len(reading.columns), 'column')}")
     if is_file:
@@ -214,7 +127,7 @@ def print_columns(path: str, reading: Reading, *, is_file: bool) -> None:
     screen.say()
     rows = [
         (printable(name), " or ".join(map(yaml_rules, ways)), printable(ways[0].first, 60))
-        for name, ways in _suggested(reading)
+        for name, ways in with_suggestions(reading)
     ]
     for line in screen.columns(("column", "suggested type", "first value"), rows):
         screen.say(line)

@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ingest_pipelines.actions.checking import (
+    SchemaName,
+    json_schemas,
+    mistakes_of,
+    read_queries,
+    rules_of,
+    test_connection,
+)
 from ingest_pipelines.cli import screen
 from ingest_pipelines.cli.naming import Json, import_names
 from ingest_pipelines.errors import ConfigError, SourceUnavailable, TargetDenied, TargetRefused, TargetUnavailable
 
 if TYPE_CHECKING:
-    from ingest_pipelines.actions.target import Live
     from ingest_pipelines.config import BoundImport, Project, Settings
-    from ingest_pipelines.config.connections import Connection
-    from ingest_pipelines.config.databases import Field
 
 NAMED = 8
 """How many imports that a mistake stops are named; more would bury the mistake."""
-
-SchemaName = Literal["connections", "databases", "import", "notify"]
 
 
 def check(
@@ -47,9 +50,12 @@ def check(
     if mistakes:
         raise _mistakes_error(project, name, mistakes)
     chosen = [project.imports[name]] if name is not None else list(project.imports.values())
-    notes = _read_queries(project, [bound.name for bound in chosen])[1]
+    notes = read_queries(project, [bound.name for bound in chosen])[1]
     used = {bound.connection_name: bound.connection for bound in chosen} if connect else {}
-    tests = [test_connection(connection_name, connection) for connection_name, connection in used.items()]
+    tests = []
+    for connection_name, connection in used.items():
+        with screen.progress(f"testing {connection_name}"):
+            tests.append(test_connection(connection_name, connection))
     refusals = _test_tables(settings, chosen) if connect and not live.unknown else {}
     if json:
         screen.as_json(
@@ -58,7 +64,7 @@ def check(
                 "imports": [_described(bound) for bound in chosen],
                 "notes": notes,
                 "ledger": live.unknown or "ok",
-                **({"rules": {bound.name: _rules(bound) for bound in chosen}} if rules else {}),
+                **({"rules": {bound.name: rules_of(bound) for bound in chosen}} if rules else {}),
                 **({"cleaning": {bound.name: _cleaning(bound) for bound in chosen}} if rules else {}),
                 **({"formats": {bound.name: _format(bound) for bound in chosen if bound.reads_files}} if rules else {}),
                 **({"connections": tests} if connect else {}),
@@ -117,48 +123,11 @@ def schema(
         screen.say(f"wrote {output / kind}.json")
 
 
-def json_schemas() -> dict[SchemaName, dict[str, Any]]:
-    """The JSON Schema of each kind of YAML file."""
-    from ingest_pipelines.config.connections import Connections
-    from ingest_pipelines.config.databases import Databases
-    from ingest_pipelines.config.imports import Import
-    from ingest_pipelines.config.notify import NotifyGroups
-
-    models: dict[SchemaName, Any] = {
-        "connections": Connections, "databases": Databases, "import": Import, "notify": NotifyGroups,
-    }  # fmt: skip
-    return {
-        name: {"$schema": "https://json-schema.org/draft/2020-12/schema", **model.model_json_schema(by_alias=True)}
-        for name, model in models.items()
-    }
-
-
 def _stopped(project: Project) -> list[str]:
     """One line that names the imports which a mistake in another file stops; empty: there are none."""
     stopped = [name for name, error in project.broken.items() if not set(error.mistakes) & set(project.mistakes)]
     named = ", ".join(stopped[:NAMED]) + (f" and {len(stopped) - NAMED:,} more" if len(stopped) > NAMED else "")
     return [f"  {screen.plural(len(stopped), 'import')} cannot run until this is fixed: {named}"] if stopped else []
-
-
-def mistakes_of(project: Project, name: str | None, live: Live) -> list[str]:
-    """Every mistake of the project or of one import: in YAML, queries, rules, and against the ledger."""
-    names = [name] if name is not None else sorted({*project.imports, *project.broken})
-    candidates = [project.imports.get(import_name) or project.partial.get(import_name) for import_name in names]
-    readable = [bound for bound in candidates if bound is not None]
-    locked = [mistake for bound in readable for mistake in _lock_mistakes(project, bound, live)]
-    if name is None:
-        own = list(project.mistakes)
-    else:
-        broken = project.broken.get(name)
-        own = [*project.conflicts.get(name, ()), *(broken.mistakes if broken is not None else ())]
-    own = [mistake for mistake in own if not any(other.startswith(_place(mistake)) for other in locked)]
-    rules = _compile_own_rules(project, [bound for bound in readable if bound.name in project.imports])
-    return list(dict.fromkeys([*own, *locked, *rules, *_read_queries(project, names)[0]]))
-
-
-def _place(mistake: str) -> str:
-    """`FILE:LINE: columns.COLUMN: ` of a mistake. Of two mistakes in one place only the lock's is reported."""
-    return ": ".join(mistake.split(": ", 2)[:2]) + ": "
 
 
 def _mistakes_error(project: Project, name: str | None, mistakes: list[str]) -> ConfigError:
@@ -173,37 +142,6 @@ def _mistakes_error(project: Project, name: str | None, mistakes: list[str]) -> 
         if valid
         else "fix them, then run: ingest check",
     )
-
-
-def _lock_mistakes(project: Project, bound: BoundImport, live: Live) -> list[str]:
-    """How the YAML differs from the mapping that the import's first committed load has locked."""
-    locked = live.locks.get(bound.name)
-    if locked is None:
-        return []
-    from ingest_pipelines.config.project import place_of
-    from ingest_pipelines.merge.mapping import LOCKED, mapping_changes
-
-    return [
-        f"{place_of(project.home, bound.name, ('columns', column))}: {change}; {LOCKED.format(bound.name)}"
-        for column, change in mapping_changes(locked, bound).items()
-    ]
-
-
-def _read_queries(project: Project, chosen: list[str]) -> tuple[list[str], list[str]]:
-    """Mistakes: queries that are not one SELECT, or whose chunks could lose rows. Notes: what the parser cannot read.
-
-    The parser is imported only if there are queries.
-    """
-    queried = {name: project.queries[name] for name in chosen if name in project.queries}
-    if not queried:
-        return [], []
-    from ingest_pipelines.config.project import place_of
-    from ingest_pipelines.sources.request import query_mistakes, query_note
-
-    places = {name: place_of(project.home, name, ("source", "query")) for name in queried}
-    mistakes = [f"{places[name]}: {each}" for name, query in queried.items() for each in query_mistakes(*query)]
-    notes = [] if mistakes else [(name, query_note(*query)) for name, query in queried.items()]
-    return mistakes, [f"{places[name]}: {note}" for name, note in notes if note is not None]
 
 
 def _test_tables(settings: Settings, chosen: list[BoundImport]) -> dict[str, TargetRefused]:
@@ -245,33 +183,6 @@ def _print_tables(chosen: list[BoundImport], refusals: dict[str, TargetRefused])
         screen.say(f"  {mark}  {bound.database.table}, for {bound.name}")
 
 
-def _compile_own_rules(project: Project, chosen: list[BoundImport]) -> list[str]:
-    """Mistakes that only the rules engine can find. It is slow to import, so only fields that need it are compiled."""
-    mistakes: list[str] = []
-    for bound in chosen:
-        if any(_only_rules_can_tell(mapped.field) for mapped in bound.fields):
-            try:
-                _rules(bound)
-            except ConfigError as error:
-                mistakes += [_placed(project.home, bound, mistake) for mistake in error.mistakes]
-    return mistakes
-
-
-def _placed(home: Path, bound: BoundImport, mistake: str) -> str:
-    """The mistake `imports/NAME.yaml: FIELD.key: ...` with the line of the column that fills the field."""
-    from ingest_pipelines.config.project import place_of
-
-    text = mistake.partition(": ")[2]
-    columns = [mapped.column for mapped in bound.fields if text.startswith(f"{mapped.name}.")]
-    return f"{place_of(home, bound.name, ('columns', *columns[:1]))}: {text}"
-
-
-def _only_rules_can_tell(field: Field) -> bool:
-    """Whether the field has a rule that config cannot check: config has checked all others."""
-    in_zone = field.type == "datetime" and (field.min is not None or field.max is not None)
-    return bool(field.pattern or field.format or field.one_of or in_zone)
-
-
 def _described(bound: BoundImport) -> dict[str, Any]:
     source = bound.spec.source
     return {
@@ -306,16 +217,6 @@ def _print_summary(project: Project, chosen: list[BoundImport]) -> None:
         screen.say(line)
 
 
-def _rules(bound: BoundImport) -> list[dict[str, str]]:
-    """The import's rules, from its Pandera schema; and that of the table."""
-    from ingest_pipelines.rules import compile_rules
-    from ingest_pipelines.rules.codes import CODES
-
-    of_table = ("", "refused_by_table", CODES["refused_by_table"][1])
-    rules = (*compile_rules(bound).table(), of_table)
-    return [{"field": field, "code": code, "rule": rule} for field, code, rule in rules]
-
-
 def _format(bound: BoundImport) -> dict[str, str]:
     """How the import's files are written: every key of `source.format` with its value as YAML."""
     from ingest_pipelines.config.file_format import key_table
@@ -335,7 +236,7 @@ def _print_rules(bound: BoundImport) -> None:
     screen.say()
     screen.say(f"rules of {screen.painted(bound.name, 'strong')}")
     screen.say()
-    rows = [(rule["field"], rule["code"], rule["rule"]) for rule in _rules(bound)]
+    rows = [(rule["field"], rule["code"], rule["rule"]) for rule in rules_of(bound)]
     for line in screen.columns(("field", "code", "a row is rejected if"), rows):
         screen.say(line)
     spec = bound.spec
@@ -359,22 +260,6 @@ def _cleaning(bound: BoundImport) -> list[dict[str, str]]:
         for mapped in bound.fields
         for word in mapped.cleaning.words
     ]
-
-
-def test_connection(name: str, connection: Connection) -> dict[str, Any]:
-    """The result of each step of the connection's test, up to the first that fails."""
-    from ingest_pipelines.config.connections import FileConnection
-    from ingest_pipelines.sources import open_files, open_query
-
-    source = open_files(connection) if isinstance(connection, FileConnection) else open_query(connection)
-    with screen.progress(f"testing {name}"):
-        steps = list(source.probe())
-    return {
-        "connection": name,
-        "type": connection.type,
-        "ok": all(step.ok for step in steps),
-        "steps": [{"step": step.name, "ok": step.ok, "detail": step.detail, "hint": step.hint} for step in steps],
-    }
 
 
 def print_test(test: dict[str, Any]) -> None:

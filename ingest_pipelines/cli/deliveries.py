@@ -7,8 +7,8 @@ from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
+from ingest_pipelines.actions.draft import MappedColumn
 from ingest_pipelines.cli import screen
-from ingest_pipelines.cli.draft import MappedColumn
 from ingest_pipelines.errors import IngestError, printable
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ def with_spellings(
     files: Sequence[SourceFile],
 ) -> list[MappedColumn]:
     """The columns, with `also` where another file of the import has another name for one of them."""
-    from ingest_pipelines.cli.browsing import read_columns
+    from ingest_pipelines.actions.browsing import read_columns
     from ingest_pipelines.detection import match_fields
     from ingest_pipelines.sources.files import serial_of
 

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, get_args
 
+from ingest_pipelines.actions.draft import MappedColumn, field_name
+from ingest_pipelines.actions.mapping import (
+    KnownRules,
+    cells_of,
+    key_column,
+    rules_known,
+    wrong_field,
+    wrong_options,
+    wrong_type,
+    yaml_rules,
+)
 from ingest_pipelines.cli import screen
-from ingest_pipelines.cli.draft import MappedColumn, field_name
-from ingest_pipelines.config.time_patterns import directives
 from ingest_pipelines.detection import Option, Reading, Suggestion, match_fields, rules_of_type, suggestions
 from ingest_pipelines.errors import UsageError, printable
 from ingest_pipelines.model import LIST_MODES, Mode
@@ -18,17 +27,6 @@ from ingest_pipelines.model import LIST_MODES, Mode
 if TYPE_CHECKING:
     from ingest_pipelines.cli.questions import Questions
     from ingest_pipelines.config.databases import Database
-    from ingest_pipelines.config.imports import ColumnMapping
-
-KnownRules = Mapping[str, Mapping[str, object]]
-"""Field -> its rules as YAML has them, the type first."""
-
-_IDS = frozenset({"id", "key", "uuid", "guid"})
-_NUMBERS = frozenset({"number", "no", "nr", "code"})
-_OF_CUSTOMERS = frozenset(
-    "customer client member membership loyalty card account profile contact record user subscriber person".split()
-)
-"""Words that end the names of keys; of numbers only those of customers, not of phones."""
 
 
 def map_columns(
@@ -62,7 +60,7 @@ def map_columns(
         if suggested in {"", *taken}:
             suggested = field_name(column, {*taken, *known.values()})
         question = f"{printable(column)} fills field (- skips it)"
-        field = ask.text(question, suggested, wrong=partial(_wrong_field, taken=taken))
+        field = ask.text(question, suggested, wrong=partial(wrong_field, taken=taken))
         if field != "-":
             mapped.append(MappedColumn(column, field, _rules_of(field, column, target, elsewhere, reading, ask)))
     return mode, {}, sorted(mapped, key=lambda each: names.index(each.column))
@@ -89,68 +87,20 @@ def _set_of(target: Database, ask: Questions) -> dict[str, str]:
     return {name: value}
 
 
-def key_column(reading: Reading, target: Database, known: Mapping[str, str]) -> str:
-    """The column to suggest for the key; "" if unclear: a wrong suggestion would be worse than none.
-
-    Args:
-        known: column -> the field that it means. Only the key's own column is ever suggested among these.
-    """
-    meant = [column for column, field in known.items() if field == target.key]
-    *first, last = target.key.split("_")
-    short = "".join(word[0] for word in first) + last  # `cid` of customer_id
-    exact = [name for name in reading.columns if field_name(name) in {target.key, short}]
-    likely = [
-        name
-        for name, cells in zip(reading.columns, reading.cells, strict=True)
-        if name not in known
-        and field_name(name) not in target.fields
-        and _may_be_key(field_name(name).split("_"))
-        and len(set(cells)) == len(cells)
-    ]
-    return next(iter([*exact, *meant, *likely]), "")
-
-
-def _may_be_key(words: Sequence[str]) -> bool:
-    return words[-1] in _IDS or (words[-1] in _NUMBERS and (len(words) == 1 or not _OF_CUSTOMERS.isdisjoint(words)))
-
-
-def rules_in_yaml(column: ColumnMapping) -> dict[str, object]:
-    """The rules of the column's field as in its YAML, the type first; not how that import's cells are written."""
-    settings = {key: getattr(column, key) for key in type(column).model_fields if key in column.model_fields_set}
-    own = {"field", "type", "precision", "scale", "also", "clean", "map", "default", "constant", "hash", "format"}
-    return {"type": column.type_name, **{key: value for key, value in settings.items() if key not in own}}
-
-
-def _wrong_field(answer: str, taken: Collection[str]) -> str | None:
-    from ingest_pipelines.config.base import NAME_PATTERN
-
-    if answer == "-":
-        return None
-    if re.fullmatch(NAME_PATTERN, answer) is None:
-        return "a field's name is a letter, then letters, digits and _, at most 63 characters"
-    return f"'{answer}' is taken; choose another, or - to skip the column" if answer in taken else None
-
-
 def _rules_of(
     field: str, column: str, target: Database, elsewhere: KnownRules, reading: Reading, ask: Questions
 ) -> dict[str, object]:
     if field in target.fields:
-        known = target.fields[field]
-        given = {"type": known.type_name, **{key: getattr(known, key) for key in ("format", "region", "options")}}
-        return _more(known.type_name, {k: v for k, v in given.items() if v is not None}, column, reading, ask)
+        return _more(target.fields[field].type_name, rules_known(target.fields[field]), column, reading, ask)
     if field in elsewhere:
         rules = dict(elsewhere[field])
         return {**rules, **_more(str(rules["type"]), rules, column, reading, ask)}
     return _new_field(field, column, reading, ask)
 
 
-def _cells(column: str, reading: Reading) -> tuple[str, ...]:
-    return reading.cells[reading.columns.index(column)]
-
-
 def _more(type_name: str, rules: Mapping[str, Any], column: str, reading: Reading, ask: Questions) -> dict[str, object]:
     """What the column says besides its existing field's rules, so that its cells are read."""
-    cells = _cells(column, reading)
+    cells = cells_of(column, reading)
     given = dict(rules) or {"type": type_name}
     ways = rules_of_type(type_name.partition("(")[0], column, cells, reading.keys, given)
     if not ways:
@@ -168,13 +118,6 @@ def _one(column: str, ways: Sequence[Suggestion], ask: Questions) -> Suggestion:
     return ways[ask.choose(f"how are the cells of {printable(column)} read", options)]
 
 
-def yaml_rules(suggestion: Suggestion) -> str:
-    """`date, format: "%d/%m/%Y"`."""
-    from ingest_pipelines.cli.draft import yaml_value
-
-    return ", ".join([suggestion.type_name, *(f"{key}: {yaml_value(value)}" for key, value in suggestion.more.items())])
-
-
 def _region(way: Suggestion, column: str, reading: Reading, ask: Questions) -> Suggestion:
     """The phone numbers' country, where the cells do not say it."""
     if not way.asks_region:
@@ -184,7 +127,7 @@ def _region(way: Suggestion, column: str, reading: Reading, ask: Questions) -> S
         if re.fullmatch("[A-Z]{2}", answer) is None:
             return "two capital letters of a country, such as DE"
         region = {**way.rules, "region": answer}
-        read = rules_of_type(way.type_name, column, _cells(column, reading), reading.keys, region)
+        read = rules_of_type(way.type_name, column, cells_of(column, reading), reading.keys, region)
         good = [each for each in read if not each.asks_region]
         return None if good else f"not every number of the sample is one of {answer}"
 
@@ -194,9 +137,9 @@ def _region(way: Suggestion, column: str, reading: Reading, ask: Questions) -> S
 
 def _new_field(field: str, column: str, reading: Reading, ask: Questions) -> dict[str, object]:
     """The rules of a new field: its type, and what the type needs."""
-    cells = _cells(column, reading)
+    cells = cells_of(column, reading)
     suggested = _one(column, suggestions(column, cells, reading.keys), ask)
-    kind = ask.text(f"  {field} is new; its type", suggested.type_name, wrong=_wrong_type)
+    kind = ask.text(f"  {field} is new; its type", suggested.type_name, wrong=wrong_type)
     if kind != suggested.type_name:
         ways = (
             [] if kind == "enum" else rules_of_type(kind.partition("(")[0], column, cells, reading.keys, {"type": kind})
@@ -204,50 +147,7 @@ def _new_field(field: str, column: str, reading: Reading, ask: Questions) -> dic
         suggested = _one(column, ways, ask) if ways else Suggestion({"type": kind})
     if kind == "enum":
         proposed = ", ".join(map(str, suggested.rules.get("options", ()))) or None
-        options = ask.text(f"  options of {field}, separated by commas", proposed, wrong=_wrong_options)
+        options = ask.text(f"  options of {field}, separated by commas", proposed, wrong=wrong_options)
         return {"type": kind, "options": [option.strip() for option in options.split(",")]}
     chosen = _region(suggested, column, reading, ask)
     return {"type": kind, **chosen.more}
-
-
-def _wrong_type(answer: str) -> str | None:
-    from ingest_pipelines.config.field_types import FIELD_TYPES, type_elsewhere
-    from ingest_pipelines.config.nearest import nearest
-
-    types = [kind for kind in FIELD_TYPES if kind != "decimal"]
-    decimal = re.fullmatch(r"decimal\((\d{1,2}), ?(\d{1,2})\)", answer)
-    if answer in types or (decimal and 1 <= int(decimal[1]) <= 38 and int(decimal[2]) <= int(decimal[1])):
-        return None
-    ours = type_elsewhere(answer)
-    meant = f"did you mean '{ours}'?" if ours else nearest(answer, [*types, "decimal(12,2)"], shown=None)
-    return f"'{printable(answer, 40)}' is not a type; {meant}"
-
-
-def _wrong_options(answer: str) -> str | None:
-    options = [option.strip() for option in answer.split(",")]
-    if "" in options or len(set(options)) < len(options):
-        return "name each option once, separated by commas: Bronze, Silver, Gold"
-    return (
-        "an option must not consist of digits only: it would be read as an index"
-        if any(map(str.isdecimal, options))
-        else None
-    )
-
-
-def has_local_times(columns: Sequence[MappedColumn], reading: Reading) -> bool:
-    """Whether a mapped column holds moments without an offset: the import's time zone says when they were."""
-    return any(
-        way.type_name == "datetime" and not {"z", "Z"} & directives(str(way.more.get("format", ""))) and _local(cells)
-        for column in columns
-        for cells in [_cells(column.column, reading)]
-        for way in suggestions(column.column, cells, reading.keys)
-    )
-
-
-def _local(cells: Sequence[str]) -> bool:
-    return any(re.search(r"(?:[Zz]|[+-][0-9]{2}:?[0-9]{2})$", cell) is None for cell in cells)
-
-
-def known_elsewhere(columns: Iterator[ColumnMapping]) -> dict[str, dict[str, object]]:
-    """Fields that other imports fill, with their rules."""
-    return {column.field: rules_in_yaml(column) for column in columns if column.type is not None}

@@ -1,9 +1,10 @@
-"""The first rows of a sample as a new import would load them, and those that it would reject."""
+"""Prints the first rows of a sample as a new import would load them, and why it would reject others."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ingest_pipelines.actions.preview import as_read
 from ingest_pipelines.cli import screen
 from ingest_pipelines.errors import printable
 
@@ -20,40 +21,22 @@ NAMED = 5
 
 def print_as_read(bound: BoundImport, reading: Reading) -> None:
     """Prints the values of the first rows, cast and validated by the import's own rules."""
-    import polars as pl
-
-    from ingest_pipelines.detection.columns import shown
-    from ingest_pipelines.model import LINE
-    from ingest_pipelines.rules.compile import BAD, compile_rules
-
-    lines = pl.Series(LINE, range(1, len(reading.frame) + 1), dtype=pl.Int64)
-    frame = reading.frame.clone().insert_column(0, lines)
-    rules = compile_rules(bound)
-    rows = rules.validated(frame)
-    good = rows.filter(~pl.col(BAD)).head(SHOWN)
+    sample = as_read(bound, reading, SHOWN)
     screen.say()
     screen.say(
-        f"the first {screen.plural(len(good), 'row')} as the import reads them" if len(good) != 1 else "the first row"
+        f"the first {screen.plural(sample.shown, 'row')} as the import reads them"
+        if sample.shown != 1
+        else "the first row"
     )
     table = [
-        (
-            mapped.name,
-            mapped.field.type_name,
-            " | ".join("-" if value is None else printable(shown(value), 30) for value in good[mapped.name]),
-        )
-        for mapped in bound.fields
+        (name, kind, " | ".join(value if value == "-" else printable(value, 30) for value in values))
+        for name, kind, values in sample.fields
     ]
     for line in screen.columns(("field", "type", "values"), table):
         screen.say(line)
-    rejected = int(rows[BAD].sum())
-    if not rejected:
+    if not sample.rejected:
         return
-    _, masks = rules.explained(frame)
-    counts = [
-        (int(mask.sum()), screen.why(rule.field, rule.reason)) for rule, mask in zip(rules.rules, masks, strict=True)
-    ]
-    screen.say(
-        f"  {screen.painted('note', 'warn')}: {rejected:,} of {len(rows):,} rows of the sample would be rejected"
-    )
-    for count, reason in sorted((each for each in counts if each[0]), reverse=True)[:NAMED]:
+    note = screen.painted("note", "warn")
+    screen.say(f"  {note}: {sample.rejected:,} of {sample.rows:,} rows of the sample would be rejected")
+    for count, reason in sample.reasons[:NAMED]:
         screen.say(f"    {count:,}: {screen.wrapped(reason, 8)}")

@@ -19,7 +19,7 @@ def init(
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="A new or empty folder.")],
 ) -> None:
     """Create a new project: connections, databases, one import, and schemas for your editor."""
-    from ingest_pipelines.cli.checking import json_schemas
+    from ingest_pipelines.actions.checking import json_schemas
 
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         raise UsageError(f"{directory} is not empty; nothing was written", hint="name a new folder")

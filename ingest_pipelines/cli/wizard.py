@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_args
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ingest_pipelines.actions.connecting import (
+    settings_asked,
+    wrong_connection_name,
+    wrong_name,
+    wrong_port,
+    yaml_settings,
+)
 from ingest_pipelines.cli import screen
 from ingest_pipelines.cli.asking import ask_yes_or_no
 from ingest_pipelines.errors import ConfigError, SourceUnavailable, UsageError
 
 if TYPE_CHECKING:
-    from ingest_pipelines.cli.draft import Draft
+    from ingest_pipelines.actions.draft import Draft
     from ingest_pipelines.cli.questions import Questions
-    from ingest_pipelines.config import BoundImport, Project, Settings
+    from ingest_pipelines.config import Project
     from ingest_pipelines.config.connections import Connection
     from ingest_pipelines.detection import Reading
 
@@ -29,7 +36,8 @@ def new(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Take every suggestion; ask only what has none.")] = False,
 ) -> None:
     """Set up an import step by step: connection, test, file or table, columns, schedule. Writes a draft."""
-    from ingest_pipelines.cli.draft import draft_yaml
+    from ingest_pipelines.actions.checking import checked, write_drafts
+    from ingest_pipelines.actions.draft import draft_yaml
     from ingest_pipelines.cli.preview import print_as_read
     from ingest_pipelines.cli.questions import Questions
     from ingest_pipelines.config import read_project, read_settings
@@ -38,9 +46,9 @@ def new(
     settings = read_settings()
     home = settings.home
     ask = Questions(yes)
-    if name and (wrong := _wrong_name(home, name)):
+    if name and (wrong := wrong_name(home, name)):
         raise UsageError(f"{wrong}; nothing was written", hint="choose another name, or edit that file")
-    name = name or ask.text("name of the import", wrong=lambda answer: _wrong_name(home, answer))
+    name = name or ask.text("name of the import", wrong=lambda answer: wrong_name(home, answer))
     project = read_project(home)
     if not project.databases:
         raise ConfigError(project.mistakes or ["databases.yaml: it names no database"], hint="fix it first")
@@ -58,60 +66,25 @@ def new(
     for line in text.splitlines():
         screen.say(f"  {line}")
     drafts[f"imports/{name}.yaml"] = text
-    print_as_read(_checked(settings, name, drafts), reading)
+    print_as_read(checked(settings, name, drafts, "nothing was written; answer otherwise: ingest new"), reading)
     if not ask.agreed("write it?"):
         screen.note("nothing was written")
         raise typer.Exit(1)
     screen.say()
-    for relative, content in drafts.items():
-        file = home / relative
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(content, encoding="utf-8")
+    for file in write_drafts(home, drafts):
         screen.say(f"{screen.painted('written', 'good')}: {file}")
     screen.say(f"  ingest plan {name}        what a load would do")
     screen.say(f"  ingest activate {name}    let it run by itself")
 
 
-def _checked(settings: Settings, name: str, drafts: Mapping[str, str]) -> BoundImport:
-    """The import of the drafts, once `ingest check` passes it.
-
-    Raises:
-        ConfigError: it does not; nothing was written.
-    """
-    from ingest_pipelines.actions.target import live_of
-    from ingest_pipelines.cli.checking import mistakes_of
-    from ingest_pipelines.config import read_project
-
-    live = live_of(settings)
-    drafted = read_project(settings.home, drafts, registered=live.types)
-    if mistakes := mistakes_of(drafted, name, live):
-        raise ConfigError(mistakes, hint="nothing was written; answer otherwise: ingest new")
-    return drafted.require(name)
-
-
-def _wrong_name(home: Path, name: str) -> str | None:
-    from ingest_pipelines.config.base import NAME_PATTERN
-
-    if re.fullmatch(NAME_PATTERN, name) is None:
-        return "a name is a letter, then letters, digits and _, at most 63 characters"
-    existing = [file for file in (home / "imports").glob("*") if file.stem.lower() == name.lower()]
-    return f"{existing[0]} exists already" if existing else None
-
-
 def _connection(home: Path, project: Project, name: str, ask: Questions) -> tuple[str, dict[str, str]]:
     """The name of a connection that works, and the new text of connections.yaml if it was added; writes nothing."""
-    from ingest_pipelines.cli.draft import with_connection
+    from ingest_pipelines.actions.draft import with_connection
     from ingest_pipelines.config import read_project
-    from ingest_pipelines.config.base import NAME_PATTERN
     from ingest_pipelines.config.connections import TYPES
     from ingest_pipelines.config.nearest import closest
 
-    def wrong(answer: str) -> str | None:
-        if re.fullmatch(NAME_PATTERN, answer) is None:
-            return "a name is a letter, then letters, digits and _, at most 63 characters"
-        mistakes = [mistake for mistake in project.mistakes if f": connections.{answer}" in mistake]
-        return "; ".join(mistakes) or None
-
+    wrong = partial(wrong_connection_name, project)
     if name and (mistake := wrong(name)):
         raise UsageError(mistake, hint="fix connections.yaml, or choose another connection")
     name = name or ask.one_of("connection (a new name adds one)", sorted(project.connections), other=wrong)
@@ -152,34 +125,12 @@ def _connection(home: Path, project: Project, name: str, ask: Questions) -> tupl
 
 def _settings(kind: str, name: str, answers: dict[str, str], again: Sequence[str], ask: Questions) -> dict[str, Any]:
     """The connection's YAML settings. Asks the questions in `again`, with the last answers as suggestions."""
-    settings: dict[str, Any] = {"type": kind}
-    for key, (secret, default) in _slots(kind).items():
+    for key, (secret, default) in settings_asked(kind).items():
         if key in again:
             question = f"{key}: name of the environment variable that holds it" if secret else key
             suggestion = answers.get(key, f"{name}_{key}".upper() if secret else default)
-            answers[key] = ask.text(question, suggestion, wrong=_wrong_port if key == "port" else lambda _: None)
-        answer = answers[key]
-        if answer and answer != default:
-            settings[key] = {"env": answer} if secret else int(answer) if key == "port" else answer
-    return settings
-
-
-def _wrong_port(answer: str) -> str | None:
-    return None if answer.isdecimal() and 0 < int(answer) < 65_536 else "a port is a number from 1 to 65535"
-
-
-def _slots(kind: str) -> dict[str, tuple[bool, str | None]]:
-    """The keys to ask for: whether each is a secret, and its default."""
-    from ingest_pipelines.config.base import Secret
-    from ingest_pipelines.config.connections import TYPES
-
-    model = TYPES[kind]
-    slots: dict[str, tuple[bool, str | None]] = {}
-    for key in model.asked:
-        info = model.model_fields.get(key) or model.model_fields[f"{key}_"]
-        secret = Secret in get_args(info.annotation)
-        slots[key] = (secret, None if info.is_required() else "" if info.default is None else str(info.default))
-    return slots
+            answers[key] = ask.text(question, suggestion, wrong=wrong_port if key == "port" else lambda _: None)
+    return yaml_settings(kind, answers)
 
 
 def _test(name: str, connection: Connection) -> None:
@@ -188,9 +139,11 @@ def _test(name: str, connection: Connection) -> None:
     Raises:
         SourceUnavailable: a step failed.
     """
-    from ingest_pipelines.cli.checking import print_test, test_connection
+    from ingest_pipelines.actions.checking import test_connection
+    from ingest_pipelines.cli.checking import print_test
 
-    test = test_connection(name, connection)
+    with screen.progress(f"testing {name}"):
+        test = test_connection(name, connection)
     print_test(test)
     screen.say()
     if not test["ok"]:
@@ -198,7 +151,7 @@ def _test(name: str, connection: Connection) -> None:
 
 
 def _path(name: str, connection: Connection, ask: Questions) -> str:
-    from ingest_pipelines.cli.browsing import list_files, list_tables
+    from ingest_pipelines.actions.browsing import list_files, list_tables
     from ingest_pipelines.config.connections import FileConnection
 
     if isinstance(connection, FileConnection):
@@ -212,10 +165,12 @@ def _path(name: str, connection: Connection, ask: Questions) -> str:
 
 
 def _draft(name: str, project: Project, path: str, database: str, ask: Questions) -> tuple[Draft, Reading]:
-    from ingest_pipelines.cli.browsing import list_files, print_columns, read_columns
+    from ingest_pipelines.actions.browsing import list_files, read_columns
+    from ingest_pipelines.actions.draft import Draft, file_keys
+    from ingest_pipelines.actions.mapping import has_local_times, known_elsewhere
+    from ingest_pipelines.cli.browsing import print_columns
     from ingest_pipelines.cli.deliveries import ask_for_keys, ask_for_parts, with_spellings
-    from ingest_pipelines.cli.draft import Draft, file_keys
-    from ingest_pipelines.cli.mapping import has_local_times, known_elsewhere, map_columns
+    from ingest_pipelines.cli.mapping import map_columns
     from ingest_pipelines.config.connections import FileConnection
     from ingest_pipelines.config.file_format import written
 

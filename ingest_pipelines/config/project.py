@@ -245,9 +245,18 @@ def _located(file: _File[Any], problems: Iterable[Problem]) -> list[str]:
     return [_line(file.name, line, what) for line, what in located]
 
 
-def place_of(home: Path, name: str, path: tuple[str | int, ...]) -> str:
-    """`imports/NAME.yaml:LINE`, where the path of keys stands in an import's file, or the deepest part of it."""
-    file = next((each for each in _import_files(home) if each.stem == name), home / "imports" / f"{name}.yaml")
+def place_of(
+    home: Path, name: str, path: tuple[str | int, ...], drafts: Mapping[str, str] = MappingProxyType({})
+) -> str:
+    """`imports/NAME.yaml:LINE`, where the path of keys stands in an import's file, or the deepest part of it.
+
+    Args:
+        drafts: as for `read_project`.
+    """
+    draft = f"imports/{name}.yaml"
+    if draft in drafts:
+        return f"{draft}:{read_yaml(drafts[draft]).line(path)}"
+    file = next((each for each in _import_files(home) if each.stem == name), home / draft)
     return f"imports/{file.name}:{read_yaml(file.read_text(encoding='utf-8-sig')).line(path)}"
 
 

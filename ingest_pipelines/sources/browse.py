@@ -18,6 +18,8 @@ from ingest_pipelines.sources.files import MAX_FOLDERS, visible
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from ingest_pipelines.config.imports import SourceOfImport
+
 HEAD = 64 << 10
 """Most bytes that are read of a file, and most that are unpacked of a compressed one."""
 
@@ -124,6 +126,14 @@ def head_of(name: str, content: bytes) -> FileHead:
 def sample_table(source: QuerySource, table: str) -> pa.RecordBatch:
     """The first rows of a table or view."""
     with contextlib.closing(source.batches(source.select(table, [], limit=ROWS), {}, limit=ROWS)) as batches:
+        return next(batches)
+
+
+def sample_query(source: QuerySource, spec: SourceOfImport) -> pa.RecordBatch:
+    """The first rows of an own SELECT that `query_mistakes` accepts; a cursor begins at its start."""
+    assert spec.query is not None
+    values = {"lastItem": spec.cursor.initial} if spec.cursor is not None else {}
+    with contextlib.closing(source.batches(spec.query, values, limit=ROWS)) as batches:
         return next(batches)
 
 

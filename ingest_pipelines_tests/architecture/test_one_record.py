@@ -62,7 +62,7 @@ NAMED_FIELD_TYPES: dict[str, dict[str, set[str]]] = {
     "a column that says what a consent is, is text": {"config/bound.py": {"string"}},
     "rules that no other type has: digits, options, whole numbers and days as bounds": {
         "config/databases.py": {"decimal", "enum", "int", "string", "datetime"},
-        "cli/checking.py": {"datetime"},
+        "actions/checking.py": {"datetime"},
     },
     "a text's cell is its value; a local time has a zone; an enum's 0 is no choice": {
         "rules/compile.py": {"string", "datetime"},

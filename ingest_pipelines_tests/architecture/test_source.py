@@ -102,8 +102,8 @@ def test_only_owner_only_creates_files() -> None:
     read them: they get the modes of the folder.
     """
     project = {
-        "cli/checking.py", "cli/dbt_sources.py", "cli/scaffold.py", "cli/showing.py", "cli/wizard.py", "component.py",
-        "demo/generate.py", "sources/csv_directory.py",
+        "actions/checking.py", "cli/checking.py", "cli/dbt_sources.py", "cli/scaffold.py", "cli/showing.py",
+        "component.py", "demo/generate.py", "sources/csv_directory.py",
     }  # fmt: skip
     found = [
         f"{module.name}:{node.lineno}"

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest_pipelines.cli.draft import (
+from ingest_pipelines.actions.draft import (
     Draft,
     MappedColumn,
     draft_yaml,

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ingest_pipelines.cli.checking import SchemaName, json_schemas
+from ingest_pipelines.actions.checking import SchemaName, json_schemas
 from ingest_pipelines.cli.scaffold import STARTER
 from ingest_pipelines.config import demo_home
 from ingest_pipelines.config.yaml_lines import read_yaml

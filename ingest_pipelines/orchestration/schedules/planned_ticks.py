@@ -13,6 +13,16 @@ TICKS = 10_000
 """How many ticks are searched: a schedule with dates has cron ticks in every year."""
 
 
+def planned_ticks(schedule: Schedule, since: datetime, most: int) -> list[datetime]:
+    """The next ticks, in the schedule's time zone."""
+    found = (
+        tick
+        for tick in islice(ticks(crons_of(schedule), schedule.timezone, since), TICKS)
+        if not why_no_tick(schedule, tick)
+    )
+    return list(islice(found, most))
+
+
 def first_planned_tick(schedule: Schedule, since: datetime, until: datetime) -> datetime | None:
     """The first tick from `since` to `until`, both included, in UTC; None if there is none."""
     for tick in islice(ticks(crons_of(schedule), schedule.timezone, since), TICKS):

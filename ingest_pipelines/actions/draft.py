@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from glob import escape
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 
@@ -38,6 +38,10 @@ class Draft:
 
     Attributes:
         set: the field that `deactivate` marks, and its value.
+        status: `draft` runs only by hand; "active" by itself.
+        schedule: what the YAML says in place of `every`.
+        rejects: what the YAML says in place of `max_rejects`.
+        more: other keys of the import.
         format_line: the source's `format: {...}`; "": the default.
         timezone: of moments that are written without an offset.
     """
@@ -52,17 +56,22 @@ class Draft:
     format_line: str = ""
     timezone: str = "UTC"
     set: Mapping[str, str] = field(default_factory=dict)
+    status: Literal["draft", "active"] = "draft"
+    schedule: Mapping[str, object] = field(default_factory=dict)
+    rejects: Mapping[str, object] = field(default_factory=dict)
+    more: Mapping[str, object] = field(default_factory=dict)
 
 
 def draft_yaml(name: str, draft: Draft) -> str:
-    """The YAML file of the import with that name, as a draft: it runs only by hand until it is activated."""
+    """The YAML file of the import with that name."""
+    is_draft = draft.status == "draft"
     lines = [
         "# yaml-language-server: $schema=../.schema/import.json",
         f"description: {_scalar(draft.description)}",
-        f"status: draft                    # runs only by hand, until: ingest activate {name}",
+        *([f"status: draft                    # runs only by hand, until: ingest activate {name}"] if is_draft else []),
         f"database: {_scalar(draft.database)}",
         "source:",
-        *(f"  {key}: {yaml_value(value)}" for key, value in draft.source.items()),
+        *(line for key, value in draft.source.items() for line in _source_lines(key, value)),
         *([f"  {draft.format_line}"] if draft.format_line else []),
         f"mode: {draft.mode}",
         *([f"set: {yaml_value(draft.set)}"] if draft.set else []),
@@ -78,10 +87,22 @@ def draft_yaml(name: str, draft: Draft) -> str:
         lines.append(f"  {_scalar(mapped.column)}: {target}")
     if draft.timezone != "UTC":
         lines.append(f"timezone: {yaml_value(draft.timezone)}")
-    lines.append(f"rejects: {{max_rows: {draft.max_rejects}}}")
-    if draft.every is not None:
+    lines.append(f"rejects: {yaml_value(draft.rejects or {'max_rows': draft.max_rejects})}")
+    lines += [f"{key}: {yaml_value(value)}" for key, value in draft.more.items()]
+    if draft.schedule:
+        lines.append(f"schedule: {yaml_value(draft.schedule)}")
+    elif draft.every is not None:
         lines.append(f"schedule: {{every: {draft.every}}}")
     return "\n".join(lines) + "\n"
+
+
+def _source_lines(key: str, value: object) -> list[str]:
+    """A key of the source; a query of several lines keeps them where YAML can."""
+    lines = value.rstrip().splitlines() if isinstance(value, str) and key == "query" else []
+    plain = all(line == line.rstrip() and line.isprintable() for line in lines)
+    if len(lines) < 2 or not plain or lines[0][:1] in {"", " "}:
+        return [f"  {key}: {yaml_value(value)}"]
+    return [f"  {key}: |", *(f"    {line}".rstrip() for line in lines)]
 
 
 def with_connection(text: str, name: str, settings: Mapping[str, Any]) -> str:
