@@ -90,6 +90,7 @@ DEAREST_FIRST = (
     "test_error_codes.py",
     "test_assets.py",
     "test_preflight.py",
+    "test_run_server.py",
 )
 """Files that take 20 seconds or more. They start first: none is left to one worker while others have nothing."""
 

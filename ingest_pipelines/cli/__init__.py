@@ -2,10 +2,16 @@
 
 import atexit
 import gc
+import sys
 
 
 def main() -> None:
     """Runs one command; the process ends with its exit code."""
+    from ingest_pipelines.cli.run_server import handed_over
+
+    code = handed_over(sys.argv[1:])
+    if code is not None:
+        sys.exit(code)
     # Imports make many objects and no garbage; looking for some while they run, and once more at the end, took a
     # fifth of a small run.
     gc.set_threshold(50_000, 20, 20)

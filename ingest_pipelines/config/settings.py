@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -287,6 +287,17 @@ def secrets_in_files(folder: Path) -> Iterator[None]:
             os.environ[variable] = value
             os.environ.pop(f"{variable}_FILE", None)
             files[variable].unlink(missing_ok=True)
+
+
+def own_environment() -> dict[str, str]:
+    """The environment of this process, for another one that does the same in its place. It may hold secrets."""
+    return dict(os.environ)
+
+
+def take_environment(environment: Mapping[str, str]) -> None:
+    """From now on, this process has that environment and no other variable."""
+    os.environ.clear()
+    os.environ.update(environment)
 
 
 CODE_SERVER_THREADS = "40"

@@ -1,4 +1,4 @@
-"""Dagster's daemon, which starts its code server again: `python -m ingest_pipelines.orchestration.daemon run`."""
+"""Dagster's daemon, with its code servers and a run server: `python -m ingest_pipelines.orchestration.daemon run`."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from ingest_pipelines.config import read_settings
 from ingest_pipelines.orchestration.clock_watch import CLOCK_SET_BACK, watch_clock
 from ingest_pipelines.orchestration.dagster_internals.daemon import end_process, run
 from ingest_pipelines.orchestration.monitoring.deaths import code_server_died
+from ingest_pipelines.orchestration.run_server.keep import RunServers
 from ingest_pipelines.owner_only import take_private_umask
 
 END_SECONDS = 10.0
@@ -32,9 +33,12 @@ def main() -> None:
 
     take_private_umask()
     watch_clock(end)
+    state = read_settings().state
+    servers = RunServers(state)
     try:
-        run(partial(code_server_died, read_settings().state, "the daemon"))
+        run(partial(code_server_died, state, "the daemon"), servers.start)
     finally:
+        servers.close()
         if set_back:
             sys.exit(CLOCK_SET_BACK)
 

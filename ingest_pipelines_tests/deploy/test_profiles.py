@@ -20,12 +20,12 @@ from ingest_pipelines.orchestration.run_queue import ImportQueue
 from ingest_pipelines_tests.deploy.places import DEPLOY, dagster_home
 
 PROFILES = {
-    "machine/dagster.yaml": "DefaultRunLauncher",
+    "machine/dagster.yaml": "WarmRunLauncher",
     "compose/dagster.docker.yaml": "DockerRunLauncher",
     "kubernetes/dagster.yaml": "K8sRunLauncher",
 }
 OF_THE_PLACE = {"local_artifact_storage", "compute_logs", "run_launcher"}
-"""What a profile may say besides `ingest up`'s dagster.yaml."""
+"""What a profile may say otherwise than `ingest up`'s dagster.yaml."""
 
 
 def test_every_dagster_yaml_is_a_known_profile() -> None:
@@ -51,7 +51,12 @@ def test_dagster_takes_every_setting_and_every_class_its_own(profile: str, tmp_p
 def test_a_profile_differs_from_ingest_up_only_in_where_runs_and_files_are(profile: str) -> None:
     ours = yaml.safe_load((HERE / "dagster.yaml").read_text())
     theirs = yaml.safe_load((DEPLOY / profile).read_text())
-    assert {name: value for name, value in theirs.items() if name not in OF_THE_PLACE} == ours
+    assert _of_no_place(theirs) == _of_no_place(ours)
+    assert profile != "machine/dagster.yaml" or theirs["run_launcher"] == ours["run_launcher"]
+
+
+def _of_no_place(settings: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in settings.items() if name not in OF_THE_PLACE}
 
 
 def test_a_code_server_that_is_slow_for_some_minutes_costs_no_run_its_place_in_the_queue() -> None:

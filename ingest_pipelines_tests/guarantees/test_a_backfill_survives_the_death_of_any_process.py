@@ -1,4 +1,4 @@
-"""Daemon, webserver, code servers and a run are killed during a backfill with a failing window in the middle.
+"""Daemon, webserver, code servers, run server and a run are killed in a backfill with a failing window in the middle.
 
 Afterwards the list of open items is true, Dagster's partitions agree with it, and all that can be loaded is loaded.
 """
@@ -19,7 +19,7 @@ from ingest_pipelines_tests.servers.fleet import Fleet
 
 NAME = "visits"
 
-VICTIMS = ("daemon", "webserver", "code server", "run")
+VICTIMS = ("daemon", "webserver", "code server", "run server", "run")
 
 
 @pytest.mark.timeout(900)

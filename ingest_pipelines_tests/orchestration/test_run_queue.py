@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from threading import Event
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -13,6 +15,7 @@ from dagster._core.storage.runs import SqlRunStorage
 from dagster._core.test_utils import create_run_for_test
 from dagster._daemon.run_coordinator.queued_run_coordinator_daemon import QueuedRunCoordinatorDaemon
 
+from ingest_pipelines.orchestration.dagster_internals.queue_looks import LOOK_SECONDS, look_often
 from ingest_pipelines.orchestration.dagster_internals.retry_order import PATIENCE, count_retries_as_active
 from ingest_pipelines.orchestration.instance import HERE, LOCATION
 
@@ -97,3 +100,38 @@ def test_a_run_that_failed_for_good_lets_the_next_item_pass(queue: DagsterInstan
     newer = _run(queue, "points", "2")
     queue.report_run_failed(died, "its process died")
     assert [run.run_id for run in _next(queue)] == [newer.run_id]
+
+
+class _Waits(Event):
+    """An event that nobody waits for; the times that it was asked to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seconds: list[float] = []
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self.seconds.append(timeout or 0.0)
+        return False
+
+
+def test_the_daemon_looks_into_the_queue_five_times_a_second_and_asks_little_while_it_is_empty(
+    queue: DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[str] = []
+
+    def look(self: QueuedRunCoordinatorDaemon, workspace: object, **_: object) -> Iterator[None]:
+        looks.append("all of it")
+        yield None
+
+    monkeypatch.setattr(QueuedRunCoordinatorDaemon, "core_loop", QueuedRunCoordinatorDaemon.core_loop)  # put back
+    monkeypatch.setattr(QueuedRunCoordinatorDaemon, "run_iteration", look)
+    look_often()
+    ends = _Waits()
+    loop = QueuedRunCoordinatorDaemon(interval_seconds=1).core_loop(SimpleNamespace(instance=queue), ends)
+    while len(ends.seconds) < 3:
+        next(loop)
+    assert looks == []
+    _run(queue, "points", "2026-01-01")
+    while not looks:
+        next(loop)
+    assert set(ends.seconds) == {LOOK_SECONDS}

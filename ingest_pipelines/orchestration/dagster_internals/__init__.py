@@ -3,12 +3,15 @@
     tags            names of Dagster's own run tags
     instance        an instance whose runs write no log files
     in_process_run  one run of one asset, executed in this process
+    warm_launcher   runs in processes of the run server, else in those of the code server
+    warm_run        a run in a process that the run server forked
     own_run         which assets the run of this process has selected, before the code location is loaded
     storage         runs, events and ticks in Postgres, over one connection; installs the next three
     run_lock_hook   a process holds its run's lock from the run's start to its end
     pool_wait       a run that waits for a pool rests, says what it waits for, and frees slots of dead runs
     retry_order     a run that will be retried keeps its import's place in the queue
     run_queue       every queued run carries its import and connection
+    queue_looks     the daemon looks into the queue several times a second
     switches        turns on the switch of a sensor or schedule from within a tick
     sensor_cursors  the cursor of a sensor by its name
     webserver       the webserver's app, with middleware around it

@@ -23,6 +23,8 @@ from dagster._daemon import cli, controller
 
 from ingest_pipelines.orchestration.dagster_internals.code_servers import keep_code_servers
 from ingest_pipelines.orchestration.dagster_internals.future_ticks import forget_future_ticks
+from ingest_pipelines.orchestration.dagster_internals.queue_looks import look_often
+from ingest_pipelines.orchestration.dagster_internals.warm_launcher import WarmRunLauncher, origin_is_own_module
 
 DAEMON = ("-c", "from ingest_pipelines.orchestration.daemon import main; main()  # dagster._daemon", "run")
 """Arguments for Python; the workspace's follow. The comment is for people who look for the daemon among processes."""
@@ -33,11 +35,13 @@ _MAKES_THE_WORKSPACE = "WorkspaceProcessContext"
 """The class by which the daemon starts code servers."""
 
 
-def run(note: Callable[[str], None]) -> None:
+def run(note: Callable[[str], None], serve_runs: Callable[[], object]) -> None:
     """Runs until the process is told to stop, with the options of `dagster-daemon`.
 
     Args:
         note: called with the location's name when its code server is started again.
+        serve_runs: called once if a run server may execute runs: dagster.yaml names its launcher, and this daemon
+            starts the code server of our own module.
     """
     make_workspace: Callable[..., Any] = getattr(controller, _MAKES_THE_WORKSPACE)
 
@@ -47,9 +51,15 @@ def run(note: Callable[[str], None]) -> None:
         if early:
             _LOG.warning("the clock was ahead when these ticked last; they tick again now: %s", ", ".join(early))
         keep_code_servers(workspace, note)
+        if isinstance(workspace.instance.run_launcher, WarmRunLauncher) and any(
+            origin_is_own_module(entry.origin)
+            for entry in workspace.get_current_workspace().code_location_entries.values()
+        ):
+            serve_runs()
         return workspace
 
     setattr(controller, _MAKES_THE_WORKSPACE, make_watched_workspace)
+    look_often()
     cli.main()
 
 

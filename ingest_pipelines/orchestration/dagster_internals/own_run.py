@@ -19,6 +19,14 @@ from dagster._grpc.types import ExecuteExternalJobArgs, ExecuteRunArgs
 from dagster._serdes import deserialize_value
 from dagster_shared.serdes.errors import DeserializationError
 
+_announced: list[str] = []
+"""The run's arguments in a process that the run server forked."""
+
+
+def announce(packed: str) -> None:
+    """Says which run this process executes."""
+    _announced[:] = [packed]
+
 
 def assets_of_own_run() -> AbstractSet[AssetKey] | None:
     """The assets that this process's run has selected; None in any other process, and of a run that selected none."""
@@ -37,6 +45,7 @@ def assets_of_own_run() -> AbstractSet[AssetKey] | None:
 
 def _arguments() -> Iterator[str]:
     """What may be the run's arguments, as Dagster writes them."""
+    yield from _announced
     process = multiprocessing.current_process()
     of_process = getattr(process, "_args", ())
     if of_process and isinstance(of_process[0], str):

@@ -25,10 +25,16 @@ ROLES: Mapping[str, str] = {
     "daemon": "dagster._daemon",
     "webserver": "orchestration.webserver",
     "code server": "api grpc",
-    "run": r"multiprocessing\.spawn|execute_run",
+    "run": r"^ingest-run |multiprocessing\.spawn|execute_run",
+    "run server": r"^(?!ingest-run ).*cli\.run_server",
     "watcher": "ingest_watch|monitoring.watcher|ingest watch",
 }
-"""What the command line of each kind of process contains."""
+"""What the name and the command line of each kind of process contain."""
+
+
+def words_of(process: psutil.Process) -> str:
+    """Its name and its command line: the run server's, and those of the runs that it forks, have the same one."""
+    return " ".join((process.name(), *process.cmdline()))
 
 
 class Platform:
@@ -100,7 +106,7 @@ class Platform:
             try:
                 if process.pid == os.getpid() or process.status() == psutil.STATUS_ZOMBIE:
                     continue
-                words = " ".join(process.cmdline())
+                words = words_of(process)
                 if not pattern.search(words):
                     continue
                 if process.environ().get("INGEST_HOME") == self.environment["INGEST_HOME"]:

@@ -26,7 +26,7 @@ SAMPLE_EVERY, KILL_EVERY, PEOPLE_EVERY, PRINT_EVERY = 10.0, 60.0, 120.0, 60.0
 QUIET_SECONDS = 1_200.0
 """How long the rest may take once nothing more is delivered or killed."""
 
-FIRST_HALF = ("run", "daemon", "backend", "code server", "cut", "webserver", "run", "watcher")
+FIRST_HALF = ("run", "daemon", "backend", "code server", "cut", "webserver", "run server", "run", "watcher")
 SECOND_HALF = ("run", "backend", "cut")
 """In the second half the long-lived processes are left alone: in a process of seven minutes no leak can be seen."""
 
@@ -237,7 +237,7 @@ class Hour:
         return result
 
 
-_MEMORY = ("up", "daemon", "webserver", "code server", "watcher")
+_MEMORY = ("up", "daemon", "webserver", "code server", "run server", "watcher")
 _HEADER = (
     "minute  " + "  ".join(f"{name:>8}" for name in (
         "made", "loaded", "waiting", "wrong", "MB", "sessions", "spooled", "rows/del",

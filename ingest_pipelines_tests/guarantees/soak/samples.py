@@ -12,12 +12,12 @@ import psutil
 import psycopg
 from psycopg import sql
 
-from ingest_pipelines_tests.guarantees.on_call.platform import ROLES
+from ingest_pipelines_tests.guarantees.on_call.platform import ROLES, words_of
 from ingest_pipelines_tests.guarantees.soak.flatness import Verdict, judge
 from ingest_pipelines_tests.guarantees.soak.plot import Panel
 from ingest_pipelines_tests.guarantees.soak.world import World
 
-LONG_LIVED = ("up", "daemon", "webserver", "code server", "watcher")
+LONG_LIVED = ("up", "daemon", "webserver", "code server", "run server", "watcher")
 
 ALLOWANCES: dict[str, float] = {
     **{f"memory of {role}, MB": 16.0 for role in LONG_LIVED},
@@ -63,8 +63,8 @@ def _processes(world: World) -> Sample:
     found: dict[str, list[tuple[float, int]]] = {role: [] for role in patterns}
     for process in world.platform.processes():
         try:
-            words = " ".join(process.cmdline())
-            role = next((role for role in ("daemon", "webserver", "code server", "watcher", "run", "up")
+            words = words_of(process)
+            role = next((role for role in ("daemon", "webserver", "code server", "run", "run server", "watcher", "up")
                          if patterns[role].search(words)), None)  # fmt: skip
             if role is not None:
                 found[role].append((process.memory_info().rss / 1e6, process.num_fds()))

@@ -1,0 +1,109 @@
+"""A run in a process that the run server forked: as a code server's process executes it, without its imports.
+
+Waits for: a public function that executes a run that was created, in this process.
+If `core_execute_run`, `capture_interrupts` or `recon_job_from_origin` change: the forked process ends before it is
+ready, and each run goes the stock way. If `tail_to_stream` goes: two more processes copy each run's output into the
+daemon's log, as with the stock launcher.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any, NoReturn, Self
+
+from dagster import DagsterInstance, DagsterRun
+from dagster._core.definitions.reconstruct import ReconstructableJob
+from dagster._core.events import EngineEventData
+from dagster._core.execution import compute_logs
+from dagster._core.origin import JobPythonOrigin
+from dagster._grpc.impl import core_execute_run
+from dagster._grpc.types import ExecuteExternalJobArgs
+from dagster._serdes import deserialize_value
+from dagster._utils import get_run_crash_explanation
+from dagster._utils.hosted_user_process import recon_job_from_origin
+from dagster._utils.interrupts import capture_interrupts
+
+from ingest_pipelines.orchestration.dagster_internals import own_run
+from ingest_pipelines.orchestration.runs.fail_dead_run import fail_dead_run
+
+
+class WarmRun:
+    """A run that this process is about to execute.
+
+    Raises, as it is entered:
+        LookupError: there is no such run.
+    """
+
+    def __init__(self, packed: str) -> None:
+        self._packed = packed
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        own_run.announce(self._packed)
+        self._stack.enter_context(capture_interrupts())
+        self._instance, self._run = _open(self._stack, self._packed)
+        if not isinstance(self._run.job_code_origin, JobPythonOrigin):
+            raise LookupError(self._run.run_id)
+        self._job: ReconstructableJob = recon_job_from_origin(self._run.job_code_origin)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def execute(self) -> None:
+        """The run, from its start to its end; its failure is in Dagster, and raises nothing."""
+        pid = os.getpid()
+        started = EngineEventData.in_process(pid)
+        self._instance.report_engine_event(f"Started process for run (pid: {pid}).", self._run, started)
+        _log_without_copies()
+        try:
+            for _ in core_execute_run(self._job, self._run, self._instance, inject_env_vars=True):
+                pass
+        except BaseException:  # it is in the run's events already
+            return
+        finally:
+            self._instance.report_engine_event(f"Process for run exited (pid: {pid}).", self._run)
+
+
+def report_crash(packed: str, exit_code: int) -> None:
+    """Marks the run as failed, because its process died; nothing, if the run has ended."""
+    with ExitStack() as stack:
+        instance, run = _open(stack, packed)
+        if not run.is_finished:
+            words = get_run_crash_explanation(f"Run execution process for {run.run_id}", exit_code)
+            instance.report_engine_event(words, run, cls=WarmRun)
+            fail_dead_run(instance, run.run_id)
+
+
+def _open(stack: ExitStack, packed: str) -> tuple[DagsterInstance, DagsterRun]:
+    arguments = deserialize_value(packed, ExecuteExternalJobArgs)
+    assert arguments.instance_ref is not None
+    instance = stack.enter_context(DagsterInstance.from_ref(arguments.instance_ref))
+    run = instance.get_run_by_id(arguments.run_id)
+    if run is None:
+        raise LookupError(arguments.run_id)
+    return instance, run
+
+
+def _log_without_copies() -> None:
+    """What the run prints goes to its log only. Dagster starts four processes per run that copy it to this one's."""
+    compute_logs.tail_to_stream = _no_copy  # type: ignore[assignment]
+
+
+@contextmanager
+def _no_copy(*_: Any) -> Iterator[tuple[None, None]]:
+    yield None, None
+
+
+def end_forked(code: int) -> NoReturn:
+    """Ends a forked process as the interpreter does, but without freeing all objects: that would copy shared memory."""
+    try:
+        atexit._run_exitfuncs()
+        sys.stdout.flush()
+        sys.stderr.flush()
+    finally:
+        os._exit(code)
