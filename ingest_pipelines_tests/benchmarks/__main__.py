@@ -11,12 +11,18 @@ import sys
 from pathlib import Path
 
 from ingest_pipelines_tests.benchmarks.measure import PRODUCT, Bench, compete
-from ingest_pipelines_tests.benchmarks.overhead import fixed_cost, through_the_daemon, twenty_at_once
+from ingest_pipelines_tests.benchmarks.overhead import (
+    fixed_cost,
+    handed_over,
+    runs_a_minute,
+    through_the_daemon,
+    twenty_at_once,
+)
 from ingest_pipelines_tests.benchmarks.report import PAGE, write_page
 from ingest_pipelines_tests.benchmarks.scenarios import PLAN, QUICK_PLAN, SCENARIOS, SLOW_PLAN, Task
 from ingest_pipelines_tests.benchmarks.server import running
 
-OVERHEAD = ("fixed_cost", "through_the_daemon", "twenty_at_once")
+OVERHEAD = ("fixed_cost", "handed_over", "through_the_daemon", "runs_a_minute", "twenty_at_once")
 
 
 def main() -> None:
@@ -58,8 +64,12 @@ def _measure(options: argparse.Namespace, folder: Path) -> None:
         wanted = options.scenario or OVERHEAD
         if with_product and "fixed_cost" in wanted:
             fixed_cost(bench, options.rounds or (3 if options.quick else 7))
+        if with_product and "handed_over" in wanted and not options.quick:
+            handed_over(bench, options.rounds or 7)
         if with_product and "through_the_daemon" in wanted and not options.quick:
             through_the_daemon(bench, options.rounds or 5)
+        if with_product and "runs_a_minute" in wanted and not options.quick:
+            runs_a_minute(bench)
         if with_product and "twenty_at_once" in wanted and not options.quick:
             twenty_at_once(bench, options.rows or 50_000)
 

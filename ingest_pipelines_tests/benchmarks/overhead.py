@@ -7,19 +7,24 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
 from typing import Any
 
+import psutil
 import psycopg
 import yaml
 
+from ingest_pipelines.orchestration.run_server.process import SPARE, SPARE_NAME
 from ingest_pipelines_tests.benchmarks import product
 from ingest_pipelines_tests.benchmarks.generate import File, Truth, truth
 from ingest_pipelines_tests.benchmarks.measure import DATABASE, PRODUCT, Bench, facts
+from ingest_pipelines_tests.benchmarks.process import tree_cpu
 from ingest_pipelines_tests.benchmarks.report import WHOLE
-from ingest_pipelines_tests.orchestration.served import serve
+from ingest_pipelines_tests.orchestration.served import Served, serve, wait_for
 
 STEPS = {
     "python": "pass",
@@ -69,9 +74,69 @@ columns: {customer_id: customer_id, points: points}
 """
 
 
+MANY_RUNS = 120
+"""Runs of the burst. Twelve imports have ten each: an import's runs go one after the other."""
+
+
 def through_the_daemon(bench: Bench, rounds: int) -> None:
     """A run of ten rows under `ingest up`, asked for as the UI does it; by the times of Dagster's own events."""
     load_before = os.getloadavg()[0]
+    runs = []
+    with _served(bench, ["windows"]) as (up, environment):
+        for number in range(rounds):
+            run = up.materialize(("customers", "windows"), f"2026-01-{number + 1:02}")
+            correct = up.wait_for_run(run)["status"] == "SUCCESS"
+            for stage, seconds in _stages(environment["INGEST_DAGSTER_URL"], run).items():
+                runs.append({"contender": stage, "round": number, "wall": seconds, "correct": correct})
+    for stage in STAGES:
+        print(f"  {stage:<50}{median(r['wall'] for r in runs if r['contender'] == stage):8.2f} s", flush=True)
+    bench.keep("through_the_daemon", "a run of ten rows under `ingest up`", 10, load_before, runs)
+
+
+def handed_over(bench: Bench, rounds: int) -> None:
+    """`ingest run` of ten rows, as a whole process, where `ingest up` serves."""
+    load_before = os.getloadavg()[0]
+    tiny = bench.csv(File(10))
+    runs: list[dict[str, Any]] = []
+    with _served(bench, []) as (up, environment):
+        for number in range(rounds):
+            wait_for(lambda: len(_spares(up)) == SPARE, "a process that is ready")
+            tiny.touch()
+            cost = bench.run(product.command("customers", tiny), environment)
+            runs.append({"contender": PRODUCT, "round": number, **facts(cost), "correct": True})
+    print(f"  ingest run beside ingest up{median(run['wall'] for run in runs):24.2f} s", flush=True)
+    bench.keep("handed_over", "`ingest run` of ten rows beside `ingest up`", 10, load_before, runs)
+
+
+def runs_a_minute(bench: Bench) -> None:
+    """Many runs of ten rows under `ingest up`, asked for as fast as the UI takes them."""
+    load_before = os.getloadavg()[0]
+    names = [f"windows_{number:02}" for number in range(12)]
+    days = [f"2026-01-{number + 1:02}" for number in range(MANY_RUNS // len(names))]
+    with _served(bench, names) as (up, environment):
+        up.wait_for_run(up.materialize(("customers", names[0]), "2026-01-20"))
+        cpu = tree_cpu(up.process.pid)
+        asked = [up.materialize(("customers", name), day) for day in days for name in names]
+        correct = all(up.wait_for_run(run)["status"] == "SUCCESS" for run in asked)
+        query = (
+            "SELECT extract(epoch FROM max(timestamp) - min(timestamp))::float8 FROM event_logs WHERE run_id = ANY(%s)"
+        )
+        with psycopg.connect(environment["INGEST_DAGSTER_URL"]) as connection:
+            row = connection.execute(query, [asked]).fetchone()
+        cpu = tree_cpu(up.process.pid) - cpu
+    assert row is not None
+    minute = 60 * len(asked) / row[0]
+    told = "" if correct else ", WRONG RESULT"
+    print(
+        f"  {len(asked)} runs of ten rows: {minute:.0f} a minute, {cpu / len(asked):.2f} s CPU each{told}", flush=True
+    )
+    run = {"contender": PRODUCT, "round": 0, "wall": row[0], "correct": correct}
+    bench.keep("runs_a_minute", f"{len(asked)} runs of ten rows under `ingest up`", 10 * len(asked), load_before, [run])
+
+
+@contextmanager
+def _served(bench: Bench, names: Sequence[str]) -> Iterator[tuple[Served, dict[str, str]]]:
+    """`ingest up` of a project with imports of windows of those names, and the environment of its commands."""
     bench.cluster.create(DATABASE, bench.table("half", 1_000))
     _, environment = bench.ingest("customers", bench.csv(File(10)))
     with tempfile.TemporaryDirectory(prefix="ingest-daemon-") as name:
@@ -84,18 +149,18 @@ def through_the_daemon(bench: Bench, rounds: int) -> None:
             "username": "postgres", "password": {"env": "CLUSTER_PASSWORD"},
         }  # fmt: skip
         (home / "connections.yaml").write_text(yaml.safe_dump(connections))
-        (home / "imports" / "windows.yaml").write_text(_WINDOWS)
+        for import_name in names:
+            (home / "imports" / f"{import_name}.yaml").write_text(_WINDOWS)
         here = {"INGEST_HOME": str(home), "INGEST_STATE": str(folder / "state"), "CLUSTER_PASSWORD": "unused"}
-        runs = []
         with serve({**environment, **here}, folder) as up:
-            for number in range(rounds):
-                run = up.materialize(("customers", "windows"), f"2026-01-{number + 1:02}")
-                correct = up.wait_for_run(run)["status"] == "SUCCESS"
-                for stage, seconds in _stages(environment["INGEST_DAGSTER_URL"], run).items():
-                    runs.append({"contender": stage, "round": number, "wall": seconds, "correct": correct})
-    for stage in STAGES:
-        print(f"  {stage:<50}{median(r['wall'] for r in runs if r['contender'] == stage):8.2f} s", flush=True)
-    bench.keep("through_the_daemon", "a run of ten rows under `ingest up`", 10, load_before, runs)
+            wait_for(lambda: len(_spares(up)) == SPARE, "the run server")
+            yield up, {**environment, **here}
+
+
+def _spares(up: Served) -> list[psutil.Process]:
+    """The processes that wait for runs."""
+    family = psutil.Process(up.process.pid).children(recursive=True)
+    return [process for process in family if process.name() == SPARE_NAME and process.num_threads() > 1]
 
 
 def _stages(dagster_url: str, run: str) -> dict[str, float]:
