@@ -53,6 +53,15 @@ NUL_PICTURES: Mapping[str, str] = {"\u241b": "\u241b\u241b", "\u2400": "\u241b\u
 """How rejects store NUL, which Postgres text cannot hold: as the symbol for it. A symbol in the source itself is
 escaped. Replace in this order."""
 
+
+def utf8_or_nul(cell: bytes) -> str:
+    """The bytes as UTF-8. Other bytes become a text with a NUL, which every type rejects."""
+    try:
+        return cell.decode()
+    except UnicodeDecodeError:
+        return f"\x00\\x{cell.hex()}"
+
+
 TRIM = "_trim"
 """The column of a landed frame that says whether a cell of the row begins or ends with a blank. Without this column,
 any cell may."""

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
+from decimal import Decimal
 
 import pyarrow as pa
 import pyarrow.compute as pc
+
+from ingest_pipelines.model import utf8_or_nul
 
 Convert = Callable[[pa.Array], pa.Array]
 
@@ -44,7 +48,7 @@ def _conversion(kind: pa.DataType) -> tuple[pa.DataType, Convert | None]:
         return _cast(kind, pa.string())
     if pa.types.is_decimal256(kind) or (pa.types.is_decimal(kind) and not 0 <= kind.scale <= kind.precision):
         return _cast(kind, pa.string())
-    if _holds_map(kind) or pa.types.is_interval(kind):
+    if pa.types.is_interval(kind) or (pa.types.is_nested(kind) and not _is_plain(kind)):
         return pa.string(), _json
     return kind, None
 
@@ -53,14 +57,37 @@ def _cast(kind: pa.DataType, to: pa.DataType) -> tuple[pa.DataType, Convert | No
     return to, None if kind == to else lambda array: pc.cast(array, to)
 
 
-def _holds_map(kind: pa.DataType) -> bool:
-    if pa.types.is_map(kind):
-        return True
-    return pa.types.is_nested(kind) and any(_holds_map(kind.field(n).type) for n in range(kind.num_fields))
+_PLAIN = (
+    pa.types.is_string, pa.types.is_large_string, pa.types.is_integer, pa.types.is_float32, pa.types.is_float64,
+    pa.types.is_boolean, pa.types.is_date32, pa.types.is_timestamp, pa.types.is_time, pa.types.is_duration,
+    pa.types.is_null,
+)  # fmt: skip
+"""What lists and structs of frames may hold: of other values the frames' own JSON is wrong, or there is none."""
+
+
+def _is_plain(kind: pa.DataType) -> bool:
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_struct(kind):
+        return all(_is_plain(kind.field(place).type) for place in range(kind.num_fields))
+    return any(matches(kind) for matches in _PLAIN)
 
 
 def _json(array: pa.Array) -> pa.Array:
-    """Maps as JSON objects, intervals as their parts. Rare, so it converts value by value."""
-    values = array.to_pylist(maps_as_pydicts="lossy") if _holds_map(array.type) else array.to_pylist()
-    written = [None if value is None else json.dumps(value, default=str, ensure_ascii=False) for value in values]
-    return pa.array(written, pa.string())
+    """Maps and nested values as JSON, intervals as their parts. Rare, so it converts value by value."""
+    values = array.to_pylist(maps_as_pydicts="lossy") if pa.types.is_nested(array.type) else array.to_pylist()
+    return pa.array([None if value is None else _document(value) for value in values], pa.string())
+
+
+def _document(value: object) -> str:
+    """JSON: a decimal is a number with all of its digits, bytes are the text that they are in UTF-8."""
+    if isinstance(value, dict):
+        members = (f"{json.dumps(str(key), ensure_ascii=False)}: {_document(inner)}" for key, inner in value.items())
+        return "{" + ", ".join(members) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_document, value)) + "]"
+    if isinstance(value, Decimal):
+        return format(value, "f")
+    if isinstance(value, float) and not math.isfinite(value):
+        return "null"
+    if isinstance(value, bytes):
+        value = utf8_or_nul(value)
+    return json.dumps(value, default=str, ensure_ascii=False)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 import polars as pl
 
 from ingest_pipelines.config.blanks import BLANKS
-from ingest_pipelines.model import NUL_PICTURES
+from ingest_pipelines.model import NUL_PICTURES, utf8_or_nul
 from ingest_pipelines.rules.types import FieldKind
 
 
@@ -69,19 +69,12 @@ def _as_text(column: pl.Expr, source: pl.DataType, kind: FieldKind) -> pl.Expr:
 
 
 def _decode(cells: pl.Series) -> pl.Series:
-    """Bytes as UTF-8. Other bytes become a text with a NUL, which every type rejects."""
+    """Bytes as UTF-8."""
     return pl.Series(
         cells.name,
-        [None if cell is None else _utf8_or_nul(cell) for cell in cells.to_list()],
+        [None if cell is None else utf8_or_nul(cell) for cell in cells.to_list()],
         dtype=pl.String,
     )
-
-
-def _utf8_or_nul(cell: bytes) -> str:
-    try:
-        return cell.decode()
-    except UnicodeDecodeError:
-        return f"\x00\\x{cell.hex()}"
 
 
 def display_cell(column: pl.Expr, source: pl.DataType, kinds: Iterable[FieldKind] = ()) -> pl.Expr:
