@@ -16,10 +16,15 @@ from ingest_pipelines.landing.cell_caps import check_cells, check_columns
 from ingest_pipelines.landing.edges import trim_column
 from ingest_pipelines.landing.frames import BATCH_BYTES, BATCH_ROWS, Frames
 from ingest_pipelines.landing.header import Spellings
+from ingest_pipelines.landing.parquet_pages import bytes_of_pages
 from ingest_pipelines.model import LINE, Landing
 
 BUFFER = 1 << 20
 """Bytes of a column that are read at a time; else a whole column of a row group is in memory."""
+
+
+LARGEST_PAGES = 256 << 20
+"""A page is in memory as a whole, and so is one page of each column at a time."""
 
 
 def read_parquet(
@@ -33,13 +38,21 @@ def read_parquet(
     """The file's columns, and its rows as frames: LINE (the row's number, from 1), TRIM, the columns with their types.
 
     Raises:
-        ItemRefused: not a Parquet file, damaged, encrypted; a column is missing or occurs twice; a limit is exceeded.
+        ItemRefused: not a Parquet file, damaged, encrypted; a column is missing or occurs twice; a limit is exceeded;
+            its pages do not fit into memory.
     """
     try:
         with _opened(landing) as file:
             schema = file.schema_arrow
-    except (pa.ArrowException, OSError) as error:
+            pages = bytes_of_pages(landing.path, file.metadata)
+    except (pa.ArrowException, OSError, ValueError) as error:
         raise _unreadable(landing, error) from None
+    if pages > LARGEST_PAGES:
+        raise ItemRefused(
+            f"{landing.item.uri}: the largest pages of its columns need {pages >> 20:,} MB of memory together; at most "
+            f"{LARGEST_PAGES >> 20} MB are allowed",
+            hint="write the file again with pages of 1 MB, which is usual, or with fewer rows in a row group",
+        )
     check_columns(landing, schema.names, required_columns, spellings, limits)
     return tuple(schema.names), Frames(
         partial(_frames, landing, limits, batch_rows), partial(_some_columns, landing, limits, batch_rows)
