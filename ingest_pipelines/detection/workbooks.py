@@ -8,6 +8,7 @@ from typing import Any
 
 from ingest_pipelines.detection.reading import Choose, Option, Reading, preview, read_sample
 from ingest_pipelines.errors import ItemRefused
+from ingest_pipelines.landing.xlsx_reader import visible_sheets
 
 MOST_SHEETS = 20
 TOP_ROWS = 10
@@ -34,11 +35,11 @@ def detect_workbook(content: bytes, name: str, choose: Choose) -> Reading:
 
 
 def _sheets(content: bytes) -> Iterator[dict[str, Any]]:
-    """The key of each sheet; the first one needs none."""
+    """The key of each visible sheet; the first one needs none."""
     import python_calamine as calamine
 
     try:
-        names = calamine.CalamineWorkbook.from_filelike(io.BytesIO(content)).sheet_names
+        names = visible_sheets(calamine.CalamineWorkbook.from_filelike(io.BytesIO(content)))
     except (calamine.CalamineError, OSError):
         names = []  # the reader says why
     yield {}

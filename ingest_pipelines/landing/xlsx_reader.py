@@ -9,12 +9,13 @@ from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from functools import partial
 from html import unescape
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
 import pyarrow as pa
 
+from ingest_pipelines.config.blanks import trimmed
 from ingest_pipelines.config.file_format import Format, range_of
 from ingest_pipelines.config.imports import Limits
 from ingest_pipelines.errors import ItemRefused, printable
@@ -25,6 +26,9 @@ from ingest_pipelines.landing.frames import BATCH_ROWS, Frames
 from ingest_pipelines.landing.header import Spellings
 from ingest_pipelines.landing.land import FREE_EXPANSION
 from ingest_pipelines.model import LINE, Landing
+
+if TYPE_CHECKING:
+    from python_calamine import CalamineWorkbook
 
 _AGAIN = "save it as an Excel workbook (.xlsx) without a password, or export it as CSV"
 
@@ -50,6 +54,7 @@ def read_xlsx(
     rows, lines = _rows(landing, declared, limits)
     columns, rows, lines = _columns(landing, rows, lines, declared)
     check_columns(landing, columns, required_columns, spellings, limits)
+    _refuse_second_header(landing, columns, rows, lines)
     cells = list(zip(*rows, strict=True)) if rows else [()] * len(columns)
     batch = pa.RecordBatch.from_arrays(
         [_texts(landing, name, column, lines) for name, column in zip(columns, cells, strict=True)], names=list(columns)
@@ -68,8 +73,10 @@ def _rows(landing: Landing, declared: Format, limits: Limits) -> tuple[list[list
     try:
         with landing.path.open("rb") as file:
             workbook = calamine.CalamineWorkbook.from_filelike(file)
-            name = _sheet_name(landing, workbook.sheet_names, declared.sheet)
-            rows = workbook.get_sheet_by_name(name).to_python(skip_empty_area=False)
+            name = _sheet_name(landing, workbook.sheet_names, declared.sheet, visible_sheets(workbook))
+            sheet = workbook.get_sheet_by_name(name)
+            rows = sheet.to_python(skip_empty_area=False)
+            merged = sheet.merged_cell_ranges or []
         _fill_errors(landing, rows, name)
     except calamine.PasswordError:
         raise ItemRefused(f"{uri}: the workbook is encrypted", hint=_AGAIN) from None
@@ -80,7 +87,33 @@ def _rows(landing: Landing, declared: Format, limits: Limits) -> tuple[list[list
         width = None if right is None else right + 1
         rows = [row[left:width] for row in rows[top : None if bottom is None else bottom + 1]]
     filled = [(row, number) for number, row in enumerate(rows, top + 1) if any(cell != "" for cell in row)]
+    _refuse_merged(landing, merged, [number for _, number in filled], left, right)
     return [row for row, _ in filled], [number for _, number in filled]
+
+
+def visible_sheets(workbook: CalamineWorkbook) -> list[str]:
+    """The sheets of cells that a person sees, in order; of a workbook that hides all of them, all."""
+    from python_calamine import SheetTypeEnum, SheetVisibleEnum
+
+    sheets = [sheet for sheet in workbook.sheets_metadata if sheet.typ == SheetTypeEnum.WorkSheet]
+    visible = [sheet.name for sheet in sheets if sheet.visible == SheetVisibleEnum.Visible]
+    return visible or [sheet.name for sheet in sheets]
+
+
+def _refuse_merged(
+    landing: Landing, merged: Sequence[tuple[tuple[int, int], tuple[int, int]]], lines: list[int], left: int,
+    right: int | None,
+) -> None:  # fmt: skip
+    """Raises ItemRefused for merged cells below the header: only the first has the value, and an empty one clears."""
+    below = set(lines[1:])
+    for (first, start), (last, end) in merged:
+        line = next((number for number in range(first + 1, last + 2) if number in below), None)
+        if line is not None and end >= left and (right is None or start <= right):
+            raise ItemRefused(
+                f"{landing.item.uri}, line {line}: merged cells, of which only the first has a value",
+                line=line,
+                hint="unmerge the cells below the header and fill each, or leave them out: source.format.range",
+            )
 
 
 def _refuse_expansion(landing: Landing, limits: Limits) -> None:
@@ -169,7 +202,9 @@ def _unknown_errors(landing: Landing) -> ItemRefused:
     )
 
 
-def _sheet_name(landing: Landing, names: Sequence[str], wanted: str | int | None) -> str:
+def _sheet_name(landing: Landing, names: Sequence[str], wanted: str | int | None, visible: Sequence[str]) -> str:
+    if wanted is None and visible:
+        return visible[0]
     there = ", ".join(f"'{printable(name)}'" for name in names[:10])
     if isinstance(wanted, str) and wanted in names:
         return wanted
@@ -215,6 +250,20 @@ def _columns(
             hint="name each column, or choose them: source.format.range",
         )
     return tuple(names), rows, lines
+
+
+def _refuse_second_header(landing: Landing, columns: Sequence[str], rows: list[list[Any]], lines: list[int]) -> None:
+    """Raises ItemRefused for a row that consists of the header's names in any order."""
+    names = sorted(map(trimmed, columns))
+    known = set(names)
+    for row, line in zip(rows, lines, strict=True):
+        may_be_header = isinstance(row[0], str) and trimmed(row[0]) in known
+        if may_be_header and sorted(trimmed(_text(cell) or "") for cell in row) == names:
+            raise ItemRefused(
+                f"{landing.item.uri}, line {line}: a second header: the sheet was put together from several",
+                line=line,
+                hint="upload each sheet separately, or remove the row",
+            )
 
 
 def _texts(landing: Landing, name: str, cells: Sequence[Any], lines: Sequence[int]) -> pa.Array:

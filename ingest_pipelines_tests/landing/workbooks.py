@@ -13,11 +13,19 @@ Cell = str | int | float | bool | None | tuple[str, str]
 _STYLES = {"date": 1, "moment": 2, "clock": 3}
 
 
-def workbook(rows: Sequence[Sequence[Cell]], *others: Sequence[Sequence[Cell]], error: Mapping[str, str] = {}) -> bytes:
+def workbook(
+    rows: Sequence[Sequence[Cell]],
+    *others: Sequence[Sequence[Cell]],
+    error: Mapping[str, str] = {},
+    merged: Sequence[str] = (),
+    hidden: Sequence[int] = (),
+) -> bytes:
     """A workbook whose first sheet, `Sheet1`, has these rows; the others follow as `Sheet2` ...
 
     Args:
         error: cells of the first sheet that hold an error, such as `{"B2": "#N/A"}`.
+        merged: ranges of the first sheet that are one cell each, such as `A2:A4`.
+        hidden: numbers of sheets that nobody sees.
     """
     out = io.BytesIO()
     sheets = [rows, *others]
@@ -33,7 +41,10 @@ def workbook(rows: Sequence[Sequence[Cell]], *others: Sequence[Sequence[Cell]], 
         archive.writestr(
             "xl/workbook.xml",
             f'<workbook {_MAIN} xmlns:r="{_OFFICE}"><sheets>'
-            + "".join(f'<sheet name="{name}" sheetId="{n}" r:id="rId{n}"/>' for n, name in enumerate(names, 1))
+            + "".join(
+                f'<sheet name="{name}" sheetId="{n}"{_HIDDEN if n in hidden else ""} r:id="rId{n}"/>'
+                for n, name in enumerate(names, 1)
+            )
             + "</sheets></workbook>",
         )
         links = [("worksheet", f"worksheets/sheet{number}.xml") for number in range(1, len(sheets) + 1)]
@@ -46,10 +57,13 @@ def workbook(rows: Sequence[Sequence[Cell]], *others: Sequence[Sequence[Cell]], 
             + "</cellXfs></styleSheet>",
         )
         for number, sheet in enumerate(sheets, 1):
-            archive.writestr(f"xl/worksheets/sheet{number}.xml", _sheet(sheet, error if number == 1 else {}))
+            archive.writestr(
+                f"xl/worksheets/sheet{number}.xml", _sheet(sheet, error, merged) if number == 1 else _sheet(sheet, {})
+            )
     return out.getvalue()
 
 
+_HIDDEN = ' state="hidden"'
 _MAIN = 'xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main"'
 _OFFICE = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
 
@@ -65,7 +79,7 @@ def _relations(targets: Sequence[tuple[str, str]]) -> str:
     )
 
 
-def _sheet(rows: Sequence[Sequence[Cell]], error: Mapping[str, str]) -> str:
+def _sheet(rows: Sequence[Sequence[Cell]], error: Mapping[str, str], merged: Sequence[str] = ()) -> str:
     written = []
     for number, row in enumerate(rows, 1):
         cells = []
@@ -76,7 +90,9 @@ def _sheet(rows: Sequence[Sequence[Cell]], error: Mapping[str, str]) -> str:
             elif cell is not None:
                 cells.append(_cell(name, cell))
         written.append(f'<row r="{number}">{"".join(cells)}</row>')
-    return f"<worksheet {_MAIN}><sheetData>{''.join(written)}</sheetData></worksheet>"
+    ranges = "".join(f'<mergeCell ref="{cells}"/>' for cells in merged)
+    merges = f'<mergeCells count="{len(merged)}">{ranges}</mergeCells>' if merged else ""
+    return f"<worksheet {_MAIN}><sheetData>{''.join(written)}</sheetData>{merges}</worksheet>"
 
 
 def _letters(place: int) -> str:
