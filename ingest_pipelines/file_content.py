@@ -7,6 +7,15 @@ from dataclasses import dataclass
 
 BOM = b"\xef\xbb\xbf"
 
+
+def bytes_of_marks(head: bytes) -> int:
+    """How many first bytes are byte order marks: programs that save a file after each other may write several."""
+    marks = 0
+    while head.startswith(BOM, marks):
+        marks += len(BOM)
+    return marks
+
+
 _UTF8 = "save it as UTF-8 (CSV UTF-8)"
 _EXPORT = "export it as CSV (UTF-8)"
 _UNPACK = "unpack it, and deliver plain .csv, .csv.gz or .csv.zip"
@@ -160,7 +169,7 @@ def content_of(head: bytes, name: str = "") -> Content | None:
         head: the file's first bytes; a few kilobytes suffice.
         name: the file's name. If it ends in .gz or .zip, `head` is the decompressed content.
     """
-    text = head.removeprefix(BOM)
+    text = head[bytes_of_marks(head) :]
     if head.startswith(b"\x1f\x8b"):
         again = "compress it once" if name.lower().endswith((".gz", ".zip")) else "let its name end in .csv.gz"
         return Content("gzip data", again)
@@ -209,11 +218,12 @@ def _zip(head: bytes, name: str) -> Content:
 
 
 def _wide(head: bytes) -> Content | None:
-    """UTF-16 or UTF-32 without a byte order mark."""
-    zeros = head.count(b"\0")
-    if zeros * 4 <= len(head) or not head:
+    """UTF-16 or UTF-32 without a byte order mark. Zeros behind the text fill a block, and are no letters."""
+    text = head.rstrip(b"\0")
+    zeros = text.count(b"\0")
+    if zeros * 4 <= len(text) or not text:
         return None
-    if zeros * 8 > len(head) * 5:
+    if zeros * 8 > len(text) * 5:
         return Content("UTF-32, not UTF-8", _UTF8)
     return Content("UTF-16, not UTF-8", _UTF8)
 

@@ -4,7 +4,6 @@ Nothing is guessed in silence: where two readings of the sample differ, a `Choos
 """
 
 from ingest_pipelines.detection.columns import Suggestion, rules_of_type, suggestions
-from ingest_pipelines.detection.encodings import encodings
 from ingest_pipelines.detection.fields import match_fields
 from ingest_pipelines.detection.layout import detect_file
 from ingest_pipelines.detection.parts import PartsProposal, detect_parts
@@ -18,7 +17,6 @@ __all__ = [
     "Suggestion",
     "detect_file",
     "detect_parts",
-    "encodings",
     "match_fields",
     "rules_of_type",
     "suggestions",

@@ -10,7 +10,6 @@ from pydantic import ValidationError
 
 from ingest_pipelines.config.file_format import NONE, written
 from ingest_pipelines.detection.columns import is_marked
-from ingest_pipelines.detection.encodings import Decoded, encodings
 from ingest_pipelines.detection.fields import means_a_column, words_of
 from ingest_pipelines.detection.numbers import choose_null_words, choose_signs
 from ingest_pipelines.detection.reading import (
@@ -26,10 +25,9 @@ from ingest_pipelines.detection.tables import Layout, as_it_is, layouts, one_col
 from ingest_pipelines.detection.workbooks import detect_workbook
 from ingest_pipelines.errors import IngestError, ItemRefused, UsageError, printable
 from ingest_pipelines.file_content import content_of
+from ingest_pipelines.landing.dialects import TYPES
+from ingest_pipelines.landing.encodings import Decoded, encodings
 from ingest_pipelines.sources.browse import FileHead
-
-TYPES = {"an Excel workbook (.xlsx)": "xlsx", "a Parquet file": "parquet", "JSON": "jsonl"}
-"""What the first bytes say -> the format's type."""
 
 NEEDS_ALL = frozenset({"xlsx", "parquet"})
 """Types that are not read from their beginning alone."""

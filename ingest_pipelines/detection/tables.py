@@ -3,22 +3,13 @@
 from __future__ import annotations
 
 import csv
-import io
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from ingest_pipelines.config.file_format import NONE
-
-DELIMITERS = ",;\t|^~¦§:\x1f\x14\x01"
-"""What separates cells, the usual ones first."""
-
-USUAL = DELIMITERS[:4]
-
-COMMENTS = ("#", "//", "--", "%")
-MOST_SKIPPED = 30
-"""Lines before a header that are looked at."""
+from ingest_pipelines.landing.dialects import COMMENTS, DELIMITERS, MOST_LINES, USUAL, delimiters, lines_of
 
 MOST_BEHIND = 10
 """Lines behind the last row that are looked at."""
@@ -102,7 +93,7 @@ def as_it_is(text: str, *, whole: bool) -> Layout:
 def _signs(text: str) -> Iterator[_Signs]:
     """The signs that occur in the text in their places."""
     comments = [None, *(comment for comment in COMMENTS if re.search(rf"^{re.escape(comment)}", text, re.MULTILINE))]
-    for delimiter in DELIMITERS:
+    for delimiter in delimiters(text):
         if delimiter not in text:
             continue
         sign = re.escape(delimiter)
@@ -138,7 +129,7 @@ def _of_signs(text: str, signs: _Signs, *, whole: bool) -> Iterator[Layout]:
         return
     if start:
         # A line of nearly as many cells is a header or a row of the wrong width: that file is no table.
-        if any(len(cells) > max(1, width // 2) for _, _, cells in rows[:start]) or rows[start][0] > MOST_SKIPPED:
+        if any(len(cells) > max(1, width // 2) for _, _, cells in rows[:start]) or rows[start][0] > MOST_LINES:
             return
         keys["skip_lines"], cost = rows[start][0], cost + 1
     footer: dict[str, Any] = {}
@@ -178,17 +169,23 @@ def _lines_behind(rows: list[_Row]) -> int:
 
 def _footer(cells: list[str], count: int) -> dict[str, Any]:
     """How the last line is declared: by its beginning, with the number of rows if it has that, or just as a line."""
-    if not re.fullmatch(r"[^\W\d][\w .:-]*", cells[0]):
+    # The next file's number is another one: the line is known by what is before it.
+    match = re.fullmatch(r"(?P<begins>[^\W\d](?:[^\W\d]|[ .:_-])*?)\s*(?P<number>\d*)\D*", cells[0])
+    if match is None:
         return {"footer": 1}
+    begins = match["begins"]
+    if len(cells) == 1 and match["number"] and int(match["number"]) == count:
+        return {"footer": begins}
     places = [place for place, cell in enumerate(cells, 1) if cell.strip() == str(count)]
     if len(places) == 1:
-        return {"footer": {"starts_with": cells[0], "count": places[0]}}
-    return {"footer": {"starts_with": cells[0], "count": NONE}}
+        return {"footer": {"starts_with": begins, "count": places[0]}}
+    return {"footer": {"starts_with": begins, "count": NONE}}
 
 
 def _has_count(footer: Mapping[str, Any]) -> bool:
     """Whether the trailer proves that the file is whole."""
-    return isinstance(footer.get("footer"), dict) and footer["footer"]["count"] != NONE
+    declared = footer.get("footer")
+    return isinstance(declared, str) or (isinstance(declared, dict) and declared["count"] != NONE)
 
 
 def _cut(text: str, signs: _Signs, *, whole: bool) -> str:
@@ -214,9 +211,8 @@ def _rows(text: str, signs: _Signs) -> list[_Row]:
     reading: dict[str, Any] = {"quoting": csv.QUOTE_NONE} if signs.quote == NONE else {"quotechar": signs.quote}
     if signs.escape:
         reading |= {"escapechar": signs.escape, "doublequote": False}
-    lines = io.StringIO(text, newline="")
     # A comment becomes a blank line, so that the numbers of the others stay.
-    kept = ("\n" if signs.comment and line.startswith(signs.comment) else line for line in lines)
+    kept = ("\n" if signs.comment and line.startswith(signs.comment) else line for line in lines_of(text))
     reader = csv.reader(kept, delimiter=signs.delimiter, skipinitialspace=True, **reading)
     rows: list[_Row] = []
     before = 0

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import codecs
 import csv
-import io
 import os
 import re
 import tempfile
@@ -22,6 +21,8 @@ from ingest_pipelines.config.imports import Limits
 from ingest_pipelines.errors import IngestError, ItemRefused
 from ingest_pipelines.file_content import content_of
 from ingest_pipelines.landing.csv_reader import WRONG_WIDTH
+from ingest_pipelines.landing.dialects import COMMENTS, DELIMITERS, MOST_LINES, TYPES, delimiters, lines_of
+from ingest_pipelines.landing.encodings import encodings
 from ingest_pipelines.landing.header import Spellings, missing_columns
 from ingest_pipelines.landing.land import PART
 from ingest_pipelines.landing.survey import NEVER_CLOSES
@@ -35,12 +36,6 @@ HEAD, TAIL = 4 << 20, 1 << 20
 _END = 64 << 10
 """Where a quote never closes, the next cell is looked for in so many last bytes."""
 
-_LINES = 30
-"""The header is looked for in so many first lines."""
-
-_DELIMITERS = ",;\t|^~:¦§\x1f\x14\x01"
-_TYPES = {"an Excel workbook (.xlsx)": "xlsx", "a Parquet file": "parquet", "JSON": "jsonl"}
-_COMMENTS = ("#", "//", "--", "%")
 _TRIALS = 40
 
 
@@ -67,7 +62,7 @@ def advise(
         return
     line = written(found)
     # A header's names and a footer are what a person knows: the advice says on what they depend.
-    if isinstance(found.get("header"), (list, tuple)) and declared.header is None:
+    if isinstance(found.get("header"), (list, tuple)) and declared.header is None and "skip_lines" not in found:
         refusal.hint = f"if the file has no header, name its columns in their order: {line}"
     elif "footer" in found and declared.footer is None:
         refusal.hint = f"if the file is whole and its end is no row, write in the import's source: {line}"
@@ -142,11 +137,11 @@ def _reads(
         with open_as(landing, required, Format.model_validate(keys), limits, spellings) as (columns, frames):
             if len(columns) < len(set(required)):
                 return False
-            for _ in frames:
-                pass
+            rows = sum(map(len, frames))
     except (IngestError, ValidationError, UnicodeError, csv.Error):
         return False
-    return True
+    # Lines are a footer only below rows: where all of them have the wrong width, they are rows.
+    return rows > 0 or not isinstance(keys.get("footer"), int)
 
 
 def _candidates(
@@ -163,12 +158,12 @@ def _candidates(
     own = {key: value for key, value in declared.given.items() if key != "type"}
     cells = {key: value for key, value in own.items() if key == "null_values"}
     content = content_of(head[: 64 << 10], landing.item.path)
-    if content is not None and content.name in _TYPES:
-        yield {"type": _TYPES[content.name], **cells}
+    if content is not None and content.name in TYPES:
+        yield {"type": TYPES[content.name], **cells}
         return
     if declared.type != "csv":
         own = cells
-    for encoding in _encodings(head, landing):
+    for encoding in _encodings(head):
         try:
             text = codecs.getincrementaldecoder(encoding or declared.encoding)().decode(head).removeprefix("\ufeff")
         except UnicodeError:
@@ -181,36 +176,21 @@ def _candidates(
                 yield {**keys, **more}
 
 
-def _encodings(head: bytes, landing: Landing) -> Iterator[str]:
-    """Encodings that the bytes may have; "": the declared one."""
-    if head.startswith((b"\xff\xfe\0\0", b"\0\0\xfe\xff")):
-        yield "utf-32"
-    elif head.startswith((b"\xff\xfe", b"\xfe\xff")):
-        yield "utf-16"
-    elif head.count(b"\0") * 4 > len(head):
-        yield "utf-16-le" if head[1:2] == b"\0" else "utf-16-be"
-    else:
+def _encodings(head: bytes) -> Iterator[str]:
+    """Encodings that the bytes may have, the likeliest first; "": the declared one."""
+    likely = [decoded.encoding or "utf-8" for decoded in encodings(head, whole=False)]
+    if not likely or not likely[0].startswith(("utf-16", "utf-32")):
         yield ""
         yield "utf-8"
-        if not _is_utf8(head):
-            yield "cp1252"
-
-
-def _is_utf8(head: bytes) -> bool:
-    """Whether there are letters beyond ASCII, all UTF-8's: as cp1252 they would be others, and marks would be text."""
-    try:
-        return not codecs.getincrementaldecoder("utf-8")().decode(head).isascii()
-    except UnicodeError:
-        return False
+    yield from likely
 
 
 def _headers(text: str, required: Sequence[str], declared: Format, spellings: Spellings) -> Iterator[dict[str, Any]]:
     """Signs by which a line holds all required columns; those by which the file may have no header at all."""
-    lines = text.splitlines(keepends=True)[:_LINES]
+    lines = list(islice(lines_of(text), MOST_LINES))
     filled = [number for number, line in enumerate(lines) if line.strip("\r\n")]
-    delimiters = dict.fromkeys([declared.delimiter, *_DELIMITERS])
     for skip in filled:
-        for delimiter in delimiters:
+        for delimiter in dict.fromkeys([declared.delimiter, *delimiters(text, any_sign=len(required) > 1)]):
             for quote in dict.fromkeys([declared.quote, '"', "'"]):
                 if quote in {NONE, delimiter}:
                     continue
@@ -224,14 +204,26 @@ def _headers(text: str, required: Sequence[str], declared: Format, spellings: Sp
                     signs["quote"] = quote
                 before = [lines[number] for number in filled if number < skip]
                 yield from _before(before, skip, signs, declared)
+                yield from _named(row, _row(lines[skip + 1 :], delimiter, quote), skip, signs, declared)
                 return
     first = filled[0] if filled else 0
-    for delimiter in delimiters:
+    for delimiter in dict.fromkeys([declared.delimiter, *DELIMITERS]):
         row = _row(lines[first:], delimiter, '"') if filled else []
         if len(row) == len(set(required)) and not _folded(required) & _folded(row) and declared.header is None:
             changed = {} if delimiter == declared.delimiter else {"delimiter": delimiter}
             if len(row) > 1 or len(required) == 1:
                 yield {**changed, "header": list(dict.fromkeys(required))}
+
+
+def _named(
+    header: list[str], first: list[str], skip: int, signs: dict[str, Any], declared: Format
+) -> Iterator[dict[str, Any]]:
+    """Names for all columns, where cells that have none are empty: lines end in delimiters that nobody needs."""
+    names = [trimmed(cell) for cell in header] + [""] * (len(first) - len(header))
+    unnamed = [place for place, name in enumerate(names) if not name]
+    if unnamed and declared.header is None and len(first) == len(names) and not any(first[place] for place in unnamed):
+        filled = [name or f"column_{place}" for place, name in enumerate(names, 1)]
+        yield {**signs, "skip_lines": skip + 1, "header": filled}
 
 
 def _folded(names: Sequence[str]) -> set[str]:
@@ -240,19 +232,15 @@ def _folded(names: Sequence[str]) -> set[str]:
 
 
 def _before(before: list[str], skip: int, signs: dict[str, Any], declared: Format) -> Iterator[dict[str, Any]]:
-    for comment in _COMMENTS:
+    for comment in COMMENTS:
         if before and all(line.startswith(comment) for line in before):
             yield {**signs, "comment": comment}
     yield {**signs, "skip_lines": skip} if before and skip != declared.skip_lines else signs
 
 
 def _row(lines: list[str], delimiter: str, quote: str) -> list[str]:
-    """The first row of the lines, by signs of any width."""
-    text = "".join(lines).replace(delimiter, "\x1f").replace(quote, "\x1e") if not (delimiter + quote).isascii() else ""
-    signs = ("\x1f", "\x1e") if text else (delimiter, quote)
-    reader = csv.reader(
-        io.StringIO(text or "".join(lines), newline=""), delimiter=signs[0], quotechar=signs[1], skipinitialspace=True
-    )
+    """The first row of the lines."""
+    reader = csv.reader(lines, delimiter=delimiter, quotechar=quote, skipinitialspace=delimiter != " ")
     try:
         return next((row for row in reader if row), [])
     except csv.Error:
@@ -270,16 +258,21 @@ def _body(text: str, signs: dict[str, Any], declared: Format, *, wide: bool, cut
     """What else the rows may need."""
     quote = signs.get("quote", declared.quote)
     single: list[dict[str, Any]] = []
-    for comment in _COMMENTS:
+    for comment in COMMENTS:
         if f"\n{comment}" in text and not declared.comment and "comment" not in signs:
             single.append({"comment": comment})
             break
     if f"\\{quote}" in text:
         single.append({"escape": "\\"})
     single.append({"trim": True})
+    if quote != "'" and _encloses(text, signs.get("delimiter", declared.delimiter), "'"):
+        single.append({"quote": "'"})
     if quote in text and not cut and not _encloses(text, signs.get("delimiter", declared.delimiter), quote):
         single.append({"quote": NONE})
     if wide and declared.footer is None:
+        last = text.rstrip("\r\n").replace("\r", "\n").rpartition("\n")[2]
+        begins = re.match(r"[^\W\d]+[^\w\d,;|\t]*(?=\d+$)", last)
+        single += [{"footer": begins[0]}] if begins else []  # with the number of rows: it is a proof
         single += [{"footer": 1}, {"footer": 2}]
     yield from single
     for number, one in enumerate(single):

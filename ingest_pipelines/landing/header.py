@@ -15,8 +15,9 @@ from itertools import chain
 from ingest_pipelines.config.blanks import trimmed
 from ingest_pipelines.config.imports import Limits
 from ingest_pipelines.errors import ItemRefused, printable
-from ingest_pipelines.file_content import BOM, content_of
+from ingest_pipelines.file_content import bytes_of_marks, content_of
 from ingest_pipelines.landing.csv_signs import RFC_4180, CsvSigns
+from ingest_pipelines.landing.encodings import encodings
 from ingest_pipelines.model import OWN_COLUMNS, Landing
 
 MAX_HEADER_BYTES = 8 << 20
@@ -32,6 +33,9 @@ LONGEST_QUOTED = 60
 """Letters of a column's name that a message shows escaped."""
 
 _DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "vertical bar"}
+
+_SEVERAL_SIGNS = ("|||", "||", ";;", "~~", "^^", "::", "~|~", "|~|", "^|^", "|^|", "@@", "##", "\t\t")
+"""What some programs write between cells, though it may be in a cell less likely than one character is."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +75,7 @@ def read_header(
     """
     with landing.path.open("rb") as file:
         head = file.read(MAX_HEADER_BYTES)
-    start, skipped = (len(BOM) if head.startswith(BOM) else 0), 0
+    start, skipped = bytes_of_marks(head), 0
     if signs.skip_lines:
         before = head[start:].splitlines(keepends=True)[: signs.skip_lines]
         start, skipped = start + sum(map(len, before)), len(before)
@@ -141,13 +145,14 @@ def _refuse_other_content(landing: Landing, head: bytes) -> None:
 
 def not_utf8(landing: Landing, line: int, around: bytes) -> ItemRefused:
     """The refusal of bytes that are not UTF-8, with a guess at their encoding."""
-    if around.count(b"\0") * 4 > len(around):
+    likely = next((decoded.encoding for decoded in encodings(around, whole=False)), "")
+    hint = "declare it in source.format.encoding, or save the file as UTF-8"
+    if likely.startswith("utf-16"):
         guess, hint = "it looks like UTF-16", "save the file as UTF-8 (CSV UTF-8)"
-    elif around and not any(0x80 <= byte <= 0x9F and byte in {0x81, 0x8D, 0x8F, 0x90, 0x9D} for byte in around):
-        guess = "it looks like Windows-1252 (or Latin-1)"
-        hint = "declare it in source.format.encoding, or save the file as UTF-8"
+    elif likely:
+        guess = f"it looks like {'Windows-1252 (or Latin-1)' if likely == 'cp1252' else likely}"
     else:
-        guess, hint = "its encoding is unknown", "declare it in source.format.encoding, or save the file as UTF-8"
+        guess = "its encoding is unknown"
     return ItemRefused(f"{landing.item.uri}, line {line}: not valid UTF-8; {guess}", line=line, hint=hint)
 
 
@@ -168,6 +173,12 @@ def _refuse_columns(
     missing = missing_columns(required, columns, spellings)
     if missing:
         _refuse_delimiter(landing, signs.delimiter.decode().join(columns), line, required, spellings, signs)
+        if len(columns) == 1 and not missing_columns(required, _split(columns[0], signs.delimiter.decode()), spellings):
+            raise ItemRefused(
+                f"{where}: each line is quoted as a whole, so that it is one cell",
+                line=line,
+                hint="export the file again with quotes around cells, or with none",
+            )
     if len(columns) > limits.max_columns:
         raise ItemRefused(
             f"{where}: {len(columns):,} columns; at most {limits.max_columns:,} are allowed",
@@ -244,16 +255,28 @@ def _refuse_delimiter(
 ) -> None:
     """Raises ItemRefused if the header has all required columns when split at another delimiter than its own."""
     own = signs.delimiter.decode()
+    for several in _SEVERAL_SIGNS:
+        if several in header and not missing_columns(required, header.strip("\r\n").split(several), spellings):
+            raise ItemRefused(
+                f"{landing.item.uri}, line {line}: cells are separated by '{printable(several)}', and a delimiter is "
+                "one character",
+                line=line,
+                hint="ask the sender to separate cells by one character, such as ;",
+            )
     for delimiter, name in _DELIMITERS.items():
         if delimiter == own:
             continue
-        if not missing_columns(required, next(csv.reader(header.splitlines(), delimiter=delimiter), []), spellings):
+        if not missing_columns(required, _split(header, delimiter), spellings):
             raise ItemRefused(
                 f"{landing.item.uri}, line {line}: cells are separated by a {name}, not by a "
                 f"{_DELIMITERS.get(own, repr(own))}",
                 line=line,
                 hint="declare it in source.format.delimiter",
             )
+
+
+def _split(header: str, delimiter: str) -> list[str]:
+    return next(csv.reader(io.StringIO(header, newline=""), delimiter=delimiter), [])
 
 
 def _places(columns: Sequence[str], column: str) -> str:

@@ -1,13 +1,16 @@
 """Reads landed JSON lines as text frames with line numbers, in bounded memory.
 
 Arrow parses a block of lines at once, where each column holds values of one kind. Blocks in which it does not, or which
-have nested values that the import maps, are parsed row by row: slower, with the same result.
+have nested values that the import maps, are parsed row by row: slower, with the same result. Two blocks are parsed at a
+time: JSON costs more to parse than the same rows as CSV, and the rules leave half a core to spare.
 """
 
 from __future__ import annotations
 
 import json
+from collections import deque
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import partial
@@ -21,7 +24,7 @@ import pyarrow.json as arrow_json
 
 from ingest_pipelines.config.imports import Limits
 from ingest_pipelines.errors import ItemRefused
-from ingest_pipelines.file_content import BOM, content_of
+from ingest_pipelines.file_content import bytes_of_marks, content_of
 from ingest_pipelines.landing.cell_caps import check_cells, check_columns
 from ingest_pipelines.landing.edges import trim_column
 from ingest_pipelines.landing.frames import BATCH_BYTES, BATCH_ROWS, Frames
@@ -29,6 +32,9 @@ from ingest_pipelines.landing.header import Spellings
 from ingest_pipelines.model import LINE, Landing
 
 BLOCK = 4 << 20
+
+AT_ONCE = 2
+"""Blocks that are parsed at a time."""
 
 SAMPLE = 1_000
 """Rows whose keys are the columns, besides those that the import maps."""
@@ -109,6 +115,12 @@ def _shape(landing: Landing, required: Sequence[str], spellings: Spellings, limi
                 kinds[name] = {"null"}
     # A nested value that no column maps is nobody's cell.
     columns = tuple(key for key, found in kinds.items() if "nested" not in found or key in mapped)
+    if not columns:
+        raise ItemRefused(
+            f"{uri}, line 1: its objects hold nothing but lists and objects",
+            line=1,
+            hint="write each customer as an object on a line of its own (JSON Lines)",
+        )
     check_columns(landing, columns, required, spellings, limits)
     return _Shape(columns, {column: _type(kinds[column] - {"null"}, digits.get(column, 0)) for column in columns})
 
@@ -126,10 +138,17 @@ def _type(kinds: set[str], digits: int) -> pa.DataType | None:
 def _further_down(landing: Landing, names: Sequence[str], limits: Limits) -> list[str]:
     """The keys that occur after the sample. One that no row has is a spelling mistake, and not an empty cell."""
     spelled = {name: {json.dumps(name).encode(), json.dumps(name, ensure_ascii=False).encode()} for name in names}
-    there: dict[str, None] = {}
-    for block, _ in _blocks(landing, limits):
-        there |= dict.fromkeys(name for name, texts in spelled.items() if any(text in block for text in texts))
-    return list(there)
+    there: list[str] = []
+    for block, lines in _blocks(landing, limits):
+        for name in [name for name, texts in spelled.items() if any(text in block for text in texts)]:
+            # It may be a value, or a key of a value.
+            rows = zip(lines.tolist(), _texts(block), strict=True)
+            if any(
+                name in _row(landing, line, row) for line, row in rows if any(text in row for text in spelled[name])
+            ):
+                there.append(name)
+                del spelled[name]
+    return there
 
 
 def _refuse_other_content(landing: Landing, text: bytes) -> None:
@@ -153,8 +172,8 @@ def _blocks(landing: Landing, limits: Limits) -> Iterator[tuple[bytes, Numbers]]
         while True:
             data = file.read(BLOCK)
             whole = kept + data
-            if first and whole.startswith(BOM):
-                whole = whole[len(BOM) :]
+            if first:
+                whole = whole[bytes_of_marks(whole) :]
             first = False
             cut = whole.rfind(b"\n") + 1 if data else len(whole)
             if not cut and len(whole) > longest:
@@ -210,11 +229,10 @@ def _texts(block: bytes) -> list[bytes]:
 def _frames(landing: Landing, shape: _Shape, limits: Limits, batch_rows: int) -> Iterator[pl.DataFrame]:
     waiting: list[pl.DataFrame] = []
     rows = size = 0
-    for batch, lines in _batches(landing, shape, shape.columns, limits):
-        check_cells(landing, batch, lines, limits)  # type: ignore[arg-type]
-        waiting.append(_frame(batch).insert_column(0, pl.Series(LINE, lines, dtype=pl.Int64)))
-        rows += batch.num_rows
-        size += batch.nbytes
+    for frame, size_of_batch in _parsed_ahead(landing, shape, shape.columns, limits):
+        waiting.append(frame)
+        rows += len(frame)
+        size += size_of_batch
         if rows >= batch_rows or size >= BATCH_BYTES:
             yield pl.concat(waiting, rechunk=True)
             waiting, rows, size = [], 0, 0
@@ -240,19 +258,45 @@ def _written(name: str, kind: pl.DataType) -> pl.Expr:
 def _some_columns(landing: Landing, shape: _Shape, limits: Limits, columns: Sequence[str]) -> Iterator[pl.DataFrame]:
     wanted = [column for column in shape.columns if column in columns]
     try:
-        for batch, _ in _batches(landing, shape, wanted, limits):
-            yield _frame(batch)
+        for frame, _ in _parsed_ahead(landing, shape, wanted, limits):
+            yield frame.drop(LINE)
     except ItemRefused:
         return
 
 
-def _batches(
+def _parsed_ahead(
     landing: Landing, shape: _Shape, columns: Sequence[str], limits: Limits
-) -> Iterator[tuple[pa.RecordBatch, Numbers]]:
+) -> Iterator[tuple[pl.DataFrame, int]]:
+    """The blocks' frames in order, each with the bytes of its cells. The first refusal in the file is raised."""
     schema = shape.schema(columns)
-    for block, lines in _blocks(landing, limits):
+
+    def parse(block: bytes, lines: Numbers) -> tuple[pl.DataFrame, int]:
         batch = None if schema is None else _parsed(block, schema, len(lines))
-        yield (batch if batch is not None else _row_by_row(landing, block, lines, columns)), lines
+        if batch is None:
+            batch = _row_by_row(landing, block, lines, columns)
+        check_cells(landing, batch, lines, limits)  # type: ignore[arg-type]
+        return _frame(batch).insert_column(0, pl.Series(LINE, lines, dtype=pl.Int64)), batch.nbytes
+
+    def submitted(pool: ThreadPoolExecutor) -> Iterator[Future[tuple[pl.DataFrame, int]]]:
+        try:
+            for block, lines in _blocks(landing, limits):
+                yield pool.submit(parse, block, lines)
+        except ItemRefused as refusal:  # in its turn: an earlier block may be refused, too
+            refused: Future[tuple[pl.DataFrame, int]] = Future()
+            refused.set_exception(refusal)
+            yield refused
+
+    waiting: deque[Future[tuple[pl.DataFrame, int]]] = deque()
+    with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="jsonl") as pool:
+        try:
+            for future in submitted(pool):
+                waiting.append(future)
+                if len(waiting) > AT_ONCE:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
 def _parsed(block: bytes, schema: pa.Schema, rows: int) -> pa.RecordBatch | None:

@@ -20,7 +20,7 @@ import numpy.typing as npt
 from ingest_pipelines.config.file_format import NONE, Format
 from ingest_pipelines.config.imports import Limits
 from ingest_pipelines.errors import ItemRefused, printable
-from ingest_pipelines.file_content import BOM
+from ingest_pipelines.file_content import bytes_of_marks
 from ingest_pipelines.landing.csv_signs import (
     CR_LETTER,
     CR_TEXT,
@@ -269,8 +269,8 @@ class _Rewriter:
         """The block as the reader reads it."""
         head, rest = self._skipped(block)
         if rest and self._needed:
-            if not self._begun and rest.startswith(BOM):
-                head, rest = head + BOM, rest[len(BOM) :]
+            if not self._begun and (marks := bytes_of_marks(rest)):
+                head, rest = head + rest[:marks], rest[marks:]
             self._begun = True
             rest = self._rewritten(rest)
         if self._counts:

@@ -53,6 +53,12 @@ CERTAIN: list[tuple[str, bytes, dict[str, Any]]] = [
      {"footer": {"starts_with": "END", "count": 2}}),
     ("a trailer with two numbers", b"id,mail,n\n1,a@x.org,2\n2,b@x.org,3\nEND,2,77,x\n",
      {"footer": {"starts_with": "END", "count": 2}}),
+    ("a trailer with its number beside its word", b"id,mail,n\n1,a@x.org,2\n2,b@x.org,3\nTotal rows: 2\n",
+     {"footer": "Total rows:"}),
+    ("middle dots", MAIL.format("·").encode(), {"delimiter": "·"}),
+    ("unit separators", MAIL.format("\x1f").encode(), {"delimiter": "\x1f"}),
+    ("record separators", MAIL.format("\x1e").encode(), {"delimiter": "\x1e"}),
+    ("two byte order marks", b"\xef\xbb\xbf" * 2 + MAIL.format(",").encode(), NO_KEYS),
     ("blanks before quotes", b'id, mail, n\n1, "a@x.org", "x, y"\n2, "b@x.org", z\n', {"trim": True}),
     ("no header", b"a@x.org,Ann\nb@x.org,Bob\n", {"header": "none"}),
     ("one column", b"email\na@x.org\nb@x.org\n", NO_KEYS),
@@ -134,6 +140,7 @@ def test_two_readings_that_differ_are_asked_about(content: bytes, readings: dict
         ("(all)", "format: {footer: 1}"),
         ("\n\nAll customers\n(c) 2026", "format: {footer: 2}"),
         ("END", "format: {footer: {starts_with: END, count: none}}"),
+        ("END 17", "format: {footer: {starts_with: END, count: none}}"),
         ("3", None),
     ],
 )
@@ -161,6 +168,7 @@ def test_a_last_line_that_proves_nothing_is_asked_about(line: str, label: str | 
         (b"id,id\n1,2\n", "repeats 'id'"),
         (b"%PDF-1.4", "is a PDF"),
         (b"[1, 2]", "JSON"),
+        (b'{"data": [{"id": 1}]}\n', "nothing but lists and objects"),
         (b"\x00\x01\x02\x03\xff" * 40, "in any usual encoding|is UTF-16|NUL"),
     ],
 )

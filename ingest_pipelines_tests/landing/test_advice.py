@@ -46,7 +46,24 @@ FILES: dict[str, tuple[bytes, dict[str, Any]]] = {
     "a sep= line": (b"sep=;\nid;tier\n1;x\n2;y\n", {"delimiter": ";", "skip_lines": 1}),
     "a title": (b"Customers of today\n\nid,tier\n1,x\n2,y\n", {"skip_lines": 2}),
     "a comment": (b"# made by hand\nid,tier\n1,x\n# half\n2,y\n", {"comment": "#"}),
-    "a total": (b"id,tier\n1,x\n2,y\nTotal: 2\n", {"footer": 1}),
+    "middle dots": ("id·tier\n1·x\n2·y\n".encode(), {"delimiter": "·"}),
+    "unit separators": (b"id\x1ftier\n1\x1fx\n2\x1fy\n", {"delimiter": "\x1f"}),
+    "record separators": (b"id\x1etier\n1\x1ex\n2\x1ey\n", {"delimiter": "\x1e"}),
+    "spaces": (b"id tier\n1 x\n2 y\n", {"delimiter": " "}),
+    "single quotes below a header without": (b"id,tier,n\n'1','x','a,b'\n'2','y','c'\n", {"quote": "'"}),
+    "cp1251": ("id,tier,n\n1,x,Иван Петров\n2,y,Мария\n".encode("cp1251"), {"encoding": "cp1251"}),
+    "Shift JIS": ("id,tier,n\n1,x,山田太郎\n2,y,ソニー表\n".encode("shift_jis"), {"encoding": "shift_jis"}),
+    "EBCDIC": ("id,tier,n\n1,x,Ann\n2,y,Zoë\n".encode("cp037"), {"encoding": "cp037"}),
+    "a total": (b"id,tier\n1,x\n2,y\nTotal: 2\n", {"footer": "Total: "}),
+    "a trailer with its number behind zeros": (b"id,tier\n1,x\n2,y\nTRL0002\n", {"footer": "TRL"}),
+    "a trailer that counts something else": (b"id,tier\n1,x\n2,y\nTotal: 7\n", {"footer": 1}),
+    "lines that end in commas": (b"id,tier,,\n1,x,,\n2,y,,\n",
+                                 {"skip_lines": 1, "header": ["id", "tier", "column_3", "column_4"]}),
+    "rows that end in commas": (b"id,tier\n1,x,\n2,y,\n", {"skip_lines": 1, "header": ["id", "tier", "column_3"]}),
+    "two bars": (b"id||tier||n\n1||x||5\n2||y||7\n", {
+        "delimiter": "|", "skip_lines": 1, "header": ["id", "column_2", "tier", "column_4", "n"],
+    }),
+    "a block filled with zeros": (b"id,tier\n1,x\n2,y\n" + bytes(100), {"footer": 1}),
     "escapes": (b'id,tier,n\n1,x,"a \\" b"\n2,y,\n', {"escape": "\\"}),
     "quotes that are text": (b'id|tier|n\n1|x|5" disk\n2|y|\n', {"delimiter": "|", "quote": "none"}),
     "blanks before quotes": (b'id, "tier"\n1, "x"\n2, "y"\n', {"trim": True}),
@@ -67,7 +84,23 @@ def test_with_the_line_that_the_refusal_names_the_file_loads(kind: str, tmp_path
     line = yaml.safe_load(named[0])["format"]
     assert line == keys
     _, rows = opened(content, tmp_path, Format.model_validate(line), "id", "tier")
-    assert [row[1:3] for row in rows] == ROWS
+    assert [tuple(cell for cell in row[1:] if cell)[:2] for row in rows] == ROWS
+
+
+NOTHING_TO_WRITE = {
+    "rows of other widths": (b"id,tier\n1\n2,y,z\n", "2 rows have more or fewer cells"),
+    "all rows too wide": (b"id,tier\n1,x,a\n2,y,b\n", "2 rows have more or fewer cells"),
+    "lines quoted as a whole": (b'"id,tier"\n"1,x"\n', "each line is quoted as a whole"),
+    "objects inside an object": (b'{"data": [{"id": 1, "tier": "x"}]}\n', "the file is JSON"),
+}
+
+
+@pytest.mark.parametrize("kind", NOTHING_TO_WRITE)
+def test_no_line_is_named_that_would_drop_rows_or_split_cells(kind: str, tmp_path: Path) -> None:
+    content, message = NOTHING_TO_WRITE[kind]
+    with pytest.raises(ItemRefused, match=message) as refused:
+        opened(content, tmp_path, Format(), "id", "tier")
+    assert "format:" not in refused.value.hint
 
 
 _DIALECTS = st.sampled_from([

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import io
 import json
@@ -12,6 +13,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -21,9 +23,11 @@ from hypothesis import strategies as st
 from ingest_pipelines.config.file_format import Format
 from ingest_pipelines.config.imports import Limits
 from ingest_pipelines.errors import ItemRefused
-from ingest_pipelines.landing import jsonl_reader
+from ingest_pipelines.landing import jsonl_reader, parquet_reader
+from ingest_pipelines.landing.arrow_types import plain_batch, plain_schema
+from ingest_pipelines.landing.parquet_pages import bytes_of_pages
 from ingest_pipelines_tests.landing.test_dialects import opened
-from ingest_pipelines_tests.landing.workbooks import workbook
+from ingest_pipelines_tests.landing.workbooks import Cell, workbook
 
 JSONL, PARQUET, XLSX = Format(type="jsonl"), Format(type="parquet"), Format(type="xlsx")
 
@@ -98,6 +102,8 @@ JSONL_REFUSED: dict[str, tuple[bytes, int, str]] = {
     "a key twice": (b'{"id": 1}\n{"id": 1, "id": 2}\n', 2, "repeats a key"),
     "half of a pair": (b'{"id": "1"}\n{"id": "\\ud800"}\n', 2, "surrogate"),
     "Latin-1": (b'{"id": "1"}\n{"id": "\xe9"}\n', 2, "not valid UTF-8"),
+    "a key of a value only": (b'{"tier": "1", "more": {"id": "1"}}\n', 1, "lacks 'id'"),
+    "a value like a key": (b'{"tier": "id"}\n', 1, "lacks 'id'"),
     "no such key": (b'{"ID": "1"}\n', 1, r"lacks 'id' \(there is 'ID'\)"),
     "a large cell": (b'{"id": "1"}\n{"id": "%s"}\n' % (b"x" * 2000), 2, "larger than 1,000 bytes"),
 }  # fmt: skip
@@ -113,6 +119,14 @@ def test_what_is_no_json_line_is_refused_with_its_line(case: str, before: int, t
     with pytest.raises(ItemRefused, match=message) as refused:
         opened(good + content, tmp_path, JSONL, "id", limits=Limits(max_cell_bytes=1000))
     assert refused.value.line == line + before
+
+
+def test_of_two_bad_blocks_the_first_line_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jsonl_reader, "BLOCK", 16)
+    content = b'{"id": "1"}\n' * 5 + b'{"id": NaN}\n' + b'{"id": "\xe9"}\n' * 3
+    with pytest.raises(ItemRefused, match="no JSON object") as refused:
+        opened(content, tmp_path, JSONL, "id")
+    assert refused.value.line == 6
 
 
 def test_a_nested_value_that_nothing_maps_is_left_out(tmp_path: Path) -> None:
@@ -161,6 +175,80 @@ def test_a_parquet_file_that_cannot_be_read_is_refused(content: bytes, message: 
         opened(content, tmp_path, PARQUET, "id", limits=Limits(max_cell_bytes=1000))
 
 
+NESTED: dict[str, tuple[pa.Array, str]] = {
+    "a decimal in a struct": (pa.array([{"a": Decimal("1.50")}]), '{"a": 1.50}'),
+    "a list of decimals": (pa.array([[Decimal("1.50"), None]]), "[1.50, null]"),
+    "bytes in a struct": (pa.array([{"a": b"x\xc3\xa9"}]), '{"a": "xé"}'),
+    "bytes that are no text": (pa.array([[b"\xff"]]), '["\\u0000\\\\xff"]'),
+    "a UUID": (pa.array([{"a": b"0123456789abcdef"}], pa.struct({"a": pa.binary(16)})), '{"a": "0123456789abcdef"}'),
+    "words of a dictionary": (pa.array([["a"]], pa.list_(pa.dictionary(pa.int8(), pa.string()))), '["a"]'),
+    "a map of lists": (pa.array([[("k", [1.5, float("nan")])]], pa.map_(pa.string(), pa.list_(pa.float64()))),
+                       '{"k": [1.5, null]}'),
+    "views": (pa.array([["x"]], pa.list_(pa.string_view())), '["x"]'),
+    "half floats": (pa.array([[1.5]], pa.list_(pa.float16())), "[1.5]"),
+    "a day in a list in a struct": (pa.array([{"a": [datetime.date(2020, 1, 2)], "b": Decimal(7)}]),
+                                    '{"a": ["2020-01-02"], "b": 7}'),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", NESTED)
+def test_a_nested_value_of_any_type_is_json(kind: str, tmp_path: Path) -> None:
+    array, expected = NESTED[kind]
+    with contextlib.suppress(pa.ArrowNotImplementedError):  # what Parquet cannot hold, a query's result can
+        _, rows = opened(_parquet(pa.table({"id": ["1"], "more": array})), tmp_path, PARQUET, "id", "more")
+        assert rows == [(1, "1", expected)]
+    batch = pa.record_batch({"more": array})
+    assert plain_batch(batch, plain_schema(batch.schema))["more"].to_pylist() == [expected]
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"use_dictionary": False}, {"data_page_version": "2.0"}, {"compression": "none"}, {"row_group_size": 7},
+                {"write_page_checksum": True, "write_page_index": True}],
+)  # fmt: skip
+def test_the_pages_of_a_parquet_file_are_found_whoever_wrote_them(options: dict[str, Any], tmp_path: Path) -> None:
+    names = [f"name {n} " + "x" * 5000 for n in range(40)]
+    table = pa.table({"id": range(40), "name": names, "tags": [["a", "b"]] * 40, "sum": [Decimal("1.5")] * 40})
+    path = tmp_path / "pages.parquet"
+    path.write_bytes(_parquet(table, **options))
+    rows = options.get("row_group_size", 40)
+    # The names' page is nearly all: each has its text, and four bytes for its length.
+    assert rows * 5004 < bytes_of_pages(path, pq.ParquetFile(path).metadata) < rows * 5004 + 3000
+
+
+def test_the_pages_of_a_file_that_polars_wrote_are_found(tmp_path: Path) -> None:
+    names = [f"{n} " + "x" * 5000 for n in range(40)]
+    frame = pl.DataFrame({"name": names, "id": range(40), "tags": [["a", "b"]] * 40, "nothing": [None] * 40})
+    for compression in ("zstd", "snappy", "gzip", "lz4", "uncompressed"):
+        frame.write_parquet(tmp_path / "p", compression=compression, statistics="full")
+        assert 200_000 < bytes_of_pages(tmp_path / "p", pq.ParquetFile(tmp_path / "p").metadata) < 210_000
+
+
+def test_a_parquet_file_without_rows_is_read(tmp_path: Path) -> None:
+    for table in (pa.table({"id": pa.array([], pa.string())}), pa.table({"id": pa.array([], pa.int64())})):
+        assert opened(_parquet(table), tmp_path, PARQUET, "id") == (("id",), [])
+
+
+def test_a_parquet_file_whose_pages_do_not_fit_into_memory_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parquet_reader, "LARGEST_PAGES", 2 << 20)
+    table = pa.table({"id": ["x" * 1000] * 4000})
+    options = {"use_dictionary": False, "data_page_size": 1 << 30}  # zeros, so to speak: 4 MB from a few kB
+    with pytest.raises(ItemRefused, match="need 3 MB of memory together; at most 2 MB") as refused:
+        opened(_parquet(table, max_rows_per_page=4000, write_batch_size=4000, **options), tmp_path, PARQUET, "id")
+    assert "pages of 1 MB" in str(refused.value.hint)
+    assert len(opened(_parquet(table, max_rows_per_page=500, **options), tmp_path, PARQUET, "id")[1]) == 4000
+
+
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(place=st.integers(0, 5000), byte=st.integers(0, 255))
+def test_a_damaged_parquet_file_is_read_or_refused(place: int, byte: int, tmp_path: Path) -> None:
+    content = bytearray(_parquet(pa.table({"id": [f"C{n}" for n in range(300)], "n": range(300)})))
+    content[place % len(content)] = byte
+    with contextlib.suppress(ItemRefused):
+        opened(bytes(content), tmp_path, PARQUET, "id")
+
+
 def test_cells_of_a_workbook_are_read_as_excel_shows_them(tmp_path: Path) -> None:
     content = workbook(
         [
@@ -178,6 +266,30 @@ def test_cells_of_a_workbook_are_read_as_excel_shows_them(tmp_path: Path) -> Non
 def test_an_error_in_a_cell_is_no_empty_cell(tmp_path: Path) -> None:
     content = workbook([["id", "tier"], [1, "x"], [2, "y"]], error={"B3": "#N/A"})
     assert opened(content, tmp_path, XLSX, "id")[1][1] == (3, "2", "#N/A")
+
+
+def test_the_first_sheet_that_a_person_sees_is_read(tmp_path: Path) -> None:
+    content = workbook([["id"], ["lists"]], [["id"], ["A1"]], hidden=[1])
+    assert opened(content, tmp_path, XLSX, "id") == (("id",), [(2, "A1")])
+    assert opened(content, tmp_path, Format(type="xlsx", sheet="Sheet1"), "id") == (("id",), [(2, "lists")])
+
+
+@pytest.mark.parametrize(("merged", "line"), [("A2:A3", 2), ("A3:B3", 3), ("B3:B9", 3)])
+def test_merged_cells_are_refused_where_rows_would_have_empty_ones(merged: str, line: int, tmp_path: Path) -> None:
+    rows: list[list[Cell]] = [["id", "tier", "n"], ["1", "x", "5"], ["2", None, "6"]]
+    with pytest.raises(ItemRefused, match="merged cells") as refused:
+        opened(workbook(rows, merged=[merged]), tmp_path, XLSX, "id")
+    assert refused.value.line == line
+    for harmless in ("A1:B1", "E2:F3"):  # the header's names, and cells outside of the range
+        declared = Format(type="xlsx", range="A1:C")
+        assert len(opened(workbook(rows, merged=[harmless]), tmp_path, declared, "id")[1]) == 2
+
+
+def test_a_second_header_in_a_sheet_is_refused(tmp_path: Path) -> None:
+    rows = [["id", "tier"], ["1", "x"], ["tier ", "id"], ["2", "y"]]
+    with pytest.raises(ItemRefused, match="a second header") as refused:
+        opened(workbook(rows), tmp_path, XLSX, "id", "tier")
+    assert refused.value.line == 3
 
 
 def test_sheet_and_range_choose_the_cells(tmp_path: Path) -> None:

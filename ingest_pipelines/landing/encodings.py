@@ -6,14 +6,23 @@ import codecs
 import re
 import unicodedata
 from dataclasses import dataclass
+from itertools import islice
 
-from ingest_pipelines.file_content import BOM
+from ingest_pipelines.file_content import bytes_of_marks
 
 OTHERS = (
     "cp1252", "iso8859-15", "cp1250", "cp1251", "cp1254", "cp1253", "cp1257", "mac_roman", "cp850", "cp437", "koi8-r",
-    "shift_jis", "gb18030", "euc_kr", "big5",
+    "shift_jis", "gb18030", "euc_kr", "big5", "cp037", "cp500",
 )  # fmt: skip
 """Encodings of text that is not UTF-8, the usual ones first."""
+
+_COMMON = {"shift_jis": (0x81, 0x97), "gb18030": (0xA1, 0xD7), "euc_kr": (0xA1, 0xC8), "big5": (0xA1, 0xC6)}
+"""First bytes of the characters that are in common use, by encoding; all standards list the rare ones behind them."""
+
+_WORD = re.compile(r"[^\s,;|\"]+")
+
+MOST_WORDS = 1_000
+"""Words that are looked at."""
 
 SHOWN = 3
 """Words that a preview shows."""
@@ -34,7 +43,7 @@ class Decoded:
     @property
     def preview(self) -> str:
         """The first words beyond ASCII, as they read in this encoding."""
-        words = dict.fromkeys(word for word in re.findall(r"[^\s,;|\"]+", self.text) if not word.isascii())
+        words = dict.fromkeys(word for word in _WORD.findall(self.text) if not word.isascii())
         return " ".join(list(words)[:SHOWN])
 
 
@@ -53,11 +62,11 @@ def encodings(content: bytes, *, whole: bool) -> list[Decoded]:
     if zeros * 4 > len(content):
         odd = content[1::2].count(b"\0") * 2 >= zeros
         return _decoded(content, ("utf-16-le" if odd else "utf-16-be",), whole=whole)
-    if unicode := _decoded(content.removeprefix(BOM), ("utf-8",), whole=whole):
+    if unicode := _decoded(content[bytes_of_marks(content) :], ("utf-8",), whole=whole):
         return [Decoded("", unicode[0].text)]
     found = [decoded for decoded in _decoded(content, OTHERS, whole=whole) if not _has_controls(decoded.text)]
     by_text = {decoded.text: decoded for decoded in reversed(found)}
-    return sorted(by_text.values(), key=lambda decoded: (_oddities(decoded.text), OTHERS.index(decoded.encoding)))
+    return sorted(by_text.values(), key=lambda decoded: (_oddities(decoded), OTHERS.index(decoded.encoding)))
 
 
 def _decoded(content: bytes, names: tuple[str, ...], *, whole: bool) -> list[Decoded]:
@@ -77,13 +86,17 @@ def _has_controls(text: str) -> bool:
     return any(unicodedata.category(letter) in {"Cc", "Co", "Cn"} for letter in beyond)
 
 
-def _oddities(text: str) -> int:
-    """How often the text is unlike writing: signs inside words, words of two scripts, capitals after small letters."""
+def _oddities(decoded: Decoded) -> int:
+    """How unlike writing the text is: signs inside words, words of two scripts or of accents, rare characters."""
     odd = 0
-    for word in re.findall(r"\S*[^\x00-\x7f]\S*", text)[:1000]:
+    common = _COMMON.get(decoded.encoding)
+    words = (word for word in _WORD.findall(decoded.text) if not word.isascii())
+    for word in islice(words, MOST_WORDS):
         letters = [letter for letter in word if letter.isalpha()]
         scripts = {_script(letter) for letter in letters}
         odd += 3 * (len(scripts) - 1) if scripts else 1
+        accents = [letter for letter in letters if not letter.isascii() and _script(letter) == "LATIN"]
+        odd += 3 * (len(accents) > 2 and len(accents) * 2 > len(letters))
         for before, letter, behind in zip(f" {word[:-1]}", word, f"{word[1:]} ", strict=True):
             if letter.isascii():
                 continue
@@ -91,8 +104,15 @@ def _oddities(text: str) -> int:
             odd += unicodedata.category(letter) in {"So", "Sk", "Sm"}
             odd += letter.isupper() and before.islower()
             odd += "\uff61" <= letter <= "\uff9f"  # half-width letters, which other encodings' letters look like
+            if common is not None and len(code := letter.encode(decoded.encoding)) > 1:
+                odd += not common[0] <= code[0] <= common[1]
     return odd
 
 
+_WITH_HAN = frozenset({"HIRAGANA", "KATAKANA", "KATAKANA-HIRAGANA", "IDEOGRAPHIC"})
+"""Scripts that Japanese mixes with Han characters in one word."""
+
+
 def _script(letter: str) -> str:
-    return unicodedata.name(letter, "?").split()[0]
+    script = unicodedata.name(letter, "?").split()[0]
+    return "CJK" if script in _WITH_HAN else script
