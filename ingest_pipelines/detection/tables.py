@@ -136,7 +136,7 @@ def _of_signs(text: str, signs: _Signs, *, whole: bool) -> Iterator[Layout]:
     if end < len(rows):
         lines_behind = len(rows) - end
         footer = {"footer": lines_behind} if lines_behind > 1 else _footer(rows[end][2], end - start - 1)
-        cost += 1
+        cost += not _has_count(footer)  # one that has is certain: by other signs it would not be the number of rows
         if not _has_count(footer) and (len(rows[end][2]) > max(1, width // 2) or not text.endswith(("\n", "\r"))):
             return  # a row that is too short: the file was cut off, or is damaged
     few = bool(dropped or signs.comment) and width == 2 and end - start < max(FEW_ROWS, dropped)
@@ -170,10 +170,10 @@ def _lines_behind(rows: list[_Row]) -> int:
 def _footer(cells: list[str], count: int) -> dict[str, Any]:
     """How the last line is declared: by its beginning, with the number of rows if it has that, or just as a line."""
     # The next file's number is another one: the line is known by what is before it.
-    match = re.fullmatch(r"(?P<begins>[^\W\d](?:[^\W\d]|[ .:_-])*?)\s*(?P<number>\d*)\D*", cells[0])
+    match = re.fullmatch(r"(?P<begins>[^\W\d](?:[^\W\d]|[ .:-])*)(?P<number>\d*)\D*", cells[0])
     if match is None:
         return {"footer": 1}
-    begins = match["begins"]
+    begins = match["begins"].rstrip()
     if len(cells) == 1 and match["number"] and int(match["number"]) == count:
         return {"footer": begins}
     places = [place for place, cell in enumerate(cells, 1) if cell.strip() == str(count)]

@@ -32,10 +32,10 @@ CSV = ("csv",)
 _MOMENT = re.compile(
     r"(?P<year>19[7-9][0-9]|2[01][0-9]{2})(?P<dash>[-_.]?)(?P<month>[0-9]{2})(?P=dash)(?P<day>[0-9]{2})"
     r"(?:[T_ -]?(?P<hour>[0-9]{2})(?P<colon>[-_.:h]?)(?P<minute>[0-9]{2})"
-    r"(?:(?P=colon)(?P<second>[0-9]{2})(?:[.,_]?[0-9]{1,9})?)?(?:Z|UTC|\+00:?00)?)?",
+    r"(?:(?P=colon)(?P<second>[0-9]{2})(?:[.,_]?[0-9]{1,9})?)?(?:Z|UTC|\+00:?00)?|T(?P<full_hour>[0-9]{2})Z?)?",
     re.IGNORECASE | re.ASCII,
 )
-"""A day or a moment as file names have it: 2026-11-29, 20261129, 20261129T060000Z, 2026-11-29_06-00 ..."""
+"""A day or a moment as file names have it: 2026-11-29, 20261129, 20261129T060000Z, 2026-11-29T06 ..."""
 _COARSE = timedelta(seconds=2)
 """The coarsest modified times that a source has. A file that is rewritten at the same size before its time can change
 looks the same: so it is not read before that. A clock of the source that is behind ours defeats this."""
@@ -222,7 +222,9 @@ def grouped_serial(groups: Mapping[str, str | None]) -> Serial:
 def _serial(text: str) -> int | Literal[False]:
     moment = _MOMENT.fullmatch(text)
     if moment is not None:
-        parts = (int(moment[part] or 0) for part in ("year", "month", "day", "hour", "minute", "second"))
+        hour = moment["hour"] or moment["full_hour"]
+        day, clock = (moment[part] for part in ("year", "month", "day")), (hour, moment["minute"], moment["second"])
+        parts = (int(part or 0) for part in (*day, *clock))
         with contextlib.suppress(ValueError):  # no such day: digits may be a number still
             return int(datetime(*parts, tzinfo=UTC).timestamp())  # type: ignore[arg-type,misc]  # six numbers
     return int(text) if re.fullmatch(r"[0-9]{1,18}", text) else False
@@ -243,6 +245,8 @@ def near_misses(listing: Listing, file: str, pattern: str | None = None, endings
         said += f"; {are} called almost that: {_some(alike)}"
     if pattern is None and any(_begins(path, folder, f"{name}_") for path in alike):
         said += "; after the name and _ comes a number or a date such as 2026-11-29, else write source.pattern"
+    elif pattern is None and (fitting := _fitting_pattern(alike, folder, name, endings)):
+        said += f"; to read them write source.pattern: '{fitting}'"
     if any(path.casefold().endswith(ENCRYPTED) for path in alike):
         said += "; encrypted files need source.decrypt"
     if links:
@@ -255,6 +259,22 @@ def _serials(
 ) -> Iterator[tuple[str, Serial]]:
     paths = [other.path for other in listing.files]
     return zip(paths, serials_of(paths, file, pattern, endings), strict=True)
+
+
+def _fitting_pattern(paths: Sequence[str], folder: str, name: str, endings: tuple[str, ...]) -> str:
+    """A pattern for files that have another sign than _ between the name and a serial; "": there are none."""
+    for path in paths:
+        other_folder, _, other = unicodedata.normalize("NFC", path).rpartition("/")
+        parsed = _ending(endings).fullmatch(other)
+        stem = parsed["stem"] if parsed is not None and other_folder == folder else ""
+        behind = re.fullmatch(r"([-_. ]?)([0-9].*)", stem[len(name) :])
+        if behind is None or stem[: len(name)].casefold() != name.casefold() or _serial(behind[2]) is False:
+            continue
+        case = "" if stem.startswith(name) else "(?i)"
+        ending = f"(?:{'|'.join(endings)})" if len(endings) > 1 else endings[0]
+        sign = re.escape(behind[1]) if behind[1] == "." else behind[1]
+        return rf"{case}{re.escape(name)}{sign}(?P<serial>\d.*)\.{ending}(?:\.gz|\.zip)?"
+    return ""
 
 
 def _begins(path: str, folder: str, name: str) -> bool:

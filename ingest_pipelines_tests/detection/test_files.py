@@ -55,6 +55,9 @@ CERTAIN: list[tuple[str, bytes, dict[str, Any]]] = [
      {"footer": {"starts_with": "END", "count": 2}}),
     ("a trailer with its number beside its word", b"id,mail,n\n1,a@x.org,2\n2,b@x.org,3\nTotal rows: 2\n",
      {"footer": "Total rows:"}),
+    ("a ledger of SAP", b"Report\n\nid;mail;sum;day\n1;a@x.org;1.234,50-;31.12.2020\n2;b@x.org;7,25;01.02.2021\n"
+     b"Summe: 2\n", {"delimiter": ";", "skip_lines": 2, "decimal": ",", "thousands": ".", "negative": "trailing",
+                            "footer": "Summe:"}),
     ("middle dots", MAIL.format("·").encode(), {"delimiter": "·"}),
     ("unit separators", MAIL.format("\x1f").encode(), {"delimiter": "\x1f"}),
     ("record separators", MAIL.format("\x1e").encode(), {"delimiter": "\x1e"}),

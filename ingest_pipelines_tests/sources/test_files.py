@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ingest_pipelines.config.connections import TYPES
+from ingest_pipelines.config.file_pattern import file_pattern_mistake
 from ingest_pipelines.errors import ItemGone, UsageError
 from ingest_pipelines.model import SourceFile
 from ingest_pipelines.sources import open_files
@@ -74,6 +75,7 @@ SERIALS: list[tuple[str, int | Literal[False] | None]] = [
             "20261129060504123",
         )
     ),
+    ("drop/Customers_2026-11-29T06.csv", int(datetime(2026, 11, 29, 6, tzinfo=UTC).timestamp())),
     ("drop/Customers_20261129T0605.csv", int(datetime(2026, 11, 29, 6, 5, tzinfo=UTC).timestamp())),
     ("drop/Customers_2026-13-29.csv", False),
     ("drop/Customers_2026-02-30.csv", False),
@@ -137,7 +139,7 @@ SERIALS_ARE = "; after the name and _ comes a number or a date such as 2026-11-2
         (["drop/Loyalty_29-11-2026.csv"], f"; one is called almost that: drop/Loyalty_29-11-2026.csv{SERIALS_ARE}"),
         (["other/Loyalty_x.csv"], "; one is called almost that: other/Loyalty_x.csv"),
         (["drop/Loyality.csv"], "; one is called almost that: drop/Loyality.csv"),
-        (["drop/Loyalty-2026-11-29.csv"], "; one is called almost that: drop/Loyalty-2026-11-29.csv"),
+        (["drop/Loyalty-29-11-2026.csv"], "; one is called almost that: drop/Loyalty-29-11-2026.csv"),
         (["drop/Customers.csv"], ""),
         ([f"drop/Loyalty_{letter}.csv" for letter in "abcdefg"],
          f"; 7 are called almost that: {', '.join(f'drop/Loyalty_{letter}.csv' for letter in 'abcde')} and 2 more"
@@ -146,6 +148,19 @@ SERIALS_ARE = "; after the name and _ comes a number or a date such as 2026-11-2
 )  # fmt: skip
 def test_what_is_almost_the_name_is_named(found: list[str], words: str) -> None:
     assert near_misses(listed(*((path, 1.0) for path in found)), "drop/Loyalty") == words
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["Loyalty-2026-11-29.csv", "Loyalty-2026-11-29T10.csv", "loyalty_20261129.CSV", "Loyalty.20261129.csv.gz",
+     "LOYALTY 7.csv", "Loyalty20261129T060000Z.csv"],
+)  # fmt: skip
+def test_with_the_pattern_that_is_named_files_of_another_spelling_are_read(name: str) -> None:
+    words = near_misses(listed((f"drop/{name}", 1.0)), "drop/Loyalty")
+    pattern = words.partition("write source.pattern: '")[2].removesuffix("'")
+    assert file_pattern_mistake(pattern) == ""
+    assert isinstance(serial_of(f"drop/{name}", "drop/Loyalty", pattern), int)
+    assert serial_of("drop/Loyalty_VIP.csv", "drop/Loyalty", pattern) is False
 
 
 def test_a_pattern_that_fits_no_file_says_so() -> None:
