@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ingest_pipelines.errors import ConfigError, printable
+from ingest_pipelines.errors import ConfigError, ItemGone, printable
 
 if TYPE_CHECKING:
     from ingest_pipelines.config.connections import Connection
@@ -53,16 +53,21 @@ def read_columns(
     from ingest_pipelines.detection import Option, Reading, detect_file
     from ingest_pipelines.sources import open_files, open_query
     from ingest_pipelines.sources.browse import sample_file, sample_table, zip_members
+    from ingest_pipelines.sources.near_misses import files_like
 
     if isinstance(connection, FileConnection):
         with open_files(connection) as files:
             if decrypt is not None:
                 return detect_file(_decrypted(files, path, decrypt), choose, fields)
-            members = zip_members(files, path)
             chosen = ""
-            if len(members) > 1:
-                chosen = members[choose("which file of the archive", [Option(member) for member in members])]
-            head = sample_file(files, path, chosen)
+            try:
+                members = zip_members(files, path)
+                if len(members) > 1:
+                    chosen = members[choose("which file of the archive", [Option(member) for member in members])]
+                head = sample_file(files, path, chosen)
+            except ItemGone as gone:
+                alike = files_like(files.listing(path.strip("/").rpartition("/")[0], nested=False), path)
+                raise ItemGone(gone.message, hint=f"a whole name is wanted, such as {alike}" if alike else "") from None
         reading = detect_file(head, choose, fields)
         return replace(reading, member=member_pattern(members, chosen)) if chosen else reading
     with open_query(connection) as tables:

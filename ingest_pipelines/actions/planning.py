@@ -44,7 +44,8 @@ def choose_item(connection: psycopg.Connection, site: Site, bound: BoundImport, 
     """
     from ingest_pipelines import ledger
     from ingest_pipelines.sources import open_files, upload_item
-    from ingest_pipelines.sources.files import item_of, near_misses, pick_files
+    from ingest_pipelines.sources.files import item_of, pick_files
+    from ingest_pipelines.sources.near_misses import near_misses
     from ingest_pipelines.sources.parts import file_sets
 
     if file is not None:

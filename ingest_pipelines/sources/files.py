@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import difflib
 import hashlib
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -39,11 +38,6 @@ _MOMENT = re.compile(
 _COARSE = timedelta(seconds=2)
 """The coarsest modified times that a source has. A file that is rewritten at the same size before its time can change
 looks the same: so it is not read before that. A clock of the source that is behind ours defeats this."""
-
-_CLOSE = 0.8
-"""From which likeness on a name may be a slip of the keyboard."""
-_NAMED = 5
-"""How many files a message names."""
 
 
 @dataclass(frozen=True)
@@ -138,12 +132,14 @@ Serial = int | Literal[False] | None
 
 
 @cache
-def _ending(endings: tuple[str, ...]) -> re.Pattern[str]:
+def ending_of(endings: tuple[str, ...]) -> re.Pattern[str]:
+    """What matches whole names that end so; its group `stem` is what is before the ending."""
     return re.compile(rf"(?P<stem>.+?)\.(?:{'|'.join(endings)})(?:\.gz|\.zip)?", re.IGNORECASE | re.DOTALL)
 
 
-def _stem(name: str, endings: tuple[str, ...]) -> str:
-    parsed = _ending(endings).fullmatch(name)
+def stem_of(name: str, endings: tuple[str, ...]) -> str:
+    """The name without its ending, if it has one of these."""
+    parsed = ending_of(endings).fullmatch(name)
     return parsed["stem"] if parsed else name
 
 
@@ -169,18 +165,18 @@ def serials_of(
     if pattern is not None:
         serials = _matched(list(dict.fromkeys(name for folder, name in split if folder == wanted_folder)), pattern)
         return [serials[name] if folder == wanted_folder else False for folder, name in split]
-    stem = _stem(wanted, endings)
+    stem = stem_of(wanted, endings)
     return [_named(name, stem, endings) if folder == wanted_folder else False for folder, name in split]
 
 
 def _named(name: str, stem: str, endings: tuple[str, ...]) -> Serial:
-    parsed = _ending(endings).fullmatch(name)
+    parsed = ending_of(endings).fullmatch(name)
     if parsed is None:
         return False
     if parsed["stem"] == stem:
         return None
     serial = parsed["stem"].removeprefix(f"{stem}_")
-    return _serial(serial) if serial != parsed["stem"] else False
+    return serial_in(serial) if serial != parsed["stem"] else False
 
 
 def _matched(names: Sequence[str], pattern: str) -> dict[str, Serial]:
@@ -203,7 +199,7 @@ def grouped_serial(groups: Mapping[str, str | None]) -> Serial:
     """The serial of a name's groups; None if those that hold it took part in no match, False if they hold none."""
     if SERIAL in groups:
         text = groups[SERIAL]
-        return None if text is None else _serial(text)
+        return None if text is None else serial_in(text)
     texts = [groups.get(part) for part in DAY]
     if all(text is None for text in texts):
         return None
@@ -219,7 +215,8 @@ def grouped_serial(groups: Mapping[str, str | None]) -> Serial:
         return False
 
 
-def _serial(text: str) -> int | Literal[False]:
+def serial_in(text: str) -> int | Literal[False]:
+    """The number, or the seconds since 1970 of the day or moment; False if the text is none."""
     moment = _MOMENT.fullmatch(text)
     if moment is not None:
         hour = moment["hour"] or moment["full_hour"]
@@ -228,75 +225,6 @@ def _serial(text: str) -> int | Literal[False]:
         with contextlib.suppress(ValueError):  # no such day: digits may be a number still
             return int(datetime(*parts, tzinfo=UTC).timestamp())  # type: ignore[arg-type,misc]  # six numbers
     return int(text) if re.fullmatch(r"[0-9]{1,18}", text) else False
-
-
-def near_misses(listing: Listing, file: str, pattern: str | None = None, endings: tuple[str, ...] = CSV) -> str:
-    """What to add to "there is no such file": files that are called almost that, and links, which are not followed."""
-    folder, _, wanted = unicodedata.normalize("NFC", file.strip("/")).rpartition("/")
-    name = _stem(wanted, endings)
-    others = [path for path, serial in _serials(listing, file, pattern, endings) if serial is False]
-    alike = [path for path in others if _alike(path, name)]
-    links = [path for path in listing.links if folder.startswith(path) or _alike(path, name)]
-    said = ""
-    if pattern is not None and (here := sum(path.rpartition("/")[0] == folder for path in others)):
-        said += f"; source.pattern fits none of the folder's {'file' if here == 1 else f'{here:,} files'}"
-    if alike:
-        are = "one is" if len(alike) == 1 else f"{len(alike):,} are"
-        said += f"; {are} called almost that: {_some(alike)}"
-    if pattern is None and any(_begins(path, folder, f"{name}_") for path in alike):
-        said += "; after the name and _ comes a number or a date such as 2026-11-29, else write source.pattern"
-    elif pattern is None and (fitting := _fitting_pattern(alike, folder, name, endings)):
-        said += f"; to read them write source.pattern: '{fitting}'"
-    if any(path.casefold().endswith(ENCRYPTED) for path in alike):
-        said += "; encrypted files need source.decrypt"
-    if links:
-        said += f"; symbolic links are not followed: {_some(links)}"
-    return said
-
-
-def _serials(
-    listing: Listing, file: str, pattern: str | None, endings: tuple[str, ...]
-) -> Iterator[tuple[str, Serial]]:
-    paths = [other.path for other in listing.files]
-    return zip(paths, serials_of(paths, file, pattern, endings), strict=True)
-
-
-def _fitting_pattern(paths: Sequence[str], folder: str, name: str, endings: tuple[str, ...]) -> str:
-    """A pattern for files that have another sign than _ between the name and a serial; "": there are none."""
-    for path in paths:
-        other_folder, _, other = unicodedata.normalize("NFC", path).rpartition("/")
-        parsed = _ending(endings).fullmatch(other)
-        stem = parsed["stem"] if parsed is not None and other_folder == folder else ""
-        behind = re.fullmatch(r"([-_. ]?)([0-9].*)", stem[len(name) :])
-        if behind is None or stem[: len(name)].casefold() != name.casefold() or _serial(behind[2]) is False:
-            continue
-        case = "" if stem.startswith(name) else "(?i)"
-        ending = f"(?:{'|'.join(endings)})" if len(endings) > 1 else endings[0]
-        sign = re.escape(behind[1]) if behind[1] == "." else behind[1]
-        return rf"{case}{re.escape(name)}{sign}(?P<serial>\d.*)\.{ending}(?:\.gz|\.zip)?"
-    return ""
-
-
-def _begins(path: str, folder: str, name: str) -> bool:
-    other_folder, _, other = unicodedata.normalize("NFC", path).rpartition("/")
-    return other_folder == folder and other.startswith(name)
-
-
-def _alike(path: str, name: str) -> bool:
-    """Whether a file's name begins with the other but for case and signs, or is a slip of the keyboard away."""
-    folded, other = (_folded(text) for text in (path.rpartition("/")[2], name))
-    stem = _folded(path.rpartition("/")[2].partition(".")[0])
-    return bool(other) and (folded.startswith(other) or difflib.SequenceMatcher(None, stem, other).ratio() >= _CLOSE)
-
-
-def _folded(text: str) -> str:
-    plain = unicodedata.normalize("NFKD", text).casefold()
-    return "".join(letter for letter in plain if letter.isalnum())
-
-
-def _some(paths: Sequence[str]) -> str:
-    more = f" and {len(paths) - _NAMED} more" if len(paths) > _NAMED else ""
-    return ", ".join(printable(path) for path in paths[:_NAMED]) + more
 
 
 def pick_files(
@@ -403,7 +331,7 @@ def safe_name(name: str) -> str:
 
 
 def _trailing_serial(path: str) -> int | None:
-    parsed = _ending(CSV).fullmatch(path.rpartition("/")[2])
+    parsed = ending_of(CSV).fullmatch(path.rpartition("/")[2])
     parts = parsed["stem"].split("_") if parsed else []
-    serials = (_serial("_".join(parts[start:])) for start in range(1, len(parts)))
+    serials = (serial_in("_".join(parts[start:])) for start in range(1, len(parts)))
     return next((serial for serial in serials if serial is not False), None)

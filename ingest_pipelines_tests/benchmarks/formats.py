@@ -31,6 +31,7 @@ FORMATS: dict[str, dict[str, object]] = {
     "comma, UTF-8": {},
     "comma, one column hashed": {},
     "semicolon, cp1252": {"delimiter": ";", "encoding": "cp1252"},
+    "semicolon, cp1252, quotes": {"delimiter": ";", "encoding": "cp1252"},
     "escape, comment": {"escape": "\\", "comment": "#"},
     "jsonl": {"type": "jsonl"},
     "parquet": {"type": "parquet"},
@@ -52,6 +53,9 @@ def write_files(folder: Path, rows: int) -> None:
     frame.write_csv(folder / "escape, comment")
     text = frame.write_csv(separator=";")
     (folder / "semicolon, cp1252").write_bytes(text.encode("cp1252"))
+    # As the comma file has them: in its addresses.
+    quoted = frame.with_columns(pl.col("address").str.replace(",", ";", literal=True)).write_csv(separator=";")
+    (folder / "semicolon, cp1252, quotes").write_bytes(quoted.encode("cp1252"))
     frame.with_columns(pl.col("age", "points").cast(pl.Int64), pl.col("balance", "lifetime_value").cast(pl.Float64),
                        pl.col("is_active") == "true").write_ndjson(folder / "jsonl")  # fmt: skip
     frame.with_columns(pl.col("age", "points").cast(pl.Int64), pl.col("balance").cast(pl.Decimal(12, 2)),
@@ -152,13 +156,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
                     before = _process(given.before, kind, Path(folder) / name, name)
                     runs.setdefault(("before", name), []).append(before)
     base = _median(runs["validate", "comma, UTF-8"], "cpu")
-    print(f"{'':28}{'rows':>10}{'wall s':>8}{'CPU s':>8}{'MB':>7}{'CPU us/row':>12}{'/ comma':>9}")
+    print(f"{'':36}{'rows':>10}{'wall s':>8}{'CPU s':>8}{'MB':>7}{'CPU us/row':>12}{'/ comma':>9}")
     for (kind, name), measured in runs.items():
         rows, cpu = _median(measured, "rows"), _median(measured, "cpu")
         ratio = cpu / rows / (base / _median(runs["validate", "comma, UTF-8"], "rows"))
         wall, peak = _median(measured, "wall"), _median(measured, "peak_mb")
         print(
-            f"{kind + ': ' + name:28}{rows:>10,.0f}{wall:8.2f}{cpu:8.2f}{peak:7.0f}{cpu / rows * 1e6:12.2f}{ratio:9.2f}"
+            f"{kind + ': ' + name:36}{rows:>10,.0f}{wall:8.2f}{cpu:8.2f}{peak:7.0f}{cpu / rows * 1e6:12.2f}{ratio:9.2f}"
         )
 
 

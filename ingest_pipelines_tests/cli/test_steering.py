@@ -105,6 +105,8 @@ def test_browse_of_something_unknown_names_the_nearest(project: Terminal) -> Non
     assert "did you mean 'uploads'?" in answer.err
     assert project.ingest("browse", "uploads", "--columns").code == 2
     assert "does not exist" in project.ingest("browse", "uploads", "none.csv", "--columns").err
+    without_ending = project.ingest("browse", "uploads", "loyalty", "--columns").err
+    assert "a whole name is wanted, such as Loyalty.csv" in without_ending
 
 
 def test_new_takes_every_suggestion_and_leaves_a_draft_that_plans(project: Terminal) -> None:

@@ -29,7 +29,8 @@ from ingest_pipelines.landing.openpgp import Decryption
 from ingest_pipelines.model import Item, ItemKey, Landing, SourceFile
 from ingest_pipelines.sources import open_upload
 from ingest_pipelines.sources.base import Listing
-from ingest_pipelines.sources.files import near_misses, serial_of
+from ingest_pipelines.sources.files import serial_of
+from ingest_pipelines.sources.near_misses import near_misses
 
 CONTENT = b"id,tier\n1,Gold\n2,Silver\n"
 PASSPHRASE = "the passphrase of the till"

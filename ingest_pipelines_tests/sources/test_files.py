@@ -21,13 +21,13 @@ from ingest_pipelines.sources.files import (
     fingerprint_of,
     item_of,
     listing_of,
-    near_misses,
     pick_files,
     safe_name,
     segments,
     serial_of,
     visible,
 )
+from ingest_pipelines.sources.near_misses import near_misses
 
 NOW = datetime(2026, 11, 22, 12, 0, 0, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)

@@ -29,7 +29,8 @@ from ingest_pipelines.orchestration.runs.run_requests import NextRequest
 from ingest_pipelines.orchestration.sensors.listings import FolderListing, Listings, StillListing, folder_of
 from ingest_pipelines.orchestration.site import Site
 from ingest_pipelines.sources.base import Client, FileSource, Listing
-from ingest_pipelines.sources.files import Picked, fingerprint_of, item_of, near_misses, pick_files
+from ingest_pipelines.sources.files import Picked, fingerprint_of, item_of, pick_files
+from ingest_pipelines.sources.near_misses import near_misses
 from ingest_pipelines.sources.parts import FileSet, file_sets, pick_file_sets, read_manifest
 
 MANIFESTS_PER_LOOK = 100
