@@ -139,6 +139,8 @@ def _of_signs(text: str, signs: _Signs, *, whole: bool) -> Iterator[Layout]:
         cost += not _has_count(footer)  # one that has is certain: by other signs it would not be the number of rows
         if not _has_count(footer) and (len(rows[end][2]) > max(1, width // 2) or not text.endswith(("\n", "\r"))):
             return  # a row that is too short: the file was cut off, or is damaged
+    elif whole and _may_be_trailer(rows[start + 1 :]):  # as wide as a row: both readings are asked about
+        yield Layout({**keys, **_footer(rows[-1][2], end - start - 2)}, cut, cost)
     few = bool(dropped or signs.comment) and width == 2 and end - start < max(FEW_ROWS, dropped)
     last = "" if not footer or _has_count(footer) else signs.delimiter.join(rows[-1][2])
     yield Layout({**keys, **footer}, cut, cost, few, last)
@@ -165,6 +167,17 @@ def _lines_behind(rows: list[_Row]) -> int:
     if texts:
         return texts if texts <= MOST_BEHIND else 0
     return int(len(rows) > 2 and len(rows[-1][2]) != len(rows[-2][2]))
+
+
+def _may_be_trailer(rows: list[_Row]) -> bool:
+    """Whether the last row is words and the number of rows above it, whose first cells are no words."""
+    if len(rows) < 3:
+        return False
+    firsts = [cells[0] for _, _, cells in rows]
+    number = str(len(rows) - 1)
+    others = [cell.strip() for cell in rows[-1][2][1:] if cell.strip()]
+    is_word = re.fullmatch(r"[^\W\d](?:[^\W\d]|[ .:-])*", firsts[-1]) is not None
+    return is_word and others == [number] and all(re.search(r"[\d@]", first) for first in firsts[:-1])
 
 
 def _footer(cells: list[str], count: int) -> dict[str, Any]:

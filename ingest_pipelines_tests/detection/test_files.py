@@ -116,6 +116,10 @@ UNCERTAIN: list[tuple[str, bytes, dict[str, dict[str, Any]]]] = [
     ("an escape or text", b'id;name\n1;"O\\"Neil"\n2;"a\\"b"\n',
      {'format: {delimiter: ";", escape: "\\\\"}': {"delimiter": ";", "escape": "\\"},
       'format: {delimiter: ";", quote: none}': {"delimiter": ";", "quote": "none"}}),
+    ("a trailer as wide as a row", b"id;name\nA1;Ann\nB2;Bob\nAnzahl Kunden;2\n",
+     {'format: {delimiter: ";", footer: {starts_with: "Anzahl Kunden", count: 2}}':
+      {"delimiter": ";", "footer": {"starts_with": "Anzahl Kunden", "count": 2}},
+      'format: {delimiter: ";"}': {"delimiter": ";"}}),
     ("empty or a word", b"id,day\n1,NULL\n2,2020-01-02\n",
      {'format: {null_values: ["NULL"]}': {"null_values": ["NULL"]}, "without null_values": NO_KEYS}),
     *(
