@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Callable
-from decimal import Decimal
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ingest_pipelines.model import utf8_or_nul
+from ingest_pipelines.landing.json_values import document
 
 Convert = Callable[[pa.Array], pa.Array]
 
@@ -74,20 +71,4 @@ def _is_plain(kind: pa.DataType) -> bool:
 def _json(array: pa.Array) -> pa.Array:
     """Maps and nested values as JSON, intervals as their parts. Rare, so it converts value by value."""
     values = array.to_pylist(maps_as_pydicts="lossy") if pa.types.is_nested(array.type) else array.to_pylist()
-    return pa.array([None if value is None else _document(value) for value in values], pa.string())
-
-
-def _document(value: object) -> str:
-    """JSON: a decimal is a number with all of its digits, bytes are the text that they are in UTF-8."""
-    if isinstance(value, dict):
-        members = (f"{json.dumps(str(key), ensure_ascii=False)}: {_document(inner)}" for key, inner in value.items())
-        return "{" + ", ".join(members) + "}"
-    if isinstance(value, list):
-        return "[" + ", ".join(map(_document, value)) + "]"
-    if isinstance(value, Decimal):
-        return format(value, "f")
-    if isinstance(value, float) and not math.isfinite(value):
-        return "null"
-    if isinstance(value, bytes):
-        value = utf8_or_nul(value)
-    return json.dumps(value, default=str, ensure_ascii=False)
+    return pa.array([None if value is None else document(value) for value in values], pa.string())

@@ -12,7 +12,6 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from decimal import Decimal
 from functools import partial
 from typing import Any, NoReturn
 
@@ -29,6 +28,7 @@ from ingest_pipelines.landing.cell_caps import check_cells, check_columns
 from ingest_pipelines.landing.edges import trim_column
 from ingest_pipelines.landing.frames import BATCH_BYTES, BATCH_ROWS, Frames
 from ingest_pipelines.landing.header import Spellings
+from ingest_pipelines.landing.json_values import Number, RepeatedKey, cell_of, kind_of, parsed
 from ingest_pipelines.model import LINE, Landing
 
 BLOCK = 4 << 20
@@ -38,9 +38,6 @@ AT_ONCE = 2
 
 SAMPLE = 1_000
 """Rows whose keys are the columns, besides those that the import maps."""
-
-LARGEST_EXPONENT = 400
-"""A number beyond it stays as it is written: its digits would fill the memory."""
 
 Numbers = npt.NDArray[np.int64]
 
@@ -98,8 +95,8 @@ def _shape(landing: Landing, required: Sequence[str], spellings: Spellings, limi
             if rows == 0 and text[:1] != b"{":
                 _refuse_other_content(landing, text)
             for key, value in _row(landing, line, text).items():
-                kinds.setdefault(key, set()).add(_kind(value))
-                if isinstance(value, _Number):
+                kinds.setdefault(key, set()).add(kind_of(value))
+                if isinstance(value, Number):
                     digits[key] = max(digits.get(key, 0), len(value.partition(".")[2]))
             rows += 1
             if rows == SAMPLE:
@@ -320,28 +317,11 @@ def _whole(column: pa.ChunkedArray) -> pa.Array:
     return column.chunk(0) if column.num_chunks == 1 else pa.concat_arrays(column.chunks)
 
 
-class _Number(str):
-    """A number in plain notation: `1.5`, not `15e-1`."""
-
-    __slots__ = ()
-
-    @classmethod
-    def of(cls, text: str) -> _Number:
-        """The JSON number."""
-        number = Decimal(text)
-        exponent = number.as_tuple().exponent
-        if not isinstance(exponent, int) or abs(exponent) > LARGEST_EXPONENT:
-            return cls(text)
-        plain = format(number, "f")
-        plain = plain.rstrip("0").rstrip(".") if "." in plain else plain
-        return cls("0" if plain in {"-0", ""} else plain)
-
-
 def _row_by_row(landing: Landing, block: bytes, lines: Numbers, columns: Sequence[str]) -> pa.RecordBatch:
     rows = [_row(landing, line, text) for line, text in zip(lines.tolist(), _texts(block), strict=True)]
     arrays = []
     for column in columns:
-        cells = [_text(row.get(column)) for row in rows]
+        cells = [cell_of(row.get(column)) for row in rows]
         try:
             arrays.append(pa.array(cells, pa.string()))
         except UnicodeEncodeError:
@@ -356,10 +336,8 @@ def _is_text(cell: str | None) -> bool:
 
 def _row(landing: Landing, line: int, text: bytes) -> dict[str, Any]:
     try:
-        row = json.loads(
-            text, parse_int=_Number.of, parse_float=_Number.of, parse_constant=_no_number, object_pairs_hook=_object
-        )
-    except _RepeatedKey:
+        row = parsed(text)
+    except RepeatedKey:
         _refuse(landing, line, "an object that repeats a key", "give each key one value")
     except (ValueError, RecursionError):
         _refuse(landing, line, "no JSON object", 'each line is one JSON object, such as {"id": 1}')
@@ -370,47 +348,3 @@ def _row(landing: Landing, line: int, text: bytes) -> dict[str, Any]:
 
 def _refuse(landing: Landing, line: int, what: str, hint: str) -> NoReturn:
     raise ItemRefused(f"{landing.item.uri}, line {line}: {what}", line=line, hint=hint)
-
-
-class _RepeatedKey(ValueError):
-    pass
-
-
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    members = dict(pairs)
-    if len(members) != len(pairs):
-        raise _RepeatedKey
-    return members
-
-
-def _no_number(text: str) -> NoReturn:
-    raise ValueError(text)
-
-
-def _kind(value: object) -> str:
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return "truth"
-    if isinstance(value, _Number):
-        return "number"
-    return "text" if isinstance(value, str) else "nested"
-
-
-def _text(value: object) -> str | None:
-    if value is None or isinstance(value, str):
-        return value
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return _document(value)
-
-
-def _document(value: object) -> str:
-    """JSON with each number as it is."""
-    if isinstance(value, dict):
-        return "{" + ", ".join(f"{json.dumps(key)}: {_document(inner)}" for key, inner in value.items()) + "}"
-    if isinstance(value, list):
-        return "[" + ", ".join(map(_document, value)) + "]"
-    if isinstance(value, _Number):
-        return str(value)
-    return json.dumps(value, ensure_ascii=False)
