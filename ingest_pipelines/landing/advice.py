@@ -163,7 +163,7 @@ def _candidates(
         return
     if declared.type != "csv":
         own = cells
-    for encoding in _encodings(head):
+    for encoding in _encodings(_letters(landing.path, head)):
         try:
             text = codecs.getincrementaldecoder(encoding or declared.encoding)().decode(head).removeprefix("\ufeff")
         except UnicodeError:
@@ -174,6 +174,14 @@ def _candidates(
             yield keys
             for more in _body(text, signs, declared, wide=wide, cut=cut):
                 yield {**keys, **more}
+
+
+def _letters(path: Path, head: bytes) -> bytes:
+    """The first part of the file that has letters beyond ASCII: only they tell its encoding."""
+    if not head.isascii():
+        return head
+    with path.open("rb") as file:
+        return next((part for part in iter(lambda: file.read(1 << 20), b"") if not part.isascii()), head)
 
 
 def _encodings(head: bytes) -> Iterator[str]:

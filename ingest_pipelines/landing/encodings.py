@@ -90,7 +90,7 @@ def _oddities(decoded: Decoded) -> int:
     """How unlike writing the text is: signs inside words, words of two scripts or of accents, rare characters."""
     odd = 0
     common = _COMMON.get(decoded.encoding)
-    words = (word for word in _WORD.findall(decoded.text) if not word.isascii())
+    words = (match[0] for match in _WORD.finditer(decoded.text) if not match[0].isascii())
     for word in islice(words, MOST_WORDS):
         letters = [letter for letter in word if letter.isalpha()]
         scripts = {_script(letter) for letter in letters}

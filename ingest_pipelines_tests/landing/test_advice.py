@@ -87,6 +87,15 @@ def test_with_the_line_that_the_refusal_names_the_file_loads(kind: str, tmp_path
     assert [tuple(cell for cell in row[1:] if cell)[:2] for row in rows] == ROWS
 
 
+@pytest.mark.parametrize("encoding", ["cp1252", "cp1251"])
+def test_the_encoding_is_named_wherever_the_first_letter_beyond_ascii_is(encoding: str, tmp_path: Path) -> None:
+    last = {"cp1252": "Grüße, Zoë", "cp1251": "Иван"}[encoding]
+    content = b"id,tier\n" + b"1,x\n" * 270_000 + f'2,"{last}"\n'.encode(encoding)
+    with pytest.raises(ItemRefused, match="not valid UTF-8") as refused:
+        opened(content, tmp_path, Format(), "id", "tier")
+    assert refused.value.hint.endswith(f"format: {{encoding: {encoding}}}")
+
+
 NOTHING_TO_WRITE = {
     "rows of other widths": (b"id,tier\n1\n2,y,z\n", "2 rows have more or fewer cells"),
     "all rows too wide": (b"id,tier\n1,x,a\n2,y,b\n", "2 rows have more or fewer cells"),
