@@ -13,8 +13,10 @@ from __future__ import annotations
 import csv
 import hashlib
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TextIO
 
@@ -68,17 +70,35 @@ class Row:
 
 @dataclass(frozen=True)
 class Export:
-    """The content of an export.
+    """An export, whose rows are read whenever they are asked for: they may be more than the memory holds.
 
     Attributes:
         place: the physical line on which its header starts.
         columns: the source's columns.
+        row_count: how many rows it has.
+        version: size and time of change of the file that was read.
     """
 
     file: Path
+    import_name: str
     place: int
     columns: tuple[str, ...]
-    rows: tuple[Row, ...]
+    row_count: int
+    version: tuple[int, int]
+
+    def rows(self) -> Iterator[Row]:
+        """Its rows in the file's order.
+
+        Raises:
+            UsageError: the file has changed since it was read first.
+        """
+        with _reading(self.file, self.import_name) as (_, _, rows):
+            yield from rows
+            if _version(self.file) != self.version:
+                raise UsageError(
+                    f"{printable(str(self.file))} changed while it was read",
+                    hint=f"nothing was loaded; run it again: ingest rejects replay {self.import_name} FILE",
+                )
 
 
 def check_of(load: Load, line: int) -> str:
@@ -122,7 +142,7 @@ _PART_AND_LINE = re.compile(r"part ([0-9]{1,6}) line ([0-9]{1,12})")
 
 
 def read_export(file: Path, import_name: str) -> Export:
-    """The export's rows in the file's order; cells are unescaped.
+    """The export, once all of its rows are read; cells are unescaped.
 
     Args:
         import_name: for the command that exports again.
@@ -130,13 +150,22 @@ def read_export(file: Path, import_name: str) -> Export:
     Raises:
         UsageError: the file cannot be read, or is not an export; the message names the line.
     """
+    with _reading(file, import_name) as (place, columns, rows):
+        version = _version(file)
+        return Export(file, import_name, place, columns, sum(1 for _ in rows), version)
+
+
+@contextmanager
+def _reading(file: Path, import_name: str) -> Iterator[tuple[int, tuple[str, ...], Iterator[Row]]]:
+    """The physical line of the header, the source's columns, and the rows in the file's order, for the block."""
     csv.field_size_limit(2**31 - 1)
     try:
         with file.open(encoding="utf-8-sig", newline="") as opened:
             lines = _lines(csv.reader(opened, strict=True))
             place, header = next(lines, (1, []))
             layout = _Layout.of(file, header, import_name)
-            rows = tuple(layout.row(at, cells) for at, cells in lines if any(cells))
+            columns = tuple(unescape_name(header[at]) for at in layout.source)
+            yield place, columns, (layout.row(at, cells) for at, cells in lines if any(cells))
     except FileNotFoundError:
         raise UsageError(f"there is no file {printable(str(file))}") from None
     except OSError as error:
@@ -147,33 +176,37 @@ def read_export(file: Path, import_name: str) -> Export:
         raise UsageError(
             f"{printable(str(file))} is not a comma-separated file: {error}", hint="save it as CSV UTF-8"
         ) from None
-    return Export(file, place, tuple(unescape_name(header[at]) for at in layout.source), rows)
 
 
-def write_source(file: TextIO, export: Export, rows: Sequence[Row]) -> dict[int, Row]:
+def _version(file: Path) -> tuple[int, int]:
+    status = file.stat()
+    return status.st_size, status.st_mtime_ns
+
+
+def write_source(file: TextIO, export: Export, places: Container[int]) -> dict[int, int]:
     """Writes rows of the export in the source's format: only its columns, every cell quoted.
 
     Blank lines keep each row on the line that it has in the export, so messages name the line that a person sees.
 
     Args:
         file: opened with `newline=""`.
-        rows: in the export's order.
+        places: the lines of the export on which the rows start.
 
     Returns:
-        Physical line in the written file -> the row that starts on it.
+        Physical line in the written file -> the line of the export on which the row starts.
     """
     writer = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_ALL)
-    written: dict[int, Row] = {}
+    written: dict[int, int] = {}
     line = 1
-    for place, cells, row in ((export.place, export.columns, None), *((row.place, row.cells, row) for row in rows)):
+    rows = ((row.place, row.cells) for row in export.rows() if row.place in places)
+    for place, cells in chain([(export.place, export.columns)], rows):
         blank = max(0, min(place, _PADDED) - line)
         file.write("\n" * blank)
         line += blank
-        if row is not None:
-            written[line] = row
+        written[line] = place
         writer.writerow(cells)
         line += 1 + sum(cell.count("\n") + cell.count("\r") - cell.count("\r\n") for cell in cells)
-    return written
+    return {line: place for line, place in written.items() if place != export.place}
 
 
 def unescape_cell(cell: str) -> str:

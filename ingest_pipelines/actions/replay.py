@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ingest_pipelines.actions.reject_file import Export, Row, check_of, write_source
+from ingest_pipelines.actions.reject_file import Export, check_of, write_source
 from ingest_pipelines.actions.target import ledger_of
 from ingest_pipelines.errors import StaleItem, UsageError, printable
 from ingest_pipelines.owner_only import open_private, private_folder, private_state
@@ -112,29 +112,30 @@ def prepare(
     waiting = _open_rows(connection, bound, export, load)
     draft = folder / f".{os.getpid()}.part"
     with open_private(draft, "w", newline="") as file:
-        written = write_source(file, export, [row for row, _ in waiting])
-    reject_loads = {row.place: reject_load for row, reject_load in waiting}
-    corrections = [Correction(line, reject_loads[row.place], row.line) for line, row in written.items()]
+        written = write_source(file, export, waiting)
+    corrections = [Correction(line, *waiting[place]) for line, place in written.items()]
     # The same corrections are always the same item: its name is their hash, its time is FILE's.
-    content = hashlib.sha256(draft.read_bytes() + repr(corrections).encode()).hexdigest()[:12]
-    loads = "_".join(map(str, sorted(set(reject_loads.values()))[:3]))
-    path = folder / f"load_{loads}_{content}.csv"
-    os.utime(draft, ns=(export.file.stat().st_mtime_ns,) * 2)
+    with draft.open("rb") as source:
+        content = hashlib.file_digest(source, "sha256")
+    content.update(repr(corrections).encode())
+    loads = "_".join(map(str, sorted({reject_load for reject_load, _ in waiting.values()})[:3]))
+    path = folder / f"load_{loads}_{content.hexdigest()[:12]}.csv"
+    os.utime(draft, ns=(export.version[1],) * 2)
     draft.replace(path)
     return Corrected(path, corrections)
 
 
 def _open_rows(
     connection: psycopg.Connection, bound: BoundImport, export: Export, load: int | None
-) -> list[tuple[Row, int]]:
-    """The export's rows whose rejects are open, each with the load that rejected it."""
+) -> dict[int, tuple[int, int]]:
+    """By the line of the export on which it starts, each row whose reject is open: load and line of the reject."""
     from ingest_pipelines import ledger
 
     loads: dict[int, Load] = {}
     states: dict[int, Mapping[int, ledger.RowState]] = {}
     places: dict[tuple[int, int], int] = {}
-    waiting: list[tuple[Row, int]] = []
-    for row in export.rows:
+    waiting: dict[int, tuple[int, int]] = {}
+    for row in export.rows():
         number = row.load if row.load is not None else load
         where = f"{printable(str(export.file))}, line {row.place}"
         if number is None:
@@ -168,7 +169,7 @@ def _open_rows(
                 hint="keep one of them; load a new customer with a file of its own",
             )
         if state.open:
-            waiting.append((row, number))
+            waiting[row.place] = (number, row.line)
     return waiting
 
 

@@ -59,7 +59,7 @@ def replay(
 
 
 def _print_nothing(export: Export, *, json: bool) -> None:
-    rows, file = len(export.rows), printable(str(export.file))
+    rows, file = export.row_count, printable(str(export.file))
     what = f"all {screen.plural(rows, 'row')} of {file} are already resolved" if rows else f"{file} has no rows"
     screen.note(f"nothing to replay: {what}")
     if json:

@@ -14,7 +14,10 @@ from psycopg.types.json import Json
 from ingest_pipelines.ledger.retention import expired_loads
 
 FETCH = 2_000
-"""How many rows the export holds in memory."""
+"""How many rows the export holds in memory, if they are not wide."""
+
+FETCH_BYTES = 32 << 20
+"""How many bytes of rejected rows a reader holds in memory, if no single row has more: rows may have a megabyte."""
 
 
 @dataclass(frozen=True)
@@ -162,8 +165,9 @@ def rejected_rows(
     connection: psycopg.Connection, import_name: str, load: int, *, unresolved: bool = True
 ) -> Iterator[RejectedRow]:
     """The load's rejected rows in line order, streamed; the connection's transaction stays open meanwhile."""
+    widest = connection.execute("SELECT max(octet_length(row::text)) FROM ingest.rejects WHERE load = %s", (load,))
     with connection.cursor(name="rejected_rows", row_factory=class_row(RejectedRow)) as cursor:
-        cursor.itersize = FETCH
+        cursor.itersize = rows_at_once(widest, FETCH)
         yield from cursor.execute(
             """
             SELECT r.load, r.line, min(r.key) AS key,
@@ -178,6 +182,16 @@ def rejected_rows(
             """,
             (load, import_name, unresolved),
         )
+
+
+def rows_at_once(widest: psycopg.Cursor[tuple[int | None]], most: int) -> int:
+    """How many rows a reader fetches at a time: at most `most` rows and FETCH_BYTES.
+
+    Args:
+        widest: answers with the bytes of the widest row; None: there are no rows.
+    """
+    [row] = widest.fetchall()
+    return max(1, min(most, FETCH_BYTES // max(1, row[0] or 0)))
 
 
 def reject_codes(connection: psycopg.Connection, load: int) -> dict[str, int]:

@@ -9,8 +9,10 @@ from typing import LiteralString
 import psycopg
 from psycopg import sql
 
+from ingest_pipelines.ledger.rejects import rows_at_once
+
 FETCH = 20_000
-"""How many rejects are held in memory."""
+"""How many rejects are held in memory, if they are not wide."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,13 @@ class RejectCells:
 
 def reject_cells(connection: psycopg.Connection, imports: Sequence[str]) -> Iterator[list[RejectCells]]:
     """The rejects of the imports' loads, resolved ones too, some at a time; one per row and key."""
+    of_imports = (list(imports),)
+    widest = connection.execute(
+        "SELECT max(octet_length(r.row::text)) FROM ingest.rejects r JOIN ingest.loads l ON l.id = r.load"
+        " WHERE l.import = ANY(%s)",
+        of_imports,
+    )
+    at_once = rows_at_once(widest, FETCH)
     with connection.cursor(name="reject_cells") as cursor:
         cursor.execute(
             """
@@ -52,9 +61,9 @@ def reject_cells(connection: psycopg.Connection, imports: Sequence[str]) -> Iter
             FROM ingest.rejects r JOIN ingest.loads l ON l.id = r.load
             WHERE l.import = ANY(%s) AND (r.key IS NOT NULL OR r.row IS NOT NULL)
             """,
-            (list(imports),),
+            of_imports,
         )
-        while rows := cursor.fetchmany(FETCH):
+        while rows := cursor.fetchmany(at_once):
             yield [RejectCells(*row) for row in rows]
 
 

@@ -25,13 +25,16 @@ SAMPLES = 20
 KEPT = 10_000
 """How many rejects of the merge are kept for a load that is rolled back; all of them are counted."""
 
+KEPT_BYTES = 64 << 20
+"""Of how many bytes they are at most, if the first one has no more: this process holds them, and rows may be wide."""
+
 
 class RejectedByMerge(IngestError):
     """The merge rejected more rows than the import allows: its rejects are rolled back, and kept with the failure.
 
     Attributes:
         matched: how many, and why.
-        records: the rejects themselves, at most KEPT of them, because the load's own are rolled back.
+        records: the rejects themselves, at most KEPT and KEPT_BYTES of them: the load's own are rolled back.
     """
 
     matched: Matched
@@ -112,11 +115,18 @@ class StageRejects:
         ]
 
     def records(self) -> list[NewReject]:
-        """The rejects of this load, at most KEPT of them, to be kept if it is rolled back."""
+        """The first rejects of this load, at most KEPT and KEPT_BYTES of them, to be kept if it is rolled back."""
         with self.connection.cursor(row_factory=class_row(NewReject)) as cursor:
             return cursor.execute(
-                "SELECT line, key, field, code, reason, row FROM ingest.rejects WHERE load = %s ORDER BY line LIMIT %s",
-                (self.load, KEPT),
+                """
+                SELECT line, key, field, code, reason, row FROM (
+                    SELECT *, row_number() OVER by_line AS number, sum(octet_length(row::text)) OVER by_line AS bytes
+                    FROM (SELECT * FROM ingest.rejects WHERE load = %s ORDER BY line LIMIT %s) AS first
+                    WINDOW by_line AS (ORDER BY line ROWS UNBOUNDED PRECEDING)) AS counted
+                WHERE number = 1 OR bytes IS NULL OR bytes <= %s
+                ORDER BY line
+                """,
+                (self.load, KEPT, KEPT_BYTES),
             ).fetchall()
 
     def _row(self) -> sql.Composable:

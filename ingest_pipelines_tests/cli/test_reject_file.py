@@ -28,6 +28,7 @@ from ingest_pipelines.ledger import Load, RejectedRow
 from ingest_pipelines.model import ItemKey
 from ingest_pipelines.rules.raw_cells import display_cell
 from ingest_pipelines_tests.landing.files import read
+from ingest_pipelines_tests.memory import resident
 
 ODD = [
     "=1", "'=1", "''+1", "-", "@a", "\tb", "\rc", "'", "''", "\nd", "\uff1dx",
@@ -137,19 +138,21 @@ def test_an_export_that_any_tool_saved_again_names_the_same_rejects_and_cells(
         export = read_export(file, "points")
         ranked = sorted(range(len(columns)), key=lambda at: position[at])
         assert export.columns == tuple(columns[at] for at in ranked)
-        assert {row.line: row.cells for row in export.rows} == {
+        found_rows = list(export.rows())
+        assert export.row_count == len(found_rows)
+        assert {row.line: row.cells for row in found_rows} == {
             line: tuple(cells[at] for at in ranked) for line, cells in expected.items()
         }
-        assert all(row.load == 7 and row.check == check_of(load(7), row.line) for row in export.rows)
+        assert all(row.load == 7 and row.check == check_of(load(7), row.line) for row in found_rows)
 
         again = io.StringIO(newline="")
-        written = write_source(again, export, export.rows)
-        assert {line: row.place for line, row in written.items()} == {row.place: row.place for row in export.rows}
+        written = write_source(again, export, {row.place for row in found_rows})
+        assert written == {row.place: row.place for row in found_rows}
         if columns != [""] and "_line" not in columns:
             header, frames = read(again.getvalue().encode(), Path(folder))
             assert header == export.columns
             found = [(row[0], tuple(cell or "" for cell in row[1:])) for frame in frames for row in frame.rows()]
-            assert found == [(row.place, row.cells) for row in export.rows]
+            assert found == [(row.place, row.cells) for row in found_rows]
 
 
 def test_the_check_differs_for_every_row_of_every_load_of_every_ledger() -> None:
@@ -200,11 +203,39 @@ def test_an_older_versions_export_is_read_by_position(tmp_path: Path, own: str) 
     file.write_text(f"id,line,codes,{own}\n1,a,b,3,bad_int min{',why' if 'reasons' in own else ''}\n")
     export = read_export(file, "points")
     assert export.columns == ("id", "line", "codes")
-    [row] = export.rows
+    [row] = export.rows()
     assert (row.cells, row.load, row.line, row.codes) == (("1", "a", "b"), None, 3, frozenset({"bad_int", "min"}))
 
 
 def test_a_cell_of_a_megabyte_is_read(tmp_path: Path) -> None:
     file = tmp_path / "large.csv"
     file.write_text(f"id,{OWN_NAMES}\n{'x' * (1 << 20)},1,2,bcdf,bad_int,why\n")
-    assert len(read_export(file, "points").rows[0].cells[0]) == 1 << 20
+    [row] = read_export(file, "points").rows()
+    assert len(row.cells[0]) == 1 << 20
+
+
+def test_an_export_of_wide_rows_is_read_and_written_some_at_a_time(tmp_path: Path) -> None:
+    file, rows, mega = tmp_path / "wide.csv", 100, 1 << 20
+    with file.open("w") as opened:
+        opened.write(f"id,{OWN_NAMES}\n")
+        for number in range(rows):
+            opened.write(f"{'x' * mega},1,{number},bcdf,bad_int,why\n")
+    before, most = resident(), 0
+    export = read_export(file, "points")
+    for _ in export.rows():
+        most = max(most, resident() - before)
+    with (tmp_path / "source.csv").open("w", newline="") as source:
+        written = write_source(source, export, range(2, rows + 2))
+    assert len(written) == export.row_count == rows
+    assert max(most, resident() - before) < rows * mega / 2
+
+
+def test_an_export_that_changes_while_it_is_read_corrects_nothing(tmp_path: Path) -> None:
+    """A row may be another reject's then."""
+    file = tmp_path / "saved.csv"
+    file.write_text(f"id,{OWN_NAMES}\n1,1,2,bcdf,bad_int,why\n")
+    export = read_export(file, "points")
+    file.write_text(f"id,{OWN_NAMES}\n1,1,3,bcdf,bad_int,why\n12,1,2,bcdf,bad_int,why\n")
+    with pytest.raises(UsageError, match=r"saved\.csv changed while it was read") as refusal:
+        write_source(io.StringIO(), export, {2})
+    assert "nothing was loaded" in refusal.value.hint

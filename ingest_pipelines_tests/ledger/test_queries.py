@@ -11,6 +11,7 @@ import pytest
 from ingest_pipelines import ledger
 from ingest_pipelines.ledger import Correction
 from ingest_pipelines.model import Counts, Item, ItemKey, ItemKind, ItemStatus, LoadStatus, Run
+from ingest_pipelines_tests.memory import resident
 
 NOW = datetime(2026, 11, 22, 9, 15, tzinfo=UTC)
 
@@ -145,6 +146,28 @@ def test_rejects_are_listed_exported_by_row_and_resolved(connection: psycopg.Con
     assert list((rows[0].row or {}).items()) == [("B", "1"), ("A", None)], "the source's columns keep their order"
     assert ledger.rejected_columns(connection, second) == ["B", "A"]
     assert ledger.reject_codes(connection, second) == {"bad_int": 2, "min": 1, "unmatched": 1}
+
+
+@pytest.mark.parametrize("reader", ["export", "forget"])
+def test_rejected_rows_of_a_megabyte_are_read_some_at_a_time(connection: psycopg.Connection, reader: str) -> None:
+    """A gigabyte of them would take more than the process may have."""
+    rows, mega = 240, 1 << 20
+    number = load(connection, file(1), "1", counts=Counts(read=rows, rejected=rows))
+    connection.execute(
+        "INSERT INTO ingest.rejects (load, line, key, field, code, reason, row)"
+        " SELECT %s, n, 'c' || n, 'points', 'bad_int', 'no number', json_build_object('A', repeat('x', %s))"
+        " FROM generate_series(1, %s) n",
+        (number, mega, rows),
+    )
+    before, most, found = resident(), 0, 0
+    if reader == "export":
+        for row in ledger.rejected_rows(connection, "loyalty", number):
+            most, found = max(most, resident() - before), found + (len((row.row or {})["A"] or "") == mega)
+    else:
+        for some in ledger.reject_cells(connection, ["loyalty"]):
+            most, found = max(most, resident() - before), found + len(some)
+    assert found == rows
+    assert most < rows * mega / 2
 
 
 def test_a_replays_load_resolves_what_it_took_and_no_other_row(connection: psycopg.Connection) -> None:

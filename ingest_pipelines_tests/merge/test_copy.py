@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
-from mmap import PAGESIZE
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,7 @@ from ingest_pipelines.merge.key_filter import ChunkRows
 from ingest_pipelines.merge.shape import TableShape
 from ingest_pipelines.merge.stage import Stage
 from ingest_pipelines.model import LINE
+from ingest_pipelines_tests.memory import resident
 from ingest_pipelines_tests.merge.deliveries import bound_import, delivery
 
 TYPES: dict[str, list[Any]] = {
@@ -140,11 +140,6 @@ def test_no_row_is_lost_at_the_edges_of_a_batch(target: Target, tmp_path: Path, 
             count,
         )
     assert len(batches) == -(-count // ROWS)
-
-
-def resident() -> int:
-    """Bytes of this process that are in memory, pages of mapped files included."""
-    return int(Path("/proc/self/statm").read_text().split()[1]) * PAGESIZE
 
 
 def test_a_spill_file_of_any_size_takes_the_memory_of_one_batch(tmp_path: Path) -> None:

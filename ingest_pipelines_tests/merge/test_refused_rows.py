@@ -11,7 +11,7 @@ import pytest
 
 from ingest_pipelines.config import BoundImport
 from ingest_pipelines.errors import TargetRefused
-from ingest_pipelines.merge import FAULT_POINTS, Target, apply, record_failure, refused_rows
+from ingest_pipelines.merge import FAULT_POINTS, Target, apply, record_failure, refused_rows, stage_rejects
 from ingest_pipelines.merge.refused_rows import circles, parts_of
 from ingest_pipelines.model import Counts, LoadReport
 from ingest_pipelines_tests.merge.deliveries import NOW, SENSOR, bound_import, delivery, item
@@ -141,6 +141,23 @@ def test_a_load_above_the_limit_fails_as_before_and_names_lines(target: Target, 
     assert (report.status, report.counts) == ("failed", Counts(read=100, rejected=4))
     assert [row[0] for row in query(REJECTS)] == [8, 38, 68, 98]
     assert SECRET not in str(error) + repr(report)
+
+
+@pytest.mark.parametrize(("most", "lines"), [(100, [8]), (140, [8, 38]), (1 << 20, [8, 38, 68, 98])])
+def test_a_failed_load_keeps_as_many_refused_rows_as_the_memory_holds(
+    target: Target, query: Rows, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most: int, lines: list[int]
+) -> None:
+    """All are counted. The process holds what is kept while the load is rolled back, and a row may have a megabyte."""
+    monkeypatch.setattr(stage_rejects, "KEPT_BYTES", most)
+    query(REFUSALS["check"][0])
+    rows = [(f"c{number:03}", SECRET if number % 30 == 7 else "t", number) for number in range(1, 101)]
+    bound = bound_import(rejects={"max_rows": 2})
+    validated = delivery(tmp_path, bound, rows)
+    with pytest.raises(TargetRefused) as refusal:
+        apply(validated, bound, target, SENSOR, NOW)
+    report = record_failure(refusal.value, validated, validated.landing.item, bound, target, SENSOR, NOW)
+    assert report.counts == Counts(read=100, rejected=4)
+    assert [row[0] for row in query(REJECTS)] == lines
 
 
 def test_a_table_that_refuses_everything_is_not_searched_to_the_end(
