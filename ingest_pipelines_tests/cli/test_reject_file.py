@@ -215,7 +215,7 @@ def test_a_cell_of_a_megabyte_is_read(tmp_path: Path) -> None:
 
 
 def test_an_export_of_wide_rows_is_read_and_written_some_at_a_time(tmp_path: Path) -> None:
-    file, rows, mega = tmp_path / "wide.csv", 100, 1 << 20
+    file, rows, mega = tmp_path / "wide.csv", 60, 1 << 20
     with file.open("w") as opened:
         opened.write(f"id,{OWN_NAMES}\n")
         for number in range(rows):
