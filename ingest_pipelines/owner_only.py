@@ -11,10 +11,10 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal, TextIO
+from typing import BinaryIO, Literal, TextIO
 
 STATE_ENTRIES = frozenset(
-    "postgres dagster spool spill runs replays secrets demo logs alerts deaths up.lock serving.lock".split()
+    "postgres dagster spool spill runs replays secrets demo logs alerts deaths studio up.lock serving.lock".split()
 )
 """Our own entries in a state folder. A folder with other entries is shared, and its mode stays as it is."""
 
@@ -88,6 +88,13 @@ def private_file(path: Path) -> Path:
 def open_private(path: Path, mode: Literal["a", "a+", "w", "w+"], *, newline: str | None = None) -> TextIO:
     """Opens the text file as `open` does; only its owner can read it, regardless of the umask."""
     file = open(path, mode, encoding="utf-8", newline=newline, opener=_private)  # noqa: SIM115  # Path.open takes no opener
+    _tighten(path)
+    return file
+
+
+def open_private_bytes(path: Path) -> BinaryIO:
+    """Opens a binary file to be written from its start; only its owner can read it, regardless of the umask."""
+    file = open(path, "wb", opener=_private)  # noqa: SIM115  # Path.open takes no opener
     _tighten(path)
     return file
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from functools import cache
 from typing import Any
@@ -23,7 +23,11 @@ from ingest_pipelines.studio.state import studio_of
 LONGEST_NAME = 160
 """Characters of a name from outside that a page shows; a longer one is cut in the middle."""
 
-NAVIGATION: tuple[tuple[str, str], ...] = (("/", "Home"),)
+NAVIGATION: tuple[tuple[str, str], ...] = (
+    ("/", "Home"),
+    ("/new", "New import"),
+    ("/connections", "Connections"),
+)
 """Pages that every page links to: address, name."""
 
 MOST_FIELDS_BYTES = 4 * 1024 * 1024
@@ -39,13 +43,18 @@ def templates() -> Environment:
     environment.filters.update(
         shown=shown, number=number, moment=moment, words=words, part=lambda text: quote(text, safe="")
     )
-    environment.globals.update(plural=plural)
+    environment.globals.update(plural=plural, pairs=pairs)
     return environment
 
 
 def shown(text: object, limit: int = LONGEST_NAME) -> str:
     """Text from outside as one line: characters that would turn or hide the words beside it are spelled out."""
     return printable(str(text), limit)
+
+
+def pairs(values: Iterable[str], *, choose: bool = False) -> list[tuple[str, str]]:
+    """The options of a choice: what is sent, and what is shown; `choose` begins with none."""
+    return [*([("", "choose")] if choose else []), *((value, value) for value in values)]
 
 
 def words(name: str) -> str:

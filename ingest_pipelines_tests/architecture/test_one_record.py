@@ -30,7 +30,7 @@ NAMED_CONNECTIONS: dict[str, dict[str, set[str]]] = {
     "the format of a landed file, not the connection": {
         "model.py": {"csv"}, "landing/land.py": {"csv"}, "orchestration/assets/": {"csv"},
         "config/file_format.py": {"csv"}, "landing/advice.py": {"csv"}, "sources/files.py": {"csv"},
-        "detection/reading.py": {"csv"},
+        "detection/reading.py": {"csv"}, "studio/uploads.py": {"csv"},
     },
     "the target, its folder or its settings, not a source": {
         module: {"postgres"}
@@ -46,6 +46,7 @@ NAMED_FIELD_TYPES: dict[str, dict[str, set[str]]] = {
     "matching by e-mail address and by phone number is about these two": {
         module: {"email", "phone"}
         for module in (
+            "actions/new_import.py",
             "config/imports.py",
             "config/bound.py",
             "config/project.py",

@@ -2,6 +2,13 @@
 
 from starlette.routing import Route
 
-from ingest_pipelines.studio.pages import home, one_import, rejects
+from ingest_pipelines.studio.pages import connections, home, new, one_import, rejects, uploads
 
-ROUTES: tuple[Route, ...] = (*home.ROUTES, *one_import.ROUTES, *rejects.ROUTES)
+ROUTES: tuple[Route, ...] = (
+    *home.ROUTES,
+    *one_import.ROUTES,
+    *rejects.ROUTES,
+    *new.ROUTES,
+    *uploads.ROUTES,
+    *connections.ROUTES,
+)

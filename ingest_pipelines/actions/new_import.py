@@ -1,0 +1,478 @@
+"""A new import as a form fills it: what the sample suggests, the YAML that would be written, its mistakes and where.
+
+Answers are texts by the names of the form's fields; one that is missing takes what the sample suggests.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+from ingest_pipelines.actions.draft import Draft, MappedColumn, draft_yaml, field_name, file_keys
+from ingest_pipelines.actions.mapping import (
+    KnownRules,
+    cells_of,
+    has_local_times,
+    key_column,
+    known_elsewhere,
+    rules_known,
+    wrong_field,
+    wrong_options,
+    wrong_type,
+    yaml_rules,
+)
+from ingest_pipelines.config.file_format import written
+from ingest_pipelines.config.schedule import Schedule
+from ingest_pipelines.detection import Option, Reading, Suggestion, match_fields, rules_of_type, suggestions
+from ingest_pipelines.model import LIST_MODES, Mode
+
+if TYPE_CHECKING:
+    from ingest_pipelines.config import Project, Settings
+    from ingest_pipelines.config.connections import Connection
+    from ingest_pipelines.config.databases import Database
+
+Answers = Mapping[str, Any]
+
+MODES: Mapping[str, str] = {
+    "add_and_update": "new customers are added, known ones are updated",
+    "add_only": "new customers are added, known ones stay as they are",
+    "update_only": "known customers are updated, no one is added",
+    "delete": "the customers of the list are deleted",
+    "deactivate": "the customers of the list are marked",
+}
+"""Each mode in words."""
+
+MATCH_WAYS: Mapping[str, str] = {
+    "": "its key", "field": "another field", "email": "its e-mail address", "phone": "its phone number",
+    "email_profile": "the e-mail address of a profile", "phone_profile": "the phone number of a profile",
+    "email_subscription": "a subscribed e-mail address", "phone_subscription": "a subscribed phone number",
+    "email_or_phone_profile": "e-mail address or phone number of a profile",
+}  # fmt: skip
+"""How a row finds its customer."""
+
+VALUES_SHOWN = 3
+"""First values of a column."""
+
+TICKS_SHOWN = 5
+
+_UNANSWERED = "choose the column with the key"
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of the sample, and what the form says of it.
+
+    Attributes:
+        place: its number, from 0; names of its answers end in it.
+        loads: whether it fills a field.
+        known: whether the field is there already, and its type with it.
+        ways: how the cells can be read; one of several has to be chosen.
+        way: the one that was chosen, by number.
+        note: what the person should know, and no mistake.
+        personal: whether its values may be seen by people who see personal values only.
+    """
+
+    place: int
+    name: str
+    values: tuple[str, ...]
+    loads: bool
+    is_key: bool
+    field: str
+    known: bool
+    type: str
+    ways: tuple[str, ...] = ()
+    way: int | None = None
+    asks_region: bool = False
+    region: str = ""
+    options: str = ""
+    personal: bool = True
+    mistake: str = ""
+    note: str = ""
+    rules: Mapping[str, object] | None = None
+
+
+@dataclass(frozen=True)
+class Form:
+    """What the page shows of an import that is being made.
+
+    Attributes:
+        text: the YAML file; "": an answer is missing that it needs.
+        mistakes: place in the form -> what is wrong there. A place is a key of the YAML, or `column N`.
+        lines: line of the text -> place.
+        missing: what the person has to answer first.
+        most_columns: how many columns may fill a field besides the key's.
+    """
+
+    text: str
+    columns: Sequence[Column]
+    mistakes: Mapping[str, Sequence[str]]
+    lines: Mapping[int, str]
+    missing: Sequence[str]
+    ticks: Sequence[datetime]
+    schedule_words: str
+    needs_time_zone: bool
+    most_columns: int
+
+
+@dataclass
+class Choices:
+    """A `Choose` that takes a person's earlier answers, and notes each question."""
+
+    answers: Answers
+    asked: list[tuple[str, Sequence[Option], int | None]]
+
+    def __call__(self, question: str, options: Sequence[Option]) -> int:
+        """The answer; the likeliest one as long as there is none."""
+        given = str(self.answers.get(f"choice:{len(self.asked)}", ""))
+        chosen = int(given) if given.isdecimal() and int(given) < len(options) else None
+        self.asked.append((question, options, chosen))
+        return chosen or 0
+
+
+def elsewhere_in(project: Project, database: str) -> dict[str, dict[str, object]]:
+    """Fields that the database's imports fill, with their rules."""
+    others = (other.spec for other in project.imports.values() if other.database_name == database)
+    return known_elsewhere(target for spec in others for target in spec.columns.values() if not isinstance(target, str))
+
+
+def columns_of(reading: Reading, target: Database, elsewhere: KnownRules, answers: Answers) -> list[Column]:
+    """Each column with the form's answers, or with what the sample suggests where there is none yet."""
+    names = list(reading.columns)
+    known = match_fields(names, [*target.fields, *(field for field in elsewhere if field not in target.fields)])
+    answered = answers.get("columns") == signature(reading)
+    suggested_key = key_column(reading, target, known)
+    key = str(answers.get("key", "")) if answered else str(names.index(suggested_key)) if suggested_key else ""
+    order = sorted(range(len(names)), key=lambda place: (names[place] not in known, place))
+    first_loaded = {place for place in order if names[place] and str(place) != key}
+    lists_keys = answers.get("mode") in LIST_MODES
+    taken = {target.key, *target.reserved, *known.values()}
+    columns: list[Column] = []
+    loaded = 0
+    for place in order:
+        name, is_key = names[place], str(place) == key
+        suggested = known.get(name, "")
+        if suggested in {"", target.key}:
+            suggested = field_name(name, taken)
+        taken.add(suggested)
+        field = (
+            target.key if is_key else str(answers.get(f"field:{place}", suggested)).strip() if answered else suggested
+        )
+        wanted = answers.get(f"on:{place}") == "on" if answered else place in first_loaded
+        loads = is_key or (bool(name) and wanted and not lists_keys)
+        if not answered and loads and not is_key:
+            loaded += 1
+            loads = loaded <= target.max_fields_per_import
+        columns.append(_column(place, name, field, reading, target, elsewhere, answers, loads=loads, is_key=is_key))
+    columns.sort(key=lambda column: column.place)
+    fields = [column.field for column in columns if column.loads]
+    return [
+        replace(column, mistake=f"the field {column.field} is filled by two columns")
+        if column.loads and not column.is_key and fields.count(column.field) > 1 and not column.mistake
+        else column
+        for column in columns
+    ]
+
+
+def _column(
+    place: int, name: str, field: str, reading: Reading, target: Database, elsewhere: KnownRules, answers: Answers,
+    *, loads: bool, is_key: bool,
+) -> Column:  # fmt: skip
+    cells = cells_of(name, reading)
+    known = target.fields.get(field)
+    given = (
+        {"type": target.fields[target.key].type_name} if is_key
+        else rules_known(known) if known is not None
+        else dict(elsewhere.get(field, {}))
+    )  # fmt: skip
+    mistake = "" if is_key or not loads else wrong_field(field, set(target.reserved) | {target.key, "-"}) or ""
+    if field == "-":
+        mistake = "a field's name is a letter, then letters, digits and _, at most 63 characters"
+    answered_type = str(answers.get(f"type:{place}", "")) if answers.get(f"typed:{place}") == field else ""
+    if given:
+        kind = str(given["type"])
+        ways = rules_of_type(kind.partition("(")[0], name, cells, reading.keys, given)
+    else:
+        ways = suggestions(name, cells, reading.keys)
+        kind = answered_type.strip() or ways[0].type_name
+        if loads and (wrong := wrong_type(kind)):
+            mistake, ways = mistake or wrong, []
+        elif kind not in {way.type_name for way in ways}:
+            base = kind.partition("(")[0]
+            ways = [] if kind == "enum" else rules_of_type(base, name, cells, reading.keys, {"type": kind})
+        else:
+            ways = [way for way in ways if way.type_name == kind]
+    chosen = str(answers.get(f"way:{place}", "")) if answers.get(f"typed:{place}") == field else ""
+    is_chosen = chosen.isdecimal() and int(chosen) < len(ways)
+    way = int(chosen) if is_chosen else 0
+    region = str(answers.get(f"region:{place}", "")).strip().upper()
+    options = str(answers.get(f"options:{place}", "")).strip()
+    column = Column(
+        place, name, tuple(_values(reading, name)), loads, is_key, field, bool(given), kind,
+        ways=tuple(map(_way_words, ways)) if len(ways) > 1 else (), way=way if is_chosen else None,
+        personal=known is None or bool(known.pii),
+    )  # fmt: skip
+    more: dict[str, object] = {}
+    if len(ways) > 1 and not is_chosen:
+        mistake = mistake or "choose how its cells are read: the sample does not say which way is right"
+    if ways:
+        suggestion = ways[way]
+        if suggestion.asks_region:
+            column = replace(column, asks_region=True, region=region)
+            if re.fullmatch("[A-Z]{2}", region):
+                suggestion = replace(suggestion, rules={**suggestion.rules, "region": region})
+            elif loads and not mistake:
+                mistake = "name the country of the numbers that have no +: two letters, such as DE"
+        more = {key: value for key, value in suggestion.more.items() if given.get(key) != value}
+    elif cells and given:
+        column = replace(column, note=f"the sample has cells that are no {kind}: such rows would be rejected")
+    if kind == "enum" and not given:
+        options = options or ", ".join(map(str, more.get("options", ())))  # type: ignore[call-overload]
+        column = replace(column, options=options)
+        mistake = mistake or (wrong_options(options) or "" if options else "name the options, separated by commas")
+        more = {"options": [option.strip() for option in options.split(",") if option.strip()]}
+    rules: Mapping[str, object] | None
+    if is_key or known is not None:
+        rules = more or None
+    elif given:
+        rules = {**given, **more}
+    else:
+        rules = {"type": kind, **more}
+    return replace(column, rules=rules, mistake=mistake if loads else "")
+
+
+def _values(reading: Reading, name: str) -> list[str]:
+    return list(dict.fromkeys(cells_of(name, reading)))[:VALUES_SHOWN]
+
+
+def _way_words(way: Suggestion) -> str:
+    return f"{yaml_rules(way)}: {way.cell} is {way.first}" if way.cell else yaml_rules(way)
+
+
+def signature(reading: Reading) -> str:
+    """Changes with the columns: answers about columns of another sample do not count."""
+    from hashlib import sha256
+
+    return sha256("\0".join(reading.columns).encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
+def form_of(
+    settings: Settings,
+    project: Project,
+    answers: Answers,
+    reading: Reading | None,
+    endings: Sequence[str],
+    now: datetime,
+    undecided: Sequence[str] = (),
+) -> Form:
+    """What the page shows: the columns, the YAML of all answers, and each mistake at its place.
+
+    Args:
+        undecided: questions about the sample that nobody has answered yet.
+        reading: the sample of what the answers name; None: there is none yet.
+        endings: how names of the sample's file may end.
+    """
+    name, database = str(answers.get("name", "")).strip(), str(answers.get("database", ""))
+    missing = _missing(settings, project, answers, reading)
+    mistakes: dict[str, list[str]] = {"source": [f"choose: {question}" for question in undecided]} if undecided else {}
+    target = project.databases.get(database)
+    columns: list[Column] = []
+    needs_time_zone = False
+    if reading is not None and target is not None:
+        columns = columns_of(reading, target, elsewhere_in(project, database), answers)
+        if not any(column.is_key for column in columns):
+            missing.append(_UNANSWERED)
+        mapped = [_mapped(column) for column in columns if column.loads]
+        needs_time_zone = has_local_times(mapped, reading)
+        if answers.get("sub_resource") and answers.get("sub_contact") not in reading.columns:
+            mistakes["subscriptions"] = ["choose the column with the contact"]
+        for column in columns:
+            if column.mistake:
+                mistakes.setdefault(f"column {column.place}", []).append(column.mistake)
+    connection = project.connections.get(str(answers.get("connection", "")))
+    schedule = {} if connection is not None and is_one_time(connection) else _schedule(answers)
+    words, ticks = "", list[datetime]()
+    try:
+        plan = Schedule.model_validate(schedule) if schedule else None
+    except ValueError:  # check says what is wrong, at its line
+        plan = None
+    if plan is not None:
+        from ingest_pipelines.orchestration.schedules.planned_ticks import planned_ticks
+
+        words, ticks = plan.words, planned_ticks(plan, now, TICKS_SHOWN)
+    text, lines = "", dict[int, str]()
+    if not missing:
+        assert reading is not None
+        assert connection is not None
+        loaded = [column for column in columns if column.loads]
+        draft = _draft(answers, reading, connection, loaded, endings, schedule, needs_time_zone=needs_time_zone)
+        text = draft_yaml(name, draft)
+        lines = _places(text, loaded)
+        for place, mistake in _checked(settings, name, text, lines):
+            if mistake not in mistakes.setdefault(place, []):
+                mistakes[place].append(mistake)
+    most = target.max_fields_per_import if target is not None else 0
+    return Form(text, columns, mistakes, lines, missing, ticks, words, needs_time_zone, most)
+
+
+def _missing(settings: Settings, project: Project, answers: Answers, reading: Reading | None) -> list[str]:
+    from ingest_pipelines.actions.connecting import wrong_name
+
+    name = str(answers.get("name", "")).strip()
+    missing = ["name the import"] if not name else []
+    if name and (wrong := wrong_name(settings.home, name)):
+        missing.append(wrong)
+    if str(answers.get("database", "")) not in project.databases:
+        missing.append("choose a database")
+    if str(answers.get("connection", "")) not in project.connections:
+        missing.append("choose a connection")
+    elif reading is None:
+        missing.append("choose a file, a table or a query")
+    return missing
+
+
+def _mapped(column: Column) -> MappedColumn:
+    return MappedColumn(column.name, column.field, column.rules)
+
+
+def is_one_time(connection: Connection) -> bool:
+    """Whether imports of the connection load on demand only."""
+    from ingest_pipelines.config.connections import FileConnection
+
+    return isinstance(connection, FileConnection) and connection.one_time
+
+
+def source_of(
+    answers: Answers, reading: Reading | None, endings: Sequence[str], *, reads_files: bool
+) -> dict[str, Any]:
+    """The source as YAML has it, without the format."""
+    path = str(answers.get("path", ""))
+    if reads_files:
+        member = {"member": reading.member} if reading is not None and reading.member else {}
+        return {**file_keys(path, endings), **member}
+    if answers.get("reads") != "query":
+        return {"table": path}
+    query: dict[str, Any] = {"query": str(answers.get("query", "")).replace("\r\n", "\n").strip()}
+    if column := str(answers.get("cursor_column", "")).strip():
+        start = str(answers.get("cursor_start", "")).strip()
+        query["cursor"] = {"column": column, "start": int(start) if re.fullmatch(r"-?\d{1,18}", start) else start}
+    return query
+
+
+def _draft(
+    answers: Answers, reading: Reading, connection: Connection, columns: Sequence[Column], endings: Sequence[str],
+    schedule: Mapping[str, object], *, needs_time_zone: bool,
+) -> Draft:  # fmt: skip
+    from ingest_pipelines.config.connections import FileConnection
+
+    source = source_of(answers, reading, endings, reads_files=isinstance(connection, FileConnection))
+    mode: Mode = answers["mode"] if answers.get("mode") in get_args(Mode) else "add_and_update"
+    description = " ".join(str(answers.get("description", "")).split())
+    what = source.get("file") or source.get("table") or "a query"
+    mark = str(answers.get("set_field", "")) if mode == "deactivate" else ""
+    status: Literal["draft", "active"] = "active" if answers.get("activate", "on") == "on" else "draft"
+    zone = str(answers.get("timezone", "")).strip() or "UTC"
+    return Draft(
+        description=description or f"{what} from {answers['connection']}",
+        database=str(answers["database"]),
+        source={"connection": str(answers["connection"]), **source},
+        mode=mode,
+        set={mark: str(answers.get("set_value", "")).strip()} if mark else {},
+        columns=[_mapped(column) for column in columns],
+        timezone=zone if needs_time_zone else "UTC",
+        format_line=written(reading.keys) if reading.keys else "",
+        status=status,
+        schedule=schedule,
+        rejects=_rejects(answers),
+        more=_more(answers),
+    )
+
+
+def _rejects(answers: Answers) -> dict[str, object]:
+    kind, amount = answers.get("rejects", "none"), str(answers.get("rejects_amount", "")).strip() or "0"
+    number = float(amount) if re.fullmatch(r"\d{1,12}(\.\d{1,6})?", amount) else None
+    if kind == "any":
+        return {"unlimited": True}
+    if kind == "percent":
+        return {"max_percent": amount if number is None else int(number) if number.is_integer() else number}
+    return {"max_rows": 0 if kind != "rows" else int(amount) if amount.isdecimal() else amount}
+
+
+def _more(answers: Answers) -> dict[str, object]:
+    more: dict[str, object] = {}
+    if by := str(answers.get("match", "")):
+        more["match"] = {"by": by, "field": str(answers.get("match_field", ""))} if by == "field" else by
+    if answers.get("duplicates") in {"last", "first"}:
+        more["duplicates"] = answers["duplicates"]
+    if answers.get("empty") == "keep":
+        more["empty"] = "keep"
+    if resource := str(answers.get("sub_resource", "")):
+        status = str(answers.get("sub_status", "")) or "subscribed"
+        consent = {"resource": resource, "channel": answers.get("sub_channel", ""),
+                   "contact": answers.get("sub_contact", ""), "status": status}  # fmt: skip
+        more["subscriptions"] = [consent]
+    return more
+
+
+def _schedule(answers: Answers) -> dict[str, object]:
+    """The schedule as YAML has it; empty: none."""
+    when = answers.get("when", "")
+    times = [time.strip() for time in str(answers.get("at", "")).split(",") if time.strip()]
+    plan: dict[str, object] = {}
+    if when == "every":
+        plan = {"every": str(answers.get("every", "")).strip() or "1d"}
+    elif when == "cron":
+        plan = {"cron": str(answers.get("cron", "")).strip()}
+    elif when in {"daily", "weekdays", "days"}:
+        plan = {"at": times or ["06:00"]}
+        if when == "weekdays":
+            plan["weekdays"] = _listed(answers.get("weekdays")) or ["mon"]
+        if when == "days":
+            days = [day.strip() for day in str(answers.get("days", "")).split(",") if day.strip()] or ["1"]
+            plan["days"] = [int(day) if day.isdecimal() and len(day) < 3 else day for day in days]
+    if not plan:
+        return {}
+    for key in ("start", "until"):
+        if given := str(answers.get(key, "")).strip():
+            plan[key] = given
+    zone = str(answers.get("schedule_timezone", "")).strip()
+    return {**plan, **({"timezone": zone} if zone and zone != "UTC" else {})}
+
+
+def _listed(value: object) -> list[str]:
+    return [str(one) for one in value] if isinstance(value, list) else [str(value)] if value else []
+
+
+def _places(text: str, columns: Sequence[Column]) -> dict[int, str]:
+    """Line of the YAML -> its place in the form: its top key, or the column."""
+    places: dict[int, str] = {}
+    top, left = "", iter(columns)
+    for number, line in enumerate(text.splitlines(), 1):
+        if line[:1].isalpha():
+            top = line.partition(":")[0]
+            places[number] = top
+        elif top == "columns" and line.strip():
+            places[number] = f"column {next(left).place}"
+        elif top:
+            places[number] = top
+    return places
+
+
+def _checked(settings: Settings, name: str, text: str, lines: Mapping[int, str]) -> list[tuple[str, str]]:
+    """Each mistake of `ingest check`, with its place."""
+    from ingest_pipelines.actions.checking import mistakes_of
+    from ingest_pipelines.actions.target import live_of
+    from ingest_pipelines.config import read_project
+
+    live = live_of(settings)
+    file = f"imports/{name}.yaml"
+    drafts = {file: text}
+    drafted = read_project(settings.home, drafts, registered=live.types)
+    found = []
+    for mistake in mistakes_of(drafted, name, live, drafts):
+        match = re.match(rf"{re.escape(file)}:(\d+): ", mistake)
+        place = lines.get(int(match[1]), "") if match else ""
+        found.append((place, mistake[match.end() :] if match else mistake))
+    return found

@@ -1,0 +1,263 @@
+"""New import: everything that `ingest new` asks, on one page, with the YAML beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, get_args
+
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.routing import Route
+
+from ingest_pipelines import ledger
+from ingest_pipelines.actions.checking import checked, write_drafts
+from ingest_pipelines.actions.new_import import MATCH_WAYS, MODES, Form, elsewhere_in, form_of, is_one_time, signature
+from ingest_pipelines.actions.preview import AsRead, as_read
+from ingest_pipelines.actions.run_apart import RunRequest
+from ingest_pipelines.actions.target import now
+from ingest_pipelines.config import Project
+from ingest_pipelines.config.connections import FileConnection
+from ingest_pipelines.config.databases import Channel, Database
+from ingest_pipelines.config.deletion_problems import settable_fields
+from ingest_pipelines.config.field_types import FIELD_TYPES
+from ingest_pipelines.config.file_format import written
+from ingest_pipelines.config.imports import SubscriptionStatus
+from ingest_pipelines.config.schedule import WEEKDAYS
+from ingest_pipelines.detection import Reading
+from ingest_pipelines.errors import ConfigError, IngestError, UsageError
+from ingest_pipelines.sources.files import CSV
+from ingest_pipelines.studio.drafts import Drafts, SetUpDraft, answers_in
+from ingest_pipelines.studio.people import Person, acting
+from ingest_pipelines.studio.render import done, fields_of, fragment, post, render
+from ingest_pipelines.studio.sources import Sample, SourceListing, sources_of
+from ingest_pipelines.studio.state import studio_of
+
+ROWS_SHOWN = 5
+"""First rows of the sample."""
+
+REASONS_SHOWN = 5
+PLAN = "ingest_pipelines.actions.plan_apart"
+HIDDEN = "•••"
+"""In place of a value that only people who see personal values may see."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """All that the page shows besides the answers."""
+
+    project: Project
+    database: Database | None
+    listing: SourceListing | None
+    sample: Sample | None
+    form: Form
+    reads_files: bool
+    one_time: bool
+
+
+def begin(request: Request) -> Response:
+    """A page for a new import."""
+    acting(request)
+    return RedirectResponse(f"/new/{Drafts.new_id()}", 303)
+
+
+def setup(request: Request) -> Response:
+    """The page, as it was left."""
+    acting(request)
+    draft = _drafts(request).read(request.path_params["draft"])
+    return render(request, "new.html", title="New import", **_page(request, draft))
+
+
+def save(request: Request) -> Response:
+    """Keeps the answers, does what a button asks for, and returns the form as it is then."""
+    person = acting(request)
+    fields = dict(fields_of(request))
+    do = str(fields.pop("do", ""))
+    drafts, sources, studio = _drafts(request), sources_of(request), studio_of(request)
+    draft = drafts.read(request.path_params["draft"])
+    if do == "drop":
+        drafts.drop(draft.id)
+        return done("the draft is deleted; nothing was written", goto="/")
+    draft = replace(draft, answers=_settled(answers_in(fields), draft.answers), by=draft.by or person.name)
+    drafts.write(draft)
+    name = str(draft.answers.get("connection", ""))
+    connection = studio.project.connections.get(name)
+    if do == "test" and connection is not None:
+        sources.test(name, connection)
+    elif do == "refresh":
+        sources.forget(name)
+    elif do == "cancel":
+        sources.workshop.cancel(draft.work)
+    elif do in {"plan", "write"}:
+        text = _whole_text(_look(request, draft.answers, person).form)
+        drafted = {f"imports/{draft.title}.yaml": text}
+        if do == "write":
+            return _write(request, draft, drafted, person)
+        work = sources.workshop.start(PLAN, {"import": draft.title, "drafts": drafted})
+        draft = replace(draft, work=work)
+        drafts.write(draft)
+    return HTMLResponse(fragment(request, "new_form.html", title="New import", **_page(request, draft)))
+
+
+def _settled(answers: dict[str, Any], before: Mapping[str, Any]) -> dict[str, Any]:
+    """The answers without those to questions that other answers have changed."""
+    if answers.get("connection") != before.get("connection"):
+        for key in ("path", "query", "cursor_column", "cursor_start"):
+            answers.pop(key, None)
+    if any(answers.get(key) != before.get(key) for key in ("connection", "path", "reads")):
+        answers = {key: value for key, value in answers.items() if not key.startswith("choice:")}
+    return answers
+
+
+def _whole_text(form: Form) -> str:
+    """The YAML of a form without mistakes.
+
+    Raises:
+        UsageError, ConfigError: something is missing or wrong.
+    """
+    if form.missing:
+        raise UsageError(f"not complete: {form.missing[0]}", hint="nothing was written")
+    wrong = [mistake for mistakes in form.mistakes.values() for mistake in mistakes]
+    if wrong:
+        raise ConfigError(wrong, hint="nothing was written; each mistake is shown at its field")
+    return form.text
+
+
+def _write(request: Request, draft: SetUpDraft, drafted: Mapping[str, str], person: Person) -> Response:
+    """Writes the import's file, and runs it if that was asked."""
+    settings, name = studio_of(request).settings, draft.title
+    checked(settings, name, drafted, "nothing was written")
+    write_drafts(settings.home, drafted)
+    status = "active" if draft.answers.get("activate", "on") == "on" else "draft"
+    try:
+        with studio_of(request).ledger(writes=True) as connection:
+            ledger.record_audit(connection, person.name, "created", now(), import_name=name, detail={"status": status})
+    except IngestError:
+        pass  # the file is the truth, and git says who wrote it; the target does not answer now
+    _drafts(request).drop(draft.id)
+    said = f"imports/{name}.yaml is written"
+    if draft.answers.get("run_now") == "on":
+        studio_of(request).jobs.start(RunRequest(name, person.name))
+        said += "; it runs"
+    return done(said, goto=f"/imports/{name}")
+
+
+def _page(request: Request, draft: SetUpDraft) -> dict[str, Any]:
+    """What the templates show."""
+    person = acting(request)
+    answers = dict(draft.answers)
+    look = _look(request, answers, person)
+    reading = look.sample.reading if look.sample is not None else None
+    sources = sources_of(request)
+    project = look.project
+    if len(project.databases) == 1:
+        answers.setdefault("database", next(iter(project.databases)))
+    name = str(answers.get("connection", ""))
+    hidden = {column.name for column in look.form.columns if column.personal and not person.sees_personal}
+    work = sources.workshop.look(draft.work)
+    preview = _preview(request, draft.title, look, reading)
+    return {
+        "draft": draft, "answers": answers, "look": look, "form": look.form, "project": project,
+        "connections": sorted(project.connections.items()), "connection": project.connections.get(name),
+        "tested": sources.tested(name, project.connections[name]) if name in project.connections else None,
+        "columns": look.form.columns, "signature": signature(reading) if reading is not None else "",
+        "format": written(reading.keys) if reading is not None and reading.keys else "",
+        "rows": _rows(reading, hidden), "hidden": hidden, "masked": HIDDEN, "preview": preview,
+        "hidden_fields": {column.field for column in look.form.columns if column.name in hidden},
+        "modes": MODES, "ways": MATCH_WAYS, "weekdays": WEEKDAYS, "types": _types(),
+        "fields": sorted({*_fields(look), *elsewhere_in(project, str(answers.get("database", "")))}),
+        "marks": settable_fields(look.database) if look.database is not None else [],
+        "channels": get_args(Channel), "statuses": get_args(SubscriptionStatus),
+        "work": work, "lines": _lines(look.form), "others": _others(request, draft), "reasons_shown": REASONS_SHOWN,
+        "general": [mistake for place in ("", "status", "columns") for mistake in look.form.mistakes.get(place, ())],
+    }  # fmt: skip
+
+
+def _look(request: Request, answers: Mapping[str, Any], person: Person) -> Look:
+    """What the answers lead to: listing, sample, columns, YAML, mistakes."""
+    studio, sources = studio_of(request), sources_of(request)
+    project = studio.project
+    given = dict(answers)
+    if len(project.databases) == 1:
+        given.setdefault("database", next(iter(project.databases)))
+    database = project.databases.get(str(given.get("database", "")))
+    name = str(given.get("connection", ""))
+    connection = project.connections.get(name)
+    listing = sources.listing(name, connection) if connection is not None else None
+    known = [*database.fields, *elsewhere_in(project, str(given["database"]))] if database is not None else []
+    sample = sources.sample(name, connection, given, known) if connection is not None else None
+    reading = sample.reading if sample is not None else None
+    if reading is not None and person.sees_personal:
+        _note_look(request, person, name, str(given.get("path", "")) if given.get("reads") != "query" else "a query")
+    endings = reading.declared.endings if reading is not None else CSV
+    undecided = [question for question, _, chosen in sample.asked if chosen is None] if sample is not None else []
+    form = form_of(studio.settings, project, given, reading, endings, now(), undecided)
+    one_time = connection is not None and is_one_time(connection)
+    return Look(project, database, listing, sample, form, isinstance(connection, FileConnection), one_time)
+
+
+def _note_look(request: Request, person: Person, connection: str, path: str) -> None:
+    """Notes in the audit trail, once, that the person sees rows of a sample."""
+    noted: set[tuple[str, str, str]] = sources_of(request).noted
+    if (person.name, connection, path) in noted:
+        return
+    try:
+        with studio_of(request).ledger(writes=True) as opened:
+            detail = {"connection": connection, "path": path[:400]}
+            ledger.record_audit(opened, person.name, "looked at a sample", now(), detail=detail)
+    except IngestError:
+        return  # the target does not answer now; the next look is noted
+    noted.add((person.name, connection, path))
+
+
+def _preview(request: Request, name: str, look: Look, reading: Reading | None) -> AsRead | None:
+    """The first rows as the import reads them, once its YAML has no mistake."""
+    if reading is None or not look.form.text or any(look.form.mistakes.values()):
+        return None
+    try:
+        drafted = {f"imports/{name}.yaml": look.form.text}
+        bound = checked(studio_of(request).settings, name, drafted, "")
+        complete = set(bound.required_columns) <= set(reading.columns)
+        return as_read(bound, reading, ROWS_SHOWN) if complete else None
+    except IngestError:
+        return None
+
+
+def _rows(reading: Reading | None, hidden: set[str]) -> list[list[str]]:
+    """The sample's first rows, raw."""
+    if reading is None:
+        return []
+    return [
+        [HIDDEN if name in hidden and cell else cell or "" for name, cell in zip(reading.columns, row, strict=True)]
+        for row in reading.rows[:ROWS_SHOWN]
+    ]
+
+
+def _fields(look: Look) -> list[str]:
+    return [field for field in look.database.fields if field != look.database.key] if look.database is not None else []
+
+
+def _types() -> list[str]:
+    return [*(kind for kind in FIELD_TYPES if kind != "decimal"), "decimal(12,2)"]
+
+
+def _lines(form: Form) -> list[tuple[int, str, bool]]:
+    """The YAML line by line: number, text, whether a mistake is at its place."""
+    wrong = {place for place, mistakes in form.mistakes.items() if mistakes}
+    return [(number, text, form.lines.get(number) in wrong) for number, text in enumerate(form.text.splitlines(), 1)]
+
+
+def _others(request: Request, draft: SetUpDraft) -> list[SetUpDraft]:
+    """Other imports that are being set up."""
+    return [other for other in _drafts(request).all() if other.id != draft.id][:10]
+
+
+def _drafts(request: Request) -> Drafts:
+    return Drafts(studio_of(request).settings.state)
+
+
+ROUTES = (
+    Route("/new", begin),
+    Route("/new/{draft}", setup),
+    post("/new/{draft}", save),
+)

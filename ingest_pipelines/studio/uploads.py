@@ -1,0 +1,73 @@
+"""Uploads for one-time imports: streamed into the folder of their connection, under a name of ours.
+
+Of what a browser says only the bytes are taken, and an ending out of a list: nothing that it sends is part of a path.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from pathlib import Path
+
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import ClientDisconnect, Request
+
+from ingest_pipelines.config.imports import Limits
+from ingest_pipelines.errors import UsageError
+from ingest_pipelines.owner_only import open_private_bytes
+
+MOST_BYTES = Limits().max_bytes
+"""A larger file no import would load."""
+
+ENDINGS = frozenset(
+    f".{kind}{packed}"
+    for kind in ("csv", "tsv", "txt", "psv", "dat", "xlsx", "jsonl", "ndjson", "parquet")
+    for packed in ("", ".gz", ".zip")
+) | {".zip"}
+
+PIECE = 1 << 20
+"""Bytes that are written at once."""
+
+
+async def keep_upload(request: Request, folder: Path, stem: str) -> Path:
+    """The request's body as a new file `STEM_SERIAL.ending` of the folder; a part of it is never there under that name.
+
+    Raises:
+        UsageError: too large, empty, cut off, or of an ending that no import reads.
+    """
+    ending = next((one for one in ENDINGS if one == request.query_params.get("ending", "").lower()), None)
+    if ending is None:
+        raise UsageError("no import reads files of that kind", hint="upload CSV, XLSX, JSON lines or Parquet")
+    announced = request.headers.get("content-length", "")
+    _refuse_large(int(announced) if announced.isdecimal() else 0)
+    if announced.isdecimal() and int(announced) > shutil.disk_usage(folder).free:
+        raise UsageError("the file is larger than the disk's free space", hint="nothing was kept")
+    serial = int(time.time())
+    while (target := folder / f"{stem}_{serial}{ending}").exists():
+        serial += 1
+    part = folder / f".{target.name}.part"
+    try:
+        size, piece = 0, bytearray()
+        with open_private_bytes(part) as file:
+            try:
+                async for chunk in request.stream():
+                    size += len(chunk)
+                    _refuse_large(size)
+                    piece += chunk
+                    if len(piece) >= PIECE:
+                        await run_in_threadpool(file.write, bytes(piece))
+                        piece.clear()
+            except ClientDisconnect:
+                raise UsageError("the upload was cut off; nothing was kept", hint="try again") from None
+            file.write(piece)
+        if not size:
+            raise UsageError("the file is empty", hint="nothing was kept")
+        part.rename(target)
+    finally:
+        part.unlink(missing_ok=True)
+    return target
+
+
+def _refuse_large(size: int) -> None:
+    if size > MOST_BYTES:
+        raise UsageError(f"the file is larger than {MOST_BYTES:,} bytes", hint="nothing was kept")

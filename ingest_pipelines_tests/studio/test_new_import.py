@@ -1,0 +1,350 @@
+"""New import: what a person answers is kept, becomes the YAML beside it, and is written only when it has no mistake."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+import pytest
+import yaml
+
+from ingest_pipelines.config import read_settings
+from ingest_pipelines.config.settings import StudioAccess
+from ingest_pipelines.studio import uploads
+from ingest_pipelines_tests.cli.terminal import Terminal
+from ingest_pipelines_tests.merge.targets import fresh_target
+from ingest_pipelines_tests.orchestration.storages import fresh_storage
+from ingest_pipelines_tests.studio.conftest import Client, Shop
+from ingest_pipelines_tests.studio.form import fields_of_form, mistakes_shown, yaml_beside
+
+SECRET = "p" * 32
+DATABASES = """\
+databases:
+  customers:
+    table: crm.customers
+    key: customer_id
+    max_fields_per_import: 4
+    fields:
+      customer_id: {type: string, max_length: 12}
+      email: {type: email, pii: true}
+      tier: {type: enum, options: [Bronze, Silver]}
+      points: {type: int}
+    resources:
+      newsletter: {channels: [email]}
+"""
+LOYALTY = "CID,Email,Tier,Points\nC-1,ann@example.com,Silver,10\nC-2,bob@example.com,Gold,many\n"
+HOSTILE = '<img src=x onerror="alert(1)">\u202e'
+
+
+@dataclass
+class Page:
+    """The page of one import that is being set up."""
+
+    client: Client
+    path: str
+    html: str
+    token: str
+
+    def fill(self, **answers: Any) -> Page:
+        """Changes answers as a person does: the whole form is sent."""
+        fields = {**fields_of_form(self.html), **{name.replace("__", ":"): value for name, value in answers.items()}}
+        sent = {name: value for name, value in fields.items() if value is not None}
+        answer = self.client.send(self.path, sent, self.token)
+        assert answer.status_code == 200, answer.text
+        self.html = answer.text
+        return self
+
+    def press(self, what: str) -> Any:
+        """Presses a button; returns the answer."""
+        return self.client.send(self.path, {**fields_of_form(self.html), "do": what}, self.token)
+
+    def wait(self, what: Callable[[str], bool]) -> str:
+        """Looks again until the page shows it."""
+        deadline = time.monotonic() + 60
+        while not what(self.html):
+            assert time.monotonic() < deadline, self.html
+            self.fill()
+        return self.html
+
+
+@pytest.fixture(scope="module")
+def shop(postgres_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
+    """A project without an import, with uploads, and a database with one table."""
+    with (
+        fresh_target(postgres_url) as target,
+        fresh_storage(postgres_url) as storage,
+        pytest.MonkeyPatch.context() as patch,
+        ExitStack() as stack,
+    ):
+        home = tmp_path_factory.mktemp("desk")
+        login = psycopg.conninfo.conninfo_to_dict(target)
+        environment = {
+            "INGEST_HOME": str(home), "INGEST_STATE": str(home / ".ingest"), "INGEST_DATABASE_URL": target,
+            "INGEST_DAGSTER_URL": storage, "SHOP_PASSWORD": str(login.get("password", "none")),
+        }  # fmt: skip
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        shop = Shop(Terminal(home, environment), read_settings(), stack)
+        database = {
+            "type": "postgresql", "host": str(login.get("host", "127.0.0.1")), "port": int(login.get("port") or 5432),
+            "database": str(login["dbname"]), "username": str(login["user"]), "password": {"env": "SHOP_PASSWORD"},
+        }  # fmt: skip
+        connections = {"uploads": {"type": "csv", "directory": "uploads"}, "db": database}
+        shop.write("connections.yaml", yaml.safe_dump({"connections": connections}))
+        shop.write("databases.yaml", DATABASES)
+        shop.write("uploads/Loyalty_1.csv", LOYALTY)
+        shop.write("uploads/Days_1.csv", "CID,Joined\nC-1,03/12/2020\nC-2,01/02/2021\n")
+        with psycopg.connect(target, autocommit=True) as connection:
+            connection.execute("CREATE SCHEMA shop")
+            connection.execute("CREATE TABLE shop.contacts (id int PRIMARY KEY, email text, changed int)")
+            connection.execute("INSERT INTO shop.contacts VALUES (1, 'ann@example.com', 7), (2, 'bob@example.com', 9)")
+        yield shop
+
+
+@pytest.fixture
+def client(shop: Shop) -> Client:
+    """A browser of a person at this machine."""
+    return shop.client()
+
+
+@pytest.fixture
+def page(client: Client, shop: Shop) -> Iterator[Page]:
+    """The page of a new import; the project has none afterwards."""
+    yield begun(client)
+    for file in (shop.settings.home / "imports").glob("*"):
+        file.unlink()
+
+
+def begun(client: Client, **headers: str) -> Page:
+    answer = client.page("/new", **headers)
+    token = re.search(r'name="studio-token" content="(\w+)"', answer.text)
+    assert token is not None, answer.text
+    return Page(client, answer.url.path, answer.text, token[1])
+
+
+def loyalty(page: Page, **more: Any) -> Page:
+    """The page with a file chosen."""
+    return page.fill(name="loyalty", connection="uploads").fill(path="Loyalty_1.csv").fill(rejects="any", **more)
+
+
+def test_what_was_typed_survives_a_reload_and_a_restart(page: Page, shop: Shop) -> None:
+    loyalty(page, description="Points & <b>tiers</b>", mode="update_only")
+    assert fields_of_form(page.client.page(page.path).text) == fields_of_form(page.html)
+    again = shop.client()
+    assert fields_of_form(again.page(page.path).text)["description"] == "Points & <b>tiers</b>"
+    other = begun(page.client)
+    assert ">loyalty<" in other.html  # the one that is not complete is offered
+
+
+def test_what_stands_beside_the_form_is_what_is_written_and_check_passes_it(page: Page, shop: Shop) -> None:
+    loyalty(page, activate="off", sub_resource="newsletter").fill(sub_channel="email", sub_contact="Email")
+    text = yaml_beside(page.html)
+    assert mistakes_shown(page.html) == []
+    assert not (shop.settings.home / "imports" / "loyalty.yaml").exists()
+    assert page.press("write").json()["goto"] == "/imports/loyalty"
+    file = shop.settings.home / "imports" / "loyalty.yaml"
+    assert file.read_text() == text
+    assert yaml.safe_load(text)["columns"] == {
+        "CID": "customer_id", "Email": "email", "Tier": "tier", "Points": "points",
+    }  # fmt: skip
+    assert yaml.safe_load(text)["status"] == "draft"
+    assert shop.terminal.ingest("check", "loyalty").code == 0
+    assert page.press("write").status_code == 400  # once
+    assert "created" in shop.terminal.ingest("audit", "--json").out
+
+
+def test_a_field_is_skipped_renamed_or_new_with_the_limits_of_its_database(page: Page) -> None:
+    loyalty(page, on__3=None, field__2="level")
+    assert yaml.safe_load(yaml_beside(page.html))["columns"] == {
+        "CID": "customer_id", "Email": "email", "Tier": {"field": "level", "type": "string"},
+    }  # fmt: skip
+    page.fill(field__2="email")
+    assert "the field email is filled by two columns" in mistakes_shown(page.html)
+    page.fill(field__2="level").fill(type__2="datum")
+    assert any("is not a type" in mistake for mistake in mistakes_shown(page.html))
+    assert page.press("write").status_code == 400
+
+
+def test_what_the_sample_does_not_say_is_asked_and_not_guessed(page: Page) -> None:
+    page.fill(name="days", connection="uploads").fill(path="Days_1.csv")
+    assert any(mistake.startswith("choose how its cells are read") for mistake in mistakes_shown(page.html))
+    assert page.press("write").status_code == 400
+    page.fill(way__1="1")
+    assert mistakes_shown(page.html) == []
+    assert yaml.safe_load(yaml_beside(page.html))["columns"]["Joined"]["format"] == "%m/%d/%Y"
+
+
+def test_a_mistake_of_check_stands_at_its_field(page: Page, shop: Shop) -> None:
+    page.fill(name="contacts", connection="db").fill(path="shop.contacts", key="0")
+    page.fill(when="every", every="7m")
+    section = page.html.partition('id="s-schedule"')[2].partition("</section>")[0]
+    assert any("divide an hour" in mistake for mistake in mistakes_shown(section))
+    assert page.press("write").status_code == 400
+    shop.write("imports/Contacts.yaml", "database: customers\n")
+    assert any("exists already" in mistake for mistake in mistakes_shown(page.fill().html))
+
+
+def test_the_next_five_ticks_are_in_the_schedules_time_zone(page: Page) -> None:
+    page.fill(name="contacts", connection="db").fill(path="shop.contacts", key="0").fill(when="weekdays")
+    page.fill(weekdays=["mon", "thu"], at="06:30", schedule_timezone="Europe/Berlin")
+    ticks = re.findall(r"<li><time[^>]*>(\w+) .*? 06:30 CES?T</time>", page.html)
+    assert len(ticks) == 5
+    assert set(ticks) == {"Mon", "Thu"}
+    assert yaml.safe_load(yaml_beside(page.html))["schedule"] == {
+        "at": ["06:30"], "weekdays": ["mon", "thu"], "timezone": "Europe/Berlin",
+    }  # fmt: skip
+
+
+def test_an_own_select_shows_its_first_rows_and_one_that_writes_is_refused(page: Page) -> None:
+    page.fill(name="contacts", connection="db", reads="query")
+    page.fill(query="DELETE FROM shop.contacts")
+    assert "notice bad" in page.html.partition('id="s-data"')[2].partition("</section>")[0]
+    query = "SELECT id, email, changed\nFROM shop.contacts\nWHERE changed > {lastItem}\nORDER BY changed"
+    page.fill(query=query, cursor_column="changed", cursor_start="7").fill(key="0", field__2="changed")
+    assert "bob@example.com" in page.html
+    assert "ann@example.com" not in page.html  # before the start
+    source = yaml.safe_load(yaml_beside(page.html))["source"]
+    assert source["query"].strip() == query
+    assert source["cursor"] == {"column": "changed", "start": 7}
+    assert mistakes_shown(page.html) == []
+
+
+def test_hostile_names_and_cells_are_text(page: Page, shop: Shop) -> None:
+    name = f"{HOSTILE.replace('/', '')}.csv"
+    shop.write(f"uploads/{name}", f'CID,"{HOSTILE.replace(chr(34), chr(34) * 2)}"\nC-1,"<script>alert(1)</script>"\n')
+    try:
+        page.fill(name="loyalty", connection="uploads", description=HOSTILE).fill(path=name)
+    finally:
+        (shop.settings.home / "uploads" / name).unlink()
+    assert "<img src=x" not in page.html
+    assert "<script>alert" not in page.html
+    assert "&lt;script&gt;alert(1)" in page.html
+    assert HOSTILE in yaml.safe_load(yaml_beside(page.html).replace("\\\\u202e", "\\u202e"))["columns"]
+
+
+def test_a_path_that_the_source_does_not_list_is_not_read(page: Page, shop: Shop) -> None:
+    shop.write("secret.csv", "CID\nC-1\n")
+    for path in ("../secret.csv", "/etc/passwd", str(shop.settings.home / "secret.csv")):
+        page.fill(name="loyalty", connection="uploads").fill(path=path)
+        assert "not there any more" in page.html
+    assert page.client.page("/new/../../etc").status_code == 404
+    assert page.client.page("/new/..%2f..%2fetc").status_code in {400, 404}
+
+
+def test_values_are_for_people_who_may_see_them_and_each_look_is_in_the_audit_trail(shop: Shop) -> None:
+    access = StudioAccess(proxy_secret=SECRET)
+    seen = {}
+    for groups in ("operators", "operators,pii"):
+        person = shop.client(
+            access, **{"X-Ingest-Proxy": SECRET, "X-Forwarded-User": groups[-3:], "X-Forwarded-Groups": groups}
+        )
+        seen[groups] = loyalty(begun(person)).html
+    assert "ann@example.com" not in seen["operators"]
+    assert "Silver" in seen["operators"]
+    assert "ann@example.com" in seen["operators,pii"]
+    assert shop.terminal.ingest("audit", "--json").out.count("looked at a sample") >= 1
+
+
+def test_a_viewer_sets_up_nothing(shop: Shop) -> None:
+    headers = {"X-Ingest-Proxy": SECRET, "X-Forwarded-User": "eve", "X-Forwarded-Groups": ""}
+    viewer = shop.client(StudioAccess(proxy_secret=SECRET), **headers)
+    for path in ("/new", f"/new/{'0' * 24}", "/connections/new", "/connections/uploads"):
+        assert viewer.page(path).status_code == 403
+    for path in (f"/new/{'0' * 24}", f"/new/{'0' * 24}/upload", "/connections/new", "/connections/uploads/test"):
+        assert viewer.send(path).status_code == 403
+
+
+def test_a_plan_is_the_real_load_rolled_back_and_survives_a_reload(page: Page, shop: Shop) -> None:
+    loyalty(page)
+    page.html = page.press("plan").text
+    assert "planning" in page.html
+    html = page.wait(lambda html: "planning" not in html)
+    assert "This is what a load would do now" in html
+    assert re.search(r"<dt>inserted</dt><dd>1<", html)
+    assert re.search(r"<dt>rejected</dt><dd class=\"bad\">1<", html)
+    assert "CREATE TABLE" in html
+    assert "line 3" in html
+    assert 'id="plan"' in page.client.page(page.path).text
+    with psycopg.connect(shop.settings.database_url or "") as connection:
+        assert connection.execute("SELECT to_regclass('crm.customers')").fetchone() == (None,)
+
+
+def test_a_plan_can_be_cancelled(page: Page) -> None:
+    loyalty(page)
+    page.html = page.press("plan").text
+    page.html = page.press("cancel").text
+    assert "cancelled" in page.wait(lambda html: "planning" not in html)
+
+
+def test_an_upload_is_kept_under_a_name_of_ours_and_its_run_is_reported(page: Page, shop: Shop) -> None:
+    page.fill(name="loyalty", connection="uploads")
+    headers = {"X-Studio-Token": page.token, "Content-Type": "application/octet-stream"}
+    sent = page.client.http.post(f"{page.path}/upload?ending=.csv", content=LOYALTY.encode(), headers=headers)
+    assert sent.status_code == 200
+    page.html = page.client.page(page.path).text
+    assert re.fullmatch(r"loyalty_\d+\.csv", fields_of_form(page.html)["path"])
+    page.fill(rejects="any", run_now="on")
+    assert yaml.safe_load(yaml_beside(page.html))["source"]["file"] == "loyalty"
+    assert page.press("write").json()["said"] == "imports/loyalty.yaml is written; it runs"
+    deadline = time.monotonic() + 60
+    while not (loads := json.loads(shop.terminal.ingest("report", "loyalty", "--json").out)):
+        assert time.monotonic() < deadline
+    assert [(load["inserted"], load["rejected"]) for load in loads] == [(1, 1)]
+    assert page.client.page("/imports/loyalty/upload").status_code == 200
+
+
+@pytest.mark.parametrize("ending", ["", ".csv/../../x", ".exe", ".CSV%00", "csv"])
+def test_an_upload_of_another_kind_is_refused(page: Page, shop: Shop, ending: str) -> None:
+    before = sorted((shop.settings.home / "uploads").iterdir())
+    page.fill(name="loyalty", connection="uploads")
+    headers = {"X-Studio-Token": page.token, "Content-Type": "application/octet-stream"}
+    sent = page.client.http.post(f"{page.path}/upload?ending={ending}", content=b"CID\nC-1\n", headers=headers)
+    assert sent.status_code == 400
+    assert sorted((shop.settings.home / "uploads").iterdir()) == before
+
+
+def test_an_upload_above_the_cap_leaves_nothing(page: Page, shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(uploads, "MOST_BYTES", 1000)
+    page.fill(name="loyalty", connection="uploads")
+    headers = {"X-Studio-Token": page.token, "Content-Type": "application/octet-stream"}
+
+    def endless() -> Iterator[bytes]:
+        yield from (b"x" * 400 for _ in range(5))
+
+    before = sorted((shop.settings.home / "uploads").iterdir())
+    for content in (b"x" * 1001, endless(), b""):
+        sent = page.client.http.post(f"{page.path}/upload?ending=.csv", content=content, headers=headers)
+        assert sent.status_code == 400
+    assert sorted((shop.settings.home / "uploads").iterdir()) == before
+
+
+def test_connections_are_listed_tested_and_browsed(client: Client) -> None:
+    assert {"uploads", "db"} <= set(re.findall(r"<bdi>(\w+)</bdi>", client.page("/connections").text))
+    assert ">ok<" in client.send("/connections/db/test").text
+    assert "shop.contacts" in client.page("/connections/db").text
+    assert "Loyalty_1.csv" in client.page("/connections/uploads").text
+    assert client.page("/connections/nowhere").status_code == 400
+
+
+def test_a_new_connection_names_its_secret_and_no_folder_of_this_machine(client: Client, shop: Shop) -> None:
+    before = (shop.settings.home / "connections.yaml").read_text()
+    csv = {"name": "etc", "type": "csv", "setting:directory": "/etc"}
+    assert client.send("/connections/new", csv).status_code == 400
+    ours = yaml.safe_load(before)["connections"]["db"]
+    fields = {"name": "again", "type": "postgresql", "setting:password": "SHOP_PASSWORD"}
+    fields |= {f"setting:{key}": str(ours[key]) for key in ("host", "port", "database", "username")}
+    assert client.send("/connections/new", {**fields, "setting:password": "hunter 2"}).status_code == 400
+    assert (shop.settings.home / "connections.yaml").read_text() == before
+    try:
+        assert client.send("/connections/new", fields).json()["goto"] == "/connections/again"
+        written = yaml.safe_load((shop.settings.home / "connections.yaml").read_text())["connections"]
+        assert written["again"]["password"] == {"env": "SHOP_PASSWORD"}
+        assert client.send("/connections/new", fields).status_code == 400  # there is one of that name
+    finally:
+        shop.write("connections.yaml", before)
