@@ -1,0 +1,122 @@
+"""In a real browser: an import is found and paused, its rejects corrected and loaded, and each page is fit to read."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from ingest_pipelines_tests.servers.fleet import Fleet
+from ingest_pipelines_tests.studio.conftest import HOSTILE, Shop
+from ingest_pipelines_tests.waiting import until
+
+AXE = Path(sys.prefix, "npm", "node_modules", "axe-core", "axe.min.js")
+TOO_WIDE = """
+width => document.documentElement.scrollWidth <= width ? [] : [...document.querySelectorAll("body *")]
+    .filter((one) => one.getBoundingClientRect().right > width)
+    .map((one) => one.tagName + "." + one.className).slice(0, 9)
+"""
+"""What makes a page wider than the screen."""
+
+PAGES = ("/", "/imports/points", "/imports/points/rejects", "/imports/never", "/imports/wrong", "/nothing")
+
+
+@pytest.fixture(scope="module")
+def address(shop: Shop, fleet: Fleet) -> Iterator[str]:
+    """The studio as `ingest up` starts it."""
+    port = fleet.free_port()
+    process = subprocess.Popen([sys.executable, "-m", "ingest_pipelines.studio", "--port", str(port)])
+    try:
+        until(lambda: _listens(port))
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        assert process.wait(30) == 0
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+@pytest.fixture
+def clean(page: Page) -> Iterator[Page]:
+    """A page that talks to the studio only, and whose policy refuses nothing that it needs."""
+    strangers: list[str] = []
+    complaints: list[str] = []
+    page.on("request", lambda request: strangers.append(urlsplit(request.url).hostname or ""))
+    page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on("dialog", lambda dialog: complaints.append(f"dialog: {dialog.message}"))
+    yield page
+    assert set(strangers) <= {"127.0.0.1", ""}
+    assert complaints == []
+
+
+def test_an_import_is_found_and_paused_and_its_row_changes_without_a_reload(address: str, clean: Page) -> None:
+    clean.goto(address)
+    expect(clean.locator("#live")).to_be_visible()
+    clean.get_by_label("Search").fill("tills")
+    expect(clean.get_by_role("row", name="points")).to_be_visible()
+    expect(clean.locator("tr[data-name=orders]")).to_be_hidden()
+    clean.get_by_role("button", name="Pause: points").click()
+    expect(clean.locator("tr[data-name=points] .status")).to_contain_text("paused")
+    clean.get_by_role("button", name="Resume: points").focus()
+    clean.keyboard.press("Enter")
+    expect(clean.locator("tr[data-name=points] .status")).to_contain_text("completed with rejects")
+    assert clean.url.endswith("?q=tills")
+
+
+def test_a_rejected_row_is_corrected_judged_and_loaded_and_a_reload_loses_nothing(
+    shop: Shop, address: str, clean: Page
+) -> None:
+    shop.write("more.csv", f'CID,Email,Tier,Points\nC-8,x,Gold,many\nC-9,"{HOSTILE}",Gold,"<b>"\n')
+    assert shop.terminal.ingest("run", "points", "--file", shop.settings.home / "more.csv").code == 0
+    clean.goto(f"{address}/imports/points")
+    clean.get_by_role("link", name="Rejects").click()
+    row = clean.locator("tr[data-line='2']")
+    expect(row.locator("td.broken")).to_have_count(3)
+    row.get_by_label("Points, line 2").fill("12")
+    row.get_by_label("Tier, line 2").fill("Silver")
+    row.get_by_label("Tier, line 2").press("Tab")
+    expect(row.locator(".verdict")).to_have_text("breaks a rule")
+    clean.get_by_role("button", name="Apply to 1 like this").click()
+    expect(clean.get_by_label("Tier, line 3")).to_have_value("Silver")
+    clean.reload()
+    expect(row.get_by_label("Points, line 2")).to_have_value("12")
+    row.get_by_label("Email, line 2").fill("eve@example.com")
+    row.get_by_label("Email, line 2").press("Tab")
+    expect(row.locator(".verdict")).to_have_text("passes")
+    expect(clean.locator("#tally")).to_have_text("2 corrected, 1 pass")
+    clean.get_by_role("button", name="Load what passes").click()
+    expect(clean.locator("#said")).to_contain_text("1 corrected row of load")
+    expect(clean.locator("#part .notice.good")).to_contain_text("1 reject of load", timeout=60_000)
+    clean.get_by_role("link", name="Rejects").click()
+    expect(clean.locator("tr[data-line]")).to_have_count(1)
+    expect(clean.get_by_label("Tier, line 3")).to_have_value("Silver")
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_every_page_fits_its_screen_and_is_fit_for_a_screen_reader(chromium: Browser, address: str, width: int) -> None:
+    axe = AXE.read_text(encoding="utf-8")
+    for scheme in ("light", "dark"):
+        context = chromium.new_context(viewport={"width": width, "height": 860}, color_scheme=scheme)
+        page = context.new_page()
+        for path in PAGES:
+            page.goto(f"{address}{path}")
+            assert page.evaluate(TOO_WIDE, width) == [], path
+            page.evaluate(axe)
+            found = page.evaluate("axe.run().then((result) => result.violations)")
+            serious = [
+                f"{path}, {scheme}: {one['id']}: {one['nodes'][0]['html'][:160]}"
+                for one in found
+                if one["impact"] in {"serious", "critical"}
+            ]
+            assert serious == []
+        context.close()
