@@ -87,8 +87,8 @@ function upload(input) {
   const bar = box.querySelector("progress");
   const words = box.querySelector("[role=status]");
   const request = new XMLHttpRequest();
-  const ending = file.name.includes(".") ? file.name.slice(file.name.indexOf(".")) : "";
-  request.open("POST", `${box.dataset.upload}?ending=${encodeURIComponent(ending.toLowerCase())}`);
+  const [ending] = file.name.toLowerCase().match(/\.[a-z0-9]+(?:\.(?:gz|zip))?$/) || [""];
+  request.open("POST", `${box.dataset.upload}?ending=${encodeURIComponent(ending)}`);
   request.setRequestHeader("Content-Type", "application/octet-stream");
   request.setRequestHeader("X-Studio-Token", token);
   bar.hidden = false;
