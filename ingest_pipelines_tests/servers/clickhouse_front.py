@@ -144,8 +144,13 @@ class Front(BaseHTTPRequestHandler):
             self._respond(b"")
 
     def do_POST(self) -> None:
-        """A query, or an insert's data, in the body."""
-        self._respond(self._body())
+        """A query, or an insert's data, in the body. One that is cut off is not run, nor are its settings kept."""
+        try:
+            body = self._body()
+        except (EOFError, ValueError):
+            self.close_connection = True
+        else:
+            self._respond(body)
 
     def log_message(self, format: str, *args: Any) -> None:
         """Nothing: queries of tests are no news."""
@@ -178,12 +183,23 @@ class Front(BaseHTTPRequestHandler):
 
     def _body(self) -> bytes:
         length = self.headers.get("Content-Length")
-        body = self.rfile.read(int(length)) if length is not None else b"".join(self._chunks())
+        body = self._whole(int(length)) if length is not None else b"".join(self._chunks())
         return DECODERS[self.headers.get("Content-Encoding")](body)
+
+    def _whole(self, size: int) -> bytes:
+        """So many bytes.
+
+        Raises:
+            EOFError: the client was cut off before it had sent them.
+        """
+        found = self.rfile.read(size)
+        if len(found) < size:
+            raise EOFError
+        return found
 
     def _chunks(self) -> Iterator[bytes]:
         while size := int(self.rfile.readline().split(b";")[0], 16):
-            yield self.rfile.read(size)
+            yield self._whole(size)
             self.rfile.readline()
         self.rfile.readline()
 
