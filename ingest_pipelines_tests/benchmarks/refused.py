@@ -28,7 +28,7 @@ from ingest_pipelines_tests.benchmarks.server import Cluster, running
 from ingest_pipelines_tests.merge.deliveries import COLUMNS, NOW, bound_import, delivery, item
 
 DATABASE, MOLD = "refused", "refused_mold"
-REFUSED = (0, 1, 20, 100, 1_000)
+REFUSED = (0, 1, 20, 100, 500)
 """How many rows of the item the table refuses."""
 
 
