@@ -16,7 +16,7 @@ from ingest_pipelines.actions.launcher import user
 from ingest_pipelines.config.settings import StudioAccess
 from ingest_pipelines.errors import IngestError, printable
 
-SECRET_HEADER = "X-Ingest-Proxy"  # noqa: S105 - the header's name
+PROXY_HEADER = "X-Ingest-Proxy"
 USER_HEADER = "X-Forwarded-User"
 GROUPS_HEADER = "X-Forwarded-Groups"
 
@@ -50,7 +50,7 @@ def person_behind(headers: Headers, access: StudioAccess) -> Person | None:
     """The person who sends a request with these headers; None: it did not come through the proxy."""
     if access.proxy_secret is None:
         return Person(user(), acts=True, sees_personal=True)
-    given = headers.getlist(SECRET_HEADER)
+    given = headers.getlist(PROXY_HEADER)
     if len(given) != 1 or not secrets.compare_digest(given[0].encode(), access.proxy_secret.encode()):
         return None
     names = headers.getlist(USER_HEADER)
