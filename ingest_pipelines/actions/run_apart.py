@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class RunRequest:
+class WantedRun:
     """What a person asks for.
 
     Attributes:
@@ -52,12 +52,12 @@ def main() -> None:
     from ingest_pipelines.owner_only import take_private_umask
 
     take_private_umask()
-    request = RunRequest(**json.loads(sys.stdin.buffer.readline()))
+    request = WantedRun(**json.loads(sys.stdin.buffer.readline()))
     threading.Thread(target=_end_with_parent, daemon=True).start()
     _report(_outcome(request))
 
 
-def _outcome(request: RunRequest) -> dict[str, Any]:
+def _outcome(request: WantedRun) -> dict[str, Any]:
     from ingest_pipelines import ledger
     from ingest_pipelines.actions.launcher import launching
     from ingest_pipelines.config import read_project, read_settings
@@ -89,7 +89,7 @@ def _outcome(request: RunRequest) -> dict[str, Any]:
 
 
 def _replay(
-    request: RunRequest, settings: Settings, bound: BoundImport, launch_here: Callable[[], Any]
+    request: WantedRun, settings: Settings, bound: BoundImport, launch_here: Callable[[], Any]
 ) -> dict[str, Any]:
     """Writes the corrected rows as `ingest rejects export` does, and replays them as a person's file is."""
     from ingest_pipelines import ledger

@@ -123,6 +123,9 @@ def _format(
         cut: the file may end inside a quoted cell, so that its quotes are no text.
     """
     for keys in islice(_candidates(landing, required, declared, spellings, wide=wide, cut=cut), _TRIALS):
+        header = keys.get("header")
+        if isinstance(header, list) and len(header) > limits.max_columns:
+            continue  # a row of millions of delimiters names as many columns
         if keys != declared.given and _reads(landing, required, keys, limits, spellings):
             return keys
     return None

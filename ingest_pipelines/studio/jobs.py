@@ -14,7 +14,7 @@ from datetime import datetime
 from itertools import count
 from typing import Literal
 
-from ingest_pipelines.actions.run_apart import RunRequest
+from ingest_pipelines.actions.run_apart import WantedRun
 from ingest_pipelines.actions.target import now
 from ingest_pipelines.actions.wording import plural
 from ingest_pipelines.errors import UsageError
@@ -41,7 +41,7 @@ class Job:
     """
 
     id: int
-    request: RunRequest
+    request: WantedRun
     started_at: datetime
     process: subprocess.Popen[bytes] = field(repr=False)
     stage: str = "starting"
@@ -71,7 +71,7 @@ class Jobs:
         self._lock = threading.Lock()
         self._numbers = count(1)
 
-    def start(self, request: RunRequest) -> Job:
+    def start(self, request: WantedRun) -> Job:
         """Starts the run.
 
         Raises:

@@ -14,7 +14,7 @@ from ingest_pipelines import ledger
 from ingest_pipelines.actions.checking import checked, write_drafts
 from ingest_pipelines.actions.new_import import MATCH_WAYS, MODES, Form, elsewhere_in, form_of, is_one_time, signature
 from ingest_pipelines.actions.preview import AsRead, as_read
-from ingest_pipelines.actions.run_apart import RunRequest
+from ingest_pipelines.actions.run_apart import WantedRun
 from ingest_pipelines.actions.target import now
 from ingest_pipelines.config import Project
 from ingest_pipelines.config.connections import FileConnection
@@ -137,7 +137,7 @@ def _write(request: Request, draft: SetUpDraft, drafted: Mapping[str, str], pers
     _drafts(request).drop(draft.id)
     said = f"imports/{name}.yaml is written"
     if draft.answers.get("run_now") == "on":
-        studio_of(request).jobs.start(RunRequest(name, person.name))
+        studio_of(request).jobs.start(WantedRun(name, person.name))
         said += "; it runs"
     return done(said, goto=f"/imports/{name}")
 

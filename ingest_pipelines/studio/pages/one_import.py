@@ -16,7 +16,7 @@ from ingest_pipelines import ledger
 from ingest_pipelines.actions.audit_words import action_words
 from ingest_pipelines.actions.cursors import parse_cursor_of, require_cursor, set_cursor
 from ingest_pipelines.actions.facts import facts_of
-from ingest_pipelines.actions.run_apart import RunRequest
+from ingest_pipelines.actions.run_apart import WantedRun
 from ingest_pipelines.actions.steering import Steering, steer
 from ingest_pipelines.actions.target import now
 from ingest_pipelines.actions.wording import moment
@@ -171,7 +171,7 @@ def run(request: Request) -> Response:
     studio.project.require(name)
     fields = fields_of(request)
     item, failed = fields.get("item"), fields.get("failed") == "true"
-    studio.jobs.start(RunRequest(name, person.name, str(item) if item else None, failed))
+    studio.jobs.start(WantedRun(name, person.name, str(item) if item else None, failed))
     return done(f"{name} is starting; the page shows how it goes")
 
 

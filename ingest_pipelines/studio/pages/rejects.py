@@ -16,7 +16,7 @@ from ingest_pipelines import ledger
 from ingest_pipelines.actions.judging import BrokenRule, judge
 from ingest_pipelines.actions.reject_file import write_export
 from ingest_pipelines.actions.rejected_loads import load_with_rejects, require_load
-from ingest_pipelines.actions.run_apart import RunRequest
+from ingest_pipelines.actions.run_apart import WantedRun
 from ingest_pipelines.actions.target import now
 from ingest_pipelines.actions.wording import number, plural
 from ingest_pipelines.config import BoundImport
@@ -152,7 +152,7 @@ def replay(request: Request) -> Response:
         raise UsageError(
             f"no corrected row passes{resolved}; nothing was loaded", hint="the cells that are marked break a rule"
         )
-    studio_of(request).jobs.start(RunRequest(bound.name, person.name, load=load, corrections=passing))
+    studio_of(request).jobs.start(WantedRun(bound.name, person.name, load=load, corrections=passing))
     facts = [f"{plural(len(passing), 'corrected row')} of load {load} is on the way"]
     if left := len(broken) - len(passing):
         facts.append(f"{number(left)} did not pass and stay on the page")

@@ -13,7 +13,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from ingest_pipelines.actions.new_import import is_one_time
-from ingest_pipelines.actions.run_apart import RunRequest
+from ingest_pipelines.actions.run_apart import WantedRun
 from ingest_pipelines.config import BoundImport
 from ingest_pipelines.config.base import NAME_PATTERN
 from ingest_pipelines.config.connections import Connection
@@ -40,7 +40,7 @@ async def for_import(request: Request) -> Response:
     bound = await run_in_threadpool(_bound, request)
     folder, stem = _folder(bound.connection), _stem(bound)
     await keep_upload(request, folder, stem)
-    studio_of(request).jobs.start(RunRequest(bound.name, person.name))
+    studio_of(request).jobs.start(WantedRun(bound.name, person.name))
     return done("the file is here; it is loaded", goto=f"/imports/{bound.name}")
 
 
