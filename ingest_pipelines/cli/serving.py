@@ -33,9 +33,9 @@ def up(
 
     def ready(url: str, watcher: str, studio: str) -> None:
         screen.say(f"{screen.painted('ready', 'good')}: {url}")
+        screen.say(f"  health: {watcher}/healthz, metrics: {watcher}/metrics")
         if studio:
             screen.say(f"  studio: {studio}")
-        screen.say(f"  health: {watcher}/healthz, metrics: {watcher}/metrics")
         screen.say(f"  {screen.plural(len(project.imports), 'import')} of {project.home}")
         screen.say("  Ctrl-C stops it; what is committed stays")
 
