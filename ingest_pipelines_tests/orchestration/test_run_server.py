@@ -452,7 +452,8 @@ def test_a_command_whose_process_is_killed_says_so(served: Served) -> None:
         assert "the process that executed the command was killed" in command.stderr.read()
 
 
-_INGEST = "from ingest_pipelines.cli import main; main()"
+_INGEST = "from ingest_pipelines.cli import main, run_server; run_server.ANSWER_SECONDS = 60.0; main()"
+"""The command, which waits for a process of the run server however busy the machine is."""
 
 
 def _command(*words: str) -> subprocess.CompletedProcess[str]:
