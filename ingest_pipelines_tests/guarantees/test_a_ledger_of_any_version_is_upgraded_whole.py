@@ -323,8 +323,10 @@ NEEDS_THE_LEDGER: Mapping[str, Callable[[Path], tuple[object, ...]]] = {
 }
 
 
-NEEDS_NO_LEDGER = {"demo", "init", "new", "browse", "check", "schema", "dbt-sources", "up", "watch", "notify test"}
-"""They are about the project or a source, or serve: then a process of theirs says it. `check` checks the rest."""
+NEEDS_NO_LEDGER = {
+    "demo", "init", "new", "browse", "check", "schema", "dbt-sources", "up", "watch", "studio", "notify test",
+}  # fmt: skip
+"""They are about the project or a source, or serve: then a process or a page says it. `check` checks the rest."""
 
 
 def _commands() -> Iterator[str]:
