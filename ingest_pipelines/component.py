@@ -14,6 +14,7 @@ module.
 from __future__ import annotations
 
 import re
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -138,11 +139,13 @@ class IngestProject(Component, Model, Resolvable):
     @classmethod
     def get_spec(cls) -> ComponentTypeSpec:
         """What `dg list components` says of it."""
-        return ComponentTypeSpec(
-            description="Customer data from files and SQL into a Postgres table, on time, whole and correct.",
-            tags=["ingestion"],
-            produces=["asset", "asset_check", "schedule", "sensor", "resource"],
-        )
+        facts: dict[str, Any] = {
+            "description": "Customer data from files and SQL into a Postgres table, on time, whole and correct.",
+            "tags": ["ingestion"],
+        }
+        if "produces" in signature(ComponentTypeSpec).parameters:  # not before Dagster 1.13
+            facts["produces"] = ["asset", "asset_check", "schedule", "sensor", "resource"]
+        return ComponentTypeSpec(**facts)
 
     def build_defs(self, context: ComponentLoadContext) -> Definitions:
         """The project's definitions.
