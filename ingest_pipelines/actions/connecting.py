@@ -13,12 +13,18 @@ if TYPE_CHECKING:
 
 def wrong_name(home: Path, name: str) -> str | None:
     """What is wrong with a new import's name, or None."""
+    if wrong := _wrong_spelling(name):
+        return wrong
+    existing = [file for file in (home / "imports").glob("*") if file.stem.lower() == name.lower()]
+    return f"{existing[0]} exists already" if existing else None
+
+
+def _wrong_spelling(name: str) -> str | None:
     from ingest_pipelines.config.base import NAME_PATTERN
 
     if re.fullmatch(NAME_PATTERN, name) is None:
         return "a name is a letter, then letters, digits and _, at most 63 characters"
-    existing = [file for file in (home / "imports").glob("*") if file.stem.lower() == name.lower()]
-    return f"{existing[0]} exists already" if existing else None
+    return None
 
 
 def wrong_port(answer: str) -> str | None:
@@ -42,10 +48,8 @@ def settings_asked(kind: str) -> dict[str, tuple[bool, str | None]]:
 
 def wrong_connection_name(project: Project, name: str) -> str | None:
     """What is wrong with a connection's name, or with the connection of that name, or None."""
-    from ingest_pipelines.config.base import NAME_PATTERN
-
-    if re.fullmatch(NAME_PATTERN, name) is None:
-        return "a name is a letter, then letters, digits and _, at most 63 characters"
+    if wrong := _wrong_spelling(name):
+        return wrong
     mistakes = [mistake for mistake in project.mistakes if f": connections.{name}" in mistake]
     return "; ".join(mistakes) or None
 

@@ -214,7 +214,7 @@ def _column(
         ways=tuple(map(_way_words, ways)) if len(ways) > 1 else (), way=way if is_chosen else None,
         personal=known is None or bool(known.pii),
     )  # fmt: skip
-    more: dict[str, object] = {}
+    more: dict[str, Any] = {}
     if len(ways) > 1 and not is_chosen:
         mistake = mistake or "choose how its cells are read: the sample does not say which way is right"
     if ways:
@@ -229,7 +229,7 @@ def _column(
     elif cells and given:
         column = replace(column, note=f"the sample has cells that are no {kind}: such rows would be rejected")
     if kind == "enum" and not given:
-        options = options or ", ".join(map(str, more.get("options", ())))  # type: ignore[call-overload]
+        options = options or ", ".join(map(str, more.get("options", ())))
         column = replace(column, options=options)
         mistake = mistake or (wrong_options(options) or "" if options else "name the options, separated by commas")
         more = {"options": [option.strip() for option in options.split(",") if option.strip()]}

@@ -1,20 +1,14 @@
-"""A plan of files that are not written yet, in a process of its own, for a page: reports its stages, can be cancelled.
+"""A plan of files that are not written yet, in a process of its own (`apart`): reports its stages, can be cancelled.
 
-The parent writes the request as one line of JSON to the process's stdin and leaves the pipe open; the process writes
-lines of JSON to stdout: `{"stage": ...}`, at the end `{"plan": {...}}` or `{"error": ..., "hint": ...}`. If the pipe
-closes, the parent is dead, and the plan ends as by Ctrl-C. Nothing of a plan is ever committed.
+Its answer is `{"plan": {...}}` or `{"error": ..., "hint": ...}`. Nothing of a plan is ever committed.
 """
 
 from __future__ import annotations
 
-import json
-import os
-import signal
-import sys
-import threading
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from ingest_pipelines.actions.apart import asked, report
 from ingest_pipelines.errors import IngestError
 
 if TYPE_CHECKING:
@@ -25,19 +19,16 @@ SAMPLES = 20
 
 
 def main() -> None:
-    """Plans what stdin requests: `{"import": NAME, "drafts": {FILE: TEXT}}`."""
+    """Plans what it is asked: `{"import": NAME, "drafts": {FILE: TEXT}}`."""
     from ingest_pipelines.config import read_settings
-    from ingest_pipelines.owner_only import take_private_umask
 
-    take_private_umask()
-    request = json.loads(sys.stdin.buffer.readline())
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    request = asked()
     try:
-        _report(planned(read_settings(), request["import"], request["drafts"]))
+        report(planned(read_settings(), request["import"], request["drafts"]))
     except IngestError as error:
-        _report({"error": error.message, "hint": error.hint})
+        report({"error": error.message, "hint": error.hint})
     except KeyboardInterrupt:
-        _report({"error": "the plan was cancelled", "hint": "nothing was changed"})
+        report({"error": "the plan was cancelled", "hint": "nothing was changed"})
 
 
 def planned(settings: Settings, name: str, drafts: Mapping[str, str]) -> dict[str, Any]:
@@ -46,24 +37,12 @@ def planned(settings: Settings, name: str, drafts: Mapping[str, str]) -> dict[st
     from ingest_pipelines.config import read_project
     from ingest_pipelines.orchestration.site import Site
 
-    report = plan_here(
-        Site(settings, read_project(settings.home, drafts)), name, lambda stage: _report({"stage": stage})
-    )
+    found = plan_here(Site(settings, read_project(settings.home, drafts)), name, lambda stage: report({"stage": stage}))
     samples = [
         {"line": sample.line, "field": sample.field, "code": sample.code, "reason": sample.reason}
-        for sample in report.samples[:SAMPLES]
+        for sample in found.samples[:SAMPLES]
     ]
-    return {"plan": {**plan_json(report), "samples": samples}}
-
-
-def _report(line: Mapping[str, Any]) -> None:
-    sys.stdout.write(json.dumps(line, default=str) + "\n")
-    sys.stdout.flush()
-
-
-def _end_with_parent() -> None:
-    sys.stdin.buffer.read()
-    os.kill(os.getpid(), signal.SIGINT)
+    return {"plan": {**plan_json(found), "samples": samples}}
 
 
 if __name__ == "__main__":

@@ -1,22 +1,17 @@
-"""A run in a process of its own, for a page: it reports its stages, can be cancelled, and ends with its parent.
+"""A run in a process of its own (`apart`): it reports its stages, can be cancelled, and ends with its parent.
 
-The parent writes the request as one line of JSON to the process's stdin and leaves the pipe open; the process writes
-lines of JSON to stdout: `{"stage": ...}`, at the end `{"loads": [...], "error": ..., "hint": ...}`. If the pipe closes,
-the parent is dead, and the run is interrupted as by Ctrl-C: what is not committed changes nothing.
+Its answer is `{"loads": [...], "error": ..., "hint": ...}`. What is not committed when it ends changes nothing.
 """
 
 from __future__ import annotations
 
-import json
 import os
-import signal
-import sys
-import threading
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from ingest_pipelines.actions.apart import asked, report
 from ingest_pipelines.errors import IngestError, UsageError
 
 if TYPE_CHECKING:
@@ -42,19 +37,10 @@ class WantedRun:
     load: int | None = None
     corrections: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
-    def line(self) -> bytes:
-        """The request as a line for the process's stdin."""
-        return json.dumps(asdict(self)).encode() + b"\n"
-
 
 def main() -> None:
-    """Runs what stdin requests."""
-    from ingest_pipelines.owner_only import take_private_umask
-
-    take_private_umask()
-    request = WantedRun(**json.loads(sys.stdin.buffer.readline()))
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    _report(_outcome(request))
+    """Runs what it is asked."""
+    report(_outcome(WantedRun(**asked())))
 
 
 def _outcome(request: WantedRun) -> dict[str, Any]:
@@ -122,17 +108,7 @@ def _replay(
 
 
 def _show(stage: str) -> None:
-    _report({"stage": str(stage)})
-
-
-def _report(line: dict[str, Any]) -> None:
-    sys.stdout.write(json.dumps(line) + "\n")
-    sys.stdout.flush()
-
-
-def _end_with_parent() -> None:
-    sys.stdin.buffer.read()
-    os.kill(os.getpid(), signal.SIGINT)
+    report({"stage": str(stage)})
 
 
 if __name__ == "__main__":

@@ -57,7 +57,7 @@ from ingest_pipelines.ledger.items import (
     waiting_before,
     waiting_items,
 )
-from ingest_pipelines.ledger.load_bars import LoadBar, recent_bars
+from ingest_pipelines.ledger.load_bars import LoadBar, newest_entries, recent_bars
 from ingest_pipelines.ledger.loads import (
     CommittedItem,
     Delivery,
@@ -249,6 +249,7 @@ __all__ = [
     "lock_mapping",
     "migrate",
     "newest_committed",
+    "newest_entries",
     "newest_item",
     "newest_of_path",
     "newest_suppressed",

@@ -1,4 +1,4 @@
-"""The last loads of many imports, as a line of small bars shows them."""
+"""The last loads of many imports, as a line of small bars shows them, and whether there is anything new."""
 
 from __future__ import annotations
 
@@ -39,3 +39,10 @@ def recent_bars(connection: psycopg.Connection, imports: Sequence[str], last: in
         for bar in rows:
             bars[bar.import_name].append(bar)
     return bars
+
+
+def newest_entries(connection: psycopg.Connection) -> tuple[int | None, int | None]:
+    """The newest load and the newest action of a person, by their ids; None: there is none."""
+    row = connection.execute("SELECT (SELECT max(id) FROM ingest.loads), (SELECT max(id) FROM ingest.audit)").fetchone()
+    assert row is not None
+    return row[0], row[1]

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import subprocess
-import sys
 import threading
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from itertools import count
 from typing import Literal
 
+from ingest_pipelines.actions import apart
 from ingest_pipelines.actions.run_apart import WantedRun
 from ingest_pipelines.actions.target import now
 from ingest_pipelines.actions.wording import plural
@@ -85,17 +84,11 @@ class Jobs:
                 )
             if len(running) >= MOST_AT_ONCE:
                 raise UsageError(f"{MOST_AT_ONCE} runs are under way from here", hint="wait until one of them ends")
-            process = subprocess.Popen(
-                [sys.executable, "-m", "ingest_pipelines.actions.run_apart"],
-                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True,
-            )  # fmt: skip
-            job = Job(next(self._numbers), request, now(), process)
+            job = Job(next(self._numbers), request, now(), apart.start("ingest_pipelines.actions.run_apart"))
             self._jobs.appendleft(job)
             while len(self._jobs) > KEPT and self._jobs[-1].state != "running":
                 self._jobs.pop()
-        assert process.stdin is not None
-        process.stdin.write(request.line())
-        process.stdin.flush()
+        apart.ask(job.process, asdict(request))
         threading.Thread(target=self._follow, args=(job,), daemon=True).start()
         return job
 
@@ -122,17 +115,11 @@ class Jobs:
     def _follow(self, job: Job) -> None:
         """Takes in what the process reports, until it ends."""
         outcome: dict[str, object] | None = None
-        assert job.process.stdout is not None
-        for text in job.process.stdout:
-            try:
-                line = json.loads(text)
-            except ValueError:
-                continue  # a library's own output
-            if "stage" in line:
-                job.stage = STAGES.get(line["stage"], line["stage"])
+        for said in apart.reports(job.process):
+            if "stage" in said:
+                job.stage = STAGES.get(said["stage"], said["stage"])
             else:
-                outcome = line
-        job.process.wait()
+                outcome = said
         if outcome is None:
             job.error, job.hint = "its process ended without a report", "what was not committed changed nothing"
         else:

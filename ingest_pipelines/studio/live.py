@@ -37,7 +37,7 @@ class Seen:
     """The project's imports at one moment.
 
     Attributes:
-        lines: as `ingest status --json` prints them.
+        lines: as `ingest status --json` prints them, without ages: two looks are equal if nothing happened.
         bars: the last loads of each import, the oldest first.
         troubles: why a part of the state is not known.
     """
@@ -110,9 +110,7 @@ class Lookout:
             if self._pulse is None or self._pulse.closed:
                 self._pulse = target_of(self._settings, writes=True).connect()
                 self._pulse.autocommit = True
-            return self._pulse.execute(
-                "SELECT (SELECT max(id) FROM ingest.loads), (SELECT max(id) FROM ingest.audit)"
-            ).fetchone()
+            return ledger.newest_entries(self._pulse)
         except psycopg.Error:
             if self._pulse is not None:
                 self._pulse.close()
@@ -132,6 +130,8 @@ class Lookout:
             project, seen.states, seen.summaries, at, open_items=seen.open_items, running=seen.running,
             ticks=overview.ticks, checks=seen.source_checks, kept_rows=seen.kept_rows,
         )  # fmt: skip
+        for line in lines:
+            del line["age_seconds"]  # no page shows it, and each look would differ from the one before
         self._read_bars({line["import"]: line["load"] for line in lines})
         return Seen(at, project, lines, dict(self._bars), tuple(self._warnings))
 

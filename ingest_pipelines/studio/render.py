@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from datetime import datetime
 from functools import cache
 from typing import Any
@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from ingest_pipelines.actions.target import now
@@ -83,6 +83,11 @@ def fragment(request: Request, template: str, **values: Any) -> str:
 def done(said: str, goto: str = "") -> Response:
     """The answer to a change: what happened, and the page to go to."""
     return JSONResponse({"said": said, "goto": goto})
+
+
+def pushed(events: AsyncIterator[str]) -> Response:
+    """Server-sent events, which no proxy holds back."""
+    return StreamingResponse(events, media_type="text/event-stream", headers={"X-Accel-Buffering": "no"})
 
 
 def refused(request: Request, error: str, hint: str, status: int) -> Response:

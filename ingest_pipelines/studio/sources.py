@@ -10,8 +10,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from starlette.requests import Request
-
 from ingest_pipelines.actions.browsing import list_files, list_tables, read_columns, read_own_query
 from ingest_pipelines.actions.checking import test_connection
 from ingest_pipelines.actions.new_import import Answers, Choices, source_of
@@ -19,7 +17,7 @@ from ingest_pipelines.config.connections import Connection, FileConnection
 from ingest_pipelines.detection import Option, Reading
 from ingest_pipelines.errors import IngestError, UsageError
 from ingest_pipelines.model import SourceFile
-from ingest_pipelines.studio.apart import Workshop
+from ingest_pipelines.studio.workshop import Workshop
 
 LISTING_SECONDS = 60.0
 """How old a listing may be before it is read again."""
@@ -161,12 +159,3 @@ def _sendable(name: str) -> bool:
     except UnicodeEncodeError:
         return False
     return not {"\r", "\n", "\0"} & set(name)
-
-
-def sources_of(request: Request) -> Sources:
-    """What the studio's pages have seen of sources."""
-    state = request.app.state
-    if not hasattr(state, "sources"):
-        state.sources = Sources()
-    sources: Sources = state.sources
-    return sources

@@ -1,4 +1,4 @@
-"""What all pages of the studio share: the project as its files are now, the ledger, the live view, the jobs."""
+"""What all pages of the studio share: project and ledger, the live view, the jobs, what was seen of sources."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from ingest_pipelines.config import Project, Settings
 from ingest_pipelines.config.current_project import read_current_project
 from ingest_pipelines.studio.jobs import Jobs
 from ingest_pipelines.studio.live import Lookout
+from ingest_pipelines.studio.sources import Sources
 
 
 class Studio:
@@ -22,6 +23,7 @@ class Studio:
         self.settings = settings
         self.lookout = Lookout(settings)
         self.jobs = Jobs()
+        self.sources = Sources()
 
     @property
     def project(self) -> Project:
@@ -36,6 +38,7 @@ class Studio:
 
     def close(self) -> None:
         """Ends what the studio started."""
+        self.sources.workshop.close()
         self.jobs.close()
         self.lookout.close()
 

@@ -143,6 +143,7 @@ CALLS: Mapping[str, Call] = {
     "newest_committed": lambda c, case: ledger.newest_committed(c, case.import_name),
     "newest_item": lambda c, case: ledger.newest_item(c, case.import_name, case.item.kind),
     "newest_of_path": lambda c, case: ledger.newest_of_path(c, replace(case.item, modified_at=LONG_AGO)),
+    "newest_entries": lambda c, case: ledger.newest_entries(c),
     "newest_suppressed": lambda c, case: ledger.newest_suppressed(c, "crm.customers"),
     "newest_window_ends": lambda c, case: ledger.newest_window_ends(c, PAST),
     "open_load": lambda c, case: [

@@ -6,10 +6,15 @@ import asyncio
 import json
 import re
 from dataclasses import replace
+from datetime import timedelta
+
+import pytest
 
 from ingest_pipelines.ledger import LoadBar
+from ingest_pipelines.studio import live
 from ingest_pipelines.studio.charts import count_bar, sparkline
 from ingest_pipelines.studio.live import Lookout, Seen
+from ingest_pipelines.studio.pages.home import rows_of
 from ingest_pipelines_tests.studio.conftest import Client, Shop, text_of
 
 
@@ -61,6 +66,18 @@ def test_a_sparkline_ends_with_the_newest_load_and_marks_failures() -> None:
     assert dict(drawn.paths) == {"good": "M68 20v-10h3v10z", "bad": "M72 20v-2h3v2z", "warn": "M76 20v-20h3v20z"}
     assert drawn.said == "the last 3 loads, 1 failed, 1 with rejects; the largest read 20 rows"
     assert sparkline([], 20).said == "no load yet"
+
+
+def test_two_looks_between_which_nothing_happened_are_equal(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    lookout = Lookout(shop.settings)
+    try:
+        before = lookout.seen()
+        monkeypatch.setattr(live, "now", lambda: before.at + timedelta(seconds=5))
+        after = lookout.seen(-1.0)
+    finally:
+        lookout.close()
+    assert after.at > before.at
+    assert rows_of(after) == rows_of(before) != []
 
 
 def test_a_load_and_a_pause_are_pushed_to_an_open_page(shop: Shop) -> None:

@@ -18,13 +18,13 @@ from ingest_pipelines.config.nearest import nearest
 from ingest_pipelines.errors import ConfigError, UsageError
 from ingest_pipelines.studio.people import acting
 from ingest_pipelines.studio.render import done, fields_of, fragment, post, render
-from ingest_pipelines.studio.sources import sources_of
 from ingest_pipelines.studio.state import studio_of
 
 
 def connections(request: Request) -> Response:
     """Every connection, how many imports use it, and its last test."""
-    project, sources = studio_of(request).project, sources_of(request)
+    studio = studio_of(request)
+    project, sources = studio.project, studio.sources
     users = {
         name: sum(bound.connection_name == name for bound in project.imports.values()) for name in project.connections
     }
@@ -40,7 +40,7 @@ def connection(request: Request) -> Response:
     """One connection: what it has."""
     acting(request)
     name, one = _named(request, studio_of(request).project)
-    sources = sources_of(request)
+    sources = studio_of(request).sources
     return render(
         request, "connection.html", title=name, name=name, one=one, listing=sources.listing(name, one),
         tested=sources.tested(name, one),
@@ -51,7 +51,7 @@ def test(request: Request) -> Response:
     """Tests the connection, step by step."""
     acting(request)
     name, one = _named(request, studio_of(request).project)
-    sources = sources_of(request)
+    sources = studio_of(request).sources
     sources.test(name, one)
     return HTMLResponse(fragment(request, "steps.html", title=name, test=sources.tested(name, one)))
 
@@ -90,7 +90,7 @@ def create(request: Request) -> Response:
         own = [mistake for mistake in drafted.mistakes if f": connections.{name}" in mistake]
         raise ConfigError(own or list(drafted.mistakes), hint="nothing was written")
     write_drafts(home, {"connections.yaml": text})
-    sources_of(request).test(name, drafted.connections[name])
+    studio_of(request).sources.test(name, drafted.connections[name])
     return done(f"connection {name} is in connections.yaml", goto=f"/connections/{name}")
 
 

@@ -8,14 +8,15 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 from starlette.routing import Route
 
 from ingest_pipelines.actions.status import ORDER
 from ingest_pipelines.studio.charts import BarPart, Sparkline, count_bar, sparkline
 from ingest_pipelines.studio.live import BARS, Seen
-from ingest_pipelines.studio.render import fragment, render
+from ingest_pipelines.studio.render import fragment, pushed, render
 from ingest_pipelines.studio.state import studio_of
 
 BUSY = frozenset({"running", "waiting"})
@@ -105,7 +106,7 @@ async def changes(request: Request) -> Response:
     lookout, jobs = studio_of(request).lookout, studio_of(request).jobs
 
     async def events() -> AsyncIterator[str]:
-        sent: dict[str, str] = {}
+        sent: dict[str, HomeRow] = {}
         last: Seen | None = None
         under_way = {job.id for job in jobs.all() if job.state == "running"}
         async for seen in lookout.changes():
@@ -120,18 +121,21 @@ async def changes(request: Request) -> Response:
                     yield f"event: said\ndata: {json.dumps(what)}\n\n"
             if seen is last:
                 continue
-            rows = {row.name: row for row in rows_of(seen)}
-            html = {name: fragment(request, "row.html", row=row, hidden=False) for name, row in rows.items()}
-            changed = {name: text for name, text in html.items() if sent.get(name) != text}
-            gone = [name for name in sent if name not in html]
-            if last is None:
-                changed = {}  # the page has just been made; what changed meanwhile comes with the next look
+            rows = {row.name: row for row in await run_in_threadpool(rows_of, seen)}
+            # The page has just been made at the first look; what changed meanwhile comes with the next one.
+            changed = [row for name, row in rows.items() if sent.get(name) != row] if last is not None else []
+            gone = [name for name in sent if name not in rows]
             if changed or gone or last is None:
-                pushed = {"rows": list(changed.values()), "gone": gone, "counts": _counts(list(rows.values()))}
-                yield f"event: rows\ndata: {json.dumps(pushed)}\n\n"
-            last, sent = seen, html
+                html = await run_in_threadpool(_rendered, request, changed)
+                news = {"rows": html, "gone": gone, "counts": _counts(list(rows.values()))}
+                yield f"event: rows\ndata: {json.dumps(news)}\n\n"
+            last, sent = seen, rows
 
-    return StreamingResponse(events(), media_type="text/event-stream", headers={"X-Accel-Buffering": "no"})
+    return pushed(events())
+
+
+def _rendered(request: Request, rows: Sequence[HomeRow]) -> list[str]:
+    return [fragment(request, "row.html", row=row, hidden=False) for row in rows]
 
 
 ROUTES = (Route("/", home), Route("/changes", changes))

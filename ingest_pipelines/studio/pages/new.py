@@ -30,7 +30,7 @@ from ingest_pipelines.sources.files import CSV
 from ingest_pipelines.studio.drafts import Drafts, SetUpDraft, answers_in
 from ingest_pipelines.studio.people import Person, acting
 from ingest_pipelines.studio.render import done, fields_of, fragment, post, render
-from ingest_pipelines.studio.sources import Sample, SourceListing, sources_of
+from ingest_pipelines.studio.sources import Sample, SourceListing
 from ingest_pipelines.studio.state import studio_of
 
 ROWS_SHOWN = 5
@@ -73,7 +73,8 @@ def save(request: Request) -> Response:
     person = acting(request)
     fields = dict(fields_of(request))
     do = str(fields.pop("do", ""))
-    drafts, sources, studio = _drafts(request), sources_of(request), studio_of(request)
+    drafts, studio = _drafts(request), studio_of(request)
+    sources = studio.sources
     draft = drafts.read(request.path_params["draft"])
     if do == "drop":
         drafts.drop(draft.id)
@@ -145,13 +146,10 @@ def _write(request: Request, draft: SetUpDraft, drafted: Mapping[str, str], pers
 def _page(request: Request, draft: SetUpDraft) -> dict[str, Any]:
     """What the templates show."""
     person = acting(request)
-    answers = dict(draft.answers)
-    look = _look(request, answers, person)
+    look = _look(request, draft.answers, person)
     reading = look.sample.reading if look.sample is not None else None
-    sources = sources_of(request)
-    project = look.project
-    if len(project.databases) == 1:
-        answers.setdefault("database", next(iter(project.databases)))
+    sources = studio_of(request).sources
+    project, answers = look.project, _given(draft.answers, look.project)
     name = str(answers.get("connection", ""))
     hidden = {column.name for column in look.form.columns if column.personal and not person.sees_personal}
     work = sources.workshop.look(draft.work)
@@ -175,11 +173,9 @@ def _page(request: Request, draft: SetUpDraft) -> dict[str, Any]:
 
 def _look(request: Request, answers: Mapping[str, Any], person: Person) -> Look:
     """What the answers lead to: listing, sample, columns, YAML, mistakes."""
-    studio, sources = studio_of(request), sources_of(request)
-    project = studio.project
-    given = dict(answers)
-    if len(project.databases) == 1:
-        given.setdefault("database", next(iter(project.databases)))
+    studio = studio_of(request)
+    sources, project = studio.sources, studio.project
+    given = _given(answers, project)
     database = project.databases.get(str(given.get("database", "")))
     name = str(given.get("connection", ""))
     connection = project.connections.get(name)
@@ -196,9 +192,14 @@ def _look(request: Request, answers: Mapping[str, Any], person: Person) -> Look:
     return Look(project, database, listing, sample, form, isinstance(connection, FileConnection), one_time)
 
 
+def _given(answers: Mapping[str, Any], project: Project) -> dict[str, Any]:
+    """The answers; the only database of a project is chosen already."""
+    return {**({"database": next(iter(project.databases))} if len(project.databases) == 1 else {}), **answers}
+
+
 def _note_look(request: Request, person: Person, connection: str, path: str) -> None:
     """Notes in the audit trail, once, that the person sees rows of a sample."""
-    noted: set[tuple[str, str, str]] = sources_of(request).noted
+    noted = studio_of(request).sources.noted
     if (person.name, connection, path) in noted:
         return
     try:

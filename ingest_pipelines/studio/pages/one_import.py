@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 from starlette.routing import Route
 
 from ingest_pipelines import ledger
@@ -24,19 +25,17 @@ from ingest_pipelines.config import BoundImport, Project
 from ingest_pipelines.config.databases import Field
 from ingest_pipelines.errors import UsageError
 from ingest_pipelines.model import item_name
-from ingest_pipelines.studio.charts import load_chart
+from ingest_pipelines.studio import charts
 from ingest_pipelines.studio.live import Seen
 from ingest_pipelines.studio.pages.home import TONES
 from ingest_pipelines.studio.people import acting
-from ingest_pipelines.studio.render import done, fields_of, fragment, post, render, words
+from ingest_pipelines.studio.render import done, fields_of, fragment, post, pushed, render, words
 from ingest_pipelines.studio.state import Studio, studio_of
 
 LOADS, ACTIONS, ITEMS = 20, 20, 100
 """How many loads, manual actions and open items the page shows."""
 
-LOAD_TONES: Mapping[str, str] = {
-    "committed": "good", "failed": "bad", "refused": "bad", "running": "busy", "skipped": "quiet",
-}  # fmt: skip
+LOAD_TONES: Mapping[str, str] = {"committed": charts.GOOD, **charts.TONES}
 
 
 @dataclass(frozen=True)
@@ -114,8 +113,9 @@ def _rules_of(field: Field) -> str:
 
 def _live_values(studio: Studio, view: ImportView) -> dict[str, Any]:
     return {
-        "view": view, "line": view.line, "chart": load_chart(list(reversed(view.loads))), "load_tones": LOAD_TONES,
-        "item_name": item_name, "items_shown": ITEMS, "jobs": studio.jobs.of_import(view.name)[:3],
+        "view": view, "line": view.line, "load_tones": LOAD_TONES,
+        "chart": charts.load_chart(list(reversed(view.loads))), "item_name": item_name, "items_shown": ITEMS,
+        "jobs": studio.jobs.of_import(view.name)[:3],
     }  # fmt: skip
 
 
@@ -141,13 +141,13 @@ async def changes(request: Request) -> Response:
             if mark == sent:
                 continue
             if sent:
-                html = await _in_thread(lambda seen=seen: _live_part(request, studio, name, seen))
+                html = await run_in_threadpool(_live_part, request, studio, name, seen)
                 yield f"event: part\ndata: {json.dumps({'html': html})}\n\n"
             else:
                 yield "event: hello\ndata: {}\n\n"
             sent = mark
 
-    return StreamingResponse(events(), media_type="text/event-stream", headers={"X-Accel-Buffering": "no"})
+    return pushed(events())
 
 
 def _marks(studio: Studio, name: str) -> list[tuple[int, str, str]]:
@@ -156,13 +156,6 @@ def _marks(studio: Studio, name: str) -> list[tuple[int, str, str]]:
 
 def _live_part(request: Request, studio: Studio, name: str, seen: Seen) -> str:
     return fragment(request, "import_live.html", **_live_values(studio, _view(studio, name, seen)))
-
-
-async def _in_thread(work: Any) -> str:
-    from starlette.concurrency import run_in_threadpool
-
-    html: str = await run_in_threadpool(work)
-    return html
 
 
 def run(request: Request) -> Response:

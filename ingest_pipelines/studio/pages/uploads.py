@@ -22,7 +22,6 @@ from ingest_pipelines.errors import UsageError
 from ingest_pipelines.studio.drafts import Drafts
 from ingest_pipelines.studio.people import acting
 from ingest_pipelines.studio.render import done, render
-from ingest_pipelines.studio.sources import sources_of
 from ingest_pipelines.studio.state import studio_of
 from ingest_pipelines.studio.uploads import keep_upload
 
@@ -58,7 +57,7 @@ async def for_draft(request: Request) -> Response:
     file = await keep_upload(request, _folder(project.connections[name]), title)
     answers: dict[str, Any] = {**draft.answers, "path": file.name}
     await run_in_threadpool(drafts.write, replace(draft, answers=answers, by=draft.by or person.name))
-    sources_of(request).forget(name)
+    studio_of(request).sources.forget(name)
     return done("the file is here")
 
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import secrets
 import signal
 import subprocess
-import sys
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+
+from ingest_pipelines.actions import apart
 
 MOST_KEPT = 50
 """Pieces of work whose answers are kept."""
@@ -44,17 +44,9 @@ class Workshop:
         self._lock = threading.Lock()
 
     def start(self, module: str, request: Mapping[str, Any]) -> str:
-        """Starts `python -m MODULE`, which reads the request from stdin; returns the work's name."""
-        process = subprocess.Popen(
-            [sys.executable, "-m", module],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-        assert process.stdin is not None
-        process.stdin.write(json.dumps(request).encode() + b"\n")
-        process.stdin.flush()
+        """Starts `python -m MODULE` and asks it; returns the work's name."""
+        process = apart.start(module)
+        apart.ask(process, request)
         name, work = secrets.token_hex(12), Work(process)
         with self._lock:
             self._work[name] = work
@@ -64,20 +56,13 @@ class Workshop:
         return name
 
     def _follow(self, work: Work) -> None:
-        assert work.process.stdout is not None
         answer: dict[str, Any] | None = None
-        for line in work.process.stdout:
-            try:
-                said = json.loads(line)
-            except ValueError:
-                continue
-            if isinstance(said, dict) and "stage" in said:
+        for said in apart.reports(work.process):
+            if "stage" in said:
                 work.stage = str(said["stage"])
-            elif isinstance(said, dict):
+            else:
                 answer = said
-        code = work.process.wait()
-        if work.process.stdin is not None:
-            work.process.stdin.close()
+        code = work.process.returncode
         if work.cancelled and (answer is None or "error" in answer):
             answer = {"error": "cancelled", "hint": "nothing was changed"}  # also one that had hardly begun
         work.answer = answer or {"error": f"it ended without an answer (exit code {code})", "hint": "try again"}
