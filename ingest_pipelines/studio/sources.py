@@ -12,7 +12,8 @@ from typing import Any
 
 from ingest_pipelines.actions.browsing import list_files, list_tables, read_columns, read_own_query
 from ingest_pipelines.actions.checking import test_connection
-from ingest_pipelines.actions.new_import import Answers, Choices, source_of
+from ingest_pipelines.actions.form_columns import Answers
+from ingest_pipelines.actions.new_import import Choices, source_of
 from ingest_pipelines.config.connections import Connection, FileConnection
 from ingest_pipelines.detection import Option, Reading
 from ingest_pipelines.errors import IngestError, UsageError

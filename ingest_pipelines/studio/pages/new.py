@@ -12,7 +12,8 @@ from starlette.routing import Route
 
 from ingest_pipelines import ledger
 from ingest_pipelines.actions.checking import checked, write_drafts
-from ingest_pipelines.actions.new_import import MATCH_WAYS, MODES, Form, elsewhere_in, form_of, is_one_time, signature
+from ingest_pipelines.actions.form_columns import elsewhere_in, signature
+from ingest_pipelines.actions.new_import import MATCH_WAYS, MODES, Form, form_of, is_one_time
 from ingest_pipelines.actions.preview import AsRead, as_read
 from ingest_pipelines.actions.run_apart import WantedRun
 from ingest_pipelines.actions.target import now
