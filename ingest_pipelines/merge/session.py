@@ -61,11 +61,13 @@ UNLIMITED: Sequence[str] = (" ".join(_OPTIONS), " ".join(_OPTIONS[:-1]))
 """Start-up options of a session that no time limit ends, best first: servers before 17 refuse a login with the first of
 them, and poolers refuse both. So they are for a session that lasts, and for one that a limit has ended."""
 
-_ENDED_BY_A_LIMIT = {"57014", "57P05", "25P03", "25P04"}
-"""A statement was cancelled, a session or a transaction was idle or took too long."""
+_ENDED_BY_A_LIMIT = {"57014", "57P05", "25P03", "25P04", "08P01"}
+"""A statement was cancelled, a session or a transaction was idle or took too long; the last one is a pooler's: a limit
+cancelled the statement by which it gives a client's settings to another session of the server."""
 
-_TRIES = 5
-"""A limit of a millisecond rarely ends a statement of microseconds, and hardly ever five in a row."""
+TRIES = 5
+"""A limit of a millisecond rarely ends a statement of microseconds, and hardly ever five in a row. Nothing was done
+before."""
 
 LOADS: Mapping[str, str] = {
     "temp_buffers": "64MB",
@@ -97,10 +99,10 @@ _APPLY = sql.SQL("""
 def ended_by_a_limit(error: psycopg.Error) -> bool:
     """Whether a time limit may have cancelled the statement or ended the session.
 
-    What the server says as it ends a session is lost if we send just then: the connection is broken, without a code.
+    What the server says as it ends a session is lost if we send just then: the connection is broken, or the answers
+    are others than the driver waits for. It has no code for either.
     """
-    broken = isinstance(error, psycopg.OperationalError) and error.sqlstate is None
-    return broken or error.sqlstate in _ENDED_BY_A_LIMIT
+    return error.sqlstate is None or error.sqlstate in _ENDED_BY_A_LIMIT
 
 
 def prepare(connection: psycopg.Connection, settings: Mapping[str, str]) -> None:
@@ -122,7 +124,7 @@ def prepare(connection: psycopg.Connection, settings: Mapping[str, str]) -> None
     begin = _BEGIN.format(
         sql.SQL("" if standby else "READ WRITE"), sql.SQL("SET LOCAL transaction_timeout = 0;" if since_17 else "")
     )
-    for tries_left in reversed(range(_TRIES)):
+    for tries_left in reversed(range(TRIES)):
         try:
             _send(connection, begin + apply)
             return

@@ -21,7 +21,7 @@ from ingest_pipelines.ledger.migrate import HEAD, NoLedger, migrate, revision
 from ingest_pipelines.ledger.migrate import LOCK as MIGRATIONS_LOCK
 from ingest_pipelines.merge.concerned import concerned, missing_grants
 from ingest_pipelines.merge.driver_errors import LOCK_ERRORS, translate, translate_login
-from ingest_pipelines.merge.session import UNLIMITED, ended_by_a_limit, is_standby, prepare
+from ingest_pipelines.merge.session import TRIES, UNLIMITED, ended_by_a_limit, is_standby, prepare
 from ingest_pipelines.merge.sqlstates import TARGET_URL
 
 WAITS = logging.getLogger("ingest_pipelines.waits")
@@ -107,11 +107,12 @@ class Target:
             TargetUnavailable, TargetDenied: what `connect` raises, or the server is a standby and this is for a load.
             psycopg.Error: the connection broke before the first statement.
         """
-        try:
-            return self._begin(name, settings)
-        except psycopg.Error as error:
-            if not ended_by_a_limit(error):
-                raise
+        for options in ((), *[UNLIMITED] * (TRIES - 2)):
+            try:
+                return self._begin(name, settings, options)
+            except psycopg.Error as error:
+                if not ended_by_a_limit(error):
+                    raise
         return self._begin(name, settings, UNLIMITED)
 
     def _begin(self, name: str, settings: Mapping[str, str], options: Sequence[str] = ()) -> psycopg.Connection:

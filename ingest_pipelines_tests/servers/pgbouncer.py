@@ -38,6 +38,7 @@ def launch_before(server_url: str, fleet: Fleet, folder: Path) -> Launched:
         auth_type = any
         pool_mode = transaction
         default_pool_size = 20
+        server_login_retry = 1
         """.replace("        ", "")
     )
     configuration.chmod(0o644)
