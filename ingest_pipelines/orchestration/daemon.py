@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 
 from ingest_pipelines.config import read_settings
+from ingest_pipelines.config.current_project import Stamp, stamp_of
 from ingest_pipelines.orchestration.clock_watch import CLOCK_SET_BACK, watch_clock
 from ingest_pipelines.orchestration.dagster_internals.daemon import end_process, run
 from ingest_pipelines.orchestration.monitoring.deaths import code_server_died
 from ingest_pipelines.orchestration.run_server.keep import RunServers
+from ingest_pipelines.orchestration.run_server.process import changed_at, imported_files
 from ingest_pipelines.owner_only import take_private_umask
 
 END_SECONDS = 10.0
@@ -33,14 +37,29 @@ def main() -> None:
 
     take_private_umask()
     watch_clock(end)
-    state = read_settings().state
-    servers = RunServers(state)
+    settings = read_settings()
+    servers = RunServers(settings.state)
     try:
-        run(partial(code_server_died, state, "the daemon"), servers.start)
+        run(
+            partial(code_server_died, settings.state, "the daemon"),
+            servers.start,
+            partial(_stamp, settings.home, _code()),
+        )
     finally:
         servers.close()
         if set_back:
             sys.exit(CLOCK_SET_BACK)
+
+
+def _code() -> tuple[str, ...]:
+    """The files of the code that this process has imported: an upgrade of the package writes them anew."""
+    return tuple(sorted(imported_files()))
+
+
+def _stamp(home: Path, code: Sequence[str]) -> tuple[Stamp, tuple[int, ...]] | tuple[()]:
+    """Changes with the project and with the code. Empty where there is no project."""
+    project = stamp_of(home)
+    return (project, tuple(map(changed_at, code))) if project else ()
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 Dagster's webserver starts one code server and keeps it for good: if that is killed, every page that needs it fails
 until a person presses "Reload definitions", and so a new import does not show. The daemon replaces its code server
-every minute.
+when the project changed (`code_refresh`).
 
 Waits for: a webserver that restarts its own code servers, and reloads a location whose files changed. Code servers that
 others started (`grpc_server` in the workspace) are theirs to restart: systemd, Compose or Kubernetes.

@@ -1,8 +1,8 @@
 """Dagster's daemon, with code servers that are started again when they die or hang.
 
-Dagster's own daemon replaces its code server every minute, so one that is killed is missed for as long. Its threads
-wait by the clock of the day: once that is set back, they wait that much longer, and so do sensors and schedules whose
-last tick now lies in the future.
+Dagster's own daemon replaces its code server every minute, so one that is killed is missed for as long; ours when the
+project changed (`code_refresh`). Its threads wait by the clock of the day: once that is set back, they wait that much
+longer, and so do sensors and schedules whose last tick now lies in the future.
 
 Waits for: a public module to run with `python -m`, as `dagster` and `dagster_webserver` are, and a daemon that starts
 its own code servers again. The program `dagster-daemon` is public, and is not always beside the Python that runs us.
@@ -15,12 +15,13 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from datetime import UTC, datetime
 from typing import Any
 
 from dagster._daemon import cli, controller
 
+from ingest_pipelines.orchestration.dagster_internals.code_refresh import replace_when_changed
 from ingest_pipelines.orchestration.dagster_internals.code_servers import keep_code_servers
 from ingest_pipelines.orchestration.dagster_internals.future_ticks import forget_future_ticks
 from ingest_pipelines.orchestration.dagster_internals.queue_looks import look_often
@@ -35,13 +36,14 @@ _MAKES_THE_WORKSPACE = "WorkspaceProcessContext"
 """The class by which the daemon starts code servers."""
 
 
-def run(note: Callable[[str], None], serve_runs: Callable[[], object]) -> None:
+def run(note: Callable[[str], None], serve_runs: Callable[[], object], stamp: Callable[[], Hashable]) -> None:
     """Runs until the process is told to stop, with the options of `dagster-daemon`.
 
     Args:
         note: called with the location's name when its code server is started again.
         serve_runs: called once if a run server may execute runs: dagster.yaml names its launcher, and this daemon
             starts the code server of our own module.
+        stamp: of the files that a code server of our own module reads; see `replace_when_changed`.
     """
     make_workspace: Callable[..., Any] = getattr(controller, _MAKES_THE_WORKSPACE)
 
@@ -60,6 +62,7 @@ def run(note: Callable[[str], None], serve_runs: Callable[[], object]) -> None:
 
     setattr(controller, _MAKES_THE_WORKSPACE, make_watched_workspace)
     look_often()
+    replace_when_changed(stamp)
     cli.main()
 
 

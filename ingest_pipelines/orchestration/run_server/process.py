@@ -117,7 +117,7 @@ def import_and_keep(modules: Sequence[str]) -> None:
 def imported_files() -> Mapping[str, int]:
     """When each file that this process imported was last changed, in nanoseconds; 0: it is gone."""
     files = {getattr(module, "__file__", None) for module in list(sys.modules.values())}
-    return {file: _changed_at(file) for file in files if file}
+    return {file: changed_at(file) for file in files if file}
 
 
 @dataclass
@@ -271,7 +271,7 @@ class RunServer:
             signal.signal(signal.SIGINT, signal.default_int_handler)
             self._listener.close()
             _call_this(NAME)
-            if any(_changed_at(file) != changed for file, changed in files.items()):
+            if any(changed_at(file) != changed for file, changed in files.items()):
                 return OUT_OF_DATE  # not answered: the caller starts the run by itself
             request, standard_files = read_request(connection)
             if isinstance(request, RunRequest):
@@ -369,7 +369,8 @@ def _call_this(name: str) -> None:
         os.close(file)
 
 
-def _changed_at(file: str) -> int:
+def changed_at(file: str) -> int:
+    """When the file was last changed, in nanoseconds; 0: it is gone."""
     try:
         return os.stat(file).st_mtime_ns  # noqa: PTH116  # of thousands of files: without a Path for each
     except OSError:

@@ -2,8 +2,8 @@
 
 A server may hang at any step, and a sensor, a schedule or the alerts of another connection must not be late for it. So
 ticks never hold a lock over the network. They wait some seconds for a look and leave; whatever the look shows later is
-written to the ledger, where the next tick sees it, also one in another process: Dagster's daemon replaces the process
-of the code once a minute.
+written to the ledger, where the next tick sees it, also one in another process: the daemon replaces the process
+of the code from time to time.
 """
 
 from __future__ import annotations
