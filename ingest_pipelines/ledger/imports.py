@@ -64,6 +64,15 @@ def list_imports(connection: psycopg.Connection) -> dict[str, ImportState]:
     return {state.name: state for state in states}
 
 
+def import_statuses(connection: psycopg.Connection, names: Sequence[str]) -> dict[str, ImportStatus]:
+    """The status of those of the imports that have one in the ledger."""
+    return dict(
+        connection.execute(
+            "SELECT name, status FROM ingest.imports WHERE name = ANY(%s) AND status IS NOT NULL", (list(names),)
+        ).fetchall()
+    )
+
+
 def active_imports(connection: psycopg.Connection, names: Sequence[str]) -> set[str]:
     """Those of the imports that were activated or resumed, and not paused since."""
     active = connection.execute(

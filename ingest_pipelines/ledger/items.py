@@ -173,6 +173,16 @@ def waiting_items(connection: psycopg.Connection) -> list[WaitingItem]:
         return [_waiting(row) for row in cursor.execute(query)]
 
 
+def imports_with_waiting_items(connection: psycopg.Connection, names: Sequence[str]) -> set[str]:
+    """Those of the imports that have one of `waiting_items`."""
+    waiting = connection.execute(
+        "SELECT DISTINCT import FROM ingest.items"
+        " WHERE status IN ('new', 'failed') AND (status = 'new' OR retryable) AND import = ANY(%s)",
+        (list(names),),
+    )
+    return {name for (name,) in waiting}
+
+
 def waiting_before(connection: psycopg.Connection, item: Item) -> list[WaitingItem]:
     """Items of the import that come before this one and may be loaded again as they are, the first one first.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Literal
@@ -79,6 +79,23 @@ def record_success(
             "settling": None if settling is None else Jsonb(dict(settling)),
             "unchanged": UNCHANGED,
         },
+    )
+
+
+def record_unchanged_looks(
+    connection: psycopg.Connection, import_names: Sequence[str], source: str, now: datetime
+) -> None:
+    """`record_success` of imports whose source showed what it showed before, which nothing was settling in."""
+    connection.execute(
+        """
+        UPDATE ingest.source_checks AS c
+        SET connection = %(source)s, checked_at = %(now)s, succeeded_at = %(now)s,
+            failing_since = NULL, trouble = NULL, step = '', error = '', settling = '{}'::jsonb
+        WHERE c.import = ANY(%(names)s)
+          AND (c.trouble IS NOT NULL OR c.connection <> %(source)s OR c.settling <> '{}'::jsonb
+               OR %(now)s::timestamptz NOT BETWEEN c.checked_at AND c.checked_at + %(unchanged)s)
+        """,
+        {"names": list(import_names), "source": source, "now": now, "unchanged": UNCHANGED},
     )
 
 

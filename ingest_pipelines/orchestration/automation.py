@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ingest_pipelines import ledger
-from ingest_pipelines.config import BoundImport
+from ingest_pipelines.config import BoundImport, Project
 from ingest_pipelines.ledger.imports import ImportStatus
 from ingest_pipelines.orchestration.site import Site
 
@@ -24,6 +24,26 @@ def watches_files(bound: BoundImport) -> bool:
     """Whether the import has a sensor: it reads files from a source, and not only on a schedule."""
     wanted = bound.spec.sensor is None or bound.spec.sensor.enabled
     return bound.reads_files and not bound.one_time and wanted
+
+
+MOST_FILE_SENSORS = 100
+"""Of more imports that watch for files, those of a connection share one sensor. Dagster needs a tenth of a second for a
+tick, whatever it does."""
+
+
+def shares_file_sensors(project: Project) -> bool:
+    """Whether the project's imports share one file sensor per connection."""
+    return sum(map(watches_files, project.imports.values())) > MOST_FILE_SENSORS
+
+
+def own_file_sensor(bound: BoundImport) -> str:
+    """The name of the import's own file sensor."""
+    return f"{bound.asset_name}__files"
+
+
+def shared_file_sensor(bound: BoundImport) -> str:
+    """The name of the file sensor that the imports of its connection share."""
+    return bound.placement.named(f"files_of_{bound.connection_name}")
 
 
 def may_look_first(bound: BoundImport) -> bool:
@@ -62,7 +82,11 @@ def why_stopped(site: Site, bound: BoundImport) -> str:
 
 def why_stopped_by(site: Site, bound: BoundImport, state: ledger.ImportState | None) -> str:
     """`why_stopped`, of an import whose state in the ledger is known."""
-    status = status_of(state, bound.spec.status)
+    return why_stopped_as(site, bound, status_of(state, bound.spec.status))
+
+
+def why_stopped_as(site: Site, bound: BoundImport, status: ImportStatus) -> str:
+    """`why_stopped`, of an import whose status is known."""
     if status == "draft":
         return f"a draft runs only by hand; run: ingest activate {bound.name}"
     if status == "paused":

@@ -25,7 +25,7 @@ from ingest_pipelines.orchestration.alerts.alert_sensor import alert_sensor
 from ingest_pipelines.orchestration.assets.import_asset import broken_asset, import_asset
 from ingest_pipelines.orchestration.assets.lineage import external_assets
 from ingest_pipelines.orchestration.assets.partitions import asset_key
-from ingest_pipelines.orchestration.automation import watches_files
+from ingest_pipelines.orchestration.automation import shares_file_sensors, watches_files
 from ingest_pipelines.orchestration.check_now import check_now_job, check_now_sensor
 from ingest_pipelines.orchestration.checks.asset_checks import checks_of
 from ingest_pipelines.orchestration.dagster_internals.own_run import assets_of_own_run
@@ -45,6 +45,7 @@ from ingest_pipelines.orchestration.sensors.activation import activation_sensor
 from ingest_pipelines.orchestration.sensors.file_sensor import file_sensor
 from ingest_pipelines.orchestration.sensors.housekeeping import housekeeping_sensor
 from ingest_pipelines.orchestration.sensors.listings import Listings
+from ingest_pipelines.orchestration.sensors.shared_file_sensor import shared_file_sensors
 from ingest_pipelines.orchestration.sensors.upstream_sensor import upstream_sensor
 from ingest_pipelines.orchestration.site import Site
 
@@ -86,6 +87,7 @@ def build_definitions(site: Site, only: Collection[AssetKey] | None = None) -> D
         chosen = {name: bound for name, bound in imports.items() if asset_key(bound) in only}
         if len(chosen) == len(only):
             imports, broken = chosen, {}
+    sharing = shares_file_sensors(site.project)
     scheduled = sum(bound.spec.schedule is not None for bound in site.project.imports.values())
     own_jobs = scheduled * len(site.project.imports) <= MOST_JOBS
     for name, bound in imports.items():
@@ -105,13 +107,15 @@ def build_definitions(site: Site, only: Collection[AssetKey] | None = None) -> D
             broken[name] = ConfigError([f"imports/{name}.yaml:1: {error}"], hint=f"then run: ingest check {name}")
             continue
         assets.append(asset)
-        own_sensors = [file_sensor(site, bound, listings)] if watches_files(bound) else []
+        own_sensors = [file_sensor(site, bound, listings)] if watches_files(bound) and not sharing else []
         own_sensors += [upstream_sensor(site, bound, listings, looks)] if bound.spec.after else []
         schedules += own_schedules
         sensors += own_sensors
         whole.append(bound)
         if bound.spec.status == "draft" and (own_sensors or own_schedules):
             drafts[name] = [*(own.name for own in own_sensors), *(own.name for own in own_schedules)]
+    if sharing:
+        sensors += shared_file_sensors(site, filter(watches_files, whole), listings)
     if site.settings.validating:
         only_dagsters = [line for name in broken.keys() - site.project.broken.keys() for line in broken[name].mistakes]
         mistakes = [*site.project.mistakes, *sorted(only_dagsters)]

@@ -2,7 +2,8 @@
 
 Each import reads files from one of twenty connections to a real SFTP server, has ten columns, and every second one a
 schedule. Measured: the code location in a process of its own, ticks of sensors and schedules, `ingest up` until it
-answers, the queries and pages of the UI in a real browser, and how often the daemon gets round all sensors.
+answers, the queries and pages of the UI in a real browser, how often the daemon gets round all imports, what that costs
+while no file comes, and how long an edited YAML takes to be loaded.
 """
 
 # ruff: noqa: T201  it talks to the terminal
@@ -26,6 +27,7 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 
 from ingest_pipelines_tests.benchmarks.many_imports import inside, print_found, timed, write_yaml
+from ingest_pipelines_tests.benchmarks.process import tree_cpu
 from ingest_pipelines_tests.orchestration.served import Served, serve, wait_for
 from ingest_pipelines_tests.orchestration.ticks import schedule_tick, sensor_tick
 from ingest_pipelines_tests.servers import browser, postgres, sftp
@@ -49,7 +51,7 @@ QUERIES = {
 PAGES = {
     "/assets": "import_",
     "/assets/db0/import_0": "An import of a thousand",
-    "/automation": "__files",
+    "/automation": "files_of_",
     "/overview/activity/timeline": "Timeline",
 }
 
@@ -59,13 +61,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--imports", type=int, default=1_000)
     parser.add_argument("--seconds", type=float, default=60.0, help="how long the daemon's ticks are counted")
-    parser.add_argument("--only", choices=["load", "ticks", "served"], action="append")
+    parser.add_argument("--only", choices=["load", "ticks", "served", "idle"], action="append")
     parser.add_argument("--inside", choices=["load", "ticks"], help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.inside:
         print(json.dumps({"load": load, "ticks": ticks}[options.inside]()))
         return
-    wanted = options.only or ["load", "ticks", "served"]
+    wanted = options.only or ["load", "ticks", "served", "idle"]
     with project(options.imports) as (home, environment):
         for name in ("load", "ticks"):
             if name in wanted:
@@ -74,7 +76,9 @@ def main() -> None:
                     inside(MODULE, environment, name),
                 )
         if "served" in wanted:
-            served(home, environment, options.seconds)
+            served(environment)
+        if "idle" in wanted:
+            idle(home, environment, options.seconds)
 
 
 def load() -> dict[str, float]:
@@ -123,6 +127,7 @@ def ticks() -> dict[str, float]:
     from ingest_pipelines.orchestration.sensors.file_sensor import file_sensor
     from ingest_pipelines.orchestration.sensors.housekeeping import housekeeping_sensor
     from ingest_pipelines.orchestration.sensors.listings import Listings
+    from ingest_pipelines.orchestration.sensors.shared_file_sensor import shared_file_sensors
     from ingest_pipelines.orchestration.site import Site
 
     settings = read_settings()
@@ -135,6 +140,7 @@ def ticks() -> dict[str, float]:
         plans = [bound for bound in imports if bound.spec.schedule]
         schedules = [import_schedule(site, bound, listings, CursorLooks(), own_job=False) for bound in plans]
         moment = datetime.now(UTC)
+        shared = shared_file_sensors(site, imports, listings)
         keep_house = housekeeping_sensor(site, imports, listings)
 
         def sensor(each: SensorDefinition) -> float:
@@ -145,6 +151,8 @@ def ticks() -> dict[str, float]:
 
         found = {
             "sensor": [sensor(each) for each in sensors],
+            "shared sensor's first": [sensor(each) for each in shared],
+            "shared sensor's later": [sensor(each) for each in shared],
             "schedule": [schedule(each) for each in schedules],
             "housekeeping": [sensor(keep_house)],
         }
@@ -155,8 +163,8 @@ def ticks() -> dict[str, float]:
     }
 
 
-def served(home: Path, environment: Mapping[str, str], seconds: float) -> None:
-    """`ingest up` with all of them: until it answers, its queries, its pages, its daemon's round."""
+def served(environment: Mapping[str, str]) -> None:
+    """`ingest up` with all of them: until it answers, its queries, its pages."""
     with tempfile.TemporaryDirectory(prefix="ingest-thousand-") as folder:
         begun = time.perf_counter()
         with serve({**environment, "INGEST_AUTOMATION": "off"}, Path(folder)) as up:
@@ -167,8 +175,21 @@ def served(home: Path, environment: Mapping[str, str], seconds: float) -> None:
                 found[f"query: {name}, s"] = round(min(timed(partial(up.ask, query)) for _ in range(3)), 2)
             found |= _pages(up)
         print_found("ingest up, nothing switched on", found)
-        with serve(environment, Path(folder)) as up:
-            print_found(f"ingest up, sensors on, counted for {seconds:.0f} s", _round(up, environment, seconds))
+
+
+def idle(home: Path, environment: Mapping[str, str], seconds: float) -> None:
+    """`ingest up` that looks for files where none come: how often it gets round, its CPU, and a YAML that is edited."""
+    with (
+        tempfile.TemporaryDirectory(prefix="ingest-thousand-") as folder,
+        serve(environment, Path(folder)) as up,
+        psycopg.connect(environment["INGEST_DAGSTER_URL"], autocommit=True) as connection,
+    ):
+        print_found(f"ingest up, sensors on, counted for {seconds:.0f} s", _round(up, connection, seconds))
+        begun = time.perf_counter()
+        edited = home / "imports" / "import_0.yaml"
+        edited.write_text(edited.read_text().replace("An import of a thousand", "An import that was edited"))
+        wait_for(lambda: up.ask(QUERIES["one asset"])["assetNodeOrError"]["description"].count("edited"), "the edit")
+        print_found("an edited YAML", {"until the UI shows it, s": round(time.perf_counter() - begun, 1)})
 
 
 def _pages(up: Served) -> dict[str, float]:
@@ -184,21 +205,38 @@ def _pages(up: Served) -> dict[str, float]:
     return found
 
 
-def _round(up: Served, environment: Mapping[str, str], seconds: float) -> dict[str, float]:
-    """How many ticks a second the daemon gets through, and so how long it takes to get round all sensors."""
-    count = "SELECT count(*) FROM job_ticks WHERE type = 'SENSOR'"
-    with psycopg.connect(environment["INGEST_DAGSTER_URL"], autocommit=True) as connection:
+FIRST_ROUND = 60.0
+"""Seconds that are not counted: the first look at each folder registers what lies there."""
 
-        def so_far() -> int:
-            row = connection.execute(count).fetchone()
-            return int(row[0]) if row else 0
+_GAPS = """
+SELECT max(gap), percentile_cont(0.5) WITHIN GROUP (ORDER BY gap), count(DISTINCT selector_id),
+       count(*) FILTER (WHERE tick_body LIKE '%%are left to the next tick%%')
+FROM (
+    SELECT selector_id, tick_body, timestamp,
+           extract(epoch FROM timestamp - lag(timestamp) OVER (PARTITION BY selector_id ORDER BY id)) AS gap
+    FROM job_ticks WHERE type = 'SENSOR' AND tick_body LIKE '%%files%%'
+) between_ticks WHERE timestamp > now() AT TIME ZONE 'UTC' - make_interval(secs => %s)
+"""
 
-        wait_for(so_far, "the first tick")
-        before, begun = so_far(), time.monotonic()
-        wait_for(lambda: time.monotonic() - begun > seconds)
-        rate = (so_far() - before) / (time.monotonic() - begun)
-    imports = len(list((Path(environment["INGEST_HOME"]) / "imports").iterdir()))
-    return {"ticks a second": round(rate, 1), "a round of all sensors, s": round(imports / max(rate, 0.01))}
+
+def _round(up: Served, connection: psycopg.Connection, seconds: float) -> dict[str, float]:
+    """How long the daemon takes to get round all imports, and the processor time of `ingest up` meanwhile."""
+    wait_for(lambda: connection.execute("SELECT 1 FROM job_ticks WHERE type = 'SENSOR'").fetchone(), "the first tick")
+    begun = time.monotonic()
+    wait_for(lambda: time.monotonic() - begun > FIRST_ROUND)
+    cpu, begun = tree_cpu(up.process.pid), time.monotonic()
+    wait_for(lambda: time.monotonic() - begun > seconds)
+    lasted = time.monotonic() - begun
+    busy = (tree_cpu(up.process.pid) - cpu) / lasted
+    row = connection.execute(_GAPS, [lasted]).fetchone()
+    assert row is not None
+    return {
+        "sensors that look for files": row[2],
+        "between two looks, median, s": round(float(row[1]), 1),
+        "between two looks, the longest, s": round(float(row[0]), 1),
+        "ticks that left imports to the next one": row[3],
+        "CPU of ingest up and its processes, % of a core": round(100 * busy),
+    }
 
 
 @contextmanager

@@ -94,6 +94,8 @@ CALLS: Mapping[str, Call] = {
     "get_load": lambda c, case: ledger.get_load(c, case.load.id),
     "is_renamed_since": lambda c, case: ledger.is_renamed_since(c, case.import_name, SHORT_AGO),
     "has_history": lambda c, case: ledger.has_history(c, case.import_name),
+    "import_statuses": lambda c, case: ledger.import_statuses(c, [case.import_name, "never"]),
+    "imports_with_waiting_items": lambda c, case: ledger.imports_with_waiting_items(c, [case.import_name, "never"]),
     "imports_without_items": lambda c, case: ledger.imports_without_items(c, [case.import_name, "never"]),
     "item_states": lambda c, case: [
         ledger.item_states(c, case.import_name, [case.item.key, "no such item"]),
@@ -159,6 +161,7 @@ CALLS: Mapping[str, Call] = {
     "record_open_items": lambda c, case: ledger.record_open_items(
         c, "machine", [ledger.OpenItemCount(case.import_name, "failed", 2, NOW)], NOW
     ),
+    "record_unchanged_looks": lambda c, case: ledger.record_unchanged_looks(c, [case.import_name], "vendor", NOW),
     "record_success": lambda c, case: ledger.record_success(c, case.import_name, "vendor", NOW),
     "record_trouble": lambda c, case: ledger.record_trouble(
         c, case.import_name, "vendor", NOW, "hung", step="list", error="no answer"

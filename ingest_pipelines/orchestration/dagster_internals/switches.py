@@ -1,14 +1,15 @@
-"""The switches of sensors and schedules, turned on from within a tick as the UI does it.
+"""The switches of sensors and schedules, turned on from within a tick as the UI does it, and read for a new owner.
 
 Waits for: `DagsterInstance.start_sensor` and `start_schedule` by name. They take a remote definition, which Dagster
 builds from a workspace; a tick has no workspace, and knows its repository and its code location.
 If a class of `dagster._core.remote_representation` or a method of the instance changes: ticks of the sensor
-`activation` fail, and an activated draft runs by itself only after a person switches it on in the UI.
+`activation` fail, and an activated draft runs by itself only after a person switches it on in the UI; the first ticks
+of file sensors that imports share fail.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable
 
 from dagster import SensorEvaluationContext
 from dagster._core.remote_representation.external import RemoteSchedule, RemoteSensor
@@ -32,15 +33,9 @@ def switch_on(context: SensorEvaluationContext, names: Iterable[str]) -> list[st
     Args:
         names: of sensors and schedules in the tick's repository.
     """
-    repository, location, instance = context.repository_def, context.code_location_origin, context.instance
+    repository, instance = context.repository_def, context.instance
     assert repository is not None
-    assert location is not None
-    handle = RepositoryHandle(
-        repository_name=repository.name,
-        code_location_origin=location,
-        repository_python_origin=None,
-        display_metadata={},
-    )
+    handle = _handle(context)
     states = instance.all_instigator_state(
         repository_selector_id=handle.selector_id, instigator_statuses=_SWITCHED_BY_HAND
     )
@@ -54,3 +49,34 @@ def switch_on(context: SensorEvaluationContext, names: Iterable[str]) -> list[st
             plan = ScheduleSnap.from_def(repository.get_schedule_def(name), repository)
             instance.start_schedule(RemoteSchedule(plan, handle))
     return off
+
+
+def take_over_switches(context: SensorEvaluationContext, names: Collection[str], take: Callable[[str], None]) -> None:
+    """Calls `take` with each of the sensors that a person has switched off; Dagster then forgets its switch.
+
+    If this is interrupted, the next call takes the same switch again.
+
+    Args:
+        names: of sensors that the tick's repository had once.
+    """
+    instance = context.instance
+    if instance.schedule_storage is None or context.repository_def is None:
+        return
+    for state in instance.all_instigator_state(
+        repository_selector_id=_handle(context).selector_id, instigator_statuses={InstigatorStatus.STOPPED}
+    ):
+        if state.name in names:
+            take(state.name)
+            instance.schedule_storage.delete_instigator_state(state.instigator_origin_id, state.selector_id)
+
+
+def _handle(context: SensorEvaluationContext) -> RepositoryHandle:
+    repository, location = context.repository_def, context.code_location_origin
+    assert repository is not None
+    assert location is not None
+    return RepositoryHandle(
+        repository_name=repository.name,
+        code_location_origin=location,
+        repository_python_origin=None,
+        display_metadata={},
+    )

@@ -19,7 +19,15 @@ from dagster import DagsterInstance, DagsterRunStatus, RunRecord
 from ingest_pipelines import ledger
 from ingest_pipelines.config import Project, read_current_project
 from ingest_pipelines.ledger import ImportState, SourceCheck
-from ingest_pipelines.orchestration.automation import ACTIVATION, ALERTS, CHECK_NOW_SENSOR, HOUSEKEEPING
+from ingest_pipelines.orchestration.automation import (
+    ACTIVATION,
+    ALERTS,
+    CHECK_NOW_SENSOR,
+    HOUSEKEEPING,
+    own_file_sensor,
+    shared_file_sensor,
+    shares_file_sensors,
+)
 from ingest_pipelines.orchestration.dagster_internals.run_slots import active_runs, queued_runs, startable
 from ingest_pipelines.orchestration.dagster_internals.tags import PARTITION_NAME_TAG
 from ingest_pipelines.orchestration.dagster_internals.ticks import Instigator, list_failing_ticks, list_instigators
@@ -115,8 +123,12 @@ def _next_due(site: Site, name: str, since: datetime) -> datetime | None:
 
 def _expected(project: Project) -> dict[str, str]:
     """Import by the name of its sensor and of its schedule; "" for sensors of the whole project."""
-    ends = ("__files", "__schedule", "__after")
+    ends = ("__schedule", "__after")
     own = {f"{bound.asset_name}{end}": name for name, bound in project.imports.items() for end in ends}
+    if shares_file_sensors(project):
+        own |= {shared_file_sensor(bound): "" for bound in project.imports.values()}
+    else:
+        own |= {own_file_sensor(bound): name for name, bound in project.imports.items()}
     of_project = [*map(project.placement.named, _PROJECT_SENSORS), project.placement.named(CHECK_NOW_SENSOR)]
     return {**dict.fromkeys(of_project, ""), **own}
 

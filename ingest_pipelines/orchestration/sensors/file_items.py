@@ -126,23 +126,41 @@ def find_file_items(
         StillListing: a look is under way; once it is over, its files are in the ledger without this call.
         SourceUnavailable, SourceDenied, TargetUnavailable: nothing is lost, the next call sees the same files.
     """
+    listed = list_folder(site, bound, listings, client)
+    return register_files(site, bound, listed, bound.settle if settle is None else settle, first_seen or {})
+
+
+def list_folder(site: Site, bound: BoundImport, listings: Listings, client: Client | None = None) -> FolderListing:
+    """The files in the import's folder. A look that fails is noted in the ledger.
+
+    Raises:
+        StillListing: a look is under way; once it is over, its files are in the ledger without this call.
+        SourceUnavailable, SourceDenied: nothing is lost, the next call sees the same files.
+    """
 
     def later(left: BoundImport, listed: FolderListing) -> None:
-        _register(site, left, listed, left.settle, {})
+        register_files(site, left, listed, left.settle, {})
 
     peek = partial(_manifests, site, bound) if bound.spec.source.parts is not None else None
     try:
-        listed = listings.of(site, bound, site.clock(), client, later=later, peek=peek)
+        return listings.of(site, bound, site.clock(), client, later=later, peek=peek)
     except (SourceUnavailable, SourceDenied) as error:
         if not isinstance(error, StillListing) or error.hung:
             record_failed_look(site, bound, error)
         raise
-    return _register(site, bound, listed, bound.settle if settle is None else settle, first_seen or {})
 
 
-def _register(
+def register_files(
     site: Site, bound: BoundImport, listed: FolderListing, settle: timedelta, first_seen: Mapping[str, datetime]
 ) -> FileItems:
+    """The import's files in the listing, written to the ledger where they are new.
+
+    Args:
+        first_seen: `unsettled` of the last look.
+
+    Raises:
+        TargetUnavailable: nothing is lost, the next look sees the same files.
+    """
     source, now = bound.spec.source, site.clock()
     listing, uris = listed.listing, listed.uris
     if source.parts is not None:
