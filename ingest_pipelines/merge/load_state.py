@@ -110,14 +110,13 @@ class LoadState:
 
     @property
     def keeps_written(self) -> bool:
-        """Whether the merge keeps which profiles it wrote: for events, subscriptions, a history, and in a second try.
+        """Whether the merge keeps which profiles it wrote: for events, subscriptions, and in a second try.
 
         The second try of a load counts these profiles, because Postgres's own counts may be off (`track_counts`) or
         include what triggers wrote.
         """
         again = self.alone or bool(self.first_refusal)
-        keeps_old = self.bound.database.history
-        return self.bound.spec.events or bool(self.bound.spec.subscriptions) or keeps_old or again
+        return self.bound.spec.events or bool(self.bound.spec.subscriptions) or again
 
     @contextmanager
     def timed(self, step: str) -> Iterator[None]:

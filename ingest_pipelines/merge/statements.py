@@ -84,6 +84,12 @@ class Merge(Changes):
             "SELECT count(*), count(*) FILTER (WHERE created) FROM kept"
         ).format(written, kept, kept, self._past() if self.changed_at else sql.SQL(""))
 
+    def keep_past(self) -> sql.Composed:
+        """The MERGE where only old values are kept; returns what `keep_written` returns. From Postgres 18 on."""
+        return sql.SQL("WITH written AS ({}){} SELECT count(*), count(*) FILTER (WHERE created) FROM written").format(
+            self._returning(sql.SQL("")), self._past()
+        )
+
     @property
     def since(self) -> sql.Composed:
         """When the profile changes: now, but not before its last change, by whatever clock that was."""
@@ -144,16 +150,23 @@ class Merge(Changes):
         )  # fmt: skip
 
     def _returning_changes(self) -> sql.Composed:
-        inserted = sql.SQL("{} IS NULL").format(sql.Identifier("old", self.stage.bound.database.key))
-        changes = self.mask_columns(inserted, _before, _after)
+        changes = self.mask_columns(self._was_inserted, _before, _after)
+        key = sql.Identifier("new", self.stage.bound.database.key)
+        return self._returning(sql.SQL(", {} AS key, {}").format(key, changes))
+
+    @property
+    def _was_inserted(self) -> sql.Composed:
+        return sql.SQL("{} IS NULL").format(sql.Identifier("old", self.stage.bound.database.key))
+
+    def _returning(self, more: sql.Composable) -> sql.Composed:
+        """The MERGE, which returns of each profile: whether it is new, its number, its past if that is kept, more."""
         past = self._old(
-            inserted, sql.Identifier("old", CHANGED_AT), sql.Identifier("new", CHANGED_AT),
+            self._was_inserted, sql.Identifier("old", CHANGED_AT), sql.Identifier("new", CHANGED_AT),
             self.old_values(_before, _after),
         )  # fmt: skip
-        key = sql.Identifier("new", self.stage.bound.database.key)
         return self.statement(
-            sql.SQL("{} AS created, {} AS profile_id, {} AS key, {}{}").format(
-                inserted, sql.Identifier("new", PROFILE_ID), key, changes, past
+            sql.SQL("{} AS created, {} AS profile_id{}{}").format(
+                self._was_inserted, sql.Identifier("new", PROFILE_ID), more, past
             )
         )
 

@@ -117,13 +117,18 @@ def match_profiles(connection: psycopg.Connection, state: LoadState, shape: Tabl
 
 def prepare_merge(connection: psycopg.Connection, state: LoadState) -> None:
     """Creates the temporary tables in which the merge keeps written and unmatched profiles for later steps."""
-    if state.keeps_written:
+    if state.keeps_written or (state.changed_at and not _returns_old(connection)):
         connection.execute(Merge(state.stage).create_written())
         connection.execute(events.CREATE_CREATED)
     if not state.bound.spec.adds:
         connection.execute(CREATE_UNMATCHED)
     if state.bound.spec.unmatched is not None:
         connection.execute(kept_rows.CREATE_KEPT)
+
+
+def _returns_old(connection: psycopg.Connection) -> bool:
+    """Whether a MERGE can return values from before it."""
+    return connection.info.server_version >= RETURNS_OLD
 
 
 def merge_stage(connection: psycopg.Connection, state: LoadState, shape: TableShape) -> None:
@@ -182,7 +187,7 @@ def left_out(state: LoadState, table: str, rows: int, due: int) -> TargetRefused
 def _write(connection: psycopg.Connection, state: LoadState, merge: Merge, shape: TableShape) -> None:
     """Executes the MERGE and counts new and changed profiles."""
     assert shape.oid is not None
-    if not state.keeps_written:
+    if not (state.keeps_written or state.changed_at):
         before = rows_written(connection, shape.oid)
         written = connection.execute(merge.statement(), prepare=False).rowcount
         after = rows_written(connection, shape.oid)
@@ -194,8 +199,10 @@ def _write(connection: psycopg.Connection, state: LoadState, merge: Merge, shape
                 hint="nothing was committed; do triggers of the table write to it, or is track_counts off?",
             )
     else:
-        returns_old = connection.info.server_version >= RETURNS_OLD
-        kept = connection.execute(merge.keep_written(returns_old=returns_old), prepare=False).fetchone()
+        returns_old = _returns_old(connection)
+        only_past = returns_old and not state.keeps_written
+        merging = merge.keep_past() if only_past else merge.keep_written(returns_old=returns_old)
+        kept = connection.execute(merging, prepare=False).fetchone()
         assert kept is not None
         planned, inserted = int(kept[0]), int(kept[1])
         written = planned if returns_old else connection.execute(merge.statement(), prepare=False).rowcount
@@ -219,9 +226,8 @@ def complete_merge(connection: psycopg.Connection, state: LoadState) -> None:
     assert state.shape.oid is not None
     if not state.shape.guarded and is_guarded(connection, state.shape.oid):
         raise Overtaken
-    before_18 = connection.info.server_version < RETURNS_OLD
-    unnumbered = before_18 or bool(state.first_refusal)
-    if state.keeps_written and state.inserted > state.copied and unnumbered:
+    unnumbered = not _returns_old(connection) or bool(state.first_refusal)
+    if (state.keeps_written or state.changed_at) and state.inserted > state.copied and unnumbered:
         numbered = connection.execute(Merge(state.stage).number_created()).rowcount
         if numbered != state.inserted - state.copied:
             raise TargetRefused(
