@@ -63,6 +63,8 @@ def a_person_who_comes_back(place: Place) -> None:
         history.upload(rows=rows, **files)
         history.forget_person("a")
         history.upload(rows=[*rows[:2], ("a", "zwq", "x", "")], **files)
+        history.leave(keys=["a", "b", "d"], forced=True, accident=ACCIDENTS["answer to COMMIT lost"])
+        history.leave(keys=["d", ""], forced=False, accident=NONE)
         history.deliver(rows=rows[:2], **{**files, "accident": ACCIDENTS["answer to COMMIT lost"]})
         history.remember_person("a")
         history.deliver(rows=rows[:2], **files)

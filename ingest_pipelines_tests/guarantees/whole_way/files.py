@@ -8,7 +8,15 @@ from hypothesis import strategies as st
 from hypothesis.stateful import rule
 
 from ingest_pipelines_tests.guarantees.whole_way.faults import NONE, Accident
-from ingest_pipelines_tests.guarantees.whole_way.histories import ACCIDENTS, ENDS, ROWS, SEED, File, Histories
+from ingest_pipelines_tests.guarantees.whole_way.histories import (
+    ACCIDENTS,
+    ENDS,
+    LEAVERS,
+    ROWS,
+    SEED,
+    File,
+    Histories,
+)
 from ingest_pipelines_tests.guarantees.whole_way.oracle import Row, Setting
 from ingest_pipelines_tests.guarantees.whole_way.place import Told
 
@@ -40,6 +48,14 @@ class Files(Histories):
         newest = max(self.files, key=lambda name: (self.files[name].minute, serial_of(name), name))
         words = ["--force"] if forced else []
         self.load_file(self.history.feed, newest, self.files[newest], accident, *words)
+
+    @rule(keys=LEAVERS, forced=st.booleans(), accident=ACCIDENTS)
+    def leave(self, keys: list[str], forced: bool, accident: Accident) -> None:
+        """A person loads a list of customers who have left."""
+        name = f"Left_{len(self.uploads)}.csv"
+        self.uploads[name] = file = self.put(name, [(key, "zwq", "x", "") for key in keys], "\n", older=0)
+        words = ["--force"] if forced else []
+        self.load_file(self.history.leavers, name, file, accident, "--file", self.history.folder / name, *words)
 
     @rule(seed=SEED, forced=st.booleans(), accident=ACCIDENTS)
     def load_again(self, seed: int, forced: bool, accident: Accident) -> None:

@@ -1,4 +1,4 @@
-"""What every history has: a table, three imports and their sources; beside them the oracle, which must say the same."""
+"""What every history has: a table, four imports and their sources; beside them the oracle, which must say the same."""
 
 from __future__ import annotations
 
@@ -38,6 +38,7 @@ CONTACTS = ["", "zwqx@example.com", "zwqy@example.com"]
 ENDS = st.sampled_from(["\n", "\r\n", "\r"])
 
 ROWS = st.lists(st.tuples(*map(st.sampled_from, (KEYS, NOTES, POINTS, CONTACTS))), min_size=1, max_size=6)
+LEAVERS = st.lists(st.sampled_from(KEYS), min_size=1, max_size=4)
 SQL_ROWS = st.tuples(
     *map(st.sampled_from, (KEYS[:5], ["", "zwq", "zwq\nlines", "zwqé"], ["", "1", "2", "zwqx"], CONTACTS))
 )
@@ -80,7 +81,7 @@ class Histories(RuleBasedStateMachine):
 
     @initialize(seed=SEED)
     def begin(self, seed: int) -> None:
-        """A table, three imports and a source of this history's own."""
+        """A table, four imports and a source of this history's own."""
         chance = random.Random(seed)
         kind = chance.choice(self.kinds)
         self.truth, self.history = Truth(), History(self.place, kind)
@@ -96,6 +97,7 @@ class Histories(RuleBasedStateMachine):
         )
         self.settings = dict.fromkeys(self.history.imports, Setting(max_rejects=chance.choice([None, None, 1])))
         self.settings[self.history.orders] = Setting(duplicates="last")
+        self.settings[self.history.leavers] = Setting("delete", deletes=chance.choice([100, 100, 50]))
         for name in self.history.imports:
             self.write_yaml(name)
 

@@ -37,6 +37,7 @@ class Setting:
         duplicates: `reject`, or the `last` row of a key counts.
         max_rejects: None: any number.
         min_percent: of the last item's rows.
+        deletes: how many percent of the profiles a list of leavers may delete.
     """
 
     mode: str = "add_and_update"
@@ -44,6 +45,7 @@ class Setting:
     duplicates: str = "reject"
     max_rejects: int | None = None
     min_percent: int = 0
+    deletes: int = 100
 
 
 @dataclass
@@ -76,6 +78,7 @@ class Load:
     unmatched: int = 0
     skipped: int = 0
     rejected: int = 0
+    deleted: int = 0
 
 
 @dataclass(frozen=True)
@@ -161,6 +164,9 @@ class Truth:
         if not self._allows(setting, sum(map(bool, self.codes(rows, setting)))):
             statuses.add("failed")
             codes.add(4)
+        if not forced and not self._may_delete(rows, setting):
+            statuses.add("failed")
+            codes.add(1)
         if not forced and item.kind in {"upload", "file"}:
             if self._is_stale(import_name, name):
                 statuses.add("refused")
@@ -173,6 +179,15 @@ class Truth:
 
     def _allows(self, setting: Setting, rejected: int) -> bool:
         return setting.max_rejects is None or rejected <= setting.max_rejects
+
+    def _may_delete(self, rows: Sequence[Row], setting: Setting) -> bool:
+        leavers = self._leavers(rows, setting) if setting.mode == "delete" else set()
+        return len(leavers) * 100 <= setting.deletes * len(self.table)
+
+    def _leavers(self, rows: Sequence[Row], setting: Setting) -> set[str]:
+        broken = self.codes(rows, setting)
+        named = {row[0] for row, codes in zip(rows, broken, strict=True) if not codes}
+        return (named & self.table.keys()) - self.forgotten
 
     def _is_stale(self, import_name: str, name: str) -> bool:
         own = self.items[import_name, name].order
@@ -273,6 +288,11 @@ class Truth:
 
     # People
 
+    def fits(self, rows: Sequence[Row], setting: Setting) -> bool:
+        """Whether a replay of the rows is within the import's limits."""
+        rejected = sum(map(bool, self.codes(rows, setting)))
+        return self._allows(setting, rejected) and self._may_delete(rows, setting)
+
     def replay(
         self, import_name: str, name: str, given: Sequence[tuple[tuple[int, int], Row]], lines: Sequence[int],
         setting: Setting,
@@ -352,6 +372,8 @@ class Truth:
     def _write(self, load: int, row: Row, setting: Setting) -> str:
         key, note, points, contact = row
         old = self.table.get(key)
+        if setting.mode == "delete":
+            return "unmatched" if old is None else self._delete(load, key)
         if old is None and setting.mode == "update_only":
             return "unmatched"
         if old is not None and setting.mode == "add_only":
@@ -373,6 +395,12 @@ class Truth:
         self.events.add((load, key, tuple(sorted(told))))
         return "updated"
 
+    def _delete(self, load: int, key: str) -> str:
+        del self.table[key]
+        self.consents = {consent for consent in self.consents if consent[0] != key}
+        self.events.add((load, key, ("profile.deleted",)))
+        return "deleted"
+
     def _reject(
         self, number: int, rows: Sequence[Row], places: Sequence[int], broken: Sequence[Collection[str]]
     ) -> None:
@@ -387,11 +415,19 @@ def codes_of(rows: Iterable[Row], setting: Setting | None) -> list[set[str]]:
     rows = list(rows)
     times = Counter(row[0] for row in rows)
     repeats = setting is not None and setting.duplicates == "reject"
+    fields = setting is None or setting.mode != "delete"
     return [
         {"missing_key" for _ in [0] if not key}
         | {"duplicate_key" for _ in [0] if key and repeats and times[key] > 1}
-        | {"unsupported_character" for _ in [0] if UNSUPPORTED.search(note)}
-        | {"bad_int" for _ in [0] if points and not INTEGER.fullmatch(points)}
-        | {"bad_email" for _ in [0] if contact and "@" not in contact}
+        | (broken_fields(note, points, contact) if fields else set())
         for key, note, points, contact in rows
     ]
+
+
+def broken_fields(note: str, points: str, contact: str) -> set[str]:
+    """The rules that a row breaks beside its key."""
+    return (
+        {"unsupported_character" for _ in [0] if UNSUPPORTED.search(note)}
+        | {"bad_int" for _ in [0] if points and not INTEGER.fullmatch(points)}
+        | {"bad_email" for _ in [0] if contact and "@" not in contact}
+    )

@@ -50,6 +50,8 @@ class People(Files):
         """Another mode, other limits."""
         if name == self.history.orders:
             setting = replace(setting, duplicates="last", max_rejects=None)
+        if name == self.history.leavers:
+            setting = replace(setting, mode="delete", keep=False, deletes=50 if setting.keep else 100)
         self.settings[name] = setting
         self.write_yaml(name)
 
@@ -247,8 +249,7 @@ class People(Files):
             truth.register(name, label, "replay", None)
         rows = [cells for _, _, cells in waiting]
         own = [place[1] if name == self.history.orders else line for line, place, _ in waiting]
-        rejected = sum(map(bool, truth.codes(rows, setting)))
-        fits = setting.max_rejects is None or rejected <= setting.max_rejects
+        fits = truth.fits(rows, setting)
         died = told.code == -9
         if [status for _, status, _ in came] == ["committed"]:
             assert fits, told

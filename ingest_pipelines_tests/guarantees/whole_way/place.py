@@ -204,6 +204,7 @@ class History:
         self.folder = place.folder / "files" / self.name
         self.folder.mkdir(parents=True)
         self.upload, self.feed, self.orders = f"{self.name}up", f"{self.name}feed", f"{self.name}orders"
+        self.leavers = f"{self.name}leavers"
         self.engine = place.engines[kind.engine]
         self.source = f"s{self.name}"
         self.keys: dict[str, str] = {}
@@ -229,18 +230,21 @@ class History:
         self, name: str, setting: Any, source: Mapping[str, Any], columns: Sequence[str], **more: Any
     ) -> None:  # fmt: skip
         """The import's YAML; `more` is added to it."""
-        contact = columns[3]
+        key, note, points, contact = columns[:4]
         limit = {"unlimited": True} if setting.max_rejects is None else {"max_rows": setting.max_rejects}
+        if setting.mode == "delete":
+            what: dict[str, Any] = {"columns": {key: "customer_id"}, "deletes": {"max_percent": setting.deletes}}
+        else:
+            subscription = {"resource": "newsletter", "channel": "email", "contact": contact, "status": "subscribed"}
+            what = {
+                "empty": "keep" if setting.keep else "clear",
+                "columns": {key: "customer_id", note: "note", points: "points"}, "subscriptions": [subscription],
+            }  # fmt: skip
         self._write(
             f"imports/{name}.yaml",
             {
-                "database": self.name, "source": dict(source), "mode": setting.mode,
-                "empty": "keep" if setting.keep else "clear", "duplicates": setting.duplicates,
-                "columns": dict(zip(columns[:3], ("customer_id", "note", "points"), strict=True)),
-                "subscriptions": [
-                    {"resource": "newsletter", "channel": "email", "contact": contact, "status": "subscribed"}
-                ],
-                "rejects": limit, "shrink": {"min_percent": setting.min_percent}, **more,
+                "database": self.name, "source": dict(source), "mode": setting.mode, "duplicates": setting.duplicates,
+                **what, "rejects": limit, "shrink": {"min_percent": setting.min_percent}, **more,
             },
         )  # fmt: skip
 
@@ -325,7 +329,7 @@ class History:
 
     @property
     def imports(self) -> list[str]:
-        return [self.upload, self.feed, self.orders]
+        return [self.upload, self.feed, self.orders, self.leavers]
 
     def observe(self) -> World:
         """What table, ledger and audit say."""
@@ -340,8 +344,8 @@ class History:
 
             items = ask("SELECT import, key, kind, status FROM ingest.items WHERE import = ANY(%s)", names)
             loads = ask(
-                "SELECT id, import, item, status, read, inserted, updated, unchanged, unmatched, skipped, rejected"
-                " FROM ingest.loads WHERE import = ANY(%s) ORDER BY id", names,
+                "SELECT id, import, item, status, read, inserted, updated, unchanged, unmatched, skipped, rejected,"
+                " deleted FROM ingest.loads WHERE import = ANY(%s) ORDER BY id", names,
             )  # fmt: skip
             numbers = {row[0]: number for number, row in enumerate(loads)}
             rejects: dict[tuple[int, int], tuple[set[str], bool]] = {}
@@ -354,7 +358,8 @@ class History:
                 entry[0].add(code)
                 assert entry[1] == is_open, "a row's rules are resolved apart from each other"
             events = ask(
-                "SELECT load, key, fields FROM ingest.events WHERE load = ANY(%s)", list(numbers)
+                "SELECT load, key, CASE kind WHEN 'profile.deleted' THEN ARRAY[kind] ELSE fields END"
+                " FROM ingest.events WHERE load = ANY(%s)", list(numbers),
             )  # fmt: skip
             told = Counter((numbers[load], key, tuple(sorted(fields))) for load, key, fields in events)
             assert not told or max(told.values()) == 1, "an event was told twice"
