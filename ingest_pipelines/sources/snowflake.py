@@ -182,12 +182,14 @@ def connect_arguments(connection: SnowflakeConnection) -> dict[str, Any]:
         ConfigError: the private key is none, or its passphrase does not open it.
     """
     options = dict(connection.options)
-    # No network_timeout: it is a timer on a thread of its own, which dies loudly where the network is dead.
+    # No network_timeout: it is a timer on a thread of its own, which dies loudly where the network is dead. And no
+    # detection of the platform, a statistic: each login would ask the metadata servers of three clouds, and wait.
     arguments: dict[str, Any] = {
         "account": connection.account, "user": connection.user, "role": connection.role, "paramstyle": "qmark",
         "warehouse": connection.warehouse, "database": connection.database, "schema": connection.schema_,
         "login_timeout": max(1, round(connection.timeout_seconds)), "application": "ingest_pipelines",
-        "arrow_number_to_decimal": True, **_credentials(connection), **options,
+        "arrow_number_to_decimal": True, "platform_detection_timeout_seconds": 0.0,
+        **_credentials(connection), **options,
         "session_parameters": {**_SESSION, **options.get("session_parameters", {})},
     }  # fmt: skip
     return {name: value for name, value in arguments.items() if value is not None}

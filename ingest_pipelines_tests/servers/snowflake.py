@@ -47,7 +47,7 @@ class SnowflakeDatabase:
 
         return snowflake.connector.connect(
             account=self.server.account, user=self.server.user, password=self.server.password,
-            database=self.name, schema="PUBLIC", **self.server.options,
+            database=self.name, schema="PUBLIC", platform_detection_timeout_seconds=0.0, **self.server.options,
         )  # fmt: skip
 
     def execute(self, *statements: str) -> None:

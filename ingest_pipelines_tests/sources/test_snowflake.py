@@ -20,10 +20,12 @@ from cryptography.hazmat.primitives.serialization import (
     load_der_private_key,
 )
 from pydantic import TypeAdapter
+from snowflake.connector import platform_detection
 
 from ingest_pipelines.config.connections import Connection
 from ingest_pipelines.config.connections.snowflake import SnowflakeConnection
 from ingest_pipelines.errors import ConfigError
+from ingest_pipelines.sources import open_query
 from ingest_pipelines.sources.snowflake import _credentials
 from ingest_pipelines_tests.servers import snowflake
 from ingest_pipelines_tests.sources.landed import Landed
@@ -114,6 +116,15 @@ def test_every_value_arrives_without_loss(
 def test_mapped_names_need_not_be_written_in_capitals(landed: Landed, warehouse: SnowflakeWarehouse) -> None:
     frame = landed(warehouse.connection(), "SELECT id, name FROM contract_rows WHERE id = 1", ["id", "Name"])
     assert frame.columns == ["_line", "id", "Name"]
+
+
+def test_a_login_asks_no_cloud_where_it_runs(warehouse: SnowflakeWarehouse, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    for question in ("is_ec2_instance", "has_aws_identity", "is_azure_vm", "is_gce_vm", "has_gcp_identity"):
+        monkeypatch.setattr(platform_detection, question, lambda *_, question=question: asked.append(question))
+    with open_query(warehouse.connection()) as source:
+        assert list(source.tables())
+    assert asked == []
 
 
 def test_a_key_is_opened_with_its_passphrase(monkeypatch: pytest.MonkeyPatch) -> None:
