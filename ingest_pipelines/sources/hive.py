@@ -207,7 +207,7 @@ class _Session(Session):
             }:  # fmt: skip
                 raise self._hive.OperationalError(status)
             time.sleep(pause)
-            pause = min(2 * pause, _LONGEST_PAUSE)
+            pause = min(1.25 * pause, _LONGEST_PAUSE)  # the end is seen a quarter of the query's time later, at most
 
     def _collated(self, statement: str) -> frozenset[int]:
         """Places of the result's texts with a collation of their own, which Spark 4 sends in quotes.

@@ -66,6 +66,10 @@ class Warehouse(ABC):
         keys = {"host": host, "port": port, **self._keys, **changes}
         return TypeAdapter[Connection](Connection).validate_python(keys)
 
+    def numbers(self, most: int) -> str:
+        """A query of the numbers from 1 on, as `id`."""
+        return " UNION ALL ".join(f"SELECT {n} AS id {self.one_row}" for n in range(1, most + 1))
+
     @abstractmethod
     def running(self, mark: str) -> int:
         """How many queries whose text contains the mark the server is running now."""

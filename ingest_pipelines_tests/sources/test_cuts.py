@@ -63,7 +63,7 @@ class Door:
 
 
 def _query(kind: str, warehouse: Warehouse) -> Door:
-    query = " UNION ALL ".join(f"SELECT {n} AS id {warehouse.one_row}" for n in NUMBERS)
+    query = warehouse.numbers(len(NUMBERS))
 
     def read(proxy: CutProxy, retries: int, begun: list[bool], **limits: float) -> object:
         connection = warehouse.connection(host=proxy.host, port=proxy.port, retries=retries, **limits)

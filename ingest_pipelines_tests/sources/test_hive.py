@@ -36,6 +36,10 @@ class HiveWarehouse(Warehouse):
             timeout_seconds=20,
         )  # fmt: skip
 
+    def numbers(self, most: int) -> str:
+        """Spark would make a job of 30 tasks of 30 SELECTs; values of a query are none."""
+        return f"SELECT id FROM VALUES {', '.join(f'({n})' for n in range(1, most + 1))} AS numbers(id)"
+
     def running(self, mark: str) -> int:
         """Of Spark's jobs; one that was cancelled counts until the last of its tasks has ended."""
         server = self.database.server
