@@ -10,6 +10,7 @@ import shutil
 import sys
 from pathlib import Path
 
+from ingest_pipelines_tests.benchmarks.formats import measure_formats
 from ingest_pipelines_tests.benchmarks.measure import PRODUCT, Bench, compete
 from ingest_pipelines_tests.benchmarks.overhead import (
     fixed_cost,
@@ -22,7 +23,7 @@ from ingest_pipelines_tests.benchmarks.report import PAGE, write_page
 from ingest_pipelines_tests.benchmarks.scenarios import PLAN, QUICK_PLAN, SCENARIOS, SLOW_PLAN, Task
 from ingest_pipelines_tests.benchmarks.server import running
 
-OVERHEAD = ("fixed_cost", "handed_over", "through_the_daemon", "runs_a_minute", "twenty_at_once")
+OVERHEAD = ("fixed_cost", "handed_over", "through_the_daemon", "runs_a_minute", "twenty_at_once", "formats")
 
 
 def main() -> None:
@@ -72,6 +73,8 @@ def _measure(options: argparse.Namespace, folder: Path) -> None:
             runs_a_minute(bench)
         if with_product and "twenty_at_once" in wanted and not options.quick:
             twenty_at_once(bench, options.rows or 50_000)
+        if with_product and "formats" in wanted:
+            measure_formats(bench, options.rows or (50_000 if options.quick else 300_000), options.rounds or 3)
 
 
 def _tasks(options: argparse.Namespace) -> list[Task]:

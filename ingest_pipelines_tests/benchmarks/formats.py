@@ -13,22 +13,29 @@ import argparse
 import json
 import os
 import resource
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from ingest_pipelines_tests.benchmarks.generate import COLUMNS, File, write_csv
+
+if TYPE_CHECKING:
+    from ingest_pipelines_tests.benchmarks.measure import Bench
+
+SCENARIO = "formats"
+COMMA = "comma, UTF-8"
+"""The format that the others are measured against."""
 
 _TYPES = {
     "age": "int", "points": "int", "balance": "decimal(12,2)", "lifetime_value": "decimal(14,4)",
     "birth_date": "date", "last_purchase_at": "datetime", "is_active": "bool",
 }  # fmt: skip
 FORMATS: dict[str, dict[str, object]] = {
-    "comma, UTF-8": {},
+    COMMA: {},
     "comma, one column hashed": {},
     "semicolon, cp1252": {"delimiter": ";", "encoding": "cp1252"},
     "semicolon, cp1252, quotes": {"delimiter": ";", "encoding": "cp1252"},
@@ -42,11 +49,11 @@ CLEANING: dict[str, dict[str, dict[str, object]]] = {"comma, one column hashed":
 """Format -> column -> how its cells are cleaned. All other columns are as they are."""
 
 
-def write_files(folder: Path, rows: int) -> None:
-    """The rows in every format."""
+def write_files(folder: Path, rows: str) -> dict[str, float]:
+    """So many rows in every format."""
     import polars as pl
 
-    write_csv(File(rows, first=1), folder / "plain.csv")
+    write_csv(File(int(rows), first=1), folder / "plain.csv")
     frame = pl.read_csv(folder / "plain.csv", infer_schema=False)
     frame.write_csv(folder / "comma, UTF-8")
     frame.write_csv(folder / "comma, one column hashed")
@@ -67,6 +74,7 @@ def write_files(folder: Path, rows: int) -> None:
     numbers = {COLUMNS.index(name) for name in ("age", "points", "balance")}
     cells = [[float(c) if n in numbers and c is not None else c for n, c in enumerate(row)] for row in few]
     (folder / "xlsx").write_bytes(workbook([COLUMNS, *cells]))
+    return {"rows": len(frame)}
 
 
 def measure_one(file: Path, name: str) -> dict[str, float]:
@@ -96,8 +104,8 @@ def measure_one(file: Path, name: str) -> dict[str, float]:
     return {"rows": validated.read, "wall": wall, "cpu": cpu, "peak_mb": peak}
 
 
-def measure_bare(file: Path) -> dict[str, float]:
-    """python-calamine alone."""
+def measure_bare(file: Path, name: str) -> dict[str, float]:
+    """The bare read: python-calamine alone."""
     from python_calamine import CalamineWorkbook
 
     started, cpu = time.perf_counter(), time.process_time()
@@ -131,6 +139,38 @@ def read_one(file: Path, name: str) -> dict[str, float]:
     }
 
 
+TASKS = (*(("validate", name) for name in FORMATS), ("read", "xlsx"), ("bare", "xlsx"))
+"""What is measured, and of which file."""
+
+
+def compare(rows: int, rounds: int, before: Path | None = None) -> list[dict[str, Any]]:
+    """One run per task and round, as the report reads them.
+
+    Args:
+        before: another checkout, whose CSV path is measured too.
+    """
+    runs: list[dict[str, Any]] = []
+    with tempfile.TemporaryDirectory() as folder:
+        # In a process of its own: the peak of a process is at least that of the one that started it.
+        _process(Path.cwd(), "write", Path(folder), str(rows))
+        for number in range(rounds):
+            turn = number % len(TASKS)
+            for kind, name in TASKS[turn:] + TASKS[:turn]:
+                trees = {kind: Path.cwd()}
+                if before and (kind, name) == ("validate", COMMA):
+                    trees["before"] = before
+                for label, tree in trees.items():
+                    measured = _process(tree, kind, Path(folder) / name, name)
+                    runs.append({"contender": f"{label}: {name}", "round": number, **measured})
+    return runs
+
+
+def measure_formats(bench: Bench, rows: int, rounds: int) -> None:
+    """Every format, for the report."""
+    load_before = os.getloadavg()[0]
+    bench.keep(SCENARIO, "files of every format, landed and validated", rows, load_before, compare(rows, rounds))
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measures every format in turns and prints medians."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -141,29 +181,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     if given.one:
         kind, file, name = given.one
-        work = {"validate": measure_one, "read": read_one}.get(kind)
-        print(json.dumps(work(Path(file), name) if work else measure_bare(Path(file))))
+        works = {"validate": measure_one, "read": read_one, "bare": measure_bare, "write": write_files}
+        print(json.dumps(works[kind](Path(file), name)))
         return
-    with tempfile.TemporaryDirectory() as folder:
-        write_files(Path(folder), given.rows)
-        tasks = [("validate", name) for name in FORMATS] + [("read", "xlsx"), ("bare", "xlsx")]
-        runs: dict[tuple[str, str], list[dict[str, float]]] = {}
-        for number in range(given.rounds):
-            turn = number % len(tasks)
-            for kind, name in tasks[turn:] + tasks[:turn]:
-                runs.setdefault((kind, name), []).append(_process(Path.cwd(), kind, Path(folder) / name, name))
-                if given.before and (kind, name) == ("validate", "comma, UTF-8"):
-                    before = _process(given.before, kind, Path(folder) / name, name)
-                    runs.setdefault(("before", name), []).append(before)
-    base = _median(runs["validate", "comma, UTF-8"], "cpu")
-    print(f"{'':36}{'rows':>10}{'wall s':>8}{'CPU s':>8}{'MB':>7}{'CPU us/row':>12}{'/ comma':>9}")
-    for (kind, name), measured in runs.items():
-        rows, cpu = _median(measured, "rows"), _median(measured, "cpu")
-        ratio = cpu / rows / (base / _median(runs["validate", "comma, UTF-8"], "rows"))
-        wall, peak = _median(measured, "wall"), _median(measured, "peak_mb")
-        print(
-            f"{kind + ': ' + name:36}{rows:>10,.0f}{wall:8.2f}{cpu:8.2f}{peak:7.0f}{cpu / rows * 1e6:12.2f}{ratio:9.2f}"
-        )
+    from ingest_pipelines_tests.benchmarks.report import Result, formats_table
+
+    facts = {
+        "scenario": SCENARIO, "title": "formats", "rows": given.rows, "measured_at": "", "load_before": 0.0,
+        "runs": compare(given.rows, given.rounds, given.before),
+    }  # fmt: skip
+    print("\n".join(formats_table(Result(facts))))
 
 
 def _process(tree: Path, kind: str, file: Path, name: str) -> dict[str, float]:
@@ -171,10 +198,6 @@ def _process(tree: Path, kind: str, file: Path, name: str) -> dict[str, float]:
     environment = {**os.environ, "PYTHONPATH": str(tree)}
     done = subprocess.run(command, cwd=tree, env=environment, check=True, capture_output=True, text=True)
     return {key: float(value) for key, value in json.loads(done.stdout).items()}
-
-
-def _median(measured: Sequence[dict[str, float]], fact: str) -> float:
-    return statistics.median(run[fact] for run in measured)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from ingest_pipelines_tests.benchmarks.formats import COMMA, SCENARIO
 from ingest_pipelines_tests.benchmarks.measure import FLOOR, PRODUCT, WITHOUT_HISTORY, WITHOUT_LISTS
 from ingest_pipelines_tests.benchmarks.peers import PEERS
 from ingest_pipelines_tests.benchmarks.server import SETTINGS
@@ -60,6 +61,14 @@ _AGAINST = {
     FLOOR: "the floor", CLEAN: "our clean run", WITHOUT_HISTORY: "our run without it",
     WITHOUT_LISTS: "our run without them",
 }  # fmt: skip
+FORMAT_GOALS = {
+    "validate: semicolon, cp1252": (1.15, f"validate: {COMMA}"),
+    "validate: semicolon, cp1252, quotes": (1.15, f"validate: {COMMA}"),
+    "validate: jsonl": (1.00, f"validate: {COMMA}"),
+    "validate: parquet": (1.00, f"validate: {COMMA}"),
+    "read: xlsx": (2.00, "bare: xlsx"),
+}
+"""A way to read a file -> the wall time that it may take, as a multiple of another way's in the same round."""
 FIXED_SECONDS = 3.0
 DAEMON = "through_the_daemon"
 DAEMON_SECONDS = 8.0
@@ -103,7 +112,7 @@ class Result:
 def read_results(folder: Path) -> list[Result]:
     """All results, in the order of the page."""
     results = [Result(json.loads(path.read_text())) for path in folder.glob("*.json")]
-    results = [result for result in results if PRODUCT in result.contenders or result.scenario == DAEMON]
+    results = [result for result in results if PRODUCT in result.contenders or result.scenario in {DAEMON, SCENARIO}]
     place = {name: index for index, name in enumerate(_ORDER)}
     return sorted(results, key=lambda result: (place.get(result.scenario, 99), result.rows))
 
@@ -197,6 +206,9 @@ def _table(result: Result) -> Iterable[str]:
     yield ""
     yield f"{result.measured_at}, {rounds} rounds, load average before: {result.load_before:.1f}"
     yield ""
+    if result.scenario == SCENARIO:
+        yield from formats_table(result)
+        return
     if result.scenario == DAEMON:
         yield "| stage, by Dagster's own events | s |"
         yield "|---|---|"
@@ -221,6 +233,35 @@ def _table(result: Result) -> Iterable[str]:
             f"| {'right' if correct else '**wrong**'} |"
         )
     yield ""
+
+
+def formats_table(result: Result) -> Iterable[str]:
+    """What each format costs, beside comma and UTF-8, and whether its goal is met."""
+    base = f"validate: {COMMA}"
+    yield "| what | rows | wall s | CPU s | CPU us/row | wall / comma | CPU / comma | peak MB | goal | met |"
+    yield "|---|---|---|---|---|---|---|---|---|---|"
+    for name in dict.fromkeys(run["contender"] for run in result.runs):
+        rows, wall, cpu = (result.median(name, key) for key in ("rows", "wall", "cpu"))
+        against = {key: _a_row(result, name, base, key) for key in ("wall", "cpu")}
+        goal, other = FORMAT_GOALS.get(name, (None, base))
+        met = "" if goal is None else _yes(_a_row(result, name, other, "wall") <= goal)
+        words = "" if goal is None else f"{goal:.2f} x {other}: {_a_row(result, name, other, 'wall'):.2f}"
+        peak = result.median(name, "peak_mb")
+        yield (
+            f"| {name} | {rows:,.0f} | {wall:.2f} | {cpu:.2f} | {cpu / rows * 1e6:.2f} "
+            f"| {against['wall']:.2f} | {against['cpu']:.2f} | {peak:.0f} | {words} | {met} |"
+        )
+    yield ""
+
+
+def _a_row(result: Result, name: str, base: str, key: str) -> float:
+    """The median of a round's ratio of what a row costs."""
+    cost: dict[tuple[str, int], float] = {
+        (run["contender"], run["round"]): run[key] / run["rows"]
+        for run in result.runs
+        if run["contender"] in {name, base}
+    }
+    return median(value / cost[base, number] for (who, number), value in cost.items() if who == name)
 
 
 def _cpu_ratio(result: Result, name: str, baseline: str | None) -> str:
