@@ -41,6 +41,9 @@ SAMPLE = 1_000
 
 Numbers = npt.NDArray[np.int64]
 
+Block = bytes | memoryview
+"""Whole lines of the file. A view of the bytes that were read: they are not copied."""
+
 
 @dataclass(frozen=True)
 class _Shape:
@@ -136,7 +139,8 @@ def _further_down(landing: Landing, names: Sequence[str], limits: Limits) -> lis
     """The keys that occur after the sample. One that no row has is a spelling mistake, and not an empty cell."""
     spelled = {name: {json.dumps(name).encode(), json.dumps(name, ensure_ascii=False).encode()} for name in names}
     there: list[str] = []
-    for block, lines in _blocks(landing, limits):
+    for view, lines in _blocks(landing, limits):
+        block = bytes(view)
         for name in [name for name, texts in spelled.items() if any(text in block for text in texts)]:
             # It may be a value, or a key of a value.
             rows = zip(lines.tolist(), _texts(block), strict=True)
@@ -159,43 +163,45 @@ def _refuse_other_content(landing: Landing, text: bytes) -> None:
     raise ItemRefused(f"{landing.item.uri}, line 1: the file is {what}", line=1, hint=hint)
 
 
-def _blocks(landing: Landing, limits: Limits) -> Iterator[tuple[bytes, Numbers]]:
+def _blocks(landing: Landing, limits: Limits) -> Iterator[tuple[Block, Numbers]]:
     """The file in blocks of whole lines without blank ones, each with its lines' numbers."""
     longest = max(BLOCK, 4 * limits.max_cell_bytes)
     line = 1
     with landing.path.open("rb", buffering=0) as file:
-        kept = b""
+        kept: Block = b""
         first = True
         while True:
-            data = file.read(BLOCK)
-            whole = kept + data
-            if first:
-                whole = whole[bytes_of_marks(whole) :]
+            letters = np.empty(len(kept) + BLOCK, np.uint8)
+            whole = letters.data
+            whole[: len(kept)] = kept
+            got = file.readinto(whole[len(kept) :])
+            end = len(kept) + got
+            start = bytes_of_marks(bytes(whole[:end])) if first else 0
             first = False
-            cut = whole.rfind(b"\n") + 1 if data else len(whole)
-            if not cut and len(whole) > longest:
+            breaks = np.flatnonzero(letters[:end] == _LF)
+            last = int(breaks[-1]) + 1 if len(breaks) else start
+            cut = last if got else end
+            if cut == start and end - start > longest:
                 raise ItemRefused(
                     f"{landing.item.uri}, line {line}: the line is longer than {longest:,} bytes",
                     line=line,
                     hint="raise source.limits.max_cell_bytes; a line may have four times as many bytes",
                 )
-            if cut:
-                block = whole[:cut]
+            if cut > start:
+                block: Block = whole[start:cut]
                 _check_utf8(landing, block, line)
-                letters = np.frombuffer(block, np.uint8)
-                breaks = np.flatnonzero(letters == _LF)
-                count = len(breaks) + (not block.endswith(b"\n"))
+                count = len(breaks) + (block[-1] != _LF)
                 numbers = np.arange(line, line + count, dtype=np.int64)
                 line += len(breaks)
-                if _BLANK[letters[:1]].any() or _BLANK[letters[breaks[: count - 1] + 1]].any():
-                    texts = block.split(b"\n")[:count]
+                if _BLANK[letters[start]] or _BLANK[letters[breaks[: count - 1] + 1]].any():
+                    texts = bytes(block).split(b"\n")[:count]
                     filled = [bool(text.strip()) for text in texts]
                     numbers = numbers[np.array(filled, np.bool_)]
                     block = b"\n".join(text for text in texts if text.strip())
                 if len(numbers):
                     yield block, numbers
-            kept = whole[cut:]
-            if not data:
+            kept = whole[cut:end]
+            if not got:
                 return
 
 
@@ -204,34 +210,38 @@ _BLANK = np.isin(np.arange(256), list(b" \t\r\n"))
 """Bytes that a blank line begins with."""
 
 
-def _check_utf8(landing: Landing, block: bytes, line: int) -> None:
+def _check_utf8(landing: Landing, block: Block, line: int) -> None:
     ends = pa.py_buffer(np.array([0, len(block)], np.int64))
     whole = pa.Array.from_buffers(pa.large_binary(), 1, [None, ends, pa.py_buffer(block)])
     try:
         whole.cast(pa.large_string())
     except pa.ArrowInvalid:
+        text = bytes(block)
         try:
-            block.decode()
+            text.decode()
         except UnicodeDecodeError as error:
-            line += block.count(b"\n", 0, error.start)
+            line += text.count(b"\n", 0, error.start)
             raise ItemRefused(
                 f"{landing.item.uri}, line {line}: not valid UTF-8", line=line, hint="JSON Lines are UTF-8"
             ) from None
 
 
-def _texts(block: bytes) -> list[bytes]:
-    return block.removesuffix(b"\n").split(b"\n")
+def _texts(block: Block) -> list[bytes]:
+    return bytes(block).removesuffix(b"\n").split(b"\n")
 
 
 def _frames(landing: Landing, shape: _Shape, limits: Limits, batch_rows: int) -> Iterator[pl.DataFrame]:
     waiting: list[pl.DataFrame] = []
     rows = size = 0
+    enough = 1
     for frame, size_of_batch in _parsed_ahead(landing, shape, shape.columns, limits):
         waiting.append(frame)
         rows += len(frame)
         size += size_of_batch
-        if rows >= batch_rows or size >= BATCH_BYTES:
+        if rows >= enough or size >= BATCH_BYTES:
             yield pl.concat(waiting, rechunk=True)
+            # The first frames are small: rows are validated as soon as the first block is parsed.
+            enough = min(2 * rows, batch_rows)
             waiting, rows, size = [], 0, 0
     if rows:
         yield pl.concat(waiting, rechunk=True)
@@ -267,7 +277,7 @@ def _parsed_ahead(
     """The blocks' frames in order, each with the bytes of its cells. The first refusal in the file is raised."""
     schema = shape.schema(columns)
 
-    def parse(block: bytes, lines: Numbers) -> tuple[pl.DataFrame, int]:
+    def parse(block: Block, lines: Numbers) -> tuple[pl.DataFrame, int]:
         batch = None if schema is None else _parsed(block, schema, len(lines))
         if batch is None:
             batch = _row_by_row(landing, block, lines, columns)
@@ -296,7 +306,7 @@ def _parsed_ahead(
             pool.shutdown(cancel_futures=True)
 
 
-def _parsed(block: bytes, schema: pa.Schema, rows: int) -> pa.RecordBatch | None:
+def _parsed(block: Block, schema: pa.Schema, rows: int) -> pa.RecordBatch | None:
     """The block's rows; None if a value is not of the schema's kind, or a line is not one object."""
     try:
         table = arrow_json.read_json(
@@ -317,7 +327,7 @@ def _whole(column: pa.ChunkedArray) -> pa.Array:
     return column.chunk(0) if column.num_chunks == 1 else pa.concat_arrays(column.chunks)
 
 
-def _row_by_row(landing: Landing, block: bytes, lines: Numbers, columns: Sequence[str]) -> pa.RecordBatch:
+def _row_by_row(landing: Landing, block: Block, lines: Numbers, columns: Sequence[str]) -> pa.RecordBatch:
     rows = [_row(landing, line, text) for line, text in zip(lines.tolist(), _texts(block), strict=True)]
     arrays = []
     for column in columns:
