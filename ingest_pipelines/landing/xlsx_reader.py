@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import re
+import gc
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
+import zlib
+from collections.abc import Callable, Collection, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from functools import partial
-from html import unescape
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,19 +18,26 @@ import polars as pl
 import pyarrow as pa
 
 from ingest_pipelines.config.blanks import trimmed
-from ingest_pipelines.config.file_format import Format, range_of
+from ingest_pipelines.config.file_format import Format, range_of, written
 from ingest_pipelines.config.imports import Limits
 from ingest_pipelines.errors import ItemRefused, printable
 from ingest_pipelines.file_content import content_of
 from ingest_pipelines.landing.cell_caps import check_cells, check_columns
 from ingest_pipelines.landing.edges import trim_column
 from ingest_pipelines.landing.frames import BATCH_ROWS, Frames
-from ingest_pipelines.landing.header import Spellings
+from ingest_pipelines.landing.header import Spellings, missing_columns
 from ingest_pipelines.landing.land import FREE_EXPANSION
+from ingest_pipelines.landing.xlsx_cells import NotCalculated, find_unread, put_unread
 from ingest_pipelines.model import LINE, Landing
 
 if TYPE_CHECKING:
     from python_calamine import CalamineWorkbook
+
+HEADER_ROWS = 50
+"""Rows among which a refusal looks for the header, below a title."""
+
+EXACT = 2.0**53
+"""Whole numbers below it are exact in a workbook, which has all numbers as floats."""
 
 _AGAIN = "save it as an Excel workbook (.xlsx) without a password, or export it as CSV"
 
@@ -44,25 +53,45 @@ def read_xlsx(
 ) -> tuple[tuple[str, ...], Frames]:
     """The sheet's header, and its rows as frames: LINE (the sheet's row), TRIM, a String per column.
 
-    A number has the digits that Excel shows at most (15), a date and a moment are ISO 8601 with a time of day, a truth
-    value is `true` or `false`; empty cells are NULL. An empty row is no row.
+    A whole number below EXACT has all of its digits, another number the 15 that Excel shows at most; a date and a
+    moment are ISO 8601 with a time of day, a truth value is `true` or `false`; empty cells are NULL. An empty row is no
+    row.
 
     Raises:
         ItemRefused: not a workbook, damaged, encrypted; there is no such sheet; a column is missing or occurs twice; a
             limit is exceeded.
     """
-    rows, lines = _rows(landing, declared, limits)
-    columns, rows, lines = _columns(landing, rows, lines, declared)
-    check_columns(landing, columns, required_columns, spellings, limits)
-    _refuse_second_header(landing, columns, rows, lines)
-    # Not by zip: its iterators, one a row, set off the garbage collector over and over.
-    cells = [[row[place] for row in rows] for place in range(len(columns))]
-    batch = pa.RecordBatch.from_arrays(
-        [_texts(landing, name, column, lines) for name, column in zip(columns, cells, strict=True)], names=list(columns)
-    )
+    with _no_collections():
+        rows, lines = _rows(landing, declared, limits)
+        try:
+            columns, below, their_lines = _columns(landing, rows, lines, declared)
+            check_columns(landing, columns, required_columns, spellings, limits)
+        except ItemRefused as refusal:
+            _name_range(refusal, rows, lines, declared, required_columns, spellings)
+            raise
+        rows, lines = below, their_lines
+        _refuse_second_header(landing, columns, rows, lines)
+        cells = [[row[place] for row in rows] for place in range(len(columns))]
+        del rows
+        mapped = {name for column in required_columns for name in (column, *spellings.get(column, ()))}
+        _refuse_not_calculated(landing, columns, cells, lines, mapped)
+        texts = [_texts(column) for column in cells]
+    batch = pa.RecordBatch.from_arrays(texts, names=list(columns))
     check_cells(landing, batch, lines, limits)
     numbers = np.array(lines, np.int64)
     return columns, Frames(partial(_frames, batch, numbers, batch_rows), partial(_some_columns, batch, batch_rows))
+
+
+@contextmanager
+def _no_collections() -> Iterator[None]:
+    """No garbage collection in the block: each row is a list, thousands set one off, and none of them is garbage."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 def _rows(landing: Landing, declared: Format, limits: Limits) -> tuple[list[list[Any]], list[int]]:
@@ -72,16 +101,17 @@ def _rows(landing: Landing, declared: Format, limits: Limits) -> tuple[list[list
     _refuse_expansion(landing, limits)
     uri = landing.item.uri
     try:
-        with landing.path.open("rb") as file:
+        with landing.path.open("rb") as file, ThreadPoolExecutor(1, thread_name_prefix="xlsx") as aside:
+            unread = aside.submit(find_unread, landing.path)
             workbook = calamine.CalamineWorkbook.from_filelike(file)
             name = _sheet_name(landing, workbook.sheet_names, declared.sheet, visible_sheets(workbook))
             sheet = workbook.get_sheet_by_name(name)
             rows = sheet.to_python(skip_empty_area=False)
             merged = sheet.merged_cell_ranges or []
-        _fill_errors(landing, rows, name)
+        put_unread(landing, rows, name, unread.result())
     except calamine.PasswordError:
         raise ItemRefused(f"{uri}: the workbook is encrypted", hint=_AGAIN) from None
-    except (calamine.CalamineError, OSError):
+    except (calamine.CalamineError, zipfile.BadZipFile, zlib.error, EOFError, OSError):
         raise ItemRefused(f"{uri}: it cannot be read as an Excel workbook", hint=_AGAIN) from None
     top, left, bottom, right = range_of(declared.range) if declared.range else (0, 0, None, None)
     if declared.range:
@@ -140,71 +170,6 @@ def _refuse_expansion(landing: Landing, limits: Limits) -> None:
         )
 
 
-def _fill_errors(landing: Landing, rows: list[list[Any]], sheet: str) -> None:
-    """Puts errors such as #N/A into their cells: the library has them as empty, and an empty cell clears a field."""
-    with zipfile.ZipFile(landing.path) as archive:
-        if not any(_has_errors(archive, member) for member in archive.namelist() if _SHEET.fullmatch(member)):
-            return
-        try:
-            xml = archive.read(_member_of(archive, sheet))
-        except (KeyError, StopIteration):
-            raise _unknown_errors(landing) from None
-    found = list(_ERROR_CELL.finditer(xml))
-    if len(found) != len(_ERROR.findall(xml)):
-        raise _unknown_errors(landing)
-    for cell in found:
-        place = _PLACE.search(cell["attributes"])
-        if place is None:
-            raise _unknown_errors(landing)
-        row, column, _, _ = range_of(place[1].decode())
-        if row < len(rows) and column < len(rows[row]):
-            rows[row][column] = unescape(cell["text"].decode())
-
-
-_SHEET = re.compile(r"xl/worksheets/[^/]+\.xml")
-_ERROR = re.compile(rb"\st=[\"']e[\"']")
-_ERROR_CELL = re.compile(
-    rb"<c\b(?P<attributes>[^>]*\st=[\"']e[\"'][^>]*)>(?:(?!</c>).)*?<v>(?P<text>[^<]*)</v>", re.DOTALL
-)
-_PLACE = re.compile(rb"\sr=[\"']([A-Z]{1,3}[0-9]{1,7})[\"']")
-
-
-def _has_errors(archive: zipfile.ZipFile, member: str) -> bool:
-    """Whether a sheet has a cell with an error; it is read in pieces."""
-    with archive.open(member) as xml:
-        last = b""
-        while piece := xml.read(1 << 20):
-            text = last + piece
-            # To look for the pattern at once takes a third of the time of the reader's parser.
-            if (b't="e"' in text or b"t='e'" in text) and _ERROR.search(text):
-                return True
-            last = piece[-16:]
-    return False
-
-
-def _member_of(archive: zipfile.ZipFile, sheet: str) -> str:
-    """The archive's file with the sheet."""
-    book = archive.read("xl/workbook.xml").decode()
-    tags = (tag for tag in re.findall(r"<(?:\w+:)?sheet\b[^>]*>", book))
-    tag = next(tag for tag in tags if unescape(_attribute(tag, "name")) == sheet)
-    links = re.findall(r"<(?:\w+:)?Relationship\b[^>]*>", archive.read("xl/_rels/workbook.xml.rels").decode())
-    link = next(link for link in links if _attribute(link, "Id") == _attribute(tag, r"\w+:id"))
-    target = _attribute(link, "Target")
-    return target.removeprefix("/") if target.startswith("/") else f"xl/{target}"
-
-
-def _attribute(tag: str, name: str) -> str:
-    match = re.search(rf"\s{name}=[\"']([^\"']*)[\"']", tag)
-    return match[1] if match else ""
-
-
-def _unknown_errors(landing: Landing) -> ItemRefused:
-    return ItemRefused(
-        f"{landing.item.uri}: the workbook has cells with errors such as #N/A, and which they are is not known",
-        hint="correct these cells, or export the sheet as CSV",
-    )
-
-
 def _sheet_name(landing: Landing, names: Sequence[str], wanted: str | int | None, visible: Sequence[str]) -> str:
     if wanted is None and visible:
         return visible[0]
@@ -255,6 +220,27 @@ def _columns(
     return tuple(names), rows, lines
 
 
+def _name_range(
+    refusal: ItemRefused, rows: list[list[Any]], lines: list[int], declared: Format, required: Sequence[str],
+    spellings: Spellings,
+) -> None:  # fmt: skip
+    """Makes the refusal's hint the range that begins with the header, if one of the first rows holds all columns."""
+    if declared.header is not None or not required:
+        return
+    for row, line in zip(rows[1:HEADER_ROWS], lines[1:HEADER_ROWS], strict=True):
+        names = {_text(cell) or "" for cell in row}
+        if not missing_columns(required, names, spellings):
+            left = range_of(declared.range)[1] if declared.range else 0
+            cells = f"{_letters(left)}{line}"
+            refusal.hint = f"write in the import's source: {written({**declared.given, 'range': cells})}"
+            return
+
+
+def _letters(column: int) -> str:
+    """The letters of a sheet's column, which counts from 0."""
+    return (_letters(column // 26 - 1) if column >= 26 else "") + chr(ord("A") + column % 26)
+
+
 def _refuse_second_header(landing: Landing, columns: Sequence[str], rows: list[list[Any]], lines: list[int]) -> None:
     """Raises ItemRefused for a row that consists of the header's names in any order."""
     names = sorted(map(trimmed, columns))
@@ -273,11 +259,45 @@ def _refuse_second_header(landing: Landing, columns: Sequence[str], rows: list[l
             )
 
 
-def _texts(landing: Landing, name: str, cells: Sequence[Any], lines: Sequence[int]) -> pa.Array:
+def _refuse_not_calculated(
+    landing: Landing, columns: Sequence[str], cells: list[list[Any]], lines: Sequence[int], mapped: Collection[str]
+) -> None:
+    """Raises ItemRefused for a formula without a result in a mapped column."""
+    for name, column in zip(columns, cells, strict=True):
+        if name in mapped and (NotCalculated in set(map(type, column))):
+            line = next(line for line, cell in zip(lines, column, strict=True) if isinstance(cell, NotCalculated))
+            raise ItemRefused(
+                f"{landing.item.uri}, line {line}: the formula in '{printable(name)}' has no result: the program that "
+                "wrote the workbook did not calculate it",
+                line=line,
+                hint="open the workbook in Excel or LibreOffice, save it and upload it again; or write values instead "
+                "of formulas",
+            )
+
+
+def _texts(cells: Sequence[Any]) -> pa.Array:
     kinds = set(map(type, cells))
     if kinds <= {str}:
         return pa.array([cell or None for cell in cells], pa.string())
+    if kinds <= {float, str} and (numbers := _numbers(cells)) is not None:
+        return numbers
     return pa.array([cell or None if type(cell) is str else _WRITE[type(cell)](cell) for cell in cells], pa.string())
+
+
+def _numbers(cells: Sequence[float | str]) -> pa.Array | None:
+    """What `_number` makes of each cell; None if a cell is text."""
+    values = [None if cell == "" else cell for cell in cells]
+    if any(type(value) is str for value in values):
+        return None
+    numbers = pl.Series(values, dtype=pl.Float64)
+    whole = ((numbers == numbers.floor()) & (numbers.abs() < EXACT)).fill_null(False)
+    texts = numbers.cast(pl.String)  # the fewest digits that mean the number: up to 15 of them are Excel's, too
+    others = (~whole & ((texts.str.len_bytes() > 16) | texts.str.contains("[^0-9.-]"))).fill_null(False)
+    texts = numbers.cast(pl.Int64, strict=False).cast(pl.String).zip_with(whole, texts)
+    if others.any():
+        places = others.arg_true()
+        texts = texts.scatter(places, [_number(number) for number in numbers.gather(places)])
+    return texts.to_arrow().cast(pa.string())
 
 
 def _text(cell: Any) -> str | None:
@@ -285,14 +305,17 @@ def _text(cell: Any) -> str | None:
 
 
 def _number(cell: float) -> str:
-    """The number with the digits that Excel has: 15. Others are of its arithmetic, such as 0.30000000000000004."""
-    if cell.is_integer() and abs(cell) < 1e15:
+    """A whole number that is exact; another one with the digits that Excel has: 15.
+
+    More digits are of its arithmetic, such as 0.30000000000000004.
+    """
+    if cell.is_integer() and abs(cell) < EXACT:
         return str(int(cell))
     text = format(cell, ".15g")
     return format(Decimal(text), "f") if "e" in text else text
 
 
-_WRITE: dict[type, Callable[[Any], str]] = {
+_WRITE: dict[type, Callable[[Any], str | None]] = {
     float: _number,
     int: str,
     bool: lambda cell: "true" if cell else "false",
@@ -301,6 +324,7 @@ _WRITE: dict[type, Callable[[Any], str]] = {
     datetime: lambda cell: cell.isoformat(),
     time: lambda cell: cell.isoformat(),
     timedelta: str,
+    NotCalculated: lambda _: None,
 }
 
 

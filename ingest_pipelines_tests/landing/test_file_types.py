@@ -17,13 +17,13 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from ingest_pipelines.config.file_format import Format
 from ingest_pipelines.config.imports import Limits
 from ingest_pipelines.errors import ItemRefused
-from ingest_pipelines.landing import jsonl_reader, parquet_reader
+from ingest_pipelines.landing import jsonl_reader, parquet_reader, xlsx_reader
 from ingest_pipelines.landing.arrow_types import plain_batch, plain_schema
 from ingest_pipelines.landing.parquet_pages import bytes_of_pages
 from ingest_pipelines_tests.landing.test_dialects import opened
@@ -253,12 +253,12 @@ def test_cells_of_a_workbook_are_read_as_excel_shows_them(tmp_path: Path) -> Non
     content = workbook(
         [
             [], ["id", "sum", "day", "at", "yes", "note", None], [1, 0.1 + 0.2, ("date", "36925"), ("moment", "36925.25"), True, "x"],
-            [], ["007", 1e15, None, None, False, " "], [12345.5, -3, None, None, None, None],
+            [], ["007", 1234567890123456, None, None, False, " "], [12345.5, -3, None, None, None, None],
         ]
     )  # fmt: skip
     columns, rows = opened(content, tmp_path, XLSX, "id", "sum")
     assert columns == ("id", "sum", "day", "at", "yes", "note")
-    assert [row[:3] for row in rows] == [(3, "1", "0.3"), (5, "007", "1000000000000000"), (6, "12345.5", "-3")]
+    assert [row[:3] for row in rows] == [(3, "1", "0.3"), (5, "007", "1234567890123456"), (6, "12345.5", "-3")]
     assert rows[0][3:5] == ("2001-02-03T00:00:00", "2001-02-03T06:00:00")
     assert rows[0][5:] == ("true", "x")
 
@@ -266,6 +266,67 @@ def test_cells_of_a_workbook_are_read_as_excel_shows_them(tmp_path: Path) -> Non
 def test_an_error_in_a_cell_is_no_empty_cell(tmp_path: Path) -> None:
     content = workbook([["id", "tier"], [1, "x"], [2, "y"]], error={"B3": "#N/A"})
     assert opened(content, tmp_path, XLSX, "id")[1][1] == (3, "2", "#N/A")
+
+
+NO_RESULT = ("<c><f>1+1</f></c>", "<c><f>1+1</f><v></v></c>", "<c><f>1+1</f><v/></c>", '<c s="1"><f t="shared" si="0"/></c>',
+             '<c t="n"><f>A2&amp;"x"</f>\n<v></v></c>')  # fmt: skip
+RESULTS = {
+    "<c><f>1+1</f><v>2</v></c>": "2", '<c t="str"><f>A2</f><v>x</v></c>': "x", '<c t="str"><f>""</f><v></v></c>': None,
+    '<c t="b"><f>TRUE()</f><v>1</v></c>': "true", '<c><f t="shared" si="0"/><v>0.5</v></c>': "0.5",
+    '<c t="e"><f>1/0</f><v>#DIV/0!</v></c>': "#DIV/0!",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("cell", NO_RESULT)
+def test_a_formula_that_nobody_calculated_is_no_empty_cell(cell: str, tmp_path: Path) -> None:
+    rows: list[list[Cell]] = [["id", "tier", "n"], ["1", "x", 5], ["2", "y", 6]]
+    with pytest.raises(ItemRefused, match="line 3: the formula in 'tier' has no result") as refused:
+        opened(workbook(rows, formula={"B3": cell}), tmp_path, XLSX, "id", "tier")
+    assert refused.value.line == 3
+    assert "Excel" in (refused.value.hint or "")
+    _, read = opened(workbook(rows, formula={"B3": cell}), tmp_path, XLSX, "id")  # no field is filled from it
+    assert read[1][:3] == (3, "2", None)
+
+
+@pytest.mark.parametrize("cell", RESULTS)
+def test_a_formula_has_its_last_result(cell: str, tmp_path: Path) -> None:
+    content = workbook([["id", "tier"], ["1", "x"], ["2", "y"]], formula={"B3": cell})
+    assert opened(content, tmp_path, XLSX, "id", "tier")[1][1] == (3, "2", RESULTS[cell])
+
+
+def test_a_zero_that_waits_to_be_calculated_is_no_result(tmp_path: Path) -> None:
+    rows: list[list[Cell]] = [["id", "sum"], ["1", 0], ["2", 7]]
+    cells = {"B3": "<c><f>SUM(B2)</f><v>0</v></c>"}
+    assert opened(workbook(rows, formula=cells), tmp_path, XLSX, "id", "sum")[1][1] == (3, "2", "0")
+    with pytest.raises(ItemRefused, match="line 3: the formula in 'sum' has no result"):
+        opened(workbook(rows, formula=cells, to_calculate=True), tmp_path, XLSX, "id", "sum")
+    assert opened(workbook(rows, to_calculate=True), tmp_path, XLSX, "id", "sum")[1][0] == (2, "1", "0")
+
+
+@given(st.lists(st.one_of(st.floats(allow_nan=False, allow_infinity=False), st.integers(-(10**17), 10**17).map(float),
+                          st.decimals(-10_000, 10_000, places=4).map(float), st.just("")), min_size=1, max_size=60))  # fmt: skip
+@example(
+    [
+        0.1 + 0.2,
+        -0.0,
+        1e15,
+        2.0**53 - 1,
+        -(2.0**53),
+        1234567890123456.0,
+        999999999999999.9,
+        1e-7,
+        123456789012.345,
+        -123456789012.3456,
+        5e-324,
+        1e308,
+        "",
+    ]
+)
+def test_numbers_of_a_column_have_the_digits_that_each_has_by_itself(cells: list[float | str]) -> None:
+    one_by_one = [None if cell == "" else xlsx_reader._number(float(cell)) for cell in cells]
+    together = xlsx_reader._numbers(cells)
+    assert together is not None
+    assert together.to_pylist() == one_by_one
 
 
 def test_the_first_sheet_that_a_person_sees_is_read(tmp_path: Path) -> None:
@@ -290,6 +351,24 @@ def test_a_second_header_in_a_sheet_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ItemRefused, match="a second header") as refused:
         opened(workbook(rows), tmp_path, XLSX, "id", "tier")
     assert refused.value.line == 3
+
+
+@pytest.mark.parametrize(
+    ("rows", "declared", "cells"),
+    [
+        ([["Customers"], ["id", "tier"], ["1", "x"]], {}, "A2"),
+        ([["Customers", "of 2026"], [], ["id", "tier"], ["1", "x"]], {}, "A3"),
+        ([[None, "Customers"], [None, "id", "tier"], [None, "1", "x"]], {"range": "B1"}, "B2"),
+    ],
+)
+def test_a_header_below_a_title_is_found_and_its_range_is_named(
+    rows: list[list[Cell]], declared: dict[str, Any], cells: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ItemRefused) as refused:
+        opened(workbook(rows), tmp_path, Format(type="xlsx", **declared), "id", "tier")
+    assert refused.value.hint == f"write in the import's source: format: {{type: xlsx, range: {cells}}}"
+    (row,) = opened(workbook(rows), tmp_path, Format(type="xlsx", range=cells), "id", "tier")[1]
+    assert row[1:] == ("1", "x")
 
 
 def test_sheet_and_range_choose_the_cells(tmp_path: Path) -> None:

@@ -17,6 +17,8 @@ def workbook(
     rows: Sequence[Sequence[Cell]],
     *others: Sequence[Sequence[Cell]],
     error: Mapping[str, str] = {},
+    formula: Mapping[str, str] = {},
+    to_calculate: bool = False,
     merged: Sequence[str] = (),
     hidden: Sequence[int] = (),
 ) -> bytes:
@@ -24,6 +26,8 @@ def workbook(
 
     Args:
         error: cells of the first sheet that hold an error, such as `{"B2": "#N/A"}`.
+        formula: cells of the first sheet that hold a formula, as the XML of the cell without its place.
+        to_calculate: the program that wrote the workbook wants it to be calculated when it is opened.
         merged: ranges of the first sheet that are one cell each, such as `A2:A4`.
         hidden: numbers of sheets that nobody sees.
     """
@@ -45,7 +49,7 @@ def workbook(
                 f'<sheet name="{name}" sheetId="{n}"{_HIDDEN if n in hidden else ""} r:id="rId{n}"/>'
                 for n, name in enumerate(names, 1)
             )
-            + "</sheets></workbook>",
+            + f"</sheets>{_TO_CALCULATE if to_calculate else ''}</workbook>",
         )
         links = [("worksheet", f"worksheets/sheet{number}.xml") for number in range(1, len(sheets) + 1)]
         archive.writestr("xl/_rels/workbook.xml.rels", _relations([*links, ("styles", "styles.xml")]))
@@ -58,11 +62,13 @@ def workbook(
         )
         for number, sheet in enumerate(sheets, 1):
             archive.writestr(
-                f"xl/worksheets/sheet{number}.xml", _sheet(sheet, error, merged) if number == 1 else _sheet(sheet, {})
+                f"xl/worksheets/sheet{number}.xml",
+                _sheet(sheet, {**error, **formula}, merged) if number == 1 else _sheet(sheet, {}),
             )
     return out.getvalue()
 
 
+_TO_CALCULATE = '<calcPr calcId="1" fullCalcOnLoad="1"/>'
 _HIDDEN = ' state="hidden"'
 _MAIN = 'xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main"'
 _OFFICE = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
@@ -86,7 +92,11 @@ def _sheet(rows: Sequence[Sequence[Cell]], error: Mapping[str, str], merged: Seq
         for place, cell in enumerate(row):
             name = f"{_letters(place)}{number}"
             if name in error:
-                cells.append(f'<c r="{name}" t="e"><v>{error[name]}</v></c>')
+                cells.append(
+                    error[name].replace("<c", f'<c r="{name}"', 1)
+                    if error[name].startswith("<c")
+                    else f'<c r="{name}" t="e"><v>{error[name]}</v></c>'
+                )
             elif cell is not None:
                 cells.append(_cell(name, cell))
         written.append(f'<row r="{number}">{"".join(cells)}</row>')
