@@ -149,7 +149,7 @@ class Format(Strict):
         escape: the character after it is text: a delimiter, a quote, a line break. `\N` is an empty cell.
         decimal, thousands: the signs in numbers. Without `thousands` a number has none.
         currency: signs of one currency. A number may have one of them at its beginning or its end.
-        negative: how negative numbers are written besides a minus before them: `(12.50)`, or `12.50-`.
+        negative: how negative numbers are written besides a hyphen before them: `(12.50)`, `12.50-`, `12.50 DR`.
         null_values: texts that are empty cells, as they stand. Not given: none but nothing, and in the match key
             words such as NULL and N/A.
         trim: blanks between delimiters and quotes, and around the header's names, are no part of them.

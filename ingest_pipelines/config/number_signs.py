@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
-Negative = Literal["parentheses", "trailing"]
-"""How a negative number is written besides a minus before it: `(12.50)`, or `12.50-`."""
+Side = Literal["CR", "DR", "C", "D", "H", "S"]
+Negative = Literal["parentheses", "trailing", "minus", "CR", "DR", "C", "D", "H", "S"]
+"""How a negative number is written besides a hyphen before it: `(12.50)`; `12.50-`; with U+2212, a dash or a hyphen
+apart; on one side of a ledger, `12.50 DR`: then a number of the other side is positive."""
+
+OTHER_SIDE: Mapping[str, Side] = {"CR": "DR", "DR": "CR", "C": "D", "D": "C", "H": "S", "S": "H"}
+"""Side of a ledger -> the other one: credit and debit, in German Haben and Soll."""
+
+MINUS_SIGNS = "\u2212\u2013"
+"""What typesetters and some locales write instead of a hyphen: the minus sign and the en dash."""
 
 
 SIGN_KEYS = ("decimal", "thousands", "currency", "negative")
@@ -48,9 +56,10 @@ class NumberSigns:
         currency = found.pop() if len(found) == 1 else None
         if currency is not None and all(same_currency(currency, sign) for sign in declared):
             declared = (*declared, currency)
-        negative = next((form for cell in cells if (form := negative_of(cell))), self.negative)
-        for decimal, thousands in SIGNS:
-            yield NumberSigns(decimal, thousands, declared or None, negative)
+        negatives = next((forms for cell in cells if (forms := negatives_of(cell))), (self.negative,))
+        for negative in negatives:
+            for decimal, thousands in SIGNS:
+                yield NumberSigns(decimal, thousands, declared or None, negative)
 
 
 SIGNS: tuple[tuple[str, str | None], ...] = (
@@ -79,20 +88,38 @@ _AMOUNT = re.compile(
 )
 
 
+_SIDES = "|".join(get_args(Side))
 _IN_PARENTHESES = re.compile(r"([^0-9()+-]{0,9})\(([^()+-]*[0-9][^()+-]*)\)([^0-9()+-]{0,9})")
-_MINUS_BEHIND = re.compile(r"([^()+-]*[0-9][^()+-]*)-([^0-9()+-]{0,9})")
+_MINUS_BEHIND = re.compile(rf"([^()+-]*[0-9][^()+-]*)[-{MINUS_SIGNS}]([^0-9()+-]{{0,9}})")
+_MINUS_BEFORE = re.compile(rf"([^0-9()+-]{{0,9}})(?:[{MINUS_SIGNS}]|-(?=\s))([^()+-]*[0-9][^()+-]*)")
+_SIDE = re.compile(
+    rf"([^()+-]*[0-9](?:\s[^()+-]*\s)?)\s*(?P<behind>{_SIDES})|(?P<before>{_SIDES})\s*([^()+\w-]*[0-9][^()+-]*)",
+    re.IGNORECASE,
+)
 
 
-def negative_of(cell: str) -> Negative | None:
-    """How the cell says that its number is negative, other than by a minus before it."""
+def negatives_of(cell: str) -> tuple[Negative, ...]:
+    """How the cell may say that its number is negative, other than by a hyphen before it.
+
+    Several: its number is on one side of a ledger, and nobody knows which of the two is negative.
+    """
     if _IN_PARENTHESES.fullmatch(cell):
-        return "parentheses"
-    return "trailing" if _MINUS_BEHIND.fullmatch(cell) else None
+        return ("parentheses",)
+    if _MINUS_BEFORE.fullmatch(cell):
+        return ("minus",)
+    if _MINUS_BEHIND.fullmatch(cell):
+        return ("trailing",)
+    if match := _SIDE.fullmatch(cell):
+        other = OTHER_SIDE[(match["behind"] or match["before"]).upper()]
+        return (other, OTHER_SIDE[other])
+    return ()
 
 
 def without_negative(cell: str) -> str:
-    """The cell without the parentheses around its number and without a minus behind it."""
-    match = _IN_PARENTHESES.fullmatch(cell) or _MINUS_BEHIND.fullmatch(cell)
+    """The cell without the parentheses around its number, a minus sign, or the side of a ledger."""
+    if match := _SIDE.fullmatch(cell):
+        return (match[1] or match[4]).strip()
+    match = _IN_PARENTHESES.fullmatch(cell) or _MINUS_BEFORE.fullmatch(cell) or _MINUS_BEHIND.fullmatch(cell)
     return cell if match is None else "".join(match.groups())
 
 

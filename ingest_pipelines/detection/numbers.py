@@ -9,7 +9,7 @@ from dataclasses import replace
 import polars as pl
 
 from ingest_pipelines.config.file_format import written
-from ingest_pipelines.config.number_signs import BETWEEN_DIGITS, Negative, NumberSigns, currency_of, negative_of
+from ingest_pipelines.config.number_signs import BETWEEN_DIGITS, NumberSigns, currency_of, negatives_of
 from ingest_pipelines.detection.columns import bare, is_marked, suggestions, suspects_phones
 from ingest_pipelines.detection.reading import Choose, Option, Reading
 from ingest_pipelines.rules.types.numbers import with_point
@@ -54,11 +54,11 @@ def _spelled(signs: NumberSigns) -> str:
 def _may_have_signs(cells: tuple[str, ...]) -> bool:
     """Whether all cells may be numbers of one currency, and some have signs; in parentheses are not all of them."""
     currencies = {sign for cell in cells if (sign := currency_of(cell))}
-    if not cells or all(map(str.isdecimal, cells)) or len(currencies) > 1 or all(map(negative_of, cells)):
+    if not cells or all(map(str.isdecimal, cells)) or len(currencies) > 1 or all(map(negatives_of, cells)):
         return False
     signs = NumberSigns(currency=tuple(currencies) or None)
-    forms: tuple[Negative | None, ...] = (None, "parentheses", "trailing")
-    plain = (bare(cells, replace(signs, negative=form)) for form in forms)
+    forms = {form for cell in cells for form in negatives_of(cell)}
+    plain = (bare(cells, replace(signs, negative=form)) for form in (None, *forms))
     return any(all(map(_NUMERIC.fullmatch, numbers)) for numbers in plain)
 
 

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from ingest_pipelines.config.blanks import trimmed
 from ingest_pipelines.config.file_format import Format, written
+from ingest_pipelines.config.number_signs import OTHER_SIDE
 from ingest_pipelines.rules.cleaning import column_cleanings
 from ingest_pipelines.rules.compile import Rules
 from ingest_pipelines.rules.types import TYPES, Rule
@@ -90,6 +91,8 @@ class SignAdvice:
         line = written(other.given) if other.given else "remove format from the import's source"
         if only:
             return f"; if the file writes its numbers like this: {line}"
+        if other.negative in OTHER_SIDE and other.negative != self.rules.bound.spec.source.format.negative:
+            return f"; if {other.negative} is the negative side: {line}"
         if other.decimal != self.rules.bound.spec.source.format.decimal:
             return f"; if '{other.decimal}' is its decimal sign: {line}"
         return f"; if '{other.thousands}' separates thousands: {line}"

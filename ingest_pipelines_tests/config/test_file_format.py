@@ -41,7 +41,7 @@ MISTAKES: dict[str, tuple[str, str]] = {
     '{currency: ""}': ("format.currency", "is no sign of a currency"),
     '{currency: "€ "}': ("format.currency", "is no sign of a currency"),
     '{currency: ["€", "5"]}': ("format.currency", "is no sign of a currency"),
-    "{negative: brackets}": ("format.negative", "one of parentheses, trailing"),
+    "{negative: brackets}": ("format.negative", "one of parentheses, trailing, minus, CR, DR, C, D, H, S"),
     "{type: jsonl, negative: trailing}": ("format", "negative: goes with type: csv"),
     "{currency: []}": ("format.currency", "how amounts say their currency"),
     '{currency: "."}': ("format.currency", "may be part of a number"),

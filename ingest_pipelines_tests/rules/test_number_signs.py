@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ingest_pipelines.config.number_signs import Negative, NumberSigns, currency_of, negative_of
+from ingest_pipelines.config.number_signs import OTHER_SIDE, Negative, NumberSigns, currency_of, negatives_of
 from ingest_pipelines.rules.types.numbers import with_point
 
 _SIGNS = st.sampled_from([(",", "."), (",", ""), (",", " "), (",", "\u202f"), (".", ","), (".", "'"), (",", "'")])
@@ -110,18 +110,44 @@ def test_a_negative_number_is_read_as_it_is_declared_and_in_no_other_form(
         forms: dict[Negative, list[str]] = {
             "parentheses": [f"({digits})", f"({sign}{digits})", f"{sign}({digits})", f"({digits}) {sign}",
                             f"({digits} {sign})", f"( {digits} )"],
-            "trailing": [f"{digits}-", f"{digits} -", f"{sign}{digits}-", f"{digits}- {sign}", f"{digits} {sign}-"],
+            "trailing": [f"{digits}-", f"{digits} -", f"{sign}{digits}-", f"{digits}- {sign}", f"{digits} {sign}-",
+                         f"{digits}\u2212"],
+            "minus": [f"\u2212{digits}", f"\u2212 {digits}", f"\u2013{digits}", f"\u2212{sign}{digits}",
+                      f"{sign}\u2212{digits}", f"{sign} \u2212{digits}", f"- {digits}"],
         }  # fmt: skip
         for form, cells in forms.items():
             other: Negative = "trailing" if form == "parentheses" else "parentheses"
             assert _amounts(cells, *signs, currency, form) == [-float(number)] * len(cells)
             assert _amounts(cells, *signs, currency) == [None] * len(cells)
             assert _amounts(cells, *signs, currency, other) == [None] * len(cells)
-            assert {negative_of(cell) for cell in cells} == {form}
+            assert {negatives_of(cell) for cell in cells} == {(form,)}
             assert _amounts([f"-{digits}", digits], *signs, None, form) == [-float(number), float(number)]
 
 
-@pytest.mark.parametrize("negative", ["parentheses", "trailing"])
+@pytest.mark.parametrize(("side", "other"), OTHER_SIDE.items())
+def test_the_declared_side_of_a_ledger_is_negative_and_the_other_is_not(side: Negative, other: Negative) -> None:
+    for mark in (side, side.lower(), side.title()):
+        cells = [f"1.50 {mark}", f"1.50{mark}", f"{mark} 1.50", f"{mark}1.50", f"€1.50 {mark}", f"1.50 EUR {mark}"]
+        assert {negatives_of(cell) for cell in cells} <= {(other, side), (side, other)}
+        assert _amounts(cells, ".", "", ("€", "EUR"), side) == [-1.5] * 6
+        assert _amounts(cells, ".", "", ("€", "EUR"), other) == [1.5] * 6
+        assert _amounts(cells, ".", "", ("€", "EUR")) == [None] * 6
+        assert _amounts(cells, ".", "", ("€", "EUR"), "trailing") == [None] * 6
+    assert _amounts(["1.50", "-1.50", "1.50 EUR"], ".", "", ("EUR",), side) == [1.5, -1.5, 1.5]
+    wrong = [
+        f"-1.50 {side}",
+        f"(1.50) {side}",
+        f"1.50 {side} {side}",
+        f"{side} 1.50 {side}",
+        f"1.50 X{side}",
+        side,
+        "1.50 X",
+    ]
+    assert _amounts(wrong, ".", "", ("USD",), side) == [None] * len(wrong)
+    assert _amounts(["1.50 USD", "USD 1.50"], ".", "", ("USD",), side) == [1.5, 1.5]  # its last letter is no side
+
+
+@pytest.mark.parametrize("negative", ["parentheses", "trailing", "minus", "DR"])
 @pytest.mark.parametrize(
     "cell",
     [

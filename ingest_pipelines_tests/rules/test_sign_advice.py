@@ -107,6 +107,13 @@ CASES: dict[str, tuple[dict[str, Any], list[str], dict[str, Any], dict[str, Any]
     ),
     "parentheses": (MONEY, ["(12.50)", "12.50"], {}, {}, [{"negative": "parentheses"}]),
     "a minus behind": (MONEY, ["12.50-", "12.50"], {}, {}, [{"negative": "trailing"}]),
+    "a minus sign of typesetters": (MONEY, ["\u221212.50", "12.50"], {}, {}, [{"negative": "minus"}]),
+    "sides of a ledger": (MONEY, ["12.50 DR", "7.00 CR"], {}, {}, [{"negative": "CR"}, {"negative": "DR"}]),
+    "Soll and Haben": (MONEY, ["12,50 S", "7,00 H"], {}, {},
+                       [{"decimal": ",", "negative": "H"}, {"decimal": ",", "negative": "S"}]),
+    "another minus than the declared one": (
+        MONEY, ["\u221212.50"], {"negative": "trailing"}, {}, [{"negative": "minus"}],
+    ),
     "whole numbers in parentheses": ({"type": "int"}, ["(1,234,567)"], {}, {},
                                      [{"thousands": ",", "negative": "parentheses"}]),
     "a minus behind an amount": (

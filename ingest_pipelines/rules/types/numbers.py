@@ -9,7 +9,7 @@ from itertools import product
 import polars as pl
 
 from ingest_pipelines.config.databases import Field
-from ingest_pipelines.config.number_signs import Negative, NumberSigns
+from ingest_pipelines.config.number_signs import MINUS_SIGNS, OTHER_SIDE, Negative, NumberSigns
 from ingest_pipelines.config.spellings import NO, YES, decimal_pattern
 from ingest_pipelines.rules.types.base import Cell, FieldKind
 
@@ -49,14 +49,32 @@ def plain_amount(text: pl.Expr, signs: NumberSigns) -> pl.Expr:
     return text
 
 
-_NEGATIVE: Mapping[Negative | None, str] = {
-    "parentheses": r"^\([\t\p{Zs}]*([^()+-]*[0-9][^()+-]*?)[\t\p{Zs}]*\)$",
-    "trailing": r"^([^()+-]*[0-9][^()+-]*?)[\t\p{Zs}]*-$",
+_BLANKS = r"[\t\p{Zs}]*"
+_FORMS: Mapping[str, tuple[tuple[str, str], ...]] = {
+    "parentheses": ((rf"^\({_BLANKS}([^()+-]*[0-9][^()+-]*?){_BLANKS}\)$", "-${1}"),),
+    "trailing": ((rf"^([^()+-]*[0-9][^()+-]*?){_BLANKS}[-{MINUS_SIGNS}]$", "-${1}"),),
+    "minus": ((rf"^[{MINUS_SIGNS}-]{_BLANKS}([^()+{MINUS_SIGNS}-]*[0-9][^()+{MINUS_SIGNS}-]*)$", "-${1}"),),
+    **{
+        side: tuple(
+            replaced
+            for mark, minus in ((side, "-"), (OTHER_SIDE[side], ""))
+            for replaced in (
+                # What is between the number and its side, such as a currency, is a word of its own.
+                (rf"^([^()+-]*[0-9]){_BLANKS}(?i:{mark})$", f"{minus}${{1}}"),
+                (rf"^([^()+-]*[0-9][\t\p{{Zs}}]+[^()+\t\p{{Zs}}-]+)[\t\p{{Zs}}]+(?i:{mark})$", f"{minus}${{1}}"),
+                (rf"^(?i:{mark}){_BLANKS}([^()+\w-]*[0-9][^()+-]*)$", f"{minus}${{1}}"),
+            )
+        )
+        for side in OTHER_SIDE
+    },
 }
+"""Form of negative numbers -> patterns, and what becomes of a number of each."""
 
 
 def _minus_first(text: pl.Expr, negative: Negative | None) -> pl.Expr:
-    return text.str.replace(_NEGATIVE[negative], "-${1}") if negative else text
+    for pattern, replaced in _FORMS[negative] if negative else ():
+        text = text.str.replace(pattern, replaced)
+    return text
 
 
 def _without_currency(text: pl.Expr, currency: Sequence[str]) -> pl.Expr:
