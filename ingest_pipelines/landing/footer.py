@@ -55,7 +55,8 @@ def _count_in(landing: Landing, declared: Format, trailer: Trailer, text: str, l
     if isinstance(trailer.count, str):
         return None
     if trailer.count is None:
-        numbers = re.findall(r"(?<![\w.,-])[0-9]+(?![\w.,-]*[\w-])", text.removeprefix('"')[len(trailer.starts_with) :])
+        cells = text.removeprefix('"')[len(trailer.starts_with) :].split(declared.delimiter)
+        numbers = [number for cell in cells for number in re.findall(r"(?<![\w.,-])[0-9]+(?![\w.,-]*[\w-])", cell)]
         if len(numbers) > 1:
             raise ItemRefused(
                 f"{landing.item.uri}, line {line}: the trailer has {len(numbers)} numbers, and which of them is the "
@@ -66,8 +67,8 @@ def _count_in(landing: Landing, declared: Format, trailer: Trailer, text: str, l
         return int(numbers[0]) if numbers else None
     reading: dict[str, object] = {"delimiter": declared.delimiter}
     reading |= {"quoting": csv.QUOTE_NONE} if declared.quote == NONE else {"quotechar": declared.quote}
-    cells = next(csv.reader([text], **reading), [])  # type: ignore[arg-type]
-    cell = cells[trailer.count - 1].strip() if trailer.count <= len(cells) else ""
+    row = next(csv.reader([text], **reading), [])  # type: ignore[arg-type]
+    cell = row[trailer.count - 1].strip() if trailer.count <= len(row) else ""
     if declared.thousands:
         cell = cell.replace(declared.thousands, "")
     if not re.fullmatch(r"[0-9]{1,15}", cell):

@@ -162,6 +162,16 @@ REFUSED: dict[str, tuple[bytes, dict[str, Any], int | None, str]] = {
     "an escape at the very end": (b"id,tier\n1,a\\", {"escape": "\\"}, 2, "the escape"),
     "a file that was cut off": (b"id,tier\n1,x\n", {"footer": "END"}, 2, "does not begin with 'END': the file was cut off"),
     "fewer rows than the trailer says": (b"id,tier\n1,x\nEND 2\n", {"footer": "END"}, None, "says 2 rows, and the file has 1"),
+    **{
+        f"fewer rows than the trailer says in a cell: {delimiter}": (
+            b"id,tier\n1,x\nEND,2\n".replace(b",", delimiter.encode()), {"footer": "END", "delimiter": delimiter}, None,
+            "says 2 rows, and the file has 1",
+        )
+        for delimiter in ",;|\t."
+    },
+    "a trailer with groups of digits, which a comma file has in two cells": (
+        b"id,tier\n1,x\nEND: 1,204\n", {"footer": "END"}, 3, "2 numbers, and which",
+    ),
     "a trailer of several numbers": (b"id,tier\n1,x\nEND 2 7\n", {"footer": "END"}, 3, "2 numbers, and which"),
     "a trailer without its cell": (b"id,tier\n1,x\nEND,2\n", {"footer": {"starts_with": "END", "count": 3}}, 3, "cell 3 of the trailer"),
     "a footer longer than the file": (b"id\n", {"footer": 3}, None, "fewer lines"),
