@@ -25,6 +25,8 @@ def raw_cell(
         null_values: texts that mean an empty cell.
     """
     if source != pl.String and kind.takes(source):
+        if null_values:
+            column = pl.when(~_as_text(column, source, kind).is_in(list(null_values))).then(column)
         return column, source
     text = _as_text(column, source, kind)
     if trim:

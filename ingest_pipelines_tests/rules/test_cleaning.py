@@ -160,6 +160,24 @@ def test_every_type_is_cast_from_the_clean_cell_and_rejects_keep_the_raw_one(tmp
     }  # fmt: skip
 
 
+def test_null_values_are_empty_cells_of_typed_columns_too(tmp_path: Path) -> None:
+    source = {"connection": "uploads", "format": {"type": "parquet", "null_values": ["-1", "false", "1.5"]}}
+    fields = {
+        "points": {"type": "int"},
+        "ratio": {"type": "float"},
+        "yes": {"type": "bool"},
+        "note": {"type": "string"},
+    }
+    columns: dict[str, list[str] | pl.Series] = {
+        "id": ["a", "b", "c"], "points": pl.Series([-1, 1, None]), "ratio": pl.Series([1.5, 2.5, None]),
+        "yes": pl.Series([False, True, None]), "note": pl.Series([-1, 5, None]),
+    }  # fmt: skip
+    validated = validate(bound_import(fields, source=source), tmp_path / "spill", frame(columns))
+    assert accepted(validated).drop("_line").rows() == [
+        ("a", None, None, None, None), ("b", 1, 2.5, True, "5"), ("c", None, None, None, None),
+    ]  # fmt: skip
+
+
 def test_what_null_values_say_is_empty_before_a_cell_is_cleaned_and_not_after_it() -> None:
     bound = bound_import(
         {"f": {"type": "string"}}, columns={"id": "id", "F": {"field": "f", "clean": ["lower"], "map": {"x": "n/a"}}},
