@@ -218,10 +218,10 @@ def _zip(head: bytes, name: str) -> Content:
 
 
 def _wide(head: bytes) -> Content | None:
-    """UTF-16 or UTF-32 without a byte order mark. Zeros behind the text fill a block, and are no letters."""
+    """UTF-16 or UTF-32 without a byte order mark. Zeros behind the text or in a row fill a block."""
     text = head.rstrip(b"\0")
     zeros = text.count(b"\0")
-    if zeros * 4 <= len(text) or not text:
+    if zeros * 4 <= len(text) or not text or b"\0" * 8 in text:
         return None
     if zeros * 8 > len(text) * 5:
         return Content("UTF-32, not UTF-8", _UTF8)

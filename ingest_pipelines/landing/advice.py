@@ -66,12 +66,23 @@ def advise(
         refusal.hint = f"if the file has no header, name its columns in their order: {line}"
     elif "footer" in found and declared.footer is None:
         refusal.hint = f"if the file is whole and its end is no row, write in the import's source: {line}"
+    elif found.get("quote") == NONE and declared.quote != NONE and _has_formulas(landing, declared):
+        refusal.hint = (
+            'cells such as ="001" are formulas, which only Excel reads: export the file with plain cells, such as 001'
+        )
     elif found.get("quote") == NONE and declared.quote != NONE:
         refusal.hint = f"if the file is whole and quotes are text in it, write in the import's source: {line}"
     elif not found:
         refusal.hint = "the file is CSV with commas in UTF-8: remove format from the import's source"
     else:
         refusal.hint = f"write in the import's source: {line}"
+
+
+def _has_formulas(landing: Landing, declared: Format) -> bool:
+    """Whether a cell of the file's beginning is written as `="001"`, so that Excel keeps its zeros."""
+    with landing.path.open("rb") as file:
+        text = file.read(64 << 10).decode(declared.encoding, errors="replace")
+    return re.search(r'(?:^|[,;|\t\r\n])="[^"\r\n]*"(?:$|[,;|\t\r\n])', text) is not None
 
 
 class _Sample:
@@ -166,7 +177,7 @@ def _candidates(
         return
     if declared.type != "csv":
         own = cells
-    for encoding in _encodings(_letters(landing.path, head)):
+    for encoding in _encodings(_letters(landing.path, head), declared):
         try:
             text = codecs.getincrementaldecoder(encoding or declared.encoding)().decode(head).removeprefix("\ufeff")
         except UnicodeError:
@@ -187,9 +198,14 @@ def _letters(path: Path, head: bytes) -> bytes:
         return next((part for part in iter(lambda: file.read(1 << 20), b"") if not part.isascii()), head)
 
 
-def _encodings(head: bytes) -> Iterator[str]:
-    """Encodings that the bytes may have, the likeliest first; "": the declared one."""
+def _encodings(head: bytes, declared: Format) -> Iterator[str]:
+    """Encodings that the bytes may have, the likeliest first; "": the declared one.
+
+    In place of a declared one only those that prove themselves: any bytes are text in most others, with wrong letters.
+    """
     likely = [decoded.encoding or "utf-8" for decoded in encodings(head, whole=False)]
+    if declared.encoding != Format().encoding:
+        likely = [encoding for encoding in likely if encoding.startswith("utf")]
     if not likely or not likely[0].startswith(("utf-16", "utf-32")):
         yield ""
         yield "utf-8"
@@ -220,6 +236,8 @@ def _headers(text: str, required: Sequence[str], declared: Format, spellings: Sp
     first = filled[0] if filled else 0
     for delimiter in dict.fromkeys([declared.delimiter, *DELIMITERS]):
         row = _row(lines[first:], delimiter, '"') if filled else []
+        if row and row[0].lstrip("\x1e ").startswith(("{", "[")):
+            return  # JSON that cannot be read
         if len(row) == len(set(required)) and not _folded(required) & _folded(row) and declared.header is None:
             changed = {} if delimiter == declared.delimiter else {"delimiter": delimiter}
             if len(row) > 1 or len(required) == 1:

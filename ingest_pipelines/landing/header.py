@@ -168,7 +168,9 @@ def _refuse_columns(
     where = f"{landing.item.uri}, line {line}"
     if any("\0" in column for column in columns):
         raise ItemRefused(
-            f"{where}: the header contains NUL; it looks like UTF-16", line=line, hint="save the file as UTF-8"
+            f"{where}: the header contains NUL: the file is UTF-16, or it is damaged",
+            line=line,
+            hint="save the file as UTF-8, or upload it again",
         )
     missing = missing_columns(required, columns, spellings)
     if missing:

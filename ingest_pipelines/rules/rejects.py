@@ -15,6 +15,7 @@ import pyarrow as pa
 from ingest_pipelines.model import LINE, RejectSample
 from ingest_pipelines.owner_only import private_file
 from ingest_pipelines.rules.compile import KEY, Rules
+from ingest_pipelines.rules.encoding_advice import with_encoding
 from ingest_pipelines.rules.number_signs import SignAdvice
 from ingest_pipelines.rules.raw_cells import display_cell
 from ingest_pipelines.rules.slices import slices
@@ -77,7 +78,7 @@ class Rejects:
             rows.filter(mask).with_columns(
                 pl.lit(rule.field).alias("field"),
                 pl.lit(rule.code).alias("code"),
-                self._signs.reasons(rule, raw.filter(mask)).alias("reason"),
+                self._reasons(rule, raw.filter(mask)).alias("reason"),
             )
             for rule, mask in zip(rules, masks, strict=True)
             if mask.any()
@@ -87,6 +88,10 @@ class Rejects:
         self.rows += len(raw)
         self._count(rules, masks)
         self._sample(table, raw)
+
+    def _reasons(self, rule: Rule, broken: pl.DataFrame) -> pl.Series:
+        """The rule's reason for each row, with the line of YAML that would read its cell."""
+        return with_encoding(rule, self.rules, broken, self._signs.reasons(rule, broken))
 
     def _row(self, raw: pl.DataFrame) -> pl.Series:
         """The source's cells as a JSON object per row."""

@@ -100,6 +100,7 @@ NOTHING_TO_WRITE = {
     "rows of other widths": (b"id,tier\n1\n2,y,z\n", "2 rows have more or fewer cells"),
     "all rows too wide": (b"id,tier\n1,x,a\n2,y,b\n", "2 rows have more or fewer cells"),
     "lines quoted as a whole": (b'"id,tier"\n"1,x"\n', "each line is quoted as a whole"),
+    "cells that Excel calculates": (b'id,tier\n="001",x\n="002",y\n', "a quote inside a cell"),
     "objects inside an object": (b'{"data": [{"id": 1, "tier": "x"}]}\n', "the file is JSON"),
 }
 
@@ -109,6 +110,23 @@ def test_no_line_is_named_that_would_drop_rows_or_split_cells(kind: str, tmp_pat
     content, message = NOTHING_TO_WRITE[kind]
     with pytest.raises(ItemRefused, match=message) as refused:
         opened(content, tmp_path, Format(), "id", "tier")
+    assert "format:" not in refused.value.hint
+
+
+@pytest.mark.parametrize(
+    "content", [b"{'id': 1, 'tier': 'x'}\n", b'\x1e{"id": 1, "tier": "x"}\n', b"{id: 1, tier: x}\n", b"[1, x]\n"]
+)
+def test_broken_json_is_never_called_a_file_without_a_header(content: bytes, tmp_path: Path) -> None:
+    with pytest.raises(ItemRefused) as refused:
+        opened(content, tmp_path, Format(type="jsonl"), "id", "tier")
+    assert "format:" not in refused.value.hint
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "cp1250"])
+def test_a_damaged_byte_does_not_turn_the_declared_encoding_into_another(encoding: str, tmp_path: Path) -> None:
+    content = "id,tier\n1,x\n2,“".encode("cp1252") + b"\x81\n"
+    with pytest.raises(ItemRefused, match="line 3, byte") as refused:
+        opened(content, tmp_path, Format(encoding=encoding), "id", "tier")
     assert "format:" not in refused.value.hint
 
 
