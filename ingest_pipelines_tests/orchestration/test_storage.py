@@ -128,6 +128,16 @@ def test_what_is_no_fault_of_the_storage_stays_as_it_is(place: str) -> None:
         raise ZeroDivisionError
 
 
+def test_of_two_first_runs_in_a_pool_the_second_finds_its_limit(place: str) -> None:
+    with open_instance(read_settings()) as instance:
+        events = instance.event_log_storage
+        for _ in range(2):
+            assert events.initialize_concurrency_limit_to_default("target_crm_customers")
+        [limit] = events.get_pool_limits()
+        assert (limit.name, limit.limit, limit.from_default) == ("target_crm_customers", 1, True)
+        assert events.get_concurrency_info("target_crm_customers").slot_count == 1
+
+
 def test_a_run_that_waits_for_a_pool_rests_and_goes_on_soon_after_it_is_free(place: str) -> None:
     asked: list[tuple[float, float]] = []
     with open_instance(read_settings()) as instance, ThreadPoolExecutor(1) as other:

@@ -28,6 +28,7 @@ from sqlalchemy.exc import DisconnectionError, OperationalError, SQLAlchemyError
 from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 
 from ingest_pipelines.config import Settings, read_settings
+from ingest_pipelines.orchestration.dagster_internals.pool_limits import limit_each_pool_once
 from ingest_pipelines.orchestration.dagster_internals.pool_wait import rest_between_claims
 from ingest_pipelines.orchestration.dagster_internals.retry_order import count_retries_as_active
 from ingest_pipelines.orchestration.dagster_internals.run_lock_hook import hold_lock_while_running
@@ -80,6 +81,7 @@ class RunStorage(DagsterPostgresStorage):
                     setattr(part, question, _yes_is_remembered(getattr(part, question)))
         count_retries_as_active(storage._run_storage)
         hold_lock_while_running(storage._run_storage, settings.state)
+        limit_each_pool_once(storage._event_log_storage)
         rest_between_claims(storage._event_log_storage, settings.state)
         return storage
 
