@@ -6,7 +6,9 @@
     warm_launcher   runs in processes of the run server, else in those of the code server
     warm_run        a run in a process that the run server forked
     own_run         which assets the run of this process has selected, before the code location is loaded
-    storage         runs, events and ticks in Postgres, over one connection; installs the next three
+    storage         runs, events and ticks in Postgres, over one connection; installs the next five
+    storage_schema  a storage of this version is not asked which tables and columns it has
+    event_writes    an event is one statement
     run_lock_hook   a process holds its run's lock from the run's start to its end
     pool_wait       a run that waits for a pool rests, says what it waits for, and frees slots of dead runs
     retry_order     a run that will be retried keeps its import's place in the queue
@@ -16,6 +18,7 @@
     sensor_cursors  the cursor of a sensor by its name
     webserver       the webserver's app, with middleware around it
     code_servers    webserver and daemon start a code server again that died or hangs
+    code_refresh    the daemon replaces its code server when the project changed, not every minute
     planned_events  which partition a run was to materialize, where it was killed before it said so
     run_slots       which queued runs the queue should start now
     run_failures    why runs died, from their events

@@ -2,8 +2,7 @@
 
 Waits for: a storage in dagster.yaml whose address may come from the environment or not be set, and its pool settings
 (dagster issue 33935, pull request 33936; 20325 counts the connections).
-If `_engine` or the three storages go: `ingest` commands and the daemon fail at their start. If one of the questions in
-_COLUMN_QUESTIONS goes: that one is skipped, and runs read the catalog more often.
+If `_engine` or the three storages go: `ingest` commands and the daemon fail at their start.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import closing
 from threading import Lock
 from time import monotonic
@@ -22,34 +21,26 @@ import psycopg2
 from dagster._core.storage.runs import RunStorage as DagsterRunStorage
 from dagster._serdes import ConfigurableClassData
 from dagster_postgres import DagsterPostgresStorage
-from sqlalchemy import Engine, create_engine, event, text
+from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.engine.interfaces import DBAPIConnection, ExceptionContext
-from sqlalchemy.exc import DisconnectionError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import DisconnectionError, OperationalError
 from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 
 from ingest_pipelines.config import Settings, read_settings
+from ingest_pipelines.orchestration.dagster_internals.event_writes import write_without_notice
 from ingest_pipelines.orchestration.dagster_internals.pool_limits import limit_each_pool_once
 from ingest_pipelines.orchestration.dagster_internals.pool_wait import rest_between_claims
 from ingest_pipelines.orchestration.dagster_internals.retry_order import count_retries_as_active
 from ingest_pipelines.orchestration.dagster_internals.run_lock_hook import hold_lock_while_running
+from ingest_pipelines.orchestration.dagster_internals.storage_schema import answer_yes, is_current, read_columns
 from ingest_pipelines.orchestration.site import DAGSTER_DATABASE, embedded_server
 
 _REST_SECONDS = 0.1
 """A connection that was idle for longer is tested before its use. A test before each of some hundred uses would cost a
 tenth of a second per run."""
 
-_TABLES = ("runs", "instance_info", "event_logs", "jobs")
+_TABLES = {"runs", "instance_info", "event_logs", "jobs"}
 """A table of each part of the storage; where one is missing, Dagster creates and stamps all of them."""
-
-_COUNT_TABLES = text("SELECT count(*) FROM pg_tables WHERE schemaname = current_schema() AND tablename = ANY(:names)")
-
-_COLUMN_QUESTIONS = (
-    "has_run_stats_index_cols",
-    "has_backfill_id_column",
-    "has_asset_key_col",
-)
-"""Methods that say whether the storage has columns of later versions. Dagster reads the catalog for each call,
-a dozen times in a run."""
 
 
 class RunStorage(DagsterPostgresStorage):
@@ -72,13 +63,15 @@ class RunStorage(DagsterPostgresStorage):
         settings = read_settings()
         url = storage_url(settings)
         engine = _shared_engine(url)
-        storage = cls(postgres_url=url, should_autocreate_tables=not _has_tables(engine), inst_data=inst_data)
+        columns = read_columns(engine)
+        has_tables = {table for table, _ in columns} >= _TABLES
+        storage = cls(postgres_url=url, should_autocreate_tables=not has_tables, inst_data=inst_data)
         _close_with_the_last_user(storage._run_storage, engine)
         for part in (storage._run_storage, storage._event_log_storage, storage._schedule_storage):
             part._engine = engine
-            for question in _COLUMN_QUESTIONS:
-                if hasattr(part, question):
-                    setattr(part, question, _yes_is_remembered(getattr(part, question)))
+        if is_current(columns):
+            answer_yes(storage._run_storage, storage._event_log_storage, storage._schedule_storage)
+        write_without_notice(storage._event_log_storage)
         count_retries_as_active(storage._run_storage)
         hold_lock_while_running(storage._run_storage, settings.state)
         limit_each_pool_once(storage._event_log_storage)
@@ -91,18 +84,6 @@ def _in_our_words(record: logging.LogRecord) -> bool:
     if "dagster_postgres" in record.pathname:
         record.msg, record.args = "Dagster's storage does not answer; it is asked again", None
     return True
-
-
-def _yes_is_remembered(has_column: Callable[..., bool]) -> Callable[..., bool]:
-    """The same question, asked until the answer is yes: Dagster's migrations add columns and drop none."""
-    answered_yes: set[tuple[Any, ...]] = set()
-
-    def has_column_once(*arguments: Any) -> bool:
-        if arguments not in answered_yes and has_column(*arguments):
-            answered_yes.add(arguments)
-        return arguments in answered_yes
-
-    return has_column_once
 
 
 _ENGINES: WeakValueDictionary[tuple[int, str], Engine] = WeakValueDictionary()
@@ -181,15 +162,6 @@ def _test_after_rest(connection: DBAPIConnection, record: ConnectionPoolEntry, _
             cursor.execute("SELECT 1")
     except psycopg2.Error:
         raise DisconnectionError from None
-
-
-def _has_tables(engine: Engine) -> bool:
-    """Whether Dagster's tables are here; False where no server answers, so that Dagster's own attempt reports it."""
-    try:
-        with engine.connect() as connection:
-            return bool(connection.scalar(_COUNT_TABLES, {"names": list(_TABLES)}) == len(_TABLES))
-    except SQLAlchemyError:
-        return False
 
 
 def storage_url(settings: Settings) -> str:
