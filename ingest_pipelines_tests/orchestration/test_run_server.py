@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -19,6 +20,8 @@ import psycopg
 import pytest
 from dagster import DagsterInstance, DagsterRun, DagsterRunStatus
 from dagster._core.code_pointer import ModuleCodePointer
+from dagster._core.launcher.base import LaunchRunContext
+from dagster._core.launcher.default_run_launcher import DefaultRunLauncher
 from dagster._core.origin import JobPythonOrigin, RepositoryPythonOrigin
 from dagster._core.remote_origin import (
     ManagedGrpcPythonEnvCodeLocationOrigin,
@@ -39,7 +42,7 @@ from ingest_pipelines.orchestration.monitoring.deaths import read_deaths
 from ingest_pipelines.orchestration.run_server.keep import RUN_SERVER, RunServers
 from ingest_pipelines.orchestration.run_server.process import LEAVING, NAME, READY, SPARE, SPARE_NAME
 from ingest_pipelines.orchestration.run_server.request import READY as PROCESS_READY
-from ingest_pipelines.orchestration.run_server.request import RunRequest, ask_for_run, connected, pack
+from ingest_pipelines.orchestration.run_server.request import RunRequest, ask_for_run, connected, pack, socket_path
 from ingest_pipelines.orchestration.runs import run_locks
 from ingest_pipelines_tests.merge.targets import fresh_target
 from ingest_pipelines_tests.orchestration.conftest import GOOD, ONE_BAD, Shop, new_shop
@@ -297,6 +300,55 @@ def test_a_process_whose_caller_does_not_wait_any_more_runs_nothing(served: Serv
     assert served.ended(run) is DagsterRunStatus.SUCCESS
 
 
+def test_a_server_that_hangs_has_no_run_and_begins_none_when_it_goes_on(served: Served) -> None:
+    wait_for(lambda: _ready_spares(served) == SPARE)
+    run, server = served.new_run(), psutil.Process(served.process.pid)
+    hanging = [server, *server.children()]
+    for process in hanging:
+        process.suspend()
+    assert not ask_for_run(served.shop.state, served.request(run), 0.5)
+    for process in hanging:
+        process.resume()
+    wait_for(lambda: served.runs() == [] and _ready_spares(served) == SPARE)
+    now = served.instance.get_run_by_id(run.run_id)
+    assert now is not None
+    assert now.status is DagsterRunStatus.STARTING
+    assert served.statuses() == []
+    assert served.ask(run)
+    assert served.ended(run) is DagsterRunStatus.SUCCESS
+
+
+def test_a_server_that_hangs_delays_one_run_and_not_those_after_it(
+    environment: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, served: Served
+) -> None:
+    stock: list[str] = []
+    monkeypatch.setattr(DefaultRunLauncher, "launch_run", lambda _, context: stock.append(context.dagster_run.run_id))
+    (tmp_path / "runs").mkdir()
+    monkeypatch.setenv("INGEST_STATE", str(tmp_path))
+    launcher = WarmRunLauncher()
+    launcher.register_instance(served.instance)
+    launcher.answer_seconds = 0.5
+    run = served.new_run()
+    with socket.socket(socket.AF_UNIX) as hangs, socket_path(tmp_path) as path:
+        hangs.bind(str(path))
+        hangs.listen(8)
+        for _ in range(3):
+            launcher.launch_run(LaunchRunContext(run, None))
+        hangs.setblocking(False)
+        hangs.accept()[0].close()
+        with pytest.raises(BlockingIOError):
+            hangs.accept()
+    assert stock == [run.run_id] * 3
+
+
+def test_a_run_of_an_import_that_is_deleted_meanwhile_fails_and_loads_nothing(served: Served) -> None:
+    run = served.new_run()
+    (served.shop.home / "imports" / f"{served.import_name}.yaml").unlink()
+    assert served.ask(run)
+    assert served.ended(run) is DagsterRunStatus.FAILURE
+    assert served.statuses() == []
+
+
 def test_of_two_callers_at_once_each_run_is_executed_once(served: Served) -> None:
     runs = [served.new_run() for _ in range(4)]
     answers: list[bool] = []
@@ -379,6 +431,12 @@ def test_only_runs_of_our_own_module_on_this_machine_are_warm(served: Served) ->
         elsewhere = RemoteJobOrigin(RemoteRepositoryOrigin(origin, "__repository__"), JOB)
         assert not is_of_own_module(run._replace(remote_job_origin=elsewhere))
     assert isinstance(served.instance.run_launcher, WarmRunLauncher)
+
+
+def _ready_spares(served: Served) -> int:
+    """How many processes wait for a run and have imported everything: Polars starts threads."""
+    spares = [child for child in psutil.Process(served.process.pid).children() if child.name() == SPARE_NAME]
+    return sum(spare.num_threads() > 1 for spare in spares)
 
 
 def _starts(started: list[subprocess.Popen[bytes]]) -> Callable[[], subprocess.Popen[bytes]]:

@@ -17,6 +17,7 @@ import os
 import signal
 import sys
 from collections.abc import Mapping
+from time import monotonic
 from typing import Any, Self
 
 from dagster import DagsterRun
@@ -28,11 +29,14 @@ from dagster._serdes import ConfigurableClassData, serialize_value
 
 from ingest_pipelines.config import read_settings
 from ingest_pipelines.orchestration.dagster_internals.tags import GRPC_INFO_TAG
-from ingest_pipelines.orchestration.run_server.request import RunRequest, ask_for_run
+from ingest_pipelines.orchestration.run_server.request import ANSWER_SECONDS, RunRequest, ask_for_run
 from ingest_pipelines.orchestration.runs import run_locks
 
 MODULE = "ingest_pipelines.definitions"
 """The module whose runs the run server executes."""
+
+REST_SECONDS = 60.0
+"""So long no run waits for a run server that did not answer in time: it hangs, or the machine is too busy to fork."""
 
 _LOG = logging.getLogger(__name__)
 
@@ -43,6 +47,8 @@ class WarmRunLauncher(DefaultRunLauncher):
     def __init__(self, inst_data: ConfigurableClassData | None = None) -> None:
         super().__init__(inst_data)
         self._state = read_settings().state
+        self.answer_seconds = ANSWER_SECONDS
+        self._rests_until = float("-inf")
 
     @classmethod
     def from_config_value(cls, inst_data: ConfigurableClassData, config_value: Mapping[str, Any]) -> Self:
@@ -77,8 +83,18 @@ class WarmRunLauncher(DefaultRunLauncher):
                 instance_ref=self._instance.get_ref(),
             )
         )
-        if ask_for_run(self._state, RunRequest(run.run_id, packed)):
+        began = monotonic()
+        if began < self._rests_until:
+            return False
+        if ask_for_run(self._state, RunRequest(run.run_id, packed), self.answer_seconds):
             return True
+        if monotonic() - began >= self.answer_seconds:
+            self._rests_until = monotonic() + REST_SECONDS
+            _LOG.warning(
+                "the run server did not answer within %.0f s; for %.0f s runs start without it",
+                self.answer_seconds,
+                REST_SECONDS,
+            )
         with run_locks.claim_dead(self._state, run.run_id) as is_dead:  # a process that was killed before it was ready
             if is_dead:
                 run_locks.forget(self._state, run.run_id)

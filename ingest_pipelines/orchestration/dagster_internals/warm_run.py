@@ -3,7 +3,7 @@
 Waits for: a public function that executes a run that was created, in this process.
 If `core_execute_run`, `capture_interrupts` or `recon_job_from_origin` change: the forked process ends before it is
 ready, and each run goes the stock way. If `tail_to_stream` goes: two more processes copy each run's output into the
-daemon's log, as with the stock launcher.
+daemon's log, as with the stock launcher. If a module of _IMPORTED_BY_RUNS goes: each run imports more.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ import atexit
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+from importlib import import_module
 from typing import Any, NoReturn, Self
 
 from dagster import DagsterInstance, DagsterRun
@@ -29,6 +30,26 @@ from dagster._utils.interrupts import capture_interrupts
 
 from ingest_pipelines.orchestration.dagster_internals import own_run
 from ingest_pipelines.orchestration.runs.fail_dead_run import fail_dead_run
+
+_IMPORTED_BY_RUNS = (
+    "dagster._core.definitions.repository_definition.repository_data_builder",
+    "dagster._core.execution.plan.active",
+    "dagster._core.executor.in_process",
+    "dagster._core.instance.factory",
+    "dagster._core.secrets.loader",
+    "dagster._core.storage.local_compute_log_manager",
+    "dagster._core.storage.root",
+    "dagster._core.workspace.autodiscovery",
+    "upath.implementations.local",
+)
+"""What Dagster imports only as it opens an instance or executes a run. None of them starts a thread."""
+
+
+def import_what_runs_need() -> None:
+    """Imports _IMPORTED_BY_RUNS; a module that this version of Dagster does not have is left to the runs."""
+    for name in _IMPORTED_BY_RUNS:
+        with suppress(ImportError):
+            import_module(name)
 
 
 class WarmRun:

@@ -27,7 +27,12 @@ from importlib import import_module
 from pathlib import Path
 
 from ingest_pipelines.config import read_settings
-from ingest_pipelines.orchestration.dagster_internals.warm_run import WarmRun, end_forked, report_crash
+from ingest_pipelines.orchestration.dagster_internals.warm_run import (
+    WarmRun,
+    end_forked,
+    import_what_runs_need,
+    report_crash,
+)
 from ingest_pipelines.orchestration.run_server.command import execute_command
 from ingest_pipelines.orchestration.run_server.request import (
     RunRequest,
@@ -51,7 +56,7 @@ IMPORTED_ONCE = (
     "ingest_pipelines.orchestration.run_launcher",
     "ingest_pipelines.orchestration.run_queue",
     "psycopg",
-    "psycopg2",
+    "psycopg2.extras",
     "sqlglot",
 )
 """What the server imports for all."""
@@ -95,6 +100,7 @@ def serve(command: Command, imported: Sequence[str] = ()) -> None:
     take_private_umask()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; runs roll back, then this ends
     state = read_settings().state
+    import_what_runs_need()
     import_and_keep(IMPORTED_ONCE)
     with socket.socket(socket.AF_UNIX) as listener:
         own = _listen(listener, state)
@@ -105,12 +111,16 @@ def serve(command: Command, imported: Sequence[str] = ()) -> None:
 
 
 def import_and_keep(modules: Sequence[str]) -> None:
-    """Imports the modules. Nobody looks for garbage in what they made: it would copy memory that is shared."""
+    """Imports the modules. Nobody looks for garbage in what they made: it would copy memory that is shared.
+
+    What is made later is looked through rarely: a run makes many objects and little garbage.
+    """
     gc.disable()
     for name in modules:
         import_module(name)
     gc.collect()
     gc.freeze()
+    gc.set_threshold(50_000, 20, 20)
     gc.enable()
 
 

@@ -117,10 +117,14 @@ def connected(state: Path, seconds: float = ANSWER_SECONDS) -> Iterator[socket.s
         yield connection
 
 
-def ask_for_run(state: Path, request: RunRequest) -> bool:
-    """Whether a process of the run server executes the run; if not, none ever will."""
+def ask_for_run(state: Path, request: RunRequest, seconds: float = ANSWER_SECONDS) -> bool:
+    """Whether a process of the run server executes the run; if not, none ever will.
+
+    Args:
+        seconds: how long it may take until a process is ready.
+    """
     try:
-        with connected(state) as connection:
+        with connected(state, seconds) as connection:
             return ask(connection, request) is not None
     except OSError:
         return False
