@@ -6,10 +6,11 @@
     warm_launcher   runs in processes of the run server, else in those of the code server
     warm_run        a run in a process that the run server forked
     own_run         which assets the run of this process has selected, before the code location is loaded
-    storage         runs, events and ticks in Postgres, over one connection; installs the next five
+    storage         runs, events and ticks in Postgres, over one connection; installs the next six
     storage_schema  a storage of this version is not asked which tables and columns it has
     event_writes    an event is one statement
     run_lock_hook   a process holds its run's lock from the run's start to its end
+    pool_limits     a pool gets its limit once, where two runs claim its first slot at the same moment
     pool_wait       a run that waits for a pool rests, says what it waits for, and frees slots of dead runs
     retry_order     a run that will be retried keeps its import's place in the queue
     run_queue       every queued run carries its import and connection
