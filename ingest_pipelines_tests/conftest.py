@@ -19,6 +19,7 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 from hypothesis import settings
 
+from ingest_pipelines_tests.merge.drawn_servers import draw_servers
 from ingest_pipelines_tests.merge.targets import fresh_target
 from ingest_pipelines_tests.servers import (
     azure,
@@ -54,10 +55,12 @@ _FLEET = pytest.StashKey[Fleet]()
 
 def pytest_configure(config: pytest.Config) -> None:
     """One fleet per run, in memory like all files of tests: its owner assembles it, xdist's workers are told where."""
-    # What we start would inherit a SIGTERM that is ignored or held back, and each end take 10 s.
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
-    if signal.getsignal(signal.SIGTERM) is signal.SIG_IGN:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    # What we start would inherit signals that are ignored, as behind a shell's `&`, or held back: each end would take
+    # 10 to 60 s. Dagster gives SIGTERM what SIGINT has.
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM, signal.SIGINT})
+    for number, action in ((signal.SIGTERM, signal.SIG_DFL), (signal.SIGINT, signal.default_int_handler)):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, action)
     memory = memory_folder(4 * 1024**3)
     if memory is not None and "TMPDIR" not in os.environ:
         os.environ["TMPDIR"] = str(memory)  # of the workers and of all that tests start, too
@@ -95,10 +98,15 @@ DEAREST_FIRST = (
 """Files that take 20 seconds or more. They start first: none is left to one worker while others have nothing."""
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The dearest files first. A slow test may take two hours; the others have the time-out of pyproject.toml."""
+    """The dearest files first; cases on servers that are drawn.
+
+    A slow test may take two hours; the others have the time-out of pyproject.toml.
+    """
     place = {name: number for number, name in enumerate(DEAREST_FIRST)}
     items.sort(key=lambda item: place.get(item.path.name, len(place)))
+    draw_servers(items)
     for item in items:
         if item.get_closest_marker("slow") and not item.get_closest_marker("timeout"):
             item.add_marker(pytest.mark.timeout(7200))

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
-from zlib import crc32
 
 import pytest
 
@@ -16,32 +13,6 @@ from ingest_pipelines.merge.early_load import Destination, EarlyLoad
 from ingest_pipelines.model import Run, Validated
 from ingest_pipelines_tests.merge.deliveries import NOW, SENSOR
 from ingest_pipelines_tests.merge.targets import Rows, fresh_target, reader
-
-MANY_CASES = 8
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A case of a test with many cases is fast on one of the two servers, by a draw; on the other one it is slow.
-
-    So the fast tests have every case, and every test on both servers.
-    """
-    cases: dict[str, dict[tuple[int, ...], list[pytest.Function]]] = defaultdict(lambda: defaultdict(list))
-    for item in items:
-        if not isinstance(item, pytest.Function) or not item.path.is_relative_to(Path(__file__).parent):
-            continue
-        values = item.callspec.params if hasattr(item, "callspec") else {}
-        if "server_url" in values and not item.get_closest_marker("slow"):
-            case = tuple(id(value) for name, value in values.items() if name != "server_url")
-            cases[item.nodeid.partition("[")[0]][case].append(item)
-    for test, items_of in cases.items():
-        if len(items_of) < MANY_CASES:
-            continue
-        for place, on_servers in enumerate(items_of.values()):
-            drawn = crc32(f"{test} {place}".encode()) % len(on_servers)
-            for number, item in enumerate(on_servers):
-                if number != drawn:
-                    item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture(scope="session", params=["18", "15"])
