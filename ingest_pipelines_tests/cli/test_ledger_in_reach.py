@@ -180,27 +180,30 @@ def test_a_cut_while_the_ledger_is_made_is_a_target_that_does_not_answer(
 def test_a_lost_acknowledgement_of_the_ledger_s_making_is_asked_about(
     database_url: str, cut_proxy: Callable[[str, int], CutProxy]
 ) -> None:
-    """The last bytes that the server sends are lost; the second look finds the ledger."""
+    """The last bytes that the server sends are lost; a second look finds the ledger."""
     parts = urlsplit(database_url)
     proxy = cut_proxy(str(parts.hostname), int(parts.port or 0))
     target = Target(parts._replace(netloc=f"{parts.username}:{parts.password}@127.0.0.1:{proxy.port}").geturl())
 
-    def made() -> bool:
-        with psycopg.connect(database_url) as admin:
-            found = admin.execute("SELECT to_regclass('ingest.alembic_version') IS NOT NULL").fetchone()
-        return found == (True,)
-
-    size = 256
-    while not made():  # until the cut comes after the commit
-        proxy.break_with(Fault(cut_after_received=size))
+    def is_made(cut_after: int) -> bool:
+        with psycopg.connect(database_url, autocommit=True) as admin:
+            admin.execute("DROP SCHEMA IF EXISTS ingest CASCADE")
+        proxy.break_with(Fault(cut_after_received=cut_after))
         try:
             target.migrate()
-            break
         except TargetUnavailable:
-            size += 64
-    assert made()
-    proxy.mend()
-    target.migrate()
+            return False
+        return True
+
+    too_early, too_late, cuts = 2**11, 2**13, 0
+    made = False
+    while not made or proxy.cuts == cuts:
+        assert too_late - too_early > 1, "no cut comes after the commit"
+        middle, cuts = (too_early + too_late) // 2, proxy.cuts
+        made = is_made(middle)
+        too_early, too_late = (too_early, middle) if made else (middle, too_late)
+    with Target(database_url).ledger() as ledger:
+        assert revision(ledger) == HEAD
 
 
 def test_a_cut_in_any_other_session_is_a_target_that_does_not_answer(
