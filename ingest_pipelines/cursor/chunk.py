@@ -172,24 +172,34 @@ class ChunkEnd:
         return not_after(value, self._chunk.after) and not_after(self._chunk.after, value)
 
     def _before_a_proven_boundary(self) -> Iterator[pa.RecordBatch]:
-        """Rows up to a text that the database puts before the last one; the rows between are held back.
+        """Rows before those that the database takes for equal to the last one, which are held back.
 
-        Only the database knows the order of its texts, so it is asked for each candidate, from the end on, in steps
-        that double.
+        Only the database knows the order of its texts, so it is asked for candidates, from the end on, in steps that
+        double. Between two of them lies the end: the last place whose row comes before the last row. An earlier one
+        may lie between rows of one value, and the next chunk would begin behind all of them.
         """
         rows = pa.Table.from_batches(self._held)
         texts = pc.cast(rows.column(self._chunk.column), pa.string()).combine_chunks()
         changes = pc.indices_nonzero(pc.not_equal(texts.slice(0, len(texts) - 1), texts.slice(1))).to_pylist()
         boundaries = [*([] if self._largest is None else [0]), *(place + 1 for place in changes)]
-        last, at, step = texts[-1].as_py(), len(boundaries) - 1, 1
-        assert self._chunk.comes_after is not None
-        while at >= 0:
+        comes_after, last = self._chunk.comes_after, texts[-1].as_py()
+        assert comes_after is not None
+
+        def is_before_last(at: int) -> bool:
             boundary = boundaries[at]
-            if self._chunk.comes_after(last, texts[boundary - 1].as_py() if boundary else str(self._largest)):
-                yield from map(self._landed, rows.slice(0, boundary).to_batches())
-                return
-            at, step = max(at - step, 0) if at else -1, 2 * step
-        self._landed_only_start = True
+            return comes_after(last, texts[boundary - 1].as_py() if boundary else str(self._largest))
+
+        too_late, step = len(boundaries), 1
+        at = too_late - 1
+        while at >= 0 and not is_before_last(at):
+            too_late, at, step = at, (max(at - step, 0) if at else -1), 2 * step
+        if at < 0:
+            self._landed_only_start = True
+            return
+        while too_late - at > 1:
+            middle = (at + too_late) // 2
+            at, too_late = (middle, too_late) if is_before_last(middle) else (at, middle)
+        yield from map(self._landed, rows.slice(0, boundaries[at]).to_batches())
 
     def _land_held(self, *more: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
         for batch in (*self._held, *more):
