@@ -7,10 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from ingest_pipelines_tests.cli.terminal import Answer, Terminal
+from ingest_pipelines_tests.cli.terminal import Terminal
 from ingest_pipelines_tests.config.projects import RIGHT, write_project
-
-Demo = tuple[Terminal, Answer]
 
 
 def test_check_of_a_right_project_sums_it_up(terminal: Terminal) -> None:
@@ -32,14 +30,6 @@ def test_check_as_json(terminal: Terminal) -> None:
     ]  # fmt: skip
     assert {"field": "customer_id", "code": "too_long", "rule": "over 12 characters"} in answer["rules"]["loyalty"]
     assert answer["formats"]["loyalty"]["delimiter"] == '","'
-
-
-def test_check_rules_prints_every_rule_of_the_imports_schema(demo: Demo) -> None:
-    answer = demo[0].ingest("check", "customers", "--rules")
-    assert answer.code == 0
-    assert all(len(line) <= 80 for line in answer.out.splitlines()[1:])
-    for code in ("missing_key", "duplicate_key", "bad_email", "too_long", "date_too_early", "default_date"):
-        assert f"  {code}  " in answer.out
 
 
 def test_check_names_the_line_of_a_pattern_that_the_rules_cannot_read(terminal: Terminal) -> None:
@@ -100,14 +90,6 @@ def test_check_notes_a_query_that_is_sent_without_being_understood(terminal: Ter
     assert "CHANGETABLE" not in answer.out
     [note] = terminal.ingest("check", "--json", VENDOR_PW="x").json["notes"]
     assert note.startswith("imports/loyalty.yaml:4: source.query: ")
-
-
-def test_check_connect_tests_each_connection_once_step_by_step(demo: Demo) -> None:
-    answer = demo[0].ingest("check", "--connect")
-    assert answer.code == 0
-    assert answer.out.count("head_office (csv)") == 1
-    tested = demo[0].ingest("check", "--connect", "--json").json["connections"]
-    assert [step["step"] for step in tested[0]["steps"]] == ["folder", "listing"]
 
 
 def test_check_connect_names_the_step_that_failed_and_is_exit_3(terminal: Terminal) -> None:

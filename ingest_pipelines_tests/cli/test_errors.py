@@ -16,11 +16,9 @@ import psycopg
 import pytest
 
 from ingest_pipelines.errors import Unavailable, UsageError, file_error
-from ingest_pipelines_tests.cli.terminal import Answer, Terminal
+from ingest_pipelines_tests.cli.terminal import Terminal
 from ingest_pipelines_tests.config.projects import RIGHT, with_line, write_project
 from ingest_pipelines_tests.waiting import until_it
-
-Demo = tuple[Terminal, Answer]
 
 
 def test_a_mistyped_import_is_exit_2_and_names_the_nearest(terminal: Terminal) -> None:
@@ -168,13 +166,13 @@ def test_two_ways_to_say_what_to_load_is_one_too_many(terminal: Terminal) -> Non
     assert "--item, --file and --failed exclude each other" in answer.err
 
 
-def test_a_file_or_item_that_is_not_there_is_named(demo: Demo) -> None:
-    missing = demo[0].ingest("run", "customers", "--file", "nowhere.csv")
+def test_a_file_or_item_that_is_not_there_is_named(starter: Terminal) -> None:
+    missing = starter.ingest("run", "loyalty", "--file", "nowhere.csv")
     assert missing.code in {1, 2}
     assert "nowhere.csv does not exist" in missing.err
-    unknown = demo[0].ingest("run", "customers", "--item", "no-such-item")
+    unknown = starter.ingest("run", "loyalty", "--item", "no-such-item")
     assert unknown.code == 2
-    assert "import customers: there is no item no-such-item" in unknown.err
+    assert "import loyalty: there is no item no-such-item" in unknown.err
 
 
 def test_ctrl_c_in_a_load_is_exit_130_and_changes_nothing(starter: Terminal) -> None:

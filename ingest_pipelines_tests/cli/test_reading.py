@@ -1,4 +1,4 @@
-"""Commands that read: status, report, rejects list and export, as text at 80 columns and as JSON."""
+"""Commands that read the demo: status, report, rejects list and export, check; at 80 columns and as JSON."""
 
 from __future__ import annotations
 
@@ -142,3 +142,19 @@ def test_naming_a_load_of_another_import_is_refused(demo: Demo) -> None:
         answer = demo[0].ingest(*command, "customers", "--load", other)
         assert answer.code == 2
         assert answer.err.startswith(f"error: import customers has no load {other}\n")
+
+
+def test_check_rules_prints_every_rule_of_the_imports_schema(demo: Demo) -> None:
+    answer = demo[0].ingest("check", "customers", "--rules")
+    assert answer.code == 0
+    assert all(len(line) <= 80 for line in answer.out.splitlines()[1:])
+    for code in ("missing_key", "duplicate_key", "bad_email", "too_long", "date_too_early", "default_date"):
+        assert f"  {code}  " in answer.out
+
+
+def test_check_connect_tests_each_connection_once_step_by_step(demo: Demo) -> None:
+    answer = demo[0].ingest("check", "--connect")
+    assert answer.code == 0
+    assert answer.out.count("head_office (csv)") == 1
+    tested = demo[0].ingest("check", "--connect", "--json").json["connections"]
+    assert [step["step"] for step in tested[0]["steps"]] == ["folder", "listing"]
