@@ -41,6 +41,9 @@ def _from_home(value: str, info: ValidationInfo) -> str:
     return value if home is None else str(without_dots(Path(home) / Path(value).expanduser()))
 
 
+Group = Annotated[str, Field(pattern=r"^[^,\s](?:[^,]*[^,\s])?$", max_length=200)]
+"""A group of people, as the proxy in front of the studio names it."""
+
 LocalPath = Annotated[str, Field(min_length=1), AfterValidator(_from_home)]
 """A file or folder on this machine; a relative one starts at the project's folder."""
 

@@ -96,6 +96,11 @@ class BoundImport:
         return self.spelled.get(column, column)
 
     @property
+    def groups(self) -> tuple[str, ...]:
+        """The groups of people who may see it in the studio; () is everybody."""
+        return self.database.groups if self.spec.groups is None else self.spec.groups
+
+    @property
     def reads_files(self) -> bool:
         """Whether items are files, not queries."""
         return isinstance(self.connection, FileConnection)

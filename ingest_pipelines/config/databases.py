@@ -11,7 +11,7 @@ from pydantic import AfterValidator, StrictBool, StrictStr, WithJsonSchema, fiel
 from pydantic import Field as Key
 from pydantic.json_schema import SkipJsonSchema
 
-from ingest_pipelines.config.base import Duration, LocalPath, Name, Strict, spelled
+from ingest_pipelines.config.base import Duration, Group, LocalPath, Name, Strict, spelled
 from ingest_pipelines.config.blanks import trimmed
 from ingest_pipelines.config.field_types import FIELD_TYPES, spells
 from ingest_pipelines.config.notify import Notify
@@ -233,6 +233,7 @@ class Database(Strict):
         fillfactor: percent of each page that a first load fills in a table that the product makes. What is left is for
             the next version of a row: Postgres then touches no index for it (a HOT update).
         history: loads keep the old values of fields that they change.
+        groups: people who may see its imports in the studio, unless an import names its own; () is everybody.
     """
 
     table: TableName
@@ -248,6 +249,7 @@ class Database(Strict):
     history: StrictBool = False
     fillfactor: int = Key(default=90, ge=10, le=100)
     retention: Retention = Retention()
+    groups: tuple[Group, ...] = ()
     description: str = ""
 
     @field_validator("table")

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Discriminator, Field, StrictBool, StrictStr, Tag, model_validator
 
 from ingest_pipelines.config.asset_keys import AssetPath, AssetPaths, spelled_key
-from ingest_pipelines.config.base import Duration, Name, Strict, TimeZone, parse_duration
+from ingest_pipelines.config.base import Duration, Group, Name, Strict, TimeZone, parse_duration
 from ingest_pipelines.config.cleaning import Cleaning, Text
 from ingest_pipelines.config.databases import Channel, FieldRules
 from ingest_pipelines.config.decryption import ENDINGS, Decrypt
@@ -352,6 +352,7 @@ class Import(Strict):
     """One feed: source, mapping, mode, rules, schedule. The file's name is its name.
 
     Attributes:
+        groups: people who may see it in the studio; () is everybody. Default: those of the database.
         renamed_from: the name that it had before; its history in the ledger moves to the new name.
         late_after: how long after the last delivery the next one is late. Default: as the schedule says.
         after: Dagster assets: the import runs when one of them is materialized.
@@ -363,6 +364,7 @@ class Import(Strict):
     status: Literal["draft", "active", "paused"] = "active"
     owners: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
+    groups: tuple[Group, ...] | None = None
     renamed_from: Name | None = None
     database: Name
     source: SourceOfImport

@@ -20,6 +20,7 @@ from ingest_pipelines.config.settings import StudioAccess
 from ingest_pipelines.errors import IngestError, Unavailable, file_error
 from ingest_pipelines.orchestration.serving.guard import Guard
 from ingest_pipelines.owner_only import private_folder, private_state, write_private
+from ingest_pipelines.studio.access import for_its_groups
 from ingest_pipelines.studio.guard import BODIES, POLICY, Doorkeeper
 from ingest_pipelines.studio.pages import ROUTES
 from ingest_pipelines.studio.people import Forbidden
@@ -45,7 +46,7 @@ def make_app(settings: Settings, access: StudioAccess, hosts: Collection[str] = 
             studio.close()
 
     app = Starlette(
-        routes=[*ROUTES, Mount("/static", StaticFiles(directory=HERE / "static"), name="static")],
+        routes=[*map(for_its_groups, ROUTES), Mount("/static", StaticFiles(directory=HERE / "static"), name="static")],
         exception_handlers={
             IngestError: _refuse,  # type: ignore[dict-item]  # Starlette's own type is of Exception
             OSError: _refuse_file,  # type: ignore[dict-item]

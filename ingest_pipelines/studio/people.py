@@ -7,6 +7,7 @@ proxy secret it answers only requests that carry the secret, and believes their 
 from __future__ import annotations
 
 import secrets
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from starlette.datastructures import Headers
@@ -39,11 +40,17 @@ class Person:
         name: for the ledger, as the command line writes it: `ann@laptop`, or the name that the proxy gives.
         acts: may run, pause, correct.
         sees_personal: may see values of fields marked `pii: true`.
+        groups: that the proxy names; None: the account of this machine, which is in every group.
     """
 
     name: str
     acts: bool
     sees_personal: bool
+    groups: frozenset[str] | None = None
+
+    def is_in(self, groups: Collection[str]) -> bool:
+        """Whether the person is in one of the groups; no groups are everybody."""
+        return self.groups is None or not groups or not self.groups.isdisjoint(groups)
 
 
 def person_behind(headers: Headers, access: StudioAccess) -> Person | None:
@@ -56,8 +63,9 @@ def person_behind(headers: Headers, access: StudioAccess) -> Person | None:
     names = headers.getlist(USER_HEADER)
     if len(names) != 1 or not names[0].strip():
         return None
-    groups = {name.strip() for line in headers.getlist(GROUPS_HEADER) for name in line.split(",")}
-    return Person(printable(names[0].strip(), 200), acts=OPERATORS in groups, sees_personal=PERSONAL in groups)
+    given_groups = (name.strip() for line in headers.getlist(GROUPS_HEADER) for name in line.split(","))
+    groups = frozenset(name for name in given_groups if name)
+    return Person(printable(names[0].strip(), 200), OPERATORS in groups, PERSONAL in groups, groups)
 
 
 def person_of(request: Request) -> Person:

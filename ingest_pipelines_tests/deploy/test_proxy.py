@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from string import Template
 from typing import Any
@@ -38,6 +38,8 @@ class Proxy:
     certificate: Path
     operator_password: str
     log: Path
+    studio_port: int
+    studio_secret: str
 
     def ask(self, method: str = "GET", path: str = "/", **headers: str) -> tuple[int, dict[str, str], str]:
         """Status, headers and body of an answer over TLS, whose certificate is checked."""
@@ -81,6 +83,24 @@ def test_the_webserver_hears_who_it_is_and_never_the_password(proxy: Proxy) -> N
     assert heard["x-forwarded-user"] == "ann"
     assert heard["x-forwarded-proto"] == "https"
     assert "authorization" not in heard
+
+
+def test_the_studio_hears_from_the_proxy_who_it_is_and_in_which_groups(proxy: Proxy) -> None:
+    studio = replace(proxy, port=proxy.studio_port)
+    forged = {"X_Forwarded_User": "root", "X_Forwarded_Groups": "pii", "X_Ingest_Proxy": "x" * 32}
+    assert studio.ask(**forged)[0] == 401
+    for login, name, groups in (
+        (proxy.operator, "ann", {"operators", "crm", "pii"}),
+        (proxy.viewer, "bob", {"viewers", ""}),
+    ):
+        answer = json.loads(studio.ask(Authorization=login, **forged)[2])
+        heard = answer["headers"]
+        assert answer["server"] == "studio"
+        assert (heard["x-forwarded-user"], heard["x-ingest-proxy"]) == (name, proxy.studio_secret)
+        assert set(heard["x-forwarded-groups"].split(",")) == groups
+        assert "authorization" not in heard
+    foreign = {"Authorization": proxy.operator, "Origin": "https://evil.example"}
+    assert studio.ask("POST", "/new", **foreign)[0] == 403
 
 
 def test_a_page_elsewhere_cannot_use_the_login_that_a_browser_remembers(proxy: Proxy) -> None:
@@ -205,13 +225,18 @@ def proxy(fleet: Fleet, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pr
     ).stdout
     with (secrets / "users").open("a") as users:
         users.write(f"bob:{viewer}")
-    with _echo("operators") as operators, _echo("viewers") as viewers:
-        template = (DEPLOY / "proxy" / "ingest.conf.template").read_text()
+    (secrets / "groups").write_text("ann crm,pii;\n")
+    studio_port = fleet.free_port()
+    with _echo("operators") as operators, _echo("viewers") as viewers, _echo("studio") as studio:
+        names = ("ingest.conf.template", "studio.conf.template")
+        template = "\n".join((DEPLOY / "proxy" / name).read_text() for name in names)
         filled = {
             "INGEST_LISTEN": f"127.0.0.1:{port}",
             "INGEST_SECRETS": str(secrets),
             "INGEST_WEBSERVER": f"127.0.0.1:{operators}",
             "INGEST_VIEWER": f"127.0.0.1:{viewers}",
+            "INGEST_STUDIO": f"127.0.0.1:{studio}",
+            "INGEST_STUDIO_LISTEN": f"127.0.0.1:{studio_port}",
         }
         server = Template(template).safe_substitute(filled).replace("/var/log/nginx/access.log", str(log))
         (folder / "nginx.conf").write_text(
@@ -222,7 +247,8 @@ def proxy(fleet: Fleet, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pr
         assert nginx is not None, "there is no nginx; on Debian: apt-get install nginx"
         process = fleet.spawn([nginx, "-c", folder / "nginx.conf"], folder, lambda: accepts(port))
         try:
-            yield Proxy(port, secrets / "certificate.pem", password, log)
+            secret = (secrets / "studio_secret").read_text().strip()
+            yield Proxy(port, secrets / "certificate.pem", password, log, studio_port, secret)
         finally:
             process.terminate()
             process.wait(timeout=30)
