@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -34,12 +34,28 @@ def wrong_port(answer: str) -> str | None:
 
 def settings_asked(kind: str) -> dict[str, tuple[bool, str | None]]:
     """The keys to ask for: whether each is a secret, and its default."""
+    from ingest_pipelines.config.connections import TYPES
+
+    return _slots(kind, TYPES[kind].asked)
+
+
+def other_secrets(kind: str) -> dict[str, tuple[bool, str | None]]:
+    """The secrets that a connection may have besides, such as a private key in place of a password."""
+    from ingest_pipelines.config.base import Secret
+    from ingest_pipelines.config.connections import TYPES
+
+    model = TYPES[kind]
+    secrets = [key for key, info in model.model_fields.items() if Secret in get_args(info.annotation)]
+    return _slots(kind, [key for key in secrets if key not in model.asked])
+
+
+def _slots(kind: str, keys: Iterable[str]) -> dict[str, tuple[bool, str | None]]:
     from ingest_pipelines.config.base import Secret
     from ingest_pipelines.config.connections import TYPES
 
     model = TYPES[kind]
     slots: dict[str, tuple[bool, str | None]] = {}
-    for key in model.asked:
+    for key in keys:
         info = model.model_fields.get(key) or model.model_fields[f"{key}_"]
         secret = Secret in get_args(info.annotation)
         slots[key] = (secret, None if info.is_required() else "" if info.default is None else str(info.default))
@@ -57,8 +73,8 @@ def wrong_connection_name(project: Project, name: str) -> str | None:
 def yaml_settings(kind: str, answers: Mapping[str, str]) -> dict[str, Any]:
     """The connection's settings as YAML has them; a default is left out. A secret's answer names a variable."""
     settings: dict[str, Any] = {"type": kind}
-    for key, (secret, default) in settings_asked(kind).items():
-        answer = answers[key]
+    for key, (secret, default) in {**settings_asked(kind), **other_secrets(kind)}.items():
+        answer = answers.get(key, "")
         if answer and answer != default:
             is_port = key == "port" and wrong_port(answer) is None
             settings[key] = {"env": answer} if secret else int(answer) if is_port else answer

@@ -17,7 +17,7 @@ from ingest_pipelines.detection import Option, Reading
 from ingest_pipelines.model import Mode
 
 if TYPE_CHECKING:
-    from ingest_pipelines.config import Project, Settings
+    from ingest_pipelines.config import BoundImport, Project, Settings
     from ingest_pipelines.config.connections import Connection
 
 MODES: Mapping[str, str] = {
@@ -52,6 +52,7 @@ class Form:
         lines: line of the text -> place.
         missing: what the person has to answer first.
         most_columns: how many columns may fill a field besides the key's.
+        bound: the import as a load would read it; None: it is not complete, or has mistakes.
     """
 
     text: str
@@ -63,6 +64,7 @@ class Form:
     schedule_words: str
     needs_time_zone: bool
     most_columns: int
+    bound: BoundImport | None = None
 
 
 @dataclass
@@ -124,7 +126,7 @@ def form_of(
         from ingest_pipelines.orchestration.schedules.planned_ticks import planned_ticks
 
         words, ticks = plan.words, planned_ticks(plan, now, TICKS_SHOWN)
-    text, lines = "", dict[int, str]()
+    text, lines, bound = "", dict[int, str](), None
     if not missing:
         assert reading is not None
         assert connection is not None
@@ -132,11 +134,12 @@ def form_of(
         draft = _draft(answers, reading, connection, loaded, endings, schedule, needs_time_zone=needs_time_zone)
         text = draft_yaml(name, draft)
         lines = _places(text, loaded)
-        for place, mistake in _checked(settings, name, text, lines):
+        found, bound = _checked(settings, name, text, lines)
+        for place, mistake in found:
             if mistake not in mistakes.setdefault(place, []):
                 mistakes[place].append(mistake)
     most = target.max_fields_per_import if target is not None else 0
-    return Form(text, columns, mistakes, lines, missing, ticks, words, needs_time_zone, most)
+    return Form(text, columns, mistakes, lines, missing, ticks, words, needs_time_zone, most, bound)
 
 
 def _missing(settings: Settings, project: Project, answers: Answers, reading: Reading | None) -> list[str]:
@@ -230,6 +233,8 @@ def _more(answers: Answers) -> dict[str, object]:
         more["duplicates"] = answers["duplicates"]
     if answers.get("empty") == "keep":
         more["empty"] = "keep"
+    if groups := [name.strip() for name in str(answers.get("groups", "")).split(",") if name.strip()]:
+        more["groups"] = groups
     if resource := str(answers.get("sub_resource", "")):
         status = str(answers.get("sub_status", "")) or "subscribed"
         consent = {"resource": resource, "channel": answers.get("sub_channel", ""),
@@ -282,8 +287,10 @@ def _places(text: str, columns: Sequence[Column]) -> dict[int, str]:
     return places
 
 
-def _checked(settings: Settings, name: str, text: str, lines: Mapping[int, str]) -> list[tuple[str, str]]:
-    """Each mistake of `ingest check`, with its place."""
+def _checked(
+    settings: Settings, name: str, text: str, lines: Mapping[int, str]
+) -> tuple[list[tuple[str, str]], BoundImport | None]:
+    """Each mistake of `ingest check`, with its place; the import, if there is none."""
     from ingest_pipelines.actions.checking import mistakes_of
     from ingest_pipelines.actions.target import live_of
     from ingest_pipelines.config import read_project
@@ -297,4 +304,4 @@ def _checked(settings: Settings, name: str, text: str, lines: Mapping[int, str])
         match = re.match(rf"{re.escape(file)}:(\d+): ", mistake)
         place = lines.get(int(match[1]), "") if match else ""
         found.append((place, mistake[match.end() :] if match else mistake))
-    return found
+    return found, None if found else drafted.imports.get(name)

@@ -1,6 +1,7 @@
 """A run in a process of its own (`apart`): it reports its stages, can be cancelled, and ends with its parent.
 
-Its answer is `{"loads": [...], "error": ..., "hint": ...}`. What is not committed when it ends changes nothing.
+Its answer is `{"loads": [...], "counts": {...}, "error": ..., "hint": ...}`; the counts are sums over its loads.
+What is not committed when it ends changes nothing.
 """
 
 from __future__ import annotations
@@ -13,9 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 from ingest_pipelines.actions.apart import asked, report
 from ingest_pipelines.errors import IngestError, UsageError
+from ingest_pipelines.model import COUNTS
 
 if TYPE_CHECKING:
     from ingest_pipelines.config import BoundImport, Settings
+    from ingest_pipelines.ledger import Load
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,7 @@ def _outcome(request: WantedRun) -> dict[str, Any]:
     from ingest_pipelines.actions.launcher import launching
     from ingest_pipelines.config import read_project, read_settings
 
-    loads: list[int] = []
+    loads: list[Load] = []
     error: IngestError | None = None
     try:
         settings = read_settings()
@@ -65,13 +68,14 @@ def _outcome(request: WantedRun) -> dict[str, Any]:
                 result = launch(request.import_name, item_key=item, on_stage=_show)
                 error = error or result.error
                 with launch.site.target.session() as connection:
-                    loads += [load.id for load in ledger.loads_of_run(connection, result.run_id)]
+                    loads += ledger.loads_of_run(connection, result.run_id)
     except IngestError as expected:
         error = expected
     except KeyboardInterrupt:
         error = IngestError("cancelled", hint="what was not committed changed nothing; it is safe to run it again")
     words = {"error": error.message, "hint": error.hint} if error is not None else {}
-    return {"loads": loads, **words}
+    counts = {name: sum(getattr(load, name) for load in loads) for name in COUNTS}
+    return {"loads": [load.id for load in loads], "counts": counts, **words}
 
 
 def _replay(

@@ -38,6 +38,7 @@ def import_lines(
     ticks: Mapping[str, datetime | None] = MappingProxyType({}),
     checks: Mapping[str, SourceCheck] = MappingProxyType({}),
     kept_rows: Mapping[str, KeptRows] = MappingProxyType({}),
+    only: Collection[str] | None = None,
 ) -> list[dict[str, Any]]:
     """The data of `ingest status`: one entry per import, by name, including imports with mistakes.
 
@@ -47,6 +48,7 @@ def import_lines(
         ticks: next tick of each schedule.
         checks: the last look at each import's source.
         kept_rows: unmatched rows that wait for their profiles.
+        only: leaves out the lines of other imports.
     """
     from ingest_pipelines.orchestration.automation import status_of
     from ingest_pipelines.orchestration.monitoring.source_troubles import waiting_imports
@@ -62,6 +64,8 @@ def import_lines(
     known = {**checks, **waiting_imports(checks, active)}
     lines = []
     for name in sorted({*project.imports, *project.broken, *items}):
+        if only is not None and name not in only:
+            continue
         summary, found = summaries.get(name), items.get(name, [])
         bound = project.imports.get(name) or project.partial.get(name)
         state = _status_of(project, name, states.get(name), summary, found, now, is_running=name in running)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 
 
@@ -13,6 +14,12 @@ def number(value: int) -> str:
 def plural(count: int, one: str, many: str = "") -> str:
     """`1 row`, `2,000 rows`."""
     return f"{count:,} {one if count == 1 else many or one + 's'}"
+
+
+def counts_words(counts: Mapping[str, int]) -> str:
+    """`3 rows read, 2 inserted, 1 rejected`: what became of the rows that a load read; what has none is left out."""
+    others = [f"{number(counts[name])} {name}" for name in counts if name != "read" and counts[name]]
+    return ", ".join([f"{plural(counts.get('read', 0), 'row')} read", *others])
 
 
 def moment(when: datetime | None) -> str:

@@ -1,14 +1,15 @@
-"""Who is told of what: `notify` in imports and databases.yaml, and the groups of people in notify.yaml."""
+"""Who is told of what: `notify` in imports and databases.yaml, groups in notify.yaml, people in subscriptions.yaml."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from fnmatch import fnmatchcase
 from typing import Annotated, Literal, get_args
+from urllib.parse import quote
 
 from pydantic import AfterValidator, Field
 
-from ingest_pipelines.config.base import Name, Secret, Strict, spelled
+from ingest_pipelines.config.base import Group, Name, Secret, Strict, spelled
 
 AlertKind = Literal["failed", "rejected", "recovered", "late", "volume", "columns", "source", "config", "stuck"]
 Severity = Literal["failure", "warning"]
@@ -70,10 +71,52 @@ class NotifyGroup(Strict):
         )
 
 
-class NotifyGroups(Strict):
-    """The whole of `notify.yaml`."""
+class PersonalAddress(Secret):
+    """An address for every person: `{person}` in its text is replaced by the name."""
 
-    groups: dict[Name, NotifyGroup]
+    person: str = Field(min_length=1)
+
+    def reveal(self) -> str:
+        """The person's address. Never log it, never put it into a message."""
+        return super().reveal().replace("{person}", quote(self.person, safe=""))
+
+
+PERSON = r"[\w.@+-]{1,200}"
+"""A person's name that can be a part of an address."""
+
+
+class Subscription(Strict):
+    """What a person wants to be told of.
+
+    Attributes:
+        groups: that the person was in when she subscribed: an import of other groups is none of hers. None: all.
+    """
+
+    on: tuple[AlertKind, ...] = Field(default=KINDS, min_length=1)
+    imports: tuple[Pattern, ...] = ()
+    groups: tuple[Group, ...] | None = None
+
+    def covers(self, import_name: str, groups: Collection[str]) -> bool:
+        """Whether the person is told of that import."""
+        may_see = self.groups is None or not groups or not set(self.groups).isdisjoint(groups)
+        return may_see and (not self.imports or any(fnmatchcase(import_name, pattern) for pattern in self.imports))
+
+
+class Subscriptions(Strict):
+    """The whole of `subscriptions.yaml`, which the studio writes."""
+
+    people: dict[Annotated[str, Field(pattern=f"^{PERSON}$")], Subscription]
+
+
+class NotifyGroups(Strict):
+    """The whole of `notify.yaml`.
+
+    Attributes:
+        people: the address of everybody who subscribes in the studio, an Apprise URL with `{person}` in it.
+    """
+
+    groups: dict[Name, NotifyGroup] = Field(default_factory=dict)
+    people: Secret | None = None
 
     def names(self) -> Iterator[tuple[tuple[str | int, ...], str]]:
         """Every name of an import, a database or a connection, and where it stands; patterns are no names."""

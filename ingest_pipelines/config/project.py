@@ -12,6 +12,7 @@ from typing import Any, Generic, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from ingest_pipelines.config.asset_graph import AssetGraph
+from ingest_pipelines.config.base import Secret
 from ingest_pipelines.config.bound import BoundImport, Filled, MappedField, bind, type_conflicts
 from ingest_pipelines.config.column_problems import Problem
 from ingest_pipelines.config.connections import Connection, Connections, QueryConnection
@@ -20,7 +21,7 @@ from ingest_pipelines.config.field_types import FIELD_TYPES
 from ingest_pipelines.config.imports import BY_CONSENT, Import, SourceOfImport
 from ingest_pipelines.config.mistakes import KEYS, example, mistakes_of
 from ingest_pipelines.config.nearest import nearest
-from ingest_pipelines.config.notify import Notify, NotifyGroup, NotifyGroups
+from ingest_pipelines.config.notify import Notify, NotifyGroup, NotifyGroups, Subscription, Subscriptions
 from ingest_pipelines.config.placement import ALONE, Placement
 from ingest_pipelines.config.renames import rename_problems
 from ingest_pipelines.config.table_names import names_beside
@@ -31,6 +32,7 @@ __all__ = ["BoundImport", "MappedField", "Project", "read_project"]
 
 M = TypeVar("M", bound=BaseModel)
 NOTIFY_FILE = "notify.yaml"
+SUBSCRIPTIONS_FILE = "subscriptions.yaml"
 """The file of groups; it may be missing."""
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,62}")
@@ -52,6 +54,8 @@ class Project:
         mistakes: every mistake in every file, in file order, each once: where it stands, not where it shows.
         notify: whom to tell about every import.
         groups: groups of people in notify.yaml, without those that have mistakes.
+        people: the address of people who subscribe, of notify.yaml; None: nobody can.
+        subscriptions: what they want to be told of, by person.
         specs: the file of every import as far as it can be read, also where it has mistakes.
         placement: where its definitions are in Dagster.
     """
@@ -67,6 +71,8 @@ class Project:
     mistakes: tuple[str, ...] = ()
     notify: tuple[Notify, ...] = ()
     groups: Mapping[str, NotifyGroup] = field(default_factory=dict)
+    people: Secret | None = None
+    subscriptions: Mapping[str, Subscription] = field(default_factory=dict)
     specs: Mapping[str, Import] = field(default_factory=dict)
     placement: Placement = ALONE
 
@@ -203,33 +209,43 @@ def read_project(
         "databases": _named_in(databases, "databases"),
         "connections": _named_in(connections, "connections"),
     }
-    groups, mistakes_in_groups = _groups(home, drafts, known)
+    told, mistakes_in_groups = _told(home, drafts, known)
+    subscriptions, mistakes_of_people = _subscriptions(home, drafts)
     specs = {name: spec for name, spec in reversed(named_files) if spec is not None}
     return Project(
         home, known_connections, known_databases, imports, broken, partial, queries, conflicts,
-        tuple(dict.fromkeys([*mistakes, *mistakes_in_groups])), notify, groups, specs,
+        tuple(dict.fromkeys([*mistakes, *mistakes_in_groups, *mistakes_of_people])), notify, told.groups, told.people,
+        subscriptions, specs,
     )  # fmt: skip
 
 
-def _groups(
+def _told(
     home: Path, drafts: Mapping[str, str], known: Mapping[str, set[str] | None]
-) -> tuple[dict[str, NotifyGroup], list[str]]:
-    """The groups of notify.yaml, which need not be there, and its mistakes.
+) -> tuple[NotifyGroups, list[str]]:
+    """notify.yaml, which need not be there, and its mistakes.
 
     Args:
         known: names of the project's imports, databases and connections; None: they cannot be read.
     """
     if NOTIFY_FILE not in drafts and not (home / NOTIFY_FILE).exists():
-        return {}, []
+        return NotifyGroups(), []
     file = _read(home, NOTIFY_FILE, NotifyGroups, drafts, keep="groups")
     if file.model is None:
-        return {}, list(file.mistakes)
+        return NotifyGroups(), list(file.mistakes)
     unknown: list[Problem] = []
     for where, name in file.model.names():
         names = known[str(where[2])]
         if names is not None and name not in names:
             unknown.append((where, f"{'.'.join(map(str, where))}: there is no '{name}'; {nearest(name, names)}"))
-    return dict(file.model.groups), [*file.mistakes, *_located(file, unknown)]
+    return file.model, [*file.mistakes, *_located(file, unknown)]
+
+
+def _subscriptions(home: Path, drafts: Mapping[str, str]) -> tuple[dict[str, Subscription], list[str]]:
+    """What people want to be told of, and the mistakes of the file, which need not be there."""
+    if SUBSCRIPTIONS_FILE not in drafts and not (home / SUBSCRIPTIONS_FILE).exists():
+        return {}, []
+    file = _read(home, SUBSCRIPTIONS_FILE, Subscriptions, drafts, keep="people")
+    return dict(file.model.people) if file.model is not None else {}, list(file.mistakes)
 
 
 def _named_in(file: _File[Any], key: str) -> set[str] | None:
@@ -267,7 +283,10 @@ def _line(file: str, line: int, what: str) -> str:
 
 def files_of_project(home: Path) -> list[Path]:
     """Every file that `read_project` reads; one that is not an import need not be there."""
-    return [*(home / name for name in ("connections.yaml", "databases.yaml", NOTIFY_FILE)), *_import_files(home)]
+    return [
+        *(home / name for name in ("connections.yaml", "databases.yaml", NOTIFY_FILE, SUBSCRIPTIONS_FILE)),
+        *_import_files(home),
+    ]
 
 
 def _import_files(home: Path) -> list[Path]:

@@ -59,7 +59,7 @@ from ingest_pipelines.ledger.items import (
     waiting_before,
     waiting_items,
 )
-from ingest_pipelines.ledger.load_bars import LoadBar, newest_entries, recent_bars
+from ingest_pipelines.ledger.load_bars import LoadBar, imports_since, newest_entries, recent_bars
 from ingest_pipelines.ledger.loads import (
     CommittedItem,
     Delivery,
@@ -228,6 +228,7 @@ __all__ = [
     "has_history",
     "import_statuses",
     "imports_of_database",
+    "imports_since",
     "imports_with_waiting_items",
     "imports_without_items",
     "is_renamed_since",

@@ -46,3 +46,15 @@ def newest_entries(connection: psycopg.Connection) -> tuple[int | None, int | No
     row = connection.execute("SELECT (SELECT max(id) FROM ingest.loads), (SELECT max(id) FROM ingest.audit)").fetchone()
     assert row is not None
     return row[0], row[1]
+
+
+def imports_since(connection: psycopg.Connection, load: int | None, action: int | None) -> set[str]:
+    """The imports that have a load or an action of a person after these, of `newest_entries`; of the last thousand."""
+    rows = connection.execute(
+        """
+        (SELECT import FROM ingest.loads WHERE id > %s ORDER BY id DESC LIMIT 1000)
+        UNION (SELECT import FROM ingest.audit WHERE id > %s ORDER BY id DESC LIMIT 1000)
+        """,
+        (load or 0, action or 0),
+    )
+    return {name for (name,) in rows if name is not None}

@@ -339,16 +339,22 @@ def newest_committed(connection: psycopg.Connection, import_name: str) -> Commit
         ).fetchone()
 
 
-def summaries(connection: psycopg.Connection) -> dict[str, ImportSummary]:
-    """The summary of every import that had a load, by name, in one query. Replays are left out."""
+def summaries(connection: psycopg.Connection, imports: Sequence[str] | None = None) -> dict[str, ImportSummary]:
+    """The summary of every import that had a load, by name, in one query. Replays are left out.
+
+    Args:
+        imports: only of these.
+    """
     with connection.cursor(row_factory=class_row(ImportSummary)) as cursor:
         rows = cursor.execute(
             """
-            WITH RECURSIVE n AS (  -- one look into the index per import, not per load
-                SELECT min(import) AS import FROM ingest.loads
+            WITH RECURSIVE known AS (  -- one look into the index per import, not per load
+                SELECT CASE WHEN %(imports)s::text[] IS NULL THEN (SELECT min(import) FROM ingest.loads) END AS import
                 UNION ALL
-                SELECT (SELECT min(d.import) FROM ingest.loads d WHERE d.import > n.import) FROM n
-                WHERE n.import IS NOT NULL
+                SELECT (SELECT min(d.import) FROM ingest.loads d WHERE d.import > known.import) FROM known
+                WHERE known.import IS NOT NULL
+            ), n AS (
+                SELECT import FROM known UNION ALL SELECT unnest(%(imports)s::text[])
             )
             SELECT n.import AS import_name, l.id AS load, l.item, l.status, l.read, l.inserted, l.updated, l.unchanged,
                    l.unmatched, l.skipped, l.rejected, l.started_at, l.finished_at, l.error,
@@ -366,7 +372,8 @@ def summaries(connection: psycopg.Connection) -> dict[str, ImportSummary]:
                     SELECT FROM ingest.items i WHERE i.import = d.import AND i.key = d.item AND i.kind = 'replay')
                 ORDER BY d.id DESC LIMIT 1
             ) c ON true
-            """
+            """,
+            {"imports": None if imports is None else list(imports)},
         ).fetchall()
     return {summary.import_name: summary for summary in rows}
 

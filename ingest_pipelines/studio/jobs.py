@@ -6,7 +6,7 @@ import signal
 import subprocess
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from itertools import count
@@ -15,7 +15,7 @@ from typing import Literal
 from ingest_pipelines.actions import apart
 from ingest_pipelines.actions.run_apart import WantedRun
 from ingest_pipelines.actions.target import now
-from ingest_pipelines.actions.wording import plural
+from ingest_pipelines.actions.wording import counts_words, plural
 from ingest_pipelines.errors import UsageError
 
 MOST_AT_ONCE = 4
@@ -46,6 +46,7 @@ class Job:
     stage: str = "starting"
     state: Literal["running", "done", "failed", "cancelled"] = "running"
     loads: Sequence[int] = ()
+    counts: Mapping[str, int] = field(default_factory=dict)
     resolved: int = 0
     error: str = ""
     hint: str = ""
@@ -58,7 +59,7 @@ class Job:
         if self.state == "done" and self.request.load is not None:
             return f"{name}: {plural(self.resolved, 'reject')} of load {self.request.load} resolved"
         if self.state == "done":
-            return f"{name}: loaded" if self.loads else f"{name}: nothing to load"
+            return f"{name}: {counts_words(self.counts)}" if self.loads else f"{name}: nothing to load"
         return f"{name}: {self.error}"
 
 
@@ -125,6 +126,8 @@ class Jobs:
         else:
             loads = outcome.get("loads")
             job.loads = loads if isinstance(loads, list) else ()
+            counts = outcome.get("counts")
+            job.counts = counts if isinstance(counts, dict) else {}
             resolved = outcome.get("resolved")
             job.resolved = resolved if isinstance(resolved, int) else 0
             job.error, job.hint = str(outcome.get("error") or ""), str(outcome.get("hint") or "")

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 from starlette.concurrency import run_in_threadpool
@@ -22,10 +22,19 @@ from ingest_pipelines.config.current_project import read_current_project
 from ingest_pipelines.errors import IngestError
 from ingest_pipelines.ledger import LoadBar
 
-LOOK_SECONDS = 2.0
-"""Between two looks at everything, queue and runs included, while a page listens."""
+if TYPE_CHECKING:
+    from ingest_pipelines.orchestration.monitoring.overview import Overview
 
-PULSE_SECONDS = 0.15
+Mark = tuple[int | None, int | None]
+"""The newest load and the newest action of a person in the ledger."""
+
+LOOK_SECONDS = 2.0
+"""Between two looks at everything, queue and runs included, while a page listens; longer if a look takes long."""
+
+LOOK_SHARE = 0.1
+"""Of its time that the studio looks, at most, while nothing is known to have changed."""
+
+PULSE_SECONDS = 0.1
 """Between two looks at whether the ledger has changed: a commit is on the page within a third of a second."""
 
 BARS = 20
@@ -60,8 +69,10 @@ class Lookout:
         self._pulse: psycopg.Connection | None = None
         self._warnings: list[str] = []
         self._seen: Seen | None = None
+        self._overview: Overview | None = None
         self._looked_at = float("-inf")
-        self._mark: object = None
+        self._look_again_after = LOOK_SECONDS
+        self._mark: Mark | None = None
         self._felt_at = float("-inf")
         self._bars: dict[str, Sequence[LoadBar]] = {}
         self._last_loads: dict[str, int | None] = {}
@@ -74,8 +85,10 @@ class Lookout:
         """
         with self._lock:
             if self._seen is None or time.monotonic() - self._looked_at > at_most_seconds:
+                begun = time.monotonic()
                 self._seen = self._look_now()
                 self._looked_at = time.monotonic()
+                self._look_again_after = max(LOOK_SECONDS, (self._looked_at - begun) / LOOK_SHARE)
             return self._seen
 
     def look_again(self) -> None:
@@ -96,15 +109,37 @@ class Lookout:
             await asyncio.sleep(PULSE_SECONDS)
 
     def _seen_if_changed(self) -> Seen:
-        age = LOOK_SECONDS
         with self._lock:
+            age = self._look_again_after
             if time.monotonic() - self._felt_at > PULSE_SECONDS / 2:  # else another page has just asked
-                mark, self._felt_at = self._ledgers_mark(), time.monotonic()
-                age = 0.0 if mark != self._mark else LOOK_SECONDS
+                before, mark, self._felt_at = self._mark, self._ledgers_mark(), time.monotonic()
                 self._mark = mark
+                if mark != before:
+                    self._looked_at = float("-inf")  # the next pulse looks at everything
+                    if before is not None and mark is not None and self._seen is not None:
+                        self._seen = self._with_changes(self._seen, before)
+                        return self._seen
         return self.seen(age)
 
-    def _ledgers_mark(self) -> object:
+    def _with_changes(self, seen: Seen, before: Mark) -> Seen:
+        """The state with what the ledger got since then, of the imports that it concerns: soon, and without Dagster."""
+        assert self._overview is not None
+        at, survey = now(), self._overview.survey
+        with target_of(self._settings).ledger() as connection:
+            names = ledger.imports_since(connection, *before)
+            states = ledger.list_imports(connection)
+            summaries = {**survey.summaries, **ledger.summaries(connection, sorted(names))}
+            own = [(item.import_name, item.item) for item in survey.open_items if item.import_name in names]
+            settled = ledger.settled_among(connection, own) if own else set()
+        open_items = [item for item in survey.open_items if (item.import_name, item.item) not in settled]
+        survey = replace(survey, states=states, summaries=summaries, open_items=open_items)
+        self._overview = replace(self._overview, survey=survey)
+        changed = {line["import"]: line for line in self._lines(seen.project, self._overview, at, names)}
+        lines = [changed.get(line["import"], line) for line in seen.lines]
+        self._read_bars({line["import"]: line["load"] for line in lines})
+        return replace(seen, at=at, lines=lines, bars=dict(self._bars))
+
+    def _ledgers_mark(self) -> Mark | None:
         """Changes with every load and every action of a person; two looks into an index."""
         try:
             if self._pulse is None or self._pulse.closed:
@@ -124,16 +159,23 @@ class Lookout:
             self._look = self._stack.enter_context(looking(self._settings, self._warnings.append))
         self._warnings.clear()
         at, project = now(), read_current_project(self._settings.home)
-        overview = self._look(project, at)
+        self._overview = overview = self._look(project, at)
+        lines = self._lines(project, overview, at)
+        self._read_bars({line["import"]: line["load"] for line in lines})
+        return Seen(at, project, lines, dict(self._bars), tuple(self._warnings))
+
+    @staticmethod
+    def _lines(
+        project: Project, overview: Overview, at: datetime, only: Collection[str] | None = None
+    ) -> list[dict[str, Any]]:
         seen = overview.survey
         lines = import_lines(
             project, seen.states, seen.summaries, at, open_items=seen.open_items, running=seen.running,
-            ticks=overview.ticks, checks=seen.source_checks, kept_rows=seen.kept_rows,
+            ticks=overview.ticks, checks=seen.source_checks, kept_rows=seen.kept_rows, only=only,
         )  # fmt: skip
         for line in lines:
             del line["age_seconds"]  # no page shows it, and each look would differ from the one before
-        self._read_bars({line["import"]: line["load"] for line in lines})
-        return Seen(at, project, lines, dict(self._bars), tuple(self._warnings))
+        return lines
 
     def _read_bars(self, last_loads: dict[str, int | None]) -> None:
         """Reads the loads of imports that have a new one."""

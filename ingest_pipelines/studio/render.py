@@ -27,6 +27,7 @@ NAVIGATION: tuple[tuple[str, str], ...] = (
     ("/", "Home"),
     ("/new", "New import"),
     ("/connections", "Connections"),
+    ("/alerts", "Alerts"),
 )
 """Pages that every page links to: address, name."""
 

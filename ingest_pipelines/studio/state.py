@@ -11,6 +11,7 @@ from starlette.requests import Request
 from ingest_pipelines.actions.target import ledger_of
 from ingest_pipelines.config import Project, Settings
 from ingest_pipelines.config.current_project import read_current_project
+from ingest_pipelines.studio.home_rows import HomeRows
 from ingest_pipelines.studio.jobs import Jobs
 from ingest_pipelines.studio.live import Lookout
 from ingest_pipelines.studio.sources import Sources
@@ -22,6 +23,7 @@ class Studio:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.lookout = Lookout(settings)
+        self.home_rows = HomeRows()
         self.jobs = Jobs()
         self.sources = Sources()
 

@@ -12,6 +12,8 @@ from pathlib import Path
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect, Request
 
+from ingest_pipelines.config import BoundImport
+from ingest_pipelines.config.connections.csv import CsvConnection
 from ingest_pipelines.config.imports import Limits
 from ingest_pipelines.errors import UsageError
 from ingest_pipelines.owner_only import open_private_bytes
@@ -27,6 +29,13 @@ ENDINGS = frozenset(
 
 PIECE = 1 << 20
 """Bytes that are written at once."""
+
+
+def takes_uploads(bound: BoundImport) -> bool:
+    """Whether a page can upload the import's next file: it loads on demand, and its files are named after it."""
+    source = bound.spec.source
+    plain = source.pattern is None and source.parts is None and "/" not in (source.file or "").strip("/")
+    return bound.one_time and isinstance(bound.connection, CsvConnection) and plain
 
 
 async def keep_upload(request: Request, folder: Path, stem: str) -> Path:

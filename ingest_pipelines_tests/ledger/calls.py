@@ -96,6 +96,7 @@ CALLS: Mapping[str, Call] = {
     "has_history": lambda c, case: ledger.has_history(c, case.import_name),
     "import_statuses": lambda c, case: ledger.import_statuses(c, [case.import_name, "never"]),
     "imports_with_waiting_items": lambda c, case: ledger.imports_with_waiting_items(c, [case.import_name, "never"]),
+    "imports_since": lambda c, case: ledger.imports_since(c, case.load.id, 10**9),
     "imports_without_items": lambda c, case: ledger.imports_without_items(c, [case.import_name, "never"]),
     "item_states": lambda c, case: [
         ledger.item_states(c, case.import_name, [case.item.key, "no such item"]),
@@ -187,7 +188,7 @@ CALLS: Mapping[str, Call] = {
         c, [(item.import_name, item.key) for item in ledger.unsettled_items(c)]
     ),
     "skip_item": lambda c, case: ledger.skip_item(c, case.item),
-    "summaries": lambda c, case: ledger.summaries(c),
+    "summaries": lambda c, case: [ledger.summaries(c), ledger.summaries(c, [case.import_name])],
     "suppressed_people": lambda c, case: ledger.suppressed_people(
         c, "crm.customers", [SuppressedEntry("key", 1, b"h" * 16)]
     ),

@@ -124,6 +124,20 @@ def test_the_summary_has_the_last_load_of_every_import(connection: psycopg.Conne
     found = ledger.summaries(connection)
     assert set(found) == {"loyalty", "other"}
     assert (found["loyalty"].status, found["loyalty"].committed_at) == ("failed", NOW + timedelta(minutes=good))
+    assert ledger.summaries(connection, ["loyalty", "no such import"]) == {"loyalty": found["loyalty"]}
+    assert ledger.summaries(connection, []) == {}
+
+
+def test_the_imports_of_new_loads_and_new_actions_are_named(connection: psycopg.Connection) -> None:
+    load(connection, file(1), "old")
+    ledger.record_audit(connection, "ann@desk", "paused", NOW, import_name="daily")
+    before = ledger.newest_entries(connection)
+    assert ledger.imports_since(connection, *before) == set()
+    load(connection, file(1, of="other"), "new")
+    ledger.record_audit(connection, "ann@desk", "resumed", NOW, import_name="loyalty")
+    ledger.record_audit(connection, "ann@desk", "looked at a sample", NOW)
+    assert ledger.imports_since(connection, *before) == {"other", "loyalty"}
+    assert ledger.imports_since(connection, None, None) == {"other", "loyalty", "daily"}
 
 
 def test_rejects_are_listed_exported_by_row_and_resolved(connection: psycopg.Connection) -> None:

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import re
+import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import psycopg
 import pytest
+from playwright.sync_api import Page
 from starlette.testclient import TestClient
 
 from ingest_pipelines.actions.target import ledger_of
@@ -21,6 +26,8 @@ from ingest_pipelines.studio.guard import TOKEN_HEADER
 from ingest_pipelines_tests.cli.terminal import Terminal
 from ingest_pipelines_tests.merge.targets import fresh_target
 from ingest_pipelines_tests.orchestration.storages import fresh_storage
+from ingest_pipelines_tests.servers.fleet import Fleet
+from ingest_pipelines_tests.waiting import until
 
 HERE = "http://127.0.0.1:3200"
 HOSTILE = "<script>alert(1)</script> \u202egnp.exe " + "long " * 800
@@ -151,6 +158,38 @@ def shop(postgres_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 def client(shop: Shop) -> Client:
     """A browser of a person at this machine."""
     return shop.client()
+
+
+@pytest.fixture(scope="module")
+def address(shop: Shop, fleet: Fleet) -> Iterator[str]:
+    """The studio as `ingest up` starts it."""
+    port = fleet.free_port()
+    process = subprocess.Popen([sys.executable, "-m", "ingest_pipelines.studio", "--port", str(port)])
+    try:
+        until(lambda: _listens(port))
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        assert process.wait(30) == 0
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+@pytest.fixture
+def clean(page: Page) -> Iterator[Page]:
+    """A page that talks to the studio only, and whose policy refuses nothing that it needs."""
+    strangers: list[str] = []
+    complaints: list[str] = []
+    page.on("request", lambda request: strangers.append(urlsplit(request.url).hostname or ""))
+    page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on("dialog", lambda dialog: complaints.append(f"dialog: {dialog.message}"))
+    yield page
+    assert set(strangers) <= {"127.0.0.1", ""}
+    assert complaints == []
 
 
 def text_of(html: str) -> str:

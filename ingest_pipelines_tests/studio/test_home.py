@@ -13,17 +13,16 @@ import pytest
 from ingest_pipelines.ledger import LoadBar
 from ingest_pipelines.studio import live
 from ingest_pipelines.studio.charts import count_bar, sparkline
+from ingest_pipelines.studio.home_rows import HomeRows
 from ingest_pipelines.studio.live import Lookout, Seen
-from ingest_pipelines.studio.pages.home import rows_of
+from ingest_pipelines.studio.pages import home
+from ingest_pipelines.studio.people import Person
+from ingest_pipelines.studio.state import Studio
 from ingest_pipelines_tests.studio.conftest import Client, Shop, text_of
 
 
 def names(html: str) -> list[str]:
     return re.findall(r'data-name="(\w+)"', html)
-
-
-def shown_names(html: str) -> list[str]:
-    return [name for name, hidden in re.findall(r'<tr id="\S+" data-name="(\w+)"[^>]*?( hidden)?>', html) if not hidden]
 
 
 def test_every_import_has_a_row_and_what_needs_a_person_is_first(client: Client) -> None:
@@ -44,8 +43,8 @@ def test_text_from_outside_is_text_on_one_line(client: Client) -> None:
 
 
 def test_search_status_and_database_choose_rows_without_a_script(client: Client) -> None:
-    assert shown_names(client.page("/?q=TILLS").text) == ["points"]
-    assert shown_names(client.page("/?status=draft").text) == ["never"]
+    assert names(client.page("/?q=TILLS").text) == ["points"]
+    assert names(client.page("/?status=draft").text) == ["never"]
     grouped = client.page("/?group=database").text
     assert text_of(grouped).count("customers") >= 1
     assert "no database" in text_of(grouped)
@@ -77,7 +76,8 @@ def test_two_looks_between_which_nothing_happened_are_equal(shop: Shop, monkeypa
     finally:
         lookout.close()
     assert after.at > before.at
-    assert rows_of(after) == rows_of(before) != []
+    rows = HomeRows()
+    assert [id(row) for row in rows.of(before)] == [id(row) for row in rows.of(after)] != []
 
 
 def test_a_load_and_a_pause_are_pushed_to_an_open_page(shop: Shop) -> None:
@@ -102,6 +102,68 @@ def test_a_load_and_a_pause_are_pushed_to_an_open_page(shop: Shop) -> None:
     status = {line["import"]: line["status"] for line in looks[0].lines}
     assert status["points"] == "completed_with_rejects"
     assert json.dumps({line["import"]: line["status"] for line in looks[-1].lines}).count("paused") == 1
+
+
+def test_a_commit_is_seen_at_once_and_the_rest_with_the_next_look(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    lookout = Lookout(shop.settings)
+    try:
+        lookout.seen()
+        lookout._seen_if_changed()
+        shop.write("fresh.csv", "CID,Email,Tier,Points\nC-30,kim@example.com,Silver,1\nC-31,lee@example.com,Silver,2\n")
+        assert shop.terminal.ingest("run", "points", "--file", shop.settings.home / "fresh.csv").code == 0
+        monkeypatch.setattr(lookout, "_felt_at", float("-inf"))
+        monkeypatch.setattr(lookout, "_look_now", lambda: pytest.fail("everything was looked at"))
+        at_once = lookout._seen_if_changed()
+        monkeypatch.undo()
+        everything = lookout._seen_if_changed()
+    finally:
+        lookout.close()
+    lines = {line["import"]: line for line in at_once.lines}
+    assert (lines["points"]["read"], lines["points"]["inserted"]) == (2, 2)
+    assert at_once.bars["points"][-1].read == 2
+    assert everything is not at_once
+    assert [line for line in everything.lines if line not in at_once.lines] == []
+
+
+def test_the_first_rows_come_with_the_page_and_the_others_after_it(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    everything = names(client.page("/").text)
+    assert "data-rest" not in client.page("/").text
+    monkeypatch.setattr(home, "FIRST_ROWS", 2)
+    html = client.page("/").text
+    assert names(html) == everything[:2]
+    assert 'data-rest="/rows"' in html
+    assert "2 more imports" in text_of(html)
+    assert names("".join(client.page("/rows").json()["rows"])) == everything
+    assert names(client.page("/?all=1").text) == everything
+    assert names(client.page("/?status=draft").text) == ["never"]
+    grouped = client.page("/?group=database").text
+    assert "customers 3 imports" in text_of(grouped)
+
+
+def test_what_changes_between_a_page_and_its_stream_is_pushed(shop: Shop) -> None:
+    studio, person = Studio(shop.settings), Person("ann", acts=True, sees_personal=True)
+    try:
+        seen = studio.lookout.seen()
+        news, known = home._news(studio, seen, person, seen.at, set())
+        assert (news["rows"], news["gone"], news["total"]) == ([], [], 4)
+        earlier, _ = home._news(studio, seen, person, seen.at - timedelta(seconds=1), known)
+        assert len(earlier["rows"]) == 4
+        less = replace(seen, at=seen.at + timedelta(seconds=1), lines=[{**seen.lines[0], "read": 7}, *seen.lines[2:]])
+        news, _ = home._news(studio, less, person, seen.at, known)
+        assert names("".join(news["rows"])) == [seen.lines[0]["import"]]
+        assert news["gone"] == [seen.lines[1]["import"]]
+    finally:
+        studio.close()
+
+
+def test_an_import_of_uploads_offers_one_and_others_a_run(client: Client) -> None:
+    rows = {names(row)[0]: row for row in client.page("/rows").json()["rows"]}
+    assert 'data-upload="/imports/points/upload"' in rows["points"]
+    assert "Run now" not in rows["points"]
+    assert "data-upload" not in rows["orders"]
+    assert "Run now" in rows["orders"]
 
 
 def test_a_target_that_does_not_answer_is_said_and_not_a_stack_trace(shop: Shop) -> None:

@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import socket
-import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from ingest_pipelines_tests.servers.fleet import Fleet
 from ingest_pipelines_tests.studio.conftest import HOSTILE, Shop
-from ingest_pipelines_tests.waiting import until
 
 AXE = Path(sys.prefix, "npm", "node_modules", "axe-core", "axe.min.js")
 TOO_WIDE = """
@@ -25,38 +19,6 @@ width => document.documentElement.scrollWidth <= width ? [] : [...document.query
 """What makes a page wider than the screen."""
 
 PAGES = ("/", "/imports/points", "/imports/points/rejects", "/imports/never", "/imports/wrong", "/nothing")
-
-
-@pytest.fixture(scope="module")
-def address(shop: Shop, fleet: Fleet) -> Iterator[str]:
-    """The studio as `ingest up` starts it."""
-    port = fleet.free_port()
-    process = subprocess.Popen([sys.executable, "-m", "ingest_pipelines.studio", "--port", str(port)])
-    try:
-        until(lambda: _listens(port))
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        process.terminate()
-        assert process.wait(30) == 0
-
-
-def _listens(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
-
-
-@pytest.fixture
-def clean(page: Page) -> Iterator[Page]:
-    """A page that talks to the studio only, and whose policy refuses nothing that it needs."""
-    strangers: list[str] = []
-    complaints: list[str] = []
-    page.on("request", lambda request: strangers.append(urlsplit(request.url).hostname or ""))
-    page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
-    page.on("pageerror", lambda error: complaints.append(str(error)))
-    page.on("dialog", lambda dialog: complaints.append(f"dialog: {dialog.message}"))
-    yield page
-    assert set(strangers) <= {"127.0.0.1", ""}
-    assert complaints == []
 
 
 def test_an_import_is_found_and_paused_and_its_row_changes_without_a_reload(address: str, clean: Page) -> None:

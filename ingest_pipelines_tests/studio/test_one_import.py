@@ -71,7 +71,7 @@ def test_pause_and_resume_are_in_the_audit_trail_under_the_persons_name(shop: Sh
 def test_a_viewer_changes_nothing_and_sees_no_button(shop: Shop, viewer: Client) -> None:
     before = audit(shop)
     assert len(CHANGES) == len({route.path for route in pages.ROUTES if "POST" in (route.methods or ())}) > 5
-    for path in CHANGES:
+    for path in set(CHANGES) - {"/alerts"}:  # what a viewer is told of concerns nobody else
         answer = viewer.send(path.format(name="points", draft="0" * 24), {"value": "5"})
         assert (answer.status_code, answer.json()["error"]) == (403, "you may look, and not change anything")
     for page in ("/", "/imports/points", "/imports/orders"):

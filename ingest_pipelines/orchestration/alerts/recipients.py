@@ -11,13 +11,13 @@ from pydantic import ValidationError
 
 from ingest_pipelines.config import Project
 from ingest_pipelines.config.base import Secret
-from ingest_pipelines.config.notify import SEVERITIES, AlertKind, Notify, NotifyGroup
+from ingest_pipelines.config.notify import SEVERITIES, AlertKind, Notify, NotifyGroup, PersonalAddress
 from ingest_pipelines.ledger import AlertRoute
 
 PROJECT = ""
 """In place of an import's name: the project as a whole."""
 
-_OF_NOTIFY = re.compile(r"notify\.yaml:|databases\.yaml:\d+: notify[.:]")
+_OF_NOTIFY = re.compile(r"(?:notify|subscriptions)\.yaml:|databases\.yaml:\d+: notify[.:]")
 
 
 @dataclass(frozen=True)
@@ -70,6 +70,7 @@ class Routes:
         everyone = [
             *_of_notify(project.notify),
             *(one for group in project.groups.values() for one in recipients_of_group(group)),
+            *(one for person in project.subscriptions for one in _of_person(project, person)),
             *(one for recipients in by_import.values() for one in recipients),
         ]
         self.current: dict[str, list[Recipient]] = {**by_import, PROJECT: merged(everyone)}
@@ -95,7 +96,7 @@ class Routes:
 
 
 def notify_mistakes(project: Project) -> list[str]:
-    """The mistakes that hide who is told of every import: those in notify.yaml, and in `notify` of databases.yaml."""
+    """The mistakes that hide who is told of every import: of notify.yaml, subscriptions.yaml, `notify` of databases."""
     return [mistake for mistake in project.mistakes if _OF_NOTIFY.match(mistake)]
 
 
@@ -107,6 +108,7 @@ def as_route(recipients: Iterable[Recipient]) -> list[dict[str, Any]]:
             "file": one.address.file,
             "kinds": sorted(one.kinds),
             "recoveries": sorted(one.recoveries),
+            **({"person": one.address.person} if isinstance(one.address, PersonalAddress) else {}),
         }
         for one in sorted(recipients, key=lambda one: one.name)
     ]
@@ -117,13 +119,31 @@ def _of_import(project: Project, name: str) -> list[Recipient]:
     if spec is None:
         return merged(_of_notify(project.notify))
     groups = (group for group in project.groups.values() if group.covers(name, spec.database, spec.source.connection))
+    database = project.databases.get(spec.database)
+    seen_by = spec.groups if spec.groups is not None else database.groups if database is not None else None
+    people = (
+        person
+        for person, subscription in project.subscriptions.items()
+        if (seen_by is not None or subscription.groups is None) and subscription.covers(name, seen_by or ())
+    )
     return merged(
         [
             *_of_notify(spec.notify),
             *_of_notify(project.notify),
             *(one for group in groups for one in recipients_of_group(group)),
+            *(one for person in people for one in _of_person(project, person)),
         ]
     )
+
+
+def _of_person(project: Project, person: str) -> list[Recipient]:
+    """The person who has subscribed; nobody where people have no address."""
+    if project.people is None:
+        return []
+    address = PersonalAddress(env=project.people.env, file=project.people.file, person=person)
+    subscription = project.subscriptions[person]
+    group = NotifyGroup(to=(address,), on=subscription.on)
+    return recipients_of_group(group)
 
 
 def _of_notify(entries: Iterable[Notify]) -> list[Recipient]:
@@ -141,7 +161,9 @@ def _kept(route: AlertRoute) -> list[Recipient]:
     recipients = []
     for one in route.recipients:
         try:
-            address = Secret(env=one.get("env"), file=one.get("file"))
+            place = {"env": one.get("env"), "file": one.get("file")}
+            person = one.get("person")
+            address = PersonalAddress(**place, person=person) if person else Secret(**place)
         except ValidationError:
             continue
         kinds, recoveries = (
@@ -153,4 +175,5 @@ def _kept(route: AlertRoute) -> list[Recipient]:
 
 
 def _name(address: Secret) -> str:
-    return address.env or str(address.file)
+    name = address.env or str(address.file)
+    return f"{name} for {address.person}" if isinstance(address, PersonalAddress) else name

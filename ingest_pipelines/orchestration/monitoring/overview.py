@@ -10,6 +10,7 @@ from datetime import datetime
 from dagster import DagsterInstance
 
 from ingest_pipelines.config import Project, Settings
+from ingest_pipelines.config.schedule import Schedule
 from ingest_pipelines.errors import TargetUnavailable
 from ingest_pipelines.orchestration.instance import open_instance, storage_broke_off
 from ingest_pipelines.orchestration.monitoring.open_items import ItemSurvey, survey
@@ -39,6 +40,18 @@ def looking(settings: Settings, warn: Callable[[str], None]) -> Iterator[Callabl
     """
     instance: DagsterInstance | None = None
     unanswered = ""
+    planned: dict[str, tuple[Schedule, datetime]] = {}
+
+    def tick_of(name: str, plan: Schedule, now: datetime) -> datetime | None:
+        """The schedule's next tick; one that was computed earlier is the next one until it passes."""
+        known = planned.get(name)
+        if known is not None and known[0] is plan and now < known[1]:
+            return known[1]
+        tick = next_tick(plan, now)
+        if tick is not None:
+            planned[name] = (plan, tick)
+        return tick
+
     try:
         instance = open_instance(settings)
     except TargetUnavailable as error:
@@ -58,7 +71,7 @@ def looking(settings: Settings, warn: Callable[[str], None]) -> Iterator[Callabl
         if unanswered:  # once, and not where the ledger does not answer either
             warn(unanswered)
             unanswered = ""
-        return Overview(seen, {name: next_tick(plan, now) for name, plan in plans.items()})
+        return Overview(seen, {name: tick_of(name, plan, now) for name, plan in plans.items()})
 
     try:
         yield look

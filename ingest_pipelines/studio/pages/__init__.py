@@ -2,13 +2,15 @@
 
 from starlette.routing import Route
 
-from ingest_pipelines.studio.pages import connections, home, new, one_import, rejects, uploads
+from ingest_pipelines.studio.pages import alerts, connections, edit, home, new, one_import, rejects, uploads
 
 ROUTES: tuple[Route, ...] = (
     *home.ROUTES,
     *one_import.ROUTES,
+    *edit.ROUTES,
     *rejects.ROUTES,
     *new.ROUTES,
     *uploads.ROUTES,
     *connections.ROUTES,
+    *alerts.ROUTES,
 )

@@ -10,7 +10,13 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
 from ingest_pipelines.actions.checking import write_drafts
-from ingest_pipelines.actions.connecting import reads_this_machine, settings_asked, wrong_connection_name, yaml_settings
+from ingest_pipelines.actions.connecting import (
+    other_secrets,
+    reads_this_machine,
+    settings_asked,
+    wrong_connection_name,
+    yaml_settings,
+)
 from ingest_pipelines.actions.draft import with_connection
 from ingest_pipelines.config import Project, read_project
 from ingest_pipelines.config.connections import TYPES, Connection
@@ -63,8 +69,9 @@ def add(request: Request) -> Response:
     types = [name for name in TYPES if not reads_this_machine(name)]
     kind = kind if kind in types else types[0]
     return render(
-        request, "connection_new.html", title="New connection", kind=kind, types=types, asked=settings_asked(kind)
-    )
+        request, "connection_new.html", title="New connection", kind=kind, types=types,
+        asked={**settings_asked(kind), **other_secrets(kind)}, others=frozenset(other_secrets(kind)),
+    )  # fmt: skip
 
 
 def create(request: Request) -> Response:
@@ -95,7 +102,7 @@ def create(request: Request) -> Response:
 
 
 def _answers(kind: str, fields: Mapping[str, str]) -> dict[str, str]:
-    return {key: fields.get(f"setting:{key}", "").strip() for key in settings_asked(kind)}
+    return {key: fields.get(f"setting:{key}", "").strip() for key in (*settings_asked(kind), *other_secrets(kind))}
 
 
 def _named(request: Request, project: Project) -> tuple[str, Connection]:

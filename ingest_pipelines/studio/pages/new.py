@@ -11,13 +11,13 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from ingest_pipelines import ledger
-from ingest_pipelines.actions.checking import checked, write_drafts
+from ingest_pipelines.actions.checking import write_drafts
 from ingest_pipelines.actions.form_columns import elsewhere_in, signature
 from ingest_pipelines.actions.new_import import MATCH_WAYS, MODES, Form, form_of, is_one_time
 from ingest_pipelines.actions.preview import AsRead, as_read
 from ingest_pipelines.actions.run_apart import WantedRun
 from ingest_pipelines.actions.target import now
-from ingest_pipelines.config import Project
+from ingest_pipelines.config import BoundImport, Project
 from ingest_pipelines.config.connections import FileConnection
 from ingest_pipelines.config.databases import Channel, Database
 from ingest_pipelines.config.deletion_problems import settable_fields
@@ -29,7 +29,7 @@ from ingest_pipelines.detection import Reading
 from ingest_pipelines.errors import ConfigError, IngestError, UsageError
 from ingest_pipelines.sources.files import CSV
 from ingest_pipelines.studio.drafts import Drafts, SetUpDraft, answers_in
-from ingest_pipelines.studio.people import Person, acting
+from ingest_pipelines.studio.people import Forbidden, Person, acting, person_of
 from ingest_pipelines.studio.render import done, fields_of, fragment, post, render
 from ingest_pipelines.studio.sources import Sample, SourceListing
 from ingest_pipelines.studio.state import studio_of
@@ -64,9 +64,10 @@ def begin(request: Request) -> Response:
 
 def setup(request: Request) -> Response:
     """The page, as it was left."""
-    acting(request)
+    person = acting(request)
     draft = _drafts(request).read(request.path_params["draft"])
-    return render(request, "new.html", title="New import", **_page(request, draft))
+    look = _look(request, draft.answers, person)
+    return render(request, "new.html", title="New import", **_page(request, draft, look))
 
 
 def save(request: Request) -> Response:
@@ -90,15 +91,16 @@ def save(request: Request) -> Response:
         sources.forget(name)
     elif do == "cancel":
         sources.workshop.cancel(draft.work)
-    elif do in {"plan", "write"}:
-        text = _whole_text(_look(request, draft.answers, person).form)
-        drafted = {f"imports/{draft.title}.yaml": text}
+    look = _look(request, draft.answers, person)
+    if do in {"plan", "write"}:
+        bound = _whole(look.form)
+        drafted = {f"imports/{draft.title}.yaml": look.form.text}
         if do == "write":
-            return _write(request, draft, drafted, person)
+            return _write(request, draft, drafted, bound, person)
         work = sources.workshop.start(PLAN, {"import": draft.title, "drafts": drafted})
         draft = replace(draft, work=work)
         drafts.write(draft)
-    return HTMLResponse(fragment(request, "new_form.html", title="New import", **_page(request, draft)))
+    return HTMLResponse(fragment(request, "new_form.html", title="New import", **_page(request, draft, look)))
 
 
 def _settled(answers: dict[str, Any], before: Mapping[str, Any]) -> dict[str, Any]:
@@ -111,8 +113,8 @@ def _settled(answers: dict[str, Any], before: Mapping[str, Any]) -> dict[str, An
     return answers
 
 
-def _whole_text(form: Form) -> str:
-    """The YAML of a form without mistakes.
+def _whole(form: Form) -> BoundImport:
+    """The import of a form without mistakes.
 
     Raises:
         UsageError, ConfigError: something is missing or wrong.
@@ -122,13 +124,20 @@ def _whole_text(form: Form) -> str:
     wrong = [mistake for mistakes in form.mistakes.values() for mistake in mistakes]
     if wrong:
         raise ConfigError(wrong, hint="nothing was written; each mistake is shown at its field")
-    return form.text
+    assert form.bound is not None
+    return form.bound
 
 
-def _write(request: Request, draft: SetUpDraft, drafted: Mapping[str, str], person: Person) -> Response:
+def _write(
+    request: Request, draft: SetUpDraft, drafted: Mapping[str, str], bound: BoundImport, person: Person
+) -> Response:
     """Writes the import's file, and runs it if that was asked."""
     settings, name = studio_of(request).settings, draft.title
-    checked(settings, name, drafted, "nothing was written")
+    if not person.is_in(bound.groups):
+        raise Forbidden(
+            f"only {' or '.join(bound.groups)} would see import {name}, and you are in neither of these groups",
+            hint="nothing was written; change who may see it",
+        )
     write_drafts(settings.home, drafted)
     status = "active" if draft.answers.get("activate", "on") == "on" else "draft"
     try:
@@ -144,24 +153,22 @@ def _write(request: Request, draft: SetUpDraft, drafted: Mapping[str, str], pers
     return done(said, goto=f"/imports/{name}")
 
 
-def _page(request: Request, draft: SetUpDraft) -> dict[str, Any]:
+def _page(request: Request, draft: SetUpDraft, look: Look) -> dict[str, Any]:
     """What the templates show."""
     person = acting(request)
-    look = _look(request, draft.answers, person)
     reading = look.sample.reading if look.sample is not None else None
     sources = studio_of(request).sources
     project, answers = look.project, _given(draft.answers, look.project)
     name = str(answers.get("connection", ""))
     hidden = {column.name for column in look.form.columns if column.personal and not person.sees_personal}
     work = sources.workshop.look(draft.work)
-    preview = _preview(request, draft.title, look, reading)
     return {
         "draft": draft, "answers": answers, "look": look, "form": look.form, "project": project,
         "connections": sorted(project.connections.items()), "connection": project.connections.get(name),
         "tested": sources.tested(name, project.connections[name]) if name in project.connections else None,
         "columns": look.form.columns, "signature": signature(reading) if reading is not None else "",
         "format": written(reading.keys) if reading is not None and reading.keys else "",
-        "rows": _rows(reading, hidden), "hidden": hidden, "masked": HIDDEN, "preview": preview,
+        "rows": _rows(reading, hidden), "hidden": hidden, "masked": HIDDEN, "preview": _preview(look.form, reading),
         "hidden_fields": {column.field for column in look.form.columns if column.name in hidden},
         "modes": MODES, "ways": MATCH_WAYS, "weekdays": WEEKDAYS, "types": _types(),
         "fields": sorted({*_fields(look), *elsewhere_in(project, str(answers.get("database", "")))}),
@@ -212,15 +219,13 @@ def _note_look(request: Request, person: Person, connection: str, path: str) -> 
     noted.add((person.name, connection, path))
 
 
-def _preview(request: Request, name: str, look: Look, reading: Reading | None) -> AsRead | None:
+def _preview(form: Form, reading: Reading | None) -> AsRead | None:
     """The first rows as the import reads them, once its YAML has no mistake."""
-    if reading is None or not look.form.text or any(look.form.mistakes.values()):
+    if reading is None or form.bound is None or any(form.mistakes.values()):
         return None
     try:
-        drafted = {f"imports/{name}.yaml": look.form.text}
-        bound = checked(studio_of(request).settings, name, drafted, "")
-        complete = set(bound.required_columns) <= set(reading.columns)
-        return as_read(bound, reading, ROWS_SHOWN) if complete else None
+        complete = set(form.bound.required_columns) <= set(reading.columns)
+        return as_read(form.bound, reading, ROWS_SHOWN) if complete else None
     except IngestError:
         return None
 
@@ -250,8 +255,10 @@ def _lines(form: Form) -> list[tuple[int, str, bool]]:
 
 
 def _others(request: Request, draft: SetUpDraft) -> list[SetUpDraft]:
-    """Other imports that are being set up."""
-    return [other for other in _drafts(request).all() if other.id != draft.id][:10]
+    """Other imports that the person is setting up."""
+    person = person_of(request)
+    own = (other for other in _drafts(request).all() if person.groups is None or other.by == person.name)
+    return [other for other in own if other.id != draft.id][:10]
 
 
 def _drafts(request: Request) -> Drafts:

@@ -26,11 +26,12 @@ from ingest_pipelines.config.databases import Field
 from ingest_pipelines.errors import UsageError
 from ingest_pipelines.model import item_name
 from ingest_pipelines.studio import charts
+from ingest_pipelines.studio.home_rows import TONES
 from ingest_pipelines.studio.live import Seen
-from ingest_pipelines.studio.pages.home import TONES
 from ingest_pipelines.studio.people import acting
 from ingest_pipelines.studio.render import done, fields_of, fragment, post, pushed, render, words
 from ingest_pipelines.studio.state import Studio, studio_of
+from ingest_pipelines.studio.uploads import takes_uploads
 
 LOADS, ACTIONS, ITEMS = 20, 20, 100
 """How many loads, manual actions and open items the page shows."""
@@ -116,6 +117,7 @@ def _live_values(studio: Studio, view: ImportView) -> dict[str, Any]:
         "view": view, "line": view.line, "load_tones": LOAD_TONES,
         "chart": charts.load_chart(list(reversed(view.loads))), "item_name": item_name, "items_shown": ITEMS,
         "jobs": studio.jobs.of_import(view.name)[:3],
+        "uploads": view.bound is not None and takes_uploads(view.bound),
     }  # fmt: skip
 
 

@@ -12,7 +12,6 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from ingest_pipelines.actions.new_import import is_one_time
 from ingest_pipelines.actions.run_apart import WantedRun
 from ingest_pipelines.config import BoundImport
 from ingest_pipelines.config.base import NAME_PATTERN
@@ -23,7 +22,7 @@ from ingest_pipelines.studio.drafts import Drafts
 from ingest_pipelines.studio.people import acting
 from ingest_pipelines.studio.render import done, render
 from ingest_pipelines.studio.state import studio_of
-from ingest_pipelines.studio.uploads import keep_upload
+from ingest_pipelines.studio.uploads import keep_upload, takes_uploads
 
 
 def page(request: Request) -> Response:
@@ -63,7 +62,7 @@ async def for_draft(request: Request) -> Response:
 
 def _bound(request: Request) -> BoundImport:
     bound = studio_of(request).project.require(request.path_params["name"])
-    if not is_one_time(bound.connection):
+    if not bound.one_time:
         raise UsageError(f"import {bound.name} takes its files from {bound.connection_name}", hint="put the file there")
     return bound
 
@@ -80,10 +79,9 @@ def _folder(connection: Connection) -> Path:
 
 def _stem(bound: BoundImport) -> str:
     """How the import's files are called before their serial, as its YAML says."""
-    source = bound.spec.source
-    if source.pattern is not None or source.parts is not None or "/" in (source.file or "").strip("/"):
+    if not takes_uploads(bound):
         raise UsageError(f"files of import {bound.name} have names of their own", hint="put the file into its folder")
-    return (source.file or bound.name).strip("/")
+    return (bound.spec.source.file or bound.name).strip("/")
 
 
 ROUTES = (

@@ -78,39 +78,6 @@ function find(input) {
   for (const one of document.querySelectorAll(`${input.dataset.find} [data-search]`)) one.hidden = !one.dataset.search.includes(wanted);
 }
 
-// --- upload: bytes as they are, with their progress -----------------------------------------------------------------
-
-function upload(input) {
-  const file = input.files[0];
-  const box = input.closest("[data-upload]");
-  if (!file || !box) return;
-  const bar = box.querySelector("progress");
-  const words = box.querySelector("[role=status]");
-  const request = new XMLHttpRequest();
-  const [ending] = file.name.toLowerCase().match(/\.[a-z0-9]+(?:\.(?:gz|zip))?$/) || [""];
-  request.open("POST", `${box.dataset.upload}?ending=${encodeURIComponent(ending)}`);
-  request.setRequestHeader("Content-Type", "application/octet-stream");
-  request.setRequestHeader("X-Studio-Token", token);
-  bar.hidden = false;
-  request.upload.addEventListener("progress", (event) => {
-    if (!event.lengthComputable) return;
-    bar.max = event.total;
-    bar.value = event.loaded;
-    words.textContent = `${event.loaded.toLocaleString("en")} of ${event.total.toLocaleString("en")} bytes`;
-  });
-  const ended = (text, hint) => { bar.hidden = true; words.textContent = text; if (hint !== undefined) say(text, hint, true); };
-  request.addEventListener("error", () => ended("the upload was cut off; nothing was kept", "try again"));
-  request.addEventListener("load", () => {
-    let answer = {};
-    try { answer = JSON.parse(request.responseText); } catch { /* no words */ }
-    if (request.status !== 200) return ended(answer.error || "the studio refused it", answer.hint || "");
-    ended(answer.said);
-    if (answer.goto) location.assign(answer.goto);
-    else location.reload();
-  });
-  request.send(file);
-}
-
 // --- events ---------------------------------------------------------------------------------------------------------
 
 if (setup) {
@@ -122,8 +89,7 @@ if (setup) {
     return later(event.target.matches("input:not([type]), [type=text], textarea") ? 600 : 0);
   });
   setup.addEventListener("change", (event) => {
-    if (event.target.type === "file") upload(event.target);
-    else if (!event.target.dataset.find && event.target.matches("input:not([type]), [type=text], textarea")) later(0);
+    if (event.target.type !== "file" && !event.target.dataset.find && event.target.matches("input:not([type]), [type=text], textarea")) later(0);
   });
   setup.addEventListener("click", async (event) => {
     const button = event.target.closest("[data-do]");
@@ -133,5 +99,3 @@ if (setup) {
   });
   watch();
 }
-
-for (const input of document.querySelectorAll("[data-takes]")) input.addEventListener("change", () => upload(input));

@@ -177,14 +177,46 @@ function place(row, into) {
   into.insertBefore(row, next || null);
 }
 
+function rowsOnPage() {
+  return new Map([...live.querySelectorAll("tr[data-name]")].map((row) => [row.dataset.name, row]));
+}
+
+function bodyOf(row) {
+  const bodies = [...live.tBodies];
+  return bodies.find((body) => body.dataset.database === row.dataset.database) || bodies[0];
+}
+
+// The rows that did not come with the page. One that is here already is at least as new.
+async function takeRest() {
+  const { rows } = await (await fetch(live.dataset.rest)).json();
+  const known = rowsOnPage();
+  const holder = document.createElement("template");
+  holder.innerHTML = rows.join("");
+  const bodies = new Map();
+  for (const row of holder.content.querySelectorAll("tr")) {
+    if (known.has(row.dataset.name)) continue;
+    const body = bodyOf(row);
+    if (!bodies.has(body)) bodies.set(body, []);
+    bodies.get(body).push(row);
+  }
+  for (const [body, added] of bodies) {
+    const here = [...body.rows].filter((row) => row.dataset.name !== undefined);
+    const all = [...here, ...added].sort((one, other) => (one.dataset.order < other.dataset.order ? -1 : 1));
+    const focused = document.activeElement;
+    body.append(...all);
+    if (focused && body.contains(focused)) focused.focus({ preventScroll: true });
+  }
+  applyFilter();
+}
+
 function takeRows(what) {
-  const known = new Map([...live.querySelectorAll("tr[data-name]")].map((row) => [row.dataset.name, row]));
+  const known = rowsOnPage();
   const holder = document.createElement("template");
   for (const html of what.rows) {
     holder.innerHTML = html;
     const row = holder.content.querySelector("tr");
     const old = known.get(row.dataset.name);
-    const into = old ? old.parentElement : live.tBodies[0];
+    const into = old ? old.parentElement : bodyOf(row);
     const focused = old && old.contains(document.activeElement) ? document.activeElement.dataset.key || "a" : "";
     if (old && old.dataset.order === row.dataset.order) old.replaceWith(row);
     else {
@@ -199,6 +231,7 @@ function takeRows(what) {
     const number = document.querySelector(`[data-count="${status}"] b`);
     if (number) number.textContent = count.toLocaleString("en");
   }
+  document.getElementById("total").textContent = `${what.total.toLocaleString("en")} import${what.total === 1 ? "" : "s"}`;
   applyFilter();
 }
 
@@ -212,6 +245,7 @@ if (live) {
     say(what.said, what.hint, what.bad);
   });
   source.addEventListener("rows", (event) => takeRows(JSON.parse(event.data)));
+  if (live.dataset.rest) requestAnimationFrame(() => setTimeout(takeRest));
 }
 
 // --- a part of a page that the server pushes ------------------------------------------------------------------------
