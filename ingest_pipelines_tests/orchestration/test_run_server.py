@@ -44,6 +44,7 @@ from ingest_pipelines.orchestration.run_server.process import LEAVING, NAME, REA
 from ingest_pipelines.orchestration.run_server.request import READY as PROCESS_READY
 from ingest_pipelines.orchestration.run_server.request import RunRequest, ask_for_run, connected, pack, socket_path
 from ingest_pipelines.orchestration.runs import run_locks
+from ingest_pipelines.orchestration.serving.orphans import end_groups
 from ingest_pipelines_tests.merge.targets import fresh_target
 from ingest_pipelines_tests.orchestration.conftest import GOOD, ONE_BAD, Shop, new_shop
 from ingest_pipelines_tests.orchestration.served import wait_for
@@ -136,9 +137,15 @@ def _is_run_of(process: psutil.Process, shop: Shop) -> bool:
         return False
 
 
-def start_server() -> subprocess.Popen[bytes]:
-    """A run server that takes runs."""
-    process = subprocess.Popen([sys.executable, *RUN_SERVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+def start_server(*, own_group: bool = False) -> subprocess.Popen[bytes]:
+    """A run server that takes runs.
+
+    Args:
+        own_group: signals of a terminal do not reach it, as with the daemon of `ingest up`.
+    """
+    process = subprocess.Popen(
+        [sys.executable, *RUN_SERVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=own_group
+    )
     assert process.stdout is not None
     assert process.stdout.readline() == READY.encode()
     return process
@@ -279,6 +286,22 @@ def test_a_server_that_is_told_to_end_lets_its_runs_end_first(served: Served) ->
     assert served.ended(run) is DagsterRunStatus.SUCCESS
 
 
+def test_when_ingest_up_ends_its_runs_roll_back_and_say_so(served: Served) -> None:
+    served.stop()
+    served.process = server = start_server(own_group=True)
+    assert server.stdin is not None
+    with held_table(served.shop):
+        run = served.new_run()
+        assert served.ask(run)
+        wait_for(lambda: served.instance.get_run_stats(run.run_id).steps_succeeded >= 2)
+        server.stdin.close()  # as the daemon's end does
+        end_groups([server.pid], lambda: server.poll() is not None and served.runs() == [])
+        assert served.ended(run) is DagsterRunStatus.FAILURE
+    assert server.wait(60) == 0, "it waited for its run"
+    assert "committed" not in served.statuses()
+    assert run_locks.life_of(served.shop.state, run.run_id) == "unknown", "it holds nothing"
+
+
 @pytest.mark.parametrize("how", ["leaves", "is killed"])
 def test_a_process_whose_caller_does_not_wait_any_more_runs_nothing(served: Served, how: str) -> None:
     run = served.new_run()
@@ -321,8 +344,7 @@ def test_a_server_that_hangs_has_no_run_and_begins_none_when_it_goes_on(served: 
 def test_a_server_that_hangs_delays_one_run_and_not_those_after_it(
     environment: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, served: Served
 ) -> None:
-    stock: list[str] = []
-    monkeypatch.setattr(DefaultRunLauncher, "launch_run", lambda _, context: stock.append(context.dagster_run.run_id))
+    stock = _stock_launches(monkeypatch)
     (tmp_path / "runs").mkdir()
     monkeypatch.setenv("INGEST_STATE", str(tmp_path))
     launcher = WarmRunLauncher()
@@ -339,6 +361,20 @@ def test_a_server_that_hangs_delays_one_run_and_not_those_after_it(
         with pytest.raises(BlockingIOError):
             hangs.accept()
     assert stock == [run.run_id] * 3
+
+
+def test_a_run_that_the_server_takes_is_not_started_the_stock_way_too(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stock = _stock_launches(monkeypatch)
+    launcher = WarmRunLauncher()
+    launcher.register_instance(served.instance)
+    launcher.answer_seconds = 60.0
+    run = served.new_run()
+    launcher.launch_run(LaunchRunContext(run, None))
+    assert served.ended(run) is DagsterRunStatus.SUCCESS
+    assert served.statuses() == ["committed"]
+    assert stock == []
 
 
 def test_a_run_of_an_import_that_is_deleted_meanwhile_fails_and_loads_nothing(served: Served) -> None:
@@ -431,6 +467,13 @@ def test_only_runs_of_our_own_module_on_this_machine_are_warm(served: Served) ->
         elsewhere = RemoteJobOrigin(RemoteRepositoryOrigin(origin, "__repository__"), JOB)
         assert not is_of_own_module(run._replace(remote_job_origin=elsewhere))
     assert isinstance(served.instance.run_launcher, WarmRunLauncher)
+
+
+def _stock_launches(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The ids of the runs that are started the stock way from now on, and are not executed."""
+    started: list[str] = []
+    monkeypatch.setattr(DefaultRunLauncher, "launch_run", lambda _, context: started.append(context.dagster_run.run_id))
+    return started
 
 
 def _ready_spares(served: Served) -> int:
