@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 
@@ -18,7 +19,10 @@ width => document.documentElement.scrollWidth <= width ? [] : [...document.query
 """
 """What makes a page wider than the screen."""
 
-PAGES = ("/", "/imports/points", "/imports/points/rejects", "/imports/never", "/imports/wrong", "/nothing")
+PAGES = (
+    "/", "/imports/points", "/imports/points/rejects", "/imports/points/upload", "/imports/never", "/imports/wrong",
+    "/new", "/connections", "/connections/new", "/nothing",
+)  # fmt: skip
 
 
 def test_an_import_is_found_and_paused_and_its_row_changes_without_a_reload(address: str, clean: Page) -> None:
@@ -62,6 +66,26 @@ def test_a_rejected_row_is_corrected_judged_and_loaded_and_a_reload_loses_nothin
     clean.get_by_role("link", name="Rejects").click()
     expect(clean.locator("tr[data-line]")).to_have_count(1)
     expect(clean.get_by_label("Tier, line 3")).to_have_value("Silver")
+
+
+def test_a_file_dropped_on_its_row_is_uploaded_under_a_name_of_ours_and_its_load_reported(
+    shop: Shop, address: str, clean: Page
+) -> None:
+    folder = shop.settings.home / "uploads"
+    folder.mkdir(exist_ok=True)
+    clean.goto(address)
+    files = clean.evaluate_handle(
+        """text => { const files = new DataTransfer(); files.items.add(new File([text], "../../<b>my.data.csv"));
+        return files; }""",
+        "CID,Email,Tier,Points\nC-20,zoe@example.com,Silver,10\n",
+    )
+    row = clean.locator("tr[data-name=points]")
+    row.dispatch_event("dragover", {"dataTransfer": files})
+    expect(row).to_have_class(re.compile(r"\bover\b"))
+    row.dispatch_event("drop", {"dataTransfer": files})
+    clean.wait_for_url(f"{address}/imports/points")
+    expect(clean.locator("#part .notice.good")).to_contain_text("1 row read, 1 inserted", timeout=60_000)
+    assert [re.sub(r"\d+", "N", file.name) for file in folder.iterdir()] == ["Points_N.csv"]
 
 
 @pytest.mark.parametrize("width", [1280, 390])
