@@ -91,6 +91,19 @@ def write_drafts(home: Path, drafts: Mapping[str, str]) -> list[Path]:
     return files
 
 
+def replace_project_file(path: Path, text: str) -> None:
+    """Replaces a file of the project, whole or not at all; it keeps its mode."""
+    import shutil
+
+    draft = path.with_name(f".{path.name}.new")
+    try:
+        draft.write_text(text, encoding="utf-8", newline="")
+        shutil.copymode(path, draft)
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
 def _place(mistake: str) -> str:
     """`FILE:LINE: columns.COLUMN: ` of a mistake. Of two mistakes in one place only the lock's is reported."""
     return ": ".join(mistake.split(": ", 2)[:2]) + ": "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import threading
 from dataclasses import dataclass
 from hashlib import sha256
@@ -78,17 +77,13 @@ def write_import(settings: Settings, name: str, text: str, seen: str) -> None:
     Raises:
         UsageError: the file has been changed since; it stays as it is.
     """
+    from ingest_pipelines.actions.checking import replace_project_file
+
     with _ONE_AT_A_TIME:
         file = file_of(settings.home, name)
         if file.seen != seen:
             raise UsageError(
-                f"{file.name} was changed by somebody else meanwhile; it was not written",
-                hint="copy your text, reload the page and change it again",
+                f"{file.name} was changed by another person meanwhile; it was not written",
+                hint="keep your text, reload the page and change it again",
             )
-        draft = file.path.with_name(f".{file.path.name}.new")
-        try:
-            draft.write_text(text, encoding="utf-8", newline="")
-            shutil.copymode(file.path, draft)
-            draft.replace(file.path)
-        finally:
-            draft.unlink(missing_ok=True)
+        replace_project_file(file.path, text)

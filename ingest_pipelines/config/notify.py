@@ -85,7 +85,7 @@ PERSON = r"[\w.@+-]{1,200}"
 """A person's name that can be a part of an address."""
 
 
-class Subscription(Strict):
+class AlertSubscription(Strict):
     """What a person wants to be told of.
 
     Attributes:
@@ -102,10 +102,10 @@ class Subscription(Strict):
         return may_see and (not self.imports or any(fnmatchcase(import_name, pattern) for pattern in self.imports))
 
 
-class Subscriptions(Strict):
+class AlertSubscriptions(Strict):
     """The whole of `subscriptions.yaml`, which the studio writes."""
 
-    people: dict[Annotated[str, Field(pattern=f"^{PERSON}$")], Subscription]
+    people: dict[Annotated[str, Field(pattern=f"^{PERSON}$")], AlertSubscription]
 
 
 class NotifyGroups(Strict):

@@ -21,7 +21,7 @@ from ingest_pipelines.config.field_types import FIELD_TYPES
 from ingest_pipelines.config.imports import BY_CONSENT, Import, SourceOfImport
 from ingest_pipelines.config.mistakes import KEYS, example, mistakes_of
 from ingest_pipelines.config.nearest import nearest
-from ingest_pipelines.config.notify import Notify, NotifyGroup, NotifyGroups, Subscription, Subscriptions
+from ingest_pipelines.config.notify import AlertSubscription, AlertSubscriptions, Notify, NotifyGroup, NotifyGroups
 from ingest_pipelines.config.placement import ALONE, Placement
 from ingest_pipelines.config.renames import rename_problems
 from ingest_pipelines.config.table_names import names_beside
@@ -72,7 +72,7 @@ class Project:
     notify: tuple[Notify, ...] = ()
     groups: Mapping[str, NotifyGroup] = field(default_factory=dict)
     people: Secret | None = None
-    subscriptions: Mapping[str, Subscription] = field(default_factory=dict)
+    subscriptions: Mapping[str, AlertSubscription] = field(default_factory=dict)
     specs: Mapping[str, Import] = field(default_factory=dict)
     placement: Placement = ALONE
 
@@ -240,11 +240,11 @@ def _told(
     return file.model, [*file.mistakes, *_located(file, unknown)]
 
 
-def _subscriptions(home: Path, drafts: Mapping[str, str]) -> tuple[dict[str, Subscription], list[str]]:
+def _subscriptions(home: Path, drafts: Mapping[str, str]) -> tuple[dict[str, AlertSubscription], list[str]]:
     """What people want to be told of, and the mistakes of the file, which need not be there."""
     if SUBSCRIPTIONS_FILE not in drafts and not (home / SUBSCRIPTIONS_FILE).exists():
         return {}, []
-    file = _read(home, SUBSCRIPTIONS_FILE, Subscriptions, drafts, keep="people")
+    file = _read(home, SUBSCRIPTIONS_FILE, AlertSubscriptions, drafts, keep="people")
     return dict(file.model.people) if file.model is not None else {}, list(file.mistakes)
 
 

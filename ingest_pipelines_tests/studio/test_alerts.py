@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from datetime import UTC, datetime
 
+import psycopg
 import pytest
 import yaml
 
+from ingest_pipelines import ledger
 from ingest_pipelines.config import read_project
 from ingest_pipelines.config.settings import StudioAccess
 from ingest_pipelines.orchestration.alerts.recipients import PROJECT, Routes, as_route
@@ -95,5 +98,27 @@ def test_what_cannot_be_is_refused_and_nothing_changes(shop: Shop) -> None:
         assert ann.send("/alerts", fields).status_code == 400
     (shop.settings.home / "notify.yaml").unlink()
     assert ann.send("/alerts", {"on": ["failed"], "imports": ""}).status_code == 400
-    assert "Nobody can subscribe yet" in ann.page("/alerts").text
+    assert "There is no address for people yet" in ann.page("/alerts").text
     assert (shop.settings.home / "subscriptions.yaml").read_text() == before
+
+
+def test_of_an_alert_about_imports_of_others_a_person_reads_nothing_that_names_them(shop: Shop) -> None:
+    shop.write("imports/points.yaml", f"groups: [crm]\n{FILES['imports/points.yaml']}")
+    about = {"one": ["points"], "both": ["points", "orders"], "hers": ["orders"], "project": []}
+    with psycopg.connect(shop.settings.database_url or "") as connection:
+        ledger.save_alerts(
+            connection,
+            [
+                ledger.AlertRecord("", "source", name, datetime.now(UTC), words=f"words of {name}", imports=imports)
+                for name, imports in about.items()
+            ],
+        )
+    try:
+        words = text_of(person(shop, "bob", "sales").page("/alerts").text)
+        everything = text_of(person(shop, "ann", "crm").page("/alerts").text)
+    finally:
+        with psycopg.connect(shop.settings.database_url or "") as connection:
+            ledger.delete_alerts(connection, [("", "source", name) for name in about])
+    assert "3 alerts open" in words
+    assert {name for name in about if f"words of {name}" in words} == {"hers", "project"}
+    assert {name for name in about if f"words of {name}" in everything} == set(about)

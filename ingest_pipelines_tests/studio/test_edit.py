@@ -57,7 +57,7 @@ def test_of_two_people_who_edit_at_once_the_second_overwrites_nothing(client: Cl
     assert client.send("/imports/points/edit", mine).status_code == 200
     refused = shop.client().send("/imports/points/edit", theirs)
     assert refused.status_code == 400
-    assert "was changed by somebody else" in refused.json()["error"]
+    assert "was changed by another person" in refused.json()["error"]
     assert "shops" in (shop.settings.home / "imports" / "points.yaml").read_text()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -34,7 +35,8 @@ def alerts(request: Request) -> Response:
     studio, person = studio_of(request), person_of(request)
     project = studio.project
     with studio.ledger() as connection:
-        found = [alert for alert in ledger.list_alerts(connection) if _concerns(person, project, alert)]
+        every = ledger.list_alerts(connection)
+    found = [alert for alert in (_as_seen(person, project, alert) for alert in every) if alert is not None]
     own = project.subscriptions.get(person.name)
     return render(
         request, "alerts.html", title="Alerts", alerts=found, kinds=KIND_WORDS, severities=SEVERITIES,
@@ -44,10 +46,16 @@ def alerts(request: Request) -> Response:
     )  # fmt: skip
 
 
-def _concerns(person: Person, project: Project, alert: ledger.AlertRecord) -> bool:
-    """Whether the alert is about the project, or about an import that the person may see."""
-    names = [alert.import_name] if alert.import_name else alert.imports
-    return not names or any(may_see(person, project, name) for name in names)
+def _as_seen(person: Person, project: Project, alert: ledger.AlertRecord) -> ledger.AlertRecord | None:
+    """The alert, if it is about the project, or about imports that the person may see.
+
+    Of one that is about others as well, only what it is about: its words may name them.
+    """
+    names = [alert.import_name] if alert.import_name else list(alert.imports)
+    seen = [name for name in names if may_see(person, project, name)]
+    if names and not seen:
+        return None
+    return alert if seen == names else replace(alert, words="", next_step="")
 
 
 def change(request: Request) -> Response:
@@ -58,7 +66,7 @@ def change(request: Request) -> Response:
     imports = [name.strip() for name in str(fields.get("imports", "")).split(",") if name.strip()]
     ordered = [kind for kind in KINDS if kind in kinds] + [kind for kind in kinds if kind not in KINDS]
     subscribe(studio_of(request).settings, person.name, ordered, imports, person.groups, now())
-    return done("you are told of it from now on" if kinds else "you are told of nothing", goto="/alerts")
+    return done("you get these alerts from now on" if kinds else "you get no alerts", goto="/alerts")
 
 
 ROUTES = (Route("/alerts", alerts), post("/alerts", change))
