@@ -54,11 +54,13 @@ def _spelled(signs: NumberSigns) -> str:
 def _may_have_signs(cells: tuple[str, ...]) -> bool:
     """Whether all cells may be numbers of one currency, and some have signs; in parentheses are not all of them."""
     currencies = {sign for cell in cells if (sign := currency_of(cell))}
-    if not cells or all(map(str.isdecimal, cells)) or len(currencies) > 1 or all(map(negatives_of, cells)):
+    if not cells or all(map(str.isdecimal, cells)) or len(currencies) > 1:
+        return False
+    forms = list(map(negatives_of, cells))
+    if all(forms) and not any("CR" in form for form in forms):  # every amount of a ledger has its side
         return False
     signs = NumberSigns(currency=tuple(currencies) or None)
-    forms = {form for cell in cells for form in negatives_of(cell)}
-    plain = (bare(cells, replace(signs, negative=form)) for form in (None, *forms))
+    plain = (bare(cells, replace(signs, negative=form)) for form in (None, *{form for some in forms for form in some}))
     return any(all(map(_NUMERIC.fullmatch, numbers)) for numbers in plain)
 
 

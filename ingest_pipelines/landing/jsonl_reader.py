@@ -26,12 +26,16 @@ from ingest_pipelines.errors import ItemRefused
 from ingest_pipelines.file_content import bytes_of_marks, content_of
 from ingest_pipelines.landing.cell_caps import check_cells, check_columns
 from ingest_pipelines.landing.edges import trim_column
-from ingest_pipelines.landing.frames import BATCH_BYTES, BATCH_ROWS, Frames
+from ingest_pipelines.landing.frames import BATCH_BYTES, Frames
 from ingest_pipelines.landing.header import Spellings
 from ingest_pipelines.landing.json_values import Number, RepeatedKey, cell_of, kind_of, parsed
 from ingest_pipelines.model import LINE, Landing
 
-BLOCK = 4 << 20
+BLOCK = 8 << 20
+"""Bytes that are parsed at a time: about as many rows of a customer file as are validated at a time."""
+
+FRAME_ROWS = 16_384
+"""Blocks of at least so many rows are frames by themselves: to put them together would copy every cell."""
 
 AT_ONCE = 2
 """Blocks that are parsed at a time."""
@@ -71,7 +75,7 @@ def read_jsonl(
     spellings: Spellings,
     limits: Limits,
     *,
-    batch_rows: int = BATCH_ROWS,
+    batch_rows: int = FRAME_ROWS,
 ) -> tuple[tuple[str, ...], Frames]:
     """The keys of the rows, and the rows as frames: LINE (the line of the row's object), TRIM, a String per key.
 
@@ -233,15 +237,12 @@ def _texts(block: Block) -> list[bytes]:
 def _frames(landing: Landing, shape: _Shape, limits: Limits, batch_rows: int) -> Iterator[pl.DataFrame]:
     waiting: list[pl.DataFrame] = []
     rows = size = 0
-    enough = 1
     for frame, size_of_batch in _parsed_ahead(landing, shape, shape.columns, limits):
         waiting.append(frame)
         rows += len(frame)
         size += size_of_batch
-        if rows >= enough or size >= BATCH_BYTES:
-            yield pl.concat(waiting, rechunk=True)
-            # The first frames are small: rows are validated as soon as the first block is parsed.
-            enough = min(2 * rows, batch_rows)
+        if rows >= batch_rows or size >= BATCH_BYTES:
+            yield waiting[0] if len(waiting) == 1 else pl.concat(waiting, rechunk=True)
             waiting, rows, size = [], 0, 0
     if rows:
         yield pl.concat(waiting, rechunk=True)
@@ -350,10 +351,23 @@ def _row(landing: Landing, line: int, text: bytes) -> dict[str, Any]:
     except RepeatedKey:
         _refuse(landing, line, "an object that repeats a key", "give each key one value")
     except (ValueError, RecursionError):
-        _refuse(landing, line, "no JSON object", 'each line is one JSON object, such as {"id": 1}')
+        _refuse(landing, line, _wrong_in(text), 'each line is one JSON object, such as {"id": 1}')
     if not isinstance(row, dict):
         _refuse(landing, line, "no JSON object", 'each line is one JSON object, such as {"id": 1}')
     return row
+
+
+def _wrong_in(text: bytes) -> str:
+    """What a line is that is no JSON."""
+    line = text.decode()
+    try:
+        _, end = json.JSONDecoder().raw_decode(line)
+    except (ValueError, RecursionError):
+        return "an object that ends on another line" if line.strip() in set("{}[]") else "no JSON object"
+    behind = line[end:].strip()
+    if not behind:
+        return "no JSON object"
+    return "a comma behind the object" if behind == "," else "text behind the object"
 
 
 def _refuse(landing: Landing, line: int, what: str, hint: str) -> NoReturn:
