@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
+import unicodedata
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from zipfile import ZipInfo
 
 BOM = b"\xef\xbb\xbf"
 
@@ -226,6 +232,15 @@ def _wide(head: bytes) -> Content | None:
     if zeros * 8 > len(text) * 5:
         return Content("UTF-32, not UTF-8", _UTF8)
     return Content("UTF-16, not UTF-8", _UTF8)
+
+
+def name_in_zip(file: ZipInfo) -> str:
+    """The file's name. macOS writes it as UTF-8 without saying so, and each accent as a letter of its own."""
+    name = file.filename
+    if not file.flag_bits & 0x800:  # the names are in UTF-8
+        with contextlib.suppress(UnicodeError):
+            name = name.encode("cp437").decode()
+    return unicodedata.normalize("NFC", name)
 
 
 def is_litter(name: str) -> bool:

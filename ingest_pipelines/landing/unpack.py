@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
@@ -10,7 +11,7 @@ from io import FileIO
 from pathlib import Path
 
 from ingest_pipelines.errors import ItemRefused, printable
-from ingest_pipelines.file_content import content_of, is_litter, office_file
+from ingest_pipelines.file_content import content_of, is_litter, name_in_zip, office_file
 
 PIECE = 1 << 20
 """At most this many bytes are decompressed at a time."""
@@ -93,7 +94,7 @@ def _members(members: Sequence[zipfile.ZipInfo], wanted: Sequence[zipfile.ZipInf
 
 
 def _named(members: Sequence[zipfile.ZipInfo]) -> str:
-    named = ", ".join(printable(member.filename) for member in members[:NAMED])
+    named = ", ".join(printable(name_in_zip(member)) for member in members[:NAMED])
     more = f" and {len(members) - NAMED} more" if len(members) > NAMED else ""
     return f"{named}{more}"
 
@@ -101,7 +102,7 @@ def _named(members: Sequence[zipfile.ZipInfo]) -> str:
 def fits_member(name: str, member: str) -> bool:
     """Whether a file of an archive is meant. A pattern without folders is for the name in any folder."""
     path = name if "/" in member else name.rpartition("/")[2]
-    return fnmatchcase(path.casefold(), member.casefold())
+    return fnmatchcase(path.casefold(), unicodedata.normalize("NFC", member).casefold())
 
 
 class _Archive(FileIO):
@@ -136,7 +137,7 @@ def unzip(path: Path, uri: str, member: str | None = None) -> Iterator[bytes]:
             office = office_file([info.filename for info in members])
             if office and member is None:
                 raise ItemRefused(f"{uri}: the .zip is {office}", hint="export it as CSV (UTF-8)")
-            wanted = members if member is None else [info for info in members if fits_member(info.filename, member)]
+            wanted = members if member is None else [info for info in members if fits_member(name_in_zip(info), member)]
             if len(wanted) != 1:
                 name_it = "say which file is meant, by name or pattern: source: {member: NAME.csv}"
                 raise ItemRefused(f"{uri}: {_members(members, wanted, member)}", hint=name_it if members else again)

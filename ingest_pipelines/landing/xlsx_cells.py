@@ -1,75 +1,114 @@
-"""Finds the cells of a sheet that the library hands over as empty though they are not, in the workbook's XML.
+"""Looks through a sheet's XML for what the library would not survive or not say.
 
-They are errors such as #N/A, and formulas without a result. A program that writes formulas does not calculate them: a
-spreadsheet does that when it opens the workbook. Until then the cell is empty, and an empty cell clears a field.
+It takes memory for every cell up to the last row and column, so that one stray cell can need more than there is. It
+hands over as empty what is not: errors such as #N/A, and formulas without a result. A program that writes formulas does
+not calculate them: a spreadsheet does that when it opens the workbook. Until then the cell is empty, and an empty cell
+clears a field.
 """
 
 from __future__ import annotations
 
 import re
 import zipfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from html import unescape
-from pathlib import Path
 from typing import Any
 
 from ingest_pipelines.config.file_format import range_of
 from ingest_pipelines.errors import ItemRefused
 from ingest_pipelines.model import Landing
 
+MOST_EMPTY = 5_000_000
+"""Cells up to the last row and column that a sheet may have, whatever is in them. A larger one has a byte for each."""
+
 
 class NotCalculated:
     """A cell with a formula that has no result."""
 
 
-@dataclass
-class Unread:
-    """What occurs in any sheet of a workbook."""
+@dataclass(frozen=True)
+class SheetFacts:
+    """What occurs in a sheet.
 
-    errors: bool = False
-    formulas: bool = False
+    Attributes:
+        members: the archive's files to look into: the sheet's, or those of all sheets if it is not known.
+    """
 
-
-def find_unread(path: Path) -> Unread:
-    """Whether to look for such cells at all. The sheets are read in pieces."""
-    unread = Unread()
-    with zipfile.ZipFile(path) as archive:
-        for member in archive.namelist():
-            if _SHEET.fullmatch(member):
-                _look(archive, member, unread)
-    return unread
+    members: tuple[str, ...]
+    errors: bool
+    formulas: bool
 
 
-def _look(archive: zipfile.ZipFile, member: str, unread: Unread) -> None:
+def look_through(landing: Landing, sheet: str) -> SheetFacts:
+    """What occurs in the sheet, whose XML is read in pieces.
+
+    Raises:
+        ItemRefused: it has a cell far away from the others.
+    """
+    errors = formulas = False
+    with zipfile.ZipFile(landing.path) as archive:
+        try:
+            members: tuple[str, ...] = (_member_of(archive, archive.read("xl/workbook.xml").decode(), sheet),)
+            archive.getinfo(members[0])
+        except (KeyError, StopIteration, UnicodeDecodeError):
+            members = tuple(name for name in archive.namelist() if _SHEET.fullmatch(name))
+        for member in members:
+            far = False
+            for text in _pieces(archive, member):
+                # To look for the patterns at once takes a third of the time of the reader's parser.
+                if not errors and (b't="e"' in text or b"t='e'" in text):
+                    errors = _ERROR.search(text) is not None
+                if not formulas and (b"<f" in text or b":f" in text):  # with or without a prefix
+                    formulas = _FORMULA.search(text) is not None
+                far = far or _FAR.search(text) is not None
+            if far:
+                _refuse_empty_area(landing, archive, member)
+    return SheetFacts(members, errors, formulas)
+
+
+def _pieces(archive: zipfile.ZipFile, member: str) -> Iterator[bytes]:
+    """The file's bytes; each piece begins with the end of the one before, so that no short pattern is cut."""
     with archive.open(member) as xml:
         last = b""
-        while not (unread.errors and unread.formulas) and (piece := xml.read(1 << 20)):
-            text = last + piece
-            # To look for the patterns at once takes a third of the time of the reader's parser.
-            if not unread.errors and (b't="e"' in text or b"t='e'" in text):
-                unread.errors = _ERROR.search(text) is not None
-            if not unread.formulas and b"<f" in text:
-                unread.formulas = _FORMULA.search(text) is not None
+        while piece := xml.read(1 << 20):
+            yield last + piece
             last = piece[-16:]
 
 
-def put_unread(landing: Landing, rows: list[list[Any]], sheet: str, unread: Unread) -> None:
+def _refuse_empty_area(landing: Landing, archive: zipfile.ZipFile, member: str) -> None:
+    row = column = 0
+    for text in _pieces(archive, member):
+        for letters, number in set(_REFERENCE.findall(text)):
+            _, place, _, _ = range_of(f"{letters.decode()}1")
+            row, column = max(row, int(number)), max(column, place + 1)
+    if row * column > max(MOST_EMPTY, archive.getinfo(member).file_size):
+        raise ItemRefused(
+            f"{landing.item.uri}: the sheet reaches to row {row:,} and column {column:,}, and almost all of it is "
+            "empty: a cell far away from the others has a value or a format",
+            hint="delete the rows below and the columns right of the table (Ctrl+End shows the last cell), or export "
+            "the sheet as CSV",
+        )
+
+
+def put_unread(landing: Landing, rows: list[list[Any]], facts: SheetFacts) -> None:
     """Puts the errors' texts, and `NotCalculated`, into their cells of the sheet's rows.
 
     Raises:
         ItemRefused: the workbook has such cells, and their places are not known.
     """
-    if not (unread.errors or unread.formulas):
+    if not (facts.errors or facts.formulas):
         return
     try:
         with zipfile.ZipFile(landing.path) as archive:
-            book = archive.read("xl/workbook.xml").decode()
-            xml = archive.read(_member_of(archive, book, sheet))
-        if unread.errors:
+            (member,) = facts.members
+            xml = archive.read(member)
+            stale = _STALE.search(archive.read("xl/workbook.xml").decode()) is not None
+        if facts.errors:
             _put_errors(rows, xml)
-        if unread.formulas:
-            _put_not_calculated(rows, xml, stale=_STALE.search(book) is not None)
-    except (KeyError, StopIteration, UnicodeDecodeError):
+        if facts.formulas:
+            _put_not_calculated(rows, xml, stale=stale)
+    except (KeyError, ValueError):
         raise ItemRefused(
             f"{landing.item.uri}: the workbook has cells with errors such as #N/A or with formulas, and which they are "
             "is not known",
@@ -78,13 +117,19 @@ def put_unread(landing: Landing, rows: list[list[Any]], sheet: str, unread: Unre
 
 
 _SHEET = re.compile(r"xl/worksheets/[^/]+\.xml")
+_FAR = re.compile(rb"r=[\"'](?:[A-Z]{2,3}[0-9]|[A-Z]?[0-9]{7})")
+"""The place of a cell that may make the area large: right of column Z, or below row 999,999."""
+_REFERENCE = re.compile(rb"\sr=[\"']([A-Z]{1,3})([0-9]{1,7})[\"']")
 _ERROR = re.compile(rb"\st=[\"']e[\"']")
 _ERROR_CELL = re.compile(
-    rb"<c\b(?P<attributes>[^>]*\st=[\"']e[\"'][^>]*)>(?:(?!</c>).)*?<v>(?P<text>[^<]*)</v>", re.DOTALL
+    rb"<(?:\w+:)?c\b(?P<attributes>[^>]*\st=[\"']e[\"'][^>]*)>(?:(?!</(?:\w+:)?c>).)*?<(?:\w+:)?v>(?P<text>[^<]*)</",
+    re.DOTALL,
 )
 _PLACE = re.compile(rb"\sr=[\"']([A-Z]{1,3}[0-9]{1,7})[\"']")
-_FORMULA = re.compile(rb"<f[\s/>]")
-_FORMULA_CELL = re.compile(rb"<f(?:\s[^>]*?)?(?:/>|>[^<]*</f>)\s*(?:<v\s*/>|<v[^>]*>(?P<value>[^<]*)</v>)?")
+_FORMULA = re.compile(rb"<(?:\w+:)?f[\s/>]")
+_FORMULA_CELL = re.compile(
+    rb"<(?:\w+:)?f(?:\s[^>]*?)?(?:/>|>[^<]*</(?:\w+:)?f>)\s*(?:<(?:\w+:)?v(?:\s[^>]*?)?(?:/>|>(?P<value>[^<]*)</))?"
+)
 _TEXT = re.compile(rb"\st=[\"']str[\"']")
 _STALE = re.compile(r"<(?:\w+:)?calcPr\b[^>]*\sfullCalcOnLoad=[\"'](?:1|true)[\"']")
 """The program asks for all formulas to be calculated when the workbook is opened: a 0 may be a result or none."""
@@ -103,7 +148,7 @@ def _put_not_calculated(rows: list[list[Any]], xml: bytes, *, stale: bool) -> No
         value = (formula["value"] or b"").strip()
         if value and not (stale and value == b"0"):
             continue
-        start = xml.rindex(b"<c", 0, formula.start())
+        start = xml.rindex(b"<", 0, formula.start())
         attributes = xml[start : xml.index(b">", start)]
         if value or not _TEXT.search(attributes):  # the result may be an empty text
             _put(rows, attributes, NotCalculated())

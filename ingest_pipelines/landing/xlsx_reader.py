@@ -6,7 +6,6 @@ import gc
 import zipfile
 import zlib
 from collections.abc import Callable, Collection, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
@@ -27,7 +26,7 @@ from ingest_pipelines.landing.edges import trim_column
 from ingest_pipelines.landing.frames import BATCH_ROWS, Frames
 from ingest_pipelines.landing.header import Spellings, missing_columns
 from ingest_pipelines.landing.land import FREE_EXPANSION
-from ingest_pipelines.landing.xlsx_cells import NotCalculated, find_unread, put_unread
+from ingest_pipelines.landing.xlsx_cells import NotCalculated, look_through, put_unread
 from ingest_pipelines.model import LINE, Landing
 
 if TYPE_CHECKING:
@@ -101,14 +100,14 @@ def _rows(landing: Landing, declared: Format, limits: Limits) -> tuple[list[list
     _refuse_expansion(landing, limits)
     uri = landing.item.uri
     try:
-        with landing.path.open("rb") as file, ThreadPoolExecutor(1, thread_name_prefix="xlsx") as aside:
-            unread = aside.submit(find_unread, landing.path)
+        with landing.path.open("rb") as file:
             workbook = calamine.CalamineWorkbook.from_filelike(file)
             name = _sheet_name(landing, workbook.sheet_names, declared.sheet, visible_sheets(workbook))
+            facts = look_through(landing, name)
             sheet = workbook.get_sheet_by_name(name)
             rows = sheet.to_python(skip_empty_area=False)
             merged = sheet.merged_cell_ranges or []
-        put_unread(landing, rows, name, unread.result())
+        put_unread(landing, rows, facts)
     except calamine.PasswordError:
         raise ItemRefused(f"{uri}: the workbook is encrypted", hint=_AGAIN) from None
     except (calamine.CalamineError, zipfile.BadZipFile, zlib.error, EOFError, OSError):

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 from ingest_pipelines.errors import UsageError, printable
-from ingest_pipelines.file_content import content_of, is_litter, office_file
+from ingest_pipelines.file_content import content_of, is_litter, name_in_zip, office_file
 from ingest_pipelines.sources.base import FileSource, QuerySource
 from ingest_pipelines.sources.files import MAX_FOLDERS, visible
 
@@ -55,7 +55,8 @@ def zip_members(source: FileSource, path: str) -> list[str]:
     content, is_whole = _head(source, path, WHOLE)
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            names = [info.filename for info in archive.infolist() if not info.is_dir() and not is_litter(info.filename)]
+            files = [info for info in archive.infolist() if not info.is_dir() and not is_litter(info.filename)]
+            names = list(map(name_in_zip, files))
     except (zipfile.BadZipFile, ValueError, OverflowError, NotImplementedError):
         return []
     return [] if not is_whole or office_file(names) else names
@@ -153,7 +154,10 @@ def _member(source: FileSource, path: str, member: str) -> FileHead:
     """The beginning of one file in an archive."""
     content, _ = _head(source, path, WHOLE)
     try:
-        with zipfile.ZipFile(io.BytesIO(content)) as archive, archive.open(member) as file:
+        with (
+            zipfile.ZipFile(io.BytesIO(content)) as archive,
+            archive.open({name_in_zip(info): info for info in archive.infolist()}[member]) as file,
+        ):
             head = file.read(HEAD + 1)
     except (zipfile.BadZipFile, zlib.error, ValueError, RuntimeError, NotImplementedError, EOFError, KeyError):
         raise UsageError(

@@ -8,7 +8,9 @@ import contextlib
 import datetime
 import io
 import json
+import re
 import tempfile
+import zipfile
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -279,6 +281,20 @@ RESULTS = {
 }  # fmt: skip
 
 
+@pytest.mark.parametrize("far", ["XFD100000", "XFD1048576", "AAA99999", "ZZ1048576"])
+def test_a_stray_cell_far_away_is_refused_and_not_the_end_of_the_process(far: str, tmp_path: Path) -> None:
+    row = int(far.lstrip("ABCDEFGHIJKLMNOPQRSTUVWXYZ"))
+    content = workbook([["id", "tier"], ["1", "x"]], beyond=f'<row r="{row}"><c r="{far}" s="1"><v>1</v></c></row>')
+    with pytest.raises(ItemRefused, match=f"reaches to row {row:,} and column [0-9,]+, and almost all of it is empty"):
+        opened(content, tmp_path, XLSX, "id", "tier")
+
+
+def test_a_stray_cell_further_down_is_a_row_or_empty(tmp_path: Path) -> None:
+    far = '<row r="300000"><c r="A300000"><v>7</v></c></row><row r="1000000"><c r="B1000000" s="1"/></row>'
+    content = workbook([["id", "tier"], ["1", "x"]], beyond=far)
+    assert opened(content, tmp_path, XLSX, "id", "tier")[1] == [(2, "1", "x"), (300_000, "7", None)]
+
+
 @pytest.mark.parametrize("cell", NO_RESULT)
 def test_a_formula_that_nobody_calculated_is_no_empty_cell(cell: str, tmp_path: Path) -> None:
     rows: list[list[Cell]] = [["id", "tier", "n"], ["1", "x", 5], ["2", "y", 6]]
@@ -288,6 +304,24 @@ def test_a_formula_that_nobody_calculated_is_no_empty_cell(cell: str, tmp_path: 
     assert "Excel" in (refused.value.hint or "")
     _, read = opened(workbook(rows, formula={"B3": cell}), tmp_path, XLSX, "id")  # no field is filled from it
     assert read[1][:3] == (3, "2", None)
+
+
+def test_tags_may_have_a_prefix(tmp_path: Path) -> None:
+    rows: list[list[Cell]] = [["id", "tier", "n"], ["1", "x", 5], ["2", "y", 6]]
+    cells = {"C2": "<c><f>1+1</f></c>", "C3": "<c><f>1+1</f><v>7</v></c>"}
+    out = io.BytesIO()
+    with (
+        zipfile.ZipFile(io.BytesIO(workbook(rows, formula=cells, error={"B3": "#N/A"}))) as plain,
+        zipfile.ZipFile(out, "w") as archive,
+    ):
+        for name in plain.namelist():
+            xml = plain.read(name).decode()
+            if "worksheets/" in name:
+                xml = re.sub(r"<(/?)(?=\w)", r"<\1x:", xml).replace("xmlns=", "xmlns:x=")
+            archive.writestr(name, xml)
+    assert opened(out.getvalue(), tmp_path, XLSX, "id", "tier")[1] == [(2, "1", "x", None), (3, "2", "#N/A", "7")]
+    with pytest.raises(ItemRefused, match="line 2: the formula in 'n' has no result"):
+        opened(out.getvalue(), tmp_path, XLSX, "id", "n")
 
 
 @pytest.mark.parametrize("cell", RESULTS)

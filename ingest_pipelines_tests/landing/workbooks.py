@@ -19,6 +19,7 @@ def workbook(
     error: Mapping[str, str] = {},
     formula: Mapping[str, str] = {},
     to_calculate: bool = False,
+    beyond: str = "",
     merged: Sequence[str] = (),
     hidden: Sequence[int] = (),
 ) -> bytes:
@@ -28,6 +29,7 @@ def workbook(
         error: cells of the first sheet that hold an error, such as `{"B2": "#N/A"}`.
         formula: cells of the first sheet that hold a formula, as the XML of the cell without its place.
         to_calculate: the program that wrote the workbook wants it to be calculated when it is opened.
+        beyond: the XML of more rows of the first sheet.
         merged: ranges of the first sheet that are one cell each, such as `A2:A4`.
         hidden: numbers of sheets that nobody sees.
     """
@@ -63,7 +65,7 @@ def workbook(
         for number, sheet in enumerate(sheets, 1):
             archive.writestr(
                 f"xl/worksheets/sheet{number}.xml",
-                _sheet(sheet, {**error, **formula}, merged) if number == 1 else _sheet(sheet, {}),
+                _sheet(sheet, {**error, **formula}, merged, beyond) if number == 1 else _sheet(sheet, {}),
             )
     return out.getvalue()
 
@@ -85,7 +87,9 @@ def _relations(targets: Sequence[tuple[str, str]]) -> str:
     )
 
 
-def _sheet(rows: Sequence[Sequence[Cell]], error: Mapping[str, str], merged: Sequence[str] = ()) -> str:
+def _sheet(
+    rows: Sequence[Sequence[Cell]], error: Mapping[str, str], merged: Sequence[str] = (), beyond: str = ""
+) -> str:
     written = []
     for number, row in enumerate(rows, 1):
         cells = []
@@ -102,7 +106,7 @@ def _sheet(rows: Sequence[Sequence[Cell]], error: Mapping[str, str], merged: Seq
         written.append(f'<row r="{number}">{"".join(cells)}</row>')
     ranges = "".join(f'<mergeCell ref="{cells}"/>' for cells in merged)
     merges = f'<mergeCells count="{len(merged)}">{ranges}</mergeCells>' if merged else ""
-    return f"<worksheet {_MAIN}><sheetData>{''.join(written)}</sheetData>{merges}</worksheet>"
+    return f"<worksheet {_MAIN}><sheetData>{''.join(written)}{beyond}</sheetData>{merges}</worksheet>"
 
 
 def _letters(place: int) -> str:
