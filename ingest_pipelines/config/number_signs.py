@@ -93,7 +93,8 @@ _IN_PARENTHESES = re.compile(r"([^0-9()+-]{0,9})\(([^()+-]*[0-9][^()+-]*)\)([^0-
 _MINUS_BEHIND = re.compile(rf"([^()+-]*[0-9][^()+-]*)[-{MINUS_SIGNS}]([^0-9()+-]{{0,9}})")
 _MINUS_BEFORE = re.compile(rf"([^0-9()+-]{{0,9}})(?:[{MINUS_SIGNS}]|-(?=\s))([^()+-]*[0-9][^()+-]*)")
 _SIDE = re.compile(
-    rf"([^()+-]*[0-9](?:\s[^()+-]*\s)?)\s*(?P<behind>{_SIDES})|(?P<before>{_SIDES})\s*([^()+\w-]*[0-9][^()+-]*)",
+    rf"([^()+-]*[0-9](?:\s[^()+-]*\s)?)\s*(?P<behind>{_SIDES})|"
+    rf"(?P<before>{_SIDES})(?:(?=[0-9])|\s+)([^()+\w-]*[0-9][^()+-]*)",
     re.IGNORECASE,
 )
 

@@ -110,7 +110,7 @@ def _rows(landing: Landing, declared: Format, limits: Limits) -> tuple[list[list
         put_unread(landing, rows, facts)
     except calamine.PasswordError:
         raise ItemRefused(f"{uri}: the workbook is encrypted", hint=_AGAIN) from None
-    except (calamine.CalamineError, zipfile.BadZipFile, zlib.error, EOFError, OSError):
+    except (calamine.CalamineError, zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError):
         raise ItemRefused(f"{uri}: it cannot be read as an Excel workbook", hint=_AGAIN) from None
     top, left, bottom, right = range_of(declared.range) if declared.range else (0, 0, None, None)
     if declared.range:

@@ -145,6 +145,9 @@ def test_the_declared_side_of_a_ledger_is_negative_and_the_other_is_not(side: Ne
     ]
     assert _amounts(wrong, ".", "", ("USD",), side) == [None] * len(wrong)
     assert _amounts(["1.50 USD", "USD 1.50"], ".", "", ("USD",), side) == [1.5, 1.5]  # its last letter is no side
+    for currency in ("C$", "S$", "D$", "H€"):  # nor is the first letter of a currency
+        assert (currency_of(f"{currency}1.50"), negatives_of(f"{currency} 1.50")) == (currency, ())
+        assert _amounts([f"{currency}1.50", f"{currency} 1.50"], ".", "", (currency,), side) == [1.5, 1.5]
 
 
 @pytest.mark.parametrize("negative", ["parentheses", "trailing", "minus", "DR"])

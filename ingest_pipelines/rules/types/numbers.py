@@ -62,7 +62,10 @@ _FORMS: Mapping[str, tuple[tuple[str, str], ...]] = {
                 # What is between the number and its side, such as a currency, is a word of its own.
                 (rf"^([^()+-]*[0-9]){_BLANKS}(?i:{mark})$", f"{minus}${{1}}"),
                 (rf"^([^()+-]*[0-9][\t\p{{Zs}}]+[^()+\t\p{{Zs}}-]+)[\t\p{{Zs}}]+(?i:{mark})$", f"{minus}${{1}}"),
-                (rf"^(?i:{mark}){_BLANKS}([^()+\w-]*[0-9][^()+-]*)$", f"{minus}${{1}}"),
+                (
+                    rf"^(?i:{mark})(?:([0-9][^()+-]*)|[\t\p{{Zs}}]+([^()+\w-]*[0-9][^()+-]*))$",
+                    f"{minus}${{1}}${{2}}",
+                ),
             )
         )
         for side in OTHER_SIDE
