@@ -38,6 +38,9 @@ _END = 64 << 10
 
 _TRIALS = 40
 
+_NO_TEXT = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0", b"\x1f\x8b", b"%PDF", b"PAR1")
+"""What archives and documents begin with. Their bytes are text in some encoding, and no table."""
+
 
 def advise(
     refusal: ItemRefused,
@@ -175,6 +178,8 @@ def _candidates(
     if content is not None and content.name in TYPES:
         yield {"type": TYPES[content.name], **cells}
         return
+    if head.startswith(_NO_TEXT):
+        return
     if declared.type != "csv":
         own = cells
     for encoding in _encodings(_letters(landing.path, head), declared):
@@ -302,7 +307,11 @@ def _body(text: str, signs: dict[str, Any], declared: Format, *, wide: bool, cut
         last = text.rstrip("\r\n").replace("\r", "\n").rpartition("\n")[2]
         begins = re.match(r"[^\W\d]+[^\w\d,;|\t]*(?=\d+$)", last)
         single += [{"footer": begins[0]}] if begins else []  # with the number of rows: it is a proof
-        single += [{"footer": 1}, {"footer": 2}]
+        single.append({"footer": 1})
+        delimiter = signs.get("delimiter", declared.delimiter)
+        cells = [line.count(delimiter) for line in text.splitlines() if line.strip("\0")]
+        if all(count != cells[min(len(cells) - 1, signs.get("skip_lines", 0))] for count in cells[-2:]):
+            single.append({"footer": 2})  # else the last line is a row
     yield from single
     for number, one in enumerate(single):
         for other in single[number + 1 :]:

@@ -31,10 +31,11 @@ def with_encoding(rule: Rule, rules: Rules, broken: pl.DataFrame, reasons: pl.Se
     if other is None or not declared.takes("encoding") or broken.schema[source.column] != pl.String:
         return reasons
     cells = broken[source.column]
-    readable = (cells.str.contains(_CONTROLS) & ~cells.str.contains(_UNUSED)).fill_null(False)
+    readable = cells.str.contains(_CONTROLS).fill_null(False)
     if all(_is_utf8(cell, declared.encoding) for cell in cells.filter(readable)):
         advice = f"; if it is UTF-8: {written({**declared.given, 'encoding': 'utf-8'})}"
     else:
+        readable &= ~cells.str.contains(_UNUSED).fill_null(False)
         advice = f"; if it was written on Windows: {written({**declared.given, 'encoding': other})}"
     return (reasons + pl.Series([advice]).new_from_index(0, len(reasons))).zip_with(readable, reasons)
 

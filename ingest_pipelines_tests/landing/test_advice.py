@@ -101,6 +101,8 @@ NOTHING_TO_WRITE = {
     "all rows too wide": (b"id,tier\n1,x,a\n2,y,b\n", "2 rows have more or fewer cells"),
     "lines quoted as a whole": (b'"id,tier"\n"1,x"\n', "each line is quoted as a whole"),
     "cells that Excel calculates": (b'id,tier\n="001",x\n="002",y\n', "a quote inside a cell"),
+    "a block of zeros before a row": (b"id,tier\n1,x\n" + bytes(600) + b"\n2,y\n", "1 row has more or fewer cells"),
+    "an OpenDocument file": (b"PK\x03\x04" + b"\x14\0" * 13 + b"mimetypeapplication/x\n" * 9, "is"),
     "objects inside an object": (b'{"data": [{"id": 1, "tier": "x"}]}\n', "the file is JSON"),
 }
 

@@ -17,7 +17,7 @@ from ingest_pipelines_tests.rules.feeds import bound_import, frame, rejects, val
         ("iso-8859-15", b"a \x96 b", "cp1252"),
         ("iso-8859-9", b"\x93hi\x94", "cp1254"),
         ("latin-1", b"\x93\x81", None),  # Windows has no letter there
-        ("latin-1", "Zoë “x”".encode().replace(b"\x9d", b"\x99"), "utf-8"),
+        ("latin-1", "Zoë “x”".encode(), "utf-8"),
         ("latin-1", b"a\x07b", None),
         ("utf-8", b"\xc2\x93", None),
     ],
