@@ -8,7 +8,8 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from dagster import DagsterInstance, SensorDefinition, SensorEvaluationContext, SensorResult
+from dagster import AssetKey, DagsterInstance, SensorDefinition, SensorEvaluationContext, SensorResult
+from dagster._core.definitions.sensor_definition import SensorExecutionData
 from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteInstigatorOrigin, RemoteRepositoryOrigin
 from dagster._core.scheduler.instigation import (
     InstigatorState,
@@ -16,10 +17,11 @@ from dagster._core.scheduler.instigation import (
     InstigatorType,
     SensorInstigatorData,
 )
+from dagster._grpc.impl import get_external_sensor_execution
 
 from ingest_pipelines import ledger
 from ingest_pipelines.ledger.imports import ImportStatus
-from ingest_pipelines.orchestration import automation
+from ingest_pipelines.orchestration import automation, definitions
 from ingest_pipelines.orchestration.dagster_internals.expected_errors import ExpectedTickFailure
 from ingest_pipelines.orchestration.sensors import shared_file_sensor
 from ingest_pipelines.orchestration.sensors.file_sensor import look_for_files
@@ -120,6 +122,25 @@ def test_one_tick_requests_the_runs_of_all_imports(tills: Connection) -> None:
         for key in add.partition_keys
     ]
     assert tills.shop.rows("SELECT import FROM ingest.items ORDER BY 1") == [("points",), ("tills",)]
+
+
+def test_the_daemon_gets_each_run_with_its_own_asset_and_partition(
+    tills: Connection, kept_instance: DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(automation, "MOST_FILE_SENSORS", 1)
+    for module in (automation, definitions):  # one-time imports, which these are, have no sensor
+        monkeypatch.setattr(module, "watches_files", lambda bound: True)
+    repository = tills.shop.definitions().get_repository_def()
+    answer = get_external_sensor_execution(
+        repository, LOCATION, kept_instance.get_ref(), "ingest__files_of_uploads", None, None, None, None, None
+    )
+    assert isinstance(answer, SensorExecutionData)
+    runs = {request.tags["dagster/partition"]: request.asset_selection for request in answer.run_requests or ()}
+    added = {
+        key: add.partitions_def_name for add in answer.dynamic_partitions_requests or () for key in add.partition_keys
+    }
+    assert runs == {key: [AssetKey(name.split("/"))] for key, name in added.items()}
+    assert len(runs) == 2
 
 
 def test_a_paused_import_rests_until_it_is_resumed_and_the_others_go_on(tills: Connection) -> None:
