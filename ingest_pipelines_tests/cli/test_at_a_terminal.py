@@ -45,7 +45,7 @@ def test_a_terminal_that_takes_colours_gets_them(starter: Terminal) -> None:
     assert ESCAPE in person.raw
 
 
-@pytest.mark.parametrize("columns", [40, 60, 80, 132])
+@pytest.mark.parametrize("columns", [40, 80, *(pytest.param(n, marks=pytest.mark.slow) for n in (60, 132))])
 def test_no_word_is_broken_at_the_edge_of_the_terminal(starter: Terminal, columns: int) -> None:
     """Each line of ours fits, unless it is one word that is longer than the terminal is wide."""
     wide = starter.ingest("check", "--rules", COLUMNS="400").out
