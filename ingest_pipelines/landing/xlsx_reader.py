@@ -276,11 +276,14 @@ def _refuse_not_calculated(
 
 def _texts(cells: Sequence[Any]) -> pa.Array:
     kinds = set(map(type, cells))
-    if kinds <= {str}:
-        return pa.array([cell or None for cell in cells], pa.string())
-    if kinds <= {float, str} and (numbers := _numbers(cells)) is not None:
+    if kinds <= {float, str} and float in kinds and (numbers := _numbers(cells)) is not None:
         return numbers
-    return pa.array([cell or None if type(cell) is str else _WRITE[type(cell)](cell) for cell in cells], pa.string())
+    if kinds <= {str}:
+        texts = [cell or None for cell in cells]
+    else:
+        texts = [cell or None if type(cell) is str else _WRITE[type(cell)](cell) for cell in cells]
+    # Polars makes the array: Arrow imports all of pandas to look through a list.
+    return pl.Series(texts, dtype=pl.String).to_arrow().cast(pa.string())
 
 
 def _numbers(cells: Sequence[float | str]) -> pa.Array | None:
