@@ -73,6 +73,9 @@ FIXED_SECONDS = 3.0
 DAEMON = "through_the_daemon"
 DAEMON_SECONDS = 8.0
 
+BURST, ROWS_OF_A_RUN = "runs_a_minute", 10
+"""The burst of runs, which is counted as a whole: it has no processor time of a client."""
+
 
 class Result:
     """One scenario at one size, as measured in one session."""
@@ -214,6 +217,14 @@ def _table(result: Result) -> Iterable[str]:
         yield "|---|---|"
         for stage in dict.fromkeys(run["contender"] for run in result.runs):
             yield f"| {stage} | {result.median(stage, 'wall'):.2f} |"
+        yield ""
+        return
+    if result.scenario == BURST:
+        lasted = result.median(PRODUCT, "wall")
+        yield "| runs | s | runs a minute |"
+        yield "|---|---|---|"
+        runs = result.rows / ROWS_OF_A_RUN
+        yield f"| {runs:.0f} | {lasted:.0f} | {60 * runs / lasted:.0f} |"
         yield ""
         return
     yield (
