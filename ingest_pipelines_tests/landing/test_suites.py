@@ -75,8 +75,8 @@ CSVKIT_REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "test_empty_columns_short_row.csv": (COMMAS, "line 2: 2 cells"),
     "test_extra_header.csv": (COMMAS, "line 2: 3 cells"),
     "test_join_short_rows.csv": (COMMAS, "line 2: 2 cells"),
-    "test_geojson.json": ({"type": "jsonl"}, "no JSON object|not JSON Lines"),
-    "testdbf.dbf": (COMMAS, "UTF-16, not UTF-8"),
+    "test_geojson.json": ({"type": "jsonl"}, "an object that ends on another line"),
+    "testdbf.dbf": (COMMAS, "not valid UTF-8; its encoding is unknown"),
     "testfixed": (COMMAS, "line 3: 2 cells"),  # columns of fixed width
     "testfixed_skip_lines": ({"skip_lines": 3}, "line 6: 2 cells"),
     "testjson.json": ({"type": "jsonl"}, "a JSON list"),
