@@ -75,28 +75,34 @@ def cluster(
 
 
 def test_two_workers_execute_one_run_and_it_commits_once(cluster: Cluster, redis_server: RedisServer) -> None:
-    cluster.shop.deliver("Points_1.csv", GOOD)
-    process = cluster.start(str(cluster.shop.arrive(cluster.instance).key))
-    said, _ = process.communicate(timeout=200)
-    assert process.returncode == 0, said[-5000:]
-    [run] = cluster.instance.get_runs()
-    logs = cluster.instance.all_logs(run.run_id)
-    events = [record.dagster_event for record in logs if record.dagster_event]
-    checks = verdicts(cluster.instance, run.run_id)
-    hosts = {
-        str(event.engine_event_data.metadata["Celery worker"].value).partition("@")[0]
-        for event in events
-        if event.event_type == DagsterEventType.ENGINE_EVENT and "Celery worker" in event.engine_event_data.metadata
-    }
-    steps = [event.step_key for event in events if event.event_type == DagsterEventType.STEP_SUCCESS]
-    assert hosts == {"one", "two"}  # Redis serves whoever waits longest, so steps alternate
-    assert len(steps) == len(set(steps))
-    assert {"land", "validate", "merge_crm_customers"} <= {str(step).partition(".")[2] for step in steps}
-    assert all(verdict.passed for verdict in checks.values())
-    rows = cluster.shop.rows
-    assert rows("SELECT status, inserted, run_id FROM ingest.loads") == [("committed", 2, run.run_id)]
+    told, hosts, number = "", set[str](), 0
+    while hosts != {"one", "two"}:  # the broker serves who waits longest: nearly always both, in turns
+        number += 1
+        assert number <= 4, hosts
+        cluster.shop.deliver(f"Points_{number}.csv", GOOD)
+        process = cluster.start(str(cluster.shop.arrive(cluster.instance).key))
+        said, _ = process.communicate(timeout=200)
+        assert process.returncode == 0, said[-5000:]
+        run = cluster.instance.get_runs(limit=1)[0]
+        logs = cluster.instance.all_logs(run.run_id)
+        events = [record.dagster_event for record in logs if record.dagster_event]
+        hosts = {
+            str(event.engine_event_data.metadata["Celery worker"].value).partition("@")[0]
+            for event in events
+            if event.event_type == DagsterEventType.ENGINE_EVENT and "Celery worker" in event.engine_event_data.metadata
+        }
+        assert hosts <= {"one", "two"}
+        steps = [event.step_key for event in events if event.event_type == DagsterEventType.STEP_SUCCESS]
+        assert len(steps) == len(set(steps))
+        assert {"land", "validate", "merge_crm_customers"} <= {str(step).partition(".")[2] for step in steps}
+        assert all(verdict.passed for verdict in verdicts(cluster.instance, run.run_id).values())
+        told += "\n".join([said, *map(str, logs)])
+    rows, runs = cluster.shop.rows, [run.run_id for run in reversed(cluster.instance.get_runs())]
+    assert len(runs) == number
+    loads = [("committed", 2 if at == 0 else 0, run_id) for at, run_id in enumerate(runs)]
+    assert rows("SELECT status, inserted, run_id FROM ingest.loads ORDER BY id") == loads
     assert rows("SELECT customer_id, points FROM crm.customers ORDER BY 1") == [("C1", 10), ("C2", 20)]
-    assert redis_server.password not in "\n".join([said, *map(str, logs)])
+    assert redis_server.password not in told
     left = cluster.bucket.server.client().list_objects_v2(Bucket=cluster.bucket.name).get("Contents", [])
     assert {Path(found["Key"]).suffix for found in left if found["Size"]} == {".handle"}
 
