@@ -199,4 +199,4 @@ def test_a_run_that_waits_for_a_pool_rests_and_goes_on_soon_after_it_is_free(pla
         assert run.result(timeout=60).success
     assert asked[-1][0] - freed < 3
     (began, cpu_before), (later, cpu_after) = asked[0], asked[4]
-    assert cpu_after - cpu_before < 0.1 * (later - began)
+    assert cpu_after - cpu_before < 0.4 * (later - began)  # without the rest all of it; its first look compiles queries
