@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Self
@@ -43,6 +43,17 @@ def _from_home(value: str, info: ValidationInfo) -> str:
 
 Group = Annotated[str, Field(pattern=r"^[^,\s](?:[^,]*[^,\s])?$", max_length=200)]
 """A group of people, as the proxy in front of the studio names it."""
+
+
+def in_one_of(own: Collection[str] | None, groups: Collection[str]) -> bool:
+    """Whether somebody in these groups of her own is in one of `groups`.
+
+    Args:
+        own: None: she is in every group.
+        groups: empty: everybody is in them.
+    """
+    return own is None or not groups or not set(own).isdisjoint(groups)
+
 
 LocalPath = Annotated[str, Field(min_length=1), AfterValidator(_from_home)]
 """A file or folder on this machine; a relative one starts at the project's folder."""

@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from pydantic import AfterValidator, Field
 
-from ingest_pipelines.config.base import Group, Name, Secret, Strict, spelled
+from ingest_pipelines.config.base import Group, Name, Secret, Strict, in_one_of, spelled
 
 AlertKind = Literal["failed", "rejected", "recovered", "late", "volume", "columns", "source", "config", "stuck"]
 Severity = Literal["failure", "warning"]
@@ -98,8 +98,8 @@ class AlertSubscription(Strict):
 
     def covers(self, import_name: str, groups: Collection[str]) -> bool:
         """Whether the person is told of that import."""
-        may_see = self.groups is None or not groups or not set(self.groups).isdisjoint(groups)
-        return may_see and (not self.imports or any(fnmatchcase(import_name, pattern) for pattern in self.imports))
+        named = not self.imports or any(fnmatchcase(import_name, pattern) for pattern in self.imports)
+        return named and in_one_of(self.groups, groups)
 
 
 class AlertSubscriptions(Strict):

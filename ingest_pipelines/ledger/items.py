@@ -18,6 +18,9 @@ _COLUMNS = sql.SQL(
     " cursor_from, window_start, window_end"
 )
 
+_WAITS = sql.SQL("status IN ('new', 'failed') AND (status = 'new' OR retryable)")
+"""No load has settled the item, and it may be loaded as it is."""
+
 _MOST_BEFORE = 500
 
 
@@ -166,21 +169,16 @@ def waiting_items(connection: psycopg.Connection) -> list[WaitingItem]:
     They are `new`, or they failed for a reason that may go away by itself.
     """
     query = sql.SQL(
-        "SELECT {}, status, created_at, retryable FROM ingest.items"
-        " WHERE status IN ('new', 'failed') AND (status = 'new' OR retryable) ORDER BY created_at, import, key"
-    ).format(_COLUMNS)
+        "SELECT {}, status, created_at, retryable FROM ingest.items WHERE {} ORDER BY created_at, import, key"
+    ).format(_COLUMNS, _WAITS)
     with connection.cursor(row_factory=dict_row) as cursor:
         return [_waiting(row) for row in cursor.execute(query)]
 
 
 def imports_with_waiting_items(connection: psycopg.Connection, names: Sequence[str]) -> set[str]:
     """Those of the imports that have one of `waiting_items`."""
-    waiting = connection.execute(
-        "SELECT DISTINCT import FROM ingest.items"
-        " WHERE status IN ('new', 'failed') AND (status = 'new' OR retryable) AND import = ANY(%s)",
-        (list(names),),
-    )
-    return {name for (name,) in waiting}
+    query = sql.SQL("SELECT DISTINCT import FROM ingest.items WHERE {} AND import = ANY(%s)").format(_WAITS)
+    return {name for (name,) in connection.execute(query, (list(names),))}
 
 
 def waiting_before(connection: psycopg.Connection, item: Item) -> list[WaitingItem]:
@@ -195,7 +193,7 @@ def waiting_before(connection: psycopg.Connection, item: Item) -> list[WaitingIt
             SELECT status, retryable, created_at FROM ingest.items WHERE import = %(import)s AND key = %(key)s
         )
         SELECT {}, status, created_at, retryable FROM ingest.items
-        WHERE import = %(import)s AND status IN ('new', 'failed') AND (status = 'new' OR retryable)
+        WHERE import = %(import)s AND {}
           AND kind NOT IN ('upload', 'replay')
           AND (COALESCE(modified_at, created_at), COALESCE(serial, -1), key) < (
               COALESCE(%(modified_at)s::timestamptz, (SELECT created_at FROM own)),
@@ -203,7 +201,7 @@ def waiting_before(connection: psycopg.Connection, item: Item) -> list[WaitingIt
           AND NOT EXISTS (SELECT FROM own WHERE NOT (status = 'new' OR status = 'failed' AND retryable))
         ORDER BY COALESCE(modified_at, created_at), COALESCE(serial, -1), key LIMIT %(most)s
         """
-    ).format(_COLUMNS)
+    ).format(_COLUMNS, _WAITS)
     own = {"import": item.import_name, "key": item.key, "modified_at": item.modified_at, "serial": item.serial}
     with connection.cursor(row_factory=dict_row) as cursor:
         return [_waiting(row) for row in cursor.execute(query, {**own, "most": _MOST_BEFORE})]

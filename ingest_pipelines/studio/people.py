@@ -14,6 +14,7 @@ from starlette.datastructures import Headers
 from starlette.requests import Request
 
 from ingest_pipelines.actions.launcher import user
+from ingest_pipelines.config.base import in_one_of
 from ingest_pipelines.config.settings import StudioAccess
 from ingest_pipelines.errors import IngestError, printable
 
@@ -50,7 +51,7 @@ class Person:
 
     def is_in(self, groups: Collection[str]) -> bool:
         """Whether the person is in one of the groups; no groups are everybody."""
-        return self.groups is None or not groups or not self.groups.isdisjoint(groups)
+        return in_one_of(self.groups, groups)
 
 
 def person_behind(headers: Headers, access: StudioAccess) -> Person | None:
