@@ -302,6 +302,15 @@ def test_when_ingest_up_ends_its_runs_roll_back_and_say_so(served: Served) -> No
     assert run_locks.life_of(served.shop.state, run.run_id) == "unknown", "it holds nothing"
 
 
+def _has_not_run_and_may(served: Served, run: DagsterRun) -> None:
+    now = served.instance.get_run_by_id(run.run_id)
+    assert now is not None
+    assert now.status is DagsterRunStatus.STARTING
+    assert served.statuses() == []
+    assert served.ask(run)
+    assert served.ended(run) is DagsterRunStatus.SUCCESS
+
+
 @pytest.mark.parametrize("how", ["leaves", "is killed"])
 def test_a_process_whose_caller_does_not_wait_any_more_runs_nothing(served: Served, how: str) -> None:
     run = served.new_run()
@@ -315,12 +324,7 @@ def test_a_process_whose_caller_does_not_wait_any_more_runs_nothing(served: Serv
             assert connection.recv(100) == b""  # so that the caller knows that no process has the run
     wait_for(lambda: served.runs() == [])
     wait_for(lambda: served.names() <= {SPARE_NAME})
-    now = served.instance.get_run_by_id(run.run_id)
-    assert now is not None
-    assert now.status is DagsterRunStatus.STARTING
-    assert served.statuses() == []
-    assert served.ask(run)
-    assert served.ended(run) is DagsterRunStatus.SUCCESS
+    _has_not_run_and_may(served, run)
 
 
 def test_a_server_that_hangs_has_no_run_and_begins_none_when_it_goes_on(served: Served) -> None:
@@ -333,12 +337,7 @@ def test_a_server_that_hangs_has_no_run_and_begins_none_when_it_goes_on(served: 
     for process in hanging:
         process.resume()
     wait_for(lambda: served.runs() == [] and _ready_spares(served) == SPARE)
-    now = served.instance.get_run_by_id(run.run_id)
-    assert now is not None
-    assert now.status is DagsterRunStatus.STARTING
-    assert served.statuses() == []
-    assert served.ask(run)
-    assert served.ended(run) is DagsterRunStatus.SUCCESS
+    _has_not_run_and_may(served, run)
 
 
 def test_a_server_that_hangs_delays_one_run_and_not_those_after_it(

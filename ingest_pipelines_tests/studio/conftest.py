@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -129,24 +130,38 @@ class Client:
         return answer
 
 
-@pytest.fixture(scope="module")
-def shop(postgres_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
-    """The shop; `points` has one load, with a reject that breaks three rules."""
+@contextmanager
+def empty_shop(postgres_url: str, home: Path, **variables: str) -> Iterator[Shop]:
+    """A shop without a file, a target and a storage of its own, and the environment of whoever works in it.
+
+    Args:
+        variables: of the environment, besides.
+    """
     with (
         fresh_target(postgres_url) as target,
         fresh_storage(postgres_url) as storage,
         pytest.MonkeyPatch.context() as patch,
         ExitStack() as stack,
     ):
-        home = tmp_path_factory.mktemp("shop")
         environment = {
-            "INGEST_HOME": str(home), "INGEST_STATE": str(home / ".ingest"),
-            "INGEST_DATABASE_URL": target, "INGEST_DAGSTER_URL": storage,
-            "SHOP_PW": "x",
+            "INGEST_HOME": str(home), "INGEST_STATE": str(home / ".ingest"), "INGEST_DATABASE_URL": target,
+            "INGEST_DAGSTER_URL": storage, **variables,
         }  # fmt: skip
         for name, value in environment.items():
             patch.setenv(name, value)
-        shop = Shop(Terminal(home, environment), read_settings(), stack)
+        yield Shop(Terminal(home, environment), read_settings(), stack)
+
+
+def password_in(url: str) -> str:
+    """The password of a server's URL."""
+    return str(psycopg.conninfo.conninfo_to_dict(url).get("password", "none"))
+
+
+@pytest.fixture(scope="module")
+def shop(postgres_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
+    """The shop; `points` has one load, with a reject that breaks three rules."""
+    home = tmp_path_factory.mktemp("shop")
+    with empty_shop(postgres_url, home, SHOP_PW="x") as shop:
         for name, text in PROJECT.items():
             shop.write(name, text)
         shop.write("rows.csv", ROWS)

@@ -6,7 +6,6 @@ import json
 import re
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,13 +13,9 @@ import psycopg
 import pytest
 import yaml
 
-from ingest_pipelines.config import read_settings
 from ingest_pipelines.config.settings import StudioAccess
 from ingest_pipelines.studio import uploads
-from ingest_pipelines_tests.cli.terminal import Terminal
-from ingest_pipelines_tests.merge.targets import fresh_target
-from ingest_pipelines_tests.orchestration.storages import fresh_storage
-from ingest_pipelines_tests.studio.conftest import Client, Shop
+from ingest_pipelines_tests.studio.conftest import Client, Shop, empty_shop, password_in
 from ingest_pipelines_tests.studio.form import fields_of_form, mistakes_shown, yaml_beside
 
 SECRET = "p" * 32
@@ -76,21 +71,10 @@ class Page:
 @pytest.fixture(scope="module")
 def shop(postgres_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
     """A project without an import, with uploads, and a database with one table."""
-    with (
-        fresh_target(postgres_url) as target,
-        fresh_storage(postgres_url) as storage,
-        pytest.MonkeyPatch.context() as patch,
-        ExitStack() as stack,
-    ):
-        home = tmp_path_factory.mktemp("desk")
+    home = tmp_path_factory.mktemp("desk")
+    with empty_shop(postgres_url, home, SHOP_PASSWORD=password_in(postgres_url)) as shop:
+        target = shop.terminal.environment["INGEST_DATABASE_URL"]
         login = psycopg.conninfo.conninfo_to_dict(target)
-        environment = {
-            "INGEST_HOME": str(home), "INGEST_STATE": str(home / ".ingest"), "INGEST_DATABASE_URL": target,
-            "INGEST_DAGSTER_URL": storage, "SHOP_PASSWORD": str(login.get("password", "none")),
-        }  # fmt: skip
-        for name, value in environment.items():
-            patch.setenv(name, value)
-        shop = Shop(Terminal(home, environment), read_settings(), stack)
         database = {
             "type": "postgresql", "host": str(login.get("host", "127.0.0.1")), "port": int(login.get("port") or 5432),
             "database": str(login["dbname"]), "username": str(login["user"]), "password": {"env": "SHOP_PASSWORD"},

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +16,8 @@ import pytest
 import yaml
 from playwright.sync_api import Browser, Page, expect
 
-from ingest_pipelines.config import read_settings
-from ingest_pipelines_tests.cli.terminal import Terminal
-from ingest_pipelines_tests.merge.targets import fresh_target
-from ingest_pipelines_tests.orchestration.storages import fresh_storage
 from ingest_pipelines_tests.servers.sftp import SftpServer
-from ingest_pipelines_tests.studio.conftest import Shop
+from ingest_pipelines_tests.studio.conftest import Shop, empty_shop, password_in
 
 DATABASES = """\
 databases:
@@ -42,22 +37,9 @@ LOADED = 60_000
 @pytest.fixture(scope="module")
 def shop(postgres_url: str, sftp_server: SftpServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
     """A project with a database, and nothing else."""
-    with (
-        fresh_target(postgres_url) as target,
-        fresh_storage(postgres_url) as storage,
-        pytest.MonkeyPatch.context() as patch,
-        ExitStack() as stack,
-    ):
-        home = tmp_path_factory.mktemp("way")
-        login = psycopg.conninfo.conninfo_to_dict(target)
-        environment = {
-            "INGEST_HOME": str(home), "INGEST_STATE": str(home / ".ingest"), "INGEST_DATABASE_URL": target,
-            "INGEST_DAGSTER_URL": storage, "VENDOR_KEY": sftp_server.private_key,
-            "SHOP_PASSWORD": str(login.get("password", "none")),
-        }  # fmt: skip
-        for name, value in environment.items():
-            patch.setenv(name, value)
-        shop = Shop(Terminal(home, environment), read_settings(), stack)
+    variables = {"VENDOR_KEY": sftp_server.private_key, "SHOP_PASSWORD": password_in(postgres_url)}
+    with empty_shop(postgres_url, tmp_path_factory.mktemp("way"), **variables) as shop:
+        target = shop.terminal.environment["INGEST_DATABASE_URL"]
         shop.write("databases.yaml", DATABASES)
         with psycopg.connect(target, autocommit=True) as connection:
             connection.execute("CREATE SCHEMA shop")
