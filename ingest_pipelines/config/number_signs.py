@@ -58,8 +58,15 @@ class NumberSigns:
             declared = (*declared, currency)
         negatives = next((forms for cell in cells if (forms := negatives_of(cell))), (self.negative,))
         for negative in negatives:
-            for decimal, thousands in SIGNS:
+            for decimal, thousands in self._pairs(cells):
                 yield NumberSigns(decimal, thousands, declared or None, negative)
+
+    def _pairs(self, cells: Iterable[str]) -> Iterator[tuple[str, str | None]]:
+        """The pairs of `SIGNS` without those that read `cells` as a pair does which is nearer to these signs."""
+        there = {None, self.decimal, self.thousands}.union(*cells)
+        for decimal, thousands in SIGNS:
+            if thousands in there and (decimal in there or thousands == self.decimal):
+                yield decimal, thousands
 
 
 SIGNS: tuple[tuple[str, str | None], ...] = (

@@ -64,7 +64,10 @@ class SignAdvice:
     def _others(self, name: str, broken: pl.DataFrame) -> Iterator[tuple[int, Format]]:
         """Formats with other signs that may read the whole column, each with the number of keys that it changes."""
         source = next(source for source in self.rules.sources if source.cell.name == name)
-        cells = self.rules.cleaned(broken)[source.column or ""].cast(pl.String).drop_nulls().to_list()
+        raw = self.rules.cleaned(broken)[source.column or ""].cast(pl.String).drop_nulls()
+        cells = raw.filter(raw.str.contains("[0-9]")).to_list()
+        if not cells:
+            return
         now = self.rules.bound.spec.source.format
         has_fractions = self._has_fractions(name)
         for signs in now.number_signs.others(map(trimmed, cells)):

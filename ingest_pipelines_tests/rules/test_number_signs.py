@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ingest_pipelines.config.number_signs import OTHER_SIDE, Negative, NumberSigns, currency_of, negatives_of
+from ingest_pipelines.config.number_signs import OTHER_SIDE, SIGNS, Negative, NumberSigns, currency_of, negatives_of
 from ingest_pipelines.rules.types.numbers import with_point
 
 _SIGNS = st.sampled_from([(",", "."), (",", ""), (",", " "), (",", "\u202f"), (".", ","), (".", "'"), (",", "'")])
@@ -36,6 +36,25 @@ def test_a_number_of_other_signs_is_that_number_or_none(texts: list[str], signs:
         with_point(pl.col("n"), NumberSigns(*signs)).cast(pl.Float64, strict=False).alias("n")
     )
     assert dict(zip(texts, read["n"], strict=True)) == {text: _value(text, *signs) for text in texts}
+
+
+_GROUPED = st.from_regex("[0-9]{1,3}([.,' \u202f][0-9]{3}){0,2}([.,][0-9]{1,3})?|x", fullmatch=True)
+
+
+@given(cells=st.lists(_GROUPED, max_size=3), declared=_SIGNS)
+def test_no_pair_of_signs_that_reads_the_cells_otherwise_is_left_out(
+    cells: list[str], declared: tuple[str, str]
+) -> None:
+    now = NumberSigns(declared[0], declared[1] or None)
+
+    def read(signs: NumberSigns) -> tuple[float | None, ...]:
+        return tuple(_value(cell, signs.decimal, signs.thousands or "") for cell in cells)
+
+    nearest: dict[tuple[float | None, ...], int] = {(None,) * len(cells): 0}
+    for signs in now.others(cells):
+        nearest[read(signs)] = min(nearest.get(read(signs), 9), signs.differences(now))
+    for signs in (NumberSigns(*pair) for pair in SIGNS):
+        assert nearest[read(signs)] <= signs.differences(now)
 
 
 @pytest.mark.parametrize("text", ["NULL", "n/a", "abc", "N.A."])
