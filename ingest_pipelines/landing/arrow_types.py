@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
+import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from ingest_pipelines.landing.json_values import document
 
 Convert = Callable[[pa.Array], pa.Array]
+
+
+def text_array(texts: Sequence[str | None]) -> pa.Array:
+    """The texts as an array. Polars makes it: Arrow imports all of pandas to look through a list.
+
+    Raises:
+        UnicodeEncodeError: half of a surrogate pair.
+    """
+    return pl.Series(texts, dtype=pl.String).to_arrow().cast(pa.string())
 
 
 def plain_schema(schema: pa.Schema) -> pa.Schema:
@@ -71,4 +81,4 @@ def _is_plain(kind: pa.DataType) -> bool:
 def _json(array: pa.Array) -> pa.Array:
     """Maps and nested values as JSON, intervals as their parts. Rare, so it converts value by value."""
     values = array.to_pylist(maps_as_pydicts="lossy") if pa.types.is_nested(array.type) else array.to_pylist()
-    return pa.array([None if value is None else document(value) for value in values], pa.string())
+    return text_array([None if value is None else document(value) for value in values])

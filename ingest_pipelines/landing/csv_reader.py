@@ -22,6 +22,7 @@ from ingest_pipelines.config.blanks import trimmed
 from ingest_pipelines.config.imports import Limits
 from ingest_pipelines.errors import ItemRefused, printable
 from ingest_pipelines.file_content import BOM
+from ingest_pipelines.landing.arrow_types import text_array
 from ingest_pipelines.landing.csv_signs import RFC_4180, CsvSigns
 from ingest_pipelines.landing.edges import trim_column
 from ingest_pipelines.landing.frames import BATCH_BYTES, BATCH_ROWS, Frames
@@ -237,8 +238,7 @@ class _Rows:
         self._wrong_lines: list[int] = []
         names = {spelling for name in header.columns for spelling in (name, trimmed(name))}
         spellings = [*names, *(BOM.decode() + name for name in names), None]
-        # Polars makes the array: Arrow imports all of pandas to look through a list.
-        self._names = pl.Series(spellings, dtype=pl.String).to_arrow().cast(pa.string())
+        self._names = text_array(spellings)
         # a blank line's number less the blank lines before it: comparable with numbers that don't count them
         self._blank = surveyed.blank - np.arange(len(surveyed.blank))
 

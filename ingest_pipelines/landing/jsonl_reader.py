@@ -24,6 +24,7 @@ import pyarrow.json as arrow_json
 from ingest_pipelines.config.imports import Limits
 from ingest_pipelines.errors import ItemRefused
 from ingest_pipelines.file_content import bytes_of_marks, content_of
+from ingest_pipelines.landing.arrow_types import text_array
 from ingest_pipelines.landing.cell_caps import check_cells, check_columns
 from ingest_pipelines.landing.edges import trim_column
 from ingest_pipelines.landing.frames import BATCH_BYTES, Frames
@@ -98,7 +99,7 @@ def _shape(landing: Landing, required: Sequence[str], spellings: Spellings, limi
     digits: dict[str, int] = {}
     rows = 0
     for block, lines in _blocks(landing, limits):
-        for line, text in zip(lines.tolist(), _texts(block), strict=True):
+        for line, text in zip(lines[:SAMPLE].tolist(), _texts(block, SAMPLE), strict=True):
             if rows == 0 and text[:1] != b"{":
                 _refuse_other_content(landing, text)
             for key, value in _row(landing, line, text).items():
@@ -106,8 +107,6 @@ def _shape(landing: Landing, required: Sequence[str], spellings: Spellings, limi
                 if isinstance(value, Number):
                     digits[key] = max(digits.get(key, 0), len(value.partition(".")[2]))
             rows += 1
-            if rows == SAMPLE:
-                break
         break
     if not rows:
         raise ItemRefused(f"{uri}: the file is empty", line=1, hint="upload a file with a JSON object on each line")
@@ -230,8 +229,10 @@ def _check_utf8(landing: Landing, block: Block, line: int) -> None:
             ) from None
 
 
-def _texts(block: Block) -> list[bytes]:
-    return bytes(block).removesuffix(b"\n").split(b"\n")
+def _texts(block: Block, most: int = -1) -> list[bytes]:
+    """The lines of the block, or so many of them."""
+    texts = bytes(block).removesuffix(b"\n").split(b"\n", most)
+    return texts if most < 0 else texts[:most]
 
 
 def _frames(landing: Landing, shape: _Shape, limits: Limits, batch_rows: int) -> Iterator[pl.DataFrame]:
@@ -334,7 +335,7 @@ def _row_by_row(landing: Landing, block: Block, lines: Numbers, columns: Sequenc
     for column in columns:
         cells = [cell_of(row.get(column)) for row in rows]
         try:
-            arrays.append(pa.array(cells, pa.string()))
+            arrays.append(text_array(cells))
         except UnicodeEncodeError:
             line = next(line for line, cell in zip(lines.tolist(), cells, strict=True) if not _is_text(cell))
             _refuse(landing, line, "half of a surrogate pair", "write the character whole")

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import IO
 
 import numpy as np
+import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
@@ -185,9 +186,10 @@ def _checked(
 
 
 def _no_huge_cell(column: pa.Array, name: str, row: int, limits: Limits, where: str) -> None:
-    longest = pc.max(pc.binary_length(column)).as_py() or 0
+    lengths = pc.binary_length(column)
+    longest = pc.max(lengths).as_py() or 0
     if longest > limits.max_cell_bytes:
-        place = pc.index(pc.binary_length(column), pa.scalar(longest, pa.int32())).as_py()
+        place = pc.index(lengths, pa.scalar(longest, lengths.type)).as_py()
         raise ItemRefused(
             f"{where}: row {row + place + 1} has {longest:,} bytes in '{printable(name)}'; at most "
             f"{limits.max_cell_bytes:,}",
@@ -230,7 +232,7 @@ def _widths(rows: pa.Table) -> NDArray[np.int64]:
     widths = np.zeros(rows.num_rows, np.int64)
     for column in rows.columns:
         if pa.types.is_string(column.type) or pa.types.is_binary(column.type):
-            widths += pc.fill_null(pc.binary_length(column), 0).to_numpy()
+            widths += pl.Series(pc.binary_length(column)).fill_null(0).to_numpy()
     return widths
 
 
@@ -240,7 +242,7 @@ def _own(rows: pa.Table, schema: pa.Schema) -> pa.RecordBatch:
     Arrow copies if it gets a second array, even an empty one; with one array it returns that.
     """
     arrays = [
-        pa.concat_arrays([*column.chunks, pa.array([], field.type)])
+        pa.concat_arrays([*column.chunks, pa.nulls(0, field.type)])
         for column, field in zip(rows.columns, schema, strict=True)
     ]
     return pa.RecordBatch.from_arrays(arrays, schema=schema)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import zipfile
 import zlib
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
@@ -21,6 +21,7 @@ from ingest_pipelines.config.file_format import Format, range_of, written
 from ingest_pipelines.config.imports import Limits
 from ingest_pipelines.errors import ItemRefused, printable
 from ingest_pipelines.file_content import content_of
+from ingest_pipelines.landing.arrow_types import text_array
 from ingest_pipelines.landing.cell_caps import check_cells, check_columns
 from ingest_pipelines.landing.edges import trim_column
 from ingest_pipelines.landing.frames import BATCH_ROWS, Frames
@@ -73,7 +74,9 @@ def read_xlsx(
         cells = [[row[place] for row in rows] for place in range(len(columns))]
         del rows
         mapped = {name for column in required_columns for name in (column, *spellings.get(column, ()))}
-        _refuse_not_calculated(landing, columns, cells, lines, mapped)
+        for name, column in zip(columns, cells, strict=True):
+            if name in mapped:
+                _refuse_lost(landing, name, column, lines)
         texts = [_texts(column) for column in cells]
     batch = pa.RecordBatch.from_arrays(texts, names=list(columns))
     check_cells(landing, batch, lines, limits)
@@ -258,20 +261,31 @@ def _refuse_second_header(landing: Landing, columns: Sequence[str], rows: list[l
             )
 
 
-def _refuse_not_calculated(
-    landing: Landing, columns: Sequence[str], cells: list[list[Any]], lines: Sequence[int], mapped: Collection[str]
-) -> None:
-    """Raises ItemRefused for a formula without a result in a mapped column."""
-    for name, column in zip(columns, cells, strict=True):
-        if name in mapped and (NotCalculated in set(map(type, column))):
-            line = next(line for line, cell in zip(lines, column, strict=True) if isinstance(cell, NotCalculated))
-            raise ItemRefused(
-                f"{landing.item.uri}, line {line}: the formula in '{printable(name)}' has no result: the program that "
-                "wrote the workbook did not calculate it",
-                line=line,
-                hint="open the workbook in Excel or LibreOffice, save it and upload it again; or write values instead "
-                "of formulas",
-            )
+def _refuse_lost(landing: Landing, name: str, cells: Sequence[Any], lines: Sequence[int]) -> None:
+    """Raises ItemRefused for a cell of which the workbook does not have the value.
+
+    That is a formula without a result, and a whole number of which the last digits are lost.
+    """
+    kinds = set(map(type, cells))
+    if NotCalculated in kinds:
+        line = next(line for line, cell in zip(lines, cells, strict=True) if isinstance(cell, NotCalculated))
+        raise ItemRefused(
+            f"{landing.item.uri}, line {line}: the formula in '{printable(name)}' has no result: the program that "
+            "wrote the workbook did not calculate it",
+            line=line,
+            hint="open the workbook in Excel or LibreOffice, save it and upload it again; or write values instead "
+            "of formulas",
+        )
+    numbers = [cell for cell in cells if type(cell) is float]
+    if numbers and (np.abs(np.array(numbers)) >= EXACT).any():
+        line = next(line for line, cell in zip(lines, cells, strict=True) if type(cell) is float and abs(cell) >= EXACT)
+        raise ItemRefused(
+            f"{landing.item.uri}, line {line}: the number in '{printable(name)}' is above 2^53, and a workbook does "
+            "not keep all digits of such a number",
+            line=line,
+            hint="format the column as text and enter its numbers again, or export them as CSV from where they are "
+            "exact",
+        )
 
 
 def _texts(cells: Sequence[Any]) -> pa.Array:
@@ -282,8 +296,7 @@ def _texts(cells: Sequence[Any]) -> pa.Array:
         texts = [cell or None for cell in cells]
     else:
         texts = [cell or None if type(cell) is str else _WRITE[type(cell)](cell) for cell in cells]
-    # Polars makes the array: Arrow imports all of pandas to look through a list.
-    return pl.Series(texts, dtype=pl.String).to_arrow().cast(pa.string())
+    return text_array(texts)
 
 
 def _numbers(cells: Sequence[float | str]) -> pa.Array | None:

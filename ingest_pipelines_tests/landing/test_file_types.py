@@ -324,6 +324,17 @@ def test_tags_may_have_a_prefix(tmp_path: Path) -> None:
         opened(out.getvalue(), tmp_path, XLSX, "id", "n")
 
 
+@pytest.mark.parametrize("number", ["9007199254740992", "-9007199254740993", "12345678901234567", "1E+300", "1e999"])
+def test_a_number_of_which_a_workbook_has_lost_digits_is_refused(number: str, tmp_path: Path) -> None:
+    rows: list[list[Cell]] = [["id", "n"], ["1", 9007199254740991.0], ["2", "x"]]
+    content = workbook(rows, formula={"B3": f"<c><v>{number}</v></c>"})
+    with pytest.raises(ItemRefused, match=r"line 3: the number in 'n' is above 2\^53") as refused:
+        opened(content, tmp_path, XLSX, "id", "n")
+    assert refused.value.line == 3
+    assert "as text" in (refused.value.hint or "")
+    assert opened(content, tmp_path, XLSX, "id")[1][0] == (2, "1", "9007199254740991")  # no field is filled from n
+
+
 @pytest.mark.parametrize("cell", RESULTS)
 def test_a_formula_has_its_last_result(cell: str, tmp_path: Path) -> None:
     content = workbook([["id", "tier"], ["1", "x"], ["2", "y"]], formula={"B3": cell})
