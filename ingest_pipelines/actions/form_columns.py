@@ -22,12 +22,12 @@ from ingest_pipelines.actions.mapping import (
     wrong_type,
     yaml_rules,
 )
-from ingest_pipelines.detection import Reading, Suggestion, match_fields, rules_of_type, suggestions
 from ingest_pipelines.model import LIST_MODES
 
 if TYPE_CHECKING:
     from ingest_pipelines.config import Project
     from ingest_pipelines.config.databases import Database
+    from ingest_pipelines.detection import Reading, Suggestion
 
 Answers = Mapping[str, Any]
 
@@ -76,6 +76,8 @@ def elsewhere_in(project: Project, database: str) -> dict[str, dict[str, object]
 
 def columns_of(reading: Reading, target: Database, elsewhere: KnownRules, answers: Answers) -> list[Column]:
     """Each column with the form's answers, or with what the sample suggests where there is none yet."""
+    from ingest_pipelines.detection import match_fields
+
     names = list(reading.columns)
     known = match_fields(names, [*target.fields, *(field for field in elsewhere if field not in target.fields)])
     answered = answers.get("columns") == signature(reading)
@@ -116,6 +118,8 @@ def _column(
     place: int, name: str, field: str, reading: Reading, target: Database, elsewhere: KnownRules, answers: Answers,
     *, loads: bool, is_key: bool,
 ) -> Column:  # fmt: skip
+    from ingest_pipelines.detection import rules_of_type, suggestions
+
     cells = cells_of(name, reading)
     known = target.fields.get(field)
     given = (

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 from ingest_pipelines.actions.draft import MappedColumn, field_name, yaml_value
 from ingest_pipelines.config.time_patterns import directives
-from ingest_pipelines.detection import Reading, Suggestion, suggestions
 from ingest_pipelines.errors import printable
 
 if TYPE_CHECKING:
     from ingest_pipelines.config.databases import Database, Field
     from ingest_pipelines.config.imports import ColumnMapping
+    from ingest_pipelines.detection import Reading, Suggestion
 
 KnownRules = Mapping[str, Mapping[str, object]]
 """Field -> its rules as YAML has them, the type first."""
@@ -113,6 +113,8 @@ def yaml_rules(suggestion: Suggestion) -> str:
 
 def has_local_times(columns: Sequence[MappedColumn], reading: Reading) -> bool:
     """Whether a mapped column holds moments without an offset: the import's time zone says when they were."""
+    from ingest_pipelines.detection import suggestions
+
     return any(
         way.type_name == "datetime" and not {"z", "Z"} & directives(str(way.more.get("format", ""))) and _local(cells)
         for column in columns

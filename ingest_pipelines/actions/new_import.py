@@ -13,12 +13,12 @@ from ingest_pipelines.actions.form_columns import Answers, Column, columns_of, e
 from ingest_pipelines.actions.mapping import has_local_times
 from ingest_pipelines.config.file_format import written
 from ingest_pipelines.config.schedule import Schedule
-from ingest_pipelines.detection import Option, Reading
 from ingest_pipelines.model import Mode
 
 if TYPE_CHECKING:
     from ingest_pipelines.config import BoundImport, Project, Settings
     from ingest_pipelines.config.connections import Connection
+    from ingest_pipelines.detection import Option, Reading
 
 MODES: Mapping[str, str] = {
     "add_and_update": "new customers are added, known ones are updated",

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from ingest_pipelines.config import BoundImport
-from ingest_pipelines.merge.early_load import Destination, EarlyLoad
 from ingest_pipelines.model import Landing
+
+if TYPE_CHECKING:
+    from ingest_pipelines.merge.early_load import Destination, EarlyLoad
 
 LARGE = 16 << 20
 """Landed bytes from which a load begins early; a smaller item is validated before a load would have begun."""
@@ -40,6 +43,8 @@ class EarlyLoads:
         if destination is None or not large or bound.spec.geo is not None:
             yield None
             return
+        from ingest_pipelines.merge.early_load import EarlyLoad
+
         self.discard(bound.name)
         early = EarlyLoad(landing, bound, destination)
         try:

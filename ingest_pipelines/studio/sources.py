@@ -8,17 +8,19 @@ import time
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ingest_pipelines.actions.browsing import list_files, list_tables, read_columns, read_own_query
 from ingest_pipelines.actions.checking import test_connection
 from ingest_pipelines.actions.form_columns import Answers
 from ingest_pipelines.actions.new_import import Choices, source_of
 from ingest_pipelines.config.connections import Connection, FileConnection
-from ingest_pipelines.detection import Option, Reading
 from ingest_pipelines.errors import IngestError, UsageError
 from ingest_pipelines.model import SourceFile
 from ingest_pipelines.studio.workshop import Workshop
+
+if TYPE_CHECKING:
+    from ingest_pipelines.detection import Option, Reading
 
 LISTING_SECONDS = 60.0
 """How old a listing may be before it is read again."""

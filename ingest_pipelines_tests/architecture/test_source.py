@@ -92,7 +92,7 @@ def test_only_apply_uses_what_writes_target_data() -> None:
         if module.name not in STEPS
         and name.startswith(tuple(f"ingest_pipelines.{step.removesuffix('.py').replace('/', '.')}." for step in STEPS))
     }
-    assert callers == {"merge/apply.py", "merge/early_load.py"}
+    assert callers == {"merge/load_transaction.py", "merge/early_load.py"}
 
 
 def test_only_owner_only_creates_files() -> None:

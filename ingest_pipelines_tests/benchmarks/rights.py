@@ -55,7 +55,7 @@ LENGTHS = {"customer_id": 64, "full_name": 100, "email": 120, "address": 200}
 ADDED = (
     (ledger, "newest_suppressed", time.perf_counter),
     (ledger, "find_suppressed", time.perf_counter),
-    (import_module("ingest_pipelines.merge.apply"), "find_waiting", time.perf_counter),
+    (import_module("ingest_pipelines.merge.load_transaction"), "find_waiting", time.perf_counter),
     (Rules, "suppressed", time.thread_time),
 )
 """What a load does for the lists, and the clock that tells what it takes."""
@@ -193,7 +193,7 @@ def _asking_for_no_list() -> Iterator[None]:
     """Loads do not ask who was forgotten, and which rows wait."""
     with (
         patch.object(ledger, "newest_suppressed", lambda *_: 0),
-        patch.object(import_module("ingest_pipelines.merge.apply"), "find_waiting", lambda *_: None),
+        patch.object(import_module("ingest_pipelines.merge.load_transaction"), "find_waiting", lambda *_: None),
     ):
         yield
 

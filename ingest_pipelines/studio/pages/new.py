@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
@@ -25,7 +25,6 @@ from ingest_pipelines.config.field_types import FIELD_TYPES
 from ingest_pipelines.config.file_format import written
 from ingest_pipelines.config.imports import SubscriptionStatus
 from ingest_pipelines.config.schedule import WEEKDAYS
-from ingest_pipelines.detection import Reading
 from ingest_pipelines.errors import ConfigError, IngestError, UsageError
 from ingest_pipelines.sources.files import CSV
 from ingest_pipelines.studio.drafts import Drafts, SetUpDraft, answers_in
@@ -33,6 +32,9 @@ from ingest_pipelines.studio.people import Forbidden, Person, acting, person_of
 from ingest_pipelines.studio.render import done, fields_of, fragment, post, render
 from ingest_pipelines.studio.sources import Sample, SourceListing
 from ingest_pipelines.studio.state import studio_of
+
+if TYPE_CHECKING:
+    from ingest_pipelines.detection import Reading
 
 ROWS_SHOWN = 5
 """First rows of the sample."""
