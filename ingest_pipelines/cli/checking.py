@@ -21,6 +21,7 @@ from ingest_pipelines.errors import ConfigError, SourceUnavailable, TargetDenied
 
 if TYPE_CHECKING:
     from ingest_pipelines.config import BoundImport, Project, Settings
+    from ingest_pipelines.merge import TableOrder
 
 NAMED = 8
 """How many imports that a mistake stops are named; more would bury the mistake."""
@@ -56,7 +57,7 @@ def check(
     for connection_name, connection in used.items():
         with screen.progress(f"testing {connection_name}"):
             tests.append(test_connection(connection_name, connection))
-    refusals = _test_tables(settings, chosen) if connect and not live.unknown else {}
+    refusals, orders = _test_tables(settings, chosen) if connect and not live.unknown else ({}, {})
     if json:
         screen.as_json(
             {
@@ -69,7 +70,7 @@ def check(
                 **({"formats": {bound.name: _format(bound) for bound in chosen if bound.reads_files}} if rules else {}),
                 **({"connections": tests} if connect else {}),
                 **(
-                    {"tables": [_table_json(bound, refusals) for bound in chosen if not live.unknown]}
+                    {"tables": [_table_json(bound, refusals, orders) for bound in chosen if not live.unknown]}
                     if connect
                     else {}
                 ),
@@ -86,7 +87,7 @@ def check(
         for test in tests:
             print_test(test)
         if connect and not live.unknown:
-            _print_tables(chosen, refusals)
+            _print_tables(chosen, refusals, orders)
     failed = [test["connection"] for test in tests if not test["ok"]]
     if failed:
         raise SourceUnavailable(f"{', '.join(failed)}: the connection test failed at the step shown above")
@@ -144,43 +145,58 @@ def _mistakes_error(project: Project, name: str | None, mistakes: list[str]) -> 
     )
 
 
-def _test_tables(settings: Settings, chosen: list[BoundImport]) -> dict[str, TargetRefused]:
+def _test_tables(
+    settings: Settings, chosen: list[BoundImport]
+) -> tuple[dict[str, TargetRefused], dict[str, TableOrder]]:
     """Why the tables of imports cannot take their rows, by import: the error that a load would raise.
+
+    And in which order the rows of each table lie, by the table's name.
 
     Raises:
         TargetUnavailable, TargetDenied: the target could not be reached, or refused the login.
     """
-    from ingest_pipelines.merge import Target, probe
+    from ingest_pipelines.merge import Target, probe, read_table_order
     from ingest_pipelines.orchestration.site import target_url
 
+    refusals: dict[str, TargetRefused] = {}
+    orders: dict[str, TableOrder] = {}
     if settings.database_url is None and not (settings.state / "postgres" / "data").exists():
-        return {}
-    target, refusals = Target(target_url(settings)), {}
+        return refusals, orders
+    target = Target(target_url(settings))
     with screen.progress("testing tables"):
         for bound in chosen:
             try:
                 probe(target, bound)
+                if bound.database.table not in orders and (order := read_table_order(target, bound)) is not None:
+                    orders[bound.database.table] = order
             except TargetDenied:
                 raise
             except TargetRefused as error:
                 refusals[bound.name] = error
-    return refusals
+    return refusals, orders
 
 
-def _table_json(bound: BoundImport, refusals: dict[str, TargetRefused]) -> dict[str, Any]:
-    refusal = refusals.get(bound.name)
+def _table_json(
+    bound: BoundImport, refusals: dict[str, TargetRefused], orders: dict[str, TableOrder]
+) -> dict[str, Any]:
+    refusal, order = refusals.get(bound.name), orders.get(bound.database.table)
     return {
         "import": bound.name, "table": bound.database.table, "ok": refusal is None,
         "error": None if refusal is None else refusal.message, "hint": None if refusal is None else refusal.hint,
+        "correlation": None if order is None else order.correlation, "order": order.advice if order else "",
     }  # fmt: skip
 
 
-def _print_tables(chosen: list[BoundImport], refusals: dict[str, TargetRefused]) -> None:
+def _print_tables(chosen: list[BoundImport], refusals: dict[str, TargetRefused], orders: dict[str, TableOrder]) -> None:
     screen.say()
     screen.say(f"{screen.painted('tables', 'strong')} (target)")
     for bound in chosen:
         mark = screen.painted("failed", "bad") if bound.name in refusals else screen.painted("ok    ", "good")
         screen.say(f"  {mark}  {bound.database.table}, for {bound.name}")
+    for order in orders.values():
+        if order.advice:
+            screen.say()
+            screen.say(f"note: {screen.wrapped(order.advice, 6)}")
 
 
 def _described(bound: BoundImport) -> dict[str, Any]:

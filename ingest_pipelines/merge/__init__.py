@@ -15,11 +15,13 @@ if TYPE_CHECKING:
     from ingest_pipelines.merge.mapping import mapping_changes
     from ingest_pipelines.merge.preconditions import verdict
     from ingest_pipelines.merge.preflight import probe, refuse_early
+    from ingest_pipelines.merge.table_order import TableOrder, read_table_order
     from ingest_pipelines.merge.target import Target
     from ingest_pipelines.merge.window_end import earlier_time, require_ended_window
 
 _MODULES = {
     "FAULT_POINTS": "faults",
+    "TableOrder": "table_order",
     "Target": "target",
     "apply": "load_transaction",
     "column_type": "column_types",
@@ -27,6 +29,7 @@ _MODULES = {
     "mapping_changes": "mapping",
     "probe": "preflight",
     "read_shape": "catalog",
+    "read_table_order": "table_order",
     "record_failure": "failures",
     "record_replaced": "failures",
     "refuse_early": "preflight",
@@ -37,6 +40,7 @@ _MODULES = {
 
 __all__ = [
     "FAULT_POINTS",
+    "TableOrder",
     "Target",
     "apply",
     "column_type",
@@ -44,6 +48,7 @@ __all__ = [
     "mapping_changes",
     "probe",
     "read_shape",
+    "read_table_order",
     "record_failure",
     "record_replaced",
     "refuse_early",

@@ -29,6 +29,8 @@ BYTES = 32 << 20
 
 CREATED = sql.SQL("COPY ingest_created (profiles, keys) FROM STDIN (FORMAT binary)")
 
+UNMATCHED = sql.SQL("COPY ingest_unmatched (line, key) FROM STDIN (FORMAT binary)")
+
 _REJECT_COLUMNS = ("line", "key", "field", "code", "reason", "row")
 
 
@@ -65,6 +67,11 @@ def copy_profiles(
 def copy_created(connection: psycopg.Connection, batches: Iterable[pa.RecordBatch]) -> None:
     """Copies numbers and keys of new profiles, as lists, into `ingest_created`."""
     _copy(connection, CREATED, batches, frozenset(), lambda: None)
+
+
+def copy_unmatched(connection: psycopg.Connection, batches: Iterable[pa.RecordBatch]) -> None:
+    """Copies line and key of rows without a profile into `ingest_unmatched`."""
+    _copy(connection, UNMATCHED, batches, frozenset(), lambda: None)
 
 
 def rows_of(files: Iterable[Path]) -> Iterator[pa.RecordBatch]:

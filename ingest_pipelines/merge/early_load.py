@@ -31,6 +31,7 @@ from ingest_pipelines.merge.ddl import additions
 from ingest_pipelines.merge.faults import Fault, no_fault
 from ingest_pipelines.merge.healing import find_waiting, heal
 from ingest_pipelines.merge.key_filter import read_key_filter, take_numbers
+from ingest_pipelines.merge.late_key import build_key, drop_key
 from ingest_pipelines.merge.load_state import LoadState
 from ingest_pipelines.merge.mapping import check_mapping
 from ingest_pipelines.merge.preconditions import stale
@@ -38,7 +39,7 @@ from ingest_pipelines.merge.preflight import find_obstacles
 from ingest_pipelines.merge.session import LOADS
 from ingest_pipelines.merge.shape import TableShape
 from ingest_pipelines.merge.target import Target, force_index_lookups, lock_table_at_once
-from ingest_pipelines.merge.write_steps import alter_target, merge_stage, prepare_merge
+from ingest_pipelines.merge.write_steps import alter_target, merge_stage, note_unknown, prepare_merge
 from ingest_pipelines.model import Landing, Run, Validated
 
 PATIENCE_SECONDS = 1.0
@@ -133,7 +134,12 @@ class EarlyLoad:
                         with state.timed("keys"):
                             left = self._expected_rows - rows
                             state.key_filter = read_key_filter(self._connection, state.stage, shape, batch, left)
+                            if state.key_filter is not None and drop_key(self._connection, state):
+                                self._fault("early: key dropped")
                     rows += merge_chunks(self._connection, state, shape, batch, self._fault)
+                with state.timed("keys"):
+                    if build_key(self._connection, state):
+                        self._fault("early: key built")
             self._rows = rows
         except (IngestError, psycopg.Error, OSError) as problem:  # `apply` starts over, and raises it if it lasts
             if isinstance(problem, TargetDenied) and problem.counted:
@@ -200,43 +206,47 @@ def _lock_if_ready(connection: psycopg.Connection, state: LoadState) -> bool:
 def merge_chunks(
     connection: psycopg.Connection, state: LoadState, shape: TableShape, chunks: Sequence[Path], fault: Fault = no_fault
 ) -> int:
-    """Merges some sorted chunks, and copies rows whose keys are certainly new; returns how many rows they have.
+    """Merges some sorted chunks, except rows whose keys are certainly new; returns how many rows the chunks have.
 
-    If another application adds one of the new keys meanwhile, this fails, and the load begins again.
+    Those are copied into the target, or only counted. If another application adds such a key before they are copied,
+    this fails, and the load begins again.
     """
-    new = staged = 0
+    settled = staged = 0
     with state.timed("copy"):
         for chunk in chunks:
-            copied_rows, staged_rows = _copy_chunk(connection, state, chunk, partial(fault, "early: copying"))
-            new, staged = new + copied_rows, staged + staged_rows
+            settled_rows, staged_rows = _copy_chunk(connection, state, chunk, partial(fault, "early: copying"))
+            settled, staged = settled + settled_rows, staged + staged_rows
     fault("early: copied")
-    state.copied += new
-    state.inserted += new
     if staged:
         with state.timed("merge"):
             force_index_lookups(connection, staged < (shape.rows + state.inserted) / 2)
             merge_stage(connection, state, shape)
             connection.execute(state.stage.clear())
     fault("early: merged")
-    return new + staged
+    return settled + staged
 
 
 def _copy_chunk(
     connection: psycopg.Connection, state: LoadState, chunk: Path, after_batch: Callable[[], None]
 ) -> tuple[int, int]:
-    """Copies a chunk's new rows into the target and its others into the stage; returns how many of each."""
+    """Settles a chunk's rows with new keys and copies its others into the stage; returns how many of each."""
     if state.key_filter is None:
         return 0, copy_accepted(connection, rows_of([chunk]), state.stage, after_batch)
     new, others = state.key_filter.split(chunk)
-    copied = staged = 0
-    if len(new):
+    settled = staged = 0
+    if len(new) and state.stage.counts_unknown:
+        note_unknown(connection, state, new)
+        settled = len(new)
+    elif len(new):
         numbers = take_numbers(connection, state.key_filter, len(new))
-        copied = copy_profiles(connection, new.numbered(numbers), state.stage, after_batch)
+        settled = copy_profiles(connection, new.numbered(numbers), state.stage, after_batch)
         if state.keeps_written:
             copy_created(connection, new.created(numbers, state.key_filter.column))
+        state.copied += settled
+        state.inserted += settled
     if len(others):
         staged = copy_accepted(connection, others.batches(), state.stage, after_batch)
-    return copied, staged
+    return settled, staged
 
 
 def _nothing_of(landing: Landing) -> Validated:

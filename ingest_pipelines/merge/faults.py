@@ -16,6 +16,9 @@ FAULT_POINTS = (
 EARLY_FAULT_POINTS = ("early: opened", "early: copying", "early: copied", "early: merged")
 """Points of an early load; the last three are passed once per sorted chunk, or batch of them."""
 
+NEW_TABLE_FAULT_POINTS = ("early: key dropped", "early: key built")
+"""Further points of an early load that makes its table, which has no key between them."""
+
 SEARCH_FAULT_POINTS = ("search: begun", "search: undone", "search: merged", "search: rejected")
 """Points of the search for rows that the table refuses; the second one is passed once per try that fails."""
 

@@ -1,9 +1,14 @@
-"""A Bloom filter over the target's keys: rows that are certainly new are copied into the table, the rest are merged.
+"""A Bloom filter over the target's keys: rows that are certainly new need no MERGE. The rest are merged.
 
-A row that the MERGE adds costs twice as much as one that is copied (docs/performance.md). The filter keeps a bit per
-hash, so it may report a new key as existing; that row is merged. An existing key that it reports as new (another
-application added it a moment ago, or it is spelled differently) breaks the key's constraint, and the load begins again
-with a MERGE.
+A load that adds profiles copies such rows into the table: the MERGE would cost twice as much (docs/performance.md). A
+load that only updates counts them as unmatched, and does not even stage them.
+
+The filter keeps a bit per hash, so it may report a new key as existing; that row is merged. It is read in one snapshot,
+so it knows every key that the table had at that moment. A key that another application adds later:
+
+- breaks the key's constraint where the row is copied, and the load begins again with a MERGE. So does a key that is
+  spelled differently.
+- is as good as added after the load where the row is only counted. Keys of such a table must have one spelling.
 """
 
 from __future__ import annotations
@@ -21,12 +26,16 @@ from psycopg import sql
 
 from ingest_pipelines.ledger.events import BATCH
 from ingest_pipelines.merge.names import PROFILE_ID, table_name
-from ingest_pipelines.merge.shape import TableShape
+from ingest_pipelines.merge.shape import TableColumn, TableShape
 from ingest_pipelines.merge.stage import Stage
 from ingest_pipelines.merge.target import scalar
+from ingest_pipelines.model import LINE
 
 KEY_TYPES = frozenset({"string", "int"})
 """Types whose values Postgres and Polars write as the same text."""
+
+ONE_SPELLING = frozenset({"text", "character varying", "bigint", "integer", "smallint"})
+"""Types of columns in which equal keys are the same text; preflight refuses a collation that takes others for equal."""
 
 BITS_PER_KEY = 16
 """At most one in sixteen new keys is reported as existing."""
@@ -52,7 +61,7 @@ class KeyFilter:
 
     Attributes:
         column: the key's column in a sorted chunk.
-        sequence: numbers the target's profiles.
+        sequence: numbers the target's profiles; "" where none are added.
         bits: the bit at the position of each key's hash is set. Their number is a power of two, or 0 for an empty
             target, to which every key is new.
     """
@@ -107,6 +116,11 @@ class ChunkRows:
             yield from rows.with_columns(pl.Series(PROFILE_ID, numbers[at : at + len(rows)])).to_arrow().to_batches()
             at += len(rows)
 
+    def first(self, count: int, key: str) -> Iterator[pa.RecordBatch]:
+        """Line and key of the rows that come first in the item."""
+        rows = self.frame.select(LINE, pl.col(key).cast(pl.String).alias("key")).filter(self.chosen)
+        yield from rows.bottom_k(count, by=LINE).to_arrow().to_batches()
+
     def created(self, numbers: NDArray[np.int64], key: str) -> Iterator[pa.RecordBatch]:
         """The profiles' numbers and keys for their events, as lists of at most BATCH."""
         pairs = pl.DataFrame(
@@ -136,13 +150,17 @@ def read_key_filter(
         rows: how many rows are still to come, about.
     """
     column = stage.bound.database.key
-    if not stage.copies_profiles or stage.bound.database.fields[column].type not in KEY_TYPES:
-        return None
-    bigints = [column.into for column in stage.profiles if column.type.as_string() == "bigint"]
-    if any(shape.columns[name].type != "bigint" for name in bigints):  # binary COPY converts nothing
+    if stage.bound.database.fields[column].type not in KEY_TYPES:
         return None
     target = table_name(stage.bound.database)
-    sequence = _sequence(connection, target.as_string(connection))
+    sequence: str | None = ""
+    if stage.copies_profiles:
+        bigints = [column.into for column in stage.profiles if column.type.as_string() == "bigint"]
+        if any(shape.columns[name].type != "bigint" for name in bigints):  # binary COPY converts nothing
+            return None
+        sequence = _sequence(connection, target.as_string(connection))
+    elif not (stage.counts_unknown and _has_one_spelling(shape.columns[column])):
+        return None
     if sequence is None:
         return None
     if not scalar(connection, sql.SQL("SELECT EXISTS (SELECT FROM {})").format(target)):
@@ -151,10 +169,10 @@ def read_key_filter(
     sample = keys.gather_every(-(-len(keys) // SAMPLE)).to_list()
     count_existing = sql.SQL("SELECT count(*) FROM {} WHERE {} = ANY(%s)").format(target, sql.Identifier(column))
     new_rows = rows * (1 - scalar(connection, count_existing, (sample,)) / len(sample))
-    if new_rows * WORTH_READING < shape.rows or not (pages := _pages(connection, shape)):
+    if new_rows * WORTH_READING < shape.rows or not _is_one_table(connection, shape):
         return None
     key_filter = KeyFilter(column, sequence, bits_for(round(shape.rows)))
-    for keys in _read_keys(connection, target, column, pages):
+    for keys in _read_keys(connection, target, column):
         key_filter.add(keys)
     return key_filter
 
@@ -182,21 +200,32 @@ def _sequence(connection: psycopg.Connection, target: str) -> str | None:
     return None if row is None else row[0]
 
 
-def _pages(connection: psycopg.Connection, shape: TableShape) -> int:
-    """The table's pages; 0 where its rows are in other tables, as with a partitioned one."""
+def _has_one_spelling(column: TableColumn) -> bool:
+    return column.type.partition("(")[0] in ONE_SPELLING
+
+
+def _is_one_table(connection: psycopg.Connection, shape: TableShape) -> bool:
+    """Whether the table's rows are in itself; those of a partitioned table are not."""
+    query = sql.SQL("SELECT relkind = 'r' AND NOT relhassubclass FROM pg_class WHERE oid = %s")
+    return bool(scalar(connection, query, (shape.oid,)))
+
+
+def _read_keys(connection: psycopg.Connection, target: sql.Identifier, column: str) -> Iterator[pl.Series]:
+    """All keys of a table, some pages at a time, joined into one text by the server: Python handles no rows.
+
+    One statement, so one snapshot: a row that is updated meanwhile moves to another page, and is not missed.
+    """
     query = sql.SQL(
-        "SELECT CASE WHEN relkind = 'r' AND NOT relhassubclass "
-        "THEN pg_relation_size(oid) / current_setting('block_size')::int ELSE 0 END FROM pg_class WHERE oid = %s"
-    )
-    return int(scalar(connection, query, (shape.oid,)))
-
-
-def _read_keys(connection: psycopg.Connection, target: sql.Identifier, column: str, pages: int) -> Iterator[pl.Series]:
-    """All keys of a table, some pages at a time, joined into one text by the server: Python handles no rows."""
-    query = sql.SQL("SELECT string_agg({}::text, {}) FROM {} WHERE ctid >= %s::tid AND ctid < %s::tid").format(
-        sql.Identifier(column), sql.Literal(_SEPARATOR), target
-    )
-    for first in range(0, pages, PAGES_AT_ONCE):
-        joined = scalar(connection, query, (f"({first},0)", f"({first + PAGES_AT_ONCE},0)"))
-        if joined is not None:
-            yield pl.Series([joined]).str.split(_SEPARATOR).explode()
+        "SELECT (SELECT string_agg({column}::text, {separator}) FROM {target}"
+        " WHERE ctid >= format('(%s,0)', first)::tid AND ctid < format('(%s,0)', first + {pages})::tid)"
+        " FROM generate_series(0, pg_relation_size({name}::regclass) / current_setting('block_size')::int, {pages})"
+        " AS first"
+    ).format(
+        column=sql.Identifier(column), separator=sql.Literal(_SEPARATOR), target=target,
+        pages=sql.Literal(PAGES_AT_ONCE), name=sql.Literal(target.as_string(connection)),
+    )  # fmt: skip
+    with connection.cursor("ingest_keys") as cursor:
+        cursor.itersize = 1
+        for (joined,) in cursor.execute(query):
+            if joined is not None:
+                yield pl.Series([joined]).str.split(_SEPARATOR).explode()

@@ -40,12 +40,15 @@ class LoadState:
         key_filter: the target's keys, in an early load: rows whose keys are certainly new are copied, not merged.
         copied: rows that were copied into the table.
         shape: the target table before the first row is written.
+        made_table: this load created it.
+        late_key: the name of its key's constraint, while it is dropped; or "".
         changed_at: when the load changes profiles, by the target's clock, while it has the table's lock; only of a
             database with a history.
         alone: the second try of a load: other writers are locked out of the table, because one was in the way.
         first_refusal: the SQLSTATE with which the table refused rows of the first try; "" in that try. The second try
             searches for these rows.
         first_try_seconds: how long that try took.
+        order_advice: of a dry run: that the table lies in another order than its key's, and what that costs; or "".
         deleted: profiles that the rows of a list of keys deleted.
         absent: profiles that a full file has no longer, and that were deleted or marked; kept_absent: that were left as
             they are, because rows of the file were rejected.
@@ -73,10 +76,13 @@ class LoadState:
     key_filter: KeyFilter | None = None
     copied: int = 0
     shape: TableShape = field(default_factory=TableShape)
+    made_table: bool = False
+    late_key: str = ""
     changed_at: datetime | None = None
     alone: bool = False
     first_refusal: str = ""
     first_try_seconds: float = 0.0
+    order_advice: str = ""
     new_columns: tuple[str, ...] = ()
     stale: int = 0
     inserted: int = 0
@@ -205,6 +211,8 @@ class LoadState:
         if self.validated.suppressed_rows:
             warnings.append(suppressed_words(self.validated.suppressed_rows))
         warnings += waiting_warnings(self)
+        if self.order_advice:
+            warnings.append(self.order_advice)
         return tuple(warnings)
 
     def new_load(self, status: LoadStatus) -> ledger.NewLoad:

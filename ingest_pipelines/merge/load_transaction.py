@@ -40,6 +40,7 @@ from ingest_pipelines.merge.names import HISTORY, SUBSCRIPTIONS, name_beside
 from ingest_pipelines.merge.preconditions import failed_precondition, repeats_last, somebody_forgotten_since
 from ingest_pipelines.merge.refused_rows import RefusedRows
 from ingest_pipelines.merge.session import LOADS, prepare
+from ingest_pipelines.merge.table_order import find_order
 from ingest_pipelines.merge.target import (
     Target,
     force_index_lookups,
@@ -229,6 +230,9 @@ def _transaction(connection: psycopg.Connection, state: LoadState, target: Targe
     else:
         with state.timed("ddl"):
             shape = alter_target(connection, state)
+            if state.run.dry_run:
+                order = find_order(connection, bound)
+                state.order_advice = order.advice if order is not None else ""
         fault("altered")
         with state.timed("match"):
             find_waiting(connection, state)

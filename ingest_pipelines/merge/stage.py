@@ -166,6 +166,12 @@ class Stage:
         return self.merges_by_chunk and self.bound.spec.adds and all(column.cast is None for column in self.fields)
 
     @property
+    def counts_unknown(self) -> bool:
+        """Whether rows whose keys the target lacks are only counted, and the first of them listed."""
+        spec = self.bound.spec
+        return self.merges_by_chunk and not spec.adds and spec.unmatched is None
+
+    @property
     def profiles(self) -> tuple[StageColumn, ...]:
         """The columns that are copied straight into the target, in order: PROFILE_ID and the fields."""
         return (StageColumn(PROFILE_ID, PROFILE_ID, sql.SQL("bigint"), into=PROFILE_ID), *self.fields)

@@ -15,10 +15,11 @@ from ingest_pipelines.config.imports import Unmatched
 from ingest_pipelines.errors import CountsDisagree, InternalError, TargetRefused
 from ingest_pipelines.merge import events, kept_rows
 from ingest_pipelines.merge.catalog import is_guarded, is_unique_index_of, read_shape, rows_written
-from ingest_pipelines.merge.copy import copy_accepted, rows_of
+from ingest_pipelines.merge.copy import copy_accepted, copy_unmatched, rows_of
 from ingest_pipelines.merge.ddl import additions, fields_of
 from ingest_pipelines.merge.deletions import delete_staged, prepare_deletions
 from ingest_pipelines.merge.faults import Fault
+from ingest_pipelines.merge.key_filter import ChunkRows
 from ingest_pipelines.merge.load_state import LoadState
 from ingest_pipelines.merge.mapping import check_types
 from ingest_pipelines.merge.match import Matching
@@ -82,6 +83,7 @@ def alter_target(connection: psycopg.Connection, state: LoadState) -> TableShape
     check_types(registered, bound)
     shape = read_shape(connection, *bound.database.schema_and_table)
     check_target(connection, state.stage, shape)
+    state.made_table = shape.oid is None
     statements = list(additions(state.stage, shape))
     for statement in statements:
         connection.execute(statement)
@@ -173,6 +175,12 @@ def note_unmatched(connection: psycopg.Connection, state: LoadState) -> None:
     if state.bound.spec.unmatched is not None:
         most = state.bound.spec.unmatched.max_rows
         connection.execute(kept_rows.keep(Merge(state.stage)), {**_waiting_of(state), "most": most})
+
+
+def note_unknown(connection: psycopg.Connection, state: LoadState, rows: ChunkRows) -> None:
+    """Counts rows that are not staged, because their keys are certainly not in the target; notes the first of them."""
+    state.unmatched += len(rows)
+    copy_unmatched(connection, rows.first(UNMATCHED_LISTED, state.bound.database.key))
 
 
 def left_out(state: LoadState, table: str, rows: int, due: int) -> TargetRefused:

@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, LiteralString
 
 import psycopg
 from psycopg import sql
@@ -125,26 +125,49 @@ class Bench:
             # The ledger's tables are there, as on every day but the first; no row of this file matches.
             nobody = self.csv(File(10, first=900_000_000))
             self.run(*self.ingest("customers_update_only", nobody, name, history=history))
-        self._vacuum(name)
+        self._execute(name, "VACUUM (ANALYZE)")
         return name
 
     def table_of(self, peer: peers.Peer, python: Path, start: Start, rows: int) -> str:
-        """The starting database of a peer that makes its own table."""
+        """The starting database of a peer that makes its own table, or fills it itself."""
         name = f"{peer.name.replace(', ', '_')}_{start}_{rows}"
         folder = self.work / name
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
         self.cluster.create(name)
+        if not peer.own_table:
+            self._execute(name, floor.CREATE_TABLE)
         file = starting_file(start, rows)
         if file is not None:
             source = self.parquet(file) if peer.takes == "parquet" else self.csv(file)
             self.run(peers.command(peer, python, source, self.cluster.url(name), folder), dict(os.environ))
-        self._vacuum(name)
+        self._execute(name, "VACUUM (ANALYZE)")
         return name
 
-    def _vacuum(self, database: str) -> None:
+    def floors_table(self, start: Start, rows: int) -> str:
+        """The starting database whose table the floor's own statement filled."""
+        name, script = f"floor_{start}_{rows}", self.work / "floor_first.sql"
+        self.cluster.create(name)
+        self._execute(name, floor.CREATE_TABLE)
+        file = starting_file(start, rows)
+        if file is not None:
+            floor.write_script("add_and_update", self.csv(file), script)
+            self.run(floor.command(self.cluster.binaries / "psql", self.cluster.url(name), script), dict(os.environ))
+        self._execute(name, "VACUUM (ANALYZE)")
+        return name
+
+    def our_table(self, start: Start, rows: int) -> str:
+        """The starting database whose table our own first load made."""
+        name, file = f"ours_{start}_{rows}", starting_file(start, rows)
+        assert file is not None
+        self.cluster.create(name)
+        self.run(*self.ingest("customers", self.csv(file), name))
+        self._execute(name, "VACUUM (ANALYZE)")
+        return name
+
+    def _execute(self, database: str, statement: LiteralString) -> None:
         with psycopg.connect(self.cluster.url(database), autocommit=True) as connection:
-            connection.execute("VACUUM (ANALYZE)")
+            connection.execute(statement)
 
     def suppress(self, people: int) -> None:
         """So many people are kept out of the table of the next run."""
@@ -193,7 +216,8 @@ def contenders(bench: Bench, task: Task, scenario: Scenario, uv: Path, only: Ite
             psql = bench.cluster.binaries / "psql"
             return floor.command(psql, bench.cluster.url(DATABASE), script), dict(os.environ)
 
-        taking_part.append(Contender(FLOOR, given, run_floor, task.rounds, expected))
+        floors = bench.floors_table(scenario.start, task.rows) if scenario.own_tables else given
+        taking_part.append(Contender(FLOOR, floors, run_floor, task.rounds, expected))
     elif scenario.history:
         without = partial(bench.ingest, scenario.import_name, file)
         taking_part.append(Contender(WITHOUT_HISTORY, given, without, task.rounds, expected))
@@ -206,19 +230,28 @@ def contenders(bench: Bench, task: Task, scenario: Scenario, uv: Path, only: Ite
         command = partial(bench.ingest, "customers", bench.csv(clean))
         taking_part.append(Contender("ingest run, clean file", given, command, task.rounds, truth(clean)))
     ours = partial(bench.ingest, scenario.import_name, file, history=scenario.history)
-    taking_part.append(Contender(PRODUCT, given, ours, task.rounds, expected))
+    started = bench.our_table(scenario.start, task.rows) if scenario.own_tables else given
+    taking_part.append(Contender(PRODUCT, started, ours, task.rounds, expected))
     if task.peers and scenario.peers:
-        taking_part += _peers(bench, task, scenario, uv, given, expected)
-    return [contender for contender in taking_part if not wanted or any(word in contender.name for word in wanted)]
+        chosen = [peer for peer in peers.PEERS.values() if _is_wanted(peer.name, wanted)]
+        taking_part += _peers(bench, task, scenario, uv, given, expected, chosen)
+    return [contender for contender in taking_part if _is_wanted(contender.name, wanted)]
 
 
-def _peers(bench: Bench, task: Task, scenario: Scenario, uv: Path, given: str, expected: Truth) -> Iterable[Contender]:
-    for peer in peers.PEERS.values():
+def _is_wanted(name: str, words: Sequence[str]) -> bool:
+    return not words or any(word in name for word in words)
+
+
+def _peers(
+    bench: Bench, task: Task, scenario: Scenario, uv: Path, given: str, expected: Truth, chosen: Iterable[peers.Peer]
+) -> Iterable[Contender]:
+    for peer in chosen:
         if (peer.slow and task.rows > 1_000_000) or (scenario.start == "empty" and not peer.fills):
             continue
         try:
             python = peers.install(peer, bench.peers, uv)
-            template = bench.table_of(peer, python, scenario.start, task.rows) if peer.own_table else given
+            own = peer.own_table or (scenario.own_tables and peer.fills)
+            template = bench.table_of(peer, python, scenario.start, task.rows) if own else given
         except (subprocess.CalledProcessError, Failed) as failure:
             print(f"{peer.name} does not work here and is left out: {failure}", file=sys.stderr)
             continue

@@ -24,6 +24,7 @@ class Scenario:
         floor, peers: whether the floor and the peers can do this at all; neither can set bad rows aside.
         history: the database keeps old values; it is compared with the same load without.
         lists: it is compared with the same load that does not ask who is kept out, and which rows wait.
+        own_tables: each contender starts from the table that its own first load made, not from one table for all.
     """
 
     title: str
@@ -36,6 +37,7 @@ class Scenario:
     suppressed: int = 0
     history: bool = False
     lists: bool = False
+    own_tables: bool = False
 
 
 def starting_file(start: Start, rows: int) -> File | None:
@@ -70,6 +72,14 @@ SCENARIOS: Mapping[str, Scenario] = {
     ),
     "full_file_90": Scenario(
         "the daily full file, 90 % of its rows unchanged", "full", _full_file(10), _all_of(_full_file(10))
+    ),
+    "half_updates_own": Scenario(
+        "half updates, half inserts; each from the table that its own first load made", "half", _updates,
+        _all_of(_updates), own_tables=True,
+    ),
+    "full_file_90_own": Scenario(
+        "the daily full file, 90 % of its rows unchanged; each from the table that its own first load made", "full",
+        _full_file(10), _all_of(_full_file(10)), own_tables=True,
     ),
     "full_file_99": Scenario(
         "the daily full file, 1 % of its rows changed", "full", _full_file(1), _all_of(_full_file(1)), peers=False
@@ -119,6 +129,8 @@ class Task:
 PLAN = (
     Task("half_updates", 1_000_000, 5, peers=True),
     Task("full_file_90", 1_000_000, 5, peers=True),
+    Task("half_updates_own", 1_000_000, 5, peers=True),
+    Task("full_file_90_own", 1_000_000, 5, peers=True),
     Task("first_load", 1_000_000, 5, peers=True),
     Task("bad_rows", 1_000_000, 5),
     Task("suppressed", 1_000_000, 5),

@@ -12,7 +12,7 @@ import pytest
 
 from ingest_pipelines.config import BoundImport
 from ingest_pipelines.merge import Target, apply
-from ingest_pipelines.merge.faults import EARLY_FAULT_POINTS, FAULT_POINTS, SEARCH_FAULT_POINTS
+from ingest_pipelines.merge.faults import EARLY_FAULT_POINTS, FAULT_POINTS, NEW_TABLE_FAULT_POINTS, SEARCH_FAULT_POINTS
 from ingest_pipelines.model import ItemKey, Run
 from ingest_pipelines_tests.guarantees.killable import KillableLoader, Load
 from ingest_pipelines_tests.guarantees.world import CONSENT, CONTACT, Row, World, read_world
@@ -77,6 +77,18 @@ def test_so_does_a_load_that_began_while_its_rows_were_validated(
     bound = bound_import(database=WITH_HISTORY, columns=COLUMNS, rejects={"unlimited": True}, shrink={"min_percent": 0})
     points = tuple(point for point in (*EARLY_FAULT_POINTS, *FAULT_POINTS) if point not in NOT_EARLY)
     _kill_again_and_again(target, loader, tmp_path, bound, points, early=True)
+
+
+def test_so_does_the_load_that_makes_the_table(target: Target, loader: KillableLoader, tmp_path: Path) -> None:
+    bound = bound_import(columns=COLUMNS)
+    rows: list[Row] = [(f"c{number}", "Gold", number, None) for number in range(20)]
+    validated = delivery(tmp_path, bound, [row[:3] for row in rows], chunks=2)
+    load = Load(validated, bound, target, SENSOR, NOW, early=True)
+    for point in (*EARLY_FAULT_POINTS, *NEW_TABLE_FAULT_POINTS, "merged", "closed"):
+        assert not loader.run(replace(load, dies_at=point)), f"not killed at {point}"
+        assert read_world(target.url) == World(), point
+    assert loader.run(load)
+    assert read_world(target.url) == World().after(validated.landing.item.key, rows, [])
 
 
 def test_so_does_a_load_that_keeps_old_values(target: Target, loader: KillableLoader, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from psycopg.conninfo import make_conninfo
 from ingest_pipelines.errors import StaleItem
 from ingest_pipelines.merge import Target, apply, early_load, write_steps
 from ingest_pipelines.merge.early_load import Destination, EarlyLoad
+from ingest_pipelines.merge.faults import NEW_TABLE_FAULT_POINTS
 from ingest_pipelines.merge.target import lock_table
 from ingest_pipelines.model import Counts, Run, Validated
 from ingest_pipelines_tests.merge.deliveries import NOW, SENSOR, Rejected, bound_import, delivery, item
@@ -66,6 +67,30 @@ def test_the_first_load_of_a_table_creates_it_early(
     assert report.counts == Counts(read=3, inserted=3)
     assert any("CREATE TABLE" in statement for statement in report.ddl)
     assert query(CUSTOMERS) == [("C1", "Gold", 1), ("C2", None, 2), ("C3", "Silver", 3)]
+
+
+KEYS = """
+    SELECT conname::text, pg_get_constraintdef(c.oid), indisvalid, attnotnull
+    FROM pg_constraint c JOIN pg_index x ON x.indexrelid = c.conindid
+    JOIN pg_attribute a ON a.attrelid = c.conrelid AND attname = 'customer_id'
+    WHERE c.conrelid = 'crm.customers'::regclass AND contype = 'p'
+"""
+
+
+@pytest.mark.parametrize("early", [True, False])
+def test_a_new_table_has_its_key_whenever_its_index_was_built(
+    target: Target, query: Rows, tmp_path: Path, begin: Any, points: list[str], early: bool
+) -> None:
+    bound = bound_import(shrink={"min_percent": 0})
+    validated = delivery(tmp_path, bound, [("C2", "Gold", 1), ("C1", None, 2), ("C3", "Silver", 3)], chunks=3)
+    apply(validated, bound, target, SENSOR, NOW, early=begin(validated, bound) if early else None)
+    assert [point for point in points if "key" in point] == [*(NEW_TABLE_FAULT_POINTS if early else ())]
+    assert query(KEYS) == [("customers_pkey", "PRIMARY KEY (customer_id)", True, True)]
+    points.clear()
+    again, run = delivery(tmp_path, bound, [("C4", None, 4)], of=item(2)), Run("run-2", by="sensor")
+    apply(again, bound, target, run, NOW, early=begin(again, bound, run))
+    assert "early: merged" in points
+    assert not [point for point in points if "key" in point], "the key of a table that is there is left alone"
 
 
 def test_of_a_table_that_was_empty_only_the_loads_own_profiles_are_told(
