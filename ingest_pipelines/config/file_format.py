@@ -22,7 +22,7 @@ from pydantic import (
 
 from ingest_pipelines.config.base import Strict
 from ingest_pipelines.config.blanks import trimmed
-from ingest_pipelines.config.number_signs import SIGN_KEYS, Negative, NumberSigns
+from ingest_pipelines.config.number_signs import SIGN_KEYS, Grouping, Negative, NumberSigns, Percent
 
 FileType = Literal["csv", "jsonl", "parquet", "xlsx"]
 
@@ -33,8 +33,8 @@ _WORDS = {"tab": "\t", "space": " "}
 """Signs that are hard to see, by their names."""
 
 _CSV_KEYS = (
-    "delimiter", "quote", "escape", "encoding", "decimal", "thousands", "currency", "negative", "trim", "skip_lines",
-    "header", "footer", "comment",
+    "delimiter", "quote", "escape", "encoding", "decimal", "thousands", "grouping", "currency", "percent", "negative",
+    "trim", "skip_lines", "header", "footer", "comment",
 )  # fmt: skip
 _KEYS: Mapping[FileType, frozenset[str]] = {
     "csv": frozenset({*_CSV_KEYS, "null_values"}),
@@ -148,7 +148,9 @@ class Format(Strict):
         quote: encloses cells that hold a delimiter or a line break; `none`: no cell is enclosed, quotes are text.
         escape: the character after it is text: a delimiter, a quote, a line break. `\N` is an empty cell.
         decimal, thousands: the signs in numbers. Without `thousands` a number has none.
+        grouping: `indian`: after the last three digits groups have two, as in 12,34,567.
         currency: signs of one currency. A number may have one of them at its beginning or its end.
+        percent: what `5%` is: the `number` 5, or the `fraction` 0.05.
         negative: how negative numbers are written besides a hyphen before them: `(12.50)`, `12.50-`, `12.50 DR`.
         null_values: texts that are empty cells, as they stand. Not given: none but nothing, and in the match key
             words such as NULL and N/A.
@@ -168,7 +170,9 @@ class Format(Strict):
     encoding: str = "utf-8"
     decimal: Sign = "."
     thousands: Sign | None = None
+    grouping: Grouping | None = None
     currency: Currency = None
+    percent: Percent | None = None
     negative: Negative | None = None
     null_values: tuple[StrictStr, ...] | None = None
     trim: StrictBool = False
@@ -192,7 +196,7 @@ class Format(Strict):
     @property
     def number_signs(self) -> NumberSigns:
         """How its numbers are written."""
-        return NumberSigns(self.decimal, self.thousands, self.currency, self.negative)
+        return NumberSigns(self.decimal, self.thousands, self.currency, self.negative, self.grouping, self.percent)
 
     def with_signs(self, signs: NumberSigns) -> Format:
         """The same format with numbers of other signs.
@@ -286,9 +290,11 @@ class Format(Strict):
                 signs[sign] = key
         if self.decimal == self.thousands:
             raise ValueError(f"thousands: {_shown(self.decimal)} is the decimal sign already")
+        if self.grouping is not None and self.thousands is None:
+            raise ValueError('grouping: goes with thousands, the sign between the groups, such as thousands: ","')
         for key in ("decimal", "thousands"):
             sign = getattr(self, key)
-            if sign is not None and sign in "+-":
+            if sign is not None and sign in "+-%":
                 raise ValueError(f"{key}: {_shown(sign)} is a number's sign")
             if self.quote == NONE and sign == self.delimiter and key in self.model_fields_set:
                 raise ValueError(f"{key}: {_shown(sign)} is the delimiter, and without quotes no cell can hold it")

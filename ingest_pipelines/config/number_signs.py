@@ -6,6 +6,7 @@ import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import product
 from typing import Any, Literal, get_args
 
 Side = Literal["CR", "DR", "C", "D", "H", "S"]
@@ -16,11 +17,18 @@ apart; on one side of a ledger, `12.50 DR`: then a number of the other side is p
 OTHER_SIDE: Mapping[str, Side] = {"CR": "DR", "DR": "CR", "C": "D", "D": "C", "H": "S", "S": "H"}
 """Side of a ledger -> the other one: credit and debit, in German Haben and Soll."""
 
+Grouping = Literal["indian"]
+"""How digits are grouped, if not by three: `12,34,567`, three digits and then two at a time."""
+
+Percent = Literal["number", "fraction"]
+"""What `5%` is: the number 5, or the fraction 0.05."""
+
+PERCENT = "%"
+
 MINUS_SIGNS = "\u2212\u2013"
 """What typesetters and some locales write instead of a hyphen: the minus sign and the en dash."""
 
-
-SIGN_KEYS = ("decimal", "thousands", "currency", "negative")
+SIGN_KEYS = ("decimal", "thousands", "grouping", "currency", "percent", "negative")
 """The keys of a format that are about numbers."""
 
 
@@ -36,6 +44,8 @@ class NumberSigns:
     thousands: str | None = None
     currency: tuple[str, ...] | None = None
     negative: Negative | None = None
+    grouping: Grouping | None = None
+    percent: Percent | None = None
 
     @property
     def keys(self) -> dict[str, Any]:
@@ -57,9 +67,30 @@ class NumberSigns:
         if currency is not None and all(same_currency(currency, sign) for sign in declared):
             declared = (*declared, currency)
         negatives = next((forms for cell in cells if (forms := negatives_of(cell))), (self.negative,))
-        for negative in negatives:
+        percents: tuple[Percent | None, ...] = (self.percent,)
+        if self.percent is None and any(PERCENT in cell for cell in cells):
+            percents = get_args(Percent)
+        has_groupings = self.grouping is not None or any(map(_INDIAN.search, cells))
+        groupings: tuple[Grouping | None, ...] = (None, *get_args(Grouping)) if has_groupings else (None,)
+        for negative, percent, grouping in product(negatives, percents, groupings):
             for decimal, thousands in self._pairs(cells):
-                yield NumberSigns(decimal, thousands, declared or None, negative)
+                kept = grouping if thousands else None
+                yield NumberSigns(decimal, thousands, declared or None, negative, kept, percent)
+
+    def whole_number(self, text: str) -> int | None:
+        """The number, with groups or without; None: the text is no whole number of at most 15 digits."""
+        if not re.fullmatch(rf"[0-9]+|{self.groups}" if self.thousands else "[0-9]+", text):
+            return None
+        digits = text.replace(self.thousands, "") if self.thousands else text
+        return int(digits) if len(digits) <= LONGEST_COUNT else None
+
+    @property
+    def groups(self) -> str:
+        """A regular expression for digits in groups: `1,234,567` or, where they are Indian, `12,34,567`."""
+        sign = re.escape(self.thousands or "")
+        if self.grouping == "indian":
+            return rf"[0-9]{{1,2}}(?:{sign}[0-9]{{2}})*{sign}[0-9]{{3}}"
+        return rf"[0-9]{{1,3}}(?:{sign}[0-9]{{3}})+"
 
     def _pairs(self, cells: Iterable[str]) -> Iterator[tuple[str, str | None]]:
         """The pairs of `SIGNS` without those that read `cells` as a pair does which is nearer to these signs."""
@@ -77,6 +108,12 @@ SIGNS: tuple[tuple[str, str | None], ...] = (
 
 BETWEEN_DIGITS = "., '\u2019\u00a0\u202f_"
 """All of these signs."""
+
+LONGEST_COUNT = 15
+"""Digits that a number of rows may have."""
+
+_INDIAN = re.compile(rf"(?<![0-9])[0-9]{{1,2}}([{BETWEEN_DIGITS}])[0-9]{{2}}(?:\1[0-9]{{2}})*\1[0-9]{{3}}(?![0-9])")
+"""Groups that are Indian: of two digits, then one of three."""
 
 _CODES = frozenset(
     "AED ARS AUD BGN BRL CAD CHF CLP CNY COP CZK DKK EGP EUR GBP HKD HUF IDR ILS INR ISK JPY KRW MAD MXN MYR NGN NOK "

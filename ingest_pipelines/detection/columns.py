@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from ingest_pipelines.config.databases import Field
 from ingest_pipelines.config.field_types import FIELD_TYPES
 from ingest_pipelines.config.file_format import Format
-from ingest_pipelines.config.number_signs import NumberSigns
+from ingest_pipelines.config.number_signs import PERCENT, NumberSigns
 from ingest_pipelines.config.spellings import DATE_PATTERN, DATETIME_PATTERN, NO, YES
 from ingest_pipelines.detection.dates import day_patterns, moment_patterns
 from ingest_pipelines.detection.fields import words_of
@@ -149,13 +149,16 @@ def cast(cells: Sequence[str], suggestion: Suggestion, reading_keys: Keys) -> li
     if rules.type in NUMBERS and signs != NumberSigns():
         numbers = with_point(pl.col("text"), signs)
         texts = tuple(pl.DataFrame({"text": list(texts)}).select(numbers).to_series().to_list())
-    read = constants(Cell("cell", rules, decimal=signs.decimal, thousands=signs.thousands or ""), texts)
+    read = constants(
+        Cell("cell", rules, decimal=signs.decimal, thousands=signs.thousands or "", grouping=signs.grouping or ""),
+        texts,
+    )
     return None if read.null_count() else read.to_list()
 
 
 def is_marked(cells: Sequence[str]) -> str | None:
     """The kind of cells that no text has by chance: a number, a date, an address ...; None: they are text."""
-    if all(re.fullmatch(r"[+-]?[0-9][0-9., '’]*", cell) for cell in cells):
+    if all(re.fullmatch(r"[+-]?[0-9][0-9., '’]*%?", cell) for cell in cells):
         return "number"
     kind = suggestions("", cells, {})[0].type_name
     return None if kind in {"string", "enum"} else kind
@@ -202,10 +205,10 @@ def _local_bool(name: str, texts: Sequence[str], reading_keys: Keys) -> Iterator
 
 
 def bare(texts: Sequence[str], signs: NumberSigns) -> list[str]:
-    """The texts with a minus before negative ones, without the signs of a currency and between thousands."""
+    """The texts with a minus before negative ones, without currency, percent sign and groups."""
     import polars as pl
 
-    if signs.currency or signs.negative:
+    if signs.currency or signs.negative or signs.percent:
         amounts = pl.DataFrame({"text": list(texts)}).select(plain_amount(pl.col("text"), signs))
         texts = amounts.to_series().to_list()
     return [text.replace(signs.thousands, "") if signs.thousands else text for text in texts]
@@ -215,8 +218,15 @@ def _bare(texts: Sequence[str], reading_keys: Keys) -> list[str]:
     return bare(texts, Format.model_validate(dict(reading_keys)).number_signs)
 
 
+def _are_fractions(texts: Sequence[str], reading_keys: Keys) -> bool:
+    """Whether some of the texts are hundredths: `5%` as 0.05."""
+    return reading_keys.get("percent") == "fraction" and any(PERCENT in text for text in texts)
+
+
 def _int(name: str, texts: Sequence[str], reading_keys: Keys) -> Iterator[Suggestion]:
     plain = _bare(texts, reading_keys)
+    if _are_fractions(texts, reading_keys):
+        return
     if not all(map(_DIGITS.fullmatch, plain)) or not words_of(name).isdisjoint(_NO_NUMBERS):
         return
     yield Suggestion({"type": "int"})
@@ -232,6 +242,7 @@ def _decimal(name: str, texts: Sequence[str], reading_keys: Keys) -> Iterator[Su
     if not all(re.fullmatch(rf"-?(0|[1-9][0-9]{{0,17}})({re.escape(sign)}[0-9]{{1,12}})?", text) for text in plain):
         return
     places = max(len(text.partition(sign)[2]) for text in plain)
+    places += 2 * _are_fractions(texts, reading_keys)
     if places:
         places = max(places, LEAST_PLACES)
         yield Suggestion({"type": f"decimal({10 + places},{places})"})

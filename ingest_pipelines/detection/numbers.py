@@ -9,7 +9,7 @@ from dataclasses import replace
 import polars as pl
 
 from ingest_pipelines.config.file_format import written
-from ingest_pipelines.config.number_signs import BETWEEN_DIGITS, NumberSigns, currency_of, negatives_of
+from ingest_pipelines.config.number_signs import BETWEEN_DIGITS, PERCENT, NumberSigns, currency_of, negatives_of
 from ingest_pipelines.detection.columns import bare, is_marked, suggestions, suspects_phones
 from ingest_pipelines.detection.reading import Choose, Option, Reading
 from ingest_pipelines.rules.types.numbers import with_point
@@ -59,7 +59,8 @@ def _may_have_signs(cells: tuple[str, ...]) -> bool:
     forms = list(map(negatives_of, cells))
     if all(forms) and not any("CR" in form for form in forms):  # every amount of a ledger has its side
         return False
-    signs = NumberSigns(currency=tuple(currencies) or None)
+    has_percents = any(PERCENT in cell for cell in cells)
+    signs = NumberSigns(currency=tuple(currencies) or None, percent="number" if has_percents else None)
     plain = (bare(cells, replace(signs, negative=form)) for form in (None, *{form for some in forms for form in some}))
     return any(all(map(_NUMERIC.fullmatch, numbers)) for numbers in plain)
 

@@ -4,9 +4,17 @@ from __future__ import annotations
 
 import csv
 import re
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
+from itertools import product
 from pathlib import Path
+from typing import Any, get_args
+
+from pydantic import ValidationError
 
 from ingest_pipelines.config.file_format import NONE, Format, Trailer, written
+from ingest_pipelines.config.number_signs import BETWEEN_DIGITS, Grouping, NumberSigns
 from ingest_pipelines.errors import ItemRefused, printable
 from ingest_pipelines.landing.csv_signs import CsvSigns, breaks_in
 from ingest_pipelines.model import Landing
@@ -54,30 +62,88 @@ def _count_in(landing: Landing, declared: Format, trailer: Trailer, text: str, l
     """The number of rows in the trailer."""
     if isinstance(trailer.count, str):
         return None
+    signs = declared.number_signs
     if trailer.count is None:
-        cells = text.removeprefix('"')[len(trailer.starts_with) :].split(declared.delimiter)
-        numbers = [number for cell in cells for number in re.findall(r"(?<![\w.,-])[0-9]+(?![\w.,-]*[\w-])", cell)]
+        cells = _cells(declared, text, trailer.starts_with)
+        numbers = [number for cell in cells for number in _whole_numbers(cell, signs)]
+        if not numbers:
+            _refuse_undeclared_groups(landing, declared, cells, line)
         if len(numbers) > 1:
+            other = _with_groups(declared, cells)
+            as_one = f"; if they are one number in groups: {written(other.given)}" if other else ""
             raise ItemRefused(
                 f"{landing.item.uri}, line {line}: the trailer has {len(numbers)} numbers, and which of them is the "
                 "number of rows is not declared",
                 line=line,
-                hint=f"say which of its cells it is, such as {_with_count(trailer)}, or count: none",
+                hint=f"say which of its cells it is, such as {_with_count(trailer)}, or count: none{as_one}",
             )
-        return int(numbers[0]) if numbers else None
-    reading: dict[str, object] = {"delimiter": declared.delimiter}
-    reading |= {"quoting": csv.QUOTE_NONE} if declared.quote == NONE else {"quotechar": declared.quote}
-    row = next(csv.reader([text], **reading), [])  # type: ignore[arg-type]
-    cell = row[trailer.count - 1].strip() if trailer.count <= len(row) else ""
-    if declared.thousands:
-        cell = cell.replace(declared.thousands, "")
-    if not re.fullmatch(r"[0-9]{1,15}", cell):
+        return numbers[0] if numbers else None
+    cells = _cells(declared, text)
+    cell = cells[trailer.count - 1].strip() if trailer.count <= len(cells) else ""
+    rows = signs.whole_number(cell)
+    if rows is None:
+        _refuse_undeclared_groups(landing, declared, [cell], line)
         raise ItemRefused(
             f"{landing.item.uri}, line {line}: cell {trailer.count} of the trailer holds no number of rows",
             line=line,
             hint="source.format.footer.count is the place of the cell with the number of rows, from 1",
         )
-    return int(cell)
+    return rows
+
+
+def _cells(declared: Format, text: str, begins: str = "") -> list[str]:
+    """The cells of the trailer, which begins with a text that is none of them."""
+    quote = "" if declared.quote == NONE else declared.quote
+    enclosed = quote if quote and text.startswith(quote) else ""
+    text = enclosed + text.removeprefix(enclosed)[len(begins) :]
+    reading: dict[str, Any] = {"quotechar": quote} if quote else {"quoting": csv.QUOTE_NONE}
+    try:
+        return next(csv.reader([text], delimiter=declared.delimiter, **reading), [])
+    except csv.Error:  # a cell is too long to be a number
+        return text.split(declared.delimiter)
+
+
+def _whole_numbers(cell: str, signs: NumberSigns) -> list[int]:
+    """The whole numbers in a cell, with groups or without."""
+    found = _numbers(f"{signs.groups}|[0-9]+" if signs.thousands else "[0-9]+", cell)
+    return [number for text in found if (number := signs.whole_number(text)) is not None]
+
+
+def _numbers(pattern: str, cell: str) -> list[str]:
+    """What fits the pattern, and is no part of a word, a fraction or a number with other signs."""
+    return re.findall(rf"(?<![\w.,-])(?:{pattern})(?![\w.,-]*[\w-])", cell)
+
+
+def _with_groups(declared: Format, cells: Sequence[str]) -> Format | None:
+    """A format in which the cells have a number in groups that `declared` does not have; None: there is none."""
+    has_decimal = declared.thousands is not None or "decimal" in declared.model_fields_set
+    for thousands, grouping in product(BETWEEN_DIGITS, (None, *get_args(Grouping))):
+        if thousands == declared.decimal:
+            if has_decimal:
+                continue  # it is a fraction
+            signs = replace(declared.number_signs, decimal="," if thousands == "." else ".")
+        else:
+            signs = declared.number_signs
+        signs = replace(signs, thousands=thousands, grouping=grouping)
+        if any((signs.whole_number(text) or 0) > 999 for cell in cells for text in _numbers(signs.groups, cell)):
+            with suppress(ValidationError):  # the sign is the delimiter, and there is no quote
+                return declared.with_signs(signs)
+    return None
+
+
+def _refuse_undeclared_groups(landing: Landing, declared: Format, cells: Sequence[str], line: int) -> None:
+    """Raises ItemRefused for a number that is the number of rows, if the sign between its groups is declared."""
+    other = _with_groups(declared, cells)
+    if other is not None:
+        trailer = declared.trailer
+        assert trailer is not None
+        none = written({"footer": Trailer(starts_with=trailer.starts_with, count=NONE)})
+        raise ItemRefused(
+            f"{landing.item.uri}, line {line}: the trailer has a number with '{other.thousands}' between its digits, "
+            "and which sign separates thousands is not declared",
+            line=line,
+            hint=f"if it is the number of rows: {written(other.given)}; if it is not: {none}",
+        )
 
 
 def _with_count(trailer: Trailer) -> str:

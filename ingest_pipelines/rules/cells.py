@@ -33,7 +33,7 @@ class SourceCell:
 def source_cells(bound: BoundImport) -> Iterator[SourceCell]:
     """The cells in the order of an accepted file's columns."""
     declared = bound.spec.source.format
-    reading = (bound.spec.timezone, declared.decimal, declared.thousands or "")
+    reading = (bound.spec.timezone, declared.decimal, declared.thousands or "", declared.grouping or "")
     for mapped in bound.fields:
         constant = mapped.cleaning.constant
         column = bound.in_item(mapped.column) if constant is None else None

@@ -96,6 +96,8 @@ class SignAdvice:
             return f"; if the file writes its numbers like this: {line}"
         if other.negative in OTHER_SIDE and other.negative != self.rules.bound.spec.source.format.negative:
             return f"; if {other.negative} is the negative side: {line}"
+        if other.percent != self.rules.bound.spec.source.format.percent:
+            return f"; if 5% is {'5' if other.percent == 'number' else '0.05'}: {line}"
         if other.decimal != self.rules.bound.spec.source.format.decimal:
             return f"; if '{other.decimal}' is its decimal sign: {line}"
         return f"; if '{other.thousands}' separates thousands: {line}"

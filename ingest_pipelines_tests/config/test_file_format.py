@@ -38,6 +38,11 @@ MISTAKES: dict[str, tuple[str, str]] = {
     '{decimal: "-"}': ("format", "decimal: "),
     '{thousands: "."}': ("format", "thousands: "),
     '{thousands: ",", quote: none}': ("format", "thousands: "),
+    "{grouping: chinese}": ("format.grouping", "indian"),
+    "{grouping: indian}": ("format", "grouping: goes with thousands"),
+    "{percent: 100}": ("format.percent", "one of number, fraction"),
+    '{thousands: "%"}': ("format", "thousands: "),
+    "{type: xlsx, percent: number}": ("format", "percent: goes with type: csv, and not with xlsx"),
     '{currency: ""}': ("format.currency", "is no sign of a currency"),
     '{currency: "€ "}': ("format.currency", "is no sign of a currency"),
     '{currency: ["€", "5"]}': ("format.currency", "is no sign of a currency"),
@@ -111,6 +116,7 @@ RIGHT_FORMATS: list[dict[str, Any]] = [
     {"comment": "#"}, {"trim": True}, {"type": "xlsx", "sheet": "Sheet 1", "range": "B3:F"}, {"type": "jsonl"},
     {"negative": "parentheses"}, {"negative": "trailing", "thousands": ","}, {"currency": "€", "decimal": ","}, {"currency": ["R$", "BRL"]}, {"currency": "kr."},
     {"decimal": ",", "thousands": "\xa0"}, {"thousands": "\u202f"}, {"delimiter": "\u3000"},
+    {"thousands": ",", "grouping": "indian"}, {"percent": "fraction", "decimal": ","},
     {"null_values": ["NULL", "no"], "type": "parquet"}, {"delimiter": "¦", "quote": "'"}, {"type": "xlsx", "sheet": 2},
 ]  # fmt: skip
 

@@ -128,6 +128,25 @@ READ: dict[str, tuple[bytes, dict[str, Any], Rows]] = {
     "lines before one": (b"Report\n\nid,tier\n1,x\n", {"skip_lines": 2}, [(4, "1", "x")]),
     "a sep= line": (b"sep=;\nid;tier\n1;x\n", {"skip_lines": 1, "delimiter": ";"}, [(3, "1", "x")]),
     "a trailer with a number": (b"id,tier\n1,x\nTotal rows: 1\n\n", {"footer": "Total"}, [(2, "1", "x")]),
+    "a trailer with groups": (
+        b"id;tier\n" + b"1;x\n" * 1204 + b"Total: 1.204\n", {"delimiter": ";", "decimal": ",", "thousands": ".", "footer": "Total:"},
+        [(line, "1", "x") for line in range(2, 1206)],
+    ),
+    "a trailer with groups in a cell": (
+        b"id,tier\n" + b"1,x\n" * 1204 + b'"Total","1,204"\n', {"thousands": ",", "footer": {"starts_with": "Total", "count": 2}},
+        [(line, "1", "x") for line in range(2, 1206)],
+    ),
+    "a trailer with groups in quotes": (
+        b"id,tier\n" + b"1,x\n" * 1204 + b'"Total: 1,204"\n', {"thousands": ",", "footer": "Total"},
+        [(line, "1", "x") for line in range(2, 1206)],
+    ),
+    "a trailer with a sum": (
+        b"id;tier\n1;x\nTotal;1.204,50;EUR\n", {"delimiter": ";", "decimal": ",", "footer": "Total"}, [(2, "1", "x")],
+    ),
+    "a trailer with a fraction": (
+        b"id;tier\n1;x\nTotal;1.204\n", {"delimiter": ";", "decimal": ".", "footer": "Total"}, [(2, "1", "x")],
+    ),
+    "a trailer with a number below one": (b"id,tier\n1,x\nTotal,0.500\n", {"footer": "Total"}, [(2, "1", "x")]),
     "a trailer without one": (b"id,tier\n1,x\nEND", {"footer": "END"}, [(2, "1", "x")]),
     "a trailer of cells": (
         b"id;tier\n1;x\n\"T\";20261129;1\n", {"footer": {"starts_with": "T", "count": 3}, "delimiter": ";"}, [(2, "1", "x")],
@@ -172,6 +191,20 @@ REFUSED: dict[str, tuple[bytes, dict[str, Any], int | None, str]] = {
     "a trailer with groups of digits, which a comma file has in two cells": (
         b"id,tier\n1,x\nEND: 1,204\n", {"footer": "END"}, 3, "2 numbers, and which",
     ),
+    "a trailer with groups that are not declared": (
+        b"id;tier\n1;x\nTotal: 1.204\n", {"delimiter": ";", "footer": "Total:"}, 3, "a number with '.' between its digits",
+    ),
+    "a trailer with Indian groups that are not declared": (
+        b"id;tier\n1;x\nTotal;12,34,567\n", {"delimiter": ";", "footer": {"starts_with": "Total", "count": 2}}, 3,
+        "a number with ',' between its digits",
+    ),
+    "a trailer with groups, and fewer rows": (
+        b"id;tier\n1;x\nTotal;1'204\n", {"delimiter": ";", "thousands": "'", "footer": "Total"}, None, "says 1,204 rows",
+    ),
+    "a trailer with wrong groups": (
+        b"id;tier\n1;x\nTotal;1.2.0\n", {"delimiter": ";", "decimal": ",", "thousands": ".", "footer": {"starts_with": "Total", "count": 2}}, 3,
+        "cell 2 of the trailer",
+    ),
     "a trailer of several numbers": (b"id,tier\n1,x\nEND 2 7\n", {"footer": "END"}, 3, "2 numbers, and which"),
     "a trailer without its cell": (b"id,tier\n1,x\nEND,2\n", {"footer": {"starts_with": "END", "count": 3}}, 3, "cell 3 of the trailer"),
     "a footer longer than the file": (b"id\n", {"footer": 3}, None, "fewer lines"),
@@ -191,6 +224,23 @@ def test_what_is_not_as_declared_is_refused_with_its_line(case: str, tmp_path: P
         opened(content, tmp_path, _format(**keys), "id")
     assert refused.value.line == line
     assert [file.suffix for file in (tmp_path / "spool").iterdir()] == [".csv"]
+
+
+UNDECLARED = {
+    "Total: 1.204": 'format: {delimiter: ";", decimal: ",", thousands: ".", footer: "Total"}',
+    "Total: 1,204": 'format: {delimiter: ";", thousands: ",", footer: "Total"}',
+    "Total: 12,34,567": 'format: {delimiter: ";", thousands: ",", grouping: indian, footer: "Total"}',
+    "Total: 1 204": 'format: {delimiter: ";", thousands: " ", footer: "Total"}',
+    "Total: 1\u00a0204": 'format: {delimiter: ";", thousands: "\\xa0", footer: "Total"}',
+}
+
+
+@pytest.mark.parametrize("trailer", UNDECLARED)
+def test_a_trailer_with_groups_names_the_line_that_declares_them(trailer: str, tmp_path: Path) -> None:
+    with pytest.raises(ItemRefused) as refused:
+        opened(f"id;tier\n1;x\n{trailer}\n".encode(), tmp_path, _format(delimiter=";", footer="Total"), "id")
+    assert UNDECLARED[trailer].replace('"Total"', "Total") in (refused.value.hint or "")
+    assert "count: none" in (refused.value.hint or "")
 
 
 LIKE_LATIN_1 = ("latin-1", "cp1252", "cp1254", "iso8859-9", "iso8859-15", "iso8859-1")

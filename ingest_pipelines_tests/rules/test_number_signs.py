@@ -10,7 +10,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ingest_pipelines.config.number_signs import OTHER_SIDE, SIGNS, Negative, NumberSigns, currency_of, negatives_of
+from ingest_pipelines.config.number_signs import (
+    OTHER_SIDE,
+    SIGNS,
+    Negative,
+    NumberSigns,
+    Percent,
+    currency_of,
+    negatives_of,
+)
 from ingest_pipelines.rules.types.numbers import with_point
 
 _SIGNS = st.sampled_from([(",", "."), (",", ""), (",", " "), (",", "\u202f"), (".", ","), (".", "'"), (",", "'")])
@@ -55,6 +63,67 @@ def test_no_pair_of_signs_that_reads_the_cells_otherwise_is_left_out(
         nearest[read(signs)] = min(nearest.get(read(signs), 9), signs.differences(now))
     for signs in (NumberSigns(*pair) for pair in SIGNS):
         assert nearest[read(signs)] <= signs.differences(now)
+
+
+@given(
+    numbers=st.lists(st.integers(-(10**12), 10**12), min_size=1, max_size=20),
+    sign=st.sampled_from([",", ".", " ", "'"]),
+)
+def test_indian_groups_are_of_two_digits_and_then_one_of_three(numbers: list[int], sign: str) -> None:
+    signs = NumberSigns("," if sign == "." else ".", sign, grouping="indian")
+    cells = [_indian(number, sign) for number in numbers]
+    wrong = [cell for number in numbers if (cell := f"{number:,}".replace(",", sign)) != _indian(number, sign)]
+    read = pl.DataFrame({"n": [*cells, *wrong]}).select(with_point(pl.col("n"), signs).cast(pl.Int64, strict=False))
+    assert read.to_series().to_list() == [*numbers, *(None for _ in wrong)]
+    assert [signs.whole_number(cell) for cell in cells] == [number if number >= 0 else None for number in numbers]
+
+
+def _indian(number: int, sign: str) -> str:
+    digits, last = f"{abs(number):03}"[:-3], f"{abs(number):03}"[-3:]
+    if not digits:
+        return str(number)
+    pairs = re.findall("..", digits.rjust(len(digits) + len(digits) % 2))
+    return "-" * (number < 0) + sign.join([*pairs, last]).strip()
+
+
+@given(
+    numbers=st.lists(st.decimals(-10_000, 10_000, places=3), min_size=1, max_size=20),
+    blank=st.sampled_from(["", " ", "\u00a0"]),
+    signs=st.sampled_from([(".", None), (",", "."), (".", ",")]),
+)
+def test_percent_is_the_number_or_its_hundredth_to_the_last_digit(
+    numbers: list[Decimal], blank: str, signs: tuple[str, str | None]
+) -> None:
+    texts = [f"{abs(number):,.3f}" if signs[1] else f"{abs(number):.3f}" for number in numbers]
+    texts = ["".join({".": signs[0], ",": signs[1] or ""}.get(letter, letter) for letter in text) for text in texts]
+    minus = ["-" * number.is_signed() for number in numbers]
+    for percent, factor in (("number", Decimal(1)), ("fraction", Decimal("0.01"))):
+        declared = NumberSigns(*signs, negative="parentheses", percent=percent)  # type: ignore[arg-type]
+        exact = [number * factor for number in numbers]
+        for sign, cells in (
+            ("", texts),
+            ("%", [f"{text}{blank}%" for text in texts]),
+            ("%", [f"%{blank}{text}" for text in texts]),
+        ):
+            expected = exact if sign else numbers
+            assert _decimals([m + cell for m, cell in zip(minus, cells, strict=True)], declared) == expected
+            if sign:
+                enclosed = [f"({cell})" if m else cell for m, cell in zip(minus, cells, strict=True)]
+                assert _decimals(enclosed, declared) == expected
+
+
+def _decimals(cells: list[str], signs: NumberSigns) -> list[Decimal | None]:
+    numbers = with_point(pl.col("n"), signs).cast(pl.Decimal(30, 5), strict=False)
+    return pl.DataFrame({"n": cells}).select(numbers).to_series().to_list()
+
+
+@pytest.mark.parametrize("cell", ["5%%", "%5%", "%", "$5%", "5 % 5", "5 percent", "5\u2030", "5,5%"])
+@pytest.mark.parametrize("percent", ["number", "fraction"])
+def test_what_is_no_percentage_is_no_number(cell: str, percent: Percent) -> None:
+    declared = NumberSigns(currency=("$",), percent=percent)
+    assert _decimals([cell, "5%"], declared)[0] is None
+    assert _decimals([cell, "5%"], NumberSigns()) == [None, None]
+    assert _decimals(["1e2%"], NumberSigns(percent="fraction")) == [None]
 
 
 @pytest.mark.parametrize("text", ["NULL", "n/a", "abc", "N.A."])

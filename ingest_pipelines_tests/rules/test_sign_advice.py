@@ -101,6 +101,16 @@ CASES: dict[str, tuple[dict[str, Any], list[str], dict[str, Any], dict[str, Any]
     "a word": (MONEY, ["about 12,50"], {}, {}, []),
     "a point among values with a fraction": (MONEY, ["12,50", "12.50"], {}, {}, []),
     "groups among values with a fraction": (MONEY, ["1,250.10", "12.50"], {}, {}, [{"thousands": ","}]),
+    "Indian groups": (MONEY, ["12,34,567.00", "1,234.50"], {}, {}, [{"thousands": ",", "grouping": "indian"}]),
+    "Indian groups where others are declared": (
+        MONEY, ["1,00,000"], {"thousands": ","}, {}, [{"thousands": ",", "grouping": "indian"}],
+    ),
+    "other groups where Indian ones are declared": (
+        MONEY, ["100,000"], {"thousands": ",", "grouping": "indian"}, {}, [{"thousands": ","}],
+    ),
+    "percent": (MONEY, ["5%", "12 %"], {}, {}, [{"percent": "number"}, {"percent": "fraction"}]),
+    "a whole number of percent": ({"type": "int"}, ["5%"], {}, {}, [{"percent": "number"}]),
+    "percent in other signs": (MONEY, ["-5,5%"], {"percent": "number"}, {}, [{"decimal": ",", "percent": "number"}]),
     "a currency": (MONEY, ["€12.50", "12.50"], {}, {}, [{"currency": "€"}]),
     "a currency and other signs": (
         MONEY, ["€ 1.234,50"], {}, {}, [{"currency": "€", "decimal": ",", "thousands": "."}],

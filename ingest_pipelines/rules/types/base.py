@@ -34,7 +34,7 @@ class Cell:
     Attributes:
         name: the field's name, and that of its column of values.
         zone: the import's time zone.
-        decimal, thousands: the signs in numbers that are text.
+        decimal, thousands, grouping: the signs in numbers that are text, and how many digits are between them.
     """
 
     name: str
@@ -42,6 +42,7 @@ class Cell:
     zone: str = "UTC"
     decimal: str = "."
     thousands: str = ""
+    grouping: str = ""
 
     @property
     def raw_name(self) -> str:

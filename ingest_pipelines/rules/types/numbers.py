@@ -9,7 +9,7 @@ from itertools import product
 import polars as pl
 
 from ingest_pipelines.config.databases import Field
-from ingest_pipelines.config.number_signs import MINUS_SIGNS, OTHER_SIDE, Negative, NumberSigns
+from ingest_pipelines.config.number_signs import MINUS_SIGNS, OTHER_SIDE, PERCENT, Negative, NumberSigns
 from ingest_pipelines.config.spellings import NO, YES, decimal_pattern
 from ingest_pipelines.rules.types.base import Cell, FieldKind
 
@@ -20,7 +20,8 @@ NUMBERS = frozenset({"int", "decimal", "float"})
 def _signs(cell: Cell) -> str:
     """How the reasons say which signs a number has."""
     sign = "a point, not a comma" if cell.decimal == "." else f"'{cell.decimal}' as its decimal sign"
-    return f"{sign}, and '{cell.thousands}' between groups of three digits" if cell.thousands else sign
+    groups = "groups as in 12,34,567" if cell.grouping == "indian" else "groups of three digits"
+    return f"{sign}, and '{cell.thousands}' between {groups}" if cell.thousands else sign
 
 
 def with_point(text: pl.Expr, signs: NumberSigns) -> pl.Expr:
@@ -28,25 +29,40 @@ def with_point(text: pl.Expr, signs: NumberSigns) -> pl.Expr:
 
     A text that is no number in these signs becomes none: `1,234.5` where the decimal sign is a comma.
     """
-    text = plain_amount(text, signs)
-    sign, group = re.escape(signs.decimal), re.escape(signs.thousands or "")
+    given, text = text, plain_amount(text, signs)
+    sign = re.escape(signs.decimal)
     if signs.thousands:
-        grouped = text.str.contains(rf"^[+-]?[0-9]{{1,3}}(?:{group}[0-9]{{3}})+(?:{sign}[0-9]*)?(?:[eE][+-]?[0-9]+)?$")
+        grouped = text.str.contains(rf"^[+-]?{signs.groups}(?:{sign}[0-9]*)?(?:[eE][+-]?[0-9]+)?$")
         text = pl.when(grouped).then(text.str.replace_all(signs.thousands, "", literal=True)).otherwise(text)
-    if signs.decimal == ".":
-        return text
-    foreign = text.str.contains(".", literal=True) & text.str.contains("[0-9]")
-    text = pl.when(foreign).then(pl.concat_str(pl.lit("?"), text)).otherwise(text)
-    return text.str.replace_all(signs.decimal, ".", literal=True)
+    if signs.decimal != ".":
+        foreign = text.str.contains(".", literal=True) & text.str.contains("[0-9]")
+        text = pl.when(foreign).then(pl.concat_str(pl.lit("?"), text)).otherwise(text)
+        text = text.str.replace_all(signs.decimal, ".", literal=True)
+    if signs.percent == "fraction":
+        return pl.when(given.str.contains(PERCENT, literal=True)).then(_hundredth(text)).otherwise(text)
+    return text
 
 
 def plain_amount(text: pl.Expr, signs: NumberSigns) -> pl.Expr:
     """The texts with a minus before negative ones and without their currency, as far as `signs` declares it."""
-    # A currency is inside of the parentheses, or around them: `($5)`, `$(5)`.
-    text = _minus_first(text, signs.negative)
+    # A currency is inside of the parentheses, or around them: `($5)`, `$(5)`. So is a percent sign.
+    given, text = text, _minus_first(text, signs.negative)
+    amount = text
     if signs.currency:
-        text = _minus_first(_without_currency(text, signs.currency), signs.negative)
-    return text
+        amount = _minus_first(_without_sign(text, signs.currency), signs.negative)
+    if signs.percent:
+        share = _minus_first(_without_sign(text, (PERCENT,)), signs.negative)
+        amount = pl.when(given.str.contains(PERCENT, literal=True)).then(share).otherwise(amount)
+    return amount
+
+
+def _hundredth(text: pl.Expr) -> pl.Expr:
+    """Numbers with a point, their point two digits further left; other texts, with an exponent too, are no numbers."""
+    plain = text.str.contains(r"^[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)$")
+    wide = text.str.replace(r"^([+-]?)", "${1}000")
+    moved = wide.str.replace(r"^([+-]?[0-9]*)([0-9]{2})(?:\.([0-9]*))?$", "${1}.${2}${3}")
+    moved = moved.str.replace(r"^([+-]?)0+([0-9])", "${1}${2}")
+    return pl.when(plain).then(moved).otherwise(pl.concat_str(pl.lit("?"), text))
 
 
 _BLANKS = r"[\t\p{Zs}]*"
@@ -80,9 +96,9 @@ def _minus_first(text: pl.Expr, negative: Negative | None) -> pl.Expr:
     return text
 
 
-def _without_currency(text: pl.Expr, currency: Sequence[str]) -> pl.Expr:
-    """The texts without one sign of the currency at their beginning, behind a minus perhaps, or at their end."""
-    signs = "|".join(re.escape(sign) for sign in sorted(currency, key=len, reverse=True))
+def _without_sign(text: pl.Expr, spellings: Sequence[str]) -> pl.Expr:
+    """The texts without one sign, such as a currency's, at their beginning, behind a minus perhaps, or at their end."""
+    signs = "|".join(re.escape(sign) for sign in sorted(spellings, key=len, reverse=True))
     blanks = r"[\t\p{Zs}]*"
     before, after = rf"^([+-]?){blanks}(?:{signs}){blanks}([^\s].*)$", rf"^(.*[0-9.,)-]){blanks}(?:{signs})$"
     begins = text.str.contains(before)
