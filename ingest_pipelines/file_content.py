@@ -26,6 +26,7 @@ _UTF8 = "save it as UTF-8 (CSV UTF-8)"
 _EXPORT = "export it as CSV (UTF-8)"
 _UNPACK = "unpack it, and deliver plain .csv, .csv.gz or .csv.zip"
 _AGAIN = "this is not a table: upload the right file"
+_ATTACHMENT = "save its attachment, and upload that"
 _DECRYPT = "decrypt it before the upload"
 
 
@@ -152,9 +153,22 @@ _SHAPES: tuple[tuple[re.Pattern[bytes], str, str], ...] = tuple(
             _EXPORT,
         ),
         (rb"\s*(?:CREATE TABLE|INSERT INTO|DROP TABLE|BEGIN TRANSACTION)\s", "SQL statements", _EXPORT),
-        (rb"(?:MIME-Version|Received|Return-Path|Content-Type): ", "an e-mail", "save its attachment, and upload that"),
+        (rb"(?:MIME-Version|Received|Return-Path|Content-Type): ", "an e-mail", _ATTACHMENT),
+        (rb"(?:(?:From|To|Subject|Date|Message-ID|Reply-To|Delivered-To): [^\r\n]*\r?\n){2}", "an e-mail", _ATTACHMENT),
+        (
+            rb"--[\w-]{8,}\r?\nContent-(?:Disposition|Type):",
+            "an upload as a browser sends it (multipart)",
+            "upload the file that is in it",
+        ),
+        (rb"(?:version: \d\s+)?dn::? [^\r\n]+\r?\n[a-z][\w;-]*::? ", "an LDIF file", _EXPORT),
+        (rb"BEGIN:VCARD\s", "a vCard", _EXPORT),
+        (rb"BEGIN:VCALENDAR\s", "a calendar (iCalendar)", _EXPORT),
     )
 )
+NO_TABLES = frozenset(
+    {"an e-mail", "an upload as a browser sends it (multipart)", "an LDIF file", "a vCard", "a calendar (iCalendar)"}
+)
+"""Names of text that is no table, though some of its lines may look like one."""
 _SEP = re.compile(rb"\"?sep=(.)\"?[ ,;\t|]*\r?(?:\n|\r|$)", re.IGNORECASE)
 _IN_ZIP: tuple[tuple[str, str], ...] = (
     ("xl/", "an Excel workbook (.xlsx)"), ("word/", "a Word document (.docx)"), ("ppt/", "a PowerPoint file (.pptx)"),

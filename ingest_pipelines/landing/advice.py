@@ -19,11 +19,11 @@ from ingest_pipelines.config.blanks import trimmed
 from ingest_pipelines.config.file_format import NONE, Format, written
 from ingest_pipelines.config.imports import Limits
 from ingest_pipelines.errors import IngestError, ItemRefused
-from ingest_pipelines.file_content import content_of
+from ingest_pipelines.file_content import NO_TABLES, content_of
 from ingest_pipelines.landing.csv_reader import WRONG_WIDTH
 from ingest_pipelines.landing.dialects import COMMENTS, DELIMITERS, MOST_LINES, TYPES, delimiters, lines_of
-from ingest_pipelines.landing.encodings import encodings
-from ingest_pipelines.landing.header import Spellings, missing_columns
+from ingest_pipelines.landing.encodings import encodings, with_line_feeds
+from ingest_pipelines.landing.header import Spellings, is_ruler, missing_columns
 from ingest_pipelines.landing.land import PART
 from ingest_pipelines.landing.survey import NEVER_CLOSES
 from ingest_pipelines.model import Landing
@@ -37,6 +37,9 @@ _END = 64 << 10
 """Where a quote never closes, the next cell is looked for in so many last bytes."""
 
 _TRIALS = 40
+
+_DRAWN = 5
+"""The line that divides header and rows of a table for people is among so many first ones."""
 
 _NO_TEXT = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0", b"\x1f\x8b", b"%PDF", b"PAR1")
 """What archives and documents begin with. Their bytes are text in some encoding, and no table."""
@@ -57,7 +60,7 @@ def advise(
         with _Sample(landing) as sample:
             unclosed = NEVER_CLOSES in refusal.message and declared.trailer is None
             cut = unclosed and _may_be_cut(sample.path, declared)
-            wide = WRONG_WIDTH in refusal.message
+            wide = WRONG_WIDTH in refusal.message or _is_drawn(sample.path)
             found = _format(sample, required, declared, limits, spellings, wide=wide, cut=cut)
     except (OSError, IngestError):
         return
@@ -112,6 +115,12 @@ class _Sample:
     def __exit__(self, *exception: object) -> None:
         if self._path is not None:
             self._path.unlink(missing_ok=True)
+
+
+def _is_drawn(path: Path) -> bool:
+    """Whether the file is a table for people, whose end often counts its rows."""
+    with path.open("rb") as file:
+        return any(is_ruler(line.decode("latin-1")) for line in file.read(1 << 16).splitlines()[:_DRAWN])
 
 
 def _may_be_cut(path: Path, declared: Format) -> bool:
@@ -178,13 +187,14 @@ def _candidates(
     if content is not None and content.name in TYPES:
         yield {"type": TYPES[content.name], **cells}
         return
-    if head.startswith(_NO_TEXT):
+    if head.startswith(_NO_TEXT) or (content is not None and content.name in NO_TABLES):
         return
     if declared.type != "csv":
         own = cells
     for encoding in _encodings(_letters(landing.path, head), declared):
         try:
-            text = codecs.getincrementaldecoder(encoding or declared.encoding)().decode(head).removeprefix("\ufeff")
+            name = encoding or declared.encoding
+            text = with_line_feeds(codecs.getincrementaldecoder(name)().decode(head), name).removeprefix("\ufeff")
         except UnicodeError:
             continue
         base = {**own, **({"encoding": encoding} if encoding else {})}
@@ -235,8 +245,9 @@ def _headers(text: str, required: Sequence[str], declared: Format, spellings: Sp
                 if quote != declared.quote:
                     signs["quote"] = quote
                 before = [lines[number] for number in filled if number < skip]
-                yield from _before(before, skip, signs, declared)
-                yield from _named(row, _row(lines[skip + 1 :], delimiter, quote), skip, signs, declared)
+                if not is_ruler("".join(lines[skip + 1 : skip + 2])):
+                    yield from _before(before, skip, signs, declared)
+                yield from _named(row, lines[skip + 1 :], delimiter, quote, skip, signs, declared)
                 return
     first = filled[0] if filled else 0
     for delimiter in dict.fromkeys([declared.delimiter, *DELIMITERS]):
@@ -250,14 +261,23 @@ def _headers(text: str, required: Sequence[str], declared: Format, spellings: Sp
 
 
 def _named(
-    header: list[str], first: list[str], skip: int, signs: dict[str, Any], declared: Format
+    header: list[str], below: list[str], delimiter: str, quote: str, skip: int, signs: dict[str, Any], declared: Format
 ) -> Iterator[dict[str, Any]]:
-    """Names for all columns, where cells that have none are empty: lines end in delimiters that nobody needs."""
-    names = [trimmed(cell) for cell in header] + [""] * (len(first) - len(header))
+    """Names for all columns, where a line is between header and rows, or where lines end in delimiters."""
+    if declared.header is not None or not below:
+        return
+    ruled = is_ruler(below[0])
+    first = _row(below[ruled:], delimiter, quote)
+    names = [trimmed(cell) for cell in header]
+    if names[-1:] == [""] and len(first) == len(names) - 1:
+        names.pop()  # only the header ends in a delimiter
+    else:
+        names += [""] * (len(first) - len(names))
     unnamed = [place for place, name in enumerate(names) if not name]
-    if unnamed and declared.header is None and len(first) == len(names) and not any(first[place] for place in unnamed):
+    changed = ruled or unnamed or len(names) < len(header)
+    if changed and len(first) == len(names) and not any(trimmed(first[place]) for place in unnamed):
         filled = [name or f"column_{place}" for place, name in enumerate(names, 1)]
-        yield {**signs, "skip_lines": skip + 1, "header": filled}
+        yield {**signs, "skip_lines": skip + 1 + ruled, "header": filled}
 
 
 def _folded(names: Sequence[str]) -> set[str]:

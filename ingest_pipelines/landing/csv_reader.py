@@ -237,7 +237,8 @@ class _Rows:
         self._wrong_breaks = array("q")
         self._wrong_lines: list[int] = []
         names = {spelling for name in header.columns for spelling in (name, trimmed(name))}
-        spellings = [*names, *(BOM.decode() + name for name in names), None]
+        # A page of a report begins with a form feed.
+        spellings = [*names, *(mark + name for name in names for mark in (BOM.decode(), "\f")), None]
         self._names = text_array(spellings)
         # a blank line's number less the blank lines before it: comparable with numbers that don't count them
         self._blank = surveyed.blank - np.arange(len(surveyed.blank))

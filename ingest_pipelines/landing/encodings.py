@@ -6,6 +6,7 @@ import codecs
 import re
 import unicodedata
 from dataclasses import dataclass
+from functools import cache
 from itertools import islice
 
 from ingest_pipelines.file_content import bytes_of_marks
@@ -18,6 +19,9 @@ OTHERS = (
 
 _COMMON = {"shift_jis": (0x81, 0x97), "gb18030": (0xA1, 0xD7), "euc_kr": (0xA1, 0xC8), "big5": (0xA1, 0xC6)}
 """First bytes of the characters that are in common use, by encoding; all standards list the rare ones behind them."""
+
+_SIGNS_IN_CODE = frozenset("{}[]\\^`~@")
+"""Signs of ASCII that are rare beside signs beyond it, and frequent as second bytes of other encodings' letters."""
 
 _WORD = re.compile(r"[^\s,;|\"]+")
 
@@ -47,6 +51,37 @@ class Decoded:
         return " ".join(list(words)[:SHOWN])
 
 
+@cache
+def is_ebcdic(encoding: str) -> bool:
+    """Whether the encoding is one of mainframes, whose lines may end in NEL, U+0085."""
+    try:
+        return b"\x15\x25".decode(encoding) == "\x85\n"
+    except UnicodeError:
+        return False
+
+
+def with_line_feeds(text: str, encoding: str) -> str:
+    """The text with the line ends of its encoding as line feeds."""
+    return text.replace("\x85", "\n") if is_ebcdic(encoding) else text
+
+
+def is_modified_utf8(content: bytes) -> bool:
+    """Whether the bytes are UTF-8 but for halves of characters and zeros of two bytes, as Java and old databases write.
+
+    A character that the end cuts through does not count.
+    """
+    if not _MODIFIED.search(content):
+        return False
+    try:
+        codecs.getincrementaldecoder("utf-8")("surrogatepass").decode(content.replace(b"\xc0\x80", b"\0"))
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+_MODIFIED = re.compile(rb"\xed[\xa0-\xbf][\x80-\xbf]|\xc0\x80")
+
+
 def encodings(content: bytes, *, whole: bool) -> list[Decoded]:
     """Every encoding in which the bytes are text, each with another text; the likeliest first. Empty: they are none.
 
@@ -64,6 +99,8 @@ def encodings(content: bytes, *, whole: bool) -> list[Decoded]:
         return _decoded(content, ("utf-16-le" if odd else "utf-16-be",), whole=whole)
     if unicode := _decoded(content[bytes_of_marks(content) :], ("utf-8",), whole=whole):
         return [Decoded("", unicode[0].text)]
+    if is_modified_utf8(content):
+        return []
     found = [decoded for decoded in _decoded(content, OTHERS, whole=whole) if not _has_controls(decoded.text)]
     by_text = {decoded.text: decoded for decoded in reversed(found)}
     return sorted(by_text.values(), key=lambda decoded: (_oddities(decoded), OTHERS.index(decoded.encoding)))
@@ -76,7 +113,7 @@ def _decoded(content: bytes, names: tuple[str, ...], *, whole: bool) -> list[Dec
             text = codecs.getincrementaldecoder(name)().decode(content, final=whole)
         except UnicodeError:
             continue
-        texts.append(Decoded(name, text.removeprefix("\ufeff")))
+        texts.append(Decoded(name, with_line_feeds(text.removeprefix("\ufeff"), name)))
     return texts
 
 
@@ -101,6 +138,7 @@ def _oddities(decoded: Decoded) -> int:
             if letter.isascii():
                 continue
             odd += 3 * (not letter.isalpha() and before.isalpha() and behind.isalpha())
+            odd += not letter.isalpha() and not _SIGNS_IN_CODE.isdisjoint((before, behind))
             odd += unicodedata.category(letter) in {"So", "Sk", "Sm"}
             odd += letter.isupper() and before.islower()
             odd += "\uff61" <= letter <= "\uff9f"  # half-width letters, which other encodings' letters look like

@@ -17,7 +17,7 @@ from ingest_pipelines.config.imports import Limits
 from ingest_pipelines.errors import ItemRefused, printable
 from ingest_pipelines.file_content import bytes_of_marks, content_of
 from ingest_pipelines.landing.csv_signs import RFC_4180, CsvSigns
-from ingest_pipelines.landing.encodings import encodings
+from ingest_pipelines.landing.encodings import encodings, is_modified_utf8
 from ingest_pipelines.model import OWN_COLUMNS, Landing
 
 MAX_HEADER_BYTES = 8 << 20
@@ -31,6 +31,9 @@ CONTENT_BYTES = 64 << 10
 
 LONGEST_QUOTED = 60
 """Letters of a column's name that a message shows escaped."""
+
+RULER = "a line of dashes below the header"
+"""What a refusal says of a table as database clients print it."""
 
 _DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "vertical bar"}
 
@@ -108,10 +111,26 @@ def read_header(
         raise not_utf8(landing, line, head[: lines.offset]) from None
     if signs.names is None:
         _refuse_columns(landing, columns, line, required, limits, spellings, signs)
+        _refuse_ruler(landing, head[lines.offset :].split(b"\n", 1)[0], skipped + lines.count + 1)
         return Header(columns, lines.offset, skipped + lines.count, signs)
     names = signs.names or tuple(f"column_{number}" for number in range(1, len(columns) + 1))
     _refuse_columns(landing, names, line, required, limits, spellings, signs)
     return Header(names, start, skipped, signs)
+
+
+def is_ruler(line: str) -> bool:
+    """Whether the line only divides the header from the rows: `----+------`, `|---|---|`, `==== ====`."""
+    return re.fullmatch(r"[\s|+,;:.=-]*(?:--|==)[\s|+,;:.=-]*", line) is not None
+
+
+def _refuse_ruler(landing: Landing, below: bytes, line: int) -> None:
+    """Raises ItemRefused if the line below the header is none of its rows."""
+    if below[:1] in b"-=|+ " and is_ruler(below[:CONTENT_BYTES].decode("latin-1")):
+        raise ItemRefused(
+            f"{landing.item.uri}, line {line}: {RULER}: this is a table as a database client prints it for people",
+            line=line,
+            hint="export it as CSV: psql --csv, mysql --batch, bcp, or a client's own export",
+        )
 
 
 def _record(signs: CsvSigns) -> re.Pattern[bytes]:
@@ -145,6 +164,13 @@ def _refuse_other_content(landing: Landing, head: bytes) -> None:
 
 def not_utf8(landing: Landing, line: int, around: bytes) -> ItemRefused:
     """The refusal of bytes that are not UTF-8, with a guess at their encoding."""
+    if is_modified_utf8(around):
+        return ItemRefused(
+            f"{landing.item.uri}, line {line}: not valid UTF-8: it is the modified UTF-8 of Java, or CESU-8",
+            line=line,
+            hint="write the file as UTF-8: in Java by StandardCharsets.UTF_8, not writeUTF; in a database by utf8mb4 "
+            "or AL32UTF8",
+        )
     likely = next((decoded.encoding for decoded in encodings(around, whole=False)), "")
     hint = "declare it in source.format.encoding, or save the file as UTF-8"
     if likely.startswith("utf-16"):
@@ -275,6 +301,14 @@ def _refuse_delimiter(
                 line=line,
                 hint="declare it in source.format.delimiter",
             )
+
+    padded = re.split(r"[ ]{2,}", header.strip())
+    if len(padded) > 1 and not missing_columns(required, padded, spellings):
+        raise ItemRefused(
+            f"{landing.item.uri}, line {line}: cells are padded to a fixed width, and no sign is between them",
+            line=line,
+            hint="ask the sender for CSV: with a delimiter between the cells",
+        )
 
 
 def _split(header: str, delimiter: str) -> list[str]:

@@ -33,6 +33,7 @@ from ingest_pipelines.landing.csv_signs import (
     CsvSigns,
     breaks_in,
 )
+from ingest_pipelines.landing.encodings import is_ebcdic, with_line_feeds
 from ingest_pipelines.landing.footer import cut_footer
 from ingest_pipelines.model import Landing
 
@@ -111,6 +112,7 @@ class _Text:
         self._decoder = codecs.getincrementaldecoder(encoding)()
         self._ascii_is_same = _keeps_ascii(encoding)
         self._latin = _LikeLatin1.of(encoding)
+        self._is_ebcdic = is_ebcdic(encoding)
         self._offset = 0
 
     def __iter__(self) -> Iterator[bytes]:
@@ -130,12 +132,13 @@ class _Text:
 
     def _decoded(self, block: bytes, state: tuple[bytes, int]) -> bytes:
         try:
-            return self._decoder.decode(block, final=not block).encode()
+            text = self._decoder.decode(block, final=not block)
+            return (with_line_feeds(text, self._encoding) if self._is_ebcdic else text).encode()
         except UnicodeError as error:
             start = getattr(error, "start", 0) - len(state[0])
             self._decoder.setstate(state)
             try:
-                before = self._decoder.decode(block[: max(0, start)]).encode()
+                before = with_line_feeds(self._decoder.decode(block[: max(0, start)]), self._encoding).encode()
             except UnicodeError:
                 before = b""
             line = self._lines_before() + breaks_in(before)
@@ -153,7 +156,7 @@ class _Text:
             lines, last_cr, left = 1, False, self._offset
             while left and (block := file.read(min(BLOCK, left))):
                 left -= len(block)
-                decoded = decoder.decode(block).encode()
+                decoded = with_line_feeds(decoder.decode(block), self._encoding).encode()
                 lines += breaks_in(decoded) - (last_cr and decoded.startswith(b"\n"))
                 last_cr = decoded.endswith(b"\r") if decoded else last_cr
         return lines

@@ -15,9 +15,10 @@ from ingest_pipelines.rules.types import Cell, Rule
 
 NULL_WORDS = (
     "null", "(null)", "<null>", "[null]", "\\n", "nil", "none", "nan", "nat", "n/a", "na", "n.a.", "<na>", "#n/a",
-    "#na", "undefined", "-", "--", "---", ".", "?", "#null!", "#ref!", "#value!", "#name?", "#num!", "#div/0!",
+    "#na", "undefined", "-", ".", "?", "#null!", "#ref!", "#value!", "#name?", "#num!", "#div/0!",
 )  # fmt: skip
-"""What databases, spreadsheets, programs and people write for "no value", in lower case."""
+"""What databases, spreadsheets, programs and people write for "no value", in lower case. So are dashes, however many:
+database clients print a line of them below the header."""
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,9 @@ def _has_null_word(source: SourceCell, words: Sequence[str]) -> pl.Expr:
     ends_alike = raw.str.ends_with(name[-1:]) | raw.str.ends_with(name[-1:].upper())
     alike = (length == len(name.encode())) & ends_alike
     short = pl.when((length <= max(map(len, words), default=0)) | alike).then(raw)
-    return short.str.to_lowercase().is_in([*words, name]).fill_null(False)
+    said = short.str.to_lowercase().is_in([*words, name]).fill_null(False)
+    dashes = pl.when(raw.str.starts_with("--")).then(raw).str.contains("^-+$").fill_null(False)
+    return said | dashes if words else said
 
 
 def comparable(cell: Cell) -> pl.Expr:

@@ -7,14 +7,25 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
+import yaml
 from pydantic import BaseModel
 
 from ingest_pipelines import errors
-from ingest_pipelines.config import connections, databases, file_format, imports, notify, schedule, settings
+from ingest_pipelines.config import (
+    connections,
+    databases,
+    file_format,
+    imports,
+    notify,
+    read_project,
+    schedule,
+    settings,
+)
 from ingest_pipelines.config.cleaning import CLEANING
 from ingest_pipelines.config.yaml_lines import read_yaml
 from ingest_pipelines.rules.codes import CODES
 from ingest_pipelines_tests.cli.reference import FILE, commands, reference
+from ingest_pipelines_tests.config.projects import write_project
 
 
 def test_the_command_reference_is_up_to_date() -> None:
@@ -125,10 +136,59 @@ def test_every_yaml_example_reads() -> None:
             assert [read_yaml(text).mistakes for text in alternatives] == [()] * len(alternatives), page
 
 
+def examples(page: str) -> list[str]:
+    """The blocks of YAML on a page."""
+    return re.findall(r"^```yaml\n(.*?)^```", (DOCS / page).read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+
+
+FORMATS = re.findall(r"`(\{[^`]*\})`(?:,|<| \|)", section("config.md", "format"))
+
+
+def test_every_example_of_a_format_is_one() -> None:
+    described = {
+        key for example in FORMATS for key in file_format.Format.model_validate(read_yaml(example).value).given
+    }
+    assert described == set(file_format.Format.model_fields)
+
+
+CONNECTIONS, DATABASES, IMPORT, *_PARTS = examples("config.md")
+PARTS_OF_IMPORTS = [text for text in [*_PARTS, *examples("rules.md")] if text.startswith(("source:", "columns:"))]
+
+
+def test_the_first_three_examples_are_a_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert _mistakes(tmp_path, monkeypatch, CONNECTIONS, IMPORT) == []
+
+
+@pytest.mark.parametrize("part", PARTS_OF_IMPORTS)
+def test_every_part_of_an_import_fits_into_the_example_of_one(
+    part: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert len(PARTS_OF_IMPORTS) == 6
+    others = (
+        "  vendor: {type: sftp, host: h, username: u, password: {env: VENDOR_PW}, known_hosts: hosts}\n"
+        "  warehouse: {type: postgresql, host: h, database: d, username: u, password: {env: VENDOR_PW}}\n"
+    )
+    keys = dict(read_yaml(IMPORT).value) | dict(read_yaml(part).value)
+    if "after" in keys:
+        del keys["schedule"]
+    for name in ("points.key", "vendor.asc"):  # where the page says, nothing is on this machine
+        (tmp_path / name).write_text("-----BEGIN PGP PUBLIC KEY BLOCK-----\n")
+    text = re.sub(r"/(?:run/secrets|project/keys)/", f"{tmp_path}/", yaml.safe_dump(keys, allow_unicode=True))
+    assert _mistakes(tmp_path, monkeypatch, CONNECTIONS + others, text) == []
+
+
+def _mistakes(home: Path, monkeypatch: pytest.MonkeyPatch, connections_yaml: str, text: str) -> list[str]:
+    for name in ("VENDOR_PW", "MAIL_SALT", "POINTS_PASSPHRASE"):
+        monkeypatch.setenv(name, "s")
+    (home / "hosts").write_text("")
+    files = {"connections.yaml": connections_yaml, "databases.yaml": DATABASES, "imports/loyalty.yaml": text}
+    return list(read_project(write_project(home, files)).mistakes)
+
+
 def test_every_example_of_a_schedule_is_one() -> None:
-    examples = re.findall(r"^schedule: .*", section("config.md", "schedule"), re.MULTILINE)
-    assert len(examples) == 6
-    for example in examples:
+    lines = re.findall(r"^schedule: .*", section("config.md", "schedule"), re.MULTILINE)
+    assert len(lines) == 6
+    for example in lines:
         schedule.Schedule.model_validate(read_yaml(example).value["schedule"])
 
 

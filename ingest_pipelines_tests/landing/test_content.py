@@ -133,6 +133,14 @@ WRONG: dict[str, tuple[bytes, str]] = {
     "dump": (b"-- MySQL dump 10.13\n", "an SQL dump"),
     "statements": (b"INSERT INTO customers VALUES (1);\n", "SQL statements"),
     "e-mail": (b"Received: from a\r\n", "an e-mail"),
+    "saved e-mail": (b"From: a@x.org\nSubject: your export\n\nid,tier\n1,a\n", "an e-mail"),
+    "multipart": (
+        b'------x12345\r\nContent-Disposition: form-data; name="f"\r\n\r\nid,tier\r\n',
+        "an upload as a browser",
+    ),
+    "ldif": (b"version: 1\n\ndn: uid=1,ou=people\nid: 1\ntier: Gold\n", "an LDIF file"),
+    "vcard": (b"BEGIN:VCARD\r\nVERSION:3.0\r\nFN:Ann\r\nEND:VCARD\r\n", "a vCard"),
+    "calendar": (b"BEGIN:VCALENDAR\nVERSION:2.0\n", "a calendar"),
     "lfs": (b"version https://git-lfs.github.com/spec/v1\noid", "a pointer of Git LFS"),
     "zeros": (b"\0" * 4096, "nothing but zero bytes"),
 }
