@@ -41,13 +41,16 @@ def test_only_the_proxy_is_reached_from_outside_and_by_default_only_from_this_ma
         for name, service in _read(file)["services"].items()
         if "ports" in service
     }
-    assert published == {"proxy": ["${INGEST_BIND:-127.0.0.1}:${INGEST_PORT:-8443}:8443"]}
+    bound = "${INGEST_BIND:-127.0.0.1}"
+    assert published == {
+        "proxy": [f"{bound}:${{INGEST_PORT:-8443}}:8443", f"{bound}:${{INGEST_STUDIO_PORT:-8444}}:8444"]
+    }
 
 
 def test_between_proxy_and_webservers_nobody_else_listens() -> None:
     services = _read("compose.yaml")["services"]
     assert {name for name, service in services.items() if "front" in service["networks"]} == {
-        "proxy", "webserver", "viewer",
+        "proxy", "webserver", "viewer", "studio",
     }  # fmt: skip
     assert _read("compose.yaml")["networks"]["front"] == {"internal": True}
     assert "back" not in services["proxy"]["networks"]
@@ -60,7 +63,7 @@ def test_the_viewers_webserver_is_read_only() -> None:
     assert services["proxy"]["environment"]["INGEST_VIEWER"] == "viewer:3000"
 
 
-@pytest.mark.parametrize("service", ["code", "webserver", "viewer", "daemon", "watcher", "proxy"])
+@pytest.mark.parametrize("service", ["code", "webserver", "viewer", "daemon", "watcher", "studio", "proxy"])
 def test_no_container_may_gain_rights_or_write_beside_its_volumes(service: str) -> None:
     found = _read("compose.yaml")["services"][service]
     assert found["read_only"]
@@ -71,7 +74,24 @@ def test_no_container_may_gain_rights_or_write_beside_its_volumes(service: str) 
 def test_only_what_loads_and_what_watches_it_get_the_targets_address() -> None:
     services = {**_read("compose.yaml")["services"], "worker": _read("celery.yaml")["services"]["worker"]}
     holders = {name for name, service in services.items() if "ingest_database_url" in service.get("secrets", ())}
-    assert holders == {"code", "watcher", "worker"}
+    assert holders == {"code", "watcher", "worker", "studio"}
+
+
+def test_the_studio_believes_the_proxy_only_and_alone_writes_the_project() -> None:
+    services = _read("compose.yaml")["services"]
+    studio, proxy = services["studio"], services["proxy"]
+    assert studio["environment"]["INGEST_STUDIO_PROXY_SECRET_FILE"] == "/run/secrets/studio_secret"
+    assert "studio_secret" in studio["secrets"]
+    assert "studio_header" in proxy["secrets"]
+    assert "studio_secret" not in proxy["secrets"]
+    assert proxy["environment"]["INGEST_STUDIO"] == f"studio:{studio['command'][-1]}"
+    writers = {
+        name
+        for name, service in services.items()
+        for volume in service.get("volumes", ())
+        if volume.startswith("${INGEST_PROJECT") and volume.endswith(":/project")
+    }
+    assert writers == {"studio"}
 
 
 def test_no_password_stands_in_a_file_or_an_environment() -> None:

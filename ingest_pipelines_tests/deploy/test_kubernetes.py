@@ -44,7 +44,7 @@ def _of(kind: str) -> list[dict[str, Any]]:
 @pytest.mark.parametrize("version", VERSIONS)
 def test_kubernetes_takes_every_manifest(version: str) -> None:
     manifests = _manifests()
-    assert len(manifests) == 23
+    assert len(manifests) == 26
     for manifest in manifests:
         kubernetes_validate.validate(manifest, version, strict=True)
 
@@ -98,7 +98,7 @@ def test_only_the_launcher_may_do_anything_in_the_cluster_and_only_with_jobs() -
     assert not _of("ClusterRole")
 
 
-def test_only_the_code_the_watcher_and_the_runs_get_the_targets_address() -> None:
+def test_only_the_code_the_watcher_the_studio_and_the_runs_get_the_targets_address() -> None:
     holders = {
         deployment["metadata"]["name"]
         for deployment in _of("Deployment")
@@ -107,7 +107,18 @@ def test_only_the_code_the_watcher_and_the_runs_get_the_targets_address() -> Non
             for source in deployment["spec"]["template"]["spec"]["containers"][0].get("envFrom", ())
         )
     }
-    assert holders == {"ingest-code", "ingest-watcher"}
+    assert holders == {"ingest-code", "ingest-watcher", "ingest-studio"}
+
+
+def test_only_the_proxy_reaches_the_studio_and_both_have_the_same_secret() -> None:
+    [policy] = [found for found in _of("NetworkPolicy") if found["metadata"]["name"] == "ingest-studio"]
+    [rule] = policy["spec"]["ingress"]
+    assert rule["from"] == [{"podSelector": {"matchLabels": {"app.kubernetes.io/name": "ingest-proxy"}}}]
+    [pod] = [found for found in _of("Deployment") if found["metadata"]["name"] == "ingest-studio"]
+    secrets = [volume["secret"] for volume in pod["spec"]["template"]["spec"]["volumes"] if "secret" in volume]
+    assert secrets == [{"secretName": "ingest-proxy", "items": [{"key": "studio_secret", "path": "studio_secret"}]}]
+    [container] = pod["spec"]["template"]["spec"]["containers"]
+    assert {"name": "INGEST_STUDIO_PROXY_SECRET_FILE", "value": "/run/secrets/studio/studio_secret"} in container["env"]
 
 
 @pytest.mark.parametrize("version", VERSIONS)

@@ -19,8 +19,15 @@ def _service(unit: Path) -> str:
     return unit.read_text().partition("[Service]")[2]
 
 
-def test_there_is_a_webserver_one_to_look_at_a_daemon_and_a_watcher() -> None:
-    assert [unit.stem for unit in UNITS] == ["ingest-daemon", "ingest-viewer", "ingest-watcher", "ingest-webserver"]
+def test_there_is_a_webserver_one_to_look_at_a_studio_a_daemon_and_a_watcher() -> None:
+    names = [f"ingest-{name}" for name in ("daemon", "studio", "viewer", "watcher", "webserver")]
+    assert [unit.stem for unit in UNITS] == names
+
+
+def test_the_studio_believes_the_proxy_only_and_alone_writes_the_project() -> None:
+    texts = {unit.stem: _service(unit) for unit in UNITS}
+    assert "Environment=INGEST_STUDIO_PROXY_SECRET_FILE=%d/studio_secret" in texts["ingest-studio"]
+    assert [name for name, text in texts.items() if "ReadWritePaths=" in text] == ["ingest-studio"]
 
 
 @pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.stem)
