@@ -7,6 +7,7 @@ What is not committed when it ends changes nothing.
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -19,6 +20,10 @@ from ingest_pipelines.model import COUNTS
 if TYPE_CHECKING:
     from ingest_pipelines.config import BoundImport, Settings
     from ingest_pipelines.ledger import Load
+
+
+ROWS_SECONDS = 0.5
+"""Between two reports of how many rows have been validated."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +70,7 @@ def _outcome(request: WantedRun) -> dict[str, Any]:
             if not items:
                 raise UsageError(f"import {request.import_name}: no item has failed; nothing to run again")
             for item in items:
-                result = launch(request.import_name, item_key=item, on_stage=_show)
+                result = launch(request.import_name, item_key=item, on_stage=_show, on_rows=_show_rows())
                 error = error or result.error
                 with launch.site.target.session() as connection:
                     loads += ledger.loads_of_run(connection, result.run_id)
@@ -113,6 +118,19 @@ def _replay(
 
 def _show(stage: str) -> None:
     report({"stage": str(stage)})
+
+
+def _show_rows() -> Callable[[int, int], None]:
+    """Reports rows so far and about how many there are, twice a second at most."""
+    last = float("-inf")
+
+    def show(rows: int, expected: int) -> None:
+        nonlocal last
+        if time.monotonic() - last >= ROWS_SECONDS:
+            last = time.monotonic()
+            report({"rows": rows, "of": expected})
+
+    return show
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
@@ -54,12 +54,13 @@ def find_import(connection: psycopg.Connection, name: str) -> ImportState | None
         ).fetchone()
 
 
-def list_imports(connection: psycopg.Connection) -> dict[str, ImportState]:
-    """Every import in the ledger, by name."""
+def list_imports(connection: psycopg.Connection, names: Collection[str] | None = None) -> dict[str, ImportState]:
+    """Every import in the ledger, by name; with `names` those of them that it has."""
     with connection.cursor(row_factory=class_row(ImportState)) as cursor:
         states = cursor.execute(
             "SELECT name, database, fingerprint, mapping, status, activated_at, columns FROM ingest.imports"
-            " ORDER BY name"
+            " WHERE %(names)s::text[] IS NULL OR name = ANY(%(names)s) ORDER BY name",
+            {"names": None if names is None else sorted(names)},
         ).fetchall()
     return {state.name: state for state in states}
 

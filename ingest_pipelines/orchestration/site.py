@@ -32,6 +32,10 @@ def _silent(stage: Stage) -> None:
     """Ignores the stage."""
 
 
+def _silent_rows(rows: int, expected: int) -> None:
+    """Ignores the progress."""
+
+
 def utc_now() -> datetime:
     """The time, with zone."""
     return datetime.now(UTC)
@@ -58,6 +62,7 @@ class Site:
 
     Attributes:
         watch: called with each stage as it begins.
+        watch_rows: called while rows are validated: how many so far, and of about how many; 0: that is not known.
         clock: the time, with zone.
         asked: the run that a command executes in this process.
         early_loads: loads that the validate op opened and the merge op will commit.
@@ -67,6 +72,7 @@ class Site:
     settings: Settings
     project: Project
     watch: Callable[[Stage], None] = _silent
+    watch_rows: Callable[[int, int], None] = _silent_rows
     clock: Callable[[], datetime] = utc_now
     asked: Asked | None = None
     early_loads: EarlyLoads = field(default_factory=EarlyLoads, compare=False, repr=False)

@@ -101,12 +101,14 @@ def validate(
     workspace: Workspace,
     early: EarlyLoad | None = None,
     suppressed: Suppressed = NOBODY,
+    on_rows: Callable[[int], None] | None = None,
 ) -> Validated:
     """Every row validated: accepted rows sorted and cast on disk, rejects with every rule they break.
 
     Args:
         early: the item's load, open already: each sorted chunk is handed to it as soon as it is on disk.
         suppressed: people whose rows are left out, as `find_suppressed` has them. `load` notices if it is not all.
+        on_rows: is called with the number of rows so far, again and again.
 
     Raises:
         ItemRefused: the item as a whole cannot be read.
@@ -117,7 +119,7 @@ def validate(
     with _opened(landing, bound) as (header, frames):
         rules = compile_rules(bound.spelled_as(header))
         consumer = ChunkConsumer(frames.read_only(rules.compared_columns), early.add) if early is not None else None
-        return validate_rows(landing, header, frames, rules, workspace.spill, consumer, suppressed)
+        return validate_rows(landing, header, frames, rules, workspace.spill, consumer, suppressed, on_rows)
 
 
 def _opened(landing: Landing, bound: BoundImport) -> AbstractContextManager[Rows]:

@@ -52,6 +52,7 @@ class ChunkConsumer:
 def validate_rows(
     landing: Landing, header: Sequence[str], frames: Iterable[pl.DataFrame], rules: Rules, spill: Path,
     consumer: ChunkConsumer | None = None, suppressed: Suppressed = NOBODY,
+    on_rows: Callable[[int], None] | None = None,
 ) -> Validated:  # fmt: skip
     """The item's rows, validated; read = accepted + rejected + superseded + suppressed.
 
@@ -63,6 +64,7 @@ def validate_rows(
         spill: a folder. The files of this call lie in a new folder inside it, which is removed if this raises.
         consumer: receives accepted chunks while validation is still running.
         suppressed: people whose rows are left out before any other rule; only their number is kept.
+        on_rows: is called with the number of rows that have been validated so far, again and again.
 
     Raises:
         ItemRefused: from `frames`.
@@ -73,7 +75,7 @@ def validate_rows(
     folder = Path(tempfile.mkdtemp(prefix=f"{rules.bound.name}-", dir=spill))
     try:
         with rules.geo_fill.open(rules.bound.database.geo_database) if rules.geo_fill else nullcontext():
-            first_pass = _row_by_row(frames, rules, folder, consumer, suppressed)
+            first_pass = _row_by_row(frames, rules, folder, consumer, suppressed, on_rows)
             repeated = _row_against_row(first_pass, rules)
             rejects = _write_rejects(frames, first_pass, repeated, header, rules, folder)
         for chunks in first_pass.accepted:
@@ -158,8 +160,9 @@ class _FirstPass:
 
 
 def _row_by_row(
-    frames: Iterable[pl.DataFrame], rules: Rules, folder: Path, consumer: ChunkConsumer | None, suppressed: Suppressed
-) -> _FirstPass:
+    frames: Iterable[pl.DataFrame], rules: Rules, folder: Path, consumer: ChunkConsumer | None, suppressed: Suppressed,
+    on_rows: Callable[[int], None] | None,
+) -> _FirstPass:  # fmt: skip
     """The first pass: every row by itself."""
     rejects_repeats = rules.bound.spec.duplicates == "reject"
     once = isinstance(frames, Iterator)
@@ -194,6 +197,8 @@ def _row_by_row(
                 first_pass.read += len(frame)
                 first_pass.parts.add(frame, pl.concat(broken), pl.concat(kept_out) if kept_out else None)
                 first_pass.suppressed_rows += sum(map(len, kept_out))
+                if on_rows is not None:
+                    on_rows(first_pass.read)
             _stop_above_limit(first_pass, rules, sum(map(len, broken)))
     for chunks in first_pass.accepted:
         chunks.finish()

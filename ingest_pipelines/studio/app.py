@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -30,13 +30,16 @@ from ingest_pipelines.studio.state import Studio
 HERE = Path(__file__).resolve().parent
 
 
-def make_app(settings: Settings, access: StudioAccess, hosts: Collection[str] = ()) -> ASGIApp:
+def make_app(
+    settings: Settings, access: StudioAccess, hosts: Collection[str] = (), is_ending: Callable[[], bool] = lambda: False
+) -> ASGIApp:
     """The studio of this installation.
 
     Args:
         hosts: names that it answers for, besides those of this machine.
+        is_ending: whether the server ends; then pages that listen are let go.
     """
-    studio = Studio(settings)
+    studio = Studio(settings, is_ending)
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:

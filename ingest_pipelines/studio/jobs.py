@@ -36,6 +36,7 @@ class Job:
 
     Attributes:
         stage: what it does now, in words.
+        rows, expected_rows: that have been validated so far, of about how many; 0: that is not known.
         error: why it ended without a commit; "" if it did not.
     """
 
@@ -44,6 +45,8 @@ class Job:
     started_at: datetime
     process: subprocess.Popen[bytes] = field(repr=False)
     stage: str = "starting"
+    rows: int = 0
+    expected_rows: int = 0
     state: Literal["running", "done", "failed", "cancelled"] = "running"
     loads: Sequence[int] = ()
     counts: Mapping[str, int] = field(default_factory=dict)
@@ -118,7 +121,9 @@ class Jobs:
         outcome: dict[str, object] | None = None
         for said in apart.reports(job.process):
             if "stage" in said:
-                job.stage = STAGES.get(said["stage"], said["stage"])
+                job.stage, job.rows = STAGES.get(said["stage"], said["stage"]), 0
+            elif "rows" in said:
+                job.rows, job.expected_rows = said["rows"], said["of"]
             else:
                 outcome = said
         if outcome is None:

@@ -48,11 +48,13 @@ def serve(settings: Settings, host: str, port: int, ready: Callable[[str], None]
             ) from None
         listener.listen(128)
         ready(f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}")
+        app = make_app(settings, access, read_ui_hosts(), lambda: server.should_exit)
         config = uvicorn.Config(
-            make_app(settings, access, read_ui_hosts()), log_level="warning", access_log=False, server_header=False,
-            proxy_headers=False, timeout_graceful_shutdown=STOP_SECONDS, lifespan="on",
+            app, log_level="warning", access_log=False, server_header=False, proxy_headers=False,
+            timeout_graceful_shutdown=STOP_SECONDS, lifespan="on",
         )  # fmt: skip
-        _StudioServer(config).run(sockets=[listener])
+        server = _StudioServer(config)
+        server.run(sockets=[listener])
 
 
 class _StudioServer(uvicorn.Server):

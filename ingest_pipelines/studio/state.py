@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import psycopg
@@ -20,8 +20,9 @@ from ingest_pipelines.studio.sources import Sources
 class Studio:
     """The studio of one project."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, is_ending: Callable[[], bool] = lambda: False) -> None:
         self.settings = settings
+        self.is_ending = is_ending
         self.lookout = Lookout(settings)
         self.home_rows = HomeRows()
         self.jobs = Jobs()

@@ -7,6 +7,8 @@ import json
 import re
 from dataclasses import replace
 from datetime import timedelta
+from threading import Event
+from typing import Any
 
 import pytest
 
@@ -19,6 +21,7 @@ from ingest_pipelines.studio.pages import home
 from ingest_pipelines.studio.people import Person
 from ingest_pipelines.studio.state import Studio
 from ingest_pipelines_tests.studio.conftest import Client, Shop, text_of
+from ingest_pipelines_tests.waiting import until
 
 
 def names(html: str) -> list[str]:
@@ -112,9 +115,12 @@ def test_a_commit_is_seen_at_once_and_the_rest_with_the_next_look(shop: Shop, mo
         shop.write("fresh.csv", "CID,Email,Tier,Points\nC-30,kim@example.com,Silver,1\nC-31,lee@example.com,Silver,2\n")
         assert shop.terminal.ingest("run", "points", "--file", shop.settings.home / "fresh.csv").code == 0
         monkeypatch.setattr(lookout, "_felt_at", float("-inf"))
-        monkeypatch.setattr(lookout, "_look_now", lambda: pytest.fail("everything was looked at"))
+        wanted: list[object] = []
+        monkeypatch.setattr(lookout, "_look_in_background", lambda: wanted.append(None))
         at_once = lookout._seen_if_changed()
         monkeypatch.undo()
+        assert len(wanted) == 1
+        until(lambda: lookout._seen_if_changed() is not at_once)
         everything = lookout._seen_if_changed()
     finally:
         lookout.close()
@@ -123,6 +129,39 @@ def test_a_commit_is_seen_at_once_and_the_rest_with_the_next_look(shop: Shop, mo
     assert at_once.bars["points"][-1].read == 2
     assert everything is not at_once
     assert [line for line in everything.lines if line not in at_once.lines] == []
+
+
+def test_a_commit_during_a_look_is_on_the_page_before_the_look_ends_and_after_it(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lookout = Lookout(shop.settings)
+    begun, goes_on = Event(), Event()
+    look_now = lookout._look_now
+
+    def slow() -> Any:
+        found = look_now()
+        begun.set()
+        assert goes_on.wait(60)
+        return found
+
+    try:
+        before = lookout.seen()
+        lookout._seen_if_changed()
+        monkeypatch.setattr(lookout, "_look_now", slow)
+        lookout._look_in_background()
+        assert begun.wait(60)
+        assert shop.terminal.ingest("pause", "points").code == 0
+        monkeypatch.setattr(lookout, "_felt_at", float("-inf"))
+        during = lookout.latest()
+        goes_on.set()
+        until(lambda: lookout._seen_if_changed().at > during.at)
+        after = lookout._seen_if_changed()
+    finally:
+        goes_on.set()
+        lookout.close()
+        shop.terminal.ingest("resume", "points")
+    states = [{line["import"]: line["status"] for line in seen.lines}["points"] for seen in (before, during, after)]
+    assert states == ["completed", "paused", "paused"]
 
 
 def test_the_first_rows_come_with_the_page_and_the_others_after_it(

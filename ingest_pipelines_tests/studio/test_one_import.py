@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import re
+import subprocess
+from collections.abc import Mapping
+from typing import Any, cast
 
 import pytest
 
 from ingest_pipelines import ledger
+from ingest_pipelines.actions import apart, run_apart
+from ingest_pipelines.actions.target import now
 from ingest_pipelines.config.settings import StudioAccess
 from ingest_pipelines.studio import pages
+from ingest_pipelines.studio.jobs import Job, Jobs
 from ingest_pipelines_tests.studio.conftest import Client, Shop, text_of
 from ingest_pipelines_tests.studio.test_guard import CHANGES, SECRET
 from ingest_pipelines_tests.waiting import until
@@ -108,3 +114,26 @@ def test_a_run_that_cannot_begin_says_why(ann: Client) -> None:
     until(lambda: "Cancel run" not in ann.page("/imports/points").text)
     [notice] = re.findall(r'class="notice bad">(.*?)</div>', ann.page("/imports/points").text)
     assert "uploads does not exist" in notice
+
+
+def test_the_rows_of_a_run_are_counted_while_they_are_validated_and_the_page_shows_them(
+    shop: Shop, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[Mapping[str, Any]] = []
+    monkeypatch.setattr(run_apart, "report", said.append)
+    shop.write("uploads/Points_1.csv", "CID,Email,Tier,Points\n" + "".join(f"R-{n},,Silver,{n}\n" for n in range(500)))
+    outcome = run_apart._outcome(run_apart.WantedRun("points", "ann"))
+    assert outcome["counts"]["inserted"] == 500
+    assert {"rows": 500, "of": 501} in said  # line breaks: about so many rows
+    stages = [line["stage"] for line in said if "stage" in line]
+    assert said.index({"stage": "validate"}) < said.index({"rows": 500, "of": 501}) < said.index({"stage": "merge"})
+    assert stages == ["land", "validate", "merge"]
+
+    job = Job(1, run_apart.WantedRun("points", "ann"), now(), cast("subprocess.Popen[bytes]", None))
+    monkeypatch.setattr(apart, "reports", lambda _: iter([{"stage": "validate"}, {"rows": 1000, "of": 5000}]))
+    Jobs()._follow(job)
+    job.state, job.error = "running", ""
+    monkeypatch.setattr(Jobs, "of_import", lambda *_: [job])
+    html = client.page("/imports/points").text
+    assert "validating 1,000 of about 5,000 rows" in text_of(html)
+    assert '<progress value="1000" max="5000"' in html

@@ -133,9 +133,11 @@ def validate_op(placement: Placement, schema: str, table: str, *, pooled: bool) 
             site.watch("validate")
             early_load = site.early_loads.begin(landing, run_context.bound, run_context.destination)
             with recording_errors(run_context, context, landing), early_load as early:
+                expected = landing.newlines if landing.rows is None else landing.rows
                 validated = pipeline.validate(
-                    landing, run_context.bound, run_context.workspace, early, run_context.suppressed
-                )
+                    landing, run_context.bound, run_context.workspace, early, run_context.suppressed,
+                    lambda rows: site.watch_rows(rows, expected),
+                )  # fmt: skip
             with recording_errors(run_context, context, validated):
                 _check_rejects(context, run_context, validated)
             facts = {"read": validated.read, "accepted": validated.accepted_rows, "rejected": validated.rejected_rows}

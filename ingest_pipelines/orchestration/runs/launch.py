@@ -70,6 +70,7 @@ def run_import(
     dry_run: bool = False,
     by: str = "",
     on_stage: Callable[[Stage], None] | None = None,
+    on_rows: Callable[[int, int], None] | None = None,
 ) -> RunResult:
     """Applies the item in a run of its own; by default the newest file at the source.
 
@@ -79,6 +80,7 @@ def run_import(
         dry_run: a plan: the ledger and Dagster have the item afterwards, and nothing else changes.
         by: who requested it, as user@host.
         on_stage: called with each stage as it begins.
+        on_rows: called while rows are validated; see `Site.watch_rows`.
 
     Raises:
         UsageError: no such import, item or file.
@@ -94,7 +96,8 @@ def run_import(
     settings = replace(site.settings, executor="in_process")  # a person waits for this process
     run_id = new_run_id()
     asked = Asked(run_id, item.key, by, forced)
-    site = replace(site, settings=settings, project=project, watch=on_stage or site.watch, asked=asked)
+    watch, watch_rows = on_stage or site.watch, on_rows or site.watch_rows
+    site = replace(site, settings=settings, project=project, watch=watch, watch_rows=watch_rows, asked=asked)
     job = build_definitions(site).resolve_implicit_global_asset_job_def()
     key = _partition_of(item, bound, site)
     add_partitions(bound, [key], instance)

@@ -30,7 +30,7 @@ FIRST_ROWS = 60
 def home(request: Request) -> Response:
     """The page. `q`, `status` and `group` choose rows, and `all` sends every one: also without the script."""
     studio, person, asked = studio_of(request), person_of(request), request.query_params
-    seen = studio.lookout.seen()
+    seen = studio.lookout.latest()
     rows = _rows(studio, seen, person)
     search, status, grouped = asked.get("q", ""), asked.get("status", ""), asked.get("group") == "database"
     fitting = [row for row in rows if search.lower() in row.searched and status in {"", row.line["status"]}]
@@ -47,7 +47,7 @@ def home(request: Request) -> Response:
 def rest(request: Request) -> Response:
     """Every row, for the page that has the first ones."""
     studio, person = studio_of(request), person_of(request)
-    return JSONResponse({"rows": [_html(row, person) for row in _rows(studio, studio.lookout.seen(), person)]})
+    return JSONResponse({"rows": [_html(row, person) for row in _rows(studio, studio.lookout.latest(), person)]})
 
 
 def _rows(studio: Studio, seen: Seen, person: Person) -> list[HomeRow]:
@@ -92,7 +92,7 @@ async def changes(request: Request) -> Response:
         at = since
         under_way = {job.id for job in jobs.all() if job.state == "running"}
         async for seen in lookout.changes():
-            if await request.is_disconnected():
+            if studio.is_ending() or await request.is_disconnected():
                 return
             for job in jobs.all():
                 if job.state == "running":

@@ -96,7 +96,7 @@ def _asset(studio: Studio, project: Project, bound: BoundImport | None) -> str:
 def one_import(request: Request) -> Response:
     """The page."""
     studio, name = studio_of(request), request.path_params["name"]
-    view = _view(studio, name, studio.lookout.seen())
+    view = _view(studio, name, studio.lookout.latest())
     return render(
         request, "import.html", title=name, yaml=_yaml(studio, name), rules_of=_rules_of,
         facts=[fact for fact in facts_of(view.bound) if fact[0] != "columns"] if view.bound else [],
@@ -137,7 +137,7 @@ async def changes(request: Request) -> Response:
     async def events() -> AsyncIterator[str]:
         sent = ""
         async for seen in studio.lookout.changes():
-            if await request.is_disconnected():
+            if studio.is_ending() or await request.is_disconnected():
                 return
             mark = repr((next((line for line in seen.lines if line["import"] == name), None), _marks(studio, name)))
             if mark == sent:
@@ -152,8 +152,8 @@ async def changes(request: Request) -> Response:
     return pushed(events())
 
 
-def _marks(studio: Studio, name: str) -> list[tuple[int, str, str]]:
-    return [(job.id, job.state, job.stage) for job in studio.jobs.of_import(name)[:3]]
+def _marks(studio: Studio, name: str) -> list[tuple[int, str, str, int]]:
+    return [(job.id, job.state, job.stage, job.rows) for job in studio.jobs.of_import(name)[:3]]
 
 
 def _live_part(request: Request, studio: Studio, name: str, seen: Seen) -> str:

@@ -146,15 +146,20 @@ function applyFilter() {
     let here = 0;
     for (const row of body.rows) {
       if (row.dataset.name === undefined) continue;
-      const fits = (!status || row.dataset.status === status) && row.dataset.search.includes(wanted);
-      row.hidden = !fits;
+      const fits = (!status || row.dataset.status === status) && (!wanted || row.dataset.search.includes(wanted));
+      hide(row, !fits);
       here += fits;
     }
-    body.hidden = !here;
+    hide(body, !here);
     shown += here;
   }
-  table.hidden = !shown;
-  document.getElementById("nothing").hidden = shown > 0;
+  hide(table, !shown);
+  hide(document.getElementById("nothing"), shown > 0);
+}
+
+// Writing what is there already costs a thousand rows a new layout.
+function hide(one, away) {
+  if (one.hidden !== away) one.hidden = away;
 }
 
 if (filters) {
