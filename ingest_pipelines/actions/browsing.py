@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from ingest_pipelines.errors import ConfigError, ItemGone, printable
@@ -74,34 +75,40 @@ def read_columns(
         return Reading.of_batch(sample_table(tables, path))
 
 
-def read_own_query(connection: Connection, source: Mapping[str, object]) -> Reading:
+def read_own_query(connection: Connection, source: Mapping[str, object], now: datetime) -> Reading:
     """The columns and first rows of an own SELECT.
 
     Args:
-        source: the import's `source` as YAML has it; a cursor begins at its start.
+        source: the import's `source` as YAML has it; a cursor begins at its start, and of windows the first ones are
+            read, until now.
 
     Raises:
         ConfigError: it is no SELECT, or its chunks could lose rows.
         SourceUnavailable, SourceDenied; UsageError: the database does not understand it.
     """
+    import yaml
     from pydantic import ValidationError
 
     from ingest_pipelines.config.connections import QueryConnection
     from ingest_pipelines.config.imports import SourceOfImport
+    from ingest_pipelines.config.mistakes import mistakes_of
+    from ingest_pipelines.config.yaml_lines import read_yaml
     from ingest_pipelines.detection import Reading
     from ingest_pipelines.sources import open_query
     from ingest_pipelines.sources.browse import sample_query
     from ingest_pipelines.sources.request import query_mistakes
 
     assert isinstance(connection, QueryConnection)
+    given = {"connection": "source", **source}
     try:
-        spec = SourceOfImport.model_validate({"connection": "source", **source})
+        spec = SourceOfImport.model_validate(given)
     except ValidationError as error:
-        raise ConfigError([detail["msg"].removeprefix("Value error, ") for detail in error.errors()]) from None
+        document = read_yaml(yaml.safe_dump(given))
+        raise ConfigError([mistake.what for mistake in mistakes_of(error, document, SourceOfImport)]) from None
     if mistakes := query_mistakes(spec, connection):
         raise ConfigError([mistake.removeprefix("source.") for mistake in mistakes])
     with open_query(connection) as tables:
-        return Reading.of_batch(sample_query(tables, spec))
+        return Reading.of_batch(sample_query(tables, spec, now))
 
 
 def _decrypted(source: FileSource, path: str, decrypt: Mapping[str, Mapping[str, str]]) -> FileHead:

@@ -122,13 +122,18 @@ def field_name(column: str, taken: Collection[str] = ()) -> str:
     return next(candidate for candidate in candidates if candidate not in taken)
 
 
+def is_encrypted(path: str) -> bool:
+    """Whether the name says that the file is an encrypted message."""
+    return path.lower().endswith(_ENCRYPTED)
+
+
 def file_keys(path: str, endings: Sequence[str] = CSV) -> dict[str, str]:
     """The source's `file`, and its `pattern` where only that finds later files: those with another date or serial.
 
     `loyalty/Points_1740981600.csv.gz` is `file: loyalty/Points`. A date elsewhere in the name needs a pattern, and so
     does an ending that is not one of the format's.
     """
-    encrypted = PurePosixPath(path).suffix if path.lower().endswith(_ENCRYPTED) else ""
+    encrypted = PurePosixPath(path).suffix if is_encrypted(path) else ""
     path = path.removesuffix(encrypted)
     folder, slash, name = path.rpartition("/")
     ending = re.search(rf"\.(?:{'|'.join(endings)})(?:\.gz|\.zip)?$", name, re.IGNORECASE)

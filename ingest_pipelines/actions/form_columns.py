@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from ingest_pipelines.actions.draft import field_name
+from ingest_pipelines.actions.form_rules import LIMITS, limits_for, limits_of
 from ingest_pipelines.actions.mapping import (
     KnownRules,
     cells_of,
@@ -45,6 +46,7 @@ class Column:
         known: whether the field is there already, and its type with it.
         ways: how the cells can be read; one of several has to be chosen.
         way: the one that was chosen, by number.
+        limits: of a new field, each with its words and its answer.
         note: what the person should know, and no mistake.
         personal: whether its values may be seen by people who see personal values only.
     """
@@ -62,6 +64,7 @@ class Column:
     asks_region: bool = False
     region: str = ""
     options: str = ""
+    limits: tuple[tuple[str, str, str], ...] = ()
     personal: bool = True
     mistake: str = ""
     note: str = ""
@@ -179,7 +182,9 @@ def _column(
     elif given:
         rules = {**given, **more}
     else:
-        rules = {"type": kind, **more}
+        limits = tuple((key, LIMITS[key], str(answers.get(f"{key}:{place}", ""))) for key in limits_for(kind))
+        column = replace(column, limits=limits)
+        rules = {"type": kind, **more, **limits_of(answers, place, kind)}
     return replace(column, rules=rules, mistake=mistake if loads else "")
 
 

@@ -6,10 +6,12 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
-from ingest_pipelines.actions.draft import Draft, MappedColumn, draft_yaml, file_keys
+from ingest_pipelines.actions.draft import Draft, MappedColumn, draft_yaml
 from ingest_pipelines.actions.form_columns import Answers, Column, columns_of, elsewhere_in
+from ingest_pipelines.actions.form_rules import IN_A_COLUMN, PLACES, more_of, rejects_of, schedule_of
+from ingest_pipelines.actions.form_source import is_one_time, source_of
 from ingest_pipelines.actions.mapping import has_local_times
 from ingest_pipelines.config.file_format import written
 from ingest_pipelines.config.schedule import Schedule
@@ -18,7 +20,7 @@ from ingest_pipelines.model import Mode
 if TYPE_CHECKING:
     from ingest_pipelines.config import BoundImport, Project, Settings
     from ingest_pipelines.config.connections import Connection
-    from ingest_pipelines.detection import Option, Reading
+    from ingest_pipelines.detection import Option, PartsProposal, Reading
 
 MODES: Mapping[str, str] = {
     "add_and_update": "new customers are added, known ones are updated",
@@ -28,14 +30,6 @@ MODES: Mapping[str, str] = {
     "deactivate": "the customers of the list are marked",
 }
 """Each mode in words."""
-
-MATCH_WAYS: Mapping[str, str] = {
-    "": "its key", "field": "another field", "email": "its e-mail address", "phone": "its phone number",
-    "email_profile": "the e-mail address of a profile", "phone_profile": "the phone number of a profile",
-    "email_subscription": "a subscribed e-mail address", "phone_subscription": "a subscribed phone number",
-    "email_or_phone_profile": "e-mail address or phone number of a profile",
-}  # fmt: skip
-"""How a row finds its customer."""
 
 TICKS_SHOWN = 5
 
@@ -90,10 +84,12 @@ def form_of(
     endings: Sequence[str],
     now: datetime,
     undecided: Sequence[str] = (),
+    proposal: PartsProposal | None = None,
 ) -> Form:
     """What the page shows: the columns, the YAML of all answers, and each mistake at its place.
 
     Args:
+        proposal: the delivery that the chosen file may be a part of.
         undecided: questions about the sample that nobody has answered yet.
         reading: the sample of what the answers name; None: there is none yet.
         endings: how names of the sample's file may end.
@@ -112,11 +108,15 @@ def form_of(
         needs_time_zone = has_local_times(mapped, reading)
         if answers.get("sub_resource") and answers.get("sub_contact") not in reading.columns:
             mistakes["subscriptions"] = ["choose the column with the contact"]
+        elif answers.get("sub_status") == IN_A_COLUMN and answers.get("sub_column") not in reading.columns:
+            mistakes["subscriptions"] = ["choose the column with the status"]
+        if answers.get("geo_ip") and not any(answers.get(f"geo_{place}") for place in PLACES):
+            mistakes["geo"] = ["name a field for the country, the region or the city"]
         for column in columns:
             if column.mistake:
                 mistakes.setdefault(f"column {column.place}", []).append(column.mistake)
     connection = project.connections.get(str(answers.get("connection", "")))
-    schedule = {} if connection is not None and is_one_time(connection) else _schedule(answers)
+    schedule = {} if connection is not None and is_one_time(connection) else schedule_of(answers)
     words, ticks = "", list[datetime]()
     try:
         plan = Schedule.model_validate(schedule) if schedule else None
@@ -131,7 +131,9 @@ def form_of(
         assert reading is not None
         assert connection is not None
         loaded = [column for column in columns if column.loads]
-        draft = _draft(answers, reading, connection, loaded, endings, schedule, needs_time_zone=needs_time_zone)
+        draft = _draft(
+            answers, reading, connection, loaded, endings, schedule, proposal, needs_time_zone=needs_time_zone
+        )
         text = draft_yaml(name, draft)
         lines = _places(text, loaded)
         found, bound = _checked(settings, name, text, lines)
@@ -162,37 +164,14 @@ def _mapped(column: Column) -> MappedColumn:
     return MappedColumn(column.name, column.field, column.rules)
 
 
-def is_one_time(connection: Connection) -> bool:
-    """Whether imports of the connection load on demand only."""
-    from ingest_pipelines.config.connections import FileConnection
-
-    return isinstance(connection, FileConnection) and connection.one_time
-
-
-def source_of(
-    answers: Answers, reading: Reading | None, endings: Sequence[str], *, reads_files: bool
-) -> dict[str, Any]:
-    """The source as YAML has it, without the format."""
-    path = str(answers.get("path", ""))
-    if reads_files:
-        member = {"member": reading.member} if reading is not None and reading.member else {}
-        return {**file_keys(path, endings), **member}
-    if answers.get("reads") != "query":
-        return {"table": path}
-    query: dict[str, Any] = {"query": str(answers.get("query", "")).replace("\r\n", "\n").strip()}
-    if column := str(answers.get("cursor_column", "")).strip():
-        start = str(answers.get("cursor_start", "")).strip()
-        query["cursor"] = {"column": column, "start": int(start) if re.fullmatch(r"-?\d{1,18}", start) else start}
-    return query
-
-
 def _draft(
     answers: Answers, reading: Reading, connection: Connection, columns: Sequence[Column], endings: Sequence[str],
-    schedule: Mapping[str, object], *, needs_time_zone: bool,
+    schedule: Mapping[str, object], proposal: PartsProposal | None, *, needs_time_zone: bool,
 ) -> Draft:  # fmt: skip
     from ingest_pipelines.config.connections import FileConnection
 
-    source = source_of(answers, reading, endings, reads_files=isinstance(connection, FileConnection))
+    reads_files = isinstance(connection, FileConnection)
+    source = source_of(answers, reading, endings, reads_files=reads_files, proposal=proposal)
     mode: Mode = answers["mode"] if answers.get("mode") in get_args(Mode) else "add_and_update"
     description = " ".join(str(answers.get("description", "")).split())
     what = source.get("file") or source.get("table") or "a query"
@@ -210,66 +189,9 @@ def _draft(
         format_line=written(reading.keys) if reading.keys else "",
         status=status,
         schedule=schedule,
-        rejects=_rejects(answers),
-        more=_more(answers),
+        rejects=rejects_of(answers),
+        more=more_of(answers),
     )
-
-
-def _rejects(answers: Answers) -> dict[str, object]:
-    kind, amount = answers.get("rejects", "none"), str(answers.get("rejects_amount", "")).strip() or "0"
-    number = float(amount) if re.fullmatch(r"\d{1,12}(\.\d{1,6})?", amount) else None
-    if kind == "any":
-        return {"unlimited": True}
-    if kind == "percent":
-        return {"max_percent": amount if number is None else int(number) if number.is_integer() else number}
-    return {"max_rows": 0 if kind != "rows" else int(amount) if amount.isdecimal() else amount}
-
-
-def _more(answers: Answers) -> dict[str, object]:
-    more: dict[str, object] = {}
-    if by := str(answers.get("match", "")):
-        more["match"] = {"by": by, "field": str(answers.get("match_field", ""))} if by == "field" else by
-    if answers.get("duplicates") in {"last", "first"}:
-        more["duplicates"] = answers["duplicates"]
-    if answers.get("empty") == "keep":
-        more["empty"] = "keep"
-    if groups := [name.strip() for name in str(answers.get("groups", "")).split(",") if name.strip()]:
-        more["groups"] = groups
-    if resource := str(answers.get("sub_resource", "")):
-        status = str(answers.get("sub_status", "")) or "subscribed"
-        consent = {"resource": resource, "channel": answers.get("sub_channel", ""),
-                   "contact": answers.get("sub_contact", ""), "status": status}  # fmt: skip
-        more["subscriptions"] = [consent]
-    return more
-
-
-def _schedule(answers: Answers) -> dict[str, object]:
-    """The schedule as YAML has it; empty: none."""
-    when = answers.get("when", "")
-    times = [time.strip() for time in str(answers.get("at", "")).split(",") if time.strip()]
-    plan: dict[str, object] = {}
-    if when == "every":
-        plan = {"every": str(answers.get("every", "")).strip() or "1d"}
-    elif when == "cron":
-        plan = {"cron": str(answers.get("cron", "")).strip()}
-    elif when in {"daily", "weekdays", "days"}:
-        plan = {"at": times or ["06:00"]}
-        if when == "weekdays":
-            plan["weekdays"] = _listed(answers.get("weekdays")) or ["mon"]
-        if when == "days":
-            days = [day.strip() for day in str(answers.get("days", "")).split(",") if day.strip()] or ["1"]
-            plan["days"] = [int(day) if day.isdecimal() and len(day) < 3 else day for day in days]
-    if not plan:
-        return {}
-    for key in ("start", "until"):
-        if given := str(answers.get(key, "")).strip():
-            plan[key] = given
-    zone = str(answers.get("schedule_timezone", "")).strip()
-    return {**plan, **({"timezone": zone} if zone and zone != "UTC" else {})}
-
-
-def _listed(value: object) -> list[str]:
-    return [str(one) for one in value] if isinstance(value, list) else [str(value)] if value else []
 
 
 def _places(text: str, columns: Sequence[Column]) -> dict[int, str]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from ingest_pipelines.actions.draft import MappedColumn
+from ingest_pipelines.actions.draft import MappedColumn, is_encrypted
+from ingest_pipelines.actions.form_source import delivery_of, parts_proposal, secret_mistake
 from ingest_pipelines.cli import screen
 from ingest_pipelines.errors import IngestError, printable
 
@@ -23,9 +23,7 @@ EARLIER_FILES = 2
 
 def ask_for_keys(path: str, ask: Questions) -> dict[str, dict[str, str]]:
     """The source's `decrypt` for a file whose name says that it is encrypted; empty: it is not."""
-    from ingest_pipelines.config.decryption import ENDINGS
-
-    if PurePosixPath(path.lower()).suffix.removeprefix(".") not in ENDINGS:
+    if not is_encrypted(path):
         return {}
     screen.note(f"  {printable(path)} is encrypted")
     private_key = ask.text(
@@ -50,42 +48,26 @@ def ask_for_keys(path: str, ask: Questions) -> dict[str, dict[str, str]]:
 
 
 def _wrong_key_file(answer: str) -> str | None:
-    return _mistake({"file": answer}) if answer else None
+    return secret_mistake({"file": answer}) if answer else None
 
 
 def _wrong_variable(answer: str) -> str | None:
-    return _mistake({"env": answer})
-
-
-def _mistake(reference: Mapping[str, str]) -> str | None:
-    from pydantic import ValidationError
-
-    from ingest_pipelines.config.base import Secret
-
-    try:
-        Secret.model_validate(reference)
-    except ValidationError as error:
-        return error.errors()[0]["msg"].removeprefix("Value error, ")
-    return None
+    return secret_mistake({"env": answer})
 
 
 def ask_for_parts(path: str, files: Sequence[SourceFile], ask: Questions) -> dict[str, Any]:
     """The source's `file` and `parts` for a file that is one of several of an item; empty: it is an item itself."""
-    from ingest_pipelines.detection import detect_parts
-
-    folder, slash, name = path.rpartition("/")
-    beside = [file.path.rpartition("/")[2] for file in files if file.path.rpartition("/")[0] == folder]
-    delivery = detect_parts(name, beside)
+    name, delivery = path.rpartition("/")[2], parts_proposal(path, files)
     if delivery is None:
         return {}
     screen.note(f"  {printable(name)} and others beside it are called like parts of one item")
     if not ask.agreed("are they loaded together, whole or not at all?"):
         return {}
-    keys: dict[str, Any] = dict(delivery.keys)
+    count = ""
     if delivery.count is not None:
         question = "nothing there says how many parts an item has; how many are they"
-        keys["count"] = int(ask.text(question, str(delivery.count), wrong=_wrong_count))
-    return {"file": folder + slash + delivery.file, "parts": keys}
+        count = ask.text(question, str(delivery.count), wrong=_wrong_count)
+    return delivery_of(path, delivery, count)
 
 
 def _wrong_count(answer: str) -> str | None:

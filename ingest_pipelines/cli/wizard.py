@@ -32,7 +32,11 @@ def new(
     name: Annotated[str, typer.Argument(metavar="[NAME]", help="The new import's name.")] = "",
     connection: Annotated[str, typer.Option("--connection", metavar="C", help="Where the data comes from.")] = "",
     path: Annotated[str, typer.Option("--path", metavar="P", help="A file or table of the connection.")] = "",
+    query: Annotated[str, typer.Option("--query", metavar="SELECT", help="An own SELECT, in place of --path.")] = "",
     database: Annotated[str, typer.Option("--database", metavar="D", help="A name in databases.yaml.")] = "",
+    more: Annotated[
+        bool, typer.Option("--more", help="Ask also about matching, consents, places, limits and times of day.")
+    ] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Take every suggestion; ask only what has none.")] = False,
 ) -> None:
     """Set up an import step by step: connection, test, file or table, columns, schedule. Writes a draft."""
@@ -41,6 +45,7 @@ def new(
     from ingest_pipelines.cli.preview import print_as_read
     from ingest_pipelines.cli.questions import Questions
     from ingest_pipelines.config import read_project, read_settings
+    from ingest_pipelines.config.connections import FileConnection
     from ingest_pipelines.config.nearest import nearest
 
     settings = read_settings()
@@ -55,12 +60,14 @@ def new(
     connection, drafts = _connection(home, project, connection, ask)
     project = read_project(home, drafts)
     chosen = project.connections[connection]
-    path = path or _path(connection, chosen, ask)
+    if query and isinstance(chosen, FileConnection):
+        raise UsageError(f"{connection} has files, not tables and queries", hint="name a file: --path")
+    path = path or query or _path(connection, chosen, ask)
     if database and database not in project.databases:
         raise UsageError(f"there is no database '{database}'", hint=nearest(database, project.databases))
     names = sorted(project.databases)
     database = database or (names[0] if len(names) == 1 else ask.one_of("database", names))
-    draft, reading = _draft(connection, project, path, database, ask)
+    draft, reading = _draft(connection, project, path, database, ask, more=more)
     text = draft_yaml(name, draft)
     screen.say(f"\nimports/{name}.yaml")
     for line in text.splitlines():
@@ -159,18 +166,37 @@ def _path(name: str, connection: Connection, ask: Questions) -> str:
         offered, what = [file.path for file in files], "file"
     else:
         offered, what = list_tables(connection), "table"
-    if not offered:
+    if not offered and what == "file":
         raise UsageError(f"{name} has no {what}s yet", hint=f"ingest browse {name}")
-    return ask.one_of(what, offered)
+    if what == "file":
+        return ask.one_of(what, offered)
+    return ask.one_of(
+        "table (or type a SELECT)", offered, other=lambda answer: None if is_select(answer) else _NO_TABLE
+    )
 
 
-def _draft(name: str, project: Project, path: str, database: str, ask: Questions) -> tuple[Draft, Reading]:
-    from ingest_pipelines.actions.browsing import list_files, read_columns
+_NO_TABLE = "it is none of the tables, and no SELECT"
+
+
+def _draft(
+    name: str, project: Project, path: str, database: str, ask: Questions, *, more: bool
+) -> tuple[Draft, Reading]:
+    """The answers.
+
+    Args:
+        path: of a file, a table's name, or an own SELECT.
+        more: ask what most imports do not need, too.
+    """
+    from ingest_pipelines.actions.browsing import list_files, read_columns, read_own_query
     from ingest_pipelines.actions.draft import Draft, file_keys
+    from ingest_pipelines.actions.form_rules import more_of, schedule_of
+    from ingest_pipelines.actions.form_source import is_one_time, query_of
     from ingest_pipelines.actions.mapping import has_local_times, known_elsewhere
+    from ingest_pipelines.actions.target import now
     from ingest_pipelines.cli.browsing import print_columns
     from ingest_pipelines.cli.deliveries import ask_for_keys, ask_for_parts, with_spellings
     from ingest_pipelines.cli.mapping import map_columns
+    from ingest_pipelines.cli.more_questions import ask_for_limits, ask_for_more, ask_for_times, ask_how_it_is_read
     from ingest_pipelines.config.connections import FileConnection
     from ingest_pipelines.config.file_format import written
 
@@ -182,20 +208,29 @@ def _draft(name: str, project: Project, path: str, database: str, ask: Questions
     target = project.databases[database]
     files = list_files(connection).files if isinstance(connection, FileConnection) else ()
     delivered = {**ask_for_parts(path, files, ask), **({"decrypt": keys} if (keys := ask_for_keys(path, ask)) else {})}
-    reading = read_columns(connection, path, ask.choose, [*target.fields, *elsewhere], delivered.get("decrypt"))
+    is_query = not reads_files and is_select(path)
+    source: dict[str, Any] = query_of(ask_how_it_is_read(path, ask)) if is_query else {"table": path}
+    if is_query:
+        reading, path = read_own_query(connection, source, now()), "the query"
+    else:
+        reading = read_columns(connection, path, ask.choose, [*target.fields, *elsewhere], delivered.get("decrypt"))
     print_columns(path, reading, is_file=reads_files)
     screen.say()
     mode, marks, columns = map_columns(reading, target, elsewhere, ask)
     timezone = "UTC"
     if has_local_times(columns, reading):
         timezone = ask.text("time zone of the times that have none", "UTC", wrong=_wrong_time_zone)
-    is_one_time = isinstance(connection, FileConnection) and connection.one_time
-    every = "" if is_one_time else ask.text("run every (6h; empty: no schedule)", "", wrong=_wrong_interval)
+    one_time = is_one_time(connection)
+    every = "" if one_time else ask.text("run every (6h; empty: no schedule)", "", wrong=_wrong_interval)
     rejects = ask.text("rejected rows to allow", "0", wrong=_wrong_count)
-    source: dict[str, Any] = {"table": path}
     if isinstance(connection, FileConnection):
         source = {**({} if "parts" in delivered else file_keys(path, reading.declared.endings)), **delivered}
         columns = with_spellings(columns, path, source, reading, connection, files)
+    rules, schedule = dict[str, object](), dict[str, object]()
+    if more:
+        columns = ask_for_limits(columns, elsewhere, ask)
+        rules = more_of(ask_for_more(reading, target, ask))
+        schedule = {} if one_time else schedule_of(ask_for_times(every, ask))
     draft = Draft(
         description=ask.text("description", f"{source.get('file', path)} from {name}"),
         database=database,
@@ -204,11 +239,18 @@ def _draft(name: str, project: Project, path: str, database: str, ask: Questions
         set=marks,
         columns=columns,
         every=every or None,
+        schedule=schedule,
+        more=rules,
         max_rejects=int(rejects),
         timezone=timezone,
         format_line=written(reading.keys) if reading.keys else "",
     )
     return draft, reading
+
+
+def is_select(text: str) -> bool:
+    """Whether a person typed a query, not the name of a table."""
+    return text.lstrip().partition(" ")[0].upper() in {"SELECT", "WITH"} or "\n" in text.strip()
 
 
 def _wrong_interval(answer: str) -> str | None:

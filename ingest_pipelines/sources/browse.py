@@ -8,12 +8,16 @@ import zipfile
 import zlib
 from collections.abc import Generator
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, cast
+from zoneinfo import ZoneInfo
 
+from ingest_pipelines.cursor.values import CursorValue
 from ingest_pipelines.errors import UsageError, printable
 from ingest_pipelines.file_content import content_of, is_litter, name_in_zip, office_file
 from ingest_pipelines.sources.base import FileSource, QuerySource
 from ingest_pipelines.sources.files import MAX_FOLDERS, visible
+from ingest_pipelines.sources.request import first_window, window_bounds
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -130,10 +134,15 @@ def sample_table(source: QuerySource, table: str) -> pa.RecordBatch:
         return next(batches)
 
 
-def sample_query(source: QuerySource, spec: SourceOfImport) -> pa.RecordBatch:
-    """The first rows of an own SELECT that `query_mistakes` accepts; a cursor begins at its start."""
+def sample_query(source: QuerySource, spec: SourceOfImport, now: datetime) -> pa.RecordBatch:
+    """The first rows of an own SELECT that `query_mistakes` accepts: from its cursor's start, or its windows' first."""
     assert spec.query is not None
-    values = {"lastItem": spec.cursor.initial} if spec.cursor is not None else {}
+    values: dict[str, CursorValue] = {}
+    if spec.cursor is not None:
+        values = {"lastItem": spec.cursor.initial}
+    elif spec.window is not None:
+        start, until = first_window(spec.window), now.astimezone(ZoneInfo(spec.window.timezone))
+        values = window_bounds(spec.window, start, max(start, until))
     with contextlib.closing(source.batches(spec.query, values, limit=ROWS)) as batches:
         return next(batches)
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from zoneinfo import ZoneInfo
 
 from ingest_pipelines.config import BoundImport
 from ingest_pipelines.config.connections import QueryConnection
-from ingest_pipelines.config.imports import SourceOfImport
+from ingest_pipelines.config.imports import SourceOfImport, Window
 from ingest_pipelines.cursor.bounds import chunk_start
 from ingest_pipelines.cursor.values import CursorValue, Moment
 from ingest_pipelines.errors import ConfigError
@@ -49,12 +50,24 @@ def request_of(item: Item, bound: BoundImport, source: QuerySource) -> Request:
     if spec.window is not None:
         assert item.window_start is not None
         assert item.window_end is not None
-        zone = ZoneInfo(spec.window.timezone)
-        bounds = [moment.astimezone(zone) for moment in (item.window_start, item.window_end)]
-        if spec.window.wall_clock:
-            bounds = [moment.replace(tzinfo=None) for moment in bounds]
-        return Request(spec.query, {"windowStart": Moment.of(bounds[0]), "windowEnd": Moment.of(bounds[1])})
+        return Request(spec.query, window_bounds(spec.window, item.window_start, item.window_end))
     return Request(spec.query, {})
+
+
+def window_bounds(window: Window, start: datetime, end: datetime) -> dict[str, CursorValue]:
+    """What is bound for `{windowStart}` and `{windowEnd}`."""
+    zone = ZoneInfo(window.timezone)
+    bounds = [moment.astimezone(zone) for moment in (start, end)]
+    if window.wall_clock:
+        bounds = [moment.replace(tzinfo=None) for moment in bounds]
+    return {"windowStart": Moment.of(bounds[0]), "windowEnd": Moment.of(bounds[1])}
+
+
+def first_window(window: Window) -> datetime:
+    """When the first window starts."""
+    day = window.start
+    local = day if isinstance(day, datetime) else datetime(day.year, day.month, day.day)
+    return local.replace(tzinfo=ZoneInfo(window.timezone)) + window.offset
 
 
 def query_mistakes(source: SourceOfImport, connection: QueryConnection) -> list[str]:

@@ -12,8 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from ingest_pipelines.actions.browsing import list_files, list_tables, read_columns, read_own_query
 from ingest_pipelines.actions.checking import test_connection
+from ingest_pipelines.actions.draft import is_encrypted
 from ingest_pipelines.actions.form_columns import Answers
-from ingest_pipelines.actions.new_import import Choices, source_of
+from ingest_pipelines.actions.form_source import KEYS, OF_A_FILE, OF_A_QUERY, decrypt_of, query_of, secret_mistake
+from ingest_pipelines.actions.new_import import Choices
+from ingest_pipelines.actions.target import now
 from ingest_pipelines.config.connections import Connection, FileConnection
 from ingest_pipelines.errors import IngestError, UsageError
 from ingest_pipelines.model import SourceFile
@@ -97,7 +100,7 @@ class Sources:
         reads_files = isinstance(connection, FileConnection)
         is_query = not reads_files and answers.get("reads") == "query"
         chosen = {key: value for key, value in answers.items() if key.startswith("choice:")}
-        wanted = ("query", "cursor_column", "cursor_start") if is_query else ("path",)
+        wanted = OF_A_QUERY if is_query else OF_A_FILE
         if not str(answers.get(wanted[0], "")).strip():
             return None
         key = json.dumps([name, is_query, [answers.get(one, "") for one in wanted], chosen], sort_keys=True)
@@ -119,11 +122,12 @@ class Sources:
         choices = Choices(answers, [])
         try:
             if is_query:
-                return Sample(read_own_query(connection, source_of(answers, None, (), reads_files=False)))
+                return Sample(read_own_query(connection, query_of(answers), now()))
             path = str(answers["path"])
             if path not in self.listing(name, connection).paths:  # what a browser sends names one of ours, or nothing
                 raise UsageError("the file or table is not there any more", hint="choose another one")
-            return Sample(read_columns(connection, path, choices, fields), tuple(choices.asked))
+            decrypt = _keys(answers, path)
+            return Sample(read_columns(connection, path, choices, fields, decrypt), tuple(choices.asked))
         except IngestError as error:
             return Sample(asked=tuple(choices.asked), error=error)
 
@@ -135,6 +139,23 @@ class Sources:
         """The last test of the connection as it is."""
         known = self._tests.get(name)
         return known[1] if known and known[0] == connection else None
+
+
+def _keys(answers: Answers, path: str) -> Mapping[str, Mapping[str, str]] | None:
+    """`decrypt` of an encrypted file; None: it is not encrypted.
+
+    Raises:
+        UsageError: no key is named, or one is not there.
+    """
+    if not is_encrypted(path):
+        return None
+    keys = decrypt_of(answers, path)
+    if not {"private_key", "passphrase"} & keys.keys():
+        raise UsageError("the file is encrypted", hint="name the variable with its private key, or its passphrase")
+    for key in KEYS:
+        if key in keys and (mistake := secret_mistake(keys[key])):
+            raise UsageError(f"decrypt.{key}: {mistake}", hint="set it where the studio is started")
+    return keys
 
 
 def _listed(connection: Connection) -> SourceListing:

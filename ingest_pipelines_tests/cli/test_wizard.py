@@ -260,6 +260,40 @@ def test_browse_shows_what_an_import_would_read_and_what_is_not_certain(project:
     assert "cp850" in answer.out
 
 
+def test_an_own_select_and_what_most_imports_do_not_need_are_asked_for(starter: Terminal) -> None:
+    login = psycopg.conninfo.conninfo_to_dict(starter.environment["INGEST_DATABASE_URL"])
+    settings = {
+        "type": "postgresql", "host": login.get("host", "127.0.0.1"), "port": int(login.get("port") or 5432),
+        "database": login["dbname"], "username": login["user"], "password": {"env": "SHOP_PW"},
+    }  # fmt: skip
+    file = starter.folder / "connections.yaml"
+    known = yaml.safe_load(file.read_text())
+    file.write_text(yaml.safe_dump({"connections": {**known["connections"], "db": settings}}))
+    home = Terminal(starter.folder, {**starter.environment, "SHOP_PW": str(login.get("password", "none"))})
+    rows = "SELECT 'C-' || n AS cid, n AS visits FROM generate_series(1, 3) n"
+    query = f"SELECT cid, visits FROM ({rows}) v WHERE visits > {{lastItem}} ORDER BY visits"
+    words = ("new", "visits", "--connection", "db", "--query", query, "--more")
+    typed = (
+        "cursor", "visits", "1",  # each load reads, its column, its start
+        "cid", "add_and_update", "visits", "int", "", "0",  # key, mode, field, type, every, rejects
+        "1", "99",  # limits of the new field
+        "key", "last", "keep", "crm",  # match, duplicates, empty, groups
+        "weekdays", "06:30", "mon", "Europe/Berlin", "2026-12-01T06:00", "",  # schedule
+        "visits of shops", "y",
+    )  # fmt: skip
+    answer = home.ingest(*words, typed=typed, COLUMNS="400")
+    assert answer.code == 0, answer.out + answer.err
+    written = yaml.safe_load((starter.folder / "imports" / "visits.yaml").read_text())
+    assert written["source"] == {"connection": "db", "query": query, "cursor": {"column": "visits", "start": 1}}
+    assert written["columns"]["visits"] == {"field": "visits", "type": "int", "min": 1, "max": 99}
+    assert (written["duplicates"], written["empty"], written["groups"]) == ("last", "keep", ["crm"])
+    assert written["schedule"] == {
+        "at": ["06:30"], "weekdays": ["mon"], "start": "2026-12-01T06:00", "timezone": "Europe/Berlin",
+    }  # fmt: skip
+    assert "C-2" in answer.out + answer.err
+    assert "C-1" not in answer.out + answer.err  # before the cursor's start
+
+
 VENDORS: dict[str, tuple[str, list[str], dict[str, Any], list[tuple[Any, ...]]]] = {
     "hubspot": (
         "hubspot-crm-exports-all-contacts-2026-01-05.csv", [], {},

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import psycopg
+import pysequoia as openpgp
 import pytest
 import yaml
 
@@ -86,8 +87,13 @@ def shop(postgres_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         shop.write("uploads/Days_1.csv", "CID,Joined\nC-1,03/12/2020\nC-2,01/02/2021\n")
         with psycopg.connect(target, autocommit=True) as connection:
             connection.execute("CREATE SCHEMA shop")
-            connection.execute("CREATE TABLE shop.contacts (id int PRIMARY KEY, email text, changed int)")
-            connection.execute("INSERT INTO shop.contacts VALUES (1, 'ann@example.com', 7), (2, 'bob@example.com', 9)")
+            connection.execute(
+                "CREATE TABLE shop.contacts (id int PRIMARY KEY, email text, changed int, seen timestamp)"
+            )
+            connection.execute(
+                "INSERT INTO shop.contacts VALUES (1, 'ann@example.com', 7, '2026-01-05 05:00'), "
+                "(2, 'bob@example.com', 9, '2026-01-05 06:00')"
+            )
         yield shop
 
 
@@ -190,13 +196,94 @@ def test_an_own_select_shows_its_first_rows_and_one_that_writes_is_refused(page:
     page.fill(query="DELETE FROM shop.contacts")
     assert "notice bad" in page.html.partition('id="s-data"')[2].partition("</section>")[0]
     query = "SELECT id, email, changed\nFROM shop.contacts\nWHERE changed > {lastItem}\nORDER BY changed"
-    page.fill(query=query, cursor_column="changed", cursor_start="7").fill(key="0", field__2="changed")
+    page.fill(query=query, per="cursor", cursor_column="changed", cursor_start="7").fill(key="0", field__2="changed")
     assert "bob@example.com" in page.html
     assert "ann@example.com" not in page.html  # before the start
     source = yaml.safe_load(yaml_beside(page.html))["source"]
     assert source["query"].strip() == query
     assert source["cursor"] == {"column": "changed", "start": 7}
     assert mistakes_shown(page.html) == []
+
+
+def test_a_select_of_one_window_after_the_other_shows_rows_of_the_first_ones(page: Page) -> None:
+    page.fill(name="contacts", connection="db", reads="query")
+    query = "SELECT id, email FROM shop.contacts WHERE seen >= {windowStart} AND seen < {windowEnd}"
+    page.fill(query=query, per="window").fill(window_every="week", window_start="soon")
+    assert "window.start: " in page.html.partition('id="s-data"')[2].partition("</section>")[0]
+    page.fill(window_start="2026-01-05", window_timezone="Europe/Berlin", window_offset="6h", window_wall_clock="on")
+    assert "bob@example.com" in page.html
+    assert "ann@example.com" not in page.html  # before the first window
+    assert yaml.safe_load(yaml_beside(page.fill(key="0").html))["source"]["window"] == {
+        "every": "week", "start": "2026-01-05", "timezone": "Europe/Berlin", "offset": "6h", "wall_clock": True,
+    }  # fmt: skip
+    assert mistakes_shown(page.html) == []
+
+
+def test_an_encrypted_file_is_read_with_keys_that_variables_hold_and_no_path_is_a_key(
+    page: Page, shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secret = openpgp.Tsk.generate("Shop <shop@example.com>")
+    message = openpgp.encrypt(LOYALTY.encode(), [secret.extract_certificate()])
+    file = shop.settings.home / "uploads" / "Till_7.csv.pgp"
+    file.write_bytes(message)
+    shop.write("till.key", str(secret))
+    monkeypatch.setenv("TILL_KEY", str(secret))
+    try:
+        page.fill(name="till", connection="uploads").fill(path="Till_7.csv.pgp")
+        assert "the file is encrypted" in page.html
+        for name in ("NO_SUCH_KEY", str(shop.settings.home / "till.key")):
+            page.fill(decrypt_private_key=name)
+            assert "is not set" in page.html
+        page.fill(decrypt_private_key="TILL_KEY").fill(rejects="any")
+    finally:
+        file.unlink()
+    assert "ann@example.com" in page.html
+    assert mistakes_shown(page.html) == []
+    source = yaml.safe_load(yaml_beside(page.html))["source"]
+    assert source == {"connection": "uploads", "file": "Till", "decrypt": {"private_key": {"env": "TILL_KEY"}}}
+
+
+def test_files_that_are_called_like_parts_are_one_item_unless_a_person_says_otherwise(page: Page, shop: Shop) -> None:
+    names = [f"Sales_7_part{part}.csv" for part in (1, 2)]
+    for name in names:
+        shop.write(f"uploads/{name}", LOYALTY)
+    try:
+        page.fill(name="sales", connection="uploads").fill(path=names[0]).fill(rejects="any")
+    finally:
+        for name in names:
+            (shop.settings.home / "uploads" / name).unlink()
+    parts = {"pattern": r"Sales_(?P<serial>[0-9]+)_part(?P<part>[0-9]+)\.csv", "count": 2}
+    source = yaml.safe_load(yaml_beside(page.html))["source"]
+    assert source == {"connection": "uploads", "file": "Sales", "parts": parts}
+    assert yaml.safe_load(yaml_beside(page.fill(parts_count="5").html))["source"]["parts"]["count"] == 5
+    assert any("count" in mistake for mistake in mistakes_shown(page.fill(parts_count="many").html))
+    assert "parts" not in yaml.safe_load(yaml_beside(page.fill(parts="each").html))["source"]
+
+
+def test_consents_by_a_column_places_and_limits_of_new_fields_are_in_the_yaml(page: Page, shop: Shop) -> None:
+    shop.write("uploads/People_1.csv", "CID,Consent,IP,Nick,Age\nC-1,subscribed,192.0.2.1,annie,30\n")
+    shop.write("geo.mmdb", "")
+    shop.write("databases.yaml", DATABASES.replace("    key: ", "    geo_database: geo.mmdb\n    key: "))
+    try:
+        page.fill(name="people", connection="uploads").fill(path="People_1.csv", key="0", sub_resource="newsletter")
+        page.fill(sub_channel="email", sub_contact="Nick", sub_status="column", geo_ip="IP", on__1=None, on__2=None)
+        assert "choose the column with the status" in mistakes_shown(page.html)
+        page.fill(sub_column="Consent", sub_update_status="on", geo_country="tier")
+        page.fill(max_length__3="20", min__4="18", max__4="120")
+        text = yaml_beside(page.html)
+    finally:
+        (shop.settings.home / "uploads" / "People_1.csv").unlink()
+        (shop.settings.home / "geo.mmdb").unlink()
+        shop.write("databases.yaml", DATABASES)
+    written = yaml.safe_load(text)
+    assert written["subscriptions"] == [{
+        "resource": "newsletter", "channel": "email", "contact": "Nick", "status_column": "Consent",
+        "update_status": True,
+    }]  # fmt: skip
+    assert written["geo"] == {"ip": "IP", "country": "tier"}
+    assert written["columns"]["Nick"] == {"field": "nick", "type": "string", "max_length": 20}
+    assert written["columns"]["Age"] == {"field": "age", "type": "int", "min": 18, "max": 120}
+    assert mistakes_shown(page.html) == ["geo.country: 'tier' must be of type string"]
 
 
 def test_hostile_names_and_cells_are_text(page: Page, shop: Shop) -> None:

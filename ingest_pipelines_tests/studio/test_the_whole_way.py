@@ -16,6 +16,7 @@ import pytest
 import yaml
 from playwright.sync_api import Browser, Page, expect
 
+from ingest_pipelines_tests.servers import snowflake
 from ingest_pipelines_tests.servers.sftp import SftpServer
 from ingest_pipelines_tests.studio.conftest import Shop, empty_shop, password_in
 
@@ -37,7 +38,10 @@ LOADED = 60_000
 @pytest.fixture(scope="module")
 def shop(postgres_url: str, sftp_server: SftpServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
     """A project with a database, and nothing else."""
-    variables = {"VENDOR_KEY": sftp_server.private_key, "SHOP_PASSWORD": password_in(postgres_url)}
+    variables = {
+        "VENDOR_KEY": sftp_server.private_key, "SHOP_PASSWORD": password_in(postgres_url),
+        "SNOWFLAKE_PASSWORD": snowflake.SnowflakeServer.password,
+    }  # fmt: skip
     with empty_shop(postgres_url, tmp_path_factory.mktemp("way"), **variables) as shop:
         target = shop.terminal.environment["INGEST_DATABASE_URL"]
         shop.write("databases.yaml", DATABASES)
@@ -140,6 +144,62 @@ def test_from_an_empty_project_to_a_loaded_sftp_feed_and_back_through_the_reject
     assert sorted(load["read"] for load in loads) == [1, 3]
 
 
+def test_from_an_empty_project_to_a_loaded_snowflake_table_and_back_through_the_rejects_bench(
+    shop: Shop, address: str, clean: Page, snowflake_database: snowflake.SnowflakeDatabase
+) -> None:
+    """The connection is written by hand: its options lead the connector here instead of to snowflakecomputing.com."""
+    server = snowflake_database.server
+    snowflake_database.execute(
+        "CREATE TABLE CONTACTS (CID VARCHAR, EMAIL VARCHAR, POINTS VARCHAR, SEEN_AT TIMESTAMP_NTZ)",
+        "INSERT INTO CONTACTS VALUES ('S-1', 'ann@example.com', '10', '2026-01-01 06:00:00'), "
+        "('S-2', 'bob@example.com', 'many', NULL), ('S-3', 'cid.example.com', '3', '2026-01-03 06:00:00')",
+    )
+    account = {
+        "type": "snowflake", "account": server.account, "user": server.user, "password": {"env": "SNOWFLAKE_PASSWORD"},
+        "database": snowflake_database.name, "schema": "PUBLIC", "options": server.options,
+    }  # fmt: skip
+    file = shop.settings.home / "connections.yaml"
+    known = yaml.safe_load(file.read_text()) if file.exists() else {"connections": {}}
+    known["connections"]["warehouse"] = account
+    file.write_text(yaml.safe_dump(known))
+    clean.set_default_timeout(20_000)
+    clean.goto(f"{address}/connections/warehouse")
+    expect(clean.locator("main")).to_contain_text("PUBLIC.CONTACTS")
+    clean.get_by_role("button", name="Test").click()
+    expect(clean.locator("#test")).to_contain_text("login")
+    expect(clean.locator("#test .bad")).to_have_count(0)
+    clean.get_by_role("link", name="New import").first.click()
+    answer(clean, typed(clean, "#f-name", "contacts"))
+    answer(clean, lambda: clean.get_by_label("warehouse").check(force=True))
+    answer(clean, lambda: clean.get_by_label("PUBLIC.CONTACTS").check(force=True))
+    expect(clean.locator("#s-columns")).to_contain_text("ann@example.com")
+    answer(clean, lambda: clean.locator("#key-0").check(force=True))
+    answer(clean, lambda: clean.locator("#f-rejects").select_option("any"))
+    answer(clean, lambda: clean.locator("#f-when").select_option("daily"))
+    clean.get_by_role("button", name="Plan", exact=True).click()
+    expect(clean.locator("#s-plan")).to_contain_text("This is what a load would do now", timeout=LOADED)
+    complete(clean, address, "contacts", "3 rows read, 1 inserted, 2 rejected")
+
+    clean.get_by_role("link", name="Rejects").click()
+    expect(clean.locator("tr[data-line]")).to_have_count(2)
+    clean.get_by_label("POINTS, line 2").fill("20")
+    clean.get_by_label("EMAIL, line 3").fill("cid@example.com")
+    clean.get_by_label("EMAIL, line 3").press("Tab")
+    expect(clean.locator("#tally")).to_have_text("2 corrected, 2 pass")
+    clean.reload()
+    clean.get_by_role("button", name="Load what passes").click()
+    expect(clean.locator("#part .notice.good")).to_contain_text("2 rejects of load", timeout=LOADED)
+    with psycopg.connect(shop.settings.database_url or "") as connection:
+        rows = connection.execute(
+            "SELECT customer_id, email, points, seen_at::text FROM crm.customers "
+            "WHERE customer_id LIKE 'S-%' ORDER BY customer_id"
+        ).fetchall()
+    assert rows == [
+        ("S-1", "ann@example.com", 10, "2026-01-01 06:00:00+00"), ("S-2", "bob@example.com", 20, None),
+        ("S-3", "cid@example.com", 3, "2026-01-03 06:00:00+00"),
+    ]  # fmt: skip
+
+
 def test_a_select_with_a_cursor_is_set_up_and_reads_what_is_new(shop: Shop, address: str, clean: Page) -> None:
     login = psycopg.conninfo.conninfo_to_dict(shop.settings.database_url or "")
     settings = {
@@ -153,6 +213,7 @@ def test_a_select_with_a_cursor_is_set_up_and_reads_what_is_new(shop: Shop, addr
     answer(clean, lambda: clean.get_by_text("an own SELECT").click())
     query = "SELECT id, who, points FROM shop.orders WHERE id > {lastItem} ORDER BY id"
     answer(clean, typed(clean, "#f-query", query))
+    answer(clean, lambda: clean.locator("#f-per").select_option("cursor"))
     answer(clean, typed(clean, "#f-cursor_column", "id"))
     answer(clean, typed(clean, "#f-cursor_start", "0"))
     expect(clean.locator("#s-data")).to_contain_text("C-7")

@@ -12,8 +12,11 @@ from starlette.routing import Route
 
 from ingest_pipelines import ledger
 from ingest_pipelines.actions.checking import write_drafts
+from ingest_pipelines.actions.draft import is_encrypted
 from ingest_pipelines.actions.form_columns import elsewhere_in, signature
-from ingest_pipelines.actions.new_import import MATCH_WAYS, MODES, Form, form_of, is_one_time
+from ingest_pipelines.actions.form_rules import IN_A_COLUMN, MATCH_WAYS, PLACES
+from ingest_pipelines.actions.form_source import OF_A_FILE, OF_A_QUERY, READ_EACH_TIME, is_one_time, parts_proposal
+from ingest_pipelines.actions.new_import import MODES, Form, form_of
 from ingest_pipelines.actions.preview import AsRead, as_read
 from ingest_pipelines.actions.run_apart import WantedRun
 from ingest_pipelines.actions.target import now
@@ -34,7 +37,7 @@ from ingest_pipelines.studio.sources import Sample, SourceListing
 from ingest_pipelines.studio.state import studio_of
 
 if TYPE_CHECKING:
-    from ingest_pipelines.detection import Reading
+    from ingest_pipelines.detection import PartsProposal, Reading
 
 ROWS_SHOWN = 5
 """First rows of the sample."""
@@ -56,6 +59,7 @@ class Look:
     form: Form
     reads_files: bool
     one_time: bool
+    parts: PartsProposal | None
 
 
 def begin(request: Request) -> Response:
@@ -108,7 +112,7 @@ def save(request: Request) -> Response:
 def _settled(answers: dict[str, Any], before: Mapping[str, Any]) -> dict[str, Any]:
     """The answers without those to questions that other answers have changed."""
     if answers.get("connection") != before.get("connection"):
-        for key in ("path", "query", "cursor_column", "cursor_start"):
+        for key in (*OF_A_FILE, *OF_A_QUERY):
             answers.pop(key, None)
     if any(answers.get(key) != before.get(key) for key in ("connection", "path", "reads")):
         answers = {key: value for key, value in answers.items() if not key.startswith("choice:")}
@@ -172,7 +176,9 @@ def _page(request: Request, draft: SetUpDraft, look: Look) -> dict[str, Any]:
         "format": written(reading.keys) if reading is not None and reading.keys else "",
         "rows": _rows(reading, hidden), "hidden": hidden, "masked": HIDDEN, "preview": _preview(look.form, reading),
         "hidden_fields": {column.field for column in look.form.columns if column.name in hidden},
-        "modes": MODES, "ways": MATCH_WAYS, "weekdays": WEEKDAYS, "types": _types(),
+        "encrypted": look.reads_files and is_encrypted(str(answers.get("path", ""))), "each_time": READ_EACH_TIME,
+        "places": PLACES, "in_a_column": IN_A_COLUMN, "modes": MODES, "ways": MATCH_WAYS,
+        "weekdays": WEEKDAYS, "types": _types(),
         "fields": sorted({*_fields(look), *elsewhere_in(project, str(answers.get("database", "")))}),
         "marks": settable_fields(look.database) if look.database is not None else [],
         "channels": get_args(Channel), "statuses": get_args(SubscriptionStatus),
@@ -197,9 +203,12 @@ def _look(request: Request, answers: Mapping[str, Any], person: Person) -> Look:
         _note_look(request, person, name, str(given.get("path", "")) if given.get("reads") != "query" else "a query")
     endings = reading.declared.endings if reading is not None else CSV
     undecided = [question for question, _, chosen in sample.asked if chosen is None] if sample is not None else []
-    form = form_of(studio.settings, project, given, reading, endings, now(), undecided)
-    one_time = connection is not None and is_one_time(connection)
-    return Look(project, database, listing, sample, form, isinstance(connection, FileConnection), one_time)
+    reads_files, one_time = isinstance(connection, FileConnection), connection is not None and is_one_time(connection)
+    path = str(given.get("path", ""))
+    files = [file for there in listing.folders.values() for file in there] if listing is not None else []
+    parts = parts_proposal(path, files) if reads_files and path else None
+    form = form_of(studio.settings, project, given, reading, endings, now(), undecided, parts)
+    return Look(project, database, listing, sample, form, reads_files, one_time, parts)
 
 
 def _given(answers: Mapping[str, Any], project: Project) -> dict[str, Any]:
