@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 
 import psycopg
 import pytest
 import yaml
+from dagster import DagsterInstance
 
 from ingest_pipelines import ledger
 from ingest_pipelines.config import read_project
 from ingest_pipelines.config.settings import StudioAccess
 from ingest_pipelines.orchestration.alerts.recipients import PROJECT, Routes, as_route
+from ingest_pipelines.orchestration.alerts.send_alerts import send_alerts
+from ingest_pipelines.orchestration.instance import open_instance
+from ingest_pipelines.orchestration.site import Site
+from ingest_pipelines_tests.servers.smtp import SmtpServer
 from ingest_pipelines_tests.studio.conftest import PROJECT as FILES
 from ingest_pipelines_tests.studio.conftest import Client, Shop, text_of
 
@@ -23,6 +29,15 @@ SECRET = "s" * 32
 def person(shop: Shop, name: str, *groups: str) -> Client:
     headers = {"X-Ingest-Proxy": SECRET, "X-Forwarded-User": name, "X-Forwarded-Groups": ",".join(groups)}
     return shop.client(StudioAccess(proxy_secret=SECRET), **headers)
+
+
+@contextmanager
+def closing_instance(shop: Shop) -> Iterator[DagsterInstance]:
+    instance = open_instance(shop.settings)
+    try:
+        yield instance
+    finally:
+        instance.dispose()
 
 
 @pytest.fixture(autouse=True)
@@ -56,6 +71,35 @@ def test_a_viewer_subscribes_herself_and_is_told_of_what_she_chose(shop: Shop) -
     assert [entry["who"] for entry in entries if entry["what"] == "subscribed"] == ["ann"]
     assert ann.send("/alerts", {"on": [], "imports": ""}).status_code == 200
     assert told(shop, "points") == {}
+
+
+def test_an_alert_reaches_the_mailbox_of_who_subscribed_by_the_form_and_nobody_elses(
+    shop: Shop, smtp_server: SmtpServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    login = f"{smtp_server.username}:{smtp_server.password}@{smtp_server.host}:{smtp_server.port}"
+    monkeypatch.setenv("SSL_CERT_FILE", str(smtp_server.ca_file))
+    monkeypatch.setenv(
+        "PEOPLE_MAIL", f"mailtos://{login}?from=ingest@example.com&to={{person}}@example.com&mode=starttls"
+    )
+    for name, kind, imports in (("ann", "config", "points"), ("bob", "config", "orders"), ("eve", "late", "")):
+        assert person(shop, name).send("/alerts", {"on": [kind], "imports": imports}).status_code == 200
+    with closing_instance(shop) as instance:
+        assert alerted(shop, instance) == ()
+        shop.write("imports/points.yaml", FILES["imports/points.yaml"].replace("customers", "nowhere"))
+        assert len(alerted(shop, instance)) == 1
+        assert alerted(shop, instance) == ()
+    [letter] = smtp_server.letters
+    assert letter["To"] == "ann@example.com"
+    body = letter.get_body(("plain",))
+    assert body is not None
+    assert "imports/points.yaml" in body.get_content()
+
+
+def alerted(shop: Shop, instance: DagsterInstance) -> tuple[str, ...]:
+    """What a tick of the alerts sends."""
+    outcome = send_alerts(Site(shop.settings, read_project(shop.settings.home)), instance, datetime.now(UTC))
+    assert outcome.unsent == ()
+    return outcome.sent
 
 
 def test_two_people_are_two_and_neither_changes_the_other(shop: Shop) -> None:

@@ -1,28 +1,12 @@
-"""In a real browser: an import is found and paused, its rejects corrected and loaded, and each page is fit to read."""
+"""In a real browser: an import is found and paused, its rejects corrected and loaded, a file uploaded."""
 
 from __future__ import annotations
 
 import re
-import sys
-from pathlib import Path
 
-import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Page, expect
 
 from ingest_pipelines_tests.studio.conftest import HOSTILE, Shop
-
-AXE = Path(sys.prefix, "npm", "node_modules", "axe-core", "axe.min.js")
-TOO_WIDE = """
-width => document.documentElement.scrollWidth <= width ? [] : [...document.querySelectorAll("body *")]
-    .filter((one) => one.getBoundingClientRect().right > width)
-    .map((one) => one.tagName + "." + one.className).slice(0, 9)
-"""
-"""What makes a page wider than the screen."""
-
-PAGES = (
-    "/", "/imports/points", "/imports/points/rejects", "/imports/points/upload", "/imports/never", "/imports/wrong",
-    "/new", "/connections", "/connections/new", "/nothing",
-)  # fmt: skip
 
 
 def test_an_import_is_found_and_paused_and_its_row_changes_without_a_reload(address: str, clean: Page) -> None:
@@ -86,23 +70,3 @@ def test_a_file_dropped_on_its_row_is_uploaded_under_a_name_of_ours_and_its_load
     clean.wait_for_url(f"{address}/imports/points")
     expect(clean.locator("#part .notice.good")).to_contain_text("1 row read, 1 inserted", timeout=60_000)
     assert [re.sub(r"\d+", "N", file.name) for file in folder.iterdir()] == ["Points_N.csv"]
-
-
-@pytest.mark.parametrize("width", [1280, 390])
-def test_every_page_fits_its_screen_and_is_fit_for_a_screen_reader(chromium: Browser, address: str, width: int) -> None:
-    axe = AXE.read_text(encoding="utf-8")
-    for scheme in ("light", "dark"):
-        context = chromium.new_context(viewport={"width": width, "height": 860}, color_scheme=scheme)
-        page = context.new_page()
-        for path in PAGES:
-            page.goto(f"{address}{path}")
-            assert page.evaluate(TOO_WIDE, width) == [], path
-            page.evaluate(axe)
-            found = page.evaluate("axe.run().then((result) => result.violations)")
-            serious = [
-                f"{path}, {scheme}: {one['id']}: {one['nodes'][0]['html'][:160]}"
-                for one in found
-                if one["impact"] in {"serious", "critical"}
-            ]
-            assert serious == []
-        context.close()
