@@ -53,7 +53,7 @@ class Cursor(Strict):
             (`10m`) for dates and timestamps, a number for numbers.
     """
 
-    column: str
+    column: Annotated[StrictStr, Field(min_length=1)]
     start: int | float | str
     lag: int | float | str = 0
 

@@ -122,6 +122,7 @@ class Sources:
         choices = Choices(answers, [])
         try:
             if is_query:
+                _require_cursor(answers)
                 return Sample(read_own_query(connection, query_of(answers), now()))
             path = str(answers["path"])
             if path not in self.listing(name, connection).paths:  # what a browser sends names one of ours, or nothing
@@ -139,6 +140,17 @@ class Sources:
         """The last test of the connection as it is."""
         known = self._tests.get(name)
         return known[1] if known and known[0] == connection else None
+
+
+def _require_cursor(answers: Answers) -> None:
+    """A cursor that a person is naming has its column and its start.
+
+    Raises:
+        UsageError: one of them is missing.
+    """
+    cursor = query_of(answers).get("cursor")
+    if cursor is not None and "" in {cursor["column"], cursor["start"]}:
+        raise UsageError("the cursor is not complete", hint="name its column and its first value")
 
 
 def _keys(answers: Answers, path: str) -> Mapping[str, Mapping[str, str]] | None:

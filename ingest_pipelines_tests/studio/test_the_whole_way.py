@@ -173,7 +173,7 @@ def test_from_an_empty_project_to_a_loaded_snowflake_table_and_back_through_the_
     answer(clean, lambda: clean.get_by_label("warehouse").check(force=True))
     answer(clean, lambda: clean.get_by_label("PUBLIC.CONTACTS").check(force=True))
     expect(clean.locator("#s-columns")).to_contain_text("ann@example.com")
-    answer(clean, lambda: clean.locator("#key-0").check(force=True))
+    expect(clean.locator("#key-0")).to_be_checked()
     answer(clean, lambda: clean.locator("#f-rejects").select_option("any"))
     answer(clean, lambda: clean.locator("#f-when").select_option("daily"))
     clean.get_by_role("button", name="Plan", exact=True).click()
