@@ -117,5 +117,6 @@ def limits_for(kind: str) -> tuple[str, ...]:
 def limits_of(answers: Answers, place: int, kind: str) -> dict[str, object]:
     """The limits of the new field that the column fills."""
     given = {key: _text(answers, f"{key}:{place}") for key in limits_for(kind)}
-    is_day = bool(kind.startswith("date"))
-    return {key: text if is_day else _number(text) for key, text in given.items() if text}
+    record = FIELD_TYPES.get(kind.partition("(")[0])
+    is_date = record is not None and record.is_date
+    return {key: text if is_date else _number(text) for key, text in given.items() if text}

@@ -46,7 +46,7 @@ NAMED_FIELD_TYPES: dict[str, dict[str, set[str]]] = {
     "matching by e-mail address and by phone number is about these two": {
         module: {"email", "phone"}
         for module in (
-            "actions/new_import.py",
+            "actions/form_rules.py",
             "config/imports.py",
             "config/bound.py",
             "config/project.py",
