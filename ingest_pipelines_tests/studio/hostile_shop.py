@@ -20,7 +20,7 @@ LONG = f"{SCRIPT}\"' onmouseover=alert(1) {TURNED} {{{{7*7}}}} {'long' * 1000}"
 
 FILE = f"{SCRIPT[:40].replace('/', '')} {TURNED}.csv"
 QUOTED = LONG.replace('"', '""')
-DRAFT = "0123456789abcdef01234567"
+DRAFT = "ab" * 12
 
 IMPORT = f"""\
 description: {json.dumps(LONG)}
