@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
@@ -74,10 +74,11 @@ def read_xlsx(
         cells = [[row[place] for row in rows] for place in range(len(columns))]
         del rows
         mapped = {name for column in required_columns for name in (column, *spellings.get(column, ()))}
-        for name, column in zip(columns, cells, strict=True):
+        kinds = [set(map(type, column)) for column in cells]
+        for name, column, found in zip(columns, cells, kinds, strict=True):
             if name in mapped:
-                _refuse_lost(landing, name, column, lines)
-        texts = [_texts(column) for column in cells]
+                _refuse_lost(landing, name, column, found, lines)
+        texts = [_texts(column, found) for column, found in zip(cells, kinds, strict=True)]
     batch = pa.RecordBatch.from_arrays(texts, names=list(columns))
     check_cells(landing, batch, lines, limits)
     numbers = np.array(lines, np.int64)
@@ -261,12 +262,13 @@ def _refuse_second_header(landing: Landing, columns: Sequence[str], rows: list[l
             )
 
 
-def _refuse_lost(landing: Landing, name: str, cells: Sequence[Any], lines: Sequence[int]) -> None:
+def _refuse_lost(
+    landing: Landing, name: str, cells: Sequence[Any], kinds: Collection[type], lines: Sequence[int]
+) -> None:
     """Raises ItemRefused for a cell of which the workbook does not have the value.
 
     That is a formula without a result, and a whole number of which the last digits are lost.
     """
-    kinds = set(map(type, cells))
     if NotCalculated in kinds:
         line = next(line for line, cell in zip(lines, cells, strict=True) if isinstance(cell, NotCalculated))
         raise ItemRefused(
@@ -276,7 +278,7 @@ def _refuse_lost(landing: Landing, name: str, cells: Sequence[Any], lines: Seque
             hint="open the workbook in Excel or LibreOffice, save it and upload it again; or write values instead "
             "of formulas",
         )
-    numbers = [cell for cell in cells if type(cell) is float]
+    numbers = [cell for cell in cells if type(cell) is float] if float in kinds else []
     if numbers and (np.abs(np.array(numbers)) >= EXACT).any():
         line = next(line for line, cell in zip(lines, cells, strict=True) if type(cell) is float and abs(cell) >= EXACT)
         raise ItemRefused(
@@ -288,15 +290,13 @@ def _refuse_lost(landing: Landing, name: str, cells: Sequence[Any], lines: Seque
         )
 
 
-def _texts(cells: Sequence[Any]) -> pa.Array:
-    kinds = set(map(type, cells))
+def _texts(cells: Sequence[Any], kinds: set[type]) -> pa.Array:
     if kinds <= {float, str} and float in kinds and (numbers := _numbers(cells)) is not None:
         return numbers
     if kinds <= {str}:
-        texts = [cell or None for cell in cells]
-    else:
-        texts = [cell or None if type(cell) is str else _WRITE[type(cell)](cell) for cell in cells]
-    return text_array(texts)
+        texts = pl.Series(cells, dtype=pl.String)
+        return texts.set(texts == "", None).to_arrow().cast(pa.string())
+    return text_array([cell or None if type(cell) is str else _WRITE[type(cell)](cell) for cell in cells])
 
 
 def _numbers(cells: Sequence[float | str]) -> pa.Array | None:
