@@ -88,6 +88,9 @@ SCENARIOS: Mapping[str, Scenario] = {
         "the daily full file, nothing changed", "full", _full_file(0), _all_of(_full_file(0)), peers=False
     ),
     "first_load": Scenario("first load into an empty table", "empty", _updates, _all_of(_updates)),
+    "first_load_own": Scenario(
+        "first load; whoever can makes the table itself", "empty", _updates, _all_of(_updates), own_tables=True
+    ),
     "update_only": Scenario(
         "update_only: half of the rows match", "half", _updates, lambda rows: truth(_updates(rows), only="even"),
         import_name="customers_update_only", peers=False,
@@ -132,6 +135,7 @@ PLAN = (
     Task("half_updates_own", 1_000_000, 5, peers=True),
     Task("full_file_90_own", 1_000_000, 5, peers=True),
     Task("first_load", 1_000_000, 5, peers=True),
+    Task("first_load_own", 1_000_000, 5, peers=True),
     Task("bad_rows", 1_000_000, 5),
     Task("suppressed", 1_000_000, 5),
     Task("empty_lists", 1_000_000, 5),
