@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import errno
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
@@ -76,32 +78,52 @@ def write_drafts(home: Path, drafts: Mapping[str, str]) -> list[Path]:
     """Writes files of the project. An import's file that exists already is not replaced.
 
     Raises:
-        UsageError: there is such an import.
+        UsageError: there is such an import, or nobody may write here.
     """
     files = []
     for relative, text in drafts.items():
         file = home / relative
-        file.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with file.open("x" if relative.startswith("imports/") else "w", encoding="utf-8") as opened:
-                opened.write(text)
+            with _writing(file):
+                file.parent.mkdir(parents=True, exist_ok=True)
+                with file.open("x" if relative.startswith("imports/") else "w", encoding="utf-8") as opened:
+                    opened.write(text)
         except FileExistsError:
             raise UsageError(f"{file} exists already; it was not changed", hint="choose another name") from None
         files.append(file)
     return files
 
 
+@contextmanager
+def _writing(file: Path) -> Iterator[None]:
+    """A project that nobody may write, such as one in an image, is said to be one."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in {errno.EROFS, errno.EACCES, errno.EPERM}:
+            raise
+        raise UsageError(
+            f"{file} cannot be written: {error.strerror}", hint="commit the YAML to the project's repository instead"
+        ) from None
+
+
 def replace_project_file(path: Path, text: str) -> None:
-    """Replaces a file of the project, whole or not at all; it keeps its mode."""
+    """Replaces a file of the project, whole or not at all; it keeps its mode.
+
+    Raises:
+        UsageError: nobody may write here.
+    """
     import shutil
 
     draft = path.with_name(f".{path.name}.new")
-    try:
-        draft.write_text(text, encoding="utf-8", newline="")
-        shutil.copymode(path, draft)
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
+    with _writing(path):
+        try:
+            draft.write_text(text, encoding="utf-8", newline="")
+            shutil.copymode(path, draft)
+            draft.replace(path)
+        finally:
+            with suppress(OSError):
+                draft.unlink(missing_ok=True)
 
 
 def _place(mistake: str) -> str:

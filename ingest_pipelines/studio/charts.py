@@ -74,11 +74,16 @@ def sparkline(loads: Sequence[LoadBar], places: int) -> Sparkline:
 
 @dataclass(frozen=True)
 class ChartBar:
-    """A load in the chart; `x` and `width` of its parts are top and height."""
+    """A load in the chart; `x` and `width` of its parts are top and height.
+
+    Attributes:
+        seconds_y: the height at which a line says how long it took; None: it has not ended.
+    """
 
     x: int
     parts: Sequence[BarPart]
     said: str
+    seconds_y: float | None
 
 
 @dataclass(frozen=True)
@@ -87,6 +92,7 @@ class Chart:
 
     Attributes:
         most: rows of the largest load.
+        longest: seconds of the longest load.
         said: the same in words.
     """
 
@@ -95,6 +101,7 @@ class Chart:
     bar_width: int
     bars: Sequence[ChartBar]
     most: int
+    longest: float
     said: str
 
 
@@ -108,6 +115,8 @@ def load_chart(loads: Sequence[Load]) -> Chart:
         loads: the oldest first.
     """
     most = max((load.read for load in loads), default=0)
+    seconds = [_seconds(load) for load in loads]
+    longest = max((each for each in seconds if each is not None), default=0.0)
     bars = []
     for place, load in enumerate(loads, CHART_PLACES - len(loads)):
         parts, bottom = [], float(CHART_HEIGHT)
@@ -120,6 +129,14 @@ def load_chart(loads: Sequence[Load]) -> Chart:
         said = f"load {load.id}, {load.status}: {plural(load.read, 'row')}" + (
             f", {number(load.rejected)} rejected" if load.rejected else ""
         )
-        bars.append(ChartBar(place * CHART_STEP + (CHART_STEP - CHART_BAR) // 2, parts, said))
+        took = _seconds(load)
+        said += f", {took:.1f} seconds" if took is not None else ""
+        y = round((CHART_HEIGHT - 4) * (1 - took / longest) + 2, 2) if took is not None and longest else None
+        bars.append(ChartBar(place * CHART_STEP + (CHART_STEP - CHART_BAR) // 2, parts, said, y))
     said = f"rows of the last {plural(len(loads), 'load')}; the largest read {number(most)}"
-    return Chart(CHART_PLACES * CHART_STEP, CHART_HEIGHT, CHART_BAR, bars, most, said)
+    said += f"; the longest took {longest:.1f} seconds" if longest else ""
+    return Chart(CHART_PLACES * CHART_STEP, CHART_HEIGHT, CHART_BAR, bars, most, longest, said)
+
+
+def _seconds(load: Load) -> float | None:
+    return (load.finished_at - load.started_at).total_seconds() if load.finished_at is not None else None

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -59,6 +61,24 @@ def test_of_two_people_who_edit_at_once_the_second_overwrites_nothing(client: Cl
     assert refused.status_code == 400
     assert "was changed by another person" in refused.json()["error"]
     assert "shops" in (shop.settings.home / "imports" / "points.yaml").read_text()
+
+
+def test_a_project_in_an_image_says_that_its_yaml_is_committed_elsewhere(
+    client: Client, shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file system that nobody writes cannot be made here: root writes everywhere."""
+    fields = edited(client, "points", "tills", "shops", do="save")
+
+    def write(*_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system", "x")
+
+    monkeypatch.setattr(Path, "write_text", write)
+    refused = client.send("/imports/points/edit", fields)
+    monkeypatch.undo()
+    assert refused.status_code == 400
+    assert "points.yaml cannot be written: Read-only file system" in refused.json()["error"]
+    assert refused.json()["hint"] == "commit the YAML to the project's repository instead"
+    assert (shop.settings.home / "imports" / "points.yaml").read_text() == POINTS
 
 
 def test_a_broken_import_can_be_mended(client: Client, shop: Shop) -> None:

@@ -41,7 +41,7 @@ def test_the_page_has_mapping_loads_yaml_and_links_to_dagster(client: Client) ->
     words = text_of(answer.text)
     for expected in (
         "completed with rejects", "Points from the tills", "CID customer_id string", "max length 12", "personal",
-        "committed", "by itself", "imports/points.yaml", "rejects: {unlimited: true}",
+        "committed", "seconds, at most", "by itself", "imports/points.yaml", "rejects: {unlimited: true}",
     ):  # fmt: skip
         assert expected in words
     assert "/assets/customers/points" in answer.text
