@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 READ_EACH_TIME: Mapping[str, str] = {
     "": "all rows",
-    "cursor": "rows that are new since the last load",
-    "window": "one hour, day, week or month after the other",
+    "cursor": "new rows only: a cursor",
+    "window": "one period after another: windows",
 }
 """What each load of an own SELECT reads."""
 
