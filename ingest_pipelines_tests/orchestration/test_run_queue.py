@@ -15,7 +15,12 @@ from dagster._core.storage.runs import SqlRunStorage
 from dagster._core.test_utils import create_run_for_test
 from dagster._daemon.run_coordinator.queued_run_coordinator_daemon import QueuedRunCoordinatorDaemon
 
-from ingest_pipelines.orchestration.dagster_internals.queue_looks import LOOK_SECONDS, look_often
+from ingest_pipelines.orchestration.dagster_internals.queue_looks import (
+    LOOK_SECONDS,
+    WHOLE_LOOK_SECONDS,
+    Looks,
+    look_often,
+)
 from ingest_pipelines.orchestration.dagster_internals.retry_order import PATIENCE, count_retries_as_active
 from ingest_pipelines.orchestration.instance import HERE, LOCATION
 
@@ -135,3 +140,24 @@ def test_the_daemon_looks_into_the_queue_five_times_a_second_and_asks_little_whi
     while not looks:
         next(loop)
     assert set(ends.seconds) == {LOOK_SECONDS}
+
+
+def test_waiting_runs_are_read_when_one_comes_starts_or_ends_and_once_a_second(queue: DagsterInstance) -> None:
+    seconds = 0.0
+    looks = Looks(lambda: seconds)
+    assert not looks.is_due(queue), "no run waits"
+    first = _run(queue, "points", "2026-01-01")
+    assert looks.is_due(queue)
+    assert not looks.is_due(queue)
+    second = _run(queue, "points", "2026-01-02")
+    assert looks.is_due(queue)
+    queue.report_dagster_event(DagsterEvent(DagsterEventType.RUN_STARTING.value, first.job_name), first.run_id)
+    assert looks.is_due(queue)
+    assert not looks.is_due(queue)
+    queue.report_run_failed(first)
+    assert looks.is_due(queue), "its place is free"
+    assert not looks.is_due(queue)
+    seconds += WHOLE_LOOK_SECONDS
+    assert looks.is_due(queue), "a pool may be free"
+    queue.report_run_canceled(second)
+    assert not looks.is_due(queue)

@@ -14,8 +14,11 @@ import pytest
 from dagster import (
     AssetCheckResult,
     AssetCheckSpec,
+    DagsterEvent,
     DagsterEventType,
     DagsterInstance,
+    Definitions,
+    EventLogEntry,
     Output,
     asset,
     materialize,
@@ -26,7 +29,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from ingest_pipelines.config import read_settings
 from ingest_pipelines.errors import TargetUnavailable
-from ingest_pipelines.orchestration.dagster_internals import storage
+from ingest_pipelines.orchestration.dagster_internals import event_writes, storage
 from ingest_pipelines.orchestration.instance import command_instance, open_instance
 from ingest_pipelines_tests.orchestration.served import wait_for
 
@@ -106,6 +109,45 @@ def test_an_event_is_written_without_a_notice_and_shows_what_it_is_about(place: 
         [check] = judged.check_keys
         [verdict] = instance.event_log_storage.get_asset_check_execution_history(check, limit=1)
         assert verdict.status is AssetCheckExecutionRecordStatus.SUCCEEDED
+
+
+def test_the_details_of_a_step_are_written_with_what_follows_them_and_before_it(
+    place: str, statements: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with open_instance(read_settings()) as instance:
+        run_id = materialize([judged], instance=instance).run_id
+        writes = [each for each in statements if each.startswith("INSERT INTO event_logs")]
+        together = _events(instance, run_id)
+        assert len(writes) < 0.7 * len(together), "with one statement for each event as many"
+        monkeypatch.setattr(event_writes, "DETAILS", frozenset())
+        assert together == _events(instance, materialize([judged], instance=instance).run_id)
+
+
+def test_an_event_that_could_not_be_written_is_not_written_twice_and_loses_none_before_it(place: str) -> None:
+    kinds = ["LOADED_INPUT", "HANDLED_OUTPUT", "PIPELINE_START"]
+    with open_instance(read_settings()) as instance:
+        run = instance.create_run_for_job(Definitions(assets=[nothing]).resolve_implicit_global_asset_job_def())
+        for kind in kinds[:2]:
+            _store(instance, run.run_id, kind)
+        with psycopg.connect(place, autocommit=True) as admin:
+            admin.execute("ALTER TABLE event_logs RENAME TO away")
+            with pytest.raises(SQLAlchemyError):
+                _store(instance, run.run_id, kinds[2])
+            admin.execute("ALTER TABLE away RENAME TO event_logs")
+        _store(instance, run.run_id, kinds[2])
+        assert _events(instance, run.run_id)[-3:] == kinds
+
+
+def _store(instance: DagsterInstance, run_id: str, kind: str) -> None:
+    happened = DagsterEvent(kind, "a job")
+    entry = EventLogEntry(None, 10, "", run_id, monotonic(), "a step", "a job", happened)  # type: ignore[no-untyped-call]
+    instance.event_log_storage.store_event(entry)
+
+
+def _events(instance: DagsterInstance, run_id: str) -> list[str]:
+    """The kinds of the run's events, in the order of the storage."""
+    entries = [record.event_log_entry for record in instance.get_records_for_run(run_id).records]
+    return [entry.dagster_event.event_type_value for entry in entries if entry.dagster_event is not None]
 
 
 def test_a_connection_that_was_cut_while_it_rested_is_replaced(place: str, monkeypatch: pytest.MonkeyPatch) -> None:

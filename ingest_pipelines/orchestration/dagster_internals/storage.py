@@ -27,7 +27,7 @@ from sqlalchemy.exc import DisconnectionError, OperationalError
 from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 
 from ingest_pipelines.config import Settings, read_settings
-from ingest_pipelines.orchestration.dagster_internals.event_writes import write_without_notice
+from ingest_pipelines.orchestration.dagster_internals.event_writes import write_in_batches
 from ingest_pipelines.orchestration.dagster_internals.pool_limits import limit_each_pool_once
 from ingest_pipelines.orchestration.dagster_internals.pool_wait import rest_between_claims
 from ingest_pipelines.orchestration.dagster_internals.retry_order import count_retries_as_active
@@ -71,7 +71,7 @@ class RunStorage(DagsterPostgresStorage):
             part._engine = engine
         if is_current(columns):
             answer_yes(storage._run_storage, storage._event_log_storage, storage._schedule_storage)
-        write_without_notice(storage._event_log_storage)
+        write_in_batches(storage._event_log_storage)
         count_retries_as_active(storage._run_storage)
         hold_lock_while_running(storage._run_storage, settings.state)
         limit_each_pool_once(storage._event_log_storage)
