@@ -47,10 +47,11 @@ def run(
     if sum((item is not None, file is not None, failed)) > 1:
         raise UsageError("--item, --file and --failed exclude each other", hint="use only one of them")
     from ingest_pipelines import ledger
-    from ingest_pipelines.config import read_project, read_settings
+    from ingest_pipelines.config import read_settings
+    from ingest_pipelines.config.current_project import read_current_project
 
     settings = read_settings()
-    project = read_project(settings.home)
+    project = read_current_project(settings.home)
     bound = project.require(name)
     loads: list[Load] = []
     error: IngestError | None = None

@@ -38,14 +38,14 @@ def main() -> None:
     """Serves until the daemon that started it ends."""
     from ingest_pipelines.orchestration.run_server.process import serve
 
-    serve(_command, ("ingest_pipelines.cli.app", "ingest_pipelines.orchestration.runs.launch"))
+    serve(_command, ("ingest_pipelines.cli.built", "ingest_pipelines.orchestration.runs.launch"))
 
 
 def _command(words: Sequence[str]) -> int:
-    from ingest_pipelines.cli.app import app
+    from ingest_pipelines.cli.built import ingest
 
     try:
-        app(args=list(words), prog_name="ingest")
+        ingest(args=list(words), prog_name="ingest")
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else int(end.code is not None)
     return 0

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from dagster import Definitions, EnvVar
 
-from ingest_pipelines.config import read_project
+from ingest_pipelines.config.current_project import read_current_project
 from ingest_pipelines.config.settings import ExecutorName, read_location_settings
 from ingest_pipelines.orchestration.definitions import build_definitions, definitions_of_process
 from ingest_pipelines.orchestration.neighbours import report_clashes
@@ -80,6 +80,6 @@ def ingest_definitions(
         database_variable=target_url.env_var_name if isinstance(target_url, EnvVar) else None,
         executor=executor,
     )
-    site = Site(settings, read_project(settings.home))
+    site = Site(settings, read_current_project(settings.home))
     report_clashes(site, stacklevel=3)
     return definitions_of_process(site) if alone else build_definitions(site)

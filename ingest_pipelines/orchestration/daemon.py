@@ -14,7 +14,7 @@ from ingest_pipelines.orchestration.clock_watch import CLOCK_SET_BACK, watch_clo
 from ingest_pipelines.orchestration.dagster_internals.daemon import end_process, run
 from ingest_pipelines.orchestration.monitoring.deaths import code_server_died
 from ingest_pipelines.orchestration.run_server.keep import RunServers
-from ingest_pipelines.orchestration.run_server.process import changed_at, imported_files
+from ingest_pipelines.orchestration.warm_imports import changed_at, imported_files
 from ingest_pipelines.owner_only import take_private_umask
 
 END_SECONDS = 10.0

@@ -9,8 +9,8 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from typing import Any
 import psutil
 import psycopg
 import pytest
-from dagster import DagsterInstance, DagsterRun, DagsterRunStatus
+from dagster import DagsterInstance, DagsterRun, DagsterRunStatus, EventLogEntry
 from dagster._core.code_pointer import ModuleCodePointer
 from dagster._core.launcher.base import LaunchRunContext
 from dagster._core.launcher.default_run_launcher import DefaultRunLauncher
@@ -37,12 +37,14 @@ from ingest_pipelines.cli.run_server import KILLED
 from ingest_pipelines.config import read_settings
 from ingest_pipelines.orchestration.assets.partitions import asset_key
 from ingest_pipelines.orchestration.dagster_internals.warm_launcher import MODULE, WarmRunLauncher, is_of_own_module
+from ingest_pipelines.orchestration.definitions import MANY
 from ingest_pipelines.orchestration.instance import dagster_home
 from ingest_pipelines.orchestration.monitoring.deaths import read_deaths
 from ingest_pipelines.orchestration.run_server.keep import RUN_SERVER, RunServers
-from ingest_pipelines.orchestration.run_server.process import LEAVING, NAME, READY, SPARE, SPARE_NAME
+from ingest_pipelines.orchestration.run_server.process import LEAVING, READY, SPARE
 from ingest_pipelines.orchestration.run_server.request import READY as PROCESS_READY
 from ingest_pipelines.orchestration.run_server.request import RunRequest, ask_for_run, connected, pack, socket_path
+from ingest_pipelines.orchestration.run_server.worker import NAME, SPARE_NAME
 from ingest_pipelines.orchestration.runs import run_locks
 from ingest_pipelines.orchestration.serving.orphans import end_groups
 from ingest_pipelines_tests.merge.targets import fresh_target
@@ -111,6 +113,30 @@ class Served:
             lambda: now.status if (now := self.instance.get_run_by_id(run.run_id)) and now.is_finished else None
         )
 
+    def process_of(self, run: DagsterRun) -> int:
+        """The id of the process that executed the run."""
+        said = [re.fullmatch(r"Started process for run \(pid: (\d+)\)\.", e.message) for e in self.logs(run)]
+        [pid] = [int(match[1]) for match in said if match is not None]
+        return pid
+
+    def logs(self, run: DagsterRun) -> Sequence[EventLogEntry]:
+        return self.instance.all_logs(run.run_id)
+
+    def executed(self) -> DagsterRun:
+        """A run that has succeeded, and whose process is ready for the next one."""
+        run = self.new_run()
+        assert self.ask(run)
+        assert self.ended(run) is DagsterRunStatus.SUCCESS
+        wait_for(lambda: self.names() <= {SPARE_NAME})
+        return run
+
+    def used_processes(self) -> set[int]:
+        """Processes of the server that have executed a run, and wait for another one."""
+        processes: set[int] = set()
+        while (pid := self.process_of(self.executed())) not in processes:
+            processes.add(pid)
+        return processes
+
     def runs(self) -> list[psutil.Process]:
         """The processes that execute runs, whoever forked them."""
         return [process for process in psutil.process_iter() if _is_run_of(process, self.shop)]
@@ -137,14 +163,15 @@ def _is_run_of(process: psutil.Process, shop: Shop) -> bool:
         return False
 
 
-def start_server(*, own_group: bool = False) -> subprocess.Popen[bytes]:
+def start_server(*, own_group: bool = False, words: Sequence[str] = RUN_SERVER) -> subprocess.Popen[bytes]:
     """A run server that takes runs.
 
     Args:
         own_group: signals of a terminal do not reach it, as with the daemon of `ingest up`.
+        words: arguments for Python.
     """
     process = subprocess.Popen(
-        [sys.executable, *RUN_SERVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=own_group
+        [sys.executable, *words], stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=own_group
     )
     assert process.stdout is not None
     assert process.stdout.readline() == READY.encode()
@@ -200,14 +227,87 @@ def held_table(shop: Shop) -> Iterator[None]:
         yield
 
 
-def test_a_run_has_a_process_of_its_own_which_gives_its_memory_back(served: Served) -> None:
-    first, second = served.new_run(), served.new_run()
-    for run in (first, second):
-        assert served.ask(run)
-        assert served.ended(run) is DagsterRunStatus.SUCCESS
-    assert served.statuses() == ["committed", "committed"]
-    wait_for(lambda: served.names() <= {SPARE_NAME})
+def test_the_process_of_a_small_run_executes_another_one_and_never_two_at_once(served: Served) -> None:
+    used = served.used_processes()
+    assert set(served.statuses()) == {"committed"}
     assert run_locks.runs_with_locks(served.shop.state) == []
+    with held_table(served.shop):
+        runs = [served.new_run() for _ in range(2)]
+        assert all(map(served.ask, runs))
+        assert len({process.pid for process in served.runs()}) == 2
+    assert {served.ended(run) for run in runs} == {DagsterRunStatus.SUCCESS}
+    assert used & {served.process_of(served.executed()) for _ in range(6)}
+
+
+def test_a_process_that_executes_another_run_uses_the_project_as_it_is_then(served: Served) -> None:
+    used = served.used_processes()
+    served.write_import(mode="add_only")
+    while served.process_of(served.executed()) not in used:
+        used |= served.used_processes()
+    query = f"SELECT inserted, skipped FROM ingest.loads WHERE import = '{served.import_name}' ORDER BY id"
+    assert served.shop.rows(query)[-1] == (1, 1)
+
+
+def test_of_many_imports_a_process_defines_that_of_each_run(served: Served) -> None:
+    names, file = [served.import_name, f"{served.import_name}_b"], served.shop.home / "imports"
+    others = [f"other_{number}" for number in range(MANY)]
+    for name in others:
+        served.shop.write_import(name)
+    used: set[int] = set()
+    try:
+        for name in names * 4:
+            served.import_name = name
+            served.write_import()
+            used.add(served.process_of(served.executed()))
+    finally:
+        for name in others:
+            (file / f"{name}.yaml").unlink()
+    assert len(used) < 8
+    assert [set(served.shop.rows(f"SELECT status FROM ingest.loads WHERE import = '{n}'")) for n in names] == [
+        {("committed",)}
+    ] * 2
+
+
+def test_the_process_of_a_run_that_fails_ends_with_all_that_the_run_had(served: Served) -> None:
+    run = served.new_run()
+    (served.shop.home / "imports" / f"{served.import_name}.yaml").unlink()
+    assert served.ask(run)
+    assert served.ended(run) is DagsterRunStatus.FAILURE
+    wait_for(lambda: not psutil.pid_exists(served.process_of(run)))
+
+
+def test_a_killed_process_that_waits_for_another_run_leaves_the_server_to_the_others(served: Served) -> None:
+    for pid in served.used_processes():
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    assert served.ask(run := served.new_run())
+    assert served.ended(run) is DagsterRunStatus.SUCCESS
+    assert served.process.poll() is None
+
+
+def test_a_process_that_somebody_is_about_to_interrupt_executes_no_other_run(served: Served) -> None:
+    run = served.new_run()
+    with held_table(served.shop):
+        assert served.ask(run)
+        wait_for(lambda: served.instance.get_run_stats(run.run_id).steps_succeeded >= 2)
+        kept = run_locks.keeping(served.shop.state, run.run_id)
+        holder = kept.__enter__()
+    assert served.ended(run) is DagsterRunStatus.SUCCESS
+    assert holder is not None
+    wait_for(lambda: not psutil.pid_exists(holder.pid))
+    kept.__exit__(None, None, None)
+    with run_locks.keeping(served.shop.state, run.run_id) as nobody:
+        assert nobody is None
+
+
+def test_a_process_that_took_much_memory_for_a_run_gives_it_back(
+    environment: Shop, served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served.stop()
+    frugal = "from ingest_pipelines.orchestration.run_server import worker; worker.MOST_GROWTH = 1"
+    served.process = start_server(words=("-c", f"{frugal}; {RUN_SERVER[1]}"))
+    assert len({served.process_of(served.executed()) for _ in range(4)}) == 4
+    served.stop()
 
 
 def test_the_server_has_one_thread_and_no_connection_before_and_after_a_run(served: Served) -> None:

@@ -22,14 +22,28 @@ from dagster_shared.serdes.errors import DeserializationError
 _announced: list[str] = []
 """The run's arguments in a process that the run server forked."""
 
+_asked: list[str] = []
+"""Of which announced run somebody wanted to know the assets."""
+
 
 def announce(packed: str) -> None:
     """Says which run this process executes."""
     _announced[:] = [packed]
 
 
+def is_asked() -> bool:
+    """Whether the definitions that this process has are those of an announced run only."""
+    return bool(_asked)
+
+
+def forget_question() -> None:
+    """The definitions are about to be loaded again."""
+    _asked.clear()
+
+
 def assets_of_own_run() -> AbstractSet[AssetKey] | None:
     """The assets that this process's run has selected; None in any other process, and of a run that selected none."""
+    _asked[:] = _announced
     for packed in _arguments():
         try:
             arguments = deserialize_value(packed, (ExecuteExternalJobArgs, ExecuteRunArgs))

@@ -67,12 +67,12 @@ class WarmRunLauncher(DefaultRunLauncher):
         if run is None or run.is_finished or GRPC_INFO_TAG in run.tags:  # a code server's process
             return bool(super().terminate(run_id))  # type: ignore[no-untyped-call]
         self._instance.report_run_canceling(run)
-        holder = run_locks.holder_of(self._state, run_id)
-        if holder is None or not holder.is_here or run_locks.life_of(self._state, run_id) != "alive":
-            self._instance.report_engine_event("The run's process is not on this machine, or has ended.", run)
-            return False
-        os.kill(holder.pid, signal.SIGINT)
-        return True
+        with run_locks.keeping(self._state, run_id) as holder:
+            if holder is not None:
+                os.kill(holder.pid, signal.SIGINT)
+                return True
+        self._instance.report_engine_event("The run's process is not on this machine, or has ended.", run)
+        return False
 
     def _launch_warm(self, run: DagsterRun) -> bool:
         """Whether a process of the run server executes the run."""

@@ -1,9 +1,14 @@
 """A run in a process that the run server forked: as a code server's process executes it, without its imports.
 
+A process that executes several runs keeps the definitions for as long as the project's files and the settings stay as
+they are: Dagster keeps the last ones that it loaded from a module, and Python the module.
+
 Waits for: a public function that executes a run that was created, in this process.
 If `core_execute_run`, `capture_interrupts` or `recon_job_from_origin` change: the forked process ends before it is
-ready, and each run goes the stock way. If `tail_to_stream` goes: two more processes copy each run's output into the
-daemon's log, as with the stock launcher. If a module of _IMPORTED_BY_RUNS goes: each run imports more.
+ready, and each run goes the stock way. If Dagster keeps definitions elsewhere than in the two caches of a
+`ReconstructableJob`: `test_run_server.py` fails, since an edited YAML is not used by the next run. If `tail_to_stream`
+goes: two more processes copy each run's output into the daemon's log, as with the stock launcher. If a module of
+_IMPORTED_BY_RUNS goes: each run imports more.
 """
 
 from __future__ import annotations
@@ -12,12 +17,15 @@ import atexit
 import os
 import sys
 from collections.abc import Iterator
+from collections.abc import Set as AbstractSet
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, replace
 from importlib import import_module
 from typing import Any, NoReturn, Self
 
-from dagster import DagsterInstance, DagsterRun
-from dagster._core.definitions.reconstruct import ReconstructableJob
+from dagster import AssetKey, DagsterEventType, DagsterInstance, DagsterRun
+from dagster._core.code_pointer import ModuleCodePointer
+from dagster._core.definitions.reconstruct import ReconstructableJob, reconstruct_repository_def_from_pointer
 from dagster._core.events import EngineEventData
 from dagster._core.execution import compute_logs
 from dagster._core.origin import JobPythonOrigin
@@ -28,7 +36,10 @@ from dagster._utils import get_run_crash_explanation
 from dagster._utils.hosted_user_process import recon_job_from_origin
 from dagster._utils.interrupts import capture_interrupts
 
+from ingest_pipelines.config import Settings, read_settings
+from ingest_pipelines.config.current_project import Stamp, read_current_project, stamp_of
 from ingest_pipelines.orchestration.dagster_internals import own_run
+from ingest_pipelines.orchestration.dagster_internals.warm_launcher import MODULE
 from ingest_pipelines.orchestration.runs.fail_dead_run import fail_dead_run
 
 _IMPORTED_BY_RUNS = (
@@ -52,6 +63,51 @@ def import_what_runs_need() -> None:
             import_module(name)
 
 
+@dataclass(frozen=True)
+class _Basis:
+    """What the definitions of this process were made of.
+
+    Attributes:
+        assets: those of the run for which they were loaded. The only ones that are defined, if `own_run.is_asked`.
+    """
+
+    settings: Settings
+    stamp: Stamp
+    assets: AbstractSet[AssetKey] | None
+
+
+_loaded: list[_Basis] = []
+"""Of the definitions that this process has; empty: it has none."""
+
+
+def preload() -> None:
+    """Loads the definitions before a run comes; of many imports only the YAML, since a run defines its own import.
+
+    Mistakes are left to the runs, which report them.
+    """
+    from ingest_pipelines.orchestration.definitions import MANY
+
+    with suppress(Exception):
+        settings = read_settings()
+        stamp = stamp_of(settings.home)
+        if len(read_current_project(settings.home).imports) < MANY:
+            reconstruct_repository_def_from_pointer(ModuleCodePointer(MODULE, "defs", None))
+            _loaded[:] = [_Basis(settings, stamp, None)]
+
+
+def _prepare_definitions(assets: AbstractSet[AssetKey] | None) -> None:
+    """Drops the definitions of this process if they are not those of a run that has selected these assets, now."""
+    settings = read_settings()
+    now = _Basis(settings, stamp_of(settings.home), assets)
+    if any(before == (now if own_run.is_asked() else replace(now, assets=before.assets)) for before in _loaded):
+        return
+    own_run.forget_question()
+    sys.modules.pop(MODULE, None)
+    ReconstructableJob.get_definition.cache_clear()
+    ReconstructableJob.get_repository_definition.cache_clear()
+    _loaded[:] = [now]
+
+
 class WarmRun:
     """A run that this process is about to execute.
 
@@ -69,25 +125,27 @@ class WarmRun:
         self._instance, self._run = _open(self._stack, self._packed)
         if not isinstance(self._run.job_code_origin, JobPythonOrigin):
             raise LookupError(self._run.run_id)
+        _prepare_definitions(self._run.asset_selection)
         self._job: ReconstructableJob = recon_job_from_origin(self._run.job_code_origin)
         return self
 
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
-    def execute(self) -> None:
-        """The run, from its start to its end; its failure is in Dagster, and raises nothing."""
-        pid = os.getpid()
+    def execute(self) -> bool:
+        """The run, from its start to its end; whether it succeeded. Its failure is in Dagster, and raises nothing."""
+        pid, succeeded = os.getpid(), False
         started = EngineEventData.in_process(pid)
         self._instance.report_engine_event(f"Started process for run (pid: {pid}).", self._run, started)
         _log_without_copies()
         try:
-            for _ in core_execute_run(self._job, self._run, self._instance, inject_env_vars=True):
-                pass
+            for event in core_execute_run(self._job, self._run, self._instance, inject_env_vars=True):
+                succeeded = succeeded or event.event_type is DagsterEventType.RUN_SUCCESS
         except BaseException:  # it is in the run's events already
-            return
+            return False
         finally:
             self._instance.report_engine_event(f"Process for run exited (pid: {pid}).", self._run)
+        return succeeded
 
 
 def report_crash(packed: str, exit_code: int) -> None:

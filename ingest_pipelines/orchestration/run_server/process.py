@@ -1,48 +1,45 @@
 """The run server's process, which the daemon starts: it forks processes for runs, and for commands.
 
 It imports Dagster and what else starts no thread, opens no connection and reads no project, and forks processes that
-wait for runs: a forked process inherits only the thread that forks, and would share the rest with its siblings. Each of
-them imports what is left, among it Polars, whose import starts threads. So a run finds a process that has imported
-everything, and reads the project's files by itself: it uses a YAML that was edited a moment ago.
+wait for runs (`worker`): a forked process inherits only the thread that forks, and would share the rest with its
+siblings. Each of them imports what is left, among it Polars, whose import starts threads. So a run finds a process
+that has imported everything. It uses a YAML that was edited a moment ago.
 
-The server answers nobody and asks no database anything: it forks, and waits for the ends of what it forked. If a run's
-process dies, another one says so in Dagster. The server ends when its standard input does, when a file that was
-imported has changed, and when its socket is gone; each time its runs end first.
+The server answers no caller and asks no database anything: it forks, says which processes may wait for another run,
+and waits for the ends of what it forked. If a run's process dies, another one says so in Dagster. The server ends
+when its standard input does, when a file that was imported has changed, and when its socket is gone; each time its
+runs end first.
 """
 
 from __future__ import annotations
 
-import gc
 import os
 import selectors
 import signal
 import socket
 import sys
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from importlib import import_module
 from pathlib import Path
+from time import monotonic
 
 from ingest_pipelines.config import read_settings
-from ingest_pipelines.orchestration.dagster_internals.warm_run import (
-    WarmRun,
-    end_forked,
-    import_what_runs_need,
-    report_crash,
+from ingest_pipelines.orchestration.dagster_internals.warm_run import end_forked, import_what_runs_need
+from ingest_pipelines.orchestration.run_server.request import RunRequest, socket_path, unpack
+from ingest_pipelines.orchestration.run_server.worker import (
+    BEGUN,
+    DONE,
+    GO_ON,
+    IMPORTED_BY_EACH,
+    OUT_OF_DATE,
+    Command,
+    Worker,
+    report,
 )
-from ingest_pipelines.orchestration.run_server.command import execute_command
-from ingest_pipelines.orchestration.run_server.request import (
-    RunRequest,
-    is_wanted,
-    pack,
-    read_request,
-    socket_path,
-    unpack,
-)
-from ingest_pipelines.orchestration.runs import run_locks
+from ingest_pipelines.orchestration.warm_imports import import_and_keep, imported_files
 from ingest_pipelines.owner_only import private_folder, private_state, take_private_umask
 
 READY, LEAVING = "ready\n", "leaving\n"
@@ -61,34 +58,20 @@ IMPORTED_ONCE = (
 )
 """What the server imports for all."""
 
-IMPORTED_BY_EACH = (
-    "ingest_pipelines.orchestration.code_location",
-    "ingest_pipelines.orchestration.storage",
-    "ingest_pipelines.rules.pandera_polars",
-)
-"""What each process imports before it waits for a run: Polars, PyArrow and NumPy start threads as they are imported."""
-
 SPARE = 2
 """Processes that wait for a run. Each takes some 150 MB, most of it shared with the server."""
+
+MOST_SPARE = 6
+"""Processes that wait, with those that executed a run a moment ago: many small runs find them one after the other."""
+
+PAUSE_SECONDS = 1.0
+"""So long one of SPARE may be missing while another one waits: the process of a small run is back before that."""
 
 LOOK_SECONDS = 2.0
 """Between two looks whether the socket is still there."""
 
-NAME, SPARE_NAME = "ingest-run", "ingest-spare"
-"""What `ps -eo pid,comm` calls a run's process, and one that waits; their command line is that of the server."""
-
-OUT_OF_DATE = 3
-"""Exit code of a process that found a changed file when it was asked for a run."""
-
 _HELD_BACK = {signal.SIGINT, signal.SIGTERM, signal.SIGCHLD}
 """Signals that wait while a process is forked, so that none is handled by the wrong one."""
-
-_TAKEN, _BEGUN = b"t", b"b"
-"""What a process tells the server: a caller has come; the run is its own."""
-
-
-Command = Callable[[Sequence[str]], int]
-"""Executes a command with these arguments; its exit code."""
 
 
 def serve(command: Command, imported: Sequence[str] = ()) -> None:
@@ -110,54 +93,39 @@ def serve(command: Command, imported: Sequence[str] = ()) -> None:
                 path.unlink()
 
 
-def import_and_keep(modules: Sequence[str]) -> None:
-    """Imports the modules. Nobody looks for garbage in what they made: it would copy memory that is shared.
-
-    What is made later is looked through rarely: a run makes many objects and little garbage.
-    """
-    gc.disable()
-    for name in modules:
-        import_module(name)
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 20)
-    gc.enable()
-
-
-def imported_files() -> Mapping[str, int]:
-    """When each file that this process imported was last changed, in nanoseconds; 0: it is gone."""
-    files = {getattr(module, "__file__", None) for module in list(sys.modules.values())}
-    return {file: changed_at(file) for file in files if file}
-
-
 @dataclass
-class _Worker:
-    """A process that waits for a run, or executes one.
+class _Line:
+    """The line to a process that waits for a run, or executes one.
 
     Attributes:
-        said: the file descriptor at which it says how far it is.
-        words: what it has said.
+        server: this end of it.
+        words: the beginning of a line of text that is not complete yet.
+        last: the last complete one; empty while the process waits for its first run, or for another one.
+        has_served: it has executed a run.
     """
 
-    said: int
+    server: socket.socket
     words: bytes = b""
+    last: bytes = b""
+    has_served: bool = False
 
     def listen(self) -> None:
         """Notes what the process has said since the last time."""
-        with suppress(BlockingIOError):
-            while more := os.read(self.said, 65_536):
+        with suppress(BlockingIOError, ConnectionError):
+            while more := self.server.recv(65_536):
                 self.words += more
+        *lines, self.words = self.words.split(b"\n")
+        self.last = lines[-1] if lines else self.last
 
     @property
     def is_taken(self) -> bool:
-        """Whether a caller has come to it."""
-        return bool(self.words)
+        """Whether a caller has come to the process."""
+        return bool(self.last or self.words)
 
     @property
     def request(self) -> RunRequest | None:
-        """Its run, once that is its own."""
-        _, begun, packed = self.words.partition(_BEGUN)
-        request = unpack(packed) if begun and packed.endswith(b"\n") else None
+        """The process's run, from when it is its own until it is over."""
+        request = unpack(self.last.removeprefix(BEGUN)) if self.last.startswith(BEGUN) else None
         return request if isinstance(request, RunRequest) else None
 
 
@@ -174,8 +142,9 @@ class RunServer:
         self._woken, self._wakes = _pipe()
         os.set_blocking(self._wakes, False)
         self._alive, self._lives = _pipe()  # ends with this process: then those that wait end, too
-        self._workers: dict[int, _Worker] = {}
+        self._lines: dict[int, _Line] = {}  # to each process that was forked for runs
         self._is_serving = True
+        self._short_since: float | None = None
 
     def serve(self) -> None:
         """Until the file descriptor `life` ends, or an imported file changed, and no run is left."""
@@ -185,15 +154,17 @@ class RunServer:
         self._selector.register(self._life, selectors.EVENT_READ)
         self._keep_spares()
         _say(READY)
-        while self._is_serving or self._workers:
-            ready = {key.fd for key, _ in self._selector.select(LOOK_SECONDS if self._is_serving else None)}
+        while self._is_serving or self._lines:
+            ready = {key.fd for key, _ in self._selector.select(self._patience)}
             if self._is_serving and not _has_socket(self._state):
                 self._leave()  # a second daemon's server had taken the place, and has ended
             if self._is_serving and self._life in ready and not os.read(self._life, 4096):
                 self._leave()
-            for worker in self._workers.values():
-                if worker.said in ready:
-                    worker.listen()
+            for line in self._lines.values():
+                if line.server.fileno() in ready:
+                    line.listen()
+                    if line.last == DONE:
+                        self._answer(line)
             if self._woken in ready:
                 with suppress(BlockingIOError):
                     os.read(self._woken, 4096)
@@ -209,13 +180,46 @@ class RunServer:
         with suppress(OSError):  # the daemon is gone
             _say(LEAVING)
 
+    @property
+    def _patience(self) -> float | None:
+        """How many seconds the server waits for a word, the end of a process, or its own end."""
+        if not self._is_serving:
+            return None
+        return LOOK_SECONDS if self._short_since is None else PAUSE_SECONDS / 2
+
+    @property
+    def _spare(self) -> int:
+        """How many processes wait for a run."""
+        return sum(not line.is_taken for line in self._lines.values())
+
     def _keep_spares(self) -> None:
-        while self._is_serving and sum(not worker.is_taken for worker in self._workers.values()) < SPARE:
-            said, says = _pipe()
-            pid = self._fork(partial(self._work, says))
-            os.close(says)
-            self._selector.register(said, selectors.EVENT_READ)
-            self._workers[pid] = _Worker(said)
+        spare, now = self._spare, monotonic()
+        self._short_since = None if spare >= SPARE else self._short_since or now
+        if not self._is_serving or self._short_since is None or (spare and now - self._short_since < PAUSE_SECONDS):
+            return
+        for _ in range(SPARE - spare):
+            ours, theirs = socket.socketpair()
+            ours.setblocking(False)
+            pid = self._fork(partial(self._work, ours, theirs))
+            theirs.close()
+            self._selector.register(ours, selectors.EVENT_READ)
+            self._lines[pid] = _Line(ours)
+        self._short_since = None
+
+    def _work(self, ours: socket.socket, theirs: socket.socket) -> int:
+        """What a forked process does; its exit code."""
+        ours.close()
+        files, command, imported = self._files, self._command, self._imported
+        return Worker(self._state, theirs, self._listener, self._alive, files, command, imported).work()
+
+    def _answer(self, line: _Line) -> None:
+        """Lets a process whose run is over wait for another one, or end."""
+        with suppress(OSError):  # it was killed
+            if self._is_serving and self._spare < MOST_SPARE:
+                socket.send_fds(line.server, [GO_ON], [self._listener.fileno()])
+                line.last, line.has_served = b"", True
+            else:
+                line.server.shutdown(socket.SHUT_WR)
 
     def _note_ends(self) -> None:
         """Lets another process report each run whose process died."""
@@ -226,15 +230,17 @@ class RunServer:
                 return
             if pid == 0:
                 return
-            worker, code = self._workers.pop(pid, None), os.waitstatus_to_exitcode(status)
-            if worker is None:
+            line, code = self._lines.pop(pid, None), os.waitstatus_to_exitcode(status)
+            if line is None:
                 continue  # one that reported
-            worker.listen()
-            self._selector.unregister(worker.said)
-            os.close(worker.said)
-            if worker.request is not None and code != 0:
-                self._fork(partial(report, worker.request, code))
-            elif self._is_serving and (code == OUT_OF_DATE or (code != 0 and not worker.is_taken)):
+            line.listen()
+            self._selector.unregister(line.server)
+            line.server.close()
+            if line.request is not None and code != 0:
+                self._fork(partial(report, line.request, code))
+            elif self._is_serving and (
+                code == OUT_OF_DATE or (code != 0 and not line.is_taken and not line.has_served)
+            ):
                 self._leave()  # its code is out of date, or broken: the daemon starts another server
 
     def _fork(self, act: Callable[[], int]) -> int:
@@ -259,83 +265,16 @@ class RunServer:
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         self._selector.close()
-        for end in (self._woken, self._wakes, *(worker.said for worker in self._workers.values())):
+        for end in (self._woken, self._wakes):
             os.close(end)
+        for line in self._lines.values():
+            line.server.close()
         if self._is_serving:
             os.close(self._lives)
         nothing = os.open(os.devnull, os.O_RDWR)
         os.dup2(nothing, 0)
         os.dup2(2, 1)  # the standard output is for words to the daemon
         os.close(nothing)
-
-    def _work(self, says: int) -> int:
-        """Waits for a caller and executes its run; the exit code."""
-        _call_this(SPARE_NAME)
-        import_and_keep(self._imported)
-        files = {**imported_files(), **self._files}
-        connection = self._caller()
-        if connection is None:
-            return 0
-        with connection:
-            os.write(says, _TAKEN)
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-            self._listener.close()
-            _call_this(NAME)
-            if any(changed_at(file) != changed for file, changed in files.items()):
-                return OUT_OF_DATE  # not answered: the caller starts the run by itself
-            request, standard_files = read_request(connection)
-            if isinstance(request, RunRequest):
-                execute(self._state, request, connection, says)
-            elif request is not None:
-                execute_command(request, standard_files, connection, self._command)
-        return 0
-
-    def _caller(self) -> socket.socket | None:
-        """The connection of the next caller; None once the server is gone."""
-        with selectors.DefaultSelector() as waiting:
-            waiting.register(self._listener, selectors.EVENT_READ)
-            waiting.register(self._alive, selectors.EVENT_READ)
-            while True:
-                ready = {key.fd for key, _ in waiting.select()}
-                if self._alive in ready:
-                    return None
-                with suppress(BlockingIOError):  # a sibling was faster
-                    return self._listener.accept()[0]
-
-
-class RunUnfinished(Exception):
-    """A run's process is about to end, and the run has not."""
-
-
-def execute(state: Path, request: RunRequest, connection: socket.socket, says: int) -> None:
-    """The run, in a process of its own; nothing, if the caller does not wait any more.
-
-    Args:
-        says: a file descriptor that is told once the run is this process's.
-
-    Raises:
-        RunUnfinished: Dagster's storage does not have the run's end. Its lock's file stays, as of a process that died.
-    """
-    is_own = False
-    run_locks.hold(state, request.run_id)  # before the caller knows that it runs; released with the event of its end
-    try:
-        with WarmRun(request.packed) as run:
-            is_own = is_wanted(connection)
-            connection.close()
-            if is_own:
-                os.write(says, _BEGUN + pack(request))
-                run.execute()
-    finally:
-        if not is_own:
-            run_locks.release(state, request.run_id)
-    if is_own and run_locks.life_of(state, request.run_id) == "alive":
-        raise RunUnfinished(request.run_id)
-
-
-def report(request: RunRequest, exit_code: int) -> int:
-    """Says in Dagster that the run's process died, if the run has not ended; 0."""
-    report_crash(request.packed, exit_code)
-    return 0
 
 
 def _listen(listener: socket.socket, state: Path) -> int:
@@ -370,18 +309,3 @@ def _pipe() -> tuple[int, int]:
 
 def _say(word: str) -> None:
     os.write(1, word.encode())
-
-
-def _call_this(name: str) -> None:
-    with suppress(OSError):  # a name for people; no run depends on it
-        file = os.open("/proc/self/comm", os.O_WRONLY)
-        os.write(file, name.encode())
-        os.close(file)
-
-
-def changed_at(file: str) -> int:
-    """When the file was last changed, in nanoseconds; 0: it is gone."""
-    try:
-        return os.stat(file).st_mtime_ns  # noqa: PTH116  # of thousands of files: without a Path for each
-    except OSError:
-        return 0

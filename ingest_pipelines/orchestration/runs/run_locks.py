@@ -98,6 +98,21 @@ def life_of(state: Path, run_id: str) -> Life:
         return "unknown"
 
 
+@contextmanager
+def keeping(state: Path, run_id: str) -> Iterator[Holder | None]:
+    """Yields the run's process if it is alive on this machine; during the block it executes no other run.
+
+    A signal that is sent to it within the block reaches this run, or one that has just ended.
+    """
+    file = _join(_path(state, run_id)) if life_of(state, run_id) == "alive" else None
+    if file is None:
+        yield None
+        return
+    with file:
+        holder = _read(file)
+        yield holder if holder is not None and holder.is_here else None
+
+
 def holder_of(state: Path, run_id: str) -> Holder | None:
     """The process that created the run's lock file; None where there is no readable file."""
     try:
