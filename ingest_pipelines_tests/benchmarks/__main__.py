@@ -13,6 +13,7 @@ from pathlib import Path
 from ingest_pipelines_tests.benchmarks.formats import measure_formats
 from ingest_pipelines_tests.benchmarks.measure import PRODUCT, Bench, compete
 from ingest_pipelines_tests.benchmarks.overhead import (
+    edited_yaml,
     fixed_cost,
     handed_over,
     runs_a_minute,
@@ -23,7 +24,15 @@ from ingest_pipelines_tests.benchmarks.report import PAGE, write_page
 from ingest_pipelines_tests.benchmarks.scenarios import PLAN, QUICK_PLAN, SCENARIOS, SLOW_PLAN, Task
 from ingest_pipelines_tests.benchmarks.server import running
 
-OVERHEAD = ("fixed_cost", "handed_over", "through_the_daemon", "runs_a_minute", "twenty_at_once", "formats")
+OVERHEAD = (
+    "fixed_cost",
+    "handed_over",
+    "through_the_daemon",
+    "runs_a_minute",
+    "edited_yaml",
+    "twenty_at_once",
+    "formats",
+)
 
 
 def main() -> None:
@@ -71,6 +80,8 @@ def _measure(options: argparse.Namespace, folder: Path) -> None:
             through_the_daemon(bench, options.rounds or 5)
         if with_product and "runs_a_minute" in wanted and not options.quick:
             runs_a_minute(bench)
+        if with_product and "edited_yaml" in wanted and not options.quick:
+            edited_yaml(bench, options.rounds or 5)
         if with_product and "twenty_at_once" in wanted and not options.quick:
             twenty_at_once(bench, options.rows or 50_000)
         if with_product and "formats" in wanted:

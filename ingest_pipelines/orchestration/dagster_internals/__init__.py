@@ -8,7 +8,7 @@
     own_run         which assets the run of this process has selected, before the code location is loaded
     storage         runs, events and ticks in Postgres, over one connection; installs the next six
     storage_schema  a storage of this version is not asked which tables and columns it has
-    event_writes    an event is one statement
+    event_writes    several events of a run are one statement
     run_lock_hook   a process holds its run's lock from the run's start to its end
     pool_limits     a pool gets its limit once, where two runs claim its first slot at the same moment
     pool_wait       a run that waits for a pool rests, says what it waits for, and frees slots of dead runs
@@ -20,6 +20,9 @@
     webserver       the webserver's app, with middleware around it
     code_servers    webserver and daemon start a code server again that died or hangs
     code_refresh    the daemon replaces its code server when the project changed, not every minute
+    standby         the next code server has imported everything before it is needed
+    code_server     what such a code server does until then
+    kept_jobs       the job and the plan of an asset's runs are asked of the code server once
     planned_events  which partition a run was to materialize, where it was killed before it said so
     run_slots       which queued runs the queue should start now
     run_failures    why runs died, from their events

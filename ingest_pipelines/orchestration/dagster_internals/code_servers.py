@@ -48,8 +48,11 @@ def keep_code_servers(workspace: Any, note: Callable[[str], None], stop: Event |
     return thread
 
 
-CHANGE_SECONDS = 1.0
+CHANGE_SECONDS = 0.25
 """Between two looks at the project's files. A change is loaded once two looks find the same."""
+
+MOST_SHARE = 0.02
+"""Of a core, for looks: those at a thousand files are rarer."""
 
 
 def reload_when_changed(
@@ -79,7 +82,9 @@ def _reload_when_changed(
     while not stop.wait(pause):
         pause = CHANGE_SECONDS
         try:
+            looks = time.thread_time()
             now = stamp()
+            pause = max(CHANGE_SECONDS, (time.thread_time() - looks) / MOST_SHARE)
             if now and now != loaded and now == before:
                 began = time.monotonic()
                 for name, entry in dict(workspace.get_current_workspace().code_location_entries).items():

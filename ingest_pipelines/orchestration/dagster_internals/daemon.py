@@ -24,8 +24,10 @@ from dagster._daemon import cli, controller
 from ingest_pipelines.orchestration.dagster_internals.code_refresh import replace_when_changed
 from ingest_pipelines.orchestration.dagster_internals.code_servers import keep_code_servers
 from ingest_pipelines.orchestration.dagster_internals.future_ticks import forget_future_ticks
+from ingest_pipelines.orchestration.dagster_internals.kept_jobs import keep_jobs
 from ingest_pipelines.orchestration.dagster_internals.queue_looks import look_often
-from ingest_pipelines.orchestration.dagster_internals.warm_launcher import WarmRunLauncher, origin_is_own_module
+from ingest_pipelines.orchestration.dagster_internals.standby import keep_one_ready
+from ingest_pipelines.orchestration.dagster_internals.warm_launcher import MODULE, WarmRunLauncher, origin_is_own_module
 
 DAEMON = ("-c", "from ingest_pipelines.orchestration.daemon import main; main()  # dagster._daemon", "run")
 """Arguments for Python; the workspace's follow. The comment is for people who look for the daemon among processes."""
@@ -63,6 +65,8 @@ def run(note: Callable[[str], None], serve_runs: Callable[[], object], stamp: Ca
     setattr(controller, _MAKES_THE_WORKSPACE, make_watched_workspace)
     look_often()
     replace_when_changed(stamp)
+    keep_one_ready(MODULE)
+    keep_jobs()
     cli.main()
 
 

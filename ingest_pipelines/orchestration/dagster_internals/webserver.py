@@ -13,6 +13,8 @@ from dagster_webserver import cli
 from starlette.types import ASGIApp
 
 from ingest_pipelines.orchestration.dagster_internals.code_servers import keep_code_servers, reload_when_changed
+from ingest_pipelines.orchestration.dagster_internals.kept_jobs import keep_jobs
+from ingest_pipelines.orchestration.dagster_internals.standby import keep_one_ready
 
 _MAKES_THE_APP = "create_app_from_workspace_process_context"
 """The function that `dagster-webserver` calls for the app that it serves."""
@@ -35,6 +37,8 @@ def serve(
         AttributeError: this version of Dagster makes its app elsewhere.
     """
     loaded = stamp()
+    keep_one_ready(module)
+    keep_jobs()
     make_app: Callable[..., ASGIApp] = getattr(cli, _MAKES_THE_APP)
 
     def make_app_with_middleware(workspace: Any, *rest: Any, **options: Any) -> ASGIApp:
