@@ -15,6 +15,10 @@ OF_AN_IMPORT = "/imports/{name}"
 """How the addresses begin that are about one import."""
 
 
+READS_OF_A_GONE_ONE = frozenset({OF_AN_IMPORT, f"{OF_AN_IMPORT}/changes"})
+"""Of an import whose YAML is gone its page is left; nothing else can be done with it."""
+
+
 def may_see(person: Person, project: Project, name: str) -> bool:
     """Whether the person may see the import.
 
@@ -33,24 +37,37 @@ def _has_groups(project: Project) -> bool:
     return any(database.groups for database in project.databases.values()) or any(bound.groups for bound in imports)
 
 
+def _is_of(project: Project, name: str) -> bool:
+    return name in project.imports or name in project.partial or name in project.broken
+
+
+def _has_loads(studio: Studio, name: str) -> bool:
+    return any(line["import"] == name for line in studio.lookout.latest().lines)
+
+
 def for_its_groups(route: Route) -> Route:
     """The route; where it is about an import, only for people who may see it."""
     if route.path.startswith(OF_AN_IMPORT):
-        route.app = _OfAnImport(route.app)
+        route.app = _OfAnImport(route.app, route.path)
     return route
 
 
 class _OfAnImport:
     """An ASGI app that has no page about an import for who may not see it."""
 
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
+    def __init__(self, app: ASGIApp, path: str) -> None:
+        self._app, self._path = app, path
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Passes on the request, or answers as if there were no such import."""
         studio: Studio = scope["app"].state.studio
         person: Person = scope["person"]
         project = await run_in_threadpool(lambda: studio.project)
-        if not may_see(person, project, scope["path_params"]["name"]):
+        name = scope["path_params"]["name"]
+        if not may_see(person, project, name):
             raise HTTPException(404)
+        if person.groups is not None and not _is_of(project, name):  # what is said of it would name others
+            is_read = scope["method"] in {"GET", "HEAD"} and self._path in READS_OF_A_GONE_ONE
+            if not is_read or not await run_in_threadpool(_has_loads, studio, name):
+                raise HTTPException(404)
         await self._app(scope, receive, send)

@@ -16,6 +16,9 @@ from ingest_pipelines.owner_only import private_folder, private_state, write_pri
 LONGEST_ANSWER = 100_000
 MOST_ANSWERS = 20_000
 
+WITH_SEVERAL = frozenset({"weekdays"})
+"""Questions to which a person gives a list."""
+
 
 @dataclass(frozen=True)
 class SetUpDraft:
@@ -91,6 +94,8 @@ def answers_in(fields: Mapping[str, Any]) -> dict[str, Any]:
         texts = value if isinstance(value, list) else [value]
         if len(texts) > MOST_ANSWERS or not all(map(_is_answer, texts)):
             raise UsageError("the page sent an answer that is no text", hint="reload it and try again")
+        if isinstance(value, list) and name not in WITH_SEVERAL:
+            raise UsageError("the page sent several answers to one question", hint="reload it and try again")
         answers[name] = [_plain(text) for text in texts] if isinstance(value, list) else _plain(value)
     return answers
 

@@ -6,9 +6,11 @@ import signal
 import subprocess
 import threading
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
+from functools import partial
 from itertools import count
 from typing import Literal
 
@@ -73,21 +75,44 @@ class Jobs:
         self._jobs: deque[Job] = deque()
         self._lock = threading.Lock()
         self._numbers = count(1)
+        self._awaited: set[str] = set()
 
-    def start(self, request: WantedRun) -> Job:
+    @contextmanager
+    def place(self, name: str) -> Iterator[Callable[[WantedRun], Job]]:
+        """The place of the import's next run while its file comes: meanwhile nobody else starts one, or uploads.
+
+        Yields:
+            what starts the run.
+
+        Raises:
+            UsageError: the import runs already from here or a file for it comes, or too many runs are under way.
+        """
+        with self._lock:
+            self._refuse_second(name)
+            self._awaited.add(name)
+        try:
+            yield partial(self.start, has_place=True)
+        finally:
+            self._awaited.discard(name)
+
+    def _refuse_second(self, name: str) -> None:
+        running = [job for job in self._jobs if job.state == "running"]
+        if any(job.request.import_name == name for job in running):
+            raise UsageError(f"import {name} is running already", hint="wait until it ends, or cancel it")
+        if name in self._awaited:
+            raise UsageError(f"a file for import {name} is being uploaded", hint="wait until it is loaded")
+        if len(running) + len(self._awaited) >= MOST_AT_ONCE:
+            raise UsageError(f"{MOST_AT_ONCE} runs are under way from here", hint="wait until one of them ends")
+
+    def start(self, request: WantedRun, *, has_place: bool = False) -> Job:
         """Starts the run.
 
         Raises:
             UsageError: the import runs already from here, or too many do.
         """
         with self._lock:
-            running = [job for job in self._jobs if job.state == "running"]
-            if any(job.request.import_name == request.import_name for job in running):
-                raise UsageError(
-                    f"import {request.import_name} is running already", hint="wait until it ends, or cancel it"
-                )
-            if len(running) >= MOST_AT_ONCE:
-                raise UsageError(f"{MOST_AT_ONCE} runs are under way from here", hint="wait until one of them ends")
+            if not has_place:
+                self._refuse_second(request.import_name)
             job = Job(next(self._numbers), request, now(), apart.start("ingest_pipelines.actions.run_apart"))
             self._jobs.appendleft(job)
             while len(self._jobs) > KEPT and self._jobs[-1].state != "running":
@@ -96,13 +121,13 @@ class Jobs:
         threading.Thread(target=self._follow, args=(job,), daemon=True).start()
         return job
 
-    def cancel(self, number: int) -> None:
-        """Interrupts the run, as Ctrl-C does.
+    def cancel(self, name: str, number: int) -> None:
+        """Interrupts the import's run, as Ctrl-C does.
 
         Raises:
             UsageError: there is no such run.
         """
-        job = next((job for job in self._jobs if job.id == number and job.state == "running"), None)
+        job = next((job for job in self.of_import(name) if job.id == number and job.state == "running"), None)
         if job is None:
             raise UsageError("this run has ended already", hint="its load is on the import's page")
         job.cancelled = True
@@ -126,7 +151,9 @@ class Jobs:
                 job.rows, job.expected_rows = said["rows"], said["of"]
             else:
                 outcome = said
-        if outcome is None:
+        if outcome is None and job.cancelled:
+            job.error, job.hint = "cancelled", "what was not committed changed nothing"
+        elif outcome is None:
             job.error, job.hint = "its process ended without a report", "what was not committed changed nothing"
         else:
             loads = outcome.get("loads")

@@ -122,10 +122,11 @@ async def _body(request: Request) -> bytes:
 def _fields(body: bytes) -> dict[str, Any]:
     try:
         fields = json.loads(body or b"{}")
-    except ValueError:
+        json.dumps(fields, ensure_ascii=False).encode()
+    except (ValueError, RecursionError):  # among them UnicodeEncodeError: halves of a character
         fields = None
     if not isinstance(fields, dict):
-        raise UsageError("the page sent no fields", hint="reload it and try again")
+        raise UsageError("the page sent no fields, or what is no text", hint="reload it and try again")
     return fields
 
 

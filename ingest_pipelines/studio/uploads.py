@@ -5,9 +5,11 @@ Of what a browser says only the bytes are taken, and an ending out of a list: no
 
 from __future__ import annotations
 
+import secrets
 import shutil
 import time
 from pathlib import Path
+from threading import Lock
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect, Request
@@ -30,6 +32,9 @@ ENDINGS = frozenset(
 PIECE = 1 << 20
 """Bytes that are written at once."""
 
+_NAMES = Lock()
+"""Of whoever gives a file its name."""
+
 
 def takes_uploads(bound: BoundImport) -> bool:
     """Whether a page can upload the import's next file: it loads on demand, and its files are named after it."""
@@ -51,10 +56,7 @@ async def keep_upload(request: Request, folder: Path, stem: str) -> Path:
     _refuse_large(int(announced) if announced.isdecimal() else 0)
     if announced.isdecimal() and int(announced) > shutil.disk_usage(folder).free:
         raise UsageError("the file is larger than the disk's free space", hint="nothing was kept")
-    serial = int(time.time())
-    while (target := folder / f"{stem}_{serial}{ending}").exists():
-        serial += 1
-    part = folder / f".{target.name}.part"
+    part = folder / f".{stem}_{secrets.token_hex(8)}.part"
     try:
         size, piece = 0, bytearray()
         with open_private_bytes(part) as file:
@@ -71,10 +73,18 @@ async def keep_upload(request: Request, folder: Path, stem: str) -> Path:
             file.write(piece)
         if not size:
             raise UsageError("the file is empty", hint="nothing was kept")
-        part.rename(target)
+        return _named(part, folder, stem, ending)
     finally:
         part.unlink(missing_ok=True)
-    return target
+
+
+def _named(part: Path, folder: Path, stem: str, ending: str) -> Path:
+    """The whole file under the next free name: of two uploads at once each has its own."""
+    serial = int(time.time())
+    with _NAMES:
+        while (target := folder / f"{stem}_{serial}{ending}").exists():
+            serial += 1
+        return part.rename(target)
 
 
 def _refuse_large(size: int) -> None:

@@ -24,6 +24,7 @@ from ingest_pipelines.config import Settings, read_settings
 from ingest_pipelines.config.settings import StudioAccess
 from ingest_pipelines.studio.app import make_app
 from ingest_pipelines.studio.guard import TOKEN_HEADER
+from ingest_pipelines.studio.jobs import Jobs
 from ingest_pipelines_tests.cli.terminal import Terminal
 from ingest_pipelines_tests.merge.targets import fresh_target
 from ingest_pipelines_tests.orchestration.storages import fresh_storage
@@ -115,6 +116,15 @@ class Client:
         """A page."""
         answer: httpx.Response = self.http.get(path, headers=headers)
         return answer
+
+    @property
+    def jobs(self) -> Jobs:
+        """The runs that the studio started."""
+        app: Any = self.http.app
+        while not hasattr(app, "state"):
+            app = app._app
+        jobs: Jobs = app.state.studio.jobs
+        return jobs
 
     @property
     def token(self) -> str:

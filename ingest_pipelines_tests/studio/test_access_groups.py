@@ -57,6 +57,15 @@ def test_every_page_and_every_change_of_an_import_is_for_its_groups(shop: Shop, 
         assert connection.execute("SELECT count(*) FROM ingest.audit WHERE who = 'bob'").fetchone() == (0,)
 
 
+@pytest.mark.parametrize("route", ABOUT_ONE, ids=lambda route: f"{sorted(route.methods)[-1]} {route.path}")
+def test_an_import_that_is_not_there_is_answered_like_one_that_is_hidden(shop: Shop, route: Any) -> None:
+    stranger = person(shop, "bob", "operators")
+    path = route.path.replace("{name}", "nonexist")
+    answer = stranger.send(path) if "POST" in route.methods else stranger.page(path)
+    assert answer.status_code == 404
+    assert "points" not in answer.text
+
+
 def test_a_reader_in_the_group_reads_and_an_operator_in_it_acts_under_one_audit(shop: Shop) -> None:
     reader, operator = person(shop, "eve", "crm"), person(shop, "ann", "crm", "operators")
     assert reader.page("/imports/points").status_code == 200

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import psycopg
 import pysequoia as openpgp
 import pytest
 import yaml
+from starlette.requests import Request
 
 from ingest_pipelines.config.settings import StudioAccess
 from ingest_pipelines.studio import uploads
@@ -35,6 +38,11 @@ databases:
       newsletter: {channels: [email]}
 """
 LOYALTY = "CID,Email,Tier,Points\nC-1,ann@example.com,Silver,10\nC-2,bob@example.com,Gold,many\n"
+LOYALTY_IMPORT = """\
+database: customers
+source: {connection: uploads, file: loyalty}
+columns: {CID: customer_id}
+"""
 HOSTILE = '<img src=x onerror="alert(1)">\u202e'
 
 
@@ -189,6 +197,16 @@ def test_the_next_five_ticks_are_in_the_schedules_time_zone(page: Page) -> None:
     assert yaml.safe_load(yaml_beside(page.html))["schedule"] == {
         "at": ["06:30"], "weekdays": ["mon", "thu"], "timezone": "Europe/Berlin",
     }  # fmt: skip
+
+
+def test_an_answer_of_another_kind_is_refused_and_the_draft_stays_as_it_was(page: Page) -> None:
+    page.fill(name="loyalty")
+    for body in (
+        b'{"database": ["customers", "y"]}', b'{"name": "\\ud800"}', b'{"name":' + b"[" * 50_000 + b"]" * 50_000 + b"}",
+    ):  # fmt: skip
+        headers = {"X-Studio-Token": page.token, "Content-Type": "application/json"}
+        assert page.client.http.post(page.path, content=body, headers=headers).status_code == 400
+    assert fields_of_form(page.client.page(page.path).text)["name"] == "loyalty"
 
 
 def test_an_own_select_shows_its_first_rows_and_one_that_writes_is_refused(page: Page) -> None:
@@ -372,6 +390,40 @@ def test_an_upload_is_kept_under_a_name_of_ours_and_its_run_is_reported(page: Pa
         assert time.monotonic() < deadline
     assert [(load["inserted"], load["rejected"]) for load in loads] == [(1, 1)]
     assert page.client.page("/imports/loyalty/upload").status_code == 200
+
+
+def test_uploads_at_the_same_time_are_files_of_their_own(tmp_path: Path) -> None:
+    async def keep(body: bytes) -> Path:
+        halves = [body[:3], body[3:]]
+
+        async def receive() -> dict[str, Any]:
+            await asyncio.sleep(0)
+            return {"type": "http.request", "body": halves.pop(0), "more_body": bool(halves)}
+
+        scope = {"type": "http", "method": "POST", "headers": [], "query_string": b"ending=.csv"}
+        return await uploads.keep_upload(Request(scope, receive), tmp_path, "visits")
+
+    async def at_once() -> list[Path]:
+        return await asyncio.gather(*(keep(body) for body in bodies))
+
+    bodies = [b"CID\nC-1\n", b"CID\nC-2\n", b"CID\nC-3\n"]
+    assert [file.read_bytes() for file in asyncio.run(at_once())] == bodies
+    assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_a_file_is_refused_before_it_is_sent_while_another_one_of_the_import_comes_or_is_loaded(shop: Shop) -> None:
+    client = shop.client()
+    headers = {"X-Studio-Token": client.token, "Content-Type": "application/octet-stream"}
+    before = sorted((shop.settings.home / "uploads").iterdir())
+    shop.write("imports/loyalty.yaml", LOYALTY_IMPORT)
+    try:
+        with client.jobs.place("loyalty"):
+            sent = client.http.post("/imports/loyalty/upload?ending=.csv", content=LOYALTY.encode(), headers=headers)
+            assert (sent.status_code, "is being uploaded" in sent.text) == (400, True)
+            assert client.send("/imports/loyalty/run").status_code == 400
+    finally:
+        (shop.settings.home / "imports" / "loyalty.yaml").unlink()
+    assert sorted((shop.settings.home / "uploads").iterdir()) == before
 
 
 @pytest.mark.parametrize("ending", ["", ".csv/../../x", ".exe", ".CSV%00", "csv"])

@@ -109,6 +109,24 @@ def test_an_item_is_run_again_in_a_process_of_its_own_and_its_end_is_shown(shop:
     assert (newest.item, newest.by) == (load.item, "ann")
 
 
+def test_a_run_is_cancelled_by_its_own_imports_page_only(ann: Client) -> None:
+    jobs = ann.jobs
+    process = subprocess.Popen(["sleep", "600"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    job = Job(77, run_apart.WantedRun("points", "ann"), now(), process)
+    jobs._jobs.appendleft(job)
+    try:
+        assert ann.send("/imports/never/cancel", {"job": "77"}).status_code == 400
+        assert process.poll() is None
+        assert ann.send("/imports/points/cancel", {"job": "77"}).status_code == 200
+        assert process.wait(30) != 0
+        jobs._follow(job)
+        assert (job.state, job.said) == ("cancelled", "points: cancelled")
+    finally:
+        process.kill()
+        process.wait()
+        jobs._jobs.remove(job)
+
+
 def test_a_run_that_cannot_begin_says_why(ann: Client) -> None:
     assert ann.send("/imports/points/run").status_code == 200
     until(lambda: "Cancel run" not in ann.page("/imports/points").text)

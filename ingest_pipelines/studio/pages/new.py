@@ -88,7 +88,6 @@ def save(request: Request) -> Response:
         drafts.drop(draft.id)
         return done("the draft is deleted; nothing was written", goto="/")
     draft = replace(draft, answers=_settled(answers_in(fields), draft.answers), by=draft.by or person.name)
-    drafts.write(draft)
     name = str(draft.answers.get("connection", ""))
     connection = studio.project.connections.get(name)
     if do == "test" and connection is not None:
@@ -98,6 +97,7 @@ def save(request: Request) -> Response:
     elif do == "cancel":
         sources.workshop.cancel(draft.work)
     look = _look(request, draft.answers, person)
+    drafts.write(draft)
     if do in {"plan", "write"}:
         bound = _whole(look.form)
         drafted = {f"imports/{draft.title}.yaml": look.form.text}

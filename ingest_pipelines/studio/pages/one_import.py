@@ -174,7 +174,7 @@ def cancel(request: Request) -> Response:
     """Interrupts a run that the studio started."""
     acting(request)
     number = str(fields_of(request).get("job"))
-    studio_of(request).jobs.cancel(int(number) if number.isdecimal() else -1)
+    studio_of(request).jobs.cancel(request.path_params["name"], int(number) if number.isdecimal() else -1)
     return done("cancelled; what is not committed changes nothing")
 
 

@@ -37,8 +37,9 @@ async def for_import(request: Request) -> Response:
     person = acting(request)
     bound = await run_in_threadpool(_bound, request)
     folder, stem = _folder(bound.connection), _stem(bound)
-    await keep_upload(request, folder, stem)
-    studio_of(request).jobs.start(WantedRun(bound.name, person.name))
+    with studio_of(request).jobs.place(bound.name) as start:
+        await keep_upload(request, folder, stem)
+        start(WantedRun(bound.name, person.name))
     return done("the file is here; it is loaded", goto=f"/imports/{bound.name}")
 
 
