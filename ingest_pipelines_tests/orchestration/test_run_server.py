@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,8 +42,8 @@ from ingest_pipelines.orchestration.instance import dagster_home
 from ingest_pipelines.orchestration.monitoring.deaths import read_deaths
 from ingest_pipelines.orchestration.run_server.keep import RUN_SERVER, RunServers
 from ingest_pipelines.orchestration.run_server.process import LEAVING, READY, SPARE
+from ingest_pipelines.orchestration.run_server.request import GO, RunRequest, ask_for_run, connected, pack, socket_path
 from ingest_pipelines.orchestration.run_server.request import READY as PROCESS_READY
-from ingest_pipelines.orchestration.run_server.request import RunRequest, ask_for_run, connected, pack, socket_path
 from ingest_pipelines.orchestration.run_server.worker import NAME, SPARE_NAME
 from ingest_pipelines.orchestration.runs import run_locks
 from ingest_pipelines.orchestration.serving.orphans import end_groups
@@ -287,15 +287,16 @@ def test_a_killed_process_that_waits_for_another_run_leaves_the_server_to_the_ot
 
 def test_a_process_that_somebody_is_about_to_interrupt_executes_no_other_run(served: Served) -> None:
     run = served.new_run()
-    with held_table(served.shop):
-        assert served.ask(run)
-        wait_for(lambda: served.instance.get_run_stats(run.run_id).steps_succeeded >= 2)
-        kept = run_locks.keeping(served.shop.state, run.run_id)
-        holder = kept.__enter__()
-    assert served.ended(run) is DagsterRunStatus.SUCCESS
-    assert holder is not None
-    wait_for(lambda: not psutil.pid_exists(holder.pid))
-    kept.__exit__(None, None, None)
+    with ExitStack() as stack:
+        with connected(served.shop.state, 60) as connection:
+            connection.sendall(pack(served.request(run)))
+            assert connection.recv(100).startswith(PROCESS_READY)
+            holder = stack.enter_context(run_locks.keeping(served.shop.state, run.run_id))
+            connection.sendall(GO)
+        assert served.ended(run) is DagsterRunStatus.SUCCESS
+        served.executed()
+        assert holder is not None
+        assert not psutil.pid_exists(holder.pid)
     with run_locks.keeping(served.shop.state, run.run_id) as nobody:
         assert nobody is None
 

@@ -185,7 +185,8 @@ def execute(state: Path, request: RunRequest, connection: socket.socket, begin: 
         begin: tells the server, once the run is this process's.
 
     Raises:
-        RunUnfinished: Dagster's storage does not have the run's end. Its lock's file stays, as of a process that died.
+        RunUnfinished: Dagster's storage does not have the run's end, or somebody is about to interrupt the process
+            (`run_locks.keeping`), which must execute no other run. The lock's file stays, as of a process that died.
     """
     is_own = succeeded = False
     run_locks.hold(state, request.run_id)  # before the caller knows that it runs; released with the event of its end
@@ -201,7 +202,7 @@ def execute(state: Path, request: RunRequest, connection: socket.socket, begin: 
             run_locks.release(state, request.run_id)
     if is_own and run_locks.life_of(state, request.run_id) == "alive":
         raise RunUnfinished(request.run_id)
-    return succeeded and run_locks.holder_of(state, request.run_id) is None  # nobody is about to interrupt it
+    return succeeded
 
 
 def report(request: RunRequest, exit_code: int) -> int:
