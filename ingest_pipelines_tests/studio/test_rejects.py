@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
+from dataclasses import replace
 from typing import Any
 
 import psycopg
@@ -12,7 +13,8 @@ import pytest
 
 from ingest_pipelines import ledger
 from ingest_pipelines.config.settings import StudioAccess
-from ingest_pipelines_tests.studio.conftest import HOSTILE, Client, Shop, text_of
+from ingest_pipelines.studio.pages import rejects
+from ingest_pipelines_tests.studio.conftest import HOSTILE, PROJECT, Client, Shop, text_of
 from ingest_pipelines_tests.studio.test_guard import SECRET
 from ingest_pipelines_tests.waiting import until
 
@@ -49,6 +51,33 @@ def test_broken_cells_are_marked_with_their_reasons_and_personal_ones_masked(sho
     assert "<img" not in html.split("<main")[1]
     assert "<script>alert" not in html
     assert "2 open" in text_of(html)
+
+
+def test_a_cell_of_two_lines_keeps_its_line_break_and_hidden_characters_are_spelled_out(client: Client) -> None:
+    cells = rejects.GridCell("Email", "one\n\u202etwo", masked=False, broken=[])
+    row = rejects.GridRow(3, "3", [cells, replace(cells, value="\ttab")], [], editable=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rejects, "_grid_row", lambda *_, **__: row)
+        html = client.page(BENCH).text
+    cell, *_ = re.findall(r'<textarea data-column="Email"[^>]*>\n(.*?)</textarea>', html, re.DOTALL)
+    assert cell == "one\n\u202etwo"
+    assert re.findall(r'class="spelled">(.*?)<', html)[0] == r"one \u202etwo"
+    assert 'value="\ttab"' in html
+
+
+def test_a_load_that_did_not_commit_says_that_none_of_its_rows_is_in_the_table(shop: Shop, client: Client) -> None:
+    limited = PROJECT["imports/points.yaml"].replace("rejects: {unlimited: true}\n", "")
+    shop.write("imports/points.yaml", limited)
+    try:
+        shop.write("limited.csv", "CID,Email,Tier,Points\nC-60,,Silver,1\nC-61,,Silver,many\n")
+        assert shop.terminal.ingest("run", "points", "--file", shop.settings.home / "limited.csv").code != 0
+    finally:
+        shop.write("imports/points.yaml", PROJECT["imports/points.yaml"])
+    with shop.ledger() as connection:
+        [newest] = ledger.recent_loads(connection, "points", 1)
+    words = text_of(client.page(f"{BENCH}?load={newest.id}").text)
+    assert f"Load {newest.id} failed: none of its rows is in the table" in words
+    assert "1 of 2 rows were rejected" in words
 
 
 def test_personal_data_need_the_right_and_each_look_is_in_the_audit_trail(shop: Shop, load: int) -> None:

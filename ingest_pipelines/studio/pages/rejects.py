@@ -20,7 +20,7 @@ from ingest_pipelines.actions.run_apart import WantedRun
 from ingest_pipelines.actions.target import now
 from ingest_pipelines.actions.wording import number, plural
 from ingest_pipelines.config import BoundImport
-from ingest_pipelines.errors import UsageError
+from ingest_pipelines.errors import UsageError, printable
 from ingest_pipelines.model import item_name, spelled_line
 from ingest_pipelines.studio.people import PERSONAL, Forbidden, Person, acting, person_of
 from ingest_pipelines.studio.render import done, fields_of, post, render
@@ -31,6 +31,12 @@ PAGE = 100
 
 MOST_ROWS, LONGEST_CELL = 1_000, 65_536
 """What one request may correct."""
+
+SPELLED = 160
+"""Characters of a cell that are spelled out below it."""
+
+_BREAKS = str.maketrans("\r\n\t", "   ")
+"""Breaks and tabs, which a cell shows itself."""
 
 LOADS = 50
 """Loads that the page offers."""
@@ -48,6 +54,17 @@ class GridCell:
     value: str
     masked: bool
     broken: Sequence[BrokenRule]
+
+    @property
+    def lines(self) -> int:
+        """Lines of the value; several need a field that keeps their breaks."""
+        return 1 + self.value.replace("\r\n", "\n").replace("\r", "\n").count("\n")
+
+    @property
+    def spelled(self) -> str:
+        """The value with its characters that turn or hide words spelled out; "" if it has none."""
+        plain = self.value.translate(_BREAKS)
+        return "" if plain.isprintable() else printable(plain, SPELLED)
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,27 @@ if (bench) {
   function keep() {
     try { sessionStorage.setItem(kept, JSON.stringify(corrections)); } catch { /* full: they stay on the page */ }
   }
-  const cellOf = (row, column) => [...row.querySelectorAll("input")].find((input) => input.dataset.column === column);
+  const cellsOf = (row) => [...row.querySelectorAll("[data-column]")];
+  const cellOf = (row, column) => cellsOf(row).find((input) => input.dataset.column === column);
+
+  // What the load says of each row: its broken cells and their reasons, as the page came.
+  const rejected = new Map([...rows].map(([line, row]) => [line, {
+    reasons: new Map(cellsOf(row).map((input) => [input.dataset.column, brokenHere(input) ? whyOf(input).textContent : null])),
+    general: row.querySelector(".row .why").textContent,
+  }]));
+
+  function brokenHere(input) { return input.parentElement.classList.contains("broken"); }
+  function whyOf(input) { return input.parentElement.querySelector(".why"); }
+
+  function paint(row, reasons, general) {
+    for (const input of cellsOf(row)) {
+      const reason = reasons.get(input.dataset.column) ?? null;
+      input.parentElement.classList.toggle("broken", reason !== null);
+      input.setAttribute("aria-invalid", reason !== null);
+      whyOf(input).textContent = reason ?? "";
+    }
+    row.querySelector(".row .why").textContent = general;
+  }
 
   function note(input) {
     const line = input.closest("tr").dataset.line;
@@ -44,7 +64,10 @@ if (bench) {
       const verdict = row.querySelector(".verdict");
       verdict.textContent = "";
       verdict.className = "verdict";
-      if (!corrected) continue;
+      if (!corrected) {
+        paint(row, rejected.get(line).reasons, rejected.get(line).general);
+        continue;
+      }
       changed += 1;
       if (gone.has(line)) {
         verdict.textContent = "resolved by another load";
@@ -54,13 +77,9 @@ if (bench) {
       if (!broken.length) passing += 1;
       verdict.textContent = broken.length ? "breaks a rule" : "passes";
       verdict.className = `verdict pill ${broken.length ? "bad" : "good"}`;
-      for (const input of row.querySelectorAll("input")) {
-        const reasons = broken.filter((rule) => rule.column === input.dataset.column).map((rule) => rule.reason);
-        input.parentElement.classList.toggle("broken", reasons.length > 0);
-        input.setAttribute("aria-invalid", reasons.length > 0);
-        input.parentElement.querySelector(".why").textContent = reasons.join("; ");
-      }
-      row.querySelector(".row .why").textContent = broken.filter((rule) => !rule.column).map((rule) => rule.reason).join("; ");
+      const reasons = new Map();
+      for (const { column, reason } of broken) reasons.set(column, reasons.has(column) ? `${reasons.get(column)}; ${reason}` : reason);
+      paint(row, reasons, reasons.get("") ?? "");
     }
     if (!dock) return;
     const elsewhere = Object.keys(corrections).filter((line) => !rows.has(line)).length;
@@ -92,7 +111,7 @@ if (bench) {
     const old = input.defaultValue;
     const alike = [...rows.values()].filter((row) => {
       const other = cellOf(row, input.dataset.column);
-      return other !== input && other.parentElement.classList.contains("broken") && other.value === old && !other.placeholder;
+      return other !== input && brokenHere(other) && other.value === old && !other.placeholder;
     });
     last = { column: input.dataset.column, value: input.value, alike };
     if (same) {
@@ -103,7 +122,7 @@ if (bench) {
   });
   bench.addEventListener("paste", (event) => {
     const lines = event.clipboardData.getData("text").replace(/\r?\n$/, "").split(/\r?\n/);
-    if (lines.length < 2 || event.target.readOnly) return;
+    if (lines.length < 2 || event.target.readOnly || event.target.matches("textarea")) return;
     event.preventDefault();  // a column of a spreadsheet: one cell a row, from here down
     let row = event.target.closest("tr");
     for (const value of lines) {
@@ -116,13 +135,17 @@ if (bench) {
   });
   bench.addEventListener("keydown", (event) => {
     const step = { Enter: 1, ArrowDown: 1, ArrowUp: -1 }[event.key];
-    if (!step || !event.target.dataset.column) return;
+    if (!step || !event.target.matches("input[data-column]")) return;  // in a cell of several lines they are the cell's
     const row = step > 0 ? event.target.closest("tr").nextElementSibling : event.target.closest("tr").previousElementSibling;
     if (row) { event.preventDefault(); cellOf(row, event.target.dataset.column).focus(); }
   });
   bench.addEventListener("click", (event) => {
     if (!event.target.matches(".undo")) return;
-    for (const input of event.target.closest("tr").querySelectorAll("input")) { input.value = input.defaultValue; note(input); }
+    const row = event.target.closest("tr");
+    for (const input of cellsOf(row)) { input.value = input.defaultValue; note(input); }
+    if (same) same.hidden = true;
+    draw();
+    (cellsOf(row).find(brokenHere) || cellsOf(row)[0]).focus();  // the button is gone
     ask();
   });
   same?.addEventListener("click", () => {
