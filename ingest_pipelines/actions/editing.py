@@ -84,6 +84,6 @@ def write_import(settings: Settings, name: str, text: str, seen: str) -> None:
         if file.seen != seen:
             raise UsageError(
                 f"{file.name} was changed by another person meanwhile; it was not written",
-                hint="keep your text, reload the page and change it again",
+                hint="reload the page: your text stays, beside the file as it is now",
             )
         replace_project_file(file.path, text)

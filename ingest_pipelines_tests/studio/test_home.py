@@ -19,6 +19,7 @@ from ingest_pipelines.studio.home_rows import HomeRows
 from ingest_pipelines.studio.live import Lookout, Seen
 from ingest_pipelines.studio.pages import home
 from ingest_pipelines.studio.people import Person
+from ingest_pipelines.studio.render import templates
 from ingest_pipelines.studio.state import Studio
 from ingest_pipelines_tests.studio.conftest import Client, Shop, text_of
 from ingest_pipelines_tests.waiting import until
@@ -197,10 +198,18 @@ def test_what_changes_between_a_page_and_its_stream_is_pushed(shop: Shop) -> Non
         studio.close()
 
 
-def test_an_import_of_uploads_offers_one_and_others_a_run(client: Client) -> None:
+@pytest.mark.parametrize("status", ["scheduled", "failed", "ended", "running"])
+def test_an_import_of_uploads_takes_the_next_file_and_runs_what_lies_there_whatever_was_before(status: str) -> None:
+    actions = templates().get_template("actions.html").module
+    buttons = text_of(actions.for_import("points", {"status": status}, uploads=True))  # type: ignore[attr-defined]
+    run = {"failed": "Run failed again", "running": ""}.get(status, "Run now")
+    assert buttons.split(" Pause")[0].strip() == f"Upload {run}".strip()
+
+
+def test_an_import_of_uploads_offers_one_and_each_a_run(client: Client) -> None:
     rows = {names(row)[0]: row for row in client.page("/rows").json()["rows"]}
     assert 'data-upload="/imports/points/upload"' in rows["points"]
-    assert "Run now" not in rows["points"]
+    assert "Run now" in rows["points"]
     assert "data-upload" not in rows["orders"]
     assert "Run now" in rows["orders"]
 

@@ -85,6 +85,10 @@ def test_a_viewer_changes_nothing_and_sees_no_button(shop: Shop, viewer: Client)
     assert audit(shop) == before
 
 
+def test_who_may_only_look_is_offered_no_new_import(viewer: Client, ann: Client) -> None:
+    assert ('href="/new"' in ann.page("/").text, 'href="/new"' in viewer.page("/").text) == (True, False)
+
+
 def test_a_cursor_that_moved_meanwhile_is_not_set(shop: Shop, ann: Client) -> None:
     assert ann.send("/imports/orders/cursor", {"seen": "", "value": "700"}).status_code == 200
     stale = ann.send("/imports/orders/cursor", {"seen": "", "value": "5"})

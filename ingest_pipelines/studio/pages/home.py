@@ -72,9 +72,9 @@ def _grouped(rows: Sequence[HomeRow], first: Sequence[HomeRow]) -> list[tuple[st
 
 
 def _counts(rows: Sequence[HomeRow]) -> list[tuple[str, str, int]]:
-    """Status, its tone and how many imports have it, the most urgent first."""
+    """Each status, its tone and how many imports have it, the most urgent first."""
     counts = Counter(row.line["status"] for row in rows)
-    return [(status, TONES.get(status, "quiet"), counts[status]) for status in ORDER if counts[status]]
+    return [(status, TONES.get(status, "quiet"), counts[status]) for status in ORDER]
 
 
 async def changes(request: Request) -> Response:

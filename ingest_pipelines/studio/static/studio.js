@@ -27,6 +27,21 @@ function say(text, hint, bad) {
   if (!bad) setTimeout(() => box.remove(), 8000);
 }
 
+// What is said takes room at the foot: a dock stands above it, and all else can be scrolled out from under it; the button
+// that was pressed is. An error stays until it is closed or the next button is pressed.
+let pressed = null;
+document.addEventListener("click", (event) => {
+  pressed = event.target.closest("button");
+  if (pressed && !said.contains(pressed)) said.querySelector(".notice.bad")?.remove();
+}, true);
+new ResizeObserver(() => {
+  const height = said.offsetHeight;
+  document.documentElement.style.setProperty("--said", `${height && height + 20}px`);
+  if (!height || !pressed) return;
+  const { top, bottom } = pressed.getBoundingClientRect();
+  if (bottom > said.getBoundingClientRect().top && top < innerHeight) pressed.scrollIntoView({ block: "nearest" });
+}).observe(said);
+
 // --- forms with data-send: their fields as JSON, the answer as words, a page to go to, or HTML for data-into ---------
 
 function fieldsOf(form, submitter) {
@@ -87,6 +102,7 @@ document.addEventListener("submit", async (event) => {
   if (button) button.disabled = true;
   try {
     const answer = await send((button && button.dataset.send) || form.dataset.send, fields);
+    form.dispatchEvent(new CustomEvent("sent", { bubbles: true, detail: answer }));
     if (answer.goto) {
       if (answer.said) sessionStorage.setItem("said", answer.said);
       location.assign(answer.goto);
@@ -100,7 +116,6 @@ document.addEventListener("submit", async (event) => {
       }
     }
     if (answer.said) say(answer.said);
-    form.dispatchEvent(new CustomEvent("sent", { bubbles: true, detail: answer }));
   } catch (error) {
     say(error instanceof TypeError ? SILENT : error.message, error.hint, true);
   } finally {
@@ -233,8 +248,10 @@ function takeRows(what) {
   }
   for (const name of what.gone) if (known.has(name)) known.get(name).remove();
   for (const [status, , count] of what.counts) {
-    const number = document.querySelector(`[data-count="${status}"] b`);
-    if (number) number.textContent = count.toLocaleString("en");
+    const chip = document.querySelector(`[data-count="${status}"]`);
+    if (!chip) continue;
+    chip.querySelector("b").textContent = count.toLocaleString("en");
+    hide(chip, !count && !chip.querySelector("input").checked);
   }
   document.getElementById("total").textContent = `${what.total.toLocaleString("en")} import${what.total === 1 ? "" : "s"}`;
   applyFilter();
