@@ -86,11 +86,14 @@ class NumberSigns:
 
     @property
     def groups(self) -> str:
-        """A regular expression for digits in groups: `1,234,567` or, where they are Indian, `12,34,567`."""
+        """A regular expression for digits in groups: `1,234,567` or, where they are Indian, `12,34,567`.
+
+        The first group does not begin with 0: `0.123` in a file with points between thousands is a fraction.
+        """
         sign = re.escape(self.thousands or "")
         if self.grouping == "indian":
-            return rf"[0-9]{{1,2}}(?:{sign}[0-9]{{2}})*{sign}[0-9]{{3}}"
-        return rf"[0-9]{{1,3}}(?:{sign}[0-9]{{3}})+"
+            return rf"[1-9][0-9]?(?:{sign}[0-9]{{2}})*{sign}[0-9]{{3}}"
+        return rf"[1-9][0-9]{{0,2}}(?:{sign}[0-9]{{3}})+"
 
     def _pairs(self, cells: Iterable[str]) -> Iterator[tuple[str, str | None]]:
         """The pairs of `SIGNS` without those that read `cells` as a pair does which is nearer to these signs."""

@@ -26,8 +26,8 @@ _TEXT = st.text(st.sampled_from(list("0123456789.,' +-eE\u202f")), max_size=9)
 
 
 def _value(text: str, decimal: str, thousands: str) -> float | None:
-    """The number, by the grammar: groups of three digits after the first, all or none."""
-    whole = rf"[0-9]{{1,3}}(?:{re.escape(thousands)}[0-9]{{3}})+|[0-9]+" if thousands else "[0-9]+"
+    """The number, by the grammar: groups of three digits after the first, which begins with no 0; all or none."""
+    whole = rf"[1-9][0-9]{{0,2}}(?:{re.escape(thousands)}[0-9]{{3}})+|[0-9]+" if thousands else "[0-9]+"
     number = rf"([+-]?)(?:({whole})(?:{re.escape(decimal)}([0-9]*))?|{re.escape(decimal)}([0-9]+))([eE][+-]?[0-9]+)?"
     match = re.fullmatch(number, text)
     if match is None:
@@ -39,7 +39,20 @@ def _value(text: str, decimal: str, thousands: str) -> float | None:
 
 @given(texts=st.lists(_TEXT, min_size=1, max_size=40), signs=_SIGNS)
 def test_a_number_of_other_signs_is_that_number_or_none(texts: list[str], signs: tuple[str, str]) -> None:
-    texts = [*texts, "1.234,5", "1,234.5", "12.34", "1.234.567", "1'234", "1 234,5", "0,5", ",5", "5,", "1,2,3"]
+    texts = [
+        *texts,
+        "1.234,5",
+        "1,234.5",
+        "12.34",
+        "1.234.567",
+        "1'234",
+        "1 234,5",
+        "0,5",
+        ",5",
+        "5,",
+        "1,2,3",
+        "0.123",
+    ]
     read = pl.DataFrame({"n": texts}).select(
         with_point(pl.col("n"), NumberSigns(*signs)).cast(pl.Float64, strict=False).alias("n")
     )
