@@ -10,6 +10,7 @@ import codecs
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import cache
 from io import FileIO
 from pathlib import Path
 from typing import IO, NoReturn
@@ -85,7 +86,7 @@ def translate(landing: Landing, declared: Format, limits: Limits, to: Path) -> t
     with landing.path.open("rb", buffering=0) as file, to.open("r+b") as out:
         text = _Text(landing, file, declared.encoding)
         rewriter = _Rewriter(landing, declared, signs)
-        for block in _whole_lines(landing, text, limits):
+        for block in _whole_lines(landing, text, declared, limits):
             out.write(rewriter.translated(block))
     if declared.footer is not None:
         signs = replace(signs, rows=cut_footer(landing, declared, signs, to, rewriter.lines))
@@ -94,8 +95,13 @@ def translate(landing: Landing, declared: Format, limits: Limits, to: Path) -> t
 
 def quotes_in(landing: Landing, declared: Format) -> int:
     """How many quotes the file may have: 0, or some. Landing counts the bytes of the usual quote."""
-    is_counted = declared.quote == '"' and b'"' in '"'.encode(declared.encoding)
+    is_counted = declared.quote == '"' and b'"' in '"'.encode(declared.encoding) and not _has_escapes(declared.encoding)
     return min(landing.quotes, 1) if is_counted else 1
+
+
+def _has_escapes(encoding: str) -> bool:
+    """Whether the encoding may write a quote as other characters."""
+    return codecs.lookup(encoding).name in {"utf-7", "unicode_escape", "unicode-escape", "raw-unicode-escape"}
 
 
 def _is_utf8(encoding: str) -> bool:
@@ -162,13 +168,22 @@ class _Text:
         return lines
 
 
+@cache
 def _keeps_ascii(encoding: str) -> bool:
-    """Whether bytes below 128 mean the same as in ASCII, alone and among others of their kind."""
-    every = bytes(range(128))
+    """Whether each byte below 128 is its ASCII character and nothing else: it begins no escape sequence or shift.
+
+    False for ISO-2022, HZ and UTF-7, whose letters are ASCII bytes after a shift, and for backslash escapes.
+    """
     try:
-        return every.decode(encoding) == every.decode("ascii")
+        for number in range(128):
+            decoder = codecs.getincrementaldecoder(encoding)()
+            decoder.decode(b"a")  # so that a byte order mark is no longer expected
+            state = decoder.getstate()
+            if decoder.decode(bytes([number])) != chr(number) or decoder.getstate() != state:
+                return False
     except UnicodeError:
         return False
+    return True
 
 
 @dataclass(frozen=True)
@@ -188,6 +203,8 @@ class _LikeLatin1:
     @classmethod
     def of(cls, encoding: str) -> _LikeLatin1 | None:
         """None: it is not like Latin-1, or its characters have several bytes."""
+        if not _keeps_ascii(encoding):
+            return None
         others: dict[int, bytes] = {}
         for number in range(256):
             try:
@@ -202,7 +219,7 @@ class _LikeLatin1:
             is_single = known.decode(encoding) == known.decode("latin-1")
         except UnicodeError:
             return None
-        if not is_single or moved or len(others) > _FEW or any(number < 0x80 for number in others):
+        if not is_single or moved or len(others) > _FEW:
             return None
         return cls(others, np.isin(np.arange(256), list(others)), all(number < 0xA0 for number in others))
 
@@ -226,14 +243,15 @@ _FEW = 64
 """Encodings that differ from Latin-1 in more bytes have letters of another script: nothing would be gained."""
 
 
-def _whole_lines(landing: Landing, text: _Text, limits: Limits) -> Iterator[bytes]:
-    """The text in blocks that end where a line ends."""
+def _whole_lines(landing: Landing, text: _Text, declared: Format, limits: Limits) -> Iterator[bytes]:
+    """The text in blocks that end where a line ends; a line break after an escape ends none."""
+    escape = b"" if declared.escape is None else declared.escape.encode()
     longest = max(4 << 20, 4 * limits.max_cell_bytes)
     kept = b""
     for block in text:
         whole = kept + block
         # A CR at the very end may be half of a CRLF.
-        cut = whole.rfind(b"\n") + 1 or whole.rfind(b"\r", 0, -1) + 1
+        cut = _last_end(whole, b"\n", len(whole), escape) or _last_end(whole, b"\r", len(whole) - 1, escape)
         if not cut and len(whole) > longest:
             raise ItemRefused(
                 f"{landing.item.uri}: a line is longer than {longest:,} bytes",
@@ -244,6 +262,23 @@ def _whole_lines(landing: Landing, text: _Text, limits: Limits) -> Iterator[byte
         kept = whole[cut:]
     if kept:
         yield kept
+
+
+def _last_end(text: bytes, sign: bytes, end: int, escape: bytes) -> int:
+    """Where the last line before `end` ends that ends with the sign; 0: none does."""
+    place = text.rfind(sign, 0, max(0, end))
+    while escape and place >= 0 and _is_escaped(text, place, escape):
+        place = text.rfind(sign, 0, place)
+    return place + 1
+
+
+def _is_escaped(text: bytes, place: int, escape: bytes) -> bool:
+    """Whether the line break at the place, perhaps a CRLF's LF, follows an odd number of escapes."""
+    first = place - 1 if text[place : place + 1] == b"\n" and text[place - 1 : place] == b"\r" else place
+    before = first
+    while before and text[before - 1 : before] == escape:
+        before -= 1
+    return (first - before) % 2 == 1
 
 
 class _Rewriter:

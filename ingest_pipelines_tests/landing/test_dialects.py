@@ -4,13 +4,18 @@
 
 from __future__ import annotations
 
+import encodings
+import pkgutil
+import re
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from ingest_pipelines.config.file_format import Format
 from ingest_pipelines.config.imports import Limits
@@ -107,6 +112,68 @@ def test_rows_of_any_declared_format_come_back_with_their_lines(
         content, encoding = text.encode("utf-8"), "utf-8"
     with tempfile.TemporaryDirectory() as folder:
         assert opened(content, Path(folder), _format(**signs, encoding=encoding))[1] == expected
+
+
+@pytest.mark.usefixtures("pieces")
+@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.filter_too_much])
+@given(
+    cells=st.lists(st.text(st.sampled_from(list("ab#^,\r\n")), min_size=1, max_size=6), min_size=1, max_size=4),
+    keys=st.sampled_from([{}, {"comment": "#"}, {"footer": 2}, {"footer": "#T"}, {"comment": "#", "footer": 2}]),
+    encoding=st.sampled_from(["utf-8", "utf-16-le"]),
+    end=_ENDS,
+)
+def test_an_escaped_line_break_ends_no_line_wherever_a_block_ends(
+    cells: list[str], keys: dict[str, Any], encoding: str, end: str
+) -> None:
+    text = f"id,b{end}"
+    expected: Rows = []
+    for cell in cells:
+        assume(not (cell.endswith("\r") and end == "\n"))  # both are one escaped CRLF
+        expected.append(("1", cell))
+        # What an escaped CR and a LF are together is one break, of which the one escape is enough.
+        text += "1," + re.sub(r"(\r\n|[\^,\r\n])", r"^\1", cell) + end
+        if "comment" in keys:
+            text += f"# a, comment{end}"
+    text += {2: f"a{end}{end}b{end}", "#T": f"#T {len(cells)}{end}", None: ""}[keys.get("footer")]
+    with tempfile.TemporaryDirectory() as folder:
+        declared = _format(quote="none", escape="^", encoding=encoding, **keys)
+        rows = opened(text.encode(encoding), Path(folder), declared)[1]
+    assert [row[1:] for row in rows] == expected
+
+
+def _encodings_of_python() -> list[str]:
+    names = sorted(module.name for module in pkgutil.iter_modules(encodings.__path__))
+    usable = []
+    for name in names:
+        with suppress(ValidationError):
+            usable.append(_format(encoding=name).encoding)
+    return usable
+
+
+@pytest.mark.parametrize("encoding", _encodings_of_python())
+def test_letters_of_every_encoding_are_decoded_or_refused(encoding: str, tmp_path: Path) -> None:
+    letters = [letter for letter in "éßжあ漢한עαक" if _has(encoding, letter)]
+    if not letters:
+        assert encoding in {"ascii", "undefined"} or not _has(encoding, "é")
+        letters = ["a"]
+    word = "".join(letters)
+    try:
+        content = f"id,tier\n1,{word}~\n2,x\n".encode(encoding)
+    except UnicodeError:
+        content = f"id,tier\n1,{word}\n2,x\n".encode(encoding, "replace")
+    try:
+        text = content.decode(encoding)
+        _, rows = opened(content, tmp_path, _format(encoding=encoding))
+    except (UnicodeError, ItemRefused):
+        return
+    assert rows == [(2, "1", text.splitlines()[1].partition(",")[2].strip()), (3, "2", "x")]
+
+
+def _has(encoding: str, letter: str) -> bool:
+    try:
+        return letter.encode(encoding).decode(encoding) == letter
+    except UnicodeError:
+        return False
 
 
 READ: dict[str, tuple[bytes, dict[str, Any], Rows]] = {
@@ -244,7 +311,7 @@ def test_a_trailer_with_groups_names_the_line_that_declares_them(trailer: str, t
 
 
 LIKE_LATIN_1 = ("latin-1", "cp1252", "cp1254", "iso8859-9", "iso8859-15", "iso8859-1")
-UNLIKE = ("utf-8", "shift_jis", "cp037", "mac_roman", "koi8-r", "cp1251", "utf-16")
+UNLIKE = ("utf-8", "iso2022_jp", "raw_unicode_escape", "shift_jis", "cp037", "mac_roman", "koi8-r", "cp1251", "utf-16")
 
 
 @pytest.mark.parametrize("encoding", LIKE_LATIN_1)
