@@ -6,7 +6,7 @@ import json
 import re
 import secrets
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +27,32 @@ class SetUpDraft:
     Attributes:
         by: who began it.
         work: the plan that was started last, by its name; "": none.
+        saves: how often a page has kept answers.
+        tab: the page that did last.
     """
 
     id: str
     answers: Mapping[str, Any]
     by: str = ""
     work: str = ""
+    saves: int = 0
+    tab: str = ""
+
+    def saved_by(self, tab: str, seen: str) -> SetUpDraft:
+        """The draft, kept once more by that page. An empty name is that of no page.
+
+        Args:
+            seen: `saves` as the page was loaded.
+
+        Raises:
+            UsageError: another page has kept answers since.
+        """
+        if tab and tab != self.tab and seen != str(self.saves):
+            raise UsageError(
+                "this draft was changed or deleted on another page; nothing was kept",
+                hint="reload the page to see it as it is now",
+            )
+        return replace(self, saves=self.saves + 1, tab=tab)
 
     @property
     def title(self) -> str:

@@ -199,6 +199,22 @@ def test_the_next_five_ticks_are_in_the_schedules_time_zone(page: Page) -> None:
     }  # fmt: skip
 
 
+def test_of_two_pages_of_one_draft_the_one_that_is_out_of_date_keeps_nothing(page: Page) -> None:
+    def save(tab: str, seen: int, **answers: str) -> int:
+        return page.client.send(page.path, {**answers, "tab": tab, "seen": str(seen)}, page.token).status_code
+
+    [saves] = re.findall(r'data-saves="(\d+)"', page.client.page(page.path).text)
+    assert save("one", int(saves), name="loyalty", description="ours") == 200
+    assert save("two", int(saves), name="", groups="crm") == 400
+    assert save("one", int(saves), name="loyalty", description="still ours") == 200
+    assert fields_of_form(page.client.page(page.path).text)["description"] == "still ours"
+    [saves] = re.findall(r'data-saves="(\d+)"', page.client.page(page.path).text)
+    assert save("two", int(saves), name="points2") == 200
+    assert save("two", int(saves), do="drop") == 200
+    assert save("one", int(saves), name="loyalty") == 400
+    assert fields_of_form(page.client.page(page.path).text).get("name", "") == ""
+
+
 def test_an_answer_of_another_kind_is_refused_and_the_draft_stays_as_it_was(page: Page) -> None:
     page.fill(name="loyalty")
     for body in (

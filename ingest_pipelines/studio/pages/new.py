@@ -80,10 +80,10 @@ def save(request: Request) -> Response:
     """Keeps the answers, does what a button asks for, and returns the form as it is then."""
     person = acting(request)
     fields = dict(fields_of(request))
-    do = str(fields.pop("do", ""))
+    do, tab, seen = (str(fields.pop(name, "")) for name in ("do", "tab", "seen"))
     drafts, studio = _drafts(request), studio_of(request)
     sources = studio.sources
-    draft = drafts.read(request.path_params["draft"])
+    draft = drafts.read(request.path_params["draft"]).saved_by(tab, seen)
     if do == "drop":
         drafts.drop(draft.id)
         return done("the draft is deleted; nothing was written", goto="/")

@@ -6,6 +6,7 @@ let timer = 0;
 let sending = false;
 let waiting = null;
 let version = 0;
+const tab = crypto.getRandomValues(new Uint32Array(3)).join("-");
 
 // --- what was typed goes to the server; its HTML comes back ---------------------------------------------------------
 
@@ -27,7 +28,7 @@ async function save(what, button) {
   try {
     const fields = fieldsOf(setup);
     for (const name of Object.keys(fields)) if (typeof fields[name] === "object" && fields[name] instanceof File) delete fields[name];
-    const answer = await send(setup.dataset.save, { ...fields, do: what });
+    const answer = await send(setup.dataset.save, { ...fields, do: what, tab, seen: setup.dataset.saves });
     if (answer.goto) {
       if (answer.said) sessionStorage.setItem("said", answer.said);
       location.assign(answer.goto);
