@@ -18,11 +18,11 @@ from pydantic import ValidationError
 from ingest_pipelines.config.blanks import trimmed
 from ingest_pipelines.config.file_format import NONE, Format, written
 from ingest_pipelines.config.imports import Limits
-from ingest_pipelines.errors import IngestError, ItemRefused
+from ingest_pipelines.errors import IngestError, ItemRefused, printable
 from ingest_pipelines.file_content import NO_TABLES, content_of
-from ingest_pipelines.landing.csv_reader import WRONG_WIDTH
+from ingest_pipelines.landing.csv_reader import WRONG_COUNT, WRONG_WIDTH
 from ingest_pipelines.landing.dialects import COMMENTS, DELIMITERS, MOST_LINES, TYPES, delimiters, lines_of
-from ingest_pipelines.landing.encodings import encodings, with_line_feeds
+from ingest_pipelines.landing.encodings import encodings, plausible, with_line_feeds
 from ingest_pipelines.landing.header import Spellings, is_ruler, missing_columns
 from ingest_pipelines.landing.land import PART
 from ingest_pipelines.landing.survey import NEVER_CLOSES
@@ -41,6 +41,12 @@ _TRIALS = 40
 _DRAWN = 5
 """The line that divides header and rows of a table for people is among so many first ones."""
 
+_TRAILERS = re.compile(
+    r'"?((?:t|tr|trl|trlr|trailer|ftr|footer|total|totals|sum|count|records|rows|lines|end|eof)(?![^\W\d_]))\D*\d',
+    re.IGNORECASE,
+)
+"""A last line that says how many rows there are. It begins with one of these words: any other may be a row's value."""
+
 _NO_TEXT = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0", b"\x1f\x8b", b"%PDF", b"PAR1")
 """What archives and documents begin with. Their bytes are text in some encoding, and no table."""
 
@@ -58,10 +64,14 @@ def advise(
         return
     try:
         with _Sample(landing) as sample:
+            if _refused(sample, required, declared, limits, spellings) is None:
+                return  # it was refused for another reason than its format, or in the middle of a large file
             unclosed = NEVER_CLOSES in refusal.message and declared.trailer is None
             cut = unclosed and _may_be_cut(sample.path, declared)
             wide = WRONG_WIDTH in refusal.message or _is_drawn(sample.path)
             found = _format(sample, required, declared, limits, spellings, wide=wide, cut=cut)
+            others = _other_encodings(sample, required, found, declared, limits, spellings)
+            whole = found is None or _reads(sample, required, found, limits, spellings)
     except (OSError, IngestError):
         return
     if found is None:
@@ -69,7 +79,14 @@ def advise(
     line = written(found)
     # A header's names and a footer are what a person knows: the advice says on what they depend.
     if isinstance(found.get("header"), (list, tuple)) and declared.header is None and "skip_lines" not in found:
-        refusal.hint = f"if the file has no header, name its columns in their order: {line}"
+        refusal.hint = f"if the file has no header: {_unnamed(found)}"
+    elif not whole:
+        refusal.hint = (
+            f"if the last line says how many rows the file has, write in the import's source: {line}; that number is "
+            "another one, so upload the whole file then"
+        )
+    elif isinstance(found.get("footer"), str) and declared.footer is None:
+        refusal.hint = f"if the last line is the file's trailer, write in the import's source: {line}"
     elif "footer" in found and declared.footer is None:
         refusal.hint = f"if the file is whole and its end is no row, write in the import's source: {line}"
     elif found.get("quote") == NONE and declared.quote != NONE and _has_formulas(landing, declared):
@@ -80,8 +97,41 @@ def advise(
         refusal.hint = f"if the file is whole and quotes are text in it, write in the import's source: {line}"
     elif not found:
         refusal.hint = "the file is CSV with commas in UTF-8: remove format from the import's source"
+    elif others:
+        refusal.hint = f"if its letters then read as they should, write in the import's source: {line}"
     else:
         refusal.hint = f"write in the import's source: {line}"
+    if others:
+        refusal.hint += f"; or, if they read so in another encoding: {', '.join(others)}"
+
+
+def _other_encodings(
+    landing: Landing,
+    required: Sequence[str],
+    found: dict[str, Any] | None,
+    declared: Format,
+    limits: Limits,
+    spellings: Spellings,
+) -> list[str]:
+    """Encodings in which the file can be read as well, with other letters: only who knows the names sees which."""
+    if found is None or "encoding" not in found or found["encoding"] in {declared.encoding, "utf-8"}:
+        return []
+    with landing.path.open("rb") as file:
+        head = file.read(1 << 20)
+    others = [name for name in plausible(_letters(landing.path, head)) if name not in {"", found["encoding"]}]
+    return [name for name in others if _reads(landing, required, {**found, "encoding": name}, limits, spellings)]
+
+
+def _unnamed(keys: dict[str, Any]) -> str:
+    """The line for a file without a header. In which order it has its columns, only a person can say."""
+    names = keys["header"]
+    if len(names) == 1:
+        return f"write in the import's source: {written(keys)}"
+    line = written({**keys, "header": ["NAMES"]}).replace("NAMES", "...")
+    return (
+        f"write in the import's source {line} with the names of its {len(names)} columns in the file's order; the "
+        f"import has {', '.join(map(printable, names))}"
+    )
 
 
 def _has_formulas(landing: Landing, declared: Format) -> bool:
@@ -141,6 +191,8 @@ def _format(
 ) -> dict[str, Any] | None:  # fmt: skip
     """The keys of the first format that reads the file, those that are declared already among them.
 
+    A trailer may say that rows are missing: then the format is right, and the file is not.
+
     Args:
         wide: rows have another width than the header, so that the last lines may be no rows.
         cut: the file may end inside a quoted cell, so that its quotes are no text.
@@ -149,25 +201,45 @@ def _format(
         header = keys.get("header")
         if isinstance(header, list) and len(header) > limits.max_columns:
             continue  # a row of millions of delimiters names as many columns
-        if keys != declared.given and _reads(landing, required, keys, limits, spellings):
+        if keys != declared.given and _reads(
+            landing, required, keys, limits, spellings, or_counts=declared.footer is None
+        ):
             return keys
     return None
 
 
 def _reads(
-    landing: Landing, required: Sequence[str], keys: dict[str, Any], limits: Limits, spellings: Spellings
-) -> bool:
+    landing: Landing, required: Sequence[str], keys: dict[str, Any], limits: Limits, spellings: Spellings, *,
+    or_counts: bool = False,
+) -> bool:  # fmt: skip
+    """Whether a format of these keys reads the file; or, with `or_counts`, only its trailer counts other rows."""
+    try:
+        refused = _refused(landing, required, Format.model_validate(keys), limits, spellings)
+    except ValidationError:
+        return False
+    trailer = keys.get("footer")
+    return refused is None or (
+        or_counts and WRONG_COUNT in refused and isinstance(trailer, str) and bool(_TRAILERS.match(f"{trailer}1"))
+    )
+
+
+def _refused(
+    landing: Landing, required: Sequence[str], declared: Format, limits: Limits, spellings: Spellings
+) -> str | None:
+    """Why a format does not read the file; None: it does."""
     from ingest_pipelines.landing.file_reader import open_as
 
     try:
-        with open_as(landing, required, Format.model_validate(keys), limits, spellings) as (columns, frames):
+        with open_as(landing, required, declared, limits, spellings) as (columns, frames):
             if len(columns) < len(set(required)):
-                return False
+                return "columns are missing"
             rows = sum(map(len, frames))
-    except (IngestError, ValidationError, UnicodeError, csv.Error):
-        return False
+    except IngestError as error:
+        return error.message
+    except (UnicodeError, csv.Error):
+        return "it is no text"
     # Lines are a footer only below rows: where all of them have the wrong width, they are rows.
-    return rows > 0 or not isinstance(keys.get("footer"), int)
+    return "no rows" if rows == 0 and declared.footer_lines else None
 
 
 def _candidates(
@@ -326,7 +398,9 @@ def _body(text: str, signs: dict[str, Any], declared: Format, *, wide: bool, cut
     if wide and declared.footer is None:
         last = text.rstrip("\r\n").replace("\r", "\n").rpartition("\n")[2]
         begins = re.match(r"[^\W\d]+[^\w\d,;|\t]*(?=\d+$)", last)
-        single += [{"footer": begins[0]}] if begins else []  # with the number of rows: it is a proof
+        known = _TRAILERS.match(last)
+        trailer = begins[0] if begins else known[1] if known else None
+        single += [{"footer": trailer}] if trailer else []  # with the number of rows: it is a proof
         single.append({"footer": 1})
         delimiter = signs.get("delimiter", declared.delimiter)
         cells = [line.count(delimiter) for line in text.splitlines() if line.strip("\0")]

@@ -41,6 +41,9 @@ PATIENCE = 5.0
 WRONG_WIDTH = "more or fewer cells than the header's"
 """What a refusal says of rows of the wrong width."""
 
+WRONG_COUNT = "the trailer says"
+"""What a refusal says of a file that has another number of rows than its trailer."""
+
 NAMED_LINES = 20
 """How many lines of the wrong width a refusal names; it counts the others."""
 
@@ -104,7 +107,7 @@ def _frames(
         raise rows.refusal()
     if header.signs.rows not in {None, all_rows}:
         raise ItemRefused(
-            f"{landing.item.uri}: the trailer says {header.signs.rows:,} rows, and the file has {all_rows:,}",
+            f"{landing.item.uri}: {WRONG_COUNT} {header.signs.rows:,} rows, and the file has {all_rows:,}",
             hint="upload the whole file; if that number counts something else: source.format.footer with count: none",
         )
     if pending_rows:

@@ -13,17 +13,26 @@ from ingest_pipelines.file_content import bytes_of_marks
 
 OTHERS = (
     "cp1252", "iso8859-15", "cp1250", "cp1251", "cp1254", "cp1253", "cp1257", "mac_roman", "cp850", "cp437", "koi8-r",
-    "shift_jis", "gb18030", "euc_kr", "big5", "cp037", "cp500",
+    "shift_jis", "cp932", "euc_kr", "cp949", "johab", "euc_jp", "gb18030", "big5", "cp1255", "cp1256", "cp874", "cp037",
+    "cp500",
 )  # fmt: skip
 """Encodings of text that is not UTF-8, the usual ones first."""
 
-_COMMON = {"shift_jis": (0x81, 0x97), "gb18030": (0xA1, 0xD7), "euc_kr": (0xA1, 0xC8), "big5": (0xA1, 0xC6)}
+_COMMON = {
+    "shift_jis": (0x81, 0x97), "cp932": (0x81, 0x97), "euc_kr": (0xA1, 0xC8), "cp949": (0xA1, 0xC8),
+    "johab": (0x88, 0xD3), "euc_jp": (0xA1, 0xCF), "gb18030": (0xA1, 0xD7), "big5": (0xA1, 0xC6),
+}  # fmt: skip
 """First bytes of the characters that are in common use, by encoding; all standards list the rare ones behind them."""
 
 _SIGNS_IN_CODE = frozenset("{}[]\\^`~@")
 """Signs of ASCII that are rare beside signs beyond it, and frequent as second bytes of other encodings' letters."""
 
+_JAPANESE = frozenset({"shift_jis", "cp932", "euc_jp"})
+
 _WORD = re.compile(r"[^\s,;|\"]+")
+
+_BETWEEN_SIGNS = re.compile(r"[^\s,;|\"¦§]+")
+"""A word, where the signs that separate cells are none of it."""
 
 MOST_WORDS = 1_000
 """Words that are looked at."""
@@ -106,6 +115,13 @@ def encodings(content: bytes, *, whole: bool) -> list[Decoded]:
     return sorted(by_text.values(), key=lambda decoded: (_oddities(decoded), OTHERS.index(decoded.encoding)))
 
 
+def plausible(content: bytes) -> list[str]:
+    """Encodings in which the text is as much like writing as in the likeliest one: a person sees which is right."""
+    found = encodings(content, whole=False)
+    odd = [_oddities(decoded) for decoded in found]
+    return [decoded.encoding for decoded, oddities in zip(found, odd, strict=True) if oddities == odd[0]]
+
+
 def _decoded(content: bytes, names: tuple[str, ...], *, whole: bool) -> list[Decoded]:
     texts = []
     for name in names:
@@ -127,7 +143,7 @@ def _oddities(decoded: Decoded) -> int:
     """How unlike writing the text is: signs inside words, words of two scripts or of accents, rare characters."""
     odd = 0
     common = _COMMON.get(decoded.encoding)
-    words = (match[0] for match in _WORD.finditer(decoded.text) if not match[0].isascii())
+    words = (match[0] for match in _BETWEEN_SIGNS.finditer(decoded.text) if not match[0].isascii())
     for word in islice(words, MOST_WORDS):
         letters = [letter for letter in word if letter.isalpha()]
         scripts = {_script(letter) for letter in letters}
@@ -137,6 +153,13 @@ def _oddities(decoded: Decoded) -> int:
         for before, letter, behind in zip(f" {word[:-1]}", word, f"{word[1:]} ", strict=True):
             if letter.isascii():
                 continue
+            if unicodedata.category(letter) == "Mn":  # a vowel of Thai, Hebrew or Arabic, or an accent
+                odd += 3 * (not before.isalpha() and unicodedata.category(before) != "Mn")
+                continue
+            odd += 3 * (letter == "ς" and behind.isalpha())
+            odd += 3 * (unicodedata.category(letter) in {"Nd", "Sc"} and (before.isalpha() or behind.isalpha()))
+            odd += "\u3040" <= letter <= "\u30ff" and decoded.encoding not in _JAPANESE
+            odd += "\u3130" <= letter <= "\u318f"  # parts of Korean syllables
             odd += 3 * (not letter.isalpha() and before.isalpha() and behind.isalpha())
             odd += not letter.isalpha() and not _SIGNS_IN_CODE.isdisjoint((before, behind))
             odd += unicodedata.category(letter) in {"So", "Sk", "Sm"}

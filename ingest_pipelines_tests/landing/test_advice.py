@@ -16,8 +16,12 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from ingest_pipelines.config.file_format import Format
+from ingest_pipelines.config.imports import Limits
 from ingest_pipelines.errors import ItemRefused
 from ingest_pipelines.file_content import BOM
+from ingest_pipelines.landing import advice, land_file, open_rows
+from ingest_pipelines.model import Item, ItemKey
+from ingest_pipelines.sources import open_upload
 from ingest_pipelines_tests.landing.test_dialects import opened
 from ingest_pipelines_tests.landing.workbooks import workbook
 
@@ -56,7 +60,10 @@ FILES: dict[str, tuple[bytes, dict[str, Any]]] = {
     "EBCDIC": ("id,tier,n\n1,x,Ann\n2,y,Zoë\n".encode("cp037"), {"encoding": "cp037"}),
     "a total": (b"id,tier\n1,x\n2,y\nTotal: 2\n", {"footer": "Total: "}),
     "a trailer with its number behind zeros": (b"id,tier\n1,x\n2,y\nTRL0002\n", {"footer": "TRL"}),
-    "a trailer that counts something else": (b"id,tier\n1,x\n2,y\nTotal: 7\n", {"footer": 1}),
+    "a trailer with its number in a cell": (b"id,tier,n\n1,x,\n2,y,\nTRL,2\n", {"footer": "TRL"}),
+    "a trailer in quotes": (b'id,tier,n\n1,x,\n2,y,\n"TRL",2\n', {"footer": "TRL"}),
+    "a trailer of words": (b"id,tier\n1,x\n2,y\nTotal rows: 2\n", {"footer": "Total"}),
+    "a trailer with a sum": (b"id,tier\n1,x\n2,y\nTotal: 7.50\n", {"footer": "Total"}),
     "lines that end in commas": (b"id,tier,,\n1,x,,\n2,y,,\n",
                                  {"skip_lines": 1, "header": ["id", "tier", "column_3", "column_4"]}),
     "rows that end in commas": (b"id,tier\n1,x,\n2,y,\n", {"skip_lines": 1, "header": ["id", "tier", "column_3"]}),
@@ -67,7 +74,6 @@ FILES: dict[str, tuple[bytes, dict[str, Any]]] = {
     "escapes": (b'id,tier,n\n1,x,"a \\" b"\n2,y,\n', {"escape": "\\"}),
     "quotes that are text": (b'id|tier|n\n1|x|5" disk\n2|y|\n', {"delimiter": "|", "quote": "none"}),
     "blanks before quotes": (b'id, "tier"\n1, "x"\n2, "y"\n', {"trim": True}),
-    "no header": (b"1,x\n2,y\n", {"header": ["id", "tier"]}),
     "a workbook": (workbook([["id", "tier"], ["1", "x"], ["2", "y"]]), {"type": "xlsx"}),
     "Parquet": (_parquet(), {"type": "parquet"}),
     "JSON lines": (b'{"id": "1", "tier": "x"}\n{"id": "2", "tier": "y"}\n', {"type": "jsonl"}),
@@ -93,7 +99,32 @@ def test_the_encoding_is_named_wherever_the_first_letter_beyond_ascii_is(encodin
     content = b"id,tier\n" + b"1,x\n" * 270_000 + f'2,"{last}"\n'.encode(encoding)
     with pytest.raises(ItemRefused, match="not valid UTF-8") as refused:
         opened(content, tmp_path, Format(), "id", "tier")
-    assert refused.value.hint.endswith(f"format: {{encoding: {encoding}}}")
+    assert f"write in the import's source: format: {{encoding: {encoding}}}" in refused.value.hint
+
+
+LETTERS = {
+    "cp1254": "Şükrü, Işıl", "cp1255": "אברהם", "cp932": "髙橋①", "euc_jp": "山田たろう", "euc_kr": "김철수",
+    "cp874": "สมชาย", "cp1250": "Łukasz", "cp1253": "Γιώργος", "gb18030": "张伟", "cp1256": "محمد", "johab": "김철수",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("encoding", LETTERS)
+def test_of_several_encodings_that_may_be_right_none_is_a_fact(encoding: str, tmp_path: Path) -> None:
+    """The right one is named, and if another is named before it, as a question."""
+    with pytest.raises(ItemRefused) as refused:
+        opened(f'id,tier\n1,"{LETTERS[encoding]}"\n'.encode(encoding), tmp_path, Format(), "id", "tier")
+    hint = refused.value.hint
+    named = re.search(r"format: \{encoding: (\S+)\}", hint)
+    assert named is not None
+    line, _, others = hint.partition("; or, if they read so in another encoding: ")
+    assert encoding in {named[1], *others.split(", ")}
+    assert line.startswith("if its letters then read as they should") == bool(others)
+
+
+def test_a_sign_between_cells_is_read_in_the_usual_encoding(tmp_path: Path) -> None:
+    with pytest.raises(ItemRefused) as refused:
+        opened("id¦tier\n1¦x\n".encode("cp1252"), tmp_path, Format(), "id", "tier")
+    assert refused.value.hint == 'write in the import\'s source: format: {delimiter: "¦", encoding: cp1252}'
 
 
 NOTHING_TO_WRITE = {
@@ -204,6 +235,73 @@ ENCLOSED = {
 def test_where_quotes_enclose_cells_they_are_no_text(content: bytes, tmp_path: Path) -> None:
     with pytest.raises(ItemRefused) as refused:
         opened(content, tmp_path, Format(), "id", "tier", "n")
+    assert "format:" not in refused.value.hint
+
+
+SHORT = {
+    "with its number in a cell": (b"id,tier,n\n1,x,\n2,y,\nTRL,3\n", {"footer": "TRL"}),
+    "of words": (b"id,tier\n1,x\n2,y\nTotal rows: 3\n", {"footer": "Total"}),
+    "with its number behind a sign": (b"id,tier\n1,x\n2,y\nTotal: 7\n", {"footer": "Total: "}),
+}
+
+
+@pytest.mark.parametrize("kind", SHORT)
+def test_a_trailer_that_counts_more_rows_is_no_line_to_leave_out(kind: str, tmp_path: Path) -> None:
+    content, keys = SHORT[kind]
+    with pytest.raises(ItemRefused) as refused:
+        opened(content, tmp_path, Format(), "id", "tier")
+    assert refused.value.hint.endswith("that number is another one, so upload the whole file then")
+    named = re.search(r"format: \{.*\}", refused.value.hint)
+    assert named is not None
+    line = yaml.safe_load(named[0])["format"]
+    assert line == keys
+    with pytest.raises(ItemRefused, match=r"the trailer says [37] rows, and the file has 2"):
+        opened(content, tmp_path, Format.model_validate(line), "id", "tier")
+
+
+@pytest.mark.parametrize("content", [b"id,tier,n\n1,x,\n2,y,\nAnn,2\n", b"id,tier,n\n1,x,\n2,y,\nTraudl,2\n"])
+def test_a_row_that_was_cut_is_not_named_as_a_trailer(content: bytes, tmp_path: Path) -> None:
+    with pytest.raises(ItemRefused) as refused:
+        opened(content, tmp_path, Format(), "id", "tier", "n")
+    assert refused.value.hint.startswith("if the file is whole and its end is no row")
+    assert "footer: 1" in refused.value.hint
+
+
+def test_a_file_without_a_header_leaves_the_order_of_its_columns_to_a_person(tmp_path: Path) -> None:
+    with pytest.raises(ItemRefused) as refused:
+        opened(b"x;1;y\nq;2;p\n", tmp_path, Format(), "id", "a", "b")
+    assert refused.value.hint == (
+        'if the file has no header: write in the import\'s source format: {delimiter: ";", header: [...]} with the '
+        "names of its 3 columns in the file's order; the import has id, a, b"
+    )
+
+
+def test_a_file_of_one_column_without_a_header_leaves_nothing_to_say(tmp_path: Path) -> None:
+    with pytest.raises(ItemRefused) as refused:
+        opened(b"x\ny\n", tmp_path, Format(), "id")
+    assert refused.value.hint.endswith("write in the import's source: format: {header: [id]}")
+
+
+def test_what_the_file_does_not_hold_is_no_matter_of_its_format(tmp_path: Path) -> None:
+    path = tmp_path / "Customers.csv"
+    path.write_bytes(b"id,tier\n1,x\n2,y\n")
+    with open_upload(path) as source:
+        item = Item("loyalty", ItemKey("k"), "upload", uri=source.uri(str(path)), path=str(path))
+        landing = land_file(item, source, tmp_path / "spool", Limits())
+    said = ItemRefused("the manifest says 3 rows, and the file has 2", hint="upload the whole file")
+    with pytest.raises(ItemRefused) as refused, open_rows(landing, ("id",), Format(), Limits()):
+        raise said
+    assert refused.value.hint == "upload the whole file"
+
+
+def test_of_a_large_file_only_its_beginning_and_end_prove_an_advice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("WHOLE", "HEAD", "TAIL"):
+        monkeypatch.setattr(advice, name, 64)
+    content = b"id,tier\n" + b"1,x\n" * 50 + b"2,y,y\n" + b"3,z\n" * 50
+    with pytest.raises(ItemRefused, match="1 row has") as refused:
+        opened(content, tmp_path, Format(), "id", "tier")
     assert "format:" not in refused.value.hint
 
 
