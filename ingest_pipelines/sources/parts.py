@@ -259,6 +259,9 @@ def read_manifest(source: FileSource, file: SourceFile) -> str:
 
 
 _HASH = re.compile(r"[0-9A-Fa-f]{64}")
+_DIGEST = re.compile(r"[0-9A-Fa-f]{16,}")
+_OTHER_DIGESTS = frozenset({32, 40})
+"""Digits of MD5 and SHA-1, which are not checked."""
 _SUM = re.compile(r"\\?(?P<hash>[0-9A-Fa-f]{64})[ \t][ *]?(?P<name>.+)")
 
 
@@ -269,7 +272,7 @@ def parse_manifest(text: str) -> Manifest:
     semicolons, tabs or blanks. A first line with neither is a header; empty lines and those with # are left out.
 
     Raises:
-        NoManifest: a line is neither, or repeats a name.
+        NoManifest: a line is neither, has a SHA-256 that is not whole, or repeats a name.
     """
     manifest: dict[str, Promise] = {}
     begun = False
@@ -277,6 +280,8 @@ def parse_manifest(text: str) -> Manifest:
         if not line or line.startswith("#"):
             continue
         name, promise = _promise(line)
+        if any(_is_broken(cell) for cell in _cells(line)[1:]) and not _SUM.fullmatch(line):
+            raise NoManifest(f"line {number} has a SHA-256 that does not have 64 hexadecimal digits")
         if promise is None:
             if begun:
                 raise NoManifest(f"line {number} has neither a number of rows nor a SHA-256")
@@ -294,12 +299,21 @@ def parse_manifest(text: str) -> Manifest:
 def _promise(line: str) -> tuple[str, Promise | None]:
     if summed := _SUM.fullmatch(line):
         return _nfc(summed["name"].removeprefix("./")), Promise(sha256=summed["hash"].lower())
-    delimiter = next((sign for sign in "\t;," if sign in line), None)
-    cells = [cell.strip().strip('"') for cell in (line.split(delimiter) if delimiter else line.split())]
+    cells = _cells(line)
     rows = next((int(cell) for cell in cells[1:] if re.fullmatch(r"[0-9]{1,15}", cell)), None)
     sha256 = next((cell.lower() for cell in cells[1:] if _HASH.fullmatch(cell)), None)
     promised = rows is not None or sha256 is not None
     return _nfc(cells[0].removeprefix("./")), Promise(rows, sha256) if promised else None
+
+
+def _cells(line: str) -> list[str]:
+    delimiter = next((sign for sign in "\t;," if sign in line), None)
+    return [cell.strip().strip('"') for cell in (line.split(delimiter) if delimiter else line.split())]
+
+
+def _is_broken(cell: str) -> bool:
+    """Whether the cell can only be a SHA-256 that was cut off or is too long."""
+    return bool(_DIGEST.fullmatch(cell)) and not _HASH.fullmatch(cell) and len(cell) not in _OTHER_DIGESTS
 
 
 def file_set_of(item: Item, source: FileSource, folder: str, parts: Parts) -> tuple[FileSet, Manifest]:

@@ -157,7 +157,11 @@ def test_a_manifest_is_read_in_the_usual_spellings(kind: str) -> None:
     assert {name: (promise.rows, promise.sha256) for name, promise in read.items()} == expected
 
 
-@pytest.mark.parametrize("text", ["", "a.csv\n", "a.csv,10\nb.csv\n", "a.csv,10\na.csv,10\n", "file,rows\n"])
+@pytest.mark.parametrize(
+    "text",
+    ["", "a.csv\n", "a.csv,10\nb.csv\n", "a.csv,10\na.csv,10\n", "file,rows\n", f"a.csv,10,{HASH[1:]}\n",
+     f"a.csv;{HASH}0\n", f"{HASH[1:]}  a.csv\n"],
+)  # fmt: skip
 def test_what_is_no_manifest_proves_nothing(text: str) -> None:
     with pytest.raises(NoManifest):
         parse_manifest(text)
