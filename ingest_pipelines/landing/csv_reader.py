@@ -26,7 +26,7 @@ from ingest_pipelines.landing.arrow_types import text_array
 from ingest_pipelines.landing.csv_signs import RFC_4180, CsvSigns
 from ingest_pipelines.landing.edges import trim_column
 from ingest_pipelines.landing.frames import BATCH_BYTES, BATCH_ROWS, Frames
-from ingest_pipelines.landing.header import NO_SPELLINGS, Header, Spellings, read_header
+from ingest_pipelines.landing.header import NO_SPELLINGS, Header, Spellings, names_of_columns, read_header
 from ingest_pipelines.landing.survey import Survey, survey
 from ingest_pipelines.model import LINE, Landing
 
@@ -239,7 +239,8 @@ class _Rows:
         self._wrong_cells = array("q")
         self._wrong_breaks = array("q")
         self._wrong_lines: list[int] = []
-        names = {spelling for name in header.columns for spelling in (name, trimmed(name))}
+        self._name_of = names_of_columns(header.columns, header.spellings)
+        names = {*header.columns, *self._name_of}
         # A page of a report begins with a form feed.
         spellings = [*names, *(mark + name for name in names for mark in (BOM.decode(), "\f")), None]
         self._names = text_array(spellings)
@@ -334,7 +335,7 @@ class _Rows:
                 )
 
     def _check_second_header(self, batch: pa.RecordBatch, lines: Numbers) -> None:
-        """Refuses a row that consists of the header's names in any order: it is a second header."""
+        """Refuses a row that consists of the header's names, in any order and spelling: it is a second header."""
         again: pa.Array | None = None
         for column in batch.columns:
             named = pc.is_in(column, value_set=self._names)
@@ -343,7 +344,7 @@ class _Rows:
                 return
         for row in np.flatnonzero(np.asarray(again)):
             cells = [trimmed(str(column[int(row)].as_py() or "")) for column in batch.columns]
-            if sorted(cells) == sorted(map(trimmed, self._header.columns)):
+            if sorted(self._name_of.get(cell, cell) for cell in cells) == sorted(map(trimmed, self._header.columns)):
                 line = int(lines[row])
                 own = self._header.signs.names is not None and row == 0 and self._next_row == len(lines) + 1
                 raise ItemRefused(

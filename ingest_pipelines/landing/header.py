@@ -9,7 +9,7 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain
 
 from ingest_pipelines.config.blanks import trimmed
@@ -41,6 +41,12 @@ _SEVERAL_SIGNS = ("|||", "||", ";;", "~~", "^^", "::", "~|~", "|~|", "^|^", "|^|
 """What some programs write between cells, though it may be in a cell less likely than one character is."""
 
 
+Spellings = Mapping[str, Sequence[str]]
+"""Mapped column -> other names that it may have."""
+
+NO_SPELLINGS: Spellings = {}
+
+
 @dataclass(frozen=True)
 class Header:
     """Where a file's rows begin.
@@ -49,18 +55,14 @@ class Header:
         columns: the header's cells.
         offset: bytes before the first row.
         lines: physical lines before the first row.
+        spellings: other names of mapped columns, by which a second header may call them.
     """
 
     columns: tuple[str, ...]
     offset: int
     lines: int
     signs: CsvSigns = RFC_4180
-
-
-Spellings = Mapping[str, Sequence[str]]
-"""Mapped column -> other names that it may have."""
-
-NO_SPELLINGS: Spellings = {}
+    spellings: Spellings = field(default_factory=dict)
 
 
 def read_header(
@@ -112,10 +114,10 @@ def read_header(
     if signs.names is None:
         _refuse_columns(landing, columns, line, required, limits, spellings, signs)
         _refuse_ruler(landing, head[lines.offset :].split(b"\n", 1)[0], skipped + lines.count + 1)
-        return Header(columns, lines.offset, skipped + lines.count, signs)
+        return Header(columns, lines.offset, skipped + lines.count, signs, spellings)
     names = signs.names or tuple(f"column_{number}" for number in range(1, len(columns) + 1))
     _refuse_columns(landing, names, line, required, limits, spellings, signs)
-    return Header(names, start, skipped, signs)
+    return Header(names, start, skipped, signs, spellings)
 
 
 def is_ruler(line: str) -> bool:
@@ -238,6 +240,16 @@ def _refuse_columns(
             line=line,
             hint=_other_name(meant, spellings) or "correct the file's header, or the import's columns",
         )
+
+
+def names_of_columns(columns: Sequence[str], spellings: Spellings) -> dict[str, str]:
+    """Every name that a header may have for each of the columns -> the one that this header has, both trimmed."""
+    names = {trimmed(name): trimmed(name) for name in columns}
+    for column, also in spellings.items():
+        there = next((name for name in (column, *also) if name in columns), None)
+        if there is not None:
+            names |= {trimmed(name): trimmed(there) for name in (column, *also) if name not in columns}
+    return names
 
 
 def missing_columns(required: Sequence[str], columns: Collection[str], spellings: Spellings) -> list[str]:

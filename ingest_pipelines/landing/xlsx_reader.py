@@ -25,7 +25,7 @@ from ingest_pipelines.landing.arrow_types import text_array
 from ingest_pipelines.landing.cell_caps import check_cells, check_columns
 from ingest_pipelines.landing.edges import trim_column
 from ingest_pipelines.landing.frames import BATCH_ROWS, Frames
-from ingest_pipelines.landing.header import Spellings, missing_columns
+from ingest_pipelines.landing.header import Spellings, missing_columns, names_of_columns
 from ingest_pipelines.landing.land import FREE_EXPANSION
 from ingest_pipelines.landing.xlsx_cells import NotCalculated, look_through, put_unread
 from ingest_pipelines.model import LINE, Landing
@@ -70,7 +70,7 @@ def read_xlsx(
             _name_range(refusal, rows, lines, declared, required_columns, spellings)
             raise
         rows, lines = below, their_lines
-        _refuse_second_header(landing, columns, rows, lines)
+        _refuse_second_header(landing, columns, rows, lines, spellings)
         cells = [[row[place] for row in rows] for place in range(len(columns))]
         del rows
         mapped = {name for column in required_columns for name in (column, *spellings.get(column, ()))}
@@ -244,16 +244,18 @@ def _letters(column: int) -> str:
     return (_letters(column // 26 - 1) if column >= 26 else "") + chr(ord("A") + column % 26)
 
 
-def _refuse_second_header(landing: Landing, columns: Sequence[str], rows: list[list[Any]], lines: list[int]) -> None:
-    """Raises ItemRefused for a row that consists of the header's names in any order."""
+def _refuse_second_header(
+    landing: Landing, columns: Sequence[str], rows: list[list[Any]], lines: list[int], spellings: Spellings
+) -> None:
+    """Raises ItemRefused for a row that consists of the header's names, in any order and spelling."""
+    name_of = names_of_columns(columns, spellings)
     names = sorted(map(trimmed, columns))
-    known = set(names)
     for row, line in zip(rows, lines, strict=True):
         first = row[0]
         if (
             isinstance(first, str)
-            and first.strip() in known
-            and sorted(trimmed(_text(cell) or "") for cell in row) == names
+            and trimmed(first) in name_of
+            and sorted(name_of.get(text, text) for text in (trimmed(_text(cell) or "") for cell in row)) == names
         ):
             raise ItemRefused(
                 f"{landing.item.uri}, line {line}: a second header: the sheet was put together from several",

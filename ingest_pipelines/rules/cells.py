@@ -23,11 +23,13 @@ class SourceCell:
         column: the source column, as the item at hand calls it; None for a field that only the geo database fills, or
             a constant.
         constant: the text of every row.
+        names: all names that the column may have in an item.
     """
 
     column: str | None
     cell: Cell
     constant: str | None = None
+    names: tuple[str, ...] = ()
 
 
 def source_cells(bound: BoundImport) -> Iterator[SourceCell]:
@@ -37,13 +39,14 @@ def source_cells(bound: BoundImport) -> Iterator[SourceCell]:
     for mapped in bound.fields:
         constant = mapped.cleaning.constant
         column = bound.in_item(mapped.column) if constant is None else None
-        yield SourceCell(column, Cell(mapped.name, mapped.field, *reading), constant)
+        yield SourceCell(column, Cell(mapped.name, mapped.field, *reading), constant, (mapped.column, *mapped.also))
     mapped_names = {mapped.name for mapped in bound.fields}
     for name in geo_fields(bound).values():
         if name not in mapped_names:
             yield SourceCell(None, Cell(name, bound.database.fields[name], *reading))
     for column in bound.extra_columns:
-        yield SourceCell(bound.in_item(column), Cell(f"column:{column}", _field(bound, column), *reading))
+        names = (column, *bound.spellings.get(column, ()))
+        yield SourceCell(bound.in_item(column), Cell(f"column:{column}", _field(bound, column), *reading), names=names)
 
 
 def geo_fields(bound: BoundImport) -> dict[str, str]:

@@ -30,7 +30,7 @@ class MatchKey:
         value: over working frames and accepted files alike; NULL where the row has no key. `007` and `7` are the
             same int, addresses differ in more than case.
         has_null_word: for each cell that distinguishes customers, or consents, by its name: whether it holds a
-            placeholder such as NULL, or its own column's name, as a second header does.
+            placeholder such as NULL, or a name of its own column, as a second header does.
         null_words: what such words are, for people, and what to write where they are keys.
     """
 
@@ -104,15 +104,20 @@ def identities(bound: BoundImport, key: Iterable[str]) -> frozenset[str]:
 
 
 def _has_null_word(source: SourceCell, words: Sequence[str]) -> pl.Expr:
-    """Whether the cell is one of the words, in any case, or its column's name: that line is a header, no customer."""
-    name = trimmed(source.column or "").lower()
+    """Whether the cell is one of the words, in any case, or a name of its column: its line is a header, no customer."""
+    columns = (source.column or "", *(source.names if source.column else ()))
+    names = sorted({trimmed(name).lower() for name in columns})
     raw = source.cell.raw.cast(pl.String)
     length = raw.str.len_bytes()
-    # To look at every key in lower case is slow; few are as short as a word, or end as the column's name does.
-    ends_alike = raw.str.ends_with(name[-1:]) | raw.str.ends_with(name[-1:].upper())
-    alike = (length == len(name.encode())) & ends_alike
+    # To look at every key in lower case is slow; few are as short as a word, or end as one of the column's names does.
+    alike = pl.any_horizontal(
+        [
+            (length == len(name.encode())) & (raw.str.ends_with(name[-1:]) | raw.str.ends_with(name[-1:].upper()))
+            for name in names
+        ]
+    )
     short = pl.when((length <= max(map(len, words), default=0)) | alike).then(raw)
-    said = short.str.to_lowercase().is_in([*words, name]).fill_null(False)
+    said = short.str.to_lowercase().is_in([*words, *names]).fill_null(False)
     dashes = pl.when(raw.str.starts_with("--")).then(raw).str.contains("^-+$").fill_null(False)
     return said | dashes if words else said
 

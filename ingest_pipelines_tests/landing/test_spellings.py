@@ -49,6 +49,24 @@ def test_a_file_is_read_under_any_of_the_names_and_its_rejects_keep_them(key: st
     assert [reject["row"] for reject in rejects(validated)] == [{"Points": "x", mail: "c@d.co", key: "B"}]
 
 
+@pytest.mark.parametrize("again", ["CID,Mail,Points", "CustomerId,E-Mail,Points", "Points,cid,Mail"])
+def test_a_second_header_in_any_of_the_names_is_refused(again: str, tmp_path: Path) -> None:
+    bound = bound_import(FIELDS, columns=COLUMNS)
+    landing = landed(f"cid,E-Mail,Points\nA,a@b.co,1\n{again}\nB,c@d.co,2\n".encode(), tmp_path)
+    _, frames = read_csv(landing, bound.required_columns, Limits(), bound.spellings)
+    with pytest.raises(ItemRefused, match="line 3: a second header"):
+        list(frames.read())
+
+
+@pytest.mark.parametrize("name", ["CID", "cid", "customerid"])
+def test_a_key_that_is_any_name_of_its_column_is_no_customer(name: str, tmp_path: Path) -> None:
+    bound = bound_import(FIELDS, columns=COLUMNS)
+    landing = landed(f"cid,Mail,Points\nA,a@b.co,1\n{name},c@d.co,2\n".encode(), tmp_path)
+    header, frames = read_csv(landing, bound.required_columns, Limits(), bound.spellings)
+    validated = validate_rows(landing, header, frames, compile_rules(bound.spelled_as(header)), tmp_path / "spill")
+    assert accepted(validated)["id"].to_list() == ["A"]
+
+
 def refused(header: str, tmp_path: Path) -> ItemRefused:
     bound = bound_import(FIELDS, columns=COLUMNS)
     with pytest.raises(ItemRefused) as refusal:
