@@ -59,6 +59,9 @@ def fill_with_hostile_names(shop: Shop, client: Client) -> None:
     shop.write(f"uploads/{FILE}", rows)
     loaded = shop.terminal.ingest("run", "hostile", "--file", shop.settings.home / "hostile.csv")
     assert loaded.code == 0, loaded.err
+    shop.write("short.csv", "CID\nH-1\n")
+    assert shop.terminal.ingest("run", "hostile", "--file", shop.settings.home / "short.csv").code != 0
+    assert "Not in the table yet" in client.page("/imports/hostile").text
     with psycopg.connect(shop.settings.database_url or "") as connection:
         at = datetime.now(UTC)
         ledger.record_audit(connection, LONG, "edited", at, import_name="hostile", detail={"reason": LONG})
