@@ -87,7 +87,10 @@ def test_a_text_that_is_not_saved_stays_in_the_tab_beside_a_file_that_changed_me
     editor.fill(f"{file}# mine\n")
     clean.get_by_role("button", name="Check").click()
     expect(clean.locator("#checked")).to_have_text("no mistakes")
-    clean.evaluate("say('it is refused\\nnothing was written\\n'.repeat(3), 'correct it', true)")
+    box = clean.get_by_role("button", name="Check").bounding_box()
+    assert box is not None
+    clean.set_viewport_size({"width": 390, "height": int(box["y"] + box["height"]) + 40})  # what is said would cover it
+    clean.evaluate("say('nothing was written '.repeat(9), 'correct it', true)")
     clean.wait_for_function(IN_REACH, arg="button[value=check]")
     clean.reload()
     expect(editor).to_have_value(f"{file}# mine\n")
