@@ -28,6 +28,11 @@ _UNPACK = "unpack it, and deliver plain .csv, .csv.gz or .csv.zip"
 _AGAIN = "this is not a table: upload the right file"
 _ATTACHMENT = "save its attachment, and upload that"
 _DECRYPT = "decrypt it before the upload"
+_PLAIN = "upload the file itself, without the signature around it"
+_WITH_KEY = (
+    "write in the import's source: decrypt: {private_key: {file: /path/key.asc}}; for one encrypted with a passphrase: "
+    "decrypt: {passphrase: {env: NAME}}"
+)
 
 
 @dataclass(frozen=True)
@@ -133,8 +138,9 @@ _SHAPES: tuple[tuple[re.Pattern[bytes], str, str], ...] = tuple(
         (rb"RIFF.{4}(?:WAVE|AVI )", "a sound or video", _AGAIN),
         (rb"BM.{4}\0\0\0\0", "an image (BMP)", _AGAIN),
         (rb"\0\0\0.ftyp", "an image or video (MP4, HEIC)", _AGAIN),
-        (rb"[\x84\x85\x8c\xc1\xc3].{0,2}[\x03\x04]", "encrypted with OpenPGP", _DECRYPT),
-        (rb"-----BEGIN PGP (?:SIGNED )?MESSAGE", "an OpenPGP message", _DECRYPT),
+        (rb"[\x84\x85\x8c\xc1\xc3].{0,2}[\x03\x04]", "encrypted with OpenPGP", _WITH_KEY),
+        (rb"-----BEGIN PGP MESSAGE", "an OpenPGP message", _WITH_KEY),
+        (rb"-----BEGIN PGP SIGNED MESSAGE", "an OpenPGP message that is only signed", _PLAIN),
         (rb"-----BEGIN PGP ", "an OpenPGP key or signature", _AGAIN),
         (rb"-----BEGIN [A-Z ]+-----", "a certificate or a key (PEM)", _AGAIN),
         (rb".{257}ustar", "a tar archive", _UNPACK),

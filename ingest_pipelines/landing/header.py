@@ -93,6 +93,12 @@ def read_header(
             if cells:
                 break
             line = skipped + lines.count + 1
+        if not cells and signs.skip_lines and head[:start].strip():
+            raise ItemRefused(
+                f"{landing.item.uri}: no line is left below those that source.format.skip_lines skips",
+                line=1,
+                hint="correct source.format.skip_lines, or upload a file with a header and rows",
+            )
         if not cells:
             raise ItemRefused(
                 f"{landing.item.uri}: the file is empty", line=1, hint="upload a file with a header and rows"

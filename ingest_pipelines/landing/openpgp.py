@@ -30,6 +30,12 @@ _ENCRYPTED = frozenset({1, 3, 9, 10, 18, 20})
 
 _AGAIN = "encrypt the file for the key of source.decrypt.private_key and upload it again"
 
+_AGAIN_BY_WORD = (
+    "correct the value that source.decrypt.passphrase names; or encrypt the file with that passphrase, by "
+    "gpg --symmetric, and upload it again"
+)
+"""The same where no private key is declared."""
+
 _ENDED: dict[int, tuple[str, str]] = {
     process.NO_KEY: (
         "source.decrypt.private_key is no private key in OpenPGP's form",
@@ -126,7 +132,7 @@ class Decryption:
     def _begin(self) -> bytes:
         """Starts the process; the bytes to begin with."""
         head, self._head = self._head, b""
-        refuse_open_message(self._uri, head)
+        _refuse_open_message(self._uri, head, self._keys)
         reading, writing = os.pipe()
         try:
             self._process = subprocess.Popen(
@@ -184,15 +190,17 @@ class Decryption:
                 hint="nothing was loaded; is the machine short of memory? run it again",
             )
         message, hint = _ENDED[code]
+        if code == process.WRONG_KEY and self._keys.private_key is None:
+            message, hint = "the passphrase does not open the file", _AGAIN_BY_WORD
         return ItemRefused(f"{self._uri}: {message}", hint=hint)
 
 
-def refuse_open_message(uri: str, head: bytes) -> None:
+def _refuse_open_message(uri: str, head: bytes, keys: Keys) -> None:
     """Raises ItemRefused unless a file that begins like this is an encrypted message."""
     if _tag(head) not in _ENCRYPTED:
         raise ItemRefused(
             f"{uri}: the file is no encrypted OpenPGP message, and source.decrypt says that files are encrypted",
-            hint=_AGAIN,
+            hint=_AGAIN if keys.private_key is not None else _AGAIN_BY_WORD,
         )
 
 

@@ -282,6 +282,11 @@ def test_a_file_of_one_column_without_a_header_leaves_nothing_to_say(tmp_path: P
     assert refused.value.hint.endswith("write in the import's source: format: {header: [id]}")
 
 
+def test_a_file_of_which_all_lines_are_skipped_is_not_called_empty(tmp_path: Path) -> None:
+    with pytest.raises(ItemRefused, match="no line is left below those that source"):
+        opened(b"name,tier\n1,x\n", tmp_path, Format(skip_lines=5), "id")
+
+
 def test_what_the_file_does_not_hold_is_no_matter_of_its_format(tmp_path: Path) -> None:
     path = tmp_path / "Customers.csv"
     path.write_bytes(b"id,tier\n1,x\n2,y\n")
