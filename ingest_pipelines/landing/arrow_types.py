@@ -54,7 +54,7 @@ def _conversion(kind: pa.DataType) -> tuple[pa.DataType, Convert | None]:
     if pa.types.is_string_view(kind) or pa.types.is_large_string(kind) or pa.types.is_null(kind):
         return _cast(kind, pa.string())
     if pa.types.is_decimal256(kind) or (pa.types.is_decimal(kind) and not 0 <= kind.scale <= kind.precision):
-        return _cast(kind, pa.string())
+        return pa.string(), _digits
     if pa.types.is_interval(kind) or (pa.types.is_nested(kind) and not _is_plain(kind)):
         return pa.string(), _json
     return kind, None
@@ -62,6 +62,14 @@ def _conversion(kind: pa.DataType) -> tuple[pa.DataType, Convert | None]:
 
 def _cast(kind: pa.DataType, to: pa.DataType) -> tuple[pa.DataType, Convert | None]:
     return to, None if kind == to else lambda array: pc.cast(array, to)
+
+
+def _digits(array: pa.Array) -> pa.Array:
+    """Decimals as text without an exponent, as decimals that frames hold are written: `0.000000001`, not `1E-9`."""
+    texts = pc.cast(array, pa.string())
+    if not pc.any(pc.match_substring(texts, "E")).as_py():
+        return texts
+    return text_array([None if value is None else format(value, "f") for value in array.to_pylist()])
 
 
 _PLAIN = (

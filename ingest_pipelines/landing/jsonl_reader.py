@@ -333,13 +333,20 @@ def _row_by_row(landing: Landing, block: Block, lines: Numbers, columns: Sequenc
     rows = [_row(landing, line, text) for line, text in zip(lines.tolist(), _texts(block), strict=True)]
     arrays = []
     for column in columns:
-        cells = [cell_of(row.get(column)) for row in rows]
+        cells = [_cell(landing, line, row.get(column)) for line, row in zip(lines.tolist(), rows, strict=True)]
         try:
             arrays.append(text_array(cells))
         except UnicodeEncodeError:
             line = next(line for line, cell in zip(lines.tolist(), cells, strict=True) if not _is_text(cell))
             _refuse(landing, line, "half of a surrogate pair", "write the character whole")
     return pa.RecordBatch.from_arrays(arrays, names=list(columns))
+
+
+def _cell(landing: Landing, line: int, value: object) -> str | None:
+    try:
+        return cell_of(value)
+    except RecursionError:
+        _refuse(landing, line, "lists or objects that are nested too deep", "write the value as text, or do not map it")
 
 
 def _is_text(cell: str | None) -> bool:

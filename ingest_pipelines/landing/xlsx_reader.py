@@ -158,7 +158,13 @@ def _refuse_expansion(landing: Landing, limits: Limits) -> None:
             unpacked = sum(member.file_size for member in archive.infolist())
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, OverflowError):
         with landing.path.open("rb") as file:
-            content = content_of(file.read(64 << 10), landing.item.path)
+            head = file.read(64 << 10)
+        if head.startswith(b"PK\x03\x04") and (b"[Content_Types].xml" in head or b"xl/" in head):
+            raise ItemRefused(
+                f"{uri}: the workbook is damaged or was cut off",
+                hint="upload the whole file again; if it stays so, open it in Excel, repair it and save it",
+            ) from None
+        content = content_of(head, landing.item.path)
         what = f"the file is {content.name}" if content else "it is not an Excel workbook (.xlsx)"
         raise ItemRefused(f"{uri}: {what}", hint=_AGAIN) from None
     if unpacked > limits.max_bytes:
@@ -332,6 +338,13 @@ def _number(cell: float) -> str:
     return format(Decimal(text), "f") if "e" in text else text
 
 
+def _duration(cell: timedelta) -> str:
+    """Hours, minutes and seconds, as `[h]:mm:ss` shows them: 36:00:00, not 1 day and 12 hours."""
+    seconds, rest = divmod(abs(cell) // timedelta(microseconds=1), 1_000_000)
+    sign, fraction = "-" if cell < timedelta() else "", f".{rest:06}" if rest else ""
+    return f"{sign}{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}{fraction}"
+
+
 _WRITE: dict[type, Callable[[Any], str | None]] = {
     float: _number,
     int: str,
@@ -340,7 +353,7 @@ _WRITE: dict[type, Callable[[Any], str | None]] = {
     date: lambda cell: f"{cell.isoformat()}T00:00:00",
     datetime: lambda cell: cell.isoformat(),
     time: lambda cell: cell.isoformat(),
-    timedelta: str,
+    timedelta: _duration,
     NotCalculated: lambda _: None,
 }
 

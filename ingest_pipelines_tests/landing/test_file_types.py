@@ -227,6 +227,31 @@ def test_the_pages_of_a_file_that_polars_wrote_are_found(tmp_path: Path) -> None
         assert 200_000 < bytes_of_pages(tmp_path / "p", pq.ParquetFile(tmp_path / "p").metadata) < 210_000
 
 
+def test_a_mapped_list_that_is_nested_too_deep_is_refused_with_its_line(tmp_path: Path) -> None:
+    deep = "[" * 600 + "]" * 600
+    content = f'{{"id": "1", "a": [1]}}\n{{"id": "2", "a": {deep}}}\n'.encode()
+    with pytest.raises(ItemRefused, match=r"line 2: .*nested too deep") as refused:
+        opened(content, tmp_path, JSONL, "id", "a")
+    assert refused.value.line == 2
+
+
+@pytest.mark.parametrize("kind", [pa.decimal128(20, 9), pa.decimal256(50, 9)])
+def test_a_small_decimal_has_all_of_its_digits(kind: pa.DataType) -> None:
+    batch = pa.record_batch({"n": pa.array([Decimal("0.000000001"), Decimal(0), None], kind)})
+    frame = pl.DataFrame(pl.from_arrow(plain_batch(batch, plain_schema(batch.schema))))
+    assert frame["n"].cast(pl.String).to_list() == ["0.000000001", "0.000000000", None]
+
+
+def test_a_workbook_that_was_cut_off_is_called_damaged(tmp_path: Path) -> None:
+    with pytest.raises(ItemRefused, match="the workbook is damaged or was cut off"):
+        opened(workbook([["id"], ["1"]])[:-50], tmp_path, XLSX, "id")
+
+
+def test_a_duration_in_a_sheet_is_hours_minutes_and_seconds() -> None:
+    durations = [datetime.timedelta(days=1.5), -datetime.timedelta(minutes=90), datetime.timedelta(0, 5, 1500)]
+    assert [xlsx_reader._text(each) for each in durations] == ["36:00:00", "-01:30:00", "00:00:05.001500"]
+
+
 def test_a_parquet_file_without_rows_is_read(tmp_path: Path) -> None:
     for table in (pa.table({"id": pa.array([], pa.string())}), pa.table({"id": pa.array([], pa.int64())})):
         assert opened(_parquet(table), tmp_path, PARQUET, "id") == (("id",), [])
