@@ -19,7 +19,7 @@ OWN_TABLE = re.compile(
     re.IGNORECASE,
 )
 PREFLIGHT = "ingest_pipelines.merge.preflight."
-STEPS = {"merge/write_steps.py", "merge/deletions.py", "merge/healing.py", "merge/refused_rows.py"}
+STEPS = {f"merge/{step}.py" for step in ("write_steps", "deletions", "healing", "late_key", "refused_rows")}
 """What executes statements that write target data: the steps of a load's one transaction."""
 
 

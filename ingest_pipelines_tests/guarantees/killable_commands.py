@@ -247,8 +247,7 @@ def _act_at(point: str, number: signal.Signals) -> None:
 
     from ingest_pipelines import pipeline
     from ingest_pipelines.landing.land import _Spooled
-    from ingest_pipelines.merge import apply
-    from ingest_pipelines.merge.early_load import EarlyLoad
+    from ingest_pipelines.merge import apply, early_load
     from ingest_pipelines.merge.faults import EARLY_FAULT_POINTS, FAULT_POINTS
     from ingest_pipelines.orchestration import early_loads
     from ingest_pipelines.orchestration.assets import import_asset
@@ -277,7 +276,7 @@ def _act_at(point: str, number: signal.Signals) -> None:
         setattr(steps, "apply", partial(apply, fault=act))  # noqa: B010  # the module's own name for it
     elif point in EARLY_FAULT_POINTS:
         setattr(early_loads, "LARGE", 0)  # noqa: B010  # else the file would have to be large
-        setattr(early_loads, "EarlyLoad", partial(EarlyLoad, fault=act))  # noqa: B010
+        setattr(early_load, "EarlyLoad", partial(early_load.EarlyLoad, fault=act))  # noqa: B010
     elif point == "reading":
         after(_Spooled, "write")
     elif point == "fetching":

@@ -226,7 +226,7 @@ def test_a_large_item_is_loaded_while_it_is_validated(
             return load
 
     monkeypatch.setattr(early_loads, "LARGE", 0)
-    monkeypatch.setattr(early_loads, "EarlyLoad", Watched)
+    monkeypatch.setattr("ingest_pipelines.merge.early_load.EarlyLoad", Watched)
     shop.write_import(rejects={"unlimited": True})
     shop.deliver("Points_1.csv", f"{HEADER}\nC1,Gold,10,\nC2,Gold,many,\nC3,Gold,1,\nC3,Silver,2,\nC4,,4,\n")
     assert shop.run(instance, shop.arrive(instance)).success

@@ -36,7 +36,7 @@ from ingest_pipelines.orchestration.run_server.worker import (
     IMPORTED_BY_EACH,
     OUT_OF_DATE,
     Command,
-    Worker,
+    RunProcess,
     report,
 )
 from ingest_pipelines.orchestration.warm_imports import import_and_keep, imported_files
@@ -210,7 +210,7 @@ class RunServer:
         """What a forked process does; its exit code."""
         ours.close()
         files, command, imported = self._files, self._command, self._imported
-        return Worker(self._state, theirs, self._listener, self._alive, files, command, imported).work()
+        return RunProcess(self._state, theirs, self._listener, self._alive, files, command, imported).work()
 
     def _answer(self, line: _Line) -> None:
         """Lets a process whose run is over wait for another one, or end."""

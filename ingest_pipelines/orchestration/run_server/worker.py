@@ -79,7 +79,7 @@ class _Traces:
         return cls(environment, os.getcwd(), threading.active_count(), _open_sockets())  # noqa: PTH109
 
 
-class Worker:
+class RunProcess:
     """The life of a forked process.
 
     Args:
