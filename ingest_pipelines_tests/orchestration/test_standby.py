@@ -44,8 +44,9 @@ def _has_waited(process: psutil.Process) -> bool:
 
 
 def test_a_changed_project_is_loaded_by_the_code_server_that_waited(
-    standby: Standby, shop: Shop, kept_instance: DagsterInstance
+    standby: Standby, shop: Shop, kept_instance: DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("ingest_pipelines.orchestration.dagster_internals.standby.ANSWER_SECONDS", 120.0)
     target = ModuleTarget(OURS, attribute=None, working_directory=None, location_name="ingest_pipelines")
     with WorkspaceProcessContext(kept_instance, target) as workspace:
         assert not _has_waited(_code_server(workspace))
