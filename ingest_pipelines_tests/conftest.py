@@ -71,8 +71,10 @@ def pytest_configure(config: pytest.Config) -> None:
 
 DEAREST_FIRST = (
     "test_a_backfill_survives_the_death_of_any_process.py",
+    "test_the_whole_way.py",
     "test_up.py",
     "test_run_server.py",
+    "test_every_page.py",
     "test_a_killed_run_stops_nobody_and_leaves_nothing.py",
     "test_no_row_is_lost.py",
     "test_a_bomb_is_refused_within_the_memory_that_is_stated.py",
