@@ -31,6 +31,7 @@ from ingest_pipelines.sources import open_upload
 from ingest_pipelines.sources.base import Listing
 from ingest_pipelines.sources.files import serial_of
 from ingest_pipelines.sources.near_misses import near_misses
+from ingest_pipelines_tests.waiting import until
 
 CONTENT = b"id,tier\n1,Gold\n2,Silver\n"
 PASSPHRASE = "the passphrase of the till"
@@ -67,6 +68,8 @@ def gpg(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     home = tmp_path_factory.mktemp("gnupg")
     home.chmod(0o700)
     words = ["--passphrase", PASSPHRASE, "--quick-gen-key", "till@example.com", "rsa2048", "sign,encrypt"]
+    launch = ["gpgconf", "--homedir", str(home), "--launch", "gpg-agent"]  # gpg itself waits five seconds for it
+    until(lambda: subprocess.run(launch, check=False, capture_output=True).returncode == 0)
     _gpg(home, *words)
     yield home
     subprocess.run(["gpgconf", "--homedir", home, "--kill", "all"], check=False, capture_output=True)
