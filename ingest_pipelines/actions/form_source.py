@@ -103,15 +103,10 @@ def decrypt_of(answers: Answers, path: str) -> dict[str, dict[str, str]]:
 
 def secret_mistake(reference: Mapping[str, str]) -> str | None:
     """What is wrong with `{env: NAME}` or `{file: /path}`, or None."""
-    from pydantic import ValidationError
-
     from ingest_pipelines.config.base import Secret
+    from ingest_pipelines.config.mistakes import first_mistake
 
-    try:
-        Secret.model_validate(reference)
-    except ValidationError as error:
-        return error.errors()[0]["msg"].removeprefix("Value error, ")
-    return None
+    return first_mistake(Secret, reference)
 
 
 def parts_proposal(path: str, files: Sequence[SourceFile]) -> PartsProposal | None:

@@ -139,12 +139,7 @@ def ask_for_times(every: str, ask: Questions) -> Mapping[str, str]:
 
 
 def _wrong_cron(answer: str) -> str | None:
-    from pydantic import ValidationError
-
+    from ingest_pipelines.config.mistakes import first_mistake
     from ingest_pipelines.config.schedule import Schedule
 
-    try:
-        Schedule.model_validate({"cron": answer})
-    except ValidationError as error:
-        return error.errors()[0]["msg"].removeprefix("Value error, ")
-    return None
+    return first_mistake(Schedule, {"cron": answer})

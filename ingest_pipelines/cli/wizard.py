@@ -254,15 +254,10 @@ def is_select(text: str) -> bool:
 
 
 def _wrong_interval(answer: str) -> str | None:
-    from pydantic import ValidationError
-
+    from ingest_pipelines.config.mistakes import first_mistake
     from ingest_pipelines.config.schedule import Schedule
 
-    try:
-        Schedule.model_validate({"every": answer or "1d"})
-    except ValidationError as error:
-        return error.errors()[0]["msg"].removeprefix("Value error, ")
-    return None
+    return first_mistake(Schedule, {"every": answer or "1d"})
 
 
 def _wrong_time_zone(answer: str) -> str | None:

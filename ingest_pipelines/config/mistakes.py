@@ -237,3 +237,12 @@ def _tag(model: type[BaseModel]) -> str | None:
     info = model.model_fields.get("type")
     arguments = get_args(info.annotation) if info else ()
     return str(arguments[0]) if len(arguments) == 1 else None
+
+
+def first_mistake(model: type[BaseModel], value: Mapping[str, Any]) -> str | None:
+    """What is wrong first with a value that a person typed, in words; None: nothing."""
+    try:
+        model.model_validate(value)
+    except ValidationError as error:
+        return error.errors()[0]["msg"].removeprefix("Value error, ")
+    return None

@@ -20,15 +20,13 @@ from typing import Any
 from dagster._daemon import controller
 from dagster._daemon.controller import RELOAD_WORKSPACE_INTERVAL, DagsterDaemonController
 
+from ingest_pipelines.orchestration.dagster_internals.code_servers import MOST_SHARE
 from ingest_pipelines.orchestration.dagster_internals.warm_launcher import origin_is_own_module
 
 LONGEST_SECONDS = 900.0
 
 LOOK_SECONDS = 0.5
 """Between two looks at the files; Dagster's daemon looks after its threads as often, not every five seconds."""
-
-MOST_SHARE = 0.02
-"""Of a core, for looks: those at a thousand files are rarer."""
 
 _LOG = logging.getLogger("ingest_pipelines.code_servers")
 
