@@ -36,13 +36,28 @@ from dagster._serdes import serialize_value
 from ingest_pipelines.cli.run_server import KILLED
 from ingest_pipelines.config import read_settings
 from ingest_pipelines.orchestration.assets.partitions import asset_key
-from ingest_pipelines.orchestration.dagster_internals.warm_launcher import MODULE, WarmRunLauncher, is_of_own_module
+from ingest_pipelines.orchestration.dagster_internals.warm_launcher import (
+    ANSWER_SECONDS,
+    MODULE,
+    WarmRunLauncher,
+    is_of_own_module,
+)
 from ingest_pipelines.orchestration.definitions import MANY
 from ingest_pipelines.orchestration.instance import dagster_home
 from ingest_pipelines.orchestration.monitoring.deaths import read_deaths
+from ingest_pipelines.orchestration.run_server import keep
 from ingest_pipelines.orchestration.run_server.keep import RUN_SERVER, RunServers
-from ingest_pipelines.orchestration.run_server.process import LEAVING, READY, SPARE
-from ingest_pipelines.orchestration.run_server.request import GO, RunRequest, ask_for_run, connected, pack, socket_path
+from ingest_pipelines.orchestration.run_server.process import SPARE
+from ingest_pipelines.orchestration.run_server.request import (
+    GO,
+    LEAVING,
+    SERVING,
+    RunRequest,
+    ask_for_run,
+    connected,
+    pack,
+    socket_path,
+)
 from ingest_pipelines.orchestration.run_server.request import READY as PROCESS_READY
 from ingest_pipelines.orchestration.run_server.worker import NAME, SPARE_NAME
 from ingest_pipelines.orchestration.runs import run_locks
@@ -106,7 +121,7 @@ class Served:
         return RunRequest(run.run_id, serialize_value(arguments))
 
     def ask(self, run: DagsterRun) -> bool:
-        return ask_for_run(self.shop.state, self.request(run))
+        return ask_for_run(self.shop.state, self.request(run), ANSWER_SECONDS)
 
     def ended(self, run: DagsterRun) -> DagsterRunStatus:
         return wait_for(
@@ -174,7 +189,7 @@ def start_server(*, own_group: bool = False, words: Sequence[str] = RUN_SERVER) 
         [sys.executable, *words], stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=own_group
     )
     assert process.stdout is not None
-    assert process.stdout.readline() == READY.encode()
+    assert process.stdout.readline() == SERVING.encode()
     return process
 
 
@@ -475,6 +490,51 @@ def test_a_run_that_the_server_takes_is_not_started_the_stock_way_too(
     assert served.ended(run) is DagsterRunStatus.SUCCESS
     assert served.statuses() == ["committed"]
     assert stock == []
+
+
+@pytest.mark.parametrize("before", ["none has begun", "one is killed"])
+def test_a_run_waits_for_a_server_that_is_about_to_start(
+    served: Served, before: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process of its own would cost a busy machine ten times the run."""
+    stock = _stock_launches(monkeypatch)
+    run = served.new_run()
+    served.stop()
+    launcher = WarmRunLauncher()
+    launcher.register_instance(served.instance)
+    started: list[subprocess.Popen[bytes]] = []
+    servers = RunServers(served.shop.state, _starts(started))
+    servers.start()
+    try:
+        if before == "one is killed":
+            wait_for(lambda: _listens(served.shop.state))
+            started[0].kill()
+            started[0].wait()
+        launcher.launch_run(LaunchRunContext(run, None))
+        assert served.ended(run) is DagsterRunStatus.SUCCESS
+        assert served.statuses() == ["committed"]
+        assert stock == []
+    finally:
+        servers.close()
+
+
+def test_no_run_waits_for_a_server_that_cannot_start(
+    environment: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, served: Served
+) -> None:
+    stock = _stock_launches(monkeypatch)
+    monkeypatch.setattr(keep, "FIRST_PAUSE_SECONDS", keep.BROKEN_PAUSE_SECONDS)
+    monkeypatch.setenv("INGEST_STATE", str(tmp_path))
+    launcher = WarmRunLauncher()
+    launcher.register_instance(served.instance)
+    run = served.new_run()
+    broken = [sys.executable, "-c", "raise SystemExit(1)"]
+    servers = RunServers(tmp_path, lambda: subprocess.Popen(broken, stdin=subprocess.PIPE, stdout=subprocess.PIPE))
+    servers.start()
+    try:
+        launcher.launch_run(LaunchRunContext(run, None))
+    finally:
+        servers.close()
+    assert stock == [run.run_id]
 
 
 def test_a_run_of_an_import_that_is_deleted_meanwhile_fails_and_loads_nothing(served: Served) -> None:

@@ -1,8 +1,9 @@
 """The run launcher of one machine: a process of the run server executes a run, else one that the code server starts.
 
 A process that Dagster starts for a run imports Dagster, Polars and the project first: 2.5 s of a core. The run server
-(`orchestration/run_server`) has imported them. A run whose code is not our own module goes the stock way, as does every
-run while no run server answers: the code server's process is slower, and does the same.
+(`orchestration/run_server`) has imported them. A run waits for a run server that is busy, or about to start: on a busy
+machine the other process would make it busier still. A run whose code is not our own module goes the stock way, as does
+every run where no run server is kept, or none answers: the code server's process is slower, and does the same.
 
 Waits for: an option of the stock launcher that keeps processes ready (multiprocessing's `forkserver` would do).
 If `RunLauncher.launch_run` or `DefaultRunLauncher` change: dagster.yaml names a class that cannot be used, and nothing
@@ -17,7 +18,7 @@ import os
 import signal
 import sys
 from collections.abc import Mapping
-from time import monotonic
+from time import monotonic, sleep
 from typing import Any, Self
 
 from dagster import DagsterRun
@@ -29,14 +30,22 @@ from dagster._serdes import ConfigurableClassData, serialize_value
 
 from ingest_pipelines.config import read_settings
 from ingest_pipelines.orchestration.dagster_internals.tags import GRPC_INFO_TAG
-from ingest_pipelines.orchestration.run_server.request import ANSWER_SECONDS, RunRequest, ask_for_run
+from ingest_pipelines.orchestration.run_server.keep import is_kept
+from ingest_pipelines.orchestration.run_server.request import RunRequest, ask_for_run
 from ingest_pipelines.orchestration.runs import run_locks
 
 MODULE = "ingest_pipelines.definitions"
 """The module whose runs the run server executes."""
 
+ANSWER_SECONDS = 60.0
+"""So long a run waits for a process of the run server. A machine that has work for two cores twenty times over needs 30
+seconds to get one ready; Dagster gives up a run that has not begun after 180."""
+
 REST_SECONDS = 60.0
-"""So long no run waits for a run server that did not answer in time: it hangs, or the machine is too busy to fork."""
+"""So long no run waits for a run server that did not answer in time: it hangs."""
+
+PAUSE_SECONDS = 0.1
+"""Before a run server that is about to start is asked again."""
 
 _LOG = logging.getLogger(__name__)
 
@@ -83,21 +92,25 @@ class WarmRunLauncher(DefaultRunLauncher):
                 instance_ref=self._instance.get_ref(),
             )
         )
+        request = RunRequest(run.run_id, packed)
         began = monotonic()
         if began < self._rests_until:
             return False
-        if ask_for_run(self._state, RunRequest(run.run_id, packed), self.answer_seconds):
-            return True
-        if monotonic() - began >= self.answer_seconds:
-            self._rests_until = monotonic() + REST_SECONDS
-            _LOG.warning(
-                "the run server did not answer within %.0f s; for %.0f s runs start without it",
-                self.answer_seconds,
-                REST_SECONDS,
-            )
-        with run_locks.claim_dead(self._state, run.run_id) as is_dead:  # a process that was killed before it was ready
-            if is_dead:
-                run_locks.forget(self._state, run.run_id)
+        while (left := began + self.answer_seconds - monotonic()) > 0:
+            if ask_for_run(self._state, request, left):
+                return True
+            with run_locks.claim_dead(self._state, run.run_id) as is_dead:  # a process was killed before it was ready
+                if is_dead:
+                    run_locks.forget(self._state, run.run_id)
+            if not is_kept() and monotonic() < began + self.answer_seconds:
+                return False  # no other one is about to start
+            sleep(PAUSE_SECONDS)
+        self._rests_until = monotonic() + REST_SECONDS
+        _LOG.warning(
+            "the run server did not answer within %.0f s; for %.0f s runs start without it",
+            self.answer_seconds,
+            REST_SECONDS,
+        )
         return False
 
 

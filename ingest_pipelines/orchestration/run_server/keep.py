@@ -14,7 +14,7 @@ from threading import Event, Thread
 
 from ingest_pipelines.orchestration.monitoring.deaths import note_death
 from ingest_pipelines.orchestration.monitoring.health import Death
-from ingest_pipelines.orchestration.run_server.process import LEAVING
+from ingest_pipelines.orchestration.run_server.request import LEAVING
 
 RUN_SERVER = ("-c", "from ingest_pipelines.cli.run_server import main; main()")
 """Arguments for Python."""
@@ -23,7 +23,18 @@ FIRST_PAUSE_SECONDS = 1.0
 LONGEST_PAUSE_SECONDS = 60.0
 """Before a run server is started again; doubled each time that one ends before it has served so long."""
 
+BROKEN_PAUSE_SECONDS = 8.0
+"""Nobody waits for a run server during such a pause: three have ended as soon as they had begun."""
+
 _LOG = logging.getLogger("ingest_pipelines.run_server")
+
+_kept: list[RunServers] = []
+"""Those of this process."""
+
+
+def is_kept() -> bool:
+    """Whether this process keeps a run server that serves, or is about to."""
+    return any(servers.are_well for servers in _kept)
 
 
 class RunServers:
@@ -33,15 +44,24 @@ class RunServers:
         self._state, self._start = state, start or _start
         self._processes: list[subprocess.Popen[bytes]] = []
         self._stop = Event()
+        self._rests = False
         self._thread = Thread(target=self._keep, name="run-server", daemon=True)
 
     def start(self) -> None:
         """Starts one, and others after it, in a thread of its own."""
         self._thread.start()
+        _kept.append(self)
+
+    @property
+    def are_well(self) -> bool:
+        """Whether one serves, or will within seconds."""
+        return not self._stop.is_set() and self._thread.is_alive() and not self._rests
 
     def close(self) -> None:
         """Ends them, once the runs that they started have ended."""
         self._stop.set()
+        if self in _kept:
+            _kept.remove(self)
         for process in list(self._processes):
             _close_input(process)
         for process in list(self._processes):
@@ -64,7 +84,9 @@ class RunServers:
                 how = f"ended by itself with exit code {code}"
                 note_death(self._state, Death("run server", datetime.now(UTC), how))
             pause = FIRST_PAUSE_SECONDS if time.monotonic() - begun > LONGEST_PAUSE_SECONDS else pause
+            self._rests = pause >= BROKEN_PAUSE_SECONDS
             self._stop.wait(pause)
+            self._rests = False
             pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
 
     def _has_left(self, process: subprocess.Popen[bytes]) -> bool:

@@ -28,7 +28,7 @@ from time import monotonic
 
 from ingest_pipelines.config import read_settings
 from ingest_pipelines.orchestration.dagster_internals.warm_run import end_forked, import_what_runs_need
-from ingest_pipelines.orchestration.run_server.request import RunRequest, socket_path, unpack
+from ingest_pipelines.orchestration.run_server.request import LEAVING, SERVING, RunRequest, socket_path, unpack
 from ingest_pipelines.orchestration.run_server.worker import (
     BEGUN,
     DONE,
@@ -41,9 +41,6 @@ from ingest_pipelines.orchestration.run_server.worker import (
 )
 from ingest_pipelines.orchestration.warm_imports import import_and_keep, imported_files
 from ingest_pipelines.owner_only import private_folder, private_state, take_private_umask
-
-READY, LEAVING = "ready\n", "leaving\n"
-"""What it says on its standard output: it takes runs; it takes none any more, and another one may be started."""
 
 IMPORTED_ONCE = (
     "alembic.command",
@@ -153,7 +150,7 @@ class RunServer:
         self._selector.register(self._woken, selectors.EVENT_READ)
         self._selector.register(self._life, selectors.EVENT_READ)
         self._keep_spares()
-        _say(READY)
+        _say(SERVING)
         while self._is_serving or self._lines:
             ready = {key.fd for key, _ in self._selector.select(self._patience)}
             if self._is_serving and not _has_socket(self._state):

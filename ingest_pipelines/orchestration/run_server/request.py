@@ -18,6 +18,9 @@ from pathlib import Path
 SOCKET = "server.sock"
 """Its name in the folder of the run locks."""
 
+SERVING, LEAVING = "ready\n", "leaving\n"
+"""What the server says to the daemon: it takes runs; it takes none any more, and another one may be started."""
+
 READY, GO = b"ready ", b"go\n"
 
 EXIT = b"exit "
