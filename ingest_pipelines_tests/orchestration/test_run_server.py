@@ -511,9 +511,9 @@ def test_a_run_waits_for_a_server_that_is_about_to_start(
             started[0].kill()
             started[0].wait()
         launcher.launch_run(LaunchRunContext(run, None))
+        assert stock == []
         assert served.ended(run) is DagsterRunStatus.SUCCESS
         assert served.statuses() == ["committed"]
-        assert stock == []
     finally:
         servers.close()
 
