@@ -17,7 +17,7 @@ from uuid import uuid4
 import pytest
 from alembic.config import Config
 from alembic.script import ScriptDirectory
-from hypothesis import settings
+from hypothesis import is_hypothesis_test, settings
 
 from ingest_pipelines_tests.merge.drawn_servers import draw_servers
 from ingest_pipelines_tests.merge.targets import fresh_target
@@ -49,6 +49,12 @@ if TYPE_CHECKING:
 # Examples start servers, processes and transactions: how long one takes says nothing about the code.
 settings.register_profile("ours", deadline=None)
 settings.load_profile("ours")
+
+SHARE_OF_EXAMPLES = float(os.environ.get("INGEST_TEST_EXAMPLES", "0.25"))
+"""What is tried of the examples that a property states; nights and releases try all."""
+
+_FEW = 10
+"""So many examples are tried in any case."""
 
 _FLEET = pytest.StashKey[Fleet]()
 
@@ -112,16 +118,29 @@ DEAREST_FIRST = (
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The dearest files first; cases on servers that are drawn.
+    """The dearest files first; cases on servers that are drawn; a share of each property's examples.
 
     A slow test may take two hours; the others have the time-out of pyproject.toml.
     """
     place = {name: number for number, name in enumerate(DEAREST_FIRST)}
     items.sort(key=lambda item: place.get(item.path.name, len(place)))
     draw_servers(items)
+    _share_examples(items)
     for item in items:
         if item.get_closest_marker("slow") and not item.get_closest_marker("timeout"):
             item.add_marker(pytest.mark.timeout(7200))
+
+
+def _share_examples(items: list[pytest.Item]) -> None:
+    """Properties that are fast try SHARE_OF_EXAMPLES of their examples."""
+    functions = {item: getattr(item.obj, "__func__", item.obj) for item in items if isinstance(item, pytest.Function)}
+    thorough = {function for item, function in functions.items() if item.get_closest_marker("slow")}
+    for function in set(filter(is_hypothesis_test, functions.values())) - thorough:
+        stated = function._hypothesis_internal_use_settings
+        share = round(stated.max_examples * SHARE_OF_EXAMPLES)
+        function._hypothesis_internal_use_settings = settings(
+            stated, max_examples=max(share, min(stated.max_examples, _FEW))
+        )
 
 
 @pytest.hookimpl(wrapper=True)

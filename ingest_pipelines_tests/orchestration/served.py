@@ -17,6 +17,8 @@ from typing import Any, TypeVar
 
 import psutil
 
+from ingest_pipelines_tests.waiting import pauses
+
 T = TypeVar("T")
 
 _REPOSITORY = {"repositoryLocationName": "ingest_pipelines", "repositoryName": "__repository__"}
@@ -222,9 +224,10 @@ def wait_for(found: Callable[[], T | None], what: str = "", told: Callable[[], s
         told: says more, once it has failed.
     """
     deadline = time.monotonic() + PATIENCE
-    while time.monotonic() < deadline:
+    for _ in pauses(longest=0.5):
         answer = found()
         if answer:
             return answer
-        time.sleep(0.1)
+        if time.monotonic() > deadline:
+            break
     raise AssertionError(f"nothing within {PATIENCE:.0f} s: {what} {told()}".rstrip())

@@ -30,6 +30,7 @@ from ingest_pipelines_tests.guarantees.on_call.vendors import (
 from ingest_pipelines_tests.guarantees.on_call.wall_clock import WallClock
 from ingest_pipelines_tests.servers import postgres, smtp
 from ingest_pipelines_tests.servers.fleet import Fleet
+from ingest_pipelines_tests.waiting import pauses
 
 T = TypeVar("T")
 
@@ -128,14 +129,15 @@ class World:
             keep_up: `ingest up` may end, and is started again.
         """
         deadline = time.monotonic() + PATIENCE_SECONDS
-        while time.monotonic() < deadline:
+        for _ in pauses(longest=0.5):
             if keep_up:
                 self.keep_up()
             if self.platform.is_up():
                 answer = found()
                 if answer:
                     return answer
-            time.sleep(0.2)
+            if time.monotonic() > deadline:
+                break
         raise AssertionError("it never became true")
 
     def keep_up(self) -> None:
