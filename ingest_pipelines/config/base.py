@@ -59,6 +59,11 @@ LocalPath = Annotated[str, Field(min_length=1), AfterValidator(_from_home)]
 """A file or folder on this machine; a relative one starts at the project's folder."""
 
 
+def is_set(*, env: str | None = None, file: str | None = None) -> bool:
+    """Whether a secret is there: its variable is set, or its file can be read."""
+    return env in os.environ if file is None else os.access(file, os.R_OK) and Path(file).is_file()
+
+
 class Secret(Strict):
     """A reference to a secret: `{env: NAME}` or `{file: /path}`. Its value is never shown.
 
@@ -82,9 +87,9 @@ class Secret(Strict):
     def _resolvable(self) -> Self:
         if (self.env is None) == (self.file is None):
             raise ValueError("a secret is {env: NAME} or {file: /path}, exactly one of them")
-        if self.env is not None and self.env not in os.environ:
+        if self.env is not None and not is_set(env=self.env):
             raise ValueError(f"the environment variable {self.env} is not set")
-        if self.file is not None and not (os.access(self.file, os.R_OK) and Path(self.file).is_file()):
+        if self.file is not None and not is_set(file=self.file):
             raise ValueError(f"the secret file {self.file} does not exist or is not readable")
         return self
 
