@@ -2,11 +2,13 @@
 
 import atexit
 import gc
+import os
 import sys
 
 
 def main() -> None:
     """Runs one command; the process ends with its exit code."""
+    _open_standard_files()
     from ingest_pipelines.cli.run_server import handed_over
 
     code = handed_over(sys.argv[1:])
@@ -19,3 +21,12 @@ def main() -> None:
     from ingest_pipelines.cli.app import app
 
     app(prog_name="ingest")
+
+
+def _open_standard_files() -> None:
+    """A standard file that the caller closed (`<&-`) is /dev/null; else a connection would get its number."""
+    for name, mode in {"stdin": "r", "stdout": "w", "stderr": "w"}.items():
+        if getattr(sys, name) is None:
+            number = os.open(os.devnull, os.O_RDWR)  # the first that is free: its own
+            os.set_inheritable(number, True)
+            setattr(sys, name, os.fdopen(number, mode, encoding="utf-8", closefd=False))

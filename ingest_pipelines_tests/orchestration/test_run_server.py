@@ -676,6 +676,26 @@ def test_a_command_that_is_handed_over_prints_and_ends_as_it_would_by_itself(ser
         assert _without_ids(_said(here)) == _without_ids(_said(alone))
 
 
+@pytest.mark.parametrize("closed", ["<&-", "<&- >&- 2>&-"])
+def test_a_command_without_a_standard_file_is_handed_over_too(served: Served, closed: str) -> None:
+    words = (
+        sys.executable,
+        "-c",
+        _INGEST,
+        "run",
+        served.import_name,
+        "--file",
+        str(served.shop.deliver("a.csv", GOOD)),
+    )
+    done = subprocess.run(
+        ["sh", "-c", f'exec "$@" {closed}', "sh", *words], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    assert ("committed" in done.stdout) is (">&-" not in closed.split())
+    assert served.statuses() == ["committed"]
+
+
 def test_ctrl_c_ends_a_command_that_was_handed_over_and_leaves_the_table_as_it_was(served: Served) -> None:
     with (
         held_table(served.shop),
