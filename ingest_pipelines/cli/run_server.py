@@ -38,7 +38,8 @@ def main() -> None:
     """Serves until the daemon that started it ends."""
     from ingest_pipelines.orchestration.run_server.process import serve
 
-    serve(_command, ("ingest_pipelines.cli.built", "ingest_pipelines.orchestration.runs.launch"))
+    each = ("ingest_pipelines.cli.built", "ingest_pipelines.orchestration.runs.launch")
+    serve(_command, each, ("ingest_pipelines.cli.app",))
 
 
 def _command(words: Sequence[str]) -> int:

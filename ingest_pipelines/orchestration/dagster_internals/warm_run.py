@@ -47,9 +47,11 @@ _IMPORTED_BY_RUNS = (
     "dagster._core.execution.plan.active",
     "dagster._core.executor.in_process",
     "dagster._core.instance.factory",
-    "dagster._core.secrets.loader",
+    "dagster._core.instance.runs.run_domain",
+    "dagster._core.secrets.env_file",
     "dagster._core.storage.local_compute_log_manager",
     "dagster._core.storage.root",
+    "dagster._core.system_config.composite_descent",
     "dagster._core.workspace.autodiscovery",
     "upath.implementations.local",
 )

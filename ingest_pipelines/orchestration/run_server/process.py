@@ -44,16 +44,28 @@ from ingest_pipelines.owner_only import private_folder, private_state, take_priv
 
 IMPORTED_ONCE = (
     "alembic.command",
+    "cloudpickle",
     "dagster_postgres",
+    "ingest_pipelines.landing.encodings",
     "ingest_pipelines.ledger",
+    "ingest_pipelines.merge.match",
+    "ingest_pipelines.merge.preflight.obstacle",
+    "ingest_pipelines.orchestration.alerts.local_book",
+    "ingest_pipelines.orchestration.checks.anomaly_checks",
     "ingest_pipelines.orchestration.dagster_internals.warm_run",
+    "ingest_pipelines.orchestration.instance",
+    "ingest_pipelines.orchestration.monitoring.open_items",
     "ingest_pipelines.orchestration.run_launcher",
     "ingest_pipelines.orchestration.run_queue",
+    "ingest_pipelines.orchestration.sensors.shared_file_sensor",
+    "ingest_pipelines.orchestration.storage",
+    "ingest_pipelines.sources.request",
     "psycopg",
     "psycopg2.extras",
     "sqlglot",
 )
-"""What the server imports for all."""
+"""What the server imports for all: among others what of ours is large and imports none of Polars, PyArrow and NumPy,
+which start threads."""
 
 SPARE = 2
 """Processes that wait for a run. Each takes some 150 MB, most of it shared with the server."""
@@ -71,17 +83,18 @@ _HELD_BACK = {signal.SIGINT, signal.SIGTERM, signal.SIGCHLD}
 """Signals that wait while a process is forked, so that none is handled by the wrong one."""
 
 
-def serve(command: Command, imported: Sequence[str] = ()) -> None:
+def serve(command: Command, imported: Sequence[str] = (), imported_once: Sequence[str] = ()) -> None:
     """Serves until the daemon that started it ends.
 
     Args:
         imported: more modules that each process imports before it waits.
+        imported_once: more modules that the server imports for all.
     """
     take_private_umask()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; runs roll back, then this ends
     state = read_settings().state
     import_what_runs_need()
-    import_and_keep(IMPORTED_ONCE)
+    import_and_keep((*IMPORTED_ONCE, *imported_once))
     with socket.socket(socket.AF_UNIX) as listener:
         own = _listen(listener, state)
         RunServer(state, listener, sys.stdin.fileno(), command, (*IMPORTED_BY_EACH, *imported)).serve()

@@ -28,8 +28,9 @@ from ingest_pipelines.orchestration.warm_imports import call_this, have_changed,
 
 IMPORTED_BY_EACH = (
     "ingest_pipelines.orchestration.code_location",
-    "ingest_pipelines.orchestration.storage",
     "ingest_pipelines.rules.pandera_polars",
+    "ingest_pipelines.sources.csv_directory",
+    "numpy.ma",
 )
 """What each process imports before it waits for a run: Polars, PyArrow and NumPy start threads as they are imported."""
 
