@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from time import monotonic, thread_time
 from typing import Any
@@ -24,12 +25,18 @@ from dagster import (
     materialize,
 )
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
+from dagster_postgres import PostgresEventLogStorage
 from sqlalchemy import Engine, event, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from ingest_pipelines.config import read_settings
 from ingest_pipelines.errors import TargetUnavailable
 from ingest_pipelines.orchestration.dagster_internals import event_writes, storage
+from ingest_pipelines.orchestration.dagster_internals.pool_wait import (
+    FIRST_REST_SECONDS,
+    REST_SECONDS,
+    rest_between_claims,
+)
 from ingest_pipelines.orchestration.instance import command_instance, open_instance
 from ingest_pipelines_tests.orchestration.served import wait_for
 
@@ -242,3 +249,27 @@ def test_a_run_that_waits_for_a_pool_rests_and_goes_on_soon_after_it_is_free(pla
     assert asked[-1][0] - freed < 3
     (began, cpu_before), (later, cpu_after) = asked[0], asked[4]
     assert cpu_after - cpu_before < 0.4 * (later - began)  # without the rest all of it; its first look compiles queries
+
+
+def test_only_the_run_that_is_first_in_line_for_a_pool_looks_often_and_goes_on_at_once(place: str) -> None:
+    rests: list[float] = []
+    with open_instance(read_settings()) as instance:
+        events: Any = instance.event_log_storage
+        events.set_concurrency_slots("one_at_a_time", 1)
+        stock = PostgresEventLogStorage.claim_concurrency_slot
+
+        def rest(seconds: float) -> None:
+            rests.append(seconds)
+            if len(rests) == 3:
+                events.free_concurrency_slot_for_step("holder", "a step")
+
+        assert stock(events, "one_at_a_time", "holder", "a step").is_claimed
+        assert not stock(events, "one_at_a_time", "first", "a step").is_claimed
+        assert not stock(events, "one_at_a_time", "second", "a step").is_claimed
+        events.claim_concurrency_slot = partial(stock, events)
+        rest_between_claims(events, read_settings().state, rest)
+        assert not events.claim_concurrency_slot("one_at_a_time", "second", "a step").is_claimed
+        assert rests == [REST_SECONDS]
+        assert not events.claim_concurrency_slot("one_at_a_time", "first", "a step").is_claimed
+        assert rests == [REST_SECONDS, *[FIRST_REST_SECONDS] * 2]
+        assert events.claim_concurrency_slot("one_at_a_time", "first", "a step").is_claimed
