@@ -70,9 +70,11 @@ class ChunkEnd:
         column = batch.column(self._chunk.column)
         self._read += len(column)
         self._nulls += column.null_count
-        if self._nulls or not len(column):
+        if self._nulls:
             return
-        values = self._typed(column)
+        values = self._typed(column)  # also of no rows: a comparison with another type may be true for none
+        if not len(column):
+            return
         first, last = value_of(values[0]), value_of(values[-1])
         self._watch(values, first)
         if self._chunk.limit is None:

@@ -47,6 +47,8 @@ def typed(column: pa.Array, kind: CursorKind, spells: Spelled | None) -> pa.Arra
         return column
     if kind == "moment" and (pa.types.is_timestamp(of) or pa.types.is_date(of)):
         return column
+    if pa.types.is_null(of) or (kind == spells and is_text and not len(column)):
+        return column
     if kind == spells and is_text:
         return pc.cast(column, _spelled(column, kind))  # ArrowInvalid is a ValueError
     raise ValueError(f"{of} holds no {kind}")
@@ -86,7 +88,7 @@ def unusable(column: pa.Array, name: str, kind: CursorKind, spells: Spelled | No
         return f"'{name}' holds {what}", "leave these rows out in the query's WHERE, or choose another column"
     if spells == "enum":
         return (
-            f"'{name}' is an enumeration, which the database orders by its list and compares as text",
+            f"'{name}' is an enumeration, whose order is that of its list, and not that of its texts",
             f"select it, compare it and order by it as text: CAST({name} AS CHAR) AS {name}",
         )
     says = {"number": "numbers", "moment": "dates or timestamps", "text": "text"}

@@ -84,6 +84,11 @@ def _land_chunk(
     if landing.cut or (drain and landing.cursor_to is not None):
         return landing
     _check_rows_never_read(where, bound, source, asked, None if landing.rows else committed)
+    if not landing.rows and committed is None and source.cannot_compare(asked.query, cursor.column, initial):
+        raise CursorStuck(
+            f"{where}: the database cannot compare '{cursor.column}' with cursor.start, so no row comes after it",
+            hint="nothing was loaded; write cursor.start as the database writes a value of that column",
+        )
     return landing
 
 

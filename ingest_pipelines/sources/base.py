@@ -178,6 +178,13 @@ class QuerySource(Protocol):
         """Whether there are rows whose cursor is NULL, so that no chunk will ever have them."""
         ...
 
+    def cannot_compare(self, query: str, column: str, value: CursorValue) -> bool:
+        """Whether there are rows of which none comes after the value, and none up to it: no chunk ever has them.
+
+        Asked where no row has come after the value.
+        """
+        ...
+
     def probe(self) -> Iterator[Step]:
         """Tests the connection step by step; stops after the first failed step. Raises nothing."""
         ...

@@ -30,6 +30,8 @@ _EXACT = re.compile(
 _NUMBERS = re.compile(r"U?Int(128|256)|Decimal\(\d+, \d+\)")
 """Types of numbers that come as text, which a cursor reads as numbers."""
 
+_ENUM = re.compile(r"Enum(8|16)\(")
+
 _WRAPPED = re.compile(r"(?:Nullable|LowCardinality)\((.*)\)")
 _LIST = re.compile(r"Array\((.*)\)")
 _NESTED = ("Array(", "Tuple(", "Map(", "Nested(")
@@ -198,9 +200,12 @@ def _exact(batch: pa.RecordBatch, kinds: Mapping[str, str], uri: str) -> pa.Reco
                     hint=f"convert it in the query: toValidUTF8({name}), or hex({name})",
                 ) from None
         arrays.append(array)
-        spells = spelling("number" if _NUMBERS.fullmatch(kinds[name]) else None)
-        fields.append(pa.field(name, array.type, metadata=spells))
+        fields.append(pa.field(name, array.type, metadata=_spelling_of(kinds[name])))
     return pa.RecordBatch.from_arrays(arrays, schema=pa.schema(fields))
+
+
+def _spelling_of(kind: str) -> dict[bytes, bytes] | None:
+    return spelling("number" if _NUMBERS.fullmatch(kind) else "enum" if _ENUM.match(kind) else None)
 
 
 _INTEGERS = {

@@ -7,13 +7,15 @@ mean, and where a chunk ends, is in `ingest_pipelines/cursor/`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from itertools import takewhile
 from typing import TYPE_CHECKING
 
 from ingest_pipelines.config.connections import DIALECTS
 from ingest_pipelines.errors import ConfigError
-from ingest_pipelines.sources.query_text import MARK, Query, about_rows, read_query
+from ingest_pipelines.sources.cursor_rows import brings_rows, hidden_limits, last_items, parts_around
+from ingest_pipelines.sources.query_text import Query, about_rows, read_query
 from ingest_pipelines.sources.sql_lexer import SqlToken
 
 if TYPE_CHECKING:
@@ -75,6 +77,31 @@ def no_value_query(query: Query, column: str) -> Query | None:
     return None
 
 
+_AFTER_IT = {"", ")", ";", "AND", "GROUP", "ORDER", "LIMIT", "UNION"}
+"""What may follow a condition, so that it ends with `{lastItem}`."""
+
+
+def rows_of_another_answer(query: Query, column: str, condition: str) -> Query | None:
+    """A query for one row that fulfils another condition than to come after `{lastItem}`: `seq <= {lastItem}`.
+
+    None: the database raises an error for a value that it cannot compare, or the query compares in another way.
+
+    Args:
+        condition: what follows the column in place of `> {lastItem}`.
+    """
+    if not DIALECTS[query.dialect].unreadable_is_null:
+        return None
+    text = query.text
+    for mark in reversed(query.marks):
+        ahead = [token for token in query.tokens if token.end <= mark.start]
+        behind = next((token.value for token in query.tokens if token.start >= mark.end), "")
+        operator = ahead[-2] if [token.value for token in ahead[-2:]] == [">", "="] else ahead[-1]
+        if operator.value not in {">", ">="} or behind not in _AFTER_IT:
+            return None
+        text = f"{text[: operator.start]} {condition} {text[mark.end :]}"
+    return about_rows(read_query(text, query.dialect), column)
+
+
 def _without_one_comparison(query: Query) -> Iterator[Query]:
     """The query with its first comparison with `{lastItem}` replaced by IS NULL, if that can be done."""
     from sqlglot import exp
@@ -114,11 +141,14 @@ def cursor_mistakes(query: Query, column: str, *, is_text: bool) -> Iterator[str
         yield from _unproven(query, column, is_text=is_text)
         return
     yield from _limit_mistakes(query, statement)
-    yield from _hidden_limits(query, statement)
+    yield from hidden_limits(query, statement, _comparisons(statement))
     ordered = is_text or statement.args.get("limit") is not None
     yield from _order_mistakes(query, statement, column, ordered=ordered, is_text=is_text)
     yield from _condition_mistakes(query, statement, column, ordered=ordered)
 
+
+_ADDS = re.compile(r"(?i)add|.*add$")
+"""Functions that add to a moment: DATE_ADD, addDays, ADD_MONTHS."""
 
 _LIMITING = {"LIMIT", "FETCH", "TOP", "ROWNUM", "ROW_NUMBER", "OFFSET"}
 
@@ -137,6 +167,9 @@ def _unproven(query: Query, column: str, *, is_text: bool) -> Iterator[str]:
     compared = [_before_operator(values).strip('"`[]').upper() for values in ahead]
     plain_key = bool(key) and _plain(key).upper().strip('"`[]') == name
     plain_where = bool(compared) and all(value == name for value in compared)
+    ends = {mark.end for mark in query.marks}
+    behind = [next((token.value for token in tokens if token.start >= end), "") for end in ends]
+    plain_where = plain_where and not {"+", "*", "||"}.intersection(behind)
     counted = not limits or (_count(query) is not None and all(not token.depth for token in limits))
     if not (plain_key and plain_where and counted):
         yield (
@@ -196,35 +229,6 @@ def _limit_mistakes(query: Query, statement: exp.Query) -> Iterator[str]:
         yield "query: the LIMIT is no plain number, so the end of a chunk is unknown; write LIMIT 1000"
 
 
-def _hidden_limits(query: Query, statement: exp.Query) -> Iterator[str]:
-    """Limits that a chunk's number of rows does not show: in a part of the query that `{lastItem}` is in."""
-    from sqlglot import exp
-
-    write = f"write ORDER BY ... {DIALECTS[query.dialect].limit_clause} at the query's end"
-    parts = {id(part): part for mark in _last_items(statement) for part in _parts_around(mark)}
-    numbered: set[str] = {"rownum"}
-    for part in parts.values():
-        limit = part.args.get("limit")
-        if part is not statement and limit is not None and not limit.args.get("expressions"):
-            yield f"query: a LIMIT within it cuts off rows that no chunk reads again; {write}"
-        if isinstance(part, exp.Select):
-            numbered |= {selected.alias_or_name.lower() for selected in part.selects if _numbers_rows(selected)}
-    for part in parts.values():
-        for clause in filter(None, map(part.args.get, ("where", "qualify"))):
-            named = {column.name.lower() for column in clause.find_all(exp.Column)}
-            if named & numbered or _numbers_rows(clause):
-                yield f"query: a condition on row numbers cuts off rows that no chunk reads again; {write}"
-
-
-def _numbers_rows(node: exp.Expr) -> bool:
-    from sqlglot import exp
-
-    return any(
-        isinstance(window.this, exp.RowNumber) and not window.args.get("partition_by")
-        for window in node.find_all(exp.Window)
-    )
-
-
 def _order_mistakes(query: Query, statement: exp.Query, column: str, *, ordered: bool, is_text: bool) -> Iterator[str]:
 
     if not query.ordered:
@@ -244,9 +248,11 @@ def _condition_mistakes(query: Query, statement: exp.Query, column: str, *, orde
     comparisons = list(_comparisons(statement))
     if not comparisons:
         yield f"query: it does not ask for rows beyond {{lastItem}}; {write}"
+    if any(map(_is_added_to, last_items(statement))):
+        yield f"query: it adds to {{lastItem}}, and rows up to that sum are never read; {write}"
     key = _order_key(statement) if ordered and query.ordered else None
     for comparison, value in comparisons:
-        part = next(_parts_around(comparison))
+        part = next(parts_around(comparison))
         selected = _selected(column, part)
         by_alias = DIALECTS[query.dialect].aliases_in_where and _names(value, column)
         if not (by_alias or _is_selected(value, selected)):
@@ -258,17 +264,11 @@ def _condition_mistakes(query: Query, statement: exp.Query, column: str, *, orde
             )
 
 
-def _last_items(statement: exp.Query) -> Iterator[exp.Column]:
-    from sqlglot import exp
-
-    return (column for column in statement.find_all(exp.Column) if column.name == f"{MARK}lastItem")
-
-
 def _comparisons(statement: exp.Query) -> Iterator[tuple[exp.Expr, exp.Expr]]:
     """Conditions that rows beyond `{lastItem}` fulfil, each with what it compares."""
     from sqlglot import exp
 
-    for mark in _last_items(statement):
+    for mark in last_items(statement):
         side: exp.Expr = mark
         while side.parent is not None and not isinstance(side.parent, exp.Predicate | exp.Query | exp.Case):
             side = side.parent
@@ -287,18 +287,23 @@ def _chooses_rows(condition: exp.Expr) -> bool:
     node = condition.parent
     while isinstance(node, exp.And | exp.Or | exp.Paren):
         node = node.parent
-    return isinstance(node, exp.Where | exp.Having | exp.Join | exp.Qualify)
+    chooses = isinstance(node, exp.Where | exp.PreWhere | exp.Having | exp.Join | exp.Qualify)
+    return chooses and brings_rows(next(parts_around(condition)))
 
 
-def _parts_around(node: exp.Expr) -> Iterator[exp.Query]:
-    """SELECTs and set operations that the node is in, from the innermost outwards."""
+def _is_added_to(mark: exp.Column) -> bool:
+    """Whether something is added to `{lastItem}`. A negative amount takes something off: a lag of the user's own."""
     from sqlglot import exp
 
-    above = node.parent
-    while above is not None:
-        if isinstance(above, exp.Select | exp.SetOperation):
-            yield above
-        above = above.parent
+    side: exp.Expr = mark
+    while (parent := side.parent) is not None and not isinstance(parent, exp.Predicate | exp.Query | exp.Case):
+        called = parent.name if isinstance(parent, exp.Anonymous) else type(parent).__name__
+        grows = isinstance(parent, exp.Add | exp.Mul | exp.DPipe) or _ADDS.match(called) is not None
+        negative = parent.find(exp.Neg) or any(text.name.startswith("-") for text in parent.find_all(exp.Literal))
+        if (grows and not negative) or (isinstance(parent, exp.Sub) and side is parent.expression):
+            return True
+        side = parent
+    return False
 
 
 def _order_key(statement: exp.Query) -> exp.Expr | None:
@@ -321,7 +326,7 @@ def _selected(column: str, part: exp.Query) -> exp.Expr | None:
 
     spelled: exp.Expr = exp.column(column)
     place: int | None = None
-    parts = [*reversed([*_parts_around(part)]), part]
+    parts = [*reversed([*parts_around(part)]), part]
     for around in parts:
         names = [item.alias_or_name.lower() for item in around.selects]
         if not isinstance(spelled, exp.Column):

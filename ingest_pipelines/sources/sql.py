@@ -24,7 +24,7 @@ from ingest_pipelines.cursor.values import CursorValue, Moment, cursor_text
 from ingest_pipelines.errors import ConfigError, IngestError, MissingDriver, SourceDenied, SourceUnavailable, printable
 from ingest_pipelines.sources.base import Step
 from ingest_pipelines.sources.bounded import Pending, Worker
-from ingest_pipelines.sources.cursor_query import no_value_query
+from ingest_pipelines.sources.cursor_query import no_value_query, rows_of_another_answer
 from ingest_pipelines.sources.error_codes import BROKEN, REFUSED, DriverError
 from ingest_pipelines.sources.network import (
     UNTRUSTED,
@@ -170,6 +170,15 @@ class SqlSource(ABC, Generic[C]):
         """Whether there are rows whose cursor is NULL."""
         asked = no_value_query(read_query(query, self.dialect), column)
         return asked is not None and len(self._rows(asked, {})) > 0
+
+    def cannot_compare(self, query: str, column: str, value: CursorValue) -> bool:
+        """Whether there are rows of which none comes after the value, and none up to it."""
+        checked = read_query(query, self.dialect)
+        up_to_it = rows_of_another_answer(checked, column, "<= {lastItem}")
+        of_any_value = rows_of_another_answer(checked, column, "IS NOT NULL")
+        if up_to_it is None or of_any_value is None or len(self._rows(up_to_it, {"lastItem": value})):
+            return False
+        return len(self._rows(of_any_value, {})) > 0
 
     def _rows(self, query: Query, parameters: Mapping[str, CursorValue]) -> pa.Array:
         """The one column of an answer."""

@@ -387,3 +387,26 @@ def test_a_column_that_cannot_be_proven_is_refused_with_the_reason(
         Reader(bound, tmp_path).drain()
     assert says in caught.value.message
     assert "cursor.start" not in str(caught.value.hint) or "its start says" in says
+
+
+@pytest.mark.parametrize(
+    ("on", "kind", "value", "start", "says"),
+    [
+        ("mysql", "inet6", "'::1'", NONE, "the database cannot compare 'seq' with cursor.start"),
+        ("mysql", "uuid", f"'{LOWEST}'", "0", "the database cannot compare 'seq' with cursor.start"),
+        ("mysql", "int", "-1", "abc", "'seq' is int64, and its start says it holds text"),
+        ("mysql", "date", "'2026-01-31'", "never", "'seq' is dates or timestamps, and its start says it holds text"),
+        ("clickhouse", "Enum8('z' = 1, 'a' = 2)", "'a'", NONE, "'seq' is an enumeration"),
+    ],
+)
+def test_a_start_that_the_database_cannot_compare_is_told_although_no_row_comes(
+    engine: Engine, on: str, kind: str, value: str, start: str, says: str, tmp_path: Path
+) -> None:
+    name = _name()
+    engine.fill(name, kind, [value])
+    for query in (
+        None,
+        "SELECT id, seq FROM (SELECT * FROM {name} WHERE seq > {{lastItem}}) t ORDER BY seq LIMIT {limit}",
+    ):
+        with pytest.raises(CursorStuck, match=says):
+            Reader(engine.bound(name, 5, start, query), tmp_path).drain()

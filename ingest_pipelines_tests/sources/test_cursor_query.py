@@ -39,6 +39,11 @@ PROVEN = [
     ("clickhouse", "SELECT id FROM t WHERE id > {lastItem} ORDER BY id LIMIT 1 BY a LIMIT 5"),
     ("snowflake", "SELECT id, ROW_NUMBER() OVER (PARTITION BY a ORDER BY b) AS n FROM t WHERE id > {lastItem}"
      " QUALIFY n = 1 ORDER BY id LIMIT 5"),
+    ("postgres", "SELECT * FROM (SELECT *, rank() OVER (ORDER BY id) n FROM t WHERE id > {lastItem}) u WHERE n < 9"),
+    ("postgres", "SELECT t.id FROM t, (SELECT k FROM c LIMIT 1) c WHERE t.id > {lastItem} - 9 ORDER BY t.id"),
+    ("tsql", "SELECT * FROM t WHERE id > DATEADD(minute, -9, {lastItem})"),
+    ("mysql", "SELECT * FROM t WHERE id > {lastItem} - INTERVAL 9 MINUTE"),
+    ("clickhouse", "SELECT id FROM t FINAL PREWHERE id > {lastItem} ORDER BY id LIMIT 5"),
 ]  # fmt: skip
 
 REFUSED = [
@@ -56,19 +61,37 @@ REFUSED = [
     ("postgres", "SELECT a.id FROM a JOIN b USING (k) WHERE b.id > {lastItem} ORDER BY b.id LIMIT 5", "does not begin"),
     ("postgres", "SELECT a.id FROM a JOIN b USING (k) WHERE b.id > {lastItem}", "is not the cursor id"),
     ("postgres", "SELECT id FROM t WHERE CAST(id AS date) > {lastItem}", "is not the cursor id"),
-    ("postgres", "SELECT id FROM t WHERE id < {lastItem}", "does not ask for rows beyond"),
-    ("postgres", "SELECT id FROM t WHERE NOT id > {lastItem}", "does not ask for rows beyond"),
+    ("postgres", "SELECT id FROM t WHERE id < {lastItem}", "not ask for rows beyond"),
+    ("postgres", "SELECT id FROM t WHERE NOT id > {lastItem}", "not ask for rows beyond"),
     ("postgres", "SELECT id FROM t WHERE id > {lastItem} UNION ALL SELECT no FROM u WHERE id > {lastItem}",
      "is not the cursor id"),
     ("postgres", "SELECT * FROM (SELECT * FROM t WHERE id > {lastItem} ORDER BY id LIMIT 5) u", "a LIMIT within it"),
     ("postgres", "WITH u AS (SELECT * FROM t WHERE id > {lastItem} ORDER BY id LIMIT 5)"
      " SELECT * FROM u ORDER BY id LIMIT 9", "a LIMIT within it"),
+    ("postgres", "WITH u AS (SELECT * FROM t ORDER BY id LIMIT 9) SELECT * FROM u WHERE id > {lastItem} ORDER BY id"
+     " LIMIT 5", "a LIMIT within it"),
+    ("tsql", "SELECT TOP 5 a.id FROM (SELECT TOP 9 * FROM t ORDER BY id) a JOIN b ON a.k = b.k WHERE a.id > {lastItem}"
+     " ORDER BY a.id", "a LIMIT within it"),
+    ("postgres", "SELECT * FROM t WHERE id > {lastItem} + 1 ORDER BY id LIMIT 5", "adds to {lastItem}"),
+    ("postgres", "SELECT * FROM t WHERE id > {lastItem}::timestamp + interval '1 day'", "adds to {lastItem}"),
+    ("mysql", "SELECT * FROM t WHERE id > DATE_ADD({lastItem}, INTERVAL 1 DAY)", "adds to {lastItem}"),
+    ("tsql", "SELECT * FROM t WHERE id > DATEADD(day, 1, {lastItem})", "adds to {lastItem}"),
+    ("clickhouse", "SELECT * FROM t WHERE id > addDays({lastItem}, 1)", "adds to {lastItem}"),
+    ("clickhouse", "SELECT id FROM t WHERE id > {lastItem} + 1 ORDER BY id LIMIT 1 BY a LIMIT 5", "proven"),
+    ("postgres", "SELECT id FROM t WHERE EXISTS (SELECT 1 FROM u WHERE u.id > {lastItem})", "not ask for rows beyond"),
+    ("postgres", "SELECT id FROM t WHERE k IN (SELECT k FROM t WHERE id > {lastItem})", "not ask for rows beyond"),
     ("postgres", "SELECT * FROM t WHERE id > {lastItem} ORDER BY id LIMIT 5 * 2", "no plain number"),
     ("postgres", "SELECT * FROM t WHERE id > {lastItem} ORDER BY id LIMIT 0", "LIMIT 0"),
     ("tsql", "SELECT TOP 10 PERCENT * FROM t WHERE id > {lastItem} ORDER BY id", "no plain number"),
     ("tsql", "SELECT TOP 5 WITH TIES * FROM t WHERE id > {lastItem} ORDER BY id, b", "WITH TIES"),
     ("oracle", "SELECT * FROM (SELECT * FROM t WHERE id > {lastItem} ORDER BY id) WHERE ROWNUM <= 5", "row numbers"),
     ("tsql", "SELECT * FROM (SELECT *, ROW_NUMBER() OVER (ORDER BY id) n FROM t WHERE id > {lastItem}) u WHERE n < 5",
+     "row numbers"),
+    ("postgres", "SELECT * FROM (SELECT *, ntile(9) OVER (ORDER BY id) n FROM t WHERE id > {lastItem}) u WHERE n = 1",
+     "row numbers"),
+    ("postgres", "SELECT * FROM (SELECT *, count(*) OVER (ORDER BY id ROWS UNBOUNDED PRECEDING) n FROM t) u"
+     " WHERE n < 5 AND id > {lastItem}", "row numbers"),
+    ("snowflake", "SELECT id FROM t WHERE id > {lastItem} QUALIFY ROW_NUMBER() OVER (PARTITION BY 1 ORDER BY id) < 5",
      "row numbers"),
     ("postgres", 'SELECT id FROM t WHERE id > {lastItem} ORDER BY id COLLATE "C" LIMIT 5', "in different ways"),
     ("postgres", 'SELECT id COLLATE "C" AS id FROM t WHERE id > {lastItem} ORDER BY id LIMIT 5', "in different ways"),

@@ -52,6 +52,7 @@ class Dialect:
         into_is_a_name: INTO makes nothing, except before OUTFILE.
         format_clause: a closing `FORMAT name` says how rows travel.
         aliases_in_where: a condition may name what the SELECT calls a column.
+        unreadable_is_null: a comparison with a text that is no value of the column's type is NULL, and no error.
         ordered_subqueries: a subquery in FROM may have an ORDER BY.
         limit_clause: how 1,000 rows are asked for.
         bare_name: pattern of the names that mean themselves without quotes.
@@ -67,6 +68,7 @@ class Dialect:
     into_is_a_name: bool = False
     format_clause: bool = False
     aliases_in_where: bool = False
+    unreadable_is_null: bool = False
     ordered_subqueries: bool = True
     limit_clause: str = "LIMIT 1000"
     bare_name: str = r"[A-Za-z_][A-Za-z0-9_]*"

@@ -18,6 +18,7 @@ class HiveConnection(HostConnection):
         Lexicon(texts="'\"", names={"`": "`"}, backslash="'\"", nested_comments=True, raw=r"[rR]['\"]"),
         first_words=frozenset({"SELECT", "WITH", "FROM", "TABLE"}),  # TABLE is Spark's
         insert_after_from=True,
+        unreadable_is_null=True,
     )
 
     type: Literal["hive"]

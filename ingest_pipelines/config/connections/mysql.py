@@ -19,6 +19,7 @@ class MysqlConnection(HostConnection):
             executable_comments=True,
         ),
         first_words=frozenset({"SELECT", "WITH", "TABLE"}),
+        unreadable_is_null=True,
     )  # fmt: skip
 
     type: Literal["mysql"]
