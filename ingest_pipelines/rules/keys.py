@@ -14,11 +14,15 @@ from ingest_pipelines.rules.cells import SourceCell
 from ingest_pipelines.rules.types import Cell, Rule
 
 NULL_WORDS = (
-    "null", "(null)", "<null>", "[null]", "\\n", "nil", "none", "nan", "nat", "n/a", "na", "n.a.", "<na>", "#n/a",
-    "#na", "undefined", "-", ".", "?", "#null!", "#ref!", "#value!", "#name?", "#num!", "#div/0!",
+    "null", "(null)", "<null>", "[null]", "'null'", '"null"', "null null", "\\n", "nil", "none", "(none)", "nan",
+    "-nan", "1.#ind", "-1.#ind", "1.#qnan", "-1.#qnan", "nat", "n/a", "na", "n.a.", "<na>", "#n/a", "#na", "#n/a n/a",
+    "undefined", "unknown", "(blank)", "(empty)", "-", ".", "..", "...", "?", "#null!", "#ref!", "#value!", "#name?",
+    "#num!", "#div/0!", "#spill!", "#calc!", "#field!", "#busy!", "#python!", "#blocked!", "#connect!", "#unknown!",
+    *("?" * times for times in range(2, 10)),
+    *(dash * times for dash in "\u2010\u2011\u2012\u2013\u2014\u2015\u2212" for times in (1, 2, 3)),
 )  # fmt: skip
-"""What databases, spreadsheets, programs and people write for "no value", in lower case. So are dashes, however many:
-database clients print a line of them below the header."""
+"""What databases, spreadsheets, programs and people write for "no value", in lower case. So are dashes and #, however
+many: database clients print a line of dashes below the header, and Excel # for a value wider than its column."""
 
 
 @dataclass(frozen=True)
@@ -118,8 +122,9 @@ def _has_null_word(source: SourceCell, words: Sequence[str]) -> pl.Expr:
     )
     short = pl.when((length <= max(map(len, words), default=0)) | alike).then(raw)
     said = short.str.to_lowercase().is_in([*words, *names]).fill_null(False)
-    dashes = pl.when(raw.str.starts_with("--")).then(raw).str.contains("^-+$").fill_null(False)
-    return said | dashes if words else said
+    may_fill = raw.str.starts_with("--") | raw.str.starts_with("##")
+    fillers = pl.when(may_fill).then(raw).str.contains("^(-+|#+)$").fill_null(False)
+    return said | fillers if words else said
 
 
 def comparable(cell: Cell) -> pl.Expr:

@@ -105,7 +105,7 @@ def _read_by(part: exp.Query, value: exp.Expr, statement: exp.Query) -> Iterator
                 yield below
 
 
-def _relations(part: exp.Query) -> Iterator[exp.Expr]:
+def _relations(part: exp.Expr) -> Iterator[exp.Expr]:
     """What the part reads from: its first relation; joined ones are looked up for each of its rows."""
     from sqlglot import exp
 

@@ -192,7 +192,9 @@ def test_an_option_that_no_cell_can_be_is_refused(key: str) -> None:
 
 
 NOTHING = ["NULL", "null", "Null", "\\N", "\\n", "N/A", "n/a", "NaN", "nan", "None", "none", "nil", "NIL", "#N/A",
-           "#n/a", "-", "--", " NULL ", "\u00a0N/A\u200b", "NA", "<NA>", "(null)", "#REF!", "."]  # fmt: skip
+           "#n/a", "-", "--", " NULL ", "\u00a0N/A\u200b", "NA", "<NA>", "(null)", "#REF!", ".",
+           "-nan", "1.#QNAN", "-1.#IND", "#N/A N/A", "#SPILL!", "####", "#########", "\u2014", "\u2212\u2212",
+           "...", "??", "(none)", "(blank)", "unknown", "NULL NULL", "'NULL'"]  # fmt: skip
 
 
 @pytest.mark.parametrize("key", ["string", "int", "email", "phone"])
