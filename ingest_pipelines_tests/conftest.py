@@ -145,12 +145,16 @@ def _share_examples(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Iterator[None]:
-    """What is imported and collected stays: nothing looks through it for garbage, now or while tests run."""
+    """What is imported and collected stays: nothing looks through it for garbage, now or while tests run.
+
+    Garbage is looked for a thirtieth as often as by default: it took a quarter of the processor time of a Dagster run.
+    """
     gc.disable()
     try:
         return (yield)
     finally:
         gc.freeze()
+        gc.set_threshold(20_000, 10, 10)
         gc.enable()
 
 

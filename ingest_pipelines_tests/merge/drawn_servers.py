@@ -12,14 +12,11 @@ Cases = dict[tuple[int, ...], list[pytest.Function]]
 
 
 def draw_servers(items: Sequence[pytest.Item]) -> None:
-    """A case is fast on one of the two servers, by a draw.
+    """A case is fast on one of the two servers, by a draw; a test of several cases has some on each server.
 
-    A test of several cases has some on each server. One of a single case is fast on both servers, unless it is a
-    guarantee's, which takes seconds on each.
+    What a load does in its own way on a version is in many tests, of which half are fast on each.
     """
     for test, cases in _by_test(items).items():
-        if len(cases) == 1 and "/guarantees/" not in f"/{test}":
-            continue
         first = crc32(test.encode())
         for place, on_servers in enumerate(cases.values()):
             drawn = (first + place.bit_count()) % len(on_servers)  # no parameter of the test goes with the server

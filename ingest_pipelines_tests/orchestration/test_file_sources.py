@@ -94,7 +94,9 @@ class Store:
         return self.shop.rows("SELECT customer_id, points FROM crm.customers ORDER BY 1")
 
 
-@pytest.fixture(params=["csv", "sftp", "s3", "gcs", "azure"])
+@pytest.fixture(
+    params=["csv", "sftp", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("s3", "gcs", "azure"))]
+)
 def store(request: pytest.FixtureRequest, shop: Shop) -> Store:
     connect: dict[str, Callable[[], tuple[dict[str, Any], Put]]] = {
         "csv": lambda: _csv(shop),

@@ -237,10 +237,10 @@ def test_ties_of_any_type_at_any_place_are_read_whole_or_told(
 @pytest.mark.parametrize(
     ("on", "kind", "spell", "start"),
     [
-        ("postgresql", "bigint", _number, 0),
+        pytest.param("postgresql", "bigint", _number, 0, marks=pytest.mark.slow),
         ("postgresql", "numeric", _decimal, 0),
         ("postgresql", "citext", _capital, NONE),
-        ("mysql", "datetime(6)", _moment(6), TIME),
+        pytest.param("mysql", "datetime(6)", _moment(6), TIME, marks=pytest.mark.slow),
         ("mysql", "varchar(99) COLLATE utf8mb4_general_ci", _accent, NONE),
     ],
     ids=_shown,

@@ -144,6 +144,7 @@ def test_from_an_empty_project_to_a_loaded_sftp_feed_and_back_through_the_reject
     assert sorted(load["read"] for load in loads) == [1, 3]
 
 
+@pytest.mark.slow  # the same way from another source
 def test_from_an_empty_project_to_a_loaded_snowflake_table_and_back_through_the_rejects_bench(
     shop: Shop, address: str, clean: Page, snowflake_database: snowflake.SnowflakeDatabase
 ) -> None:
