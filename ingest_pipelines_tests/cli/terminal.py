@@ -8,14 +8,19 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner
+from typer import testing
+from typer.main import get_command
 
 HEARS_CTRL_C = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
 """Tests that run behind a shell's `&` hand down that SIGINT is ignored; a terminal does not."""
+
+_COMMAND = cache(get_command)
+"""Each command would read the signatures of all commands, as each process does: a third of the time of a short one."""
 
 
 @dataclass(frozen=True)
@@ -48,15 +53,17 @@ class Terminal:
         from ingest_pipelines.cli.app import app
         from ingest_pipelines.orchestration.assets import step_errors
 
+        wanted = self._environment(environment)
         with pytest.MonkeyPatch.context() as patch:
             patch.chdir(self.folder)
             patch.setattr(step_errors, "FIRST_PAUSE_SECONDS", 0.05)
-            for name in [name for name in os.environ if name not in self._environment(environment)]:
+            patch.setattr(testing, "_get_command", _COMMAND)
+            for name in os.environ.keys() - wanted:
                 patch.delenv(name)
-            for name, value in self._environment(environment).items():
+            for name, value in wanted.items():
                 patch.setenv(name, value)
             answers = "".join(f"{answer}\n" for answer in typed)
-            result = CliRunner().invoke(app, [str(word) for word in words], input=answers, prog_name="ingest")
+            result = testing.CliRunner().invoke(app, [str(word) for word in words], input=answers, prog_name="ingest")
         if result.exception is not None and not isinstance(result.exception, SystemExit):
             raise result.exception
         return Answer(result.exit_code, result.stdout, result.stderr)
