@@ -285,11 +285,16 @@ class _Rows:
         ]
         more = f"and {'at least ' if count >= MAX_WRONG_LINES else ''}{count - len(named):,} more"
         rows = "row has" if count == 1 else "rows have"
+        hint = "quote cells that contain a delimiter or a line break; add or remove cells in the other rows"
+        own = ""
+        if self._header.signs.names:
+            own = f": source.format.header has {width} {'name' if width == 1 else 'names'}"
+            hint = f"name each column of the file in source.format.header, in the file's order; or {hint}"
         return ItemRefused(
-            f"{self._landing.item.uri}: {count:,} {rows} {WRONG_WIDTH} {width}\n  "
+            f"{self._landing.item.uri}: {count:,} {rows} {WRONG_WIDTH} {width}{own}\n  "
             + "\n  ".join([*named, more] if count > len(named) else named),
             line=self._wrong_lines[0],
-            hint="quote cells that contain a delimiter or a line break; add or remove cells in the other rows",
+            hint=hint,
         )
 
     def _advance(self, count: int, inner: Numbers | None) -> Numbers:

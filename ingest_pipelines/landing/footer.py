@@ -48,7 +48,7 @@ def cut_footer(landing: Landing, declared: Format, signs: CsvSigns, path: Path, 
     line = lines + 1 - breaks_in(tail[end:])
     delimiter = declared.delimiter.encode()
     text = signs.restored(removed[-1].replace(signs.delimiter, delimiter)).decode()
-    if not text.removeprefix('"').startswith(trailer.starts_with):
+    if not text.startswith(trailer.starts_with) and not text.removeprefix('"').startswith(trailer.starts_with):
         raise ItemRefused(
             f"{uri}, line {line}: the last line does not begin with '{printable(trailer.starts_with)}': the file was "
             "cut off, or it has no trailer",
@@ -68,6 +68,7 @@ def _count_in(landing: Landing, declared: Format, trailer: Trailer, text: str, l
         numbers = [number for cell in cells for number in _whole_numbers(cell, signs)]
         if not numbers:
             _refuse_undeclared_groups(landing, declared, cells, line)
+            _refuse_other_number(landing, trailer, cells, line)
         if len(numbers) > 1:
             other = _with_groups(declared, cells)
             as_one = f"; if they are one number in groups: {written(other.given)}" if other else ""
@@ -94,7 +95,7 @@ def _count_in(landing: Landing, declared: Format, trailer: Trailer, text: str, l
 def _cells(declared: Format, text: str, begins: str = "") -> list[str]:
     """The cells of the trailer, which begins with a text that is none of them."""
     quote = "" if declared.quote == NONE else declared.quote
-    enclosed = quote if quote and text.startswith(quote) else ""
+    enclosed = quote if quote and text.startswith(quote) and not begins.startswith(quote) else ""
     text = enclosed + text.removeprefix(enclosed)[len(begins) :]
     reading: dict[str, Any] = {"quotechar": quote} if quote else {"quoting": csv.QUOTE_NONE}
     try:
@@ -143,6 +144,18 @@ def _refuse_undeclared_groups(landing: Landing, declared: Format, cells: Sequenc
             "and which sign separates thousands is not declared",
             line=line,
             hint=f"if it is the number of rows: {written(other.given)}; if it is not: {none}",
+        )
+
+
+def _refuse_other_number(landing: Landing, trailer: Trailer, cells: Sequence[str], line: int) -> None:
+    """Raises ItemRefused for a number that counts no rows: a negative one, or one in other digits than 0 to 9."""
+    if any(re.fullmatch(r"[-\u2212+]?\d+", cell.strip()) for cell in cells):
+        none = written({"footer": Trailer(starts_with=trailer.starts_with, count=NONE)})
+        raise ItemRefused(
+            f"{landing.item.uri}, line {line}: the trailer has a number with a sign, or in other digits than 0 to 9: "
+            "that is no number of rows",
+            line=line,
+            hint=f"correct it and upload the file again; if it counts no rows: {none}",
         )
 
 

@@ -44,7 +44,11 @@ AT_ONCE = 2
 SAMPLE = 1_000
 """Rows whose keys are the columns, besides those that the import maps."""
 
+SAMPLED_BYTES = 1 << 20
+"""The sample's rows are looked for in so many bytes first: to cut a whole block into lines copies it three times."""
+
 Numbers = npt.NDArray[np.int64]
+Letters = npt.NDArray[np.uint8]
 
 Block = bytes | memoryview
 """Whole lines of the file. A view of the bytes that were read: they are not copied."""
@@ -99,7 +103,7 @@ def _shape(landing: Landing, required: Sequence[str], spellings: Spellings, limi
     digits: dict[str, int] = {}
     rows = 0
     for block, lines in _blocks(landing, limits):
-        for line, text in zip(lines[:SAMPLE].tolist(), _texts(block, SAMPLE), strict=True):
+        for line, text in zip(lines[:SAMPLE].tolist(), _first_texts(block), strict=True):
             if rows == 0 and text[:1] != b"{":
                 _refuse_other_content(landing, text)
             for key, value in _row(landing, line, text).items():
@@ -166,22 +170,31 @@ def _refuse_other_content(landing: Landing, text: bytes) -> None:
     raise ItemRefused(f"{landing.item.uri}, line 1: the file is {what}", line=1, hint=hint)
 
 
-def _blocks(landing: Landing, limits: Limits) -> Iterator[tuple[Block, Numbers]]:
-    """The file in blocks of whole lines without blank ones, each with its lines' numbers."""
+def _blocks(landing: Landing, limits: Limits, spare: list[Letters] | None = None) -> Iterator[tuple[Block, Numbers]]:
+    """The file in blocks of whole lines without blank ones, each with its lines' numbers.
+
+    Args:
+        spare: where the memory of blocks that are parsed is put: later blocks are read into it. New memory costs a
+            page fault for every 4 kB, which took as long as the reading.
+    """
+    spare = [] if spare is None else spare
     longest = max(BLOCK, 4 * limits.max_cell_bytes)
+    is_break = np.empty(0, np.bool_)
     line = 1
     with landing.path.open("rb", buffering=0) as file:
         kept: Block = b""
         first = True
         while True:
-            letters = np.empty(len(kept) + BLOCK, np.uint8)
+            letters = _memory(spare, len(kept) + BLOCK)
             whole = letters.data
             whole[: len(kept)] = kept
-            got = file.readinto(whole[len(kept) :])
+            got = file.readinto(whole[len(kept) : len(kept) + BLOCK])
             end = len(kept) + got
             start = bytes_of_marks(bytes(whole[:end])) if first else 0
             first = False
-            breaks = np.flatnonzero(letters[:end] == _LF)
+            if len(is_break) < end:
+                is_break = np.empty(len(letters), np.bool_)
+            breaks = np.flatnonzero(np.equal(letters[:end], _LF, out=is_break[:end]))
             last = int(breaks[-1]) + 1 if len(breaks) else start
             cut = last if got else end
             if cut == start and end - start > longest:
@@ -203,11 +216,22 @@ def _blocks(landing: Landing, limits: Limits) -> Iterator[tuple[Block, Numbers]]
                     block = b"\n".join(text for text in texts if text.strip())
                 if len(numbers):
                     yield block, numbers
-            kept = whole[cut:end]
+            kept = bytes(whole[cut:end])
             if not got:
                 return
 
 
+def _memory(spare: list[Letters], size: int) -> Letters:
+    """Room for so many bytes, if possible in memory that was used before."""
+    while spare:
+        letters = spare.pop()
+        if len(letters) >= size:
+            return letters
+    return np.empty(size + _MORE, np.uint8)
+
+
+_MORE = 64 << 10
+"""Room for the end of a line that is kept from block to block, so that the same memory fits the next block."""
 _LF = ord("\n")
 _BLANK = np.isin(np.arange(256), list(b" \t\r\n"))
 """Bytes that a blank line begins with."""
@@ -229,10 +253,15 @@ def _check_utf8(landing: Landing, block: Block, line: int) -> None:
             ) from None
 
 
-def _texts(block: Block, most: int = -1) -> list[bytes]:
-    """The lines of the block, or so many of them."""
-    texts = bytes(block).removesuffix(b"\n").split(b"\n", most)
-    return texts if most < 0 else texts[:most]
+def _texts(block: Block) -> list[bytes]:
+    """The lines of the block."""
+    return bytes(block).removesuffix(b"\n").split(b"\n")
+
+
+def _first_texts(block: Block) -> list[bytes]:
+    """The lines of the sample."""
+    texts = bytes(block[:SAMPLED_BYTES]).split(b"\n")
+    return texts[:SAMPLE] if len(texts) > SAMPLE else _texts(block)[:SAMPLE]
 
 
 def _frames(landing: Landing, shape: _Shape, limits: Limits, batch_rows: int) -> Iterator[pl.DataFrame]:
@@ -278,17 +307,20 @@ def _parsed_ahead(
 ) -> Iterator[tuple[pl.DataFrame, int]]:
     """The blocks' frames in order, each with the bytes of its cells. The first refusal in the file is raised."""
     schema = shape.schema(columns)
+    spare: list[Letters] = []
 
     def parse(block: Block, lines: Numbers) -> tuple[pl.DataFrame, int]:
         batch = None if schema is None else _parsed(block, schema, len(lines))
         if batch is None:
             batch = _row_by_row(landing, block, lines, columns)
+        if isinstance(block, memoryview) and isinstance(block.obj, np.ndarray):
+            spare.append(block.obj)  # the batch has cells of its own
         check_cells(landing, batch, lines, limits)  # type: ignore[arg-type]
         return _frame(batch).insert_column(0, pl.Series(LINE, lines, dtype=pl.Int64)), batch.nbytes
 
     def submitted(pool: ThreadPoolExecutor) -> Iterator[Future[tuple[pl.DataFrame, int]]]:
         try:
-            for block, lines in _blocks(landing, limits):
+            for block, lines in _blocks(landing, limits, spare):
                 yield pool.submit(parse, block, lines)
         except ItemRefused as refusal:  # in its turn: an earlier block may be refused, too
             refused: Future[tuple[pl.DataFrame, int]] = Future()

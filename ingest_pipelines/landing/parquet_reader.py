@@ -65,6 +65,11 @@ def _opened(landing: Landing) -> pq.ParquetFile:
 
 def _unreadable(landing: Landing, error: Exception) -> ItemRefused:
     # Arrow's own message may show what is in the file.
+    if "deeply nested" in str(error):
+        return ItemRefused(
+            f"{landing.item.uri}: a column has lists, structs or maps that are nested too deep: 100 levels can be read",
+            hint="write the value as text, or leave the column out of the file",
+        )
     encrypted = "encrypt" in str(error).lower()
     return ItemRefused(
         f"{landing.item.uri}: it {'is encrypted' if encrypted else 'cannot be read as a Parquet file'}",

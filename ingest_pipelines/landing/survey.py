@@ -96,7 +96,7 @@ class _CsvWalk:
         self._landing = landing
         self._lines = _LineCount(again, header)
         self._limits = limits
-        signs = header.signs
+        self._signs = signs = header.signs
         self._checked = signs.is_utf8
         self.quote = signs.quote[0] if signs.quote else -1
         self._edge = np.isin(np.arange(256), list(signs.delimiter + signs.quote + b"\n\r"))
@@ -153,7 +153,7 @@ class _CsvWalk:
     def _check_quotes(self, data: Bytes, quotes: Positions) -> Positions:
         """Positions at which quotes open and close in turn; refuses text after a closing quote."""
         first = int(self._inside)
-        before, after = self._before(data, quotes[first::2]), _after(data, quotes[1 - first :: 2])
+        before, after = _before(data, quotes[first::2], self._previous), _after(data, quotes[1 - first :: 2])
         if not (self._edge[before].all() and self._edge[after].all()):
             self._refuse_quote(data, quotes, before, after)
         begins = quotes[first::2][before != self.quote]
@@ -161,12 +161,6 @@ class _CsvWalk:
             self._opened = self._offset + int(begins[-1])
         self._inside = (len(quotes) % 2 == 1) != self._inside
         return quotes
-
-    def _before(self, data: Bytes, positions: Positions) -> Bytes:
-        before = data[positions - 1]
-        if len(positions) and positions[0] == 0:
-            before[0] = self._previous
-        return before
 
     def _refuse_quote(self, data: Bytes, quotes: Positions, before: Bytes, after: Bytes) -> NoReturn:
         """Raises ItemRefused for the first quote that is not at the edge of its cell.
@@ -213,13 +207,15 @@ class _CsvWalk:
         return may_hold
 
     def _find_blank_lines(self, data: Bytes, toggles: Positions, inside: bool) -> None:
-        breaks = np.flatnonzero((data == _LF) | (data == _CR))
-        second = (data[breaks] == _LF) & (self._before(data, breaks) == _CR)
-        ends_line = ~np.append(second[1:], False)  # the CR of a CRLF does not end a line
-        starts = (breaks - second)[ends_line]
-        before = self._before(data, starts)
+        starts = _ends_of_lines(data, self._previous)
+        before = _before(data, starts, self._previous)
         outside = (np.searchsorted(toggles, starts) % 2 == 1) == inside
-        blank = np.flatnonzero(((before == _LF) | (before == _CR)) & outside) + self._lines.at(self._offset)
+        blank = np.flatnonzero(((before == _LF) | (before == _CR)) & outside)
+        if self._signs.translated:  # line breaks that are text have stand-ins, and are lines of the file
+            physical = np.frombuffer(self._signs.physical(data.tobytes()), np.uint8)
+            previous = self._signs.physical(bytes([self._previous]))[0]
+            blank = np.searchsorted(_ends_of_lines(physical, previous), starts[blank])
+        blank = blank + self._lines.at(self._offset)
         self._blanks += len(blank)
         if self._blanks > MAX_BLANK_LINES:
             line = int(blank[-1])
@@ -250,6 +246,22 @@ class _LineCount:
             position += len(text)
         self._last = (position, line)
         return line
+
+
+def _ends_of_lines(data: Bytes, previous: int) -> Positions:
+    """Where each line ends: its LF, its CR or the CR of its CRLF."""
+    breaks = np.flatnonzero((data == _LF) | (data == _CR))
+    second = (data[breaks] == _LF) & (_before(data, breaks, previous) == _CR)
+    ends_line = ~np.append(second[1:], False)  # the CR of a CRLF does not end a line
+    ends: Positions = (breaks - second)[ends_line]
+    return ends
+
+
+def _before(data: Bytes, positions: Positions, previous: int) -> Bytes:
+    before = data[positions - 1]
+    if len(positions) and positions[0] == 0:
+        before[0] = previous
+    return before
 
 
 def _after(data: Bytes, positions: Positions) -> Bytes:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from html import unescape
 from typing import Any
@@ -144,9 +144,20 @@ _FORMULA = re.compile(rb"<(?:\w+:)?f[\s/>]")
 _FORMULA_CELL = re.compile(
     rb"<(?:\w+:)?f(?:\s[^>]*?)?(?:/>|>[^<]*</(?:\w+:)?f>)\s*(?:<(?:\w+:)?v(?:\s[^>]*?)?(?:/>|>(?P<value>[^<]*)</))?"
 )
+_DAY_60 = re.compile(
+    rb"<(?:\w+:)?c\b[^>]*\sr=[\"'][A-Z]{1,3}([0-9]{1,7})[\"'][^>]*>(?:(?!</(?:\w+:)?c>).)*?<(?:\w+:)?v>60(?:\.[0-9]+)?</",
+    re.DOTALL,
+)
 _TEXT = re.compile(rb"\st=[\"']str[\"']")
 _STALE = re.compile(r"<(?:\w+:)?calcPr\b[^>]*\sfullCalcOnLoad=[\"'](?:1|true)[\"']")
 """The program asks for all formulas to be calculated when the workbook is opened: a 0 may be a result or none."""
+
+
+def first_with_day_60(landing: Landing, members: Sequence[str], lines: Sequence[int]) -> int | None:
+    """The first of these rows of the sheet that has the number 60: as a date, 29 February 1900."""
+    with zipfile.ZipFile(landing.path) as archive:
+        there = {int(cell[1]) for member in members for cell in _DAY_60.finditer(archive.read(member))}
+    return next((line for line in lines if line in there), None)
 
 
 def _put_errors(rows: list[list[Any]], xml: bytes) -> None:

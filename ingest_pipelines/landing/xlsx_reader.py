@@ -27,7 +27,7 @@ from ingest_pipelines.landing.edges import trim_column
 from ingest_pipelines.landing.frames import BATCH_ROWS, Frames
 from ingest_pipelines.landing.header import Spellings, missing_columns, names_of_columns
 from ingest_pipelines.landing.land import FREE_EXPANSION
-from ingest_pipelines.landing.xlsx_cells import NotCalculated, look_through, put_unread
+from ingest_pipelines.landing.xlsx_cells import NotCalculated, first_with_day_60, look_through, put_unread
 from ingest_pipelines.model import LINE, Landing
 
 if TYPE_CHECKING:
@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 
 HEADER_ROWS = 50
 """Rows among which a refusal looks for the header, below a title."""
+
+OTHER_SHEETS = 20
+"""Sheets that a refusal looks into for the import's columns."""
 
 EXACT = 2.0**53
 """Whole numbers below it are exact in a workbook, which has all numbers as floats."""
@@ -62,12 +65,14 @@ def read_xlsx(
             limit is exceeded.
     """
     with _no_collections():
-        rows, lines = _rows(landing, declared, limits)
+        rows, lines, members = _rows(landing, declared, limits)
         try:
             columns, below, their_lines = _columns(landing, rows, lines, declared)
             check_columns(landing, columns, required_columns, spellings, limits)
         except ItemRefused as refusal:
-            _name_range(refusal, rows, lines, declared, required_columns, spellings)
+            named = _name_range(refusal, rows, lines, declared, required_columns, spellings)
+            if not named:
+                _name_sheet(refusal, landing, declared, required_columns, spellings)
             raise
         rows, lines = below, their_lines
         _refuse_second_header(landing, columns, rows, lines, spellings)
@@ -78,6 +83,7 @@ def read_xlsx(
         for name, column, found in zip(columns, cells, kinds, strict=True):
             if name in mapped:
                 _refuse_lost(landing, name, column, found, lines)
+                _refuse_no_day(landing, members, name, column, found, lines)
         texts = [_texts(column, found) for column, found in zip(cells, kinds, strict=True)]
     batch = pa.RecordBatch.from_arrays(texts, names=list(columns))
     check_cells(landing, batch, lines, limits)
@@ -97,8 +103,8 @@ def _no_collections() -> Iterator[None]:
             gc.enable()
 
 
-def _rows(landing: Landing, declared: Format, limits: Limits) -> tuple[list[list[Any]], list[int]]:
-    """The rows of the declared range that are not empty, and their numbers in the sheet."""
+def _rows(landing: Landing, declared: Format, limits: Limits) -> tuple[list[list[Any]], list[int], Sequence[str]]:
+    """The rows of the declared range that are not empty, their numbers in the sheet, and the archive's files of it."""
     import python_calamine as calamine
 
     _refuse_expansion(landing, limits)
@@ -122,7 +128,7 @@ def _rows(landing: Landing, declared: Format, limits: Limits) -> tuple[list[list
         rows = [row[left:width] for row in rows[top : None if bottom is None else bottom + 1]]
     filled = [(row, number) for number, row in enumerate(rows, top + 1) if row.count("") < len(row)]
     _refuse_merged(landing, merged, [number for _, number in filled], left, right)
-    return [row for row, _ in filled], [number for _, number in filled]
+    return [row for row, _ in filled], [number for _, number in filled], facts.members
 
 
 def visible_sheets(workbook: CalamineWorkbook) -> list[str]:
@@ -232,17 +238,40 @@ def _columns(
 def _name_range(
     refusal: ItemRefused, rows: list[list[Any]], lines: list[int], declared: Format, required: Sequence[str],
     spellings: Spellings,
-) -> None:  # fmt: skip
+) -> bool:  # fmt: skip
     """Makes the refusal's hint the range that begins with the header, if one of the first rows holds all columns."""
     if declared.header is not None or not required:
-        return
+        return False
     for row, line in zip(rows[1:HEADER_ROWS], lines[1:HEADER_ROWS], strict=True):
         names = {_text(cell) or "" for cell in row}
         if not missing_columns(required, names, spellings):
             left = range_of(declared.range)[1] if declared.range else 0
             cells = f"{_letters(left)}{line}"
             refusal.hint = f"write in the import's source: {written({**declared.given, 'range': cells})}"
-            return
+            return True
+    return False
+
+
+def _name_sheet(
+    refusal: ItemRefused, landing: Landing, declared: Format, required: Sequence[str], spellings: Spellings
+) -> None:
+    """Makes the refusal's hint the sheet whose first row holds all columns, if no sheet is declared."""
+    if declared.sheet is not None or declared.header is not None or declared.range is not None or not required:
+        return
+    import python_calamine as calamine
+
+    with landing.path.open("rb") as file:
+        workbook = calamine.CalamineWorkbook.from_filelike(file)
+        for name in visible_sheets(workbook)[1:OTHER_SHEETS]:
+            try:
+                look_through(landing, name)
+                rows = workbook.get_sheet_by_name(name).to_python(nrows=1)
+            except (ItemRefused, calamine.CalamineError):
+                continue
+            names = {_text(cell) or "" for cell in (rows[0] if rows else ())}
+            if not missing_columns(required, names, spellings):
+                refusal.hint = f"write in the import's source: {written({**declared.given, 'sheet': name})}"
+                return
 
 
 def _letters(column: int) -> str:
@@ -295,6 +324,27 @@ def _refuse_lost(
             line=line,
             hint="format the column as text and enter its numbers again, or export them as CSV from where they are "
             "exact",
+        )
+
+
+def _refuse_no_day(
+    landing: Landing, members: Sequence[str], name: str, cells: Sequence[Any], kinds: Collection[type],
+    lines: Sequence[int],
+) -> None:  # fmt: skip
+    """Raises ItemRefused for 29 February 1900, which Excel has and no calendar: the library reads the day before."""
+    if date not in kinds and datetime not in kinds:
+        return
+    before = [
+        line for line, cell in zip(lines, cells, strict=True)
+        if isinstance(cell, date) and (cell.year, cell.month, cell.day) == (1900, 2, 28)
+    ]  # fmt: skip
+    line = first_with_day_60(landing, members, before) if before else None
+    if line is not None:
+        raise ItemRefused(
+            f"{landing.item.uri}, line {line}: the date in '{printable(name)}' is 29 February 1900, a day that only "
+            "Excel's calendar has",
+            line=line,
+            hint="correct the cell: it is often the number 60 in a column of dates, or an unknown date",
         )
 
 

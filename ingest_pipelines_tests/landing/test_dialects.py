@@ -214,6 +214,16 @@ READ: dict[str, tuple[bytes, dict[str, Any], Rows]] = {
         b"id;tier\n1;x\nTotal;1.204\n", {"delimiter": ";", "decimal": ".", "footer": "Total"}, [(2, "1", "x")],
     ),
     "a trailer with a number below one": (b"id,tier\n1,x\nTotal,0.500\n", {"footer": "Total"}, [(2, "1", "x")]),
+    **{
+        f"an escaped line break before a {what}, as {brk!r}": (
+            b"id,tier\na\\" + brk + b",x\n" + between + b"\nb,x\n", {"quote": "none", "escape": "\\", "comment": "#"},
+            [(2, "a" + brk.decode(), "x"), (5, "b", "x")],
+        )
+        for what, between in (("comment", b"#c"), ("blank line", b""))
+        for brk in (b"\n", b"\r", b"\r\n")
+    },
+    "a trailer that is declared with its quotes": (b'id,tier\n1,x\n"TRL",1\n', {"footer": '"TRL"'}, [(2, "1", "x")]),
+    "a trailer with a day": (b"id,tier\n1,x\nTRL,2026-11-29\n", {"footer": "TRL"}, [(2, "1", "x")]),
     "a trailer without one": (b"id,tier\n1,x\nEND", {"footer": "END"}, [(2, "1", "x")]),
     "a trailer of cells": (
         b"id;tier\n1;x\n\"T\";20261129;1\n", {"footer": {"starts_with": "T", "count": 3}, "delimiter": ";"}, [(2, "1", "x")],
@@ -273,11 +283,15 @@ REFUSED: dict[str, tuple[bytes, dict[str, Any], int | None, str]] = {
         "cell 2 of the trailer",
     ),
     "a trailer of several numbers": (b"id,tier\n1,x\nEND 2 7\n", {"footer": "END"}, 3, "2 numbers, and which"),
+    "a trailer with a negative number": (b"id;tier\n1;x\nTRL;-2\n", {"delimiter": ";", "footer": "TRL"}, 3, "a number with a sign"),
+    "a trailer in other digits": ("id;tier\n1;x\nTRL;\u0661\n".encode(), {"delimiter": ";", "footer": "TRL"}, 3, "other digits than 0 to 9"),
+    "fewer rows than a trailer in declared quotes says": (b'id,tier\n1,x\n"TRL",2\n', {"footer": '"TRL"'}, None, "says 2 rows, and the file has 1"),
     "a trailer without its cell": (b"id,tier\n1,x\nEND,2\n", {"footer": {"starts_with": "END", "count": 3}}, 3, "cell 3 of the trailer"),
     "a footer longer than the file": (b"id\n", {"footer": 3}, None, "fewer lines"),
     "a quote that never closes": (b"id;tier\n1;'x\n", {"delimiter": ";", "quote": "'"}, 2, "never closes"),
     "a row of another width": (b"id;tier\n1;x;y\n", {"delimiter": ";"}, 2, "the header's 2"),
-    "more cells than names": (b"1,x,y\n", {"header": ["id", "tier"]}, 1, "the header's 2"),
+    "more cells than names": (b"1,x,y\n", {"header": ["id", "tier"]}, 1, "the header's 2: source.format.header has 2 names"),
+    "fewer cells than names": (b"1,x\n2,y\n", {"header": ["id", "tier", "n"]}, 1, "the header's 3: source.format.header has 3 names"),
     "a header although there is none": (b"id,tier\n1,x\n", {"header": ["id", "tier"]}, 1, "the file has a header"),
     "a workbook": (b"PK\x03\x04" + b"\0" * 22 + b"\x0b\0\0\0xl/workbook", {"delimiter": ";"}, 1, "Excel workbook|zip"),
 }  # fmt: skip

@@ -25,9 +25,11 @@ from hypothesis import strategies as st
 from ingest_pipelines.config.file_format import Format
 from ingest_pipelines.config.imports import Limits
 from ingest_pipelines.errors import ItemRefused
-from ingest_pipelines.landing import jsonl_reader, parquet_reader, xlsx_reader
+from ingest_pipelines.landing import jsonl_reader, land_file, open_rows, parquet_reader, xlsx_reader
 from ingest_pipelines.landing.arrow_types import plain_batch, plain_schema
 from ingest_pipelines.landing.parquet_pages import bytes_of_pages
+from ingest_pipelines.model import Item, ItemKey
+from ingest_pipelines.sources import open_upload
 from ingest_pipelines_tests.landing.test_dialects import opened
 from ingest_pipelines_tests.landing.workbooks import Cell, workbook
 
@@ -138,6 +140,24 @@ def test_a_nested_value_that_nothing_maps_is_left_out(tmp_path: Path) -> None:
     assert opened(content, tmp_path, JSONL, "id") == (("id",), [(1, "1"), (2, "2")])
 
 
+def test_cells_stay_when_the_memory_of_their_block_is_used_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jsonl_reader, "BLOCK", 4096)
+    rows = [(n, f"C{n}", f"{'é' * (n % 40)}{n}", str(n)) for n in range(1, 2001)]
+    content = "".join(f'{{"id": "{key}", "name": "{name}", "n": {n}}}\n' for _, key, name, n in rows).encode()
+    used: list[bool] = []
+    make = jsonl_reader._memory
+
+    def make_noted(spare: list[jsonl_reader.Letters], size: int) -> jsonl_reader.Letters:
+        used.append(bool(spare))
+        return make(spare, size)
+
+    monkeypatch.setattr(jsonl_reader, "_memory", make_noted)
+    assert opened(content, tmp_path, JSONL, "id", "name", "n") == (("id", "name", "n"), rows)
+    assert sum(used) > 10
+
+
 def test_a_key_that_comes_late_is_read(tmp_path: Path) -> None:
     content = b'{"id": 1}\n' * 2000 + b'{"id": 2, "tier": "x"}\n'
     columns, rows = opened(content, tmp_path, JSONL, "id", "tier")
@@ -242,6 +262,17 @@ def test_a_small_decimal_has_all_of_its_digits(kind: pa.DataType) -> None:
     assert frame["n"].cast(pl.String).to_list() == ["0.000000001", "0.000000000", None]
 
 
+@pytest.mark.parametrize("levels", [101, 600])
+@pytest.mark.parametrize("kind", ["list", "struct"])
+def test_a_parquet_column_that_is_nested_too_deep_is_refused(kind: str, levels: int, tmp_path: Path) -> None:
+    deep = pa.int64()
+    for _ in range(levels):
+        deep = pa.list_(deep) if kind == "list" else pa.struct({"a": deep})
+    content = _parquet(pa.table({"id": ["1"], "more": pa.array([None], deep)}))
+    with pytest.raises(ItemRefused, match="nested too deep: 100 levels can be read"):
+        opened(content, tmp_path, PARQUET, "id")
+
+
 def test_a_workbook_that_was_cut_off_is_called_damaged(tmp_path: Path) -> None:
     with pytest.raises(ItemRefused, match="the workbook is damaged or was cut off"):
         opened(workbook([["id"], ["1"]])[:-50], tmp_path, XLSX, "id")
@@ -329,6 +360,55 @@ def test_a_formula_that_nobody_calculated_is_no_empty_cell(cell: str, tmp_path: 
     assert "Excel" in (refused.value.hint or "")
     _, read = opened(workbook(rows, formula={"B3": cell}), tmp_path, XLSX, "id")  # no field is filled from it
     assert read[1][:3] == (3, "2", None)
+
+
+@pytest.mark.parametrize("style", ["date", "moment"])
+def test_the_29th_of_february_1900_of_excel_is_no_day(style: str, tmp_path: Path) -> None:
+    rows: list[list[Cell]] = [["id", "day"], ["1", (style, "59")], ["2", (style, "61")]]
+    read = opened(workbook(rows), tmp_path, XLSX, "id", "day")[1]
+    assert [row[2] for row in read] == ["1900-02-28T00:00:00", "1900-03-01T00:00:00"]
+    for number in ("60", "60.25"):
+        content = workbook([*rows, ["3", (style, number)]])
+        with pytest.raises(ItemRefused, match="line 4: the date in 'day' is 29 February 1900") as refused:
+            opened(content, tmp_path, XLSX, "id", "day")
+        assert refused.value.line == 4
+        assert len(opened(content, tmp_path, XLSX, "id")[1]) == 3  # no field is filled from it
+
+
+def test_the_days_of_a_workbook_may_begin_with_1904(tmp_path: Path) -> None:
+    rows: list[list[Cell]] = [["id", "day"], ["1", ("date", "60")], ["2", ("date", "1")]]
+    read = opened(workbook(rows, since_1904=True), tmp_path, XLSX, "id", "day")[1]
+    assert [row[2] for row in read] == ["1904-03-01T00:00:00", "1904-01-02T00:00:00"]
+
+
+def test_a_column_of_a_sheet_may_have_another_name(tmp_path: Path) -> None:
+    path = tmp_path / "C.xlsx"
+    for name in ("id", "CID"):
+        path.write_bytes(workbook([[name, "tier"], ["1", "x"]]))
+        with open_upload(path) as source:
+            item = Item("loyalty", ItemKey("k"), "upload", uri="f", path=str(path))
+            landing = land_file(item, source, tmp_path / "spool", Limits())
+        with open_rows(landing, ("id", "tier"), XLSX, Limits(), {"id": ["CID"]}) as (columns, frames):
+            assert (columns, [len(frame) for frame in frames]) == ((name, "tier"), [1])
+    path.write_bytes(workbook([["id", "CID", "tier"], ["1", "1", "x"]]))
+    with open_upload(path) as source:
+        landing = land_file(item, source, tmp_path / "spool", Limits())
+    with (
+        pytest.raises(ItemRefused, match="are names of one column"),
+        open_rows(landing, ("id", "tier"), XLSX, Limits(), {"id": ["CID"]}),
+    ):
+        pass
+
+
+@pytest.mark.parametrize("first", [[], [["about this file"]], [["ID", "x"], ["1", "2"]]])
+def test_the_sheet_that_has_the_columns_is_named(first: list[list[Cell]], tmp_path: Path) -> None:
+    content = workbook(first, [["other"]], [["id", "tier"], ["1", "x"]])
+    with pytest.raises(ItemRefused) as refused:
+        opened(content, tmp_path, XLSX, "id", "tier")
+    assert refused.value.hint == "write in the import's source: format: {type: xlsx, sheet: Sheet3}"
+    with pytest.raises(ItemRefused) as refused:
+        opened(content, tmp_path, XLSX, "id", "points")
+    assert "Sheet3" not in str(refused.value.hint)
 
 
 def test_tags_may_have_a_prefix(tmp_path: Path) -> None:

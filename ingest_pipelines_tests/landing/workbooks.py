@@ -22,6 +22,7 @@ def workbook(
     beyond: str = "",
     merged: Sequence[str] = (),
     hidden: Sequence[int] = (),
+    since_1904: bool = False,
 ) -> bytes:
     """A workbook whose first sheet, `Sheet1`, has these rows; the others follow as `Sheet2` ...
 
@@ -32,6 +33,7 @@ def workbook(
         beyond: the XML of more rows of the first sheet.
         merged: ranges of the first sheet that are one cell each, such as `A2:A4`.
         hidden: numbers of sheets that nobody sees.
+        since_1904: day 0 is 1 January 1904, as on a Macintosh.
     """
     out = io.BytesIO()
     sheets = [rows, *others]
@@ -46,7 +48,7 @@ def workbook(
         archive.writestr("_rels/.rels", _relations([("officeDocument", "xl/workbook.xml")]))
         archive.writestr(
             "xl/workbook.xml",
-            f'<workbook {_MAIN} xmlns:r="{_OFFICE}"><sheets>'
+            f'<workbook {_MAIN} xmlns:r="{_OFFICE}">{_SINCE_1904 if since_1904 else ""}<sheets>'
             + "".join(
                 f'<sheet name="{name}" sheetId="{n}"{_HIDDEN if n in hidden else ""} r:id="rId{n}"/>'
                 for n, name in enumerate(names, 1)
@@ -71,6 +73,7 @@ def workbook(
 
 
 _TO_CALCULATE = '<calcPr calcId="1" fullCalcOnLoad="1"/>'
+_SINCE_1904 = '<workbookPr date1904="1"/>'
 _HIDDEN = ' state="hidden"'
 _MAIN = 'xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main"'
 _OFFICE = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
