@@ -169,6 +169,9 @@ def _column(
             elif loads and not mistake:
                 mistake = "name the country of the numbers that have no +: two letters, such as DE"
         more = {key: value for key, value in suggestion.more.items() if given.get(key) != value}
+        if suggestion.unread:
+            note = f"{suggestion.unread:,} of {len(cells):,} cells of the sample are no {kind}"
+            column = replace(column, note=f"{note}: such rows would be rejected")
     elif cells and given:
         column = replace(column, note=f"the sample has cells that are no {kind}: such rows would be rejected")
     if kind == "enum" and not given:

@@ -20,7 +20,7 @@ class AsRead:
     Attributes:
         fields: per field its name, its type and the values of the first accepted rows as text; "-": empty.
         shown: how many rows those are.
-        reasons: how many rows break each rule, and its words; the most frequent first.
+        reasons: how many rows break each rule, its words, and the first of these rows' lines; the most frequent first.
     """
 
     fields: Sequence[tuple[str, str, tuple[str, ...]]]
@@ -28,6 +28,10 @@ class AsRead:
     rows: int
     rejected: int
     reasons: Sequence[tuple[int, str]]
+
+
+LINES_NAMED = 3
+"""Lines that are named of the rows that break a rule."""
 
 
 def as_read(bound: BoundImport, reading: Reading, rows_shown: int) -> AsRead:
@@ -38,7 +42,7 @@ def as_read(bound: BoundImport, reading: Reading, rows_shown: int) -> AsRead:
     from ingest_pipelines.model import LINE
     from ingest_pipelines.rules.compile import BAD, compile_rules
 
-    lines = pl.Series(LINE, range(1, len(reading.frame) + 1), dtype=pl.Int64)
+    lines = pl.Series(LINE, reading.lines or range(1, len(reading.frame) + 1), dtype=pl.Int64)
     frame = reading.frame.clone().insert_column(0, lines)
     rules = compile_rules(bound)
     rows = rules.validated(frame)
@@ -54,9 +58,18 @@ def as_read(bound: BoundImport, reading: Reading, rows_shown: int) -> AsRead:
     rejected = int(rows[BAD].sum())
     reasons: list[tuple[int, str]] = []
     if rejected:
-        _, masks = rules.explained(frame)
+        numbered, masks = rules.explained(frame)
         counts = [
-            (int(mask.sum()), why(rule.field, rule.reason)) for rule, mask in zip(rules.rules, masks, strict=True)
+            (int(mask.sum()), f"{why(rule.field, rule.reason)} ({_named(numbered[LINE].filter(mask).to_list())})")
+            for rule, mask in zip(rules.rules, masks, strict=True)
+            if mask.any()
         ]
-        reasons = sorted((each for each in counts if each[0]), reverse=True)
+        reasons = sorted(counts, reverse=True)
     return AsRead(fields, len(good), len(rows), rejected, reasons)
+
+
+def _named(lines: Sequence[int]) -> str:
+    """`line 5`, `lines 5, 9, 12 and 3 more`."""
+    named = ", ".join(map(str, lines[:LINES_NAMED]))
+    more = f" and {len(lines) - LINES_NAMED:,} more" if len(lines) > LINES_NAMED else ""
+    return f"line{'s' if len(lines) > 1 else ''} {named}{more}"

@@ -107,6 +107,7 @@ def _more(type_name: str, rules: Mapping[str, Any], column: str, reading: Readin
         screen.note(f"  {screen.painted('note', 'warn')}: {printable(column)} has cells that are no {type_name}")
         return {}
     chosen = _region(_one(column, ways, ask), column, reading, ask)
+    _note_unread(chosen, column, cells)
     return {key: value for key, value in chosen.more.items() if given.get(key) != value}
 
 
@@ -116,6 +117,15 @@ def _one(column: str, ways: Sequence[Suggestion], ask: Questions) -> Suggestion:
         return ways[0]
     options = [Option(yaml_rules(way), f"{printable(way.cell, 30)} is {way.first}") for way in ways]
     return ways[ask.choose(f"how are the cells of {printable(column)} read", options)]
+
+
+def _note_unread(way: Suggestion, column: str, cells: Sequence[str]) -> None:
+    """Says how many cells of the sample the type does not read."""
+    if way.unread:
+        screen.note(
+            f"  {screen.painted('note', 'warn')}: {way.unread:,} of {len(cells):,} cells of {printable(column)} are no "
+            f"{way.type_name}: such rows would be rejected"
+        )
 
 
 def _region(way: Suggestion, column: str, reading: Reading, ask: Questions) -> Suggestion:
@@ -150,4 +160,5 @@ def _new_field(field: str, column: str, reading: Reading, ask: Questions) -> dic
         options = ask.text(f"  options of {field}, separated by commas", proposed, wrong=wrong_options)
         return {"type": kind, "options": [option.strip() for option in options.split(",")]}
     chosen = _region(suggested, column, reading, ask)
+    _note_unread(chosen, column, cells)
     return {"type": kind, **chosen.more}

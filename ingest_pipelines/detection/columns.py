@@ -15,7 +15,7 @@ from ingest_pipelines.config.field_types import FIELD_TYPES
 from ingest_pipelines.config.file_format import Format
 from ingest_pipelines.config.number_signs import PERCENT, NumberSigns
 from ingest_pipelines.config.spellings import DATE_PATTERN, DATETIME_PATTERN, NO, YES
-from ingest_pipelines.detection.dates import day_patterns, moment_patterns
+from ingest_pipelines.detection.dates import alike_by_pattern, day_patterns, moment_patterns
 from ingest_pipelines.detection.fields import words_of
 from ingest_pipelines.detection.reading import Keys
 from ingest_pipelines.rules.field_rules import constants
@@ -38,6 +38,9 @@ LOCAL_BOOLS: Mapping[str, str] = {
 }
 """Words in small letters that mean yes or no besides those that a bool reads."""
 
+LEAST_GOOD, GOOD_PER_BAD = 20, 19
+"""A number or a date is proposed also where a few cells are none: at least so many are, for each one that is not."""
+
 _DIGITS = re.compile(r"-?(0|[1-9][0-9]{0,18})")
 _PHONE = re.compile(r"(?:tel:)?\+?[0-9(][0-9 ().\-/\u00a0]{4,24}")
 _NO_NUMBERS = frozenset({"zip", "postal", "code", "phone", "fax", "sku", "account", "iban", "vat", "barcode", "ean"})
@@ -48,7 +51,7 @@ _PHONES = frozenset({"phone", "fax", "whatsapp", "sms", "viber", "handy", "telef
 
 @dataclass(frozen=True)
 class Suggestion:
-    """A type that reads all cells of the sample.
+    """A type that reads all cells of the sample, or a number or a date that reads nearly all.
 
     Attributes:
         rules: a field's rules as YAML has them, the type first.
@@ -56,6 +59,7 @@ class Suggestion:
         cell, first: the cell that shows the difference to other suggestions, and what it is read as; of one
             suggestion the first cell.
         asks_region: the numbers are of a country that the cells do not say.
+        unread: how many cells it does not read: an import would reject their rows.
     """
 
     rules: Mapping[str, Any]
@@ -63,6 +67,7 @@ class Suggestion:
     cell: str = ""
     first: str = ""
     asks_region: bool = False
+    unread: int = 0
 
     @property
     def type_name(self) -> str:
@@ -89,6 +94,8 @@ def suggestions(name: str, cells: Sequence[str], reading_keys: Keys) -> list[Sug
     for propose in _PROPOSALS:
         if found := _shown_apart(texts, propose(name, texts, reading_keys), reading_keys):
             return found
+    if found := _of_most(texts, lambda most: _numbers_and_dates(name, most, reading_keys), reading_keys):
+        return found
     rules: dict[str, Any] = {"type": "string"}
     if any(map(_unsupported, texts)):
         rules["characters"] = "any"
@@ -111,30 +118,94 @@ def rules_of_type(
     if not texts:
         return [Suggestion(given)]
     of_type = [Suggestion(given)]
+
+    def with_pattern(texts: Sequence[str]) -> list[Suggestion]:
+        return [Suggestion({**given, "format": each.rules["format"]}) for each in _by_pattern(texts, kind)]
+
     if FIELD_TYPES[kind].is_date:
-        of_type = [Suggestion({**given, "format": each.rules["format"]}) for each in _by_pattern(texts, kind)]
+        of_type = with_pattern(texts)
         iso = _iso_kind(texts)
         of_type = [Suggestion(given)] if iso and kind in {iso, "date"} else of_type
     elif kind == "bool":
         of_type = [Suggestion(given), *(Suggestion(given, each.cleaning) for each in _local_bool(name, texts, {}))]
-    read = _shown_apart(texts, of_type, reading_keys)
+    read = _shown_apart(texts, of_type, reading_keys) or _of_most(texts, lambda _: [Suggestion(given)], reading_keys)
+    if FIELD_TYPES[kind].is_date:
+        read = read or _of_most(texts, with_pattern, reading_keys)
     if kind == "phone" and not read:
         return [Suggestion(given, asks_region=True)] if all(map(_PHONE.fullmatch, texts)) else []
     return read[:1] if kind == "bool" else read
 
 
-def _shown_apart(texts: Sequence[str], proposed: Iterable[Suggestion], reading_keys: Keys) -> list[Suggestion]:
-    """The suggestions that read all texts, each with a cell that they read differently, or the first one."""
-    read = [(each, values) for each in proposed if (values := cast(texts, each, reading_keys)) is not None]
-    if not read:
+def _shown_apart(
+    texts: Sequence[str], proposed: Iterable[Suggestion], reading_keys: Keys, most_unread: int = 0
+) -> list[Suggestion]:
+    """The suggestions that read most texts, each with a cell that they read differently, or the first one.
+
+    Args:
+        most_unread: how many texts may not be read.
+    """
+    cast_by = [(each, values) for each in proposed if (values := _cast(texts, each, reading_keys)) is not None]
+    least = min((values.count(None) for _, values in cast_by), default=0)
+    read = [(each, values) for each, values in cast_by if values.count(None) == least]
+    if not read or least > most_unread:
         return []
-    rows = zip(*([shown(value) for value in values] for _, values in read), strict=True)
-    place = next((place for place, row in enumerate(rows) if len(set(row)) > 1), 0)
-    return [replace(each, cell=texts[place], first=shown(values[place])) for each, values in read]
+    rows = list(zip(*([None if v is None else shown(v) for v in values] for _, values in read), strict=True))
+    readable = [place for place, row in enumerate(rows) if None not in row]
+    if not readable:
+        return []
+    place = next((place for place in readable if len(set(rows[place])) > 1), readable[0])
+    return [replace(each, cell=texts[place], first=shown(values[place]), unread=least) for each, values in read]
+
+
+def are_nearly_all(good: int, cells: int) -> bool:
+    """Whether so many good cells say what all of them should be."""
+    return good >= LEAST_GOOD and good >= GOOD_PER_BAD * (cells - good)
+
+
+def _of_most(
+    texts: Sequence[str], propose: Callable[[Sequence[str]], Iterable[Suggestion]], reading_keys: Keys
+) -> list[Suggestion]:
+    """Suggestions that read nearly all texts, those that read most of them."""
+    proposed: dict[tuple[str, ...], Suggestion] = {}
+    for most in _written_alike(texts, reading_keys):
+        if are_nearly_all(len(most), len(texts)):
+            for each in propose(most):
+                proposed.setdefault(tuple(map(str, each.rules.values())), each)
+    read = _shown_apart(texts, proposed.values(), reading_keys, len(texts) // (GOOD_PER_BAD + 1))
+    return read if read and are_nearly_all(len(texts) - read[0].unread, len(texts)) else []
+
+
+def _written_alike(texts: Sequence[str], reading_keys: Keys) -> Iterator[list[str]]:
+    """The texts that are numbers, those that are dates as ISO 8601 says, and those of each pattern of dates."""
+    sign = re.escape(reading_keys.get("decimal", "."))
+    number = re.compile(rf"-?(?:0|[1-9][0-9]*)(?:{sign}[0-9]+)?(?:[eE][+-]?[0-9]+)?")
+    numbers = [text for text, plain in zip(texts, _bare(texts, reading_keys), strict=True) if number.fullmatch(plain)]
+    # `12a` among whole numbers is no bad number: the column is of house numbers, or of codes.
+    are_codes = all(text.isdecimal() for text in numbers) and any(
+        re.search("[0-9]", text) for text in texts if not number.fullmatch(text)
+    )
+    if not are_codes:
+        yield numbers
+    yield [text for text in texts if len(text) == 10 and re.match(DATE_PATTERN, text)]
+    yield [text for text in texts if re.match(DATETIME_PATTERN, text)]
+    yield from alike_by_pattern(texts)
+
+
+def _numbers_and_dates(name: str, most: Sequence[str], reading_keys: Keys) -> Iterator[Suggestion]:
+    for propose in (_int, _decimal, _float, _iso, _patterns):
+        if found := list(propose(name, most, reading_keys)):
+            yield from found
+            return
 
 
 def cast(cells: Sequence[str], suggestion: Suggestion, reading_keys: Keys) -> list[Any] | None:
     """The cells' values as an import reads them; None if it does not read all of them."""
+    values = _cast(cells, suggestion, reading_keys)
+    return None if values is None or None in values else values
+
+
+def _cast(cells: Sequence[str], suggestion: Suggestion, reading_keys: Keys) -> list[Any] | None:
+    """The same, with None for each cell that it does not read; None if there is no such type."""
     import polars as pl
 
     words = suggestion.cleaning.get("map", {})
@@ -153,7 +224,7 @@ def cast(cells: Sequence[str], suggestion: Suggestion, reading_keys: Keys) -> li
         Cell("cell", rules, decimal=signs.decimal, thousands=signs.thousands or "", grouping=signs.grouping or ""),
         texts,
     )
-    return None if read.null_count() else read.to_list()
+    return list(read.to_list())
 
 
 def is_marked(cells: Sequence[str]) -> str | None:

@@ -21,6 +21,8 @@ _CLOCKS = (
     "%H:%M", "%H:%M:%S", "%H:%M:%S.%f", "%I:%M %p", "%I:%M%p", "%I:%M:%S %p", "%H:%M:%S %z", "%H:%M:%S%z", "%H:%M %z",
     "%H:%M:%S.%f%z", "%H:%M:%S %Z", "%H:%M:%S.%f %Z", "%H:%M %Z", "%H.%M", "%H%M%S",
 )  # fmt: skip
+_LOOKED_AT = 5
+"""Of so many first texts at least one is written as nearly all are."""
 _BETWEEN = (" ", "T", ", ", " at ", "_")
 
 
@@ -32,6 +34,15 @@ def day_patterns(texts: Sequence[str]) -> list[str]:
 def moment_patterns(texts: Sequence[str]) -> list[str]:
     """Patterns of days with a time that all the texts fit."""
     return _fitting(texts, list(_moments(texts[0])))
+
+
+def alike_by_pattern(texts: Sequence[str]) -> Iterator[list[str]]:
+    """The texts that fit a pattern, for each pattern that one of the first texts fits."""
+    first = list(dict.fromkeys(texts))[:_LOOKED_AT]
+    forms = dict.fromkeys(form for text in first for form in _DAYS if _match(form, text) == "")
+    forms |= dict.fromkeys(form for text in first for form in _moments(text))
+    for form in forms:
+        yield [text for text in texts if _match(form, text) == ""]
 
 
 def _moments(text: str) -> Iterator[str]:

@@ -147,6 +147,8 @@ def _read(name: str, decoded: Decoded, layout: Layout) -> Reading:
 
 def _header(name: str, decoded: Decoded, reading: Reading, choose: Choose, fields: Collection[str]) -> Reading:
     """The reading with its first line as a header or as a row: certain by the cells below it, or chosen."""
+    if "header" in reading.keys:  # the line of dashes below it says that it is one
+        return reading
     signs = list(_header_signs(reading, fields))
     if "name" in signs and "row" not in signs:
         return reading

@@ -10,12 +10,14 @@ import polars as pl
 
 from ingest_pipelines.config.file_format import written
 from ingest_pipelines.config.number_signs import BETWEEN_DIGITS, PERCENT, NumberSigns, currency_of, negatives_of
-from ingest_pipelines.detection.columns import bare, is_marked, suggestions, suspects_phones
+from ingest_pipelines.detection.columns import are_nearly_all, bare, is_marked, suggestions, suspects_phones
 from ingest_pipelines.detection.reading import Choose, Option, Reading
 from ingest_pipelines.rules.types.numbers import with_point
 
 _NUMERIC = re.compile(rf"[+-]?[0-9][0-9{BETWEEN_DIGITS}]*(?<![{BETWEEN_DIGITS}])")
 _PLAIN = re.compile(r"[+-]?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?")
+_WORD = re.compile(r"[^\W\d_]{3}|[/:@#?]")
+"""What no number has, whatever its signs are; a side of a ledger, such as CR, is shorter."""
 NULL_WORDS = frozenset(
     {"null", "(null)", "<null>", "\\n", "nil", "none", "nan", "n/a", "na", "n.a.", "#n/a", "-", "--"}
 )
@@ -25,9 +27,9 @@ NULL_WORDS = frozenset(
 def choose_signs(reading: Reading, choose: Choose) -> Reading:
     """The reading with the signs that read most of its columns of numbers; of several the ones that are chosen."""
     columns = [
-        cells
+        amounts
         for name, cells in zip(reading.columns, reading.cells, strict=True)
-        if _may_have_signs(cells) and not suspects_phones(name)
+        if not suspects_phones(name) and _may_have_signs(amounts := _without_few(cells))
     ]
     numbers = {
         signs: [_numbers(cells, signs) for cells in columns]
@@ -49,6 +51,16 @@ def choose_signs(reading: Reading, choose: Choose) -> Reading:
 
 def _spelled(signs: NumberSigns) -> str:
     return written({"decimal": signs.decimal, **signs.keys})
+
+
+def _without_few(cells: tuple[str, ...]) -> tuple[str, ...]:
+    """The cells without a few that are words, where nearly all are numbers."""
+    amounts = tuple(cell for cell in cells if re.search("[0-9]", cell) and not _WORD.search(_without_currency(cell)))
+    return amounts if are_nearly_all(len(amounts), len(cells)) else cells
+
+
+def _without_currency(cell: str) -> str:
+    return cell.replace(currency_of(cell) or "", "")
 
 
 def _may_have_signs(cells: tuple[str, ...]) -> bool:

@@ -50,12 +50,14 @@ class Reading:
     Attributes:
         keys: of the format.
         frame: a column per cell of the header; text, or what a typed source has.
+        lines: of the rows in the file; empty: they are numbered from 1.
         member: the pattern of the file in an archive of several; "": the file itself, or the archive's only one.
     """
 
     keys: Keys
     frame: pl.DataFrame
     member: str = ""
+    lines: tuple[int, ...] = ()
 
     @classmethod
     def of_batch(cls, batch: pa.RecordBatch) -> Reading:
@@ -111,8 +113,11 @@ def read_sample(content: bytes, name: str, keys: Keys) -> Reading:
             item, path, "csv", "", len(content), newlines=content.count(b"\n"), quotes=content.count(b'"')
         )  # fmt: skip
         with open_as(landing, (), declared, Limits()) as (columns, frames):
-            read = [frame.drop(LINE, TRIM) for frame in frames]
-    return Reading(keys, pl.concat(read) if read else pl.DataFrame(schema=dict.fromkeys(columns, pl.String)))
+            read = list(frames)
+    if not read:
+        return Reading(keys, pl.DataFrame(schema=dict.fromkeys(columns, pl.String)))
+    whole = pl.concat(read)
+    return Reading(keys, whole.drop(LINE, TRIM), lines=tuple(whole[LINE]))
 
 
 def ask_if_different(question: str, readings: Sequence[tuple[Option, Reading]], choose: Choose) -> Reading:

@@ -8,8 +8,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from ingest_pipelines.config.blanks import trimmed
 from ingest_pipelines.config.file_format import NONE
 from ingest_pipelines.landing.dialects import COMMENTS, DELIMITERS, MOST_LINES, USUAL, delimiters, lines_of
+from ingest_pipelines.landing.header import is_ruler
 
 MOST_BEHIND = 10
 """Lines behind the last row that are looked at."""
@@ -68,8 +70,32 @@ def layouts(text: str, *, whole: bool) -> Iterator[Layout]:
         signs = _Signs(says[1])
         yield Layout({**signs.keys, "skip_lines": 1}, _cut(text, signs, whole=whole))
         return
+    if drawn := _drawn(text, whole=whole):
+        yield drawn
+        return
     found = [layout for signs in _signs(text) for layout in _of_signs(text, signs, whole=whole)]
     yield from sorted(found, key=lambda layout: layout.cost)
+
+
+def _drawn(text: str, *, whole: bool) -> Layout | None:
+    """The layout of a table as database clients and Markdown draw it: with a line of dashes below the header."""
+    signs = _Signs("|", NONE)
+    cut = _cut(text, signs, whole=whole)
+    lines = cut.splitlines()
+    first = next((place for place, line in enumerate(lines[:MOST_LINES]) if line.strip() and not is_ruler(line)), 0)
+    if not is_ruler("".join(lines[first + 1 : first + 2])) or "|" not in lines[first]:
+        return None
+    names = [trimmed(cell) or f"column_{place}" for place, cell in enumerate(lines[first].split("|"), 1)]
+    body = [line for line in lines[first + 2 :] if line.strip()]
+    is_row = [line.count("|") == len(names) - 1 and not is_ruler(line) for line in body]
+    rows = is_row.index(False) if False in is_row else len(body)
+    behind = len(body) - rows
+    if not rows or behind > MOST_BEHIND or len(set(names)) < len(names):
+        return None
+    keys: dict[str, Any] = {"delimiter": "|", "skip_lines": first + 2, "header": names}
+    if '"' in cut:
+        keys["quote"] = NONE
+    return Layout({**keys, **({"footer": behind} if behind else {})}, cut)
 
 
 def one_column(text: str, *, whole: bool) -> Iterator[Layout]:

@@ -165,6 +165,19 @@ def test_rows_that_would_be_rejected_are_told_before_it_is_written(project: Term
     assert "1: email: not one email address" in said
 
 
+def test_a_format_is_proposed_although_a_few_cells_of_the_sample_are_bad(project: Terminal) -> None:
+    rows = [f"{n},{10 + n % 19}/{1 + n % 12:02}/2001" for n in range(1, 40)]
+    content = "CID,Joined\n" + "\n".join([*rows[:10], "90,soon", *rows[10:], "91,later"]) + "\n"
+    written, said = new(project, content)
+    assert written is not None
+    assert written["columns"]["Joined"] == {"field": "joined", "type": "date", "format": "%d/%m/%Y"}
+    assert "2 of 41 cells of Joined are no date: such rows would be rejected" in said
+    assert "2 of 41 rows of the sample would be rejected" in said
+    assert "joined: not a calendar date" in said
+    assert "(lines 12, 42)" in said
+    assert "soon" not in said.split("as the import reads them")[1]
+
+
 def test_times_without_a_zone_are_asked_about_with_utc_as_a_suggestion(project: Terminal) -> None:
     content = "CID,Seen\n1,2026-07-01 10:22:33\n2,2026-01-05 10:22:33\n"
     written, said = new(project, content)

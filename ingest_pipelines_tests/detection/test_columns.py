@@ -61,6 +61,38 @@ def test_the_proposed_type_reads_every_cell(cells: list[str], kind: str, more: d
     assert cast(cells, proposed[0], {}) is not None
 
 
+MANY = [f"{1 + n % 28:02}/{1 + n % 12:02}/2001" for n in range(60)]
+DIRTY: list[tuple[list[str], str, dict[str, Any], int]] = [
+    ([*MANY, "unknown", "31/02/2001"], "date", {"format": "%d/%m/%Y"}, 2),
+    (["unknown", *MANY], "date", {"format": "%d/%m/%Y"}, 1),
+    ([*[f"2001-02-{1 + n % 28:02}" for n in range(40)], "tomorrow"], "date", {}, 1),
+    ([*[f"2001-02-{1 + n % 28:02}T10:00:00Z" for n in range(40)], "2001-02-30T10:00:00Z"], "datetime", {}, 1),
+    ([*map(str, range(40)), "?"], "int", {}, 1),
+    ([*[f"{n}.5" for n in range(40)], "12.5.1", "many"], "decimal(12,2)", {}, 2),
+    ([*map(str, range(40)), "12a"], "string", {}, 0),  # codes
+    ([*MANY[:19], "unknown"], "string", {}, 0),  # too few to know
+    ([*MANY, *["unknown"] * 4], "string", {}, 0),  # more than 5 %
+    (["Ann Lee"] * 3 + [f"Ann {n}" for n in range(40)], "string", {}, 0),
+]
+
+
+@pytest.mark.parametrize(("cells", "kind", "more", "unread"), DIRTY)
+def test_a_few_bad_cells_do_not_hide_a_number_or_a_date(
+    cells: list[str], kind: str, more: dict[str, Any], unread: int
+) -> None:
+    proposed = suggestions("tier", cells, {})
+    assert [(each.type_name, each.more, each.unread) for each in proposed] == [(kind, more, unread)]
+    if kind != "string":  # of a field that exists already
+        given = {"type": kind}
+        again = rules_of_type(kind.partition("(")[0], "tier", cells, {}, given)
+        assert [(each.more, each.unread) for each in again] == [(more, unread)]
+
+
+def test_where_bad_cells_hide_which_order_a_date_has_it_is_asked() -> None:
+    cells = [f"{1 + n % 12:02}/{1 + n // 12:02}/2001" for n in range(60)]
+    assert len(suggestions("joined", cells, {})) == len(suggestions("joined", [*cells, "never"], {})) == 2
+
+
 DOUBTS: list[tuple[list[str], dict[str, str]]] = [
     (["03/12/2001", "01/02/2001"], {"%d/%m/%Y": "2001-12-03", "%m/%d/%Y": "2001-03-12"}),
     (["01/02/03"], {"%d/%m/%y": "2003-02-01", "%m/%d/%y": "2003-01-02", "%y/%m/%d": "2001-02-03"}),

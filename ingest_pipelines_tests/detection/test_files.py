@@ -1,5 +1,7 @@
 """A file's format is found in its beginning, or asked for where two readings of the beginning differ."""
 
+# ruff: noqa: E501
+
 from __future__ import annotations
 
 import csv
@@ -266,3 +268,36 @@ def _is_meant(content: bytes, meant: Reading, option: Option) -> bool:
     except (ItemRefused, ValidationError):
         return False
     return (reading.columns, reading.rows) == (meant.columns, meant.rows)
+
+
+def test_a_few_words_among_the_numbers_do_not_hide_their_signs() -> None:
+    rows = [f"{n};{n}.204,50" for n in range(1, 40)]
+    reading, asked = detected(("id;points\n" + "\n".join([*rows, "40;on request"]) + "\n").encode())
+    assert (reading.keys, asked) == ({"delimiter": ";", "decimal": ",", "thousands": "."}, [])
+    assert reading.lines[-1] == 41
+
+
+DRAWN = {
+    "MySQL's client": (
+        "+----+-------+\n| id | tier  |\n+----+-------+\n|  1 | Gold  |\n|  2 | 5\" x  |\n+----+-------+\n2 rows in set (0.00 sec)\n\n",
+        {"delimiter": "|", "quote": "none", "skip_lines": 3, "header": ["column_1", "id", "tier", "column_4"], "footer": 2},
+    ),
+    "Markdown": (
+        "| id | tier |\n|---:|:-----|\n| 1 | Gold |\n| 2 | x |\n",
+        {"delimiter": "|", "skip_lines": 2, "header": ["column_1", "id", "tier", "column_4"]},
+    ),
+    "psql": (
+        " id | tier\n----+------\n  1 | Gold\n  2 | x\n(2 rows)\n\n",
+        {"delimiter": "|", "skip_lines": 2, "header": ["id", "tier"], "footer": 1},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("client", DRAWN)
+def test_a_table_that_is_drawn_for_people_is_read(client: str) -> None:
+    content, keys = DRAWN[client]
+    reading, asked = detected(content.encode())
+    assert (reading.keys, asked) == (keys, [])
+    places = [reading.columns.index(name) for name in ("id", "tier")]
+    assert [reading.cells[place][0] for place in places] == ["1", "Gold"]
+    assert len(reading.rows) == 2

@@ -178,6 +178,18 @@ def test_what_the_sample_does_not_say_is_asked_and_not_guessed(page: Page) -> No
     assert yaml.safe_load(yaml_beside(page.html))["columns"]["Joined"]["format"] == "%m/%d/%Y"
 
 
+def test_a_format_is_proposed_although_a_few_cells_of_the_sample_are_bad(page: Page, shop: Shop) -> None:
+    rows = [f"{n},{10 + n % 19}/{1 + n % 12:02}/2001" for n in range(1, 40)]
+    shop.write(
+        "uploads/Joins_1.csv", "CID,Joined\n" + "\n".join([*rows[:10], "90,soon", *rows[10:], "91,later"]) + "\n"
+    )
+    page.fill(name="joins", connection="uploads").fill(path="Joins_1.csv").fill(rejects="any")
+    (shop.settings.home / "uploads" / "Joins_1.csv").unlink()
+    assert yaml.safe_load(yaml_beside(page.html))["columns"]["Joined"]["format"] == "%d/%m/%Y"
+    assert "2 of 41 cells of the sample are no date: such rows would be rejected" in page.html
+    assert "(lines 12, 42)" in page.html
+
+
 def test_a_mistake_of_check_stands_at_its_field(page: Page, shop: Shop) -> None:
     page.fill(name="contacts", connection="db").fill(path="shop.contacts", key="0")
     page.fill(when="every", every="7m")
