@@ -347,7 +347,9 @@ def _named(
         names += [""] * (len(first) - len(names))
     unnamed = [place for place, name in enumerate(names) if not name]
     changed = ruled or unnamed or len(names) < len(header)
-    if changed and len(first) == len(names) and not any(trimmed(first[place]) for place in unnamed):
+    # A cell that the header does not have at all may shift the others: only one that it leaves empty has a place.
+    beyond = any(trimmed(first[place]) for place in unnamed if place >= len(header))
+    if changed and len(first) == len(names) and not beyond:
         filled = [name or f"column_{place}" for place, name in enumerate(names, 1)]
         yield {**signs, "skip_lines": skip + 1 + ruled, "header": filled}
 

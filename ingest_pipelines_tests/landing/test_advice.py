@@ -66,6 +66,8 @@ FILES: dict[str, tuple[bytes, dict[str, Any]]] = {
     "a trailer with a sum": (b"id,tier\n1,x\n2,y\nTotal: 7.50\n", {"footer": "Total"}),
     "lines that end in commas": (b"id,tier,,\n1,x,,\n2,y,,\n",
                                  {"skip_lines": 1, "header": ["id", "tier", "column_3", "column_4"]}),
+    "a header with empty cells": (b"id,tier,,n,\n1,x,5,7,a\n2,y,6,8,b\n",
+                                  {"skip_lines": 1, "header": ["id", "tier", "column_3", "n", "column_5"]}),
     "rows that end in commas": (b"id,tier\n1,x,\n2,y,\n", {"skip_lines": 1, "header": ["id", "tier", "column_3"]}),
     "two bars": (b"id||tier||n\n1||x||5\n2||y||7\n", {
         "delimiter": "|", "skip_lines": 1, "header": ["id", "column_2", "tier", "column_4", "n"],
