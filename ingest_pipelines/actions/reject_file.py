@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TextIO
 
 from ingest_pipelines.actions.wording import why
+from ingest_pipelines.config.nearest import no_such_file
 from ingest_pipelines.errors import UsageError, printable
 from ingest_pipelines.formulas import escape_formula, escape_name, unescape_formula, unescape_name
 from ingest_pipelines.model import NUL_PICTURES, PART_LINES, spelled_line
@@ -167,7 +168,7 @@ def _reading(file: Path, import_name: str) -> Iterator[tuple[int, tuple[str, ...
             columns = tuple(unescape_name(header[at]) for at in layout.source)
             yield place, columns, (layout.row(at, cells) for at, cells in lines if any(cells))
     except FileNotFoundError:
-        raise UsageError(f"there is no file {printable(str(file))}") from None
+        raise no_such_file(file) from None
     except OSError as error:
         raise UsageError(f"{printable(str(file))} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:

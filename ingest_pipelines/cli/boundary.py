@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import traceback
 from typing import Any
@@ -17,23 +18,60 @@ INTERRUPTED = 130
 """Exit code of a command that Ctrl-C ended: the shells' convention."""
 
 
-def _without_flag_types(parameters: list[Any]) -> list[Any]:
-    """Removes `<bool>` from flags on help pages: a flag takes no value."""
+def _without_types(parameters: list[Any]) -> list[Any]:
+    """Removes Python's types from help pages: `<bool>` from flags, `<str>` from what has a name."""
     for parameter in parameters:
         if getattr(parameter, "is_bool_flag", False) and parameter.metavar is None:
             parameter.metavar = ""
+        if parameter.param_type_name == "argument":
+            parameter.display_type_rich = _no_type
+        elif parameter.metavar is None and "int" in str(parameter.type_descriptor.annotation):
+            parameter.metavar = "N"
     return parameters
 
 
+def _no_type(ctx: Any) -> None:
+    """The type of an argument on a help page."""
+
+
+_BRACED = re.compile(r"^(?:\{(.*)\}|\[(\[.*\])\])$")
+"""A piece of a usage line in braces, or in one pair of brackets too many."""
+
+
+def _say_in_our_words(error: typer.BadParameter) -> None:
+    """Replaces the words of pydantic, which Typer reads values with."""
+    if error.__cause__ is None:
+        return
+    from pydantic import ValidationError
+
+    from ingest_pipelines.config.mistakes import about_a_value
+
+    if isinstance(error.__cause__, ValidationError):
+        error.message = about_a_value(error.__cause__)
+
+
 class Command(TyperCommand):
-    """A command whose help page shows flags without `<bool>`.
+    """A command whose help page and errors are in our words, not in Python's.
 
     Only the owner can read what it creates: it may be customers' rows, a log or a secret.
     """
 
     def get_params(self, ctx: Any) -> list[Any]:
         """Its arguments and options."""
-        return _without_flag_types(super().get_params(ctx))
+        return _without_types(super().get_params(ctx))
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        """NAME for what must be given and [NAME] for what may be, where Typer writes {NAME} and [[NAME]]."""
+        return [_BRACED.sub(r"\1\2", piece) for piece in super().collect_usage_pieces(ctx)]
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Reads the arguments; what is wrong with a value is said in our words."""
+        try:
+            parsed: list[str] = super().parse_args(ctx, args)
+        except typer.BadParameter as error:
+            _say_in_our_words(error)
+            raise
+        return parsed
 
     def invoke(self, ctx: Any) -> Any:
         """Runs it."""
@@ -50,11 +88,11 @@ class ProjectCommand(Command):
 
 
 class Group(TyperGroup):
-    """A group of commands whose help page shows flags without `<bool>`."""
+    """A group of commands whose help page is in our words, not in Python's."""
 
     def get_params(self, ctx: Any) -> list[Any]:
         """Its options."""
-        return _without_flag_types(super().get_params(ctx))
+        return _without_types(super().get_params(ctx))
 
 
 class Commands(Group):

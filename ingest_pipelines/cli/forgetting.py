@@ -14,6 +14,7 @@ from ingest_pipelines.cli import screen
 from ingest_pipelines.cli.asking import confirmed
 from ingest_pipelines.cli.naming import Json
 from ingest_pipelines.cli.steering import Yes
+from ingest_pipelines.config.nearest import no_such_file
 from ingest_pipelines.errors import IngestError, UsageError, printable
 from ingest_pipelines.owner_only import open_private
 
@@ -50,7 +51,7 @@ def forget(
 
     if plan and proof:
         raise UsageError("--plan and --proof exclude each other", hint="use only one of them")
-    keys = _keys(name, key, file)
+    keys = _keys("forget", name, key, file)
     settings = read_settings()
     project = read_project(settings.home)
     scope = _scope(project, name)
@@ -75,7 +76,7 @@ def remember(name: Name, key: Key = "", file: Keys = None, json: Json = False) -
     from ingest_pipelines.actions.target import now, target_of
     from ingest_pipelines.config import read_project, read_settings
 
-    keys = _keys(name, key, file)
+    keys = _keys("remember", name, key, file)
     settings = read_settings()
     scope = _scope(read_project(settings.home), name)
     people = pipeline.remember(keys, scope, target_of(settings, writes=True), user(), now())
@@ -88,13 +89,15 @@ def remember(name: Name, key: Key = "", file: Keys = None, json: Json = False) -
         screen.say(f"database {scope.database_name} keeps none of them out; nothing was changed")
 
 
-def _keys(name: str, key: str, file: Path | None) -> list[str]:
+def _keys(command: str, name: str, key: str, file: Path | None) -> list[str]:
     if (key != "") == (file is not None):
-        raise UsageError("name one key, or a file with keys", hint=f"ingest forget {name} KEY, or --file F")
+        raise UsageError("name one key, or a file with keys", hint=f"ingest {command} {name} KEY, or --file F")
     if file is None:
         return [key]
     try:
         keys = [line for line in file.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+    except FileNotFoundError:
+        raise no_such_file(file) from None
     except UnicodeDecodeError:
         raise UsageError(f"{printable(str(file))} is not UTF-8", hint="nothing was changed; save it as UTF-8") from None
     if not keys:

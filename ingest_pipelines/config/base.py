@@ -41,10 +41,6 @@ def _from_home(value: str, info: ValidationInfo) -> str:
     return value if home is None else str(without_dots(Path(home) / Path(value).expanduser()))
 
 
-Group = Annotated[str, Field(pattern=r"^[^,\s](?:[^,]*[^,\s])?$", max_length=200)]
-"""A group of people, as the proxy in front of the studio names it."""
-
-
 def in_one_of(own: Collection[str] | None, groups: Collection[str]) -> bool:
     """Whether somebody in these groups of her own is in one of `groups`.
 
@@ -57,6 +53,10 @@ def in_one_of(own: Collection[str] | None, groups: Collection[str]) -> bool:
 
 LocalPath = Annotated[str, Field(min_length=1), AfterValidator(_from_home)]
 """A file or folder on this machine; a relative one starts at the project's folder."""
+
+
+_VARIABLE = re.compile(r"[A-Z][A-Z0-9_]*|[a-z][a-z0-9]*(_[a-z0-9]+)+")
+"""What a message may quote as the name of a variable: passwords rarely look so."""
 
 
 def is_set(*, env: str | None = None, file: str | None = None) -> bool:
@@ -88,9 +88,14 @@ class Secret(Strict):
         if (self.env is None) == (self.file is None):
             raise ValueError("a secret is {env: NAME} or {file: /path}, exactly one of them")
         if self.env is not None and not is_set(env=self.env):
+            if _VARIABLE.fullmatch(self.env) is None:  # it may be the secret itself
+                raise ValueError(
+                    "env takes the name of an environment variable, such as VENDOR_PW; this one is not set"
+                )
             raise ValueError(f"the environment variable {self.env} is not set")
         if self.file is not None and not is_set(file=self.file):
-            raise ValueError(f"the secret file {self.file} does not exist or is not readable")
+            path = self.file if "\n" not in self.file else "that it names"
+            raise ValueError(f"the secret file {path} does not exist or is not readable")
         return self
 
     def reveal(self) -> str:
@@ -147,6 +152,24 @@ Name = Annotated[
     WithJsonSchema({"type": "string", "pattern": NAME_PATTERN}),
 ]
 """A Dagster-safe and Postgres-safe name."""
+
+
+_GROUP_PATTERN = r"^[^,\s](?:[^,]*[^,\s])?$"
+Group = Annotated[
+    str,
+    Field(max_length=200),
+    AfterValidator(spelled(_GROUP_PATTERN, "a group's name has no comma, and no blank at its ends")),
+    WithJsonSchema({"type": "string", "pattern": _GROUP_PATTERN, "maxLength": 200}),
+]
+"""A group of people, as the proxy in front of the studio names it."""
+
+_OWNER_PATTERN = r"^(?:team:.*\S.*|[A-Za-z0-9._%+-]+@[A-Za-z0-9.-]+\.[A-Za-z]{2,7})$"
+Owner = Annotated[
+    str,
+    AfterValidator(spelled(_OWNER_PATTERN, "an owner is team:NAME, or a mail address whose ending has 2 to 7 letters")),
+    WithJsonSchema({"type": "string", "pattern": _OWNER_PATTERN}),
+]
+"""An owner, as Dagster takes them."""
 
 
 def _known_zone(value: str) -> str:

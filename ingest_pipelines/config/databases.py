@@ -14,6 +14,7 @@ from pydantic.json_schema import SkipJsonSchema
 from ingest_pipelines.config.base import Duration, Group, LocalPath, Name, Strict, spelled
 from ingest_pipelines.config.blanks import trimmed
 from ingest_pipelines.config.field_types import FIELD_TYPES, spells
+from ingest_pipelines.config.nearest import nearest
 from ingest_pipelines.config.notify import Notify
 from ingest_pipelines.config.spellings import pattern_mistake
 from ingest_pipelines.config.time_patterns import format_mistake
@@ -271,7 +272,7 @@ class Database(Strict):
     @model_validator(mode="after")
     def _key_is_a_field(self) -> Self:
         if self.key not in self.fields:
-            raise ValueError(f"the key '{self.key}' is not one of the fields")
+            raise ValueError(f"the key '{self.key}' is not one of the fields; {nearest(self.key, self.fields)}")
         record = FIELD_TYPES[self.fields[self.key].type]
         if not record.may_be_key:
             *others, last = [name for name, other in FIELD_TYPES.items() if other.may_be_key]

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Discriminator, Field, StrictBool, StrictStr, Tag, model_validator
 
 from ingest_pipelines.config.asset_keys import AssetPath, AssetPaths, spelled_key
-from ingest_pipelines.config.base import Duration, Group, Name, Strict, TimeZone, parse_duration
+from ingest_pipelines.config.base import Duration, Group, Name, Owner, Strict, TimeZone, parse_duration
 from ingest_pipelines.config.cleaning import Cleaning, Text
 from ingest_pipelines.config.databases import Channel, FieldRules
 from ingest_pipelines.config.decryption import ENDINGS, Decrypt
@@ -362,8 +362,8 @@ class Import(Strict):
 
     description: str = ""
     status: Literal["draft", "active", "paused"] = "active"
-    owners: tuple[str, ...] = ()
-    labels: tuple[str, ...] = ()
+    owners: tuple[Owner, ...] = ()
+    labels: tuple[Annotated[str, Field(min_length=1)], ...] = ()
     groups: tuple[Group, ...] | None = None
     renamed_from: Name | None = None
     database: Name

@@ -60,7 +60,7 @@ class Mistake:
 def mistakes_of(error: ValidationError, document: Document, model: type[BaseModel]) -> list[Mistake]:
     """Every mistake once, in the order of the file; the branches of one union are one mistake."""
     grouped: dict[Path, list[ErrorDetails]] = {}
-    for detail in error.errors(include_url=False):
+    for detail in _without_consequences(error.errors(include_url=False), model):
         grouped.setdefault(_in_file(detail["loc"], document.value, detail["type"]), []).append(detail)
     mistakes = [
         Mistake(where, f"{_dotted(where)}{what}")
@@ -69,6 +69,16 @@ def mistakes_of(error: ValidationError, document: Document, model: type[BaseMode
         for where, what in _sentences(path, details, model)
     ]
     return sorted(mistakes, key=lambda mistake: document.line(mistake.path))
+
+
+def _without_consequences(details: list[ErrorDetails], model: type[BaseModel]) -> Iterator[ErrorDetails]:
+    """The errors but for "required" of a key that is there with a typing mistake: that is one mistake, not two."""
+    meant = {
+        (*detail["loc"][:-1], closest(str(detail["loc"][-1]), keys_at(model, detail["loc"][:-1])))
+        for detail in details
+        if detail["type"] == "extra_forbidden"
+    }
+    yield from (detail for detail in details if detail["type"] != "missing" or detail["loc"] not in meant)
 
 
 def _dotted(path: Path) -> str:
@@ -138,6 +148,10 @@ def _sentence(path: Path, detail: ErrorDetails, model: type[BaseModel]) -> tuple
             return path, f"must be at most {context['le']:g}"
         case "too_short":
             return path, "needs at least one entry"
+        case "string_too_short":
+            return path, "must not be empty"
+        case "string_too_long":
+            return path, f"has more than {context['max_length']} characters"
     return path, detail["msg"].removeprefix("Value error, ")
 
 
@@ -244,5 +258,12 @@ def first_mistake(model: type[BaseModel], value: Mapping[str, Any]) -> str | Non
     try:
         model.model_validate(value)
     except ValidationError as error:
-        return error.errors()[0]["msg"].removeprefix("Value error, ")
+        return about_a_value(error)
     return None
+
+
+def about_a_value(error: ValidationError) -> str:
+    """What is wrong first with a value that a person typed, in words; where it was typed is known."""
+    detail = error.errors(include_url=False)[0]
+    what = _EXPECTED.get(detail["type"])
+    return f"expected {what}" if what is not None else _sentence((), detail, BaseModel)[1]

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from pathlib import Path
+
+from ingest_pipelines.errors import UsageError, printable
 
 SHOWN = 12
 """Known names that a message lists at most; more would bury the mistake."""
@@ -31,3 +34,13 @@ def nearest(name: str, known: Iterable[str], *, shown: int | None = SHOWN) -> st
     listed = names[:shown]
     more = f" and {len(names) - len(listed)} more" if len(names) > len(listed) else ""
     return f"known are: {', '.join(listed)}{more}"
+
+
+def no_such_file(path: Path) -> UsageError:
+    """The error for a file that a person named and that is not there: names the one beside it that was meant."""
+    try:
+        close = closest(path.name, (each.name for each in path.parent.iterdir() if each.name[0] != "."))
+    except OSError:
+        close = None
+    hint = f"nothing ran; did you mean '{printable(close)}'?" if close is not None else "nothing ran; check the path"
+    return UsageError(f"{printable(str(path))} does not exist", hint=hint)

@@ -12,7 +12,7 @@ from typing import Any, Generic, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from ingest_pipelines.config.asset_graph import AssetGraph
-from ingest_pipelines.config.base import Secret
+from ingest_pipelines.config.base import NAME_MEANING, Secret
 from ingest_pipelines.config.bound import BoundImport, Filled, MappedField, bind, type_conflicts
 from ingest_pipelines.config.column_problems import Problem
 from ingest_pipelines.config.connections import Connection, Connections, QueryConnection
@@ -166,7 +166,7 @@ def read_project(
     conflicts: dict[str, tuple[str, ...]] = {}
     filled: dict[str, dict[str, Filled]] = {}
     typed = {database: dict(fields) for database, fields in registered.items()}
-    taken: set[str] = set()
+    taken: dict[str, str] = {}
     for path, file in files:
         found, stopped = [*_name_mistakes(path, file.name, taken), *file.mistakes], list[str]()
         if file.model is not None:
@@ -202,7 +202,7 @@ def read_project(
         if found:
             broken.setdefault(path.stem, ConfigError(found, hint=f"fix it, then run: ingest check {path.stem}"))
             mistakes += [mistake for mistake in found if mistake not in stopped]
-        taken.add(path.stem.lower())
+        taken.setdefault(path.stem.lower(), file.name)
     notify = databases.model.notify if databases.model else ()
     known = {
         "imports": {name for name, _ in named_files},
@@ -291,14 +291,17 @@ def files_of_project(home: Path) -> list[Path]:
 
 def _import_files(home: Path) -> list[Path]:
     folder = home / "imports"
-    return sorted(path for path in folder.glob("*") if path.suffix in {".yaml", ".yml"}) if folder.is_dir() else []
+    if not folder.is_dir():
+        return []
+    files = (path for path in folder.glob("*") if path.suffix in {".yaml", ".yml"})
+    return sorted(path for path in files if not path.name.startswith("."))  # which editors and file systems leave
 
 
-def _name_mistakes(path: Path, name: str, taken: set[str]) -> list[str]:
+def _name_mistakes(path: Path, name: str, taken: Mapping[str, str]) -> list[str]:
     if _NAME.fullmatch(path.stem) is None:
-        return [f"{name}:1: the file's name is the import's name: a letter, then letters, digits and _ only"]
+        return [f"{name}:1: the file's name is the import's name: {NAME_MEANING.removeprefix('a name is ')}"]
     if path.stem.lower() in taken:
-        return [f"{name}:1: another file in imports/ has this name already; names differ by more than their case"]
+        return [f"{name}:1: {taken[path.stem.lower()]} has this name already; names differ by more than their case"]
     return []
 
 

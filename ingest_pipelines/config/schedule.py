@@ -60,7 +60,18 @@ def _cron(value: str) -> str:
         for part in text.lower().split(","):
             if not _cron_part(part, name, low, high):
                 raise ValueError(f"cron: '{part}' is no {name}; it is {low} to {high}, a range 1-5, a step */15, or *")
+    if _never(*(field.lower() for field in fields[2:])):
+        raise ValueError("none of these months has such a day")
     return " ".join(fields)
+
+
+def _never(days: str, months: str, weekdays: str) -> bool:
+    """Whether no date has one of the days, as 30 February; Dagster takes no schedule without ticks."""
+    firsts = [part.partition("-")[0].partition("/")[0] for part in days.split(",")]
+    named = [MONTHS.index(part) + 1 if part in MONTHS else int(part) for part in months.split(",") if part.isalnum()]
+    if weekdays != "*" or len(named) != months.count(",") + 1 or not all(first.isdigit() for first in firsts):
+        return False  # a weekday is enough, or the fields hold more than numbers
+    return not any(int(first) <= calendar.monthrange(2028, month)[1] for first in firsts for month in named)
 
 
 def _cron_part(part: str, name: str, low: int, high: int) -> bool:

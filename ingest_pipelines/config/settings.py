@@ -355,7 +355,7 @@ def _home(state: Path) -> Path:
     if given:
         return Path(given).resolve()
     for home in (Path.cwd(), state / "demo"):
-        if (home / "connections.yaml").is_file():
+        if any((home / name).is_file() for name in ("connections.yaml", "databases.yaml")):
             return home.resolve()
     return demo_home()
 

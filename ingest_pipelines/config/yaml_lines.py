@@ -78,15 +78,46 @@ def read_yaml(text: str) -> Document:
         return Document(None, walk.lines, ((1, "not YAML: a tag such as !!int stands before a value it cannot hold"),))
 
 
+_WORDS = {
+    "found undefined alias": "no anchor (&name) before this alias (*name) has its name",
+    "but found another document": "a second document begins here (---); a file holds one",
+    "found unknown escape character": "a backslash in double quotes begins an escape; use single quotes",
+    "mapping values are not allowed in this context": "no key can stand here: keys of one mapping begin in the same"
+    " column, and a text with a colon and a blank needs quotes",
+    "did not find expected key": "a key belongs here: keys of one mapping begin in the same column, and nothing follows"
+    " a closing quote or bracket",
+    "did not find expected '-' indicator": "a `- ` belongs here: the entries of a list begin in the same column",
+    "block sequence entries are not allowed in this context": "a list with `- ` begins on a line of its own",
+    "did not find expected node content": "a value is missing here, or a bracket or comma is too much",
+    "found character that cannot start any token": "no value begins with this character: put the text in quotes",
+}
+"""Libyaml's words -> ours, about the place that it names."""
+
+_OPENED = {
+    "found unexpected end of stream": "the quote that opens here never closes",
+    "did not find expected ',' or '}'": "the { that opens here never closes, or an entry in it lacks its comma",
+    "did not find expected ',' or ']'": "the [ that opens here never closes, or an entry in it lacks its comma",
+}
+"""Libyaml's words, about the place where it stops reading -> ours, about the one where it began."""
+
+_CONFLICT = re.compile(r"^(?:<{7}|={7}|>{7})(?: |$)", re.MULTILINE)
+
+
 def _syntax(error: yaml.YAMLError, text: str) -> tuple[int, str]:
-    if isinstance(error, yaml.MarkedYAMLError):
-        mark = error.problem_mark or error.context_mark
-        line = mark.line + 1 if mark else 1
-        before = text.splitlines()[line - 1 : line]
-        if before and "\t" in before[0][: (mark.column if mark else 0) + 1]:
-            return line, "not YAML: there is a tab; YAML indents with blanks"
-        return line, f"not YAML: {error.problem or error.context}"
-    return 1, f"not YAML: {str(error).splitlines()[0]}"
+    conflict = _CONFLICT.search(text)
+    if conflict is not None:
+        return text.count("\n", 0, conflict.start()) + 1, f"not YAML: a merge left its mark here: {conflict[0].strip()}"
+    if not isinstance(error, yaml.MarkedYAMLError):
+        return 1, f"not YAML: {str(error).splitlines()[0]}"
+    problem = error.problem or error.context or ""
+    mark = error.problem_mark or error.context_mark
+    line = mark.line + 1 if mark else 1
+    before = text.splitlines()[line - 1 : line]
+    if before and "\t" in before[0][: (mark.column if mark else 0) + 1]:
+        return line, "not YAML: there is a tab; YAML indents with blanks"
+    if problem in _OPENED and error.context_mark is not None:
+        return error.context_mark.line + 1, f"not YAML: {_OPENED[problem]}"
+    return line, f"not YAML: {_WORDS.get(problem, problem)}"
 
 
 @dataclass

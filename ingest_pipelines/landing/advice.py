@@ -38,6 +38,9 @@ _END = 64 << 10
 
 _TRIALS = 40
 
+_ZEROS = 16
+"""More bytes than the last character of any encoding has."""
+
 _DRAWN = 5
 """The line that divides header and rows of a table for people is among so many first ones."""
 
@@ -63,6 +66,9 @@ def advise(
     if landing.item.kind == "replay" or not required:
         return
     try:
+        if _ends_in_zeros(landing.path):
+            refusal.hint = "the file ends in zero bytes, so its upload was cut: upload it again"
+            return
         with _Sample(landing) as sample:
             if _refused(sample, required, declared, limits, spellings) is None:
                 return  # it was refused for another reason than its format, or in the middle of a large file
@@ -165,6 +171,13 @@ class _Sample:
     def __exit__(self, *exception: object) -> None:
         if self._path is not None:
             self._path.unlink(missing_ok=True)
+
+
+def _ends_in_zeros(path: Path) -> bool:
+    """Whether space was reserved for the file that its upload did not fill."""
+    with path.open("rb") as file:
+        file.seek(-min(_ZEROS, file.seek(0, os.SEEK_END)), os.SEEK_END)
+        return file.read() == bytes(_ZEROS)
 
 
 def _is_drawn(path: Path) -> bool:

@@ -91,7 +91,8 @@ def _without_a_code(error: Error, where: str) -> IngestError:
     """The error where psycopg has no SQLSTATE: the connection broke, or the driver itself failed."""
     if isinstance(error, OperationalError):
         return TargetUnavailable(
-            f"{where}: the connection to the target broke off", hint="nothing was committed; it is tried again"
+            f"{where}: the connection to the target broke off",
+            hint="nothing was committed; runs try again by themselves",
         )
     return InternalError(
         f"{where}: the target's driver cannot do what it was asked for ({type(error).__name__})",

@@ -36,7 +36,7 @@ class SqlstateMeaning:
     hint: str
 
 
-_AGAIN = "nothing was committed; it is tried again"
+_AGAIN = "nothing was committed; runs try again by themselves"
 _OWNER = "nothing was committed; the table's owner can help"
 TARGET_URL = "the target's URL (INGEST_DATABASE_URL, or target_url in your code location)"
 _CHECK_URL = f"check {TARGET_URL} and the role it names"

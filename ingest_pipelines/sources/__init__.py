@@ -8,7 +8,8 @@ from typing import cast
 
 from ingest_pipelines.config.connections import Connection, FileConnection
 from ingest_pipelines.config.file_parts import Parts
-from ingest_pipelines.errors import InternalError, UsageError, printable
+from ingest_pipelines.config.nearest import no_such_file
+from ingest_pipelines.errors import InternalError, ItemGone, UsageError, printable
 from ingest_pipelines.model import Item, ItemKind, SourceFile
 from ingest_pipelines.sources.base import Client, FileSource, QuerySource
 
@@ -64,14 +65,19 @@ def upload_item(import_name: str, file: Path, parts: Parts | None, kind: ItemKin
     """The local file as an item; with `parts` the delivery that it belongs to, whole.
 
     Raises:
-        UsageError, ItemGone: there is no such file, or its delivery is not complete.
+        UsageError, ItemGone: there is no such file; its delivery is not complete.
     """
     from ingest_pipelines.sources.files import item_of
     from ingest_pipelines.sources.parts import file_set_with, file_sets, require_whole
 
     path = str(file.absolute())
     with open_upload(file, with_folder=parts is not None and kind == "upload") as source:
-        listed = source.stat(path)
+        try:
+            listed = source.stat(path)
+        except ItemGone as error:
+            if not file.exists():
+                raise no_such_file(file.absolute()) from None
+            raise UsageError(error.message, hint=error.hint or "nothing ran; name a file") from None
         if parts is None or kind == "replay":
             return item_of(import_name, listed, source.uri(path), kind=kind)
         folder = listed.path.rpartition("/")[0]

@@ -18,7 +18,7 @@ LONGEST_PAUSE = 10.0
 
 FIRST_PAUSE = 0.25
 
-BROKEN_HINT = "it is tried again by itself; to see which step fails, run: ingest check --connect"
+BROKEN_HINT = "runs and sensors try again by themselves; to see which step fails, run: ingest check --connect"
 
 
 def pauses(retries: int) -> Iterator[float]:

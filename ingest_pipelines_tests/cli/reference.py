@@ -35,8 +35,9 @@ Every command that reads takes `--json`: the answer alone on stdout, remarks on 
 | 130 | Ctrl-C |
 
 `INGEST_HOME` names the project's folder. Without it, the working directory is the project if it holds a
-`connections.yaml`, otherwise the demo is. `INGEST_DATABASE_URL` is the target. Without it, an embedded Postgres is
-the target, under `INGEST_STATE` (`.ingest` in the project's folder). It runs as long as the command, or as `ingest up`.
+`connections.yaml` or a `databases.yaml`, otherwise the demo is. `INGEST_DATABASE_URL` is the target. Without it, an
+embedded Postgres is the target, under `INGEST_STATE` (`.ingest` in the project's folder). It runs as long as the
+command, or as `ingest up`.
 """
 
 EXAMPLES = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import re
 import shutil
 import signal
 import socket
@@ -167,9 +168,17 @@ def test_two_ways_to_say_what_to_load_is_one_too_many(terminal: Terminal) -> Non
 
 
 def test_a_file_or_item_that_is_not_there_is_named(starter: Terminal) -> None:
-    missing = starter.ingest("run", "loyalty", "--file", "nowhere.csv")
-    assert missing.code in {1, 2}
-    assert "nowhere.csv does not exist" in missing.err
+    (starter.folder / "Points_march.csv").touch()
+    for words in (
+        ["run", "loyalty", "--file"], ["plan", "loyalty", "--file"], ["rejects", "replay", "loyalty"],
+        ["forget", "customers", "--plan", "--file"],
+    ):  # fmt: skip
+        missing = starter.ingest(*words, "Points_march.cvs")
+        assert missing.code == 2
+        assert "Points_march.cvs does not exist\n  nothing ran; did you mean 'Points_march.csv'?" in missing.err
+    folder = starter.ingest("run", "loyalty", "--file", "imports")
+    assert folder.code == 2
+    assert "imports is not a regular file\n  nothing ran; name a file" in folder.err
     unknown = starter.ingest("run", "loyalty", "--item", "no-such-item")
     assert unknown.code == 2
     assert "import loyalty: there is no item no-such-item" in unknown.err
@@ -243,3 +252,31 @@ print(spent, sorted(heavy & set(sys.modules)))
     )
     assert best[1] == "[]\n"
     assert float(best[0]) < 0.3
+
+
+def test_a_value_that_does_not_fit_an_option_is_told_in_our_words(terminal: Terminal) -> None:
+    for words, expected in (
+        (["report", "loyalty", "--last", "0"], "must be at least 1"),
+        (["up", "--port", "99999"], "must be at most 65535"),
+        (["rejects", "list", "loyalty", "--load", "x"], "expected a whole number"),
+        (["schema", "nope"], "'nope' is not one of"),
+    ):
+        answer = terminal.ingest(*words)
+        told = " ".join(answer.err.replace("\u2502", "").split())
+        assert answer.code == 2
+        assert expected in told
+        assert "Input should" not in told
+        assert "Value error" not in told
+
+
+@pytest.mark.parametrize(
+    "command", ["report", "browse", "schema", "forget", "rejects list", "cursor set", "notify test"]
+)
+def test_help_has_no_types_of_python_and_no_brackets_that_mean_nothing(terminal: Terminal, command: str) -> None:
+    text = terminal.ingest(*command.split(), "--help").out
+    assert not re.search(r"<\w|\[\[|[{}]", text), text
+
+
+def test_remember_without_a_key_names_its_own_command(terminal: Terminal) -> None:
+    write_project(terminal.folder, RIGHT)
+    assert "ingest remember customers KEY" in terminal.ingest("remember", "customers", VENDOR_PW="x").err

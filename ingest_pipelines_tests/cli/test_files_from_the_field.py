@@ -192,6 +192,7 @@ REFUSED: dict[str, tuple[dict[str, Any], bytes, str]] = {
     "rows that end in a delimiter": ({}, b"id,name\n1,a,\n", "format: {skip_lines: 1, header: [id, name, column_3]}"),
     "an old workbook": ({}, b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(600), "the file is an old Office file (.xls, .doc)"),
     "a workbook that is called CSV": ({}, workbook([["id", "name"], ["1", "a"]]), "format: {type: xlsx}"),
+    "an upload that was cut, in a file of its full size": ({}, b"id,name\n1,a\n2" + bytes(500), "the file ends in zero bytes"),
     "UTF-32": ({}, "id,name\n1,a\n".encode("utf-32"), "format: {encoding: utf-32}"),
     "an archive of two": ({}, _zip({"a.csv": b"id,name\n1,a\n", "read.me": b"x"}), "source: {member: NAME.csv}"),
     "an archive in an archive": ({}, _zip({"a.zip": _zip({"a.csv": b"id,name\n1,a\n"})}), "the file is a zip archive"),

@@ -179,7 +179,7 @@ def test_an_older_versions_export_needs_its_load_by_name(project: Terminal, expo
 
 
 def test_a_missing_file_and_a_wrong_load_are_named(project: Terminal, exported: Path) -> None:
-    assert "there is no file nowhere.csv" in project.ingest("rejects", "replay", "loyalty", "nowhere.csv").err
+    assert "nowhere.csv does not exist" in project.ingest("rejects", "replay", "loyalty", "nowhere.csv").err
     answer = project.ingest("rejects", "replay", "loyalty", exported, "--load", 999_999)
     assert answer.code == 2
     assert "not of load 999999" in answer.err

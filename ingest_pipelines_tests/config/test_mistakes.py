@@ -38,7 +38,6 @@ def test_a_right_project_has_no_mistakes(tmp_path: Path) -> None:
 
 CONNECTION_CASES = [
     ("    host: sftp.vendor.example", "    hots: sftp.vendor.example", [
-        "connections.yaml:5: connections.vendor.host: this key is required",
         "connections.yaml:7: connections.vendor.hots: unknown key; did you mean 'host'?",
     ]),
     ("    type: sftp", "    type: stfp", ["connections.yaml:6: connections.vendor.type: unknown type; did you mean 'sftp'?"]),
@@ -71,7 +70,6 @@ CONNECTION_CASES = [
         "connections.yaml:2: connections.my-uploads: a name is a letter, then letters, digits and _, at most 63 characters",
     ]),
     ("connections:", "conections:", [
-        "connections.yaml:1: connections: this key is required",
         "connections.yaml:1: conections: unknown key; did you mean 'connections'?",
     ]),
 ]  # fmt: skip
@@ -85,6 +83,7 @@ def test_a_mistake_in_connections_names_line_key_and_the_nearest(
 
 
 LITERAL = "a literal in a secret slot; write {env: NAME} or {file: /path} and keep the value out of YAML"
+NO_VARIABLE = "env takes the name of an environment variable, such as VENDOR_PW; this one is not set"
 SECRET_CASES = [
     ("    password: hunter2", f"password: {LITERAL}"),
     ("    password: 12345", f"password: {LITERAL}"),
@@ -92,6 +91,9 @@ SECRET_CASES = [
     ("    password: [hunter2]", f"password: {LITERAL}"),
     ("    password: {env: MISSING_PW}", "password: the environment variable MISSING_PW is not set"),
     ("    password: {file: secrets/none}", "password: the secret file HOME/secrets/none does not exist or is not readable"),
+    ("    password: {env: hunter2}", f"password: {NO_VARIABLE}"),
+    ("    password: {env: 12345-hunter2 !}", f"password: {NO_VARIABLE}"),
+    ("    password: {file: \"-----BEGIN\\nhunter2\"}", "password: the secret file that it names does not exist or is not readable"),
     ("    password: {}", "password: a secret is {env: NAME} or {file: /path}, exactly one of them"),
     ("    password: {env: VENDOR_PW, file: x}", "password: a secret is {env: NAME} or {file: /path}, exactly one of them"),
     ("    password: {enw: VENDOR_PW}", "password.enw: unknown key; did you mean 'env'?"),
@@ -234,7 +236,7 @@ DATABASE_CASES = [
     ("      tier: {type: enum, options: [Bronze, Silver]}", "      tier: {type: enum, options: [1, two]}", (
         "10: databases.customers.fields.tier.options.0: expected text; put it in quotes, else YAML reads a number, true or false"
     )),
-    ("    key: customer_id", "    key: custmer_id", "2: databases.customers: the key 'custmer_id' is not one of the fields"),
+    ("    key: customer_id", "    key: custmer_id", "2: databases.customers: the key 'custmer_id' is not one of the fields; did you mean 'customer_id'?"),
     (
         "    key: customer_id", "    key: customer_id\n    key_default: uuid",
         "2: databases.customers: key_default: uuid makes keys of 36 characters; the key's max_length is 12",
@@ -301,7 +303,6 @@ IMPORT_CASES = [
         "7: columns.Tier: 'points' is int in databases.yaml and string here; a field's type can't change",
     ]),
     ("  Tier: tier", "  Tier: {feild: tier}", [
-        "7: columns.Tier.field: this key is required",
         "7: columns.Tier.feild: unknown key; did you mean 'field'?",
     ]),
     ("  Tier: tier", "  Tier: [tier]", ["7: columns.Tier: expected text"]),
@@ -348,6 +349,18 @@ IMPORT_CASES = [
     ("rejects: {max_rows: 10}", "rejects: 5", ["9: rejects: expected keys, such as {max_rows: 5}"]),
     ("rejects: {max_rows: 10}", "shrink: 10", ["9: shrink: expected keys, such as {min_percent: 50}"]),
     ("rejects: {max_rows: 10}", "owners: ann@example.com", ["9: owners: expected a list such as [a, b]"]),
+    ("rejects: {max_rows: 10}", "owners: [team:crm, ann@example.com, Ann]", [
+        "9: owners.2: an owner is team:NAME, or a mail address whose ending has 2 to 7 letters",
+    ]),
+    ("rejects: {max_rows: 10}", "owners: ['team: ']", [
+        "9: owners.0: an owner is team:NAME, or a mail address whose ending has 2 to 7 letters",
+    ]),
+    ("rejects: {max_rows: 10}", "schedule: {cron: '0 6 30,31 feb *'}", ["9: schedule.cron: none of these months has such a day"]),
+    ("rejects: {max_rows: 10}", "schedule: {cron: '0 6 31 2,4-4 mon'}", []),
+    ("rejects: {max_rows: 10}", "labels: [a, '']", ["9: labels.1: must not be empty"]),
+    ("rejects: {max_rows: 10}", "groups: ['a,b']", ["9: groups.0: a group's name has no comma, and no blank at its ends"]),
+    ("rejects: {max_rows: 10}", f"groups: [{'g' * 201}]", ["9: groups.0: has more than 200 characters"]),
+    ("rejects: {max_rows: 10}", "receipt: {fodler: out}", ["9: receipt.fodler: unknown key; did you mean 'folder'?"]),
     ("rejects: {max_rows: 10}", "notify: [{on: [fail], to: mailto://ops@example.com}]", [
         "9: notify.0.on.0: 'fail' is not known; did you mean 'failed'?",
         f"9: notify.0.to: {LITERAL}",
@@ -403,7 +416,7 @@ def test_a_mistake_in_a_group_names_line_key_and_what_belongs_there(
         ("groups:\n  ops: {}\n", "2: groups.ops.to: this key is required"),
         ("group: {}\n", "1: group: unknown key; did you mean 'groups'?"),
         ("", "1: the file is empty"),
-        ("groups: {a: b\n", "2: not YAML: did not find expected ',' or '}'"),
+        ("groups: {a: b\n", "1: not YAML: the { that opens here never closes, or an entry in it lacks its comma"),
     ],
 )  # fmt: skip
 def test_a_mistake_of_the_file_of_groups_stops_no_import_and_no_other_group(
@@ -423,10 +436,18 @@ FILE_CASES: list[tuple[str, str | bytes | None, str]] = [
     ("databases", "# nothing\n", "databases.yaml:1: the file is empty"),
     ("loyalty", "- a\n- b\n", "imports/loyalty.yaml:1: expected keys, such as {database: ...}"),
     ("loyalty", b"database: customers\n# caf\xe9\n", "imports/loyalty.yaml:2: not UTF-8 text; save the file as UTF-8"),
-    ("loyalty", "database: customers\ncolumns: {a: b\n", "imports/loyalty.yaml:3: not YAML: did not find expected ',' or '}'"),
+    ("loyalty", "database: customers\ncolumns: {a: b\n", "imports/loyalty.yaml:2: not YAML: the { that opens here never closes, or an entry in it lacks its comma"),
     ("loyalty", "a: 1\n\tb: 2\n", "imports/loyalty.yaml:2: not YAML: there is a tab; YAML indents with blanks"),
-    ("loyalty", "a: 1\n---\nb: 2\n", "imports/loyalty.yaml:2: not YAML: but found another document"),
-    ("loyalty", "a: *b\n", "imports/loyalty.yaml:1: not YAML: found undefined alias"),
+    ("loyalty", "a: 1\n---\nb: 2\n", "imports/loyalty.yaml:2: not YAML: a second document begins here (---); a file holds one"),
+    ("loyalty", "a: 'x\nb: c\n", "imports/loyalty.yaml:1: not YAML: the quote that opens here never closes"),
+    ("loyalty", "a: [1\nb: c\n", "imports/loyalty.yaml:1: not YAML: the [ that opens here never closes, or an entry in it lacks its comma"),
+    ("loyalty", "a: @x\n", "imports/loyalty.yaml:1: not YAML: no value begins with this character: put the text in quotes"),
+    ("loyalty", "a: 1\n<<<<<<< HEAD\nb: 1\n=======\nb: 2\n>>>>>>> x\n", "imports/loyalty.yaml:2: not YAML: a merge left its mark here: <<<<<<<"),
+    ("loyalty", "a: b: c\n", (
+        "imports/loyalty.yaml:1: not YAML: no key can stand here: keys of one mapping begin in the same column, and a text with a colon "
+        "and a blank needs quotes"
+    )),
+    ("loyalty", "a: *b\n", "imports/loyalty.yaml:1: not YAML: no anchor (&name) before this alias (*name) has its name"),
     ("loyalty", "a: &a [*a]\n", "imports/loyalty.yaml:1: an alias (*name) unfolds without end"),
     ("loyalty", "a: !!python/object:os.system {}\n", (
         "imports/loyalty.yaml:1: a: the tag tag:yaml.org,2002:python/object:os.system is not read here"
@@ -464,7 +485,6 @@ def test_all_mistakes_of_all_files_come_at_once(tmp_path: Path) -> None:
         second=IMPORT.replace("vendor", "vendr"),
     )
     assert found == [
-        "connections.yaml:2: connections.uploads.directory: this key is required",
         "connections.yaml:4: connections.uploads.directry: unknown key; did you mean 'directory'?",
         "databases.yaml:11: databases.customers.fields.points.type: 'integer' is not known; did you mean 'int'?",
         "imports/loyalty.yaml:9: mod: unknown key; did you mean 'mode'?",
@@ -566,14 +586,20 @@ def test_a_database_holds_at_most_its_number_of_fields(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["9lives", "my-feed", "caf\u00e9", "a" * 64])
 def test_an_imports_file_name_is_a_name(tmp_path: Path, name: str) -> None:
     assert mistakes(tmp_path, **{name: IMPORT}) == [
-        f"imports/{name}.yaml:1: the file's name is the import's name: a letter, then letters, digits and _ only"
+        f"imports/{name}.yaml:1: the file's name is the import's name: a letter, then letters, digits and _, "
+        "at most 63 characters"
     ]
+
+
+def test_hidden_files_beside_the_imports_are_not_read(tmp_path: Path) -> None:
+    """Editors leave `.#loyalty.yaml`, macOS `._loyalty.yaml`."""
+    assert mistakes(tmp_path, **{".#loyalty": None, "._loyalty": b"\0\5\x16\7", ".draft": "x: ["}) == []
 
 
 def test_two_files_cannot_have_the_same_name(tmp_path: Path) -> None:
     write_project(tmp_path, {"imports/loyalty.yml": IMPORT})
     assert mistakes(tmp_path) == [
-        "imports/loyalty.yml:1: another file in imports/ has this name already; names differ by more than their case"
+        "imports/loyalty.yml:1: imports/loyalty.yaml has this name already; names differ by more than their case"
     ]
 
 

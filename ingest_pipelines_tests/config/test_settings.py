@@ -33,6 +33,12 @@ def test_a_working_directory_that_is_a_project_is_the_project(tmp_path: Path) ->
     assert read_settings().home == tmp_path
 
 
+@pytest.mark.parametrize("missing", ["connections.yaml", "databases.yaml"])
+def test_a_project_that_lacks_a_file_is_never_taken_for_the_demo(tmp_path: Path, missing: str) -> None:
+    write_project(tmp_path, {**RIGHT, missing: None})
+    assert read_settings().home == tmp_path
+
+
 def test_after_the_demo_its_copy_is_the_project(tmp_path: Path) -> None:
     write_project(tmp_path / ".ingest" / "demo", RIGHT)
     assert read_settings().home == tmp_path / ".ingest" / "demo"

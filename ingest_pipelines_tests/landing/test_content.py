@@ -121,6 +121,8 @@ WRONG: dict[str, tuple[bytes, str]] = {
     "pgp": (b"-----BEGIN PGP MESSAGE-----\n", "an OpenPGP message"),
     "binary pgp": (b"\x85\x01\x0c\x03\x11\x22", "encrypted with OpenPGP"),
     "pem": (b"-----BEGIN CERTIFICATE-----\n", "a certificate"),
+    "a list of revoked certificates": (b"-----BEGIN X509 CRL-----\n", "a certificate"),
+    "pkcs 7": (b"-----BEGIN PKCS7-----\n", "encrypted or signed with S/MIME"),
     "png": (b"\x89PNG\r\n\x1a\n\0\0", "an image (PNG)"),
     "jpeg": (b"\xff\xd8\xff\xe0\0\x10JFIF", "an image (JPEG)"),
     "gif": (b"GIF89a\x01\0", "an image (GIF)"),
