@@ -15,7 +15,7 @@ from ingest_pipelines.actions.rejected_loads import load_with_rejects, require_l
 from ingest_pipelines.cli import replay, screen
 from ingest_pipelines.cli.boundary import Command, Group
 from ingest_pipelines.cli.naming import ImportName, Json
-from ingest_pipelines.errors import printable
+from ingest_pipelines.errors import UsageError, printable
 from ingest_pipelines.owner_only import open_private
 
 if TYPE_CHECKING:
@@ -43,6 +43,8 @@ def list_(
     from ingest_pipelines import ledger
     from ingest_pipelines.actions.target import ledger_of, require_known
     from ingest_pipelines.config import read_settings
+    from ingest_pipelines.config.nearest import nearest
+    from ingest_pipelines.rules.codes import CODES
 
     settings = read_settings()
     require_known(settings, name)
@@ -50,6 +52,8 @@ def list_(
         require_load(connection, name, load)
         limit = None if json or every else SHOWN
         rejects = ledger.list_rejects(connection, name, load=load, code=code, limit=limit, open_first=True)
+        if code is not None and not rejects and code not in CODES:
+            raise UsageError(f"there is no code '{code}'", hint=nearest(code, CODES))
         chosen = ledger.get_load(connection, rejects[0].load) if rejects else None
         waiting = ledger.count_open(connection, chosen.id) if chosen else 0
         item = ledger.find_item(connection, name, chosen.item) if chosen else None

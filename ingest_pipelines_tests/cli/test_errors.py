@@ -179,6 +179,9 @@ def test_a_file_or_item_that_is_not_there_is_named(starter: Terminal) -> None:
     folder = starter.ingest("run", "loyalty", "--file", "imports")
     assert folder.code == 2
     assert "imports is not a regular file\n  nothing ran; name a file" in folder.err
+    code = starter.ingest("rejects", "list", "loyalty", "--code", "bad_itn")
+    assert (code.code, code.out) == (2, "")
+    assert "there is no code 'bad_itn'\n  did you mean 'bad_int'?" in code.err
     unknown = starter.ingest("run", "loyalty", "--item", "no-such-item")
     assert unknown.code == 2
     assert "import loyalty: there is no item no-such-item" in unknown.err
