@@ -16,6 +16,7 @@ from ingest_pipelines.model import Item
 from ingest_pipelines.sources.base import QuerySource
 from ingest_pipelines.sources.cursor_query import chunk_limit, cursor_mistakes, one_row_more
 from ingest_pipelines.sources.query_text import Query, read_query
+from ingest_pipelines.sources.window_query import window_mistakes
 
 
 @dataclass(frozen=True)
@@ -43,9 +44,9 @@ def request_of(item: Item, bound: BoundImport, source: QuerySource) -> Request:
         assert spec.table is not None
         return Request(source.select(spec.table, bound.required_columns), {})
     query = read_query(spec.query, source.dialect)
+    if mistakes := _lost_rows(query, spec):
+        raise ConfigError([f"imports/{bound.name}.yaml: {mistake}" for mistake in mistakes])
     if spec.cursor is not None:
-        if mistakes := _chunk_mistakes(query, spec):
-            raise ConfigError([f"imports/{bound.name}.yaml: {mistake}" for mistake in mistakes])
         return Request(one_row_more(query), {"lastItem": chunk_start(item, spec.cursor)}, chunk_limit(query))
     if spec.window is not None:
         assert item.window_start is not None
@@ -78,14 +79,14 @@ def query_mistakes(source: SourceOfImport, connection: QueryConnection) -> list[
         query = read_query(source.query, connection.dialect.name)
     except ConfigError as error:
         return [f"source.{mistake}" for mistake in error.mistakes]
-    return _chunk_mistakes(query, source)
+    return _lost_rows(query, source)
 
 
-def _chunk_mistakes(query: Query, source: SourceOfImport) -> list[str]:
-    """Why chunks of the query could lose rows."""
+def _lost_rows(query: Query, source: SourceOfImport) -> list[str]:
+    """Why chunks of the query, or its windows, could lose rows."""
     cursor = source.cursor
     if cursor is None:
-        return []
+        return [f"source.{mistake}" for mistake in window_mistakes(query)] if source.window is not None else []
     return [f"source.{mistake}" for mistake in cursor_mistakes(query, cursor.column, is_text=cursor.kind == "text")]
 
 
