@@ -242,7 +242,8 @@ class _Rows:
         self._name_of = names_of_columns(header.columns, header.spellings)
         names = {*header.columns, *self._name_of}
         # A page of a report begins with a form feed.
-        spellings = [*names, *(mark + name for name in names for mark in (BOM.decode(), "\f")), None]
+        self._marks = (BOM.decode(), header.signs.mark, "\f")
+        spellings = [*names, *(mark + name for name in names for mark in self._marks), None]
         self._names = text_array(spellings)
         # a blank line's number less the blank lines before it: comparable with numbers that don't count them
         self._blank = surveyed.blank - np.arange(len(surveyed.blank))
@@ -348,7 +349,7 @@ class _Rows:
             if not pc.any(again).as_py():
                 return
         for row in np.flatnonzero(np.asarray(again)):
-            cells = [trimmed(str(column[int(row)].as_py() or "")) for column in batch.columns]
+            cells = [self._bare(str(column[int(row)].as_py() or "")) for column in batch.columns]
             if sorted(self._name_of.get(cell, cell) for cell in cells) == sorted(map(trimmed, self._header.columns)):
                 line = int(lines[row])
                 own = self._header.signs.names is not None and row == 0 and self._next_row == len(lines) + 1
@@ -360,6 +361,10 @@ class _Rows:
                     if own
                     else "upload each file separately, or remove the line",
                 )
+
+    def _bare(self, cell: str) -> str:
+        """The cell without blanks and marks around it."""
+        return trimmed(cell.removeprefix(self._header.signs.mark))
 
 
 def _data(column: pa.Array) -> pa.Buffer:

@@ -43,6 +43,7 @@ class CsvSigns:
         skip_lines: lines before the header.
         names: names of the columns where the file has no header; empty: they are numbered. None: it has one.
         rows: how many rows its trailer says it has.
+        mark: what a byte order mark of UTF-8 becomes in the delivered file's encoding.
     """
 
     delimiter: bytes = b","
@@ -53,6 +54,7 @@ class CsvSigns:
     skip_lines: int = 0
     names: tuple[str, ...] | None = None
     rows: int | None = None
+    mark: str = "\ufeff"
 
     @property
     def of_csv(self) -> dict[str, Any]:

@@ -21,7 +21,7 @@ import numpy.typing as npt
 from ingest_pipelines.config.file_format import NONE, Format
 from ingest_pipelines.config.imports import Limits
 from ingest_pipelines.errors import ItemRefused, printable
-from ingest_pipelines.file_content import bytes_of_marks
+from ingest_pipelines.file_content import BOM, bytes_of_marks
 from ingest_pipelines.landing.csv_signs import (
     CR_LETTER,
     CR_TEXT,
@@ -62,7 +62,16 @@ def signs_of(declared: Format) -> CsvSigns:
         quote_text=quote if len(quote) > 1 else b"",
         skip_lines=declared.skip_lines,
         names=names,
+        mark=_mark_in(declared.encoding),
     )
+
+
+def _mark_in(encoding: str) -> str:
+    """A byte order mark of UTF-8 where a file that has one was appended to a file of the encoding."""
+    try:
+        return codecs.lookup(encoding).decode(BOM)[0] or BOM.decode()
+    except UnicodeError:
+        return BOM.decode()
 
 
 def needs_translation(declared: Format) -> bool:

@@ -344,3 +344,12 @@ def test_a_file_that_was_put_together_from_several_is_not_read_away_by_another_e
     with pytest.raises(ItemRefused, match="a second header") as refused:
         opened(content, tmp_path, Format(), "id", "tier")
     assert "upload each file separately" in refused.value.hint
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "latin-1", "cp1250", "cp1251", "cp850", "mac_roman"])
+def test_a_second_header_is_seen_behind_a_mark_that_the_encoding_makes_letters_of(
+    encoding: str, tmp_path: Path
+) -> None:
+    content = b"id,tier\n1,\xe9\n" + BOM + b"id,tier\n2,x\n"
+    with pytest.raises(ItemRefused, match="line 3: a second header"):
+        opened(content, tmp_path, Format(encoding=encoding), "id", "tier")
