@@ -249,7 +249,7 @@ def _condition_mistakes(query: Query, statement: exp.Query, column: str, *, orde
     if not comparisons:
         yield f"query: it does not ask for rows beyond {{lastItem}}; {write}"
     if any(map(_is_added_to, last_items(statement))):
-        yield f"query: it adds to {{lastItem}}, and rows up to that sum are never read; {write}"
+        yield f"query: it adds to {{lastItem}}, which leaves out rows that no chunk reads again; {write}"
     key = _order_key(statement) if ordered and query.ordered else None
     for comparison, value in comparisons:
         part = next(parts_around(comparison))

@@ -74,6 +74,7 @@ REFUSED = [
      " ORDER BY a.id", "a LIMIT within it"),
     ("postgres", "SELECT * FROM t WHERE id > {lastItem} + 1 ORDER BY id LIMIT 5", "adds to {lastItem}"),
     ("postgres", "SELECT * FROM t WHERE id > {lastItem}::timestamp + interval '1 day'", "adds to {lastItem}"),
+    ("mysql", "SELECT * FROM t WHERE id > {lastItem} AND id <= {lastItem} + 1000", "leaves out rows that"),
     ("mysql", "SELECT * FROM t WHERE id > DATE_ADD({lastItem}, INTERVAL 1 DAY)", "adds to {lastItem}"),
     ("tsql", "SELECT * FROM t WHERE id > DATEADD(day, 1, {lastItem})", "adds to {lastItem}"),
     ("clickhouse", "SELECT * FROM t WHERE id > addDays({lastItem}, 1)", "adds to {lastItem}"),
