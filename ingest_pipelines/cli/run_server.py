@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from select import select
 from types import FrameType
 
 from ingest_pipelines.config.settings import own_environment, read_settings
@@ -16,17 +17,25 @@ from ingest_pipelines.errors import IngestError
 from ingest_pipelines.orchestration.run_server.request import (
     EXIT,
     CommandRequest,
-    ask,
+    begin,
     connected,
     own_python,
     read_line,
+    send,
 )
 
 HANDED_OVER = frozenset({"run"})
 """Commands that a process of the run server may execute."""
 
-ANSWER_SECONDS = 2.0
-"""How long to wait for a process that is ready; on a busy machine the command rather starts by itself."""
+ANSWER_SECONDS = 60.0
+"""How long to wait for a process that is ready. It takes long where many commands start at once; there one that starts
+by itself, which costs four times the CPU, makes all of them slower."""
+
+SILENT_SECONDS = 3.0
+"""A longer wait is told."""
+
+INTERRUPTED = 130
+"""Exit code of a command that Ctrl-C ends before it began."""
 
 KILLED = 137
 """Exit code if the process that executes the command is killed, as a shell says it."""
@@ -62,15 +71,30 @@ def handed_over(words: Sequence[str]) -> int | None:
         return None
     try:
         state = read_settings().state
-        with connected(state, ANSWER_SECONDS) as connection, _signals_held_back():
-            process = ask(connection, _request(words), [0, 1, 2])
-            if process is None:
+        with connected(state, ANSWER_SECONDS) as connection:
+            send(connection, _request(words), [0, 1, 2])
+            if not _is_answered(connection):
                 return None
-            _forward_signals(process)
-            connection.settimeout(None)
-            return _code_of(connection)
+            with _signals_held_back():
+                process = begin(connection)
+                if process is None:
+                    return None
+                _forward_signals(process)
+                connection.settimeout(None)
+                return _code_of(connection)
+    except KeyboardInterrupt:
+        sys.stderr.write("\nstopped before it began; nothing changed\n")
+        return INTERRUPTED
     except (IngestError, OSError, ValueError):  # the command itself finds the words for it
         return None
+
+
+def _is_answered(connection: socket.socket) -> bool:
+    """Whether a process is ready in time, or will never be."""
+    if select([connection], [], [], SILENT_SECONDS)[0]:
+        return True
+    sys.stderr.write("waiting for `ingest up`, which executes this command after what came before it\n")
+    return bool(select([connection], [], [], ANSWER_SECONDS - SILENT_SECONDS)[0])
 
 
 def _request(words: Sequence[str]) -> CommandRequest:

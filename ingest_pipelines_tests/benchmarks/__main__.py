@@ -19,6 +19,7 @@ from ingest_pipelines_tests.benchmarks.overhead import (
     runs_a_minute,
     through_the_daemon,
     twenty_at_once,
+    twenty_handed_over,
 )
 from ingest_pipelines_tests.benchmarks.report import PAGE, write_page
 from ingest_pipelines_tests.benchmarks.scenarios import PLAN, QUICK_PLAN, SCENARIOS, SLOW_PLAN, Task
@@ -31,6 +32,7 @@ OVERHEAD = (
     "runs_a_minute",
     "edited_yaml",
     "twenty_at_once",
+    "twenty_handed_over",
     "formats",
 )
 
@@ -84,6 +86,8 @@ def _measure(options: argparse.Namespace, folder: Path) -> None:
             edited_yaml(bench, options.rounds or 5)
         if with_product and "twenty_at_once" in wanted and not options.quick:
             twenty_at_once(bench, options.rows or 50_000)
+        if with_product and "twenty_handed_over" in wanted and not options.quick:
+            twenty_handed_over(bench, options.rows or 50_000)
         if with_product and "formats" in wanted:
             measure_formats(bench, options.rows or (50_000 if options.quick else 300_000), options.rounds or 3)
 

@@ -8,7 +8,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from itertools import pairwise
@@ -26,8 +26,9 @@ from ingest_pipelines.orchestration.run_server.worker import SPARE_NAME
 from ingest_pipelines_tests.benchmarks import product
 from ingest_pipelines_tests.benchmarks.generate import File, Truth, truth
 from ingest_pipelines_tests.benchmarks.measure import DATABASE, PRODUCT, Bench, facts
-from ingest_pipelines_tests.benchmarks.process import tree_cpu
+from ingest_pipelines_tests.benchmarks.process import Cost, tree_cpu
 from ingest_pipelines_tests.benchmarks.report import WHOLE
+from ingest_pipelines_tests.benchmarks.scenarios import Start
 from ingest_pipelines_tests.orchestration.served import Served, serve, wait_for
 
 STEPS = {
@@ -180,9 +181,9 @@ def _standbys(up: Served) -> int:
 
 
 @contextmanager
-def _served(bench: Bench, names: Sequence[str]) -> Iterator[tuple[Served, dict[str, str]]]:
+def _served(bench: Bench, names: Sequence[str], start: Start = "half") -> Iterator[tuple[Served, dict[str, str]]]:
     """`ingest up` of a project with imports of windows of those names, and the environment of its commands."""
-    bench.cluster.create(DATABASE, bench.table("half", 1_000))
+    bench.cluster.create(DATABASE, bench.table(start, 1_000))
     _, environment = bench.ingest("customers", bench.csv(File(10)))
     with tempfile.TemporaryDirectory(prefix="ingest-daemon-") as name:
         folder = Path(name)
@@ -224,18 +225,47 @@ def twenty_at_once(bench: Bench, rows: int) -> None:
     """Twenty imports into one table, started together; each has customers of its own."""
     load_before = os.getloadavg()[0]
     bench.cluster.create(DATABASE, bench.table("empty", rows))
-    files = {name: File(rows, first=number * rows, changed_percent=100) for number, name in enumerate(product.TWENTY)}
-    script, environment = bench.work / "twenty.sh", dict(os.environ)
-    lines = []
-    for name, file in files.items():
-        argv, environment = bench.ingest(name, bench.csv(file))
-        lines.append(f'{" ".join(argv)} > {bench.work / name}.log 2>&1 & pids="$pids $!"\n')
-    script.write_text("".join(lines) + 'for pid in $pids; do wait "$pid" || exit 1; done\n')
-    bench.cluster.settle()
-    cost = bench.run(["bash", str(script)], environment)
+    files = _twenty(bench, rows)
+    _, environment = bench.ingest("customers", bench.csv(File(10)))
+    cost = _run_twenty(bench, files, environment)
     correct = bench.added_up() == sum((truth(file) for file in files.values()), Truth())
     told = "" if correct else ", WRONG RESULT"
     print(f"  twenty imports of {rows:,} rows at once: {cost.wall:.1f} s, {cost.peak_mb:.0f} MB{told}", flush=True)
     title = f"20 imports of {rows:,} rows each into one table, started together"
     run = {"contender": PRODUCT, "round": 0, **facts(cost), "correct": correct}
     bench.keep("twenty_at_once", title, 20 * rows, load_before, [run])
+
+
+def twenty_handed_over(bench: Bench, rows: int) -> None:
+    """The same where `ingest up` serves; the CPU is that of all its processes and of the commands."""
+    load_before = os.getloadavg()[0]
+    files = _twenty(bench, rows)
+    with _served(bench, [], start="empty") as (up, environment):
+        cpu = tree_cpu(up.process.pid)
+        cost = _run_twenty(bench, files, environment)
+        cpu = tree_cpu(up.process.pid) - cpu + cost.client_cpu
+        correct = bench.added_up() == sum((truth(file) for file in files.values()), Truth())
+    told = "" if correct else ", WRONG RESULT"
+    print(f"  the same beside ingest up: {cost.wall:.1f} s, {cpu:.1f} s CPU{told}", flush=True)
+    title = f"20 imports of {rows:,} rows each into one table, started together beside `ingest up`"
+    run = {"contender": PRODUCT, "round": 0, **facts(cost), "client_cpu": cpu, "correct": correct}
+    bench.keep("twenty_handed_over", title, 20 * rows, load_before, [run])
+
+
+def _twenty(bench: Bench, rows: int) -> dict[str, File]:
+    """A file for each of the twenty imports, written."""
+    files = {name: File(rows, first=number * rows, changed_percent=100) for number, name in enumerate(product.TWENTY)}
+    for file in files.values():
+        bench.csv(file).touch()
+    return files
+
+
+def _run_twenty(bench: Bench, files: Mapping[str, File], environment: dict[str, str]) -> Cost:
+    script = bench.work / "twenty.sh"
+    lines = [
+        f'{" ".join(product.command(name, bench.csv(file)))} > {bench.work / name}.log 2>&1 & pids="$pids $!"\n'
+        for name, file in files.items()
+    ]
+    script.write_text("".join(lines) + 'for pid in $pids; do wait "$pid" || exit 1; done\n')
+    bench.cluster.settle()
+    return bench.run(["bash", str(script)], environment)

@@ -734,19 +734,40 @@ def test_a_command_whose_process_is_killed_says_so(served: Served) -> None:
         assert "the process that executed the command was killed" in command.stderr.read()
 
 
-_INGEST = "from ingest_pipelines.cli import main, run_server; run_server.ANSWER_SECONDS = 60.0; main()"
-"""The command, which waits for a process of the run server however busy the machine is."""
+def test_a_command_that_waits_for_the_run_server_says_so_and_ctrl_c_ends_it_at_once(served: Served) -> None:
+    wait_for(lambda: _ready_spares(served) == SPARE)
+    file = served.shop.deliver("two.csv", GOOD)
+    hanging = [psutil.Process(served.process.pid), *psutil.Process(served.process.pid).children()]
+    for process in hanging:
+        process.suspend()
+    try:
+        with _started("run", served.import_name, "--file", str(file), silent_seconds=0) as command:
+            assert command.stderr is not None
+            assert command.stderr.readline().startswith("waiting for `ingest up`")
+            command.send_signal(signal.SIGINT)
+            assert command.wait(60) == 130
+            said = [command.stderr.readline() for _ in range(2)]  # not all of it: what hangs has its files, too
+            assert said == ["\n", "stopped before it began; nothing changed\n"]
+    finally:
+        for process in hanging:
+            process.resume()
+    wait_for(lambda: served.runs() == [] and _ready_spares(served) == SPARE)
+    assert served.statuses() == []
+
+
+_INGEST = "from ingest_pipelines.cli import main, run_server; run_server.SILENT_SECONDS = {}; main()"
+"""The command, which says that it waits for a process of the run server after so many seconds."""
 
 
 def _command(*words: str) -> subprocess.CompletedProcess[str]:
     """The command, with the modules that its own process imports on stderr."""
-    argv = [sys.executable, "-X", "importtime", "-c", _INGEST, *words]
+    argv = [sys.executable, "-X", "importtime", "-c", _INGEST.format(60), *words]
     return subprocess.run(argv, capture_output=True, text=True, timeout=120, check=False)
 
 
 @contextmanager
-def _started(*words: str) -> Iterator[subprocess.Popen[str]]:
-    argv = [sys.executable, "-c", _INGEST, *words]
+def _started(*words: str, silent_seconds: int = 60) -> Iterator[subprocess.Popen[str]]:
+    argv = [sys.executable, "-c", _INGEST.format(silent_seconds), *words]
     with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         try:
             yield process

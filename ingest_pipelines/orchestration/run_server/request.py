@@ -94,9 +94,23 @@ def ask(connection: socket.socket, request: Request, files: Sequence[int] = ()) 
     Raises:
         OSError: the same as None.
     """
+    send(connection, request, files)
+    return begin(connection)
+
+
+def send(connection: socket.socket, request: Request, files: Sequence[int] = ()) -> None:
+    """Sends the request, and nothing is done yet: the caller may still give it up, by the end of the connection."""
     line = pack(request)
     sent = socket.send_fds(connection, [line], list(files)) if files else 0
     connection.sendall(line[sent:])
+
+
+def begin(connection: socket.socket) -> int | None:
+    """The process that does what was sent, as of now; None: no process ever will.
+
+    Raises:
+        OSError: the same as None.
+    """
     answer = read_line(connection)
     if not answer.startswith(READY):
         return None
