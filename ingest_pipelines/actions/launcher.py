@@ -45,6 +45,7 @@ def launching(settings: Settings, project: Any, by: str, tell: Callable[[str], N
     """
     logging.getLogger("dagster").setLevel(logging.CRITICAL)
     logging.getLogger().addHandler(logging.NullHandler())  # else Python prints the libraries' warnings
+    from ingest_pipelines.merge.kept_session import KEPT
     from ingest_pipelines.merge.target import WAITS
     from ingest_pipelines.orchestration.instance import command_instance
     from ingest_pipelines.orchestration.site import Site
@@ -53,7 +54,7 @@ def launching(settings: Settings, project: Any, by: str, tell: Callable[[str], N
         WAITS.addHandler(_Notes(tell))
     site = Site(settings, project)
     _ = site.target  # fails first, with a message, if there is no database to load into
-    with command_instance(settings) as instance:
+    with KEPT.keeping(), command_instance(settings) as instance:
         yield Launcher(site, instance, by)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from threading import Timer
 from types import MappingProxyType
@@ -21,6 +21,7 @@ from ingest_pipelines.ledger.migrate import HEAD, NoLedger, migrate, revision
 from ingest_pipelines.ledger.migrate import LOCK as MIGRATIONS_LOCK
 from ingest_pipelines.merge.concerned import concerned, missing_grants
 from ingest_pipelines.merge.driver_errors import LOCK_ERRORS, translate, translate_login
+from ingest_pipelines.merge.kept_session import KEPT
 from ingest_pipelines.merge.session import TRIES, UNLIMITED, ended_by_a_limit, is_standby, prepare
 from ingest_pipelines.merge.sqlstates import TARGET_URL
 
@@ -126,17 +127,37 @@ class Target:
 
     @contextmanager
     def session(self, where: str = "target") -> Iterator[psycopg.Connection]:
-        """A transaction for reading and for small writes: commits at the end, driver errors translated."""
+        """A transaction for reading and for small writes: commits at the end, driver errors translated.
+
+        It is on the connection of an earlier one where one is kept: see `kept_session`.
+        """
         try:
-            connection = self.begin()
+            connection = self._begin_again() or self.begin()
         except psycopg.Error as error:
             raise translate(error, where) from None
-        with connection:
+        with ExitStack() as closing:
+            closing.enter_context(connection)
             try:
                 yield connection
                 connection.commit()
             except psycopg.Error as error:
                 raise problem(connection, error, where) from None
+            if KEPT.give_back(self.url, connection):
+                closing.pop_all()
+
+    def _begin_again(self) -> psycopg.Connection | None:
+        """A transaction on the kept connection; None if there is none, or it has broken meanwhile."""
+        connection = KEPT.take(self.url)
+        if connection is None:
+            return None
+        try:
+            prepare_session(connection, self)
+        except BaseException as error:
+            connection.close()
+            if isinstance(error, psycopg.Error):  # nothing was done: the session logs in
+                return None
+            raise
+        return connection
 
     @contextmanager
     def ledger(self) -> Iterator[psycopg.Connection]:

@@ -13,7 +13,9 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from ingest_pipelines.merge import Target
+from ingest_pipelines.errors import IngestError
+from ingest_pipelines.merge import Target, kept_session
+from ingest_pipelines.merge.kept_session import KEPT
 from ingest_pipelines.merge.session import LOADS, UNLIMITED, prepare
 from ingest_pipelines.merge.target import lock_table, prepare_session
 from ingest_pipelines_tests.servers.pgbouncer import PgBouncer
@@ -127,3 +129,62 @@ def test_every_session_asks_for_a_sign_of_life(target: Target) -> None:
             )]  # fmt: skip
             assert ours == [30, 10, 3, 60_000]
             assert end.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+
+
+def backend(target: Target) -> int:
+    """The server's process of a session that commits."""
+    with target.session() as connection:
+        connection.execute("SELECT set_config('application_name', 'changed', true)")
+        return connection.info.backend_pid
+
+
+def test_the_sessions_of_a_run_take_turns_on_one_login(target: Target) -> None:
+    with KEPT.keeping():
+        first = backend(target)
+        with KEPT.keeping():
+            assert backend(target) == first
+        with target.session() as outer:
+            assert backend(target) != outer.info.backend_pid  # at the same time each has its own
+        assert backend(Target(target.url + "?application_name=other")) != first
+        with target.session() as connection:
+            kept = connection
+            names = ("application_name", "statement_timeout", "timezone")
+            settings = [connection.execute("SELECT current_setting(%s)", (name,)).fetchone() for name in names]
+            assert settings == [("ingest_pipelines",), ("0",), ("UTC",)]
+    assert kept.closed
+    assert backend(target) != backend(target)
+
+
+def test_a_session_that_failed_leaves_no_connection_to_the_next(target: Target) -> None:
+    with KEPT.keeping():
+        first = backend(target)
+        for statement, error in (("CREATE TABLE not_kept ()", ZeroDivisionError), ("SELECT no_column", IngestError)):
+            with pytest.raises(error), target.session() as connection:
+                raise ZeroDivisionError(connection.execute(statement).statusmessage)
+            assert connection.closed
+        with target.session() as connection:
+            assert connection.info.backend_pid != first
+            assert connection.execute("SELECT to_regclass('not_kept')").fetchone() == (None,)
+
+
+def test_a_kept_connection_that_broke_or_rested_too_long_is_replaced(
+    target: Target, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with KEPT.keeping(), psycopg.connect(target.url, autocommit=True) as admin:
+        first = backend(target)
+        admin.execute("SELECT pg_terminate_backend(%s, 30000)", (first,))
+        second = backend(target)
+        assert second != first
+        assert backend(target) == second
+        monkeypatch.setattr(kept_session, "LONGEST_REST_SECONDS", -1)
+        assert backend(target) != second
+
+
+@pytest.mark.parametrize("limited", [LIMITS], indirect=True, ids=" ".join)
+def test_a_limit_that_ends_the_kept_connection_ends_no_session(limited: str) -> None:
+    target = Target(limited)
+    with KEPT.keeping(), psycopg.connect(limited, autocommit=True, options="-c statement_timeout=0") as admin:
+        first = backend(target)
+        gone = "SELECT 1 FROM pg_stat_activity WHERE pid = %s"
+        until(lambda: not admin.execute(gone, (first,)).fetchone())
+        assert backend(target) != first

@@ -38,6 +38,7 @@ from dagster._utils.interrupts import capture_interrupts
 
 from ingest_pipelines.config import Settings, read_settings
 from ingest_pipelines.config.current_project import Stamp, read_current_project, stamp_of
+from ingest_pipelines.merge.kept_session import KEPT
 from ingest_pipelines.orchestration.dagster_internals import own_run
 from ingest_pipelines.orchestration.dagster_internals.warm_launcher import MODULE
 from ingest_pipelines.orchestration.runs.fail_dead_run import fail_dead_run
@@ -141,8 +142,9 @@ class WarmRun:
         self._instance.report_engine_event(f"Started process for run (pid: {pid}).", self._run, started)
         _log_without_copies()
         try:
-            for event in core_execute_run(self._job, self._run, self._instance, inject_env_vars=True):
-                succeeded = succeeded or event.event_type is DagsterEventType.RUN_SUCCESS
+            with KEPT.keeping():
+                for event in core_execute_run(self._job, self._run, self._instance, inject_env_vars=True):
+                    succeeded = succeeded or event.event_type is DagsterEventType.RUN_SUCCESS
         except BaseException:  # it is in the run's events already
             return False
         finally:
