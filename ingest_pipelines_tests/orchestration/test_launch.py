@@ -43,3 +43,22 @@ def test_what_died_without_a_load_is_among_what_failed(
         instance.create_run_for_job(job, tags=tags, status=DagsterRunStatus(status))
     found = failed_items(shop.site(), instance, "points")
     assert found == ([refused, died] if failed else [refused])
+
+
+def test_what_failed_is_loaded_again_after_the_files_before_it_that_wait(shop: Shop, instance: DagsterInstance) -> None:
+    shop.write_import(source={"connection": "uploads", "file": "points/Points", "pick": "all", "settle": "1s"})
+    shop.deliver("Points_1.csv", GOOD, age=timedelta(hours=4))
+    older = shop.arrive(instance)
+    shop.deliver("Points_2.csv", ONE_BAD, age=timedelta(hours=3))
+    failed = shop.arrive(instance)
+    shop.deliver("Points_3.csv", GOOD, age=timedelta(hours=2))
+    newer = shop.arrive(instance)
+    run_import(shop.site(), instance, "points", item_key=failed.key)
+    job = shop.definitions().resolve_implicit_global_asset_job_def()
+    for item in (older, newer):
+        tags = {"dagster/partition": str(item.key), "ingest/import": "points"}
+        instance.create_run_for_job(job, tags=tags)
+    assert failed_items(shop.site(), instance, "points") == [older, failed]
+    tags = {"dagster/partition": str(older.key), "ingest/import": "points"}
+    instance.create_run_for_job(job, tags=tags, status=DagsterRunStatus.STARTED)
+    assert failed_items(shop.site(), instance, "points") == [failed], "a run loads it"

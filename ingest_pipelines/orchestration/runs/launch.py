@@ -19,7 +19,7 @@ from ingest_pipelines.orchestration.dagster_internals.tags import MAX_RETRIES_TA
 from ingest_pipelines.orchestration.definitions import build_definitions
 from ingest_pipelines.orchestration.instance import LOCATION
 from ingest_pipelines.orchestration.io_managers.step_outputs import read_report
-from ingest_pipelines.orchestration.monitoring.open_item import BROKEN
+from ingest_pipelines.orchestration.monitoring.open_item import BROKEN, OpenItem, OpenState
 from ingest_pipelines.orchestration.monitoring.open_items import open_items
 from ingest_pipelines.orchestration.monitoring.partition_events import report_runs
 from ingest_pipelines.orchestration.renames import take_over_history
@@ -39,6 +39,9 @@ from ingest_pipelines.orchestration.sensors.file_items import find_file_items
 from ingest_pipelines.orchestration.sensors.listings import LOOK_SECONDS, Listings
 from ingest_pipelines.orchestration.site import Asked, Site, Stage
 from ingest_pipelines.sources import upload_item
+
+_BEFORE_A_RUN: frozenset[OpenState] = frozenset({"due", "queued"})
+"""States of an item that no run loads yet."""
 
 _ANY_WINDOW = "name one to read it again: ingest run NAME --item 2026-01-31"
 
@@ -135,11 +138,23 @@ def run_import(
 
 
 def failed_items(site: Site, instance: DagsterInstance, name: str) -> list[Item]:
-    """The import's items on the list of open items that a run has to bring, in order: their last load or run failed."""
+    """The import's items on the list of open items that a run has to bring, in order: their last load or run failed.
+
+    And files before them that still wait: loaded after them, they would be refused as stale.
+    """
     bound = site.project.require(name)
-    broken = [found for found in open_items(site, instance, site.clock()) if found.state in BROKEN]
-    items = [find_item(site, bound, found.item) for found in broken if found.import_name == name]
-    return sorted((item for item in items if item is not None), key=_age)
+    entries = [entry for entry in open_items(site, instance, site.clock()) if entry.import_name == name]
+    broken = _items_of(site, bound, [entry for entry in entries if entry.state in BROKEN])
+    waiting = _items_of(site, bound, [entry for entry in entries if entry.state in _BEFORE_A_RUN])
+    last = max(map(_age, broken), default=None)
+    early = [item for item in waiting if item.modified_at is not None and last is not None and _age(item) < last]
+    return sorted([*broken, *early], key=_age)
+
+
+def _items_of(site: Site, bound: BoundImport, entries: Sequence[OpenItem]) -> list[Item]:
+    """Those of the entries that the ledger knows."""
+    items = [find_item(site, bound, entry.item) for entry in entries]
+    return [item for item in items if item is not None]
 
 
 def _age(item: Item) -> tuple[bool, datetime, int, str]:
