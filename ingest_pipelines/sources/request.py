@@ -15,7 +15,7 @@ from ingest_pipelines.errors import ConfigError
 from ingest_pipelines.model import Item
 from ingest_pipelines.sources.base import QuerySource
 from ingest_pipelines.sources.cursor_query import chunk_limit, cursor_mistakes, one_row_more
-from ingest_pipelines.sources.query_text import Query, read_query
+from ingest_pipelines.sources.query_text import PLACEHOLDERS, Query, read_query
 from ingest_pipelines.sources.window_query import window_mistakes
 
 
@@ -36,7 +36,7 @@ def request_of(item: Item, bound: BoundImport, source: QuerySource) -> Request:
     """What to ask the source for the item's rows.
 
     Raises:
-        ConfigError: the query is no SELECT, or its chunks could lose rows.
+        ConfigError: the query is no SELECT, its chunks could lose rows, or a placeholder has no value.
         UsageError: a cursor value in the ledger is none of the column's kind.
     """
     spec = bound.spec.source
@@ -44,7 +44,7 @@ def request_of(item: Item, bound: BoundImport, source: QuerySource) -> Request:
         assert spec.table is not None
         return Request(source.select(spec.table, bound.required_columns), {})
     query = read_query(spec.query, source.dialect)
-    if mistakes := _lost_rows(query, spec):
+    if mistakes := [*_unbound(query, spec), *_lost_rows(query, spec)]:
         raise ConfigError([f"imports/{bound.name}.yaml: {mistake}" for mistake in mistakes])
     if spec.cursor is not None:
         return Request(one_row_more(query), {"lastItem": chunk_start(item, spec.cursor)}, chunk_limit(query))
@@ -79,7 +79,25 @@ def query_mistakes(source: SourceOfImport, connection: QueryConnection) -> list[
         query = read_query(source.query, connection.dialect.name)
     except ConfigError as error:
         return [f"source.{mistake}" for mistake in error.mistakes]
-    return _lost_rows(query, source)
+    return [*_unbound(query, source), *_lost_rows(query, source)]
+
+
+def _unbound(query: Query, source: SourceOfImport) -> list[str]:
+    """Placeholders that nothing gives a value, and words in braces that were meant to be one."""
+    given = {
+        "cursor: {column, start}": {"lastItem"} if source.cursor is None else set[str](),
+        "window: {every, start}": {"windowStart", "windowEnd"} if source.window is None else set[str](),
+    }
+    names = dict.fromkeys(mark.name for mark in query.marks)
+    mistakes = [
+        f"source.query: {{{name}}} has a value only with {key}" for name in names for key in given if name in given[key]
+    ]
+    for opened, word, closed in zip(query.tokens, query.tokens[1:], query.tokens[2:], strict=False):
+        written = query.text[word.start : word.end]
+        meant = next((name for name in PLACEHOLDERS if written.replace("_", "").lower() == name.lower()), written)
+        if (opened.value, closed.value) == ("{", "}") and meant != written:
+            mistakes.append(f"source.query: {{{written}}} is no placeholder; did you mean {{{meant}}}?")
+    return mistakes
 
 
 def _lost_rows(query: Query, source: SourceOfImport) -> list[str]:

@@ -77,6 +77,28 @@ def test_check_reads_a_query_whatever_else_is_wrong(terminal: Terminal, other: s
         assert answer.err.count("imports/loyalty.yaml:4: source.query: ") == 1, answer.err
 
 
+@pytest.mark.parametrize(
+    ("condition", "mistake"),
+    [
+        ("id > {lastItem}", "{lastItem} has a value only with cursor: {column, start}"),
+        ("seen >= {windowStart}", "{windowStart} has a value only with window: {every, start}"),
+        ("id > {last_item}", "{last_item} is no placeholder; did you mean {lastItem}?"),
+        ("id > 0 -- {lastItem}", None),
+    ],
+)
+def test_check_finds_a_placeholder_that_nothing_gives_a_value(
+    terminal: Terminal, condition: str, mistake: str | None
+) -> None:
+    query = f"source: {{connection: shop_db, query: 'SELECT cid FROM orders WHERE {condition}'}}"
+    write_project(
+        terminal.folder,
+        {**RIGHT, "imports/loyalty.yaml": f"database: customers\n{query}\ncolumns: {{cid: customer_id}}\n"},
+    )
+    answer = terminal.ingest("check", "loyalty", VENDOR_PW="x")
+    assert answer.code == (0 if mistake is None else 2)
+    assert mistake is None or f"imports/loyalty.yaml:2: source.query: {mistake}" in answer.err
+
+
 def test_check_notes_a_query_that_is_sent_without_being_understood(terminal: Terminal) -> None:
     query = "  connection: shop_db\n  query: SELECT cid FROM CHANGETABLE(CHANGES dbo.t, 0) AS c"
     loyalty = RIGHT["imports/loyalty.yaml"].replace("  connection: vendor\n  file: loyalty/Customers", query)
