@@ -92,6 +92,15 @@ def test_a_folder_that_cannot_be_written_is_named_and_nothing_ran(starter: Termi
         assert why in answer.err
 
 
+def test_init_names_the_first_file_that_it_may_not_write(terminal: Terminal) -> None:
+    """An empty folder that nobody writes into, not even root."""
+    folder = next(path for path in Path("/sys/kernel").iterdir() if path.is_dir() and not any(path.iterdir()))
+    answer = terminal.ingest("init", folder)
+    assert answer.code == 2
+    assert answer.err.startswith(f"error: {folder}/")
+    assert answer.err.endswith("this account has no permission\n  name another folder\n")
+
+
 @pytest.mark.parametrize("number", sorted(errno.errorcode))
 def test_what_the_file_system_refuses_is_a_sentence_whatever_it_is(number: int) -> None:
     error = file_error(OSError(number, os.strerror(number), b"/srv/caf\xe9.csv"))
