@@ -21,6 +21,8 @@ from pydantic import (
     model_validator,
 )
 
+from ingest_pipelines.errors import ConfigError
+
 
 class Strict(BaseModel):
     """Unknown keys are mistakes; a parsed model never changes."""
@@ -60,8 +62,10 @@ _VARIABLE = re.compile(r"[A-Z][A-Z0-9_]*|[a-z][a-z0-9]*(_[a-z0-9]+)+")
 
 
 def is_set(*, env: str | None = None, file: str | None = None) -> bool:
-    """Whether a secret is there: its variable is set, or its file can be read."""
-    return env in os.environ if file is None else os.access(file, os.R_OK) and Path(file).is_file()
+    """Whether a secret is there: its variable, or its file that can be read, holds something."""
+    if file is None:
+        return bool(os.environ.get(env or ""))
+    return os.access(file, os.R_OK) and Path(file).is_file() and Path(file).stat().st_size > 0
 
 
 class Secret(Strict):
@@ -88,6 +92,8 @@ class Secret(Strict):
         if (self.env is None) == (self.file is None):
             raise ValueError("a secret is {env: NAME} or {file: /path}, exactly one of them")
         if self.env is not None and not is_set(env=self.env):
+            if self.env in os.environ:
+                raise ValueError("the environment variable that it names is empty")
             if _VARIABLE.fullmatch(self.env) is None:  # it may be the secret itself
                 raise ValueError(
                     "env takes the name of an environment variable, such as VENDOR_PW; this one is not set"
@@ -95,14 +101,31 @@ class Secret(Strict):
             raise ValueError(f"the environment variable {self.env} is not set")
         if self.file is not None and not is_set(file=self.file):
             path = self.file if "\n" not in self.file else "that it names"
-            raise ValueError(f"the secret file {path} does not exist or is not readable")
+            is_there = os.access(self.file, os.R_OK) and Path(self.file).is_file()
+            raise ValueError(
+                f"the secret file {path} {'is empty' if is_there else 'does not exist or is not readable'}"
+            )
         return self
 
     def reveal(self) -> str:
-        """The secret's value. Never log it, never put it into a message."""
+        """The secret's value. Never log it, never put it into a message.
+
+        Raises:
+            ConfigError: the file cannot be read, or holds no text.
+        """
         if self.env is not None:
             return os.environ[self.env]
-        return Path(str(self.file)).read_text(encoding="utf-8").removesuffix("\n")
+        try:
+            text = Path(str(self.file)).read_text(encoding="utf-8").removesuffix("\n")
+        except UnicodeDecodeError:
+            text = "\0"
+        except OSError as error:
+            raise ConfigError([f"the secret file {self.file} cannot be read: {error.strerror}"]) from None
+        if "\0" in text:
+            raise ConfigError(
+                [f"the secret file {self.file} is not UTF-8 text"], hint="save the secret as UTF-8"
+            ) from None
+        return text
 
     def reveal_bytes(self) -> bytes:
         """The same of a secret that need not be text, such as a key."""

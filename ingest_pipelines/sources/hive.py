@@ -21,6 +21,7 @@ from ingest_pipelines.cursor.values import CursorValue, Moment
 from ingest_pipelines.errors import ConfigError
 from ingest_pipelines.sources.error_codes import BROKEN, REFUSED, DriverError, Meaning, Reason, codes_of, meaning_of
 from ingest_pipelines.sources.fetch_size import fetched
+from ingest_pipelines.sources.network import silence
 from ingest_pipelines.sources.query_text import Query
 from ingest_pipelines.sources.sql import HostSource, Session, accepted, backticked, decimals, driver, naive_text
 
@@ -115,6 +116,7 @@ class _Session(Session):
         self._thrift: Any = driver("TCLIService.ttypes", "hive")
         self._broken: Any = driver("thrift.Thrift", "hive").TException
         logging.getLogger("pyhive.hive").setLevel(logging.WARNING)  # below that it logs rows
+        silence("thrift")
         self._settings = settings
         self._handle: Any = None
         self._cancelled = False

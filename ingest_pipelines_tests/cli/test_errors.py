@@ -292,3 +292,11 @@ def test_help_has_no_types_of_python_and_no_brackets_that_mean_nothing(terminal:
 def test_remember_without_a_key_names_its_own_command(terminal: Terminal) -> None:
     write_project(terminal.folder, RIGHT)
     assert "ingest remember customers KEY" in terminal.ingest("remember", "customers", VENDOR_PW="x").err
+
+
+def test_a_drivers_own_log_is_not_printed(terminal: Terminal) -> None:
+    connection = "type: hive, host: 127.0.0.1, port: 1, database: d, username: u, retries: 0"
+    write_project(terminal.folder, {**RIGHT, "connections.yaml": f"connections: {{lake: {{{connection}}}}}\n"})
+    out, err = (command := terminal.process("browse", "lake")).communicate(timeout=60)
+    assert (command.returncode, out) == (3, "")
+    assert err.startswith("error: hive://127.0.0.1:1/d: ")

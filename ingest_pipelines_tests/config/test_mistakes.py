@@ -21,6 +21,7 @@ from ingest_pipelines_tests.config.projects import CONNECTIONS, DATABASES, IMPOR
 @pytest.fixture(autouse=True)
 def _vendor_password(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VENDOR_PW", "not in any message")
+    monkeypatch.setenv("EMPTY_PW", "")
     monkeypatch.delenv("MISSING_PW", raising=False)
 
 
@@ -94,6 +95,9 @@ SECRET_CASES = [
     ("    password: {env: hunter2}", f"password: {NO_VARIABLE}"),
     ("    password: {env: 12345-hunter2 !}", f"password: {NO_VARIABLE}"),
     ("    password: {file: \"-----BEGIN\\nhunter2\"}", "password: the secret file that it names does not exist or is not readable"),
+    ("    password: {file: /dev/null}", "password: the secret file /dev/null does not exist or is not readable"),
+    ("    password: {file: empty}", "password: the secret file HOME/empty is empty"),
+    ("    password: {env: EMPTY_PW}", "password: the environment variable that it names is empty"),
     ("    password: {}", "password: a secret is {env: NAME} or {file: /path}, exactly one of them"),
     ("    password: {env: VENDOR_PW, file: x}", "password: a secret is {env: NAME} or {file: /path}, exactly one of them"),
     ("    password: {enw: VENDOR_PW}", "password.enw: unknown key; did you mean 'env'?"),
@@ -103,6 +107,7 @@ SECRET_CASES = [
 @pytest.mark.parametrize(("line", "expected"), SECRET_CASES)
 def test_a_secret_is_a_reference_that_resolves_and_is_never_shown(tmp_path: Path, line: str, expected: str) -> None:
     text = CONNECTIONS.replace("    password: {env: VENDOR_PW}\n    host_key", f"{line}\n    host_key")
+    (tmp_path / "empty").touch()
     found = mistakes(tmp_path, connections=text)
     assert found[0] == f"connections.yaml:9: connections.vendor.{expected.replace('HOME', str(tmp_path))}"
     assert not any("hunter2" in each or "12345" in each or "not in any message" in each for each in found)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from ingest_pipelines.config import demo_home, read_project, read_settings
+from ingest_pipelines.config.base import Secret
 from ingest_pipelines.config.connections.csv import CsvConnection
 from ingest_pipelines.config.connections.sftp import SftpConnection
 from ingest_pipelines.config.settings import ADDRESSES, secrets_in_files
@@ -136,6 +137,17 @@ def test_a_secrets_value_is_never_in_the_models_text(tmp_path: Path, monkeypatch
     assert isinstance(vendor, SftpConnection)
     assert vendor.password is not None
     assert vendor.password.reveal() == "hunter2"
+
+
+@pytest.mark.parametrize("content", [b"pass\xe9", b"pa\0ss"])
+def test_a_secret_that_is_no_text_is_told_as_that_and_not_as_a_server_that_does_not_answer(
+    tmp_path: Path, content: bytes
+) -> None:
+    (tmp_path / "secret").write_bytes(content)
+    secret = Secret.model_validate({"file": str(tmp_path / "secret")})
+    with pytest.raises(ConfigError, match="secret is not UTF-8 text") as refused:
+        secret.reveal()
+    assert "pa" not in str(refused.value).replace(str(tmp_path), "")
 
 
 def test_a_missing_home_says_what_to_do(tmp_path: Path) -> None:

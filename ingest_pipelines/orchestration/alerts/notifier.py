@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from ingest_pipelines.config.base import Secret
+from ingest_pipelines.errors import ConfigError
 
 _LOGGER = logging.getLogger("apprise")
 
@@ -23,8 +24,8 @@ def send(address: Secret, title: str, body: str, severity: str = "warning") -> s
 
     try:
         url = address.reveal().strip()
-    except (KeyError, OSError):
-        return "the secret with the address is gone"
+    except (KeyError, ConfigError):
+        return "the secret with the address is gone, or is no text"
     with _log_of_this_thread() as log:
         # In this thread, whose log is read. Apprise's own threads are few: some hung addresses would hold up all.
         services = apprise.Apprise(asset=apprise.AppriseAsset(async_mode=False, service_timeout=0))
