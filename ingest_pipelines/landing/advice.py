@@ -91,7 +91,7 @@ def advise(
             f"if the last line says how many rows the file has, write in the import's source: {line}; that number is "
             "another one, so upload the whole file then"
         )
-    elif isinstance(found.get("footer"), str) and declared.footer is None:
+    elif isinstance(found.get("footer"), (str, dict)) and declared.footer is None:
         refusal.hint = f"if the last line is the file's trailer, write in the import's source: {line}"
     elif "footer" in found and declared.footer is None:
         refusal.hint = f"if the file is whole and its end is no row, write in the import's source: {line}"
@@ -415,9 +415,12 @@ def _body(text: str, signs: dict[str, Any], declared: Format, *, wide: bool, cut
         begins = re.match(r"[^\W\d]+[^\w\d,;|\t]*(?=\d+$)", last)
         known = _TRAILERS.match(last)
         trailer = begins[0] if begins else known[1] if known else None
-        single += [{"footer": trailer}] if trailer else []  # with the number of rows: it is a proof
-        single.append({"footer": 1})
         delimiter = signs.get("delimiter", declared.delimiter)
+        single += [{"footer": trailer}] if trailer else []  # with the number of rows: it is a proof
+        counts = [place for place, cell in enumerate(_row([last], delimiter, '"'), 1) if cell.strip().isdecimal()]
+        if trailer and len(counts) > 1:  # the one that is the number of rows proves itself
+            single += [{"footer": {"starts_with": trailer, "count": place}} for place in counts]
+        single.append({"footer": 1})
         cells = [line.count(delimiter) for line in text.splitlines() if line.strip("\0")]
         if all(count != cells[min(len(cells) - 1, signs.get("skip_lines", 0))] for count in cells[-2:]):
             single.append({"footer": 2})  # else the last line is a row
