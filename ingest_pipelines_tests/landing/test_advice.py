@@ -75,7 +75,6 @@ FILES: dict[str, tuple[bytes, dict[str, Any]]] = {
     "two bars": (b"id||tier||n\n1||x||5\n2||y||7\n", {
         "delimiter": "|", "skip_lines": 1, "header": ["id", "column_2", "tier", "column_4", "n"],
     }),
-    "a block filled with zeros": (b"id,tier\n1,x\n2,y\n" + bytes(100), {"footer": 1}),
     "escapes": (b'id,tier,n\n1,x,"a \\" b"\n2,y,\n', {"escape": "\\"}),
     "quotes that are text": (b'id|tier|n\n1|x|5" disk\n2|y|\n', {"delimiter": "|", "quote": "none"}),
     "blanks before quotes": (b'id, "tier"\n1, "x"\n2, "y"\n', {"trim": True}),
@@ -137,6 +136,7 @@ NOTHING_TO_WRITE = {
     "all rows too wide": (b"id,tier\n1,x,a\n2,y,b\n", "2 rows have more or fewer cells"),
     "lines quoted as a whole": (b'"id,tier"\n"1,x"\n', "each line is quoted as a whole"),
     "cells that Excel calculates": (b'id,tier\n="001",x\n="002",y\n', "a quote inside a cell"),
+    "a block of zeros at the end": (b"id,tier\n1,x\n2,y\n" + bytes(100), "1 row has more or fewer cells"),
     "a block of zeros before a row": (b"id,tier\n1,x\n" + bytes(600) + b"\n2,y\n", "1 row has more or fewer cells"),
     "an OpenDocument file": (b"PK\x03\x04" + b"\x14\0" * 13 + b"mimetypeapplication/x\n" * 9, "is"),
     "objects inside an object": (b'{"data": [{"id": 1, "tier": "x"}]}\n', "the file is JSON"),

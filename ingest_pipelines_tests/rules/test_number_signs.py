@@ -86,6 +86,11 @@ def test_indian_groups_are_of_two_digits_and_then_one_of_three(numbers: list[int
     signs = NumberSigns("," if sign == "." else ".", sign, grouping="indian")
     cells = [_indian(number, sign) for number in numbers]
     wrong = [cell for number in numbers if (cell := f"{number:,}".replace(",", sign)) != _indian(number, sign)]
+    wrong += [
+        f"0{sign}12{sign}345",
+        f"01{sign}234",
+        f"0{sign}123",
+    ]  # no group begins with 0: the last one is a fraction
     read = pl.DataFrame({"n": [*cells, *wrong]}).select(with_point(pl.col("n"), signs).cast(pl.Int64, strict=False))
     assert read.to_series().to_list() == [*numbers, *(None for _ in wrong)]
     assert [signs.whole_number(cell) for cell in cells] == [number if number >= 0 else None for number in numbers]
