@@ -59,25 +59,40 @@ def find_behind(connection: psycopg.Connection, table: sql.Identifier, shape: Ta
     statistics, and where the statistics show higher numbers than the sequence will give next. Otherwise a sequence that
     fell behind after the last ANALYZE is not noticed.
     """
-    with connection.cursor(row_factory=class_row(_Sequence)) as cursor:
-        numbering = cursor.execute(_SEQUENCE, {"oid": shape.oid, "column": PROFILE_ID}).fetchone()
-    if numbering is None or numbering.step < 1:
-        return None
-    sequence = sql.Identifier(numbering.schema, numbering.name)
-    if numbering.last is not None:
-        following = numbering.last + numbering.step
-    elif numbering.readable:
-        following = scalar(connection, sql.SQL("SELECT last_value FROM {}").format(sequence))
-    elif numbering.usable:  # the number is lost, once: from now on there is a last one
-        following = scalar(connection, "SELECT nextval(%s)", (sequence.as_string(),))
-    else:
+    numbering = _sequence_of(connection, shape)
+    following = None if numbering is None else _following(connection, numbering)
+    if numbering is None or following is None:
         return None
     if not (PROFILE_ID in shape.indexed or numbering.unknown or following <= numbering.at_least):
         return None
     highest = scalar(connection, sql.SQL("SELECT max({}) FROM {}").format(sql.Identifier(PROFILE_ID), table))
     if highest is None or following > highest:
         return None
-    return Behind(sequence, highest)
+    # Another application may have added profiles since the sequence was read: it is read again, behind the table.
+    numbering = _sequence_of(connection, shape)
+    following = None if numbering is None else _following(connection, numbering)
+    if numbering is None or following is None or following > highest:
+        return None
+    return Behind(sql.Identifier(numbering.schema, numbering.name), highest)
+
+
+def _sequence_of(connection: psycopg.Connection, shape: TableShape) -> _Sequence | None:
+    with connection.cursor(row_factory=class_row(_Sequence)) as cursor:
+        numbering = cursor.execute(_SEQUENCE, {"oid": shape.oid, "column": PROFILE_ID}).fetchone()
+    return None if numbering is None or numbering.step < 1 else numbering
+
+
+def _following(connection: psycopg.Connection, numbering: _Sequence) -> int | None:
+    """The number that the sequence gives next; None: the role may not ask."""
+    sequence = sql.Identifier(numbering.schema, numbering.name)
+    if numbering.last is not None:
+        return numbering.last + numbering.step
+    following: int | None = None
+    if numbering.readable:
+        following = scalar(connection, sql.SQL("SELECT last_value FROM {}").format(sequence))
+    elif numbering.usable:  # the number is lost, once: from now on there is a last one
+        following = scalar(connection, "SELECT nextval(%s)", (sequence.as_string(),))
+    return following
 
 
 _SEQUENCE = """

@@ -18,6 +18,7 @@ from ingest_pipelines.config import BoundImport
 from ingest_pipelines.errors import TargetRefused
 from ingest_pipelines.merge import Target, apply
 from ingest_pipelines.merge.preflight import probe
+from ingest_pipelines.merge.target import scalar
 from ingest_pipelines.model import Counts, Run, Validated
 from ingest_pipelines_tests.merge.deliveries import CUSTOMERS, NOW, SENSOR, bound_import, delivery, item
 from ingest_pipelines_tests.merge.hostile import CASELESS, TABLES, Hostile
@@ -231,6 +232,22 @@ def test_a_role_that_may_not_make_temporary_tables_is_told_so(server_url: str) -
                 connection.execute(sql.SQL(statement))
         probe(loader, bound_import())
         reader(url)(f"DROP OWNED BY {role} CASCADE; DROP ROLE {role}")
+
+
+def test_numbers_that_another_application_takes_meanwhile_are_no_obstacle(
+    url: str, role: str, loader: Target, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hostile, name = TABLES["an owner's identity"], f"t{uuid4().hex[:8]}"
+    made(url, role, name, hostile)
+    _, bound = parcel(name, hostile, tmp_path)
+
+    def after_others(connection: Any, query: Any, *parameters: Any) -> Any:
+        reader(url)(f"INSERT INTO crm.{name} (customer_id) VALUES (gen_random_uuid()::text)")
+        return scalar(connection, query, *parameters)
+
+    monkeypatch.setattr("ingest_pipelines.merge.numbers.scalar", after_others)
+    probe(loader, bound)
+    assert len(reader(url)(f"SELECT FROM crm.{name}")) > 1
 
 
 def test_everything_that_is_wrong_is_said_at_once(url: str, role: str, loader: Target) -> None:
