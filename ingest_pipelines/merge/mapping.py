@@ -28,7 +28,8 @@ def mapping_changes(locked: Mapping[str, tuple[str, str]], bound: BoundImport) -
         if was is None:
             changes[column] = f"columns.{column}: added since the first committed load"
         elif is_now is None:
-            changes[column] = f"columns.{column}: removed; it filled '{was[0]}' ({was[1]})"
+            if column not in bound.spec.columns:  # else it is there, and has a mistake of its own
+                changes[column] = f"columns.{column}: removed; it filled '{was[0]}' ({was[1]})"
         else:
             filled = f"it filled '{was[0]}' ({was[1]}), now '{is_now[0]}' ({is_now[1]})"
             changes[column] = f"columns.{column}: {filled}"

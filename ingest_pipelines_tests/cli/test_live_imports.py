@@ -90,6 +90,16 @@ def test_of_two_imports_that_disagree_the_one_that_has_not_loaded_is_wrong(
     assert project.ingest("plan", "live", "--file", project.folder / "live.csv").code == 0
 
 
+def test_a_column_that_databases_yaml_contradicts_is_not_called_removed(project: Terminal) -> None:
+    retyped = DATABASES.replace("max_length: 64}}", "max_length: 64}, points: {type: string}}")
+    (project.folder / "databases.yaml").write_text(retyped)
+    for words in (("check",), ("check", "live")):
+        answer = project.ingest(*words)
+        assert answer.code == 2
+        assert "imports/live.yaml:5: columns.pts: 'points' is string in databases.yaml and int here" in answer.err
+        assert "removed" not in answer.err
+
+
 def test_the_newcomer_loads_nothing_and_the_live_import_goes_on(project: Terminal) -> None:
     write(project, "aaa", LIVE.replace("type: int", "type: string"))
     refused = deliver(project, "aaa", "c,x")
