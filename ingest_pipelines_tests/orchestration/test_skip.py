@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from dagster import DagsterInstance
@@ -24,6 +25,12 @@ def skip(shop: Shop, instance: DagsterInstance, *keys: str) -> None:
     skip_items(site, "points", keys, by="ann@desk", reason="the vendor sent it twice", open_now=found)
 
 
+def rows_on_disk(shop: Shop) -> list[Path]:
+    """Files with rows that runs have left."""
+    folders = (shop.site().settings.spool, shop.site().settings.spill)
+    return [path for folder in folders for path in folder.rglob("*.*") if path.is_file() and path.suffix != ".handle"]
+
+
 def statuses(shop: Shop) -> dict[str, str]:
     return dict(shop.rows("SELECT key, status FROM ingest.items"))
 
@@ -39,7 +46,9 @@ def test_an_item_that_a_person_skips_leaves_the_list_and_comes_back_by_a_run(
     waits = shop.arrive(instance)
     assert [item.key for item in failed_items(shop.site(), instance, "points")] == [failed.key]
 
+    assert rows_on_disk(shop), "for a re-execution"
     skip(shop, instance, failed.key, waits.key)
+    assert rows_on_disk(shop) == []
     assert open_items(shop.site(), instance, shop.now) == []
     assert failed_items(shop.site(), instance, "points") == []
     site = shop.site()

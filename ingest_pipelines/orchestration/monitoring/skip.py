@@ -9,6 +9,8 @@ from ingest_pipelines.errors import UsageError
 from ingest_pipelines.model import Item, ItemKey
 from ingest_pipelines.orchestration.monitoring.open_item import OpenItem
 from ingest_pipelines.orchestration.runs.run_context import find_item
+from ingest_pipelines.orchestration.runs.run_files import forget_run
+from ingest_pipelines.orchestration.runs.run_locks import life_of
 from ingest_pipelines.orchestration.site import Site
 
 
@@ -16,6 +18,8 @@ def skip_items(
     site: Site, name: str, keys: Sequence[str], *, by: str, reason: str, open_now: Sequence[OpenItem]
 ) -> None:
     """Marks the import's items as skipped, all of them or none, and notes it in the audit trail.
+
+    What the runs that failed for them had landed and validated is deleted: no run will go on with it.
 
     Args:
         name: of an import, also of one that the project no longer has.
@@ -52,3 +56,8 @@ def skip_items(
                 )
             detail = {"reason": reason, "status": before}
             ledger.record_audit(connection, by, "skipped", now, import_name=name, item=key, detail=detail)
+    settings = site.settings
+    for entry in open_now:
+        is_skipped = entry.import_name == name and entry.item in keys
+        if is_skipped and entry.run_id and life_of(settings.state, entry.run_id) != "alive":
+            forget_run(settings.spool, settings.spill, entry.run_id)
