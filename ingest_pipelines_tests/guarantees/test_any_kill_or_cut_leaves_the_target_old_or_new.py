@@ -21,7 +21,7 @@ from ingest_pipelines_tests.servers.fleet import Fleet
 LEAST = 5
 """Blows that must meet a load of each feed, however slow the machine is."""
 
-SECONDS = float(os.environ.get("TORTURE_SECONDS", "15"))
+SECONDS = float(os.environ.get("TORTURE_SECONDS", "60"))
 """For all feeds together."""
 
 
