@@ -204,7 +204,7 @@ def _read(
         home=project.resolve() if project is not None else _home(state),
         state=state,
         database_url=None,
-        dagster_url=_secret("INGEST_DAGSTER_URL"),
+        dagster_url=_storage_url(),
         automation=os.environ.get("INGEST_AUTOMATION", "on").lower() not in {"off", "0", "false"},
         lock_timeout_seconds=_seconds("INGEST_LOCK_TIMEOUT", 60.0),
         dagster_home=Path(dagster_home).resolve() if dagster_home else None,
@@ -369,6 +369,21 @@ def _seconds(variable: str, default: float) -> float:
     if not 0 < seconds < 86_400:
         raise ConfigError([f"{variable}: expected a number of seconds above 0"], hint=f"for example: {variable}=60")
     return seconds
+
+
+def _storage_url() -> str | None:
+    """The URL of Dagster's storage, which is never told: it holds a password.
+
+    Raises:
+        ConfigError: it is no URL of a Postgres.
+    """
+    url = _secret("INGEST_DAGSTER_URL")
+    if url is not None and not url.startswith(("postgresql:", "postgres:", "postgresql+psycopg2:")):
+        raise ConfigError(
+            ["INGEST_DAGSTER_URL: not the URL of a Postgres"],
+            hint="write postgresql://USER:PASSWORD@HOST:PORT/DATABASE, or unset it",
+        )
+    return url
 
 
 def _secret(variable: str) -> str | None:

@@ -174,6 +174,14 @@ def test_a_database_url_may_stand_in_a_file_as_containers_get_their_secrets(
         read_settings()
 
 
+@pytest.mark.parametrize("url", ["sqlite:///hunter2", "mysql://u:hunter2@h/d", "hunter2"])
+def test_a_storage_of_dagster_that_is_no_postgres_is_a_config_error(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    monkeypatch.setenv("INGEST_DAGSTER_URL", url)
+    with pytest.raises(ConfigError, match="INGEST_DAGSTER_URL: not the URL of a Postgres") as refused:
+        read_settings()
+    assert "hunter2" not in str(refused.value)
+
+
 def test_a_secrets_file_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("INGEST_DAGSTER_URL_FILE", str(tmp_path / "nowhere"))
     with pytest.raises(ConfigError, match=r"INGEST_DAGSTER_URL_FILE: .*/nowhere cannot be read: No such file"):
