@@ -85,8 +85,8 @@ def test_rejects_list_has_one_entry_per_broken_rule(demo: Demo) -> None:
 def test_rejects_of_one_code(demo: Demo) -> None:
     found = demo[0].ingest("rejects", "list", "customers", "--code", "bad_email", "--json").json
     assert {entry["code"] for entry in found} == {"bad_email"}
-    assert demo[0].ingest("rejects", "list", "customers", "--code", "nonsense").out == (
-        "customers: no rejects with code nonsense\n"
+    assert demo[0].ingest("rejects", "list", "customers", "--code", "bad_ip").out == (
+        "customers: no rejects with code bad_ip\n"
     )
 
 

@@ -681,7 +681,7 @@ def test_a_command_without_a_standard_file_is_handed_over_too(served: Served, cl
     words = (
         sys.executable,
         "-c",
-        _INGEST,
+        _INGEST.format(60),
         "run",
         served.import_name,
         "--file",
