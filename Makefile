@@ -1,7 +1,7 @@
 # Everything a person does here, one word each. `make` or `make help` lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test lint on-call torture soak bench bench-quick bench-ledger bench-served lock sbom clean
+.PHONY: help demo up test test-all lint on-call torture soak bench bench-quick bench-ledger bench-served lock sbom clean
 
 SHELL := /bin/bash
 VENV := .venv
@@ -27,6 +27,11 @@ test: $(VENV)/.installed-test ## Every test but the slow ones, on two cores, aga
 	@.ci/debian-packages
 	@.ci/npm-packages $(VENV)
 	@$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not slow"
+
+test-all: $(VENV)/.installed-test ## The slow ones, too, and all examples of each property (a night)
+	@.ci/debian-packages
+	@.ci/npm-packages $(VENV)
+	@INGEST_TEST_EXAMPLES=1 $(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 lint: $(VENV)/.installed-test ## Format, lint, types, who may import whom, insecure code, secrets
 	@$(BIN)/ruff format --check .

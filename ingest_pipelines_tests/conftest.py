@@ -51,7 +51,7 @@ settings.register_profile("ours", deadline=None)
 settings.load_profile("ours")
 
 SHARE_OF_EXAMPLES = float(os.environ.get("INGEST_TEST_EXAMPLES", "0.25"))
-"""What is tried of the examples that a property states; nights and releases try all."""
+"""What is tried of the examples that a property states; `make test-all` tries all."""
 
 _FEW = 10
 """So many examples are tried in any case."""
