@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from ingest_pipelines import embedded
@@ -110,10 +111,16 @@ def test_a_database_server_killed_at_any_point_has_all_or_nothing(crashing: tupl
 
 @pytest.fixture(scope="module")
 def crashing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Tills, Path]]:
-    """A shop whose target and whose Dagster are in a server of its own, and the server's folder."""
+    """A shop whose target and whose Dagster are in a server of its own, and the server's folder.
+
+    What the server says is committed survives the death of its processes.
+    """
     folder = tmp_path_factory.mktemp("crashing")
     with embedded.running(folder / "server", durable=False) as server:
         target, runs = (server.ensure_database(name) for name in ("target", "dagster"))
+        with psycopg.connect(target, autocommit=True) as admin:
+            admin.execute("ALTER SYSTEM SET synchronous_commit = 'local'")
+            admin.execute("SELECT pg_reload_conf()")
         with tills_of(folder / "tills", target, runs, "refunds") as tills:
             yield tills, folder / "server"
 
