@@ -65,7 +65,11 @@ def is_set(*, env: str | None = None, file: str | None = None) -> bool:
     """Whether a secret is there: its variable, or its file that can be read, holds something."""
     if file is None:
         return bool(os.environ.get(env or ""))
-    return os.access(file, os.R_OK) and Path(file).is_file() and Path(file).stat().st_size > 0
+    return _is_readable(file) and Path(file).stat().st_size > 0
+
+
+def _is_readable(file: str) -> bool:
+    return os.access(file, os.R_OK) and Path(file).is_file()
 
 
 class Secret(Strict):
@@ -101,10 +105,8 @@ class Secret(Strict):
             raise ValueError(f"the environment variable {self.env} is not set")
         if self.file is not None and not is_set(file=self.file):
             path = self.file if "\n" not in self.file else "that it names"
-            is_there = os.access(self.file, os.R_OK) and Path(self.file).is_file()
-            raise ValueError(
-                f"the secret file {path} {'is empty' if is_there else 'does not exist or is not readable'}"
-            )
+            what = "is empty" if _is_readable(self.file) else "does not exist or is not readable"
+            raise ValueError(f"the secret file {path} {what}")
         return self
 
     def reveal(self) -> str:

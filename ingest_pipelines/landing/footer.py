@@ -138,25 +138,27 @@ def _refuse_undeclared_groups(landing: Landing, declared: Format, cells: Sequenc
     if other is not None:
         trailer = declared.trailer
         assert trailer is not None
-        none = written({"footer": Trailer(starts_with=trailer.starts_with, count=NONE)})
         raise ItemRefused(
             f"{landing.item.uri}, line {line}: the trailer has a number with '{other.thousands}' between its digits, "
             "and which sign separates thousands is not declared",
             line=line,
-            hint=f"if it is the number of rows: {written(other.given)}; if it is not: {none}",
+            hint=f"if it is the number of rows: {written(other.given)}; if it is not: {_without_count(trailer)}",
         )
 
 
 def _refuse_other_number(landing: Landing, trailer: Trailer, cells: Sequence[str], line: int) -> None:
     """Raises ItemRefused for a number that counts no rows: a negative one, or one in other digits than 0 to 9."""
     if any(re.fullmatch(r"[-\u2212+]?\d+", cell.strip()) for cell in cells):
-        none = written({"footer": Trailer(starts_with=trailer.starts_with, count=NONE)})
         raise ItemRefused(
             f"{landing.item.uri}, line {line}: the trailer has a number with a sign, or in other digits than 0 to 9: "
             "that is no number of rows",
             line=line,
-            hint=f"correct it and upload the file again; if it counts no rows: {none}",
+            hint=f"correct it and upload the file again; if it counts no rows: {_without_count(trailer)}",
         )
+
+
+def _without_count(trailer: Trailer) -> str:
+    return written({"footer": Trailer(starts_with=trailer.starts_with, count=NONE)})
 
 
 def _with_count(trailer: Trailer) -> str:

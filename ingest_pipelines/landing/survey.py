@@ -211,7 +211,7 @@ class _CsvWalk:
         before = _before(data, starts, self._previous)
         outside = (np.searchsorted(toggles, starts) % 2 == 1) == inside
         blank = np.flatnonzero(((before == _LF) | (before == _CR)) & outside)
-        if self._signs.translated:  # line breaks that are text have stand-ins, and are lines of the file
+        if self._signs.translated and len(blank):  # line breaks that are text have stand-ins, and are lines of the file
             physical = np.frombuffer(self._signs.physical(data.tobytes()), np.uint8)
             previous = self._signs.physical(bytes([self._previous]))[0]
             blank = np.searchsorted(_ends_of_lines(physical, previous), starts[blank])
