@@ -7,7 +7,7 @@ or goes is a change, too. Its value is none: it is read when it is used.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
@@ -49,18 +49,22 @@ def stamp_of(home: Path) -> Stamp:
 
 def _secrets(home: Path, files: Stamp) -> Iterator[tuple[str, int, int, int]]:
     """Which of the secrets that the files name are there."""
-    for kind, name in _references(files):
-        with suppress(RuntimeError):  # the home of nobody: `~name`
-            there = is_set(env=name) if kind == "env" else is_set(file=str(home / Path(name).expanduser()))
-            yield f"{kind}: {name}", there, 0, 0
+    for kind, name in _references(home, files):
+        yield f"{kind}: {name}", is_set(env=name) if kind == "env" else is_set(file=name), 0, 0
 
 
 @lru_cache(maxsize=2)
-def _references(files: Stamp) -> tuple[tuple[str, str], ...]:
-    """`env` or `file`, and the name, of all that may be a secret."""
+def _references(home: Path, files: Stamp) -> tuple[tuple[str, str], ...]:
+    """`env` and a variable, or `file` and a path, of all that may be a secret. They are looked at often."""
     found = set()
     for path, *_ in files:
         with suppress(OSError):
             text = Path(path).read_text(encoding="utf-8", errors="replace")
             found |= {(match[1], (match[2] or match[3] or match[4]).strip()) for match in _REFERENCE.finditer(text)}
-    return tuple(sorted(found))
+    return tuple(sorted(_in_full(home, found)))
+
+
+def _in_full(home: Path, references: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:
+    for kind, name in references:
+        with suppress(RuntimeError):  # the home of nobody: `~name`
+            yield kind, name if kind == "env" else str(home / Path(name).expanduser())
