@@ -81,9 +81,12 @@ def rehearse(site: Site, bound: BoundImport, item: Item, show: Callable[[str], N
     from ingest_pipelines.actions.launcher import user
     from ingest_pipelines.merge import earlier_time, refuse_early, require_ended_window
     from ingest_pipelines.model import Run
+    from ingest_pipelines.orchestration.runs.run_context import with_created_types
     from ingest_pipelines.orchestration.runs.run_locks import PLAN_PREFIX, holding
 
     run = Run(id=f"{PLAN_PREFIX}{os.getpid()}-{site.clock():%Y%m%dT%H%M%S%f}", by=user(), dry_run=True)
+    with site.target.session() as connection:
+        bound = with_created_types(connection, bound)
     with holding(site.settings.state, run.id):  # if this is killed, the next run removes its files
         workspace = site.workspace(run.id)
         refuse_early(site.target, bound)

@@ -47,6 +47,7 @@ class BoundImport:
             statuses, the geo address, the version, a match column). In frames they are named `column:NAME`.
         placement: where its definitions are in Dagster.
         spelled: source column -> the name that it has in the item at hand, where that is another one.
+        retyped: fields to which databases.yaml gives another type than they were created with -> that type, unused.
     """
 
     name: str
@@ -60,6 +61,7 @@ class BoundImport:
     extra_columns: tuple[str, ...]
     placement: Placement = ALONE
     spelled: Mapping[str, str] = field(default_factory=dict)
+    retyped: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def key(self) -> MappedField | None:
@@ -131,13 +133,15 @@ class Filled:
 
 
 def type_conflicts(bound: BoundImport, filled: Mapping[str, Filled]) -> list[Problem]:
-    """Fields that have another type in the ledger, or in an import that was read before."""
+    """Fields that have another type in the ledger, in databases.yaml, or in an import that was read before."""
     problems: list[Problem] = []
     for mapped in bound.fields:
-        known = filled.get(mapped.name)
+        declared = bound.database.fields.get(mapped.name)
+        known = filled.get(mapped.name) or (Filled(declared.type_name, "") if declared is not None else None)
         if known is None or known.type_name == mapped.field.type_name:
             continue
-        there = f"in imports/{known.by}.yaml" if known.by != bound.name else "since this import's first load"
+        there = f"in imports/{known.by}.yaml" if known.by else "in databases.yaml"
+        there = "since this import's first load" if known.by == bound.name else there
         what = f"'{mapped.name}' is {known.type_name} {there} and {mapped.field.type_name} here"
         problems.append((("columns", mapped.column), f"columns.{mapped.column}: {what}; a field's type can't change"))
     return problems
@@ -168,7 +172,7 @@ def bind(
         return None, problems
     fields: list[MappedField] = []
     for column, target in spec.columns.items():
-        mapped, problem = _map(column, target, database)
+        mapped, problem = map_column(column, target, database)
         if problem:
             problems.append((("columns", column), f"columns.{column}: {problem}"))
         if mapped:
@@ -203,7 +207,8 @@ def _untyped(name: str, database: Database) -> str:
     return f"'{name}' is not a field of the database; {meant}: {{field: {name}, type: string}}"
 
 
-def _map(column: str, target: str | ColumnMapping, database: Database) -> tuple[MappedField | None, str]:
+def map_column(column: str, target: str | ColumnMapping, database: Database) -> tuple[MappedField | None, str]:
+    """The column as a field, or what is wrong with it. A type of its own wins: `type_conflicts` compares it."""
     name = target if isinstance(target, str) else target.field
     known = database.fields.get(name)
     if isinstance(target, str):
@@ -213,10 +218,7 @@ def _map(column: str, target: str | ColumnMapping, database: Database) -> tuple[
     if known is None and target.type is None:
         return None, _untyped(name, database)
     if known is not None and target.type is not None and target.type_name != known.type_name:
-        return (
-            None,
-            f"'{name}' is {known.type_name} in databases.yaml and {target.type_name} here; a field's type can't change",
-        )
+        known = None  # its rules are of another type
     try:
         layers = (target,) if known is None else (known, target)
         return MappedField(column, name, Field.from_rules(*layers), target.also, target.cleaning), ""

@@ -58,7 +58,7 @@ TableName = Annotated[
     WithJsonSchema({"type": "string", "pattern": _TABLE_PATTERN}),
 ]
 _DECIMAL = re.compile(r"decimal\((\d{1,2}),\s*(\d{1,2})\)")
-_ONLY_FOR = {
+ONLY_FOR = {
     key: {name for name, record in FIELD_TYPES.items() if key in record.takes}
     for key in ("max_length", "options", "region", "format", "pattern", "min", "max", "characters")
 }
@@ -123,7 +123,7 @@ class FieldRules(Strict):
     def _fits_its_type(self) -> Self:
         if self.type is None:
             return self
-        for key, types in _ONLY_FOR.items():
+        for key, types in ONLY_FOR.items():
             if key in self.model_fields_set and getattr(self, key) is not None and self.type not in types:
                 raise ValueError(
                     f"'{key}' does not apply to type {self.type}; it belongs to {', '.join(sorted(types))}"

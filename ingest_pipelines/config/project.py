@@ -24,6 +24,7 @@ from ingest_pipelines.config.nearest import nearest
 from ingest_pipelines.config.notify import AlertSubscription, AlertSubscriptions, Notify, NotifyGroup, NotifyGroups
 from ingest_pipelines.config.placement import ALONE, Placement
 from ingest_pipelines.config.renames import rename_problems
+from ingest_pipelines.config.retyped import as_created
 from ingest_pipelines.config.table_names import names_beside
 from ingest_pipelines.config.yaml_lines import Document, read_yaml
 from ingest_pipelines.errors import ConfigError, UsageError, printable
@@ -155,6 +156,7 @@ def read_project(
     files = [(path, _read(home, f"imports/{path.name}", Import, drafts)) for path in paths]
     named_files = [(path.stem, file.model) for path, file in files]
     databases = _apart(databases, [spec for _, spec in named_files if spec is not None])
+    databases = _as_created(databases, registered)
     known_connections = connections.model.connections if connections.model else {}
     known_databases = databases.model.databases if databases.model else {}
     asset_graph = _asset_graph({name: spec for name, spec in named_files if spec is not None}, known_databases)
@@ -365,6 +367,25 @@ def _apart(file: _File[Databases], imports: Sequence[Import]) -> _File[Databases
         file, model=file.model.model_copy(update={"databases": left}), mistakes=(*file.mistakes, *lines.values()),
         damaged={**file.damaged, **lines},
     )  # fmt: skip
+
+
+def _as_created(file: _File[Databases], registered: Mapping[str, Mapping[str, Filled]]) -> _File[Databases]:
+    """The file with the types that fields got from their first loads; another type there is a mistake."""
+    if file.model is None:
+        return file
+    databases, mistakes = dict(file.model.databases), list[str]()
+    for name, database in file.model.databases.items():
+        created = registered.get(name, {})
+        databases[name], retyped = as_created(database, {each: filled.type_name for each, filled in created.items()})
+        for each, wanted in retyped.items():
+            line = file.document.line(("databases", name, "fields", each))
+            what = (
+                f"databases.{name}.fields.{each}: {created[each].type_name} since the first load of "
+                f"imports/{created[each].by}.yaml, and {wanted} here; a field's type can't change"
+            )
+            mistakes.append(_line(file.name, line, what))
+    model = file.model.model_copy(update={"databases": databases})
+    return replace(file, model=model, mistakes=(*file.mistakes, *mistakes)) if mistakes else file
 
 
 def _names_beside(name: str, database: Database, imports: Sequence[Import]) -> list[tuple[str, str]]:

@@ -211,6 +211,12 @@ class LoadState:
         if self.validated.suppressed_rows:
             warnings.append(suppressed_words(self.validated.suppressed_rows))
         warnings += waiting_warnings(self)
+        warnings += [
+            f"'{name}' was loaded as {self.bound.database.fields[name].type_name}, as it was created; databases.yaml "
+            f"says {wanted}, and a field's type can't change; run: ingest check"
+            for name, wanted in self.bound.retyped.items()
+            if self.bound.database.fields[name].type_name != wanted
+        ]
         if self.order_advice:
             warnings.append(self.order_advice)
         return tuple(warnings)

@@ -8,7 +8,6 @@ from itertools import chain
 from ingest_pipelines.config import BoundImport
 from ingest_pipelines.errors import ConfigError, LoadError, printable
 from ingest_pipelines.ledger import ImportState, RegisteredField
-from ingest_pipelines.merge.ddl import fields_of
 from ingest_pipelines.model import ITEM_COLUMNS, Validated
 
 
@@ -70,10 +69,18 @@ def check_types(registered: Mapping[str, RegisteredField], bound: BoundImport) -
     """Passes where every field of the import and its database has the type that its first load gave it.
 
     Raises:
-        LoadError: a field has another type.
+        LoadError: a field has another type, or a new one another type than in databases.yaml.
     """
-    for name, field in fields_of(bound).items():
+    declared = bound.database.fields
+    for name, field in [*declared.items(), *((mapped.name, mapped.field) for mapped in bound.fields)]:
         created, wanted = registered.get(name), field.type_name
+        if created is None and name in declared and declared[name].type_name != wanted:
+            known = declared[name].type_name
+            raise LoadError(
+                f"import {bound.name}: the field '{name}' is {known} in databases.yaml, and {wanted} in the import; a "
+                "field has one type",
+                hint=f"nothing was merged; write type: {known}, or choose another field name",
+            )
         if created is not None and created.type != wanted:
             raise LoadError(
                 f"import {bound.name}: the field '{name}' was created as {created.type} by import "

@@ -90,14 +90,70 @@ def test_of_two_imports_that_disagree_the_one_that_has_not_loaded_is_wrong(
     assert project.ingest("plan", "live", "--file", project.folder / "live.csv").code == 0
 
 
-def test_a_column_that_databases_yaml_contradicts_is_not_called_removed(project: Terminal) -> None:
-    retyped = DATABASES.replace("max_length: 64}}", "max_length: 64}, points: {type: string}}")
-    (project.folder / "databases.yaml").write_text(retyped)
-    for words in (("check",), ("check", "live")):
+RETYPED = {
+    "of the import": (
+        DATABASES,
+        DATABASES.replace("max_length: 64}}", "max_length: 64}, points: {type: string}}"),
+        LIVE,
+    ),
+    "of the key": (DATABASES, DATABASES.replace("{type: string, max_length: 64}", "{type: int}"), LIVE),
+    "of both": (
+        DATABASES.replace("max_length: 64}}", "max_length: 64}, points: {type: int, min: 0}}"),
+        DATABASES.replace("max_length: 64}}", 'max_length: 64}, points: {type: "decimal(9,2)", min: 0}}'),
+        LIVE,
+    ),
+    "of databases.yaml": (
+        DATABASES.replace("max_length: 64}}", "max_length: 64}, points: {type: int, required: true}}"),
+        DATABASES.replace("max_length: 64}}", "max_length: 64}, points: {type: string, max_length: 9}}"),
+        LIVE.replace("{field: points, type: int}", "points"),
+    ),
+    "of another import": (
+        DATABASES.replace("max_length: 64}}", "max_length: 64}, tier: {type: string}}"),
+        DATABASES.replace("max_length: 64}}", "max_length: 64}, tier: {type: int}}"),
+        LIVE,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("field", RETYPED)
+def test_a_field_retyped_in_databases_yaml_is_the_mistake_and_live_imports_go_on(
+    project: Terminal, postgres_url: str, field: str
+) -> None:
+    before, after, live = RETYPED[field]
+    with fresh_database(postgres_url) as target:
+        project = Terminal(project.folder, {**project.environment, "INGEST_DATABASE_URL": target})
+        write(project, "live", live)
+        (project.folder / "databases.yaml").write_text(before)
+        assert deliver(project, "live", "a,1", "b,2").code == 0
+        (project.folder / "databases.yaml").write_text(after)
+        checked = project.ingest("check")
+        assert checked.code == 2
+        assert "1 mistake" in checked.err
+        assert "databases.yaml:5: databases.customers.fields." in checked.err
+        assert "since the first load of imports/live.yaml" in checked.err
+        assert project.ingest("check", "live").code == 0
+        planned = project.ingest("plan", "live", "--file", project.folder / "live.csv")
+        assert planned.code == 0, planned.err
+        loaded = deliver(project, "live", "a,7", "b,x", "c,9")
+        assert loaded.code == 0, loaded.err
+        assert "as it was created; databases.yaml says" in " ".join(loaded.out.split())
+        with psycopg.connect(target) as connection:
+            rows = connection.execute("SELECT customer_id, points FROM crm.customers ORDER BY 1").fetchall()
+        assert rows == [("a", 7), ("b", 2), ("c", 9)]
+
+
+def test_an_import_that_contradicts_databases_yaml_loads_nothing(project: Terminal) -> None:
+    more = DATABASES.replace("max_length: 64}}", "max_length: 64}, score: {type: string}}")
+    (project.folder / "databases.yaml").write_text(more)
+    write(project, "zzz", LIVE.replace("{field: points, type: int}", "{field: score, type: int}"))
+    for words in (("check",), ("check", "zzz")):
         answer = project.ingest(*words)
         assert answer.code == 2
-        assert "imports/live.yaml:5: columns.pts: 'points' is string in databases.yaml and int here" in answer.err
-        assert "removed" not in answer.err
+        assert "imports/zzz.yaml:5: columns.pts: 'score' is string in databases.yaml and int here" in answer.err
+    refused = deliver(project, "zzz", "c,1")
+    assert refused.code == 1
+    assert "the field 'score' is string in databases.yaml, and int in the import" in refused.err
+    assert deliver(project, "live", "a,1", "b,2").code == 0
 
 
 def test_the_newcomer_loads_nothing_and_the_live_import_goes_on(project: Terminal) -> None:

@@ -11,6 +11,7 @@ from dagster import DagsterInstance, DagsterRun
 
 from ingest_pipelines import ledger
 from ingest_pipelines.config import BoundImport
+from ingest_pipelines.config.retyped import keep_types
 from ingest_pipelines.errors import UsageError
 from ingest_pipelines.ledger import WaitingItem
 from ingest_pipelines.merge.early_load import Destination
@@ -86,6 +87,7 @@ def find_run_context(
         )
     with site.target.session() as connection:
         item, before = _find_in_line(connection, site, bound, origin.item, in_line=in_line and site.asked is None)
+        bound = with_created_types(connection, bound)
         table = bound.database.qualified_table
         suppressed = ledger.find_suppressed(connection, table) if with_suppressed else NOBODY
     if item is None:
@@ -98,6 +100,12 @@ def find_run_context(
         keep_due_windows(site, bound, item)
     of_run = Run(run.run_id, attempt, by=origin.by, forced=origin.forced, dry_run=dry_run)
     return RunContext(site, bound, item, of_run, before, suppressed)
+
+
+def with_created_types(connection: psycopg.Connection, bound: BoundImport) -> BoundImport:
+    """The import with the types that its fields were created with: to retype one in databases.yaml stops no import."""
+    registered = ledger.registered_fields(connection, bound.database_name)
+    return keep_types(bound, {name: field.type for name, field in registered.items()})
 
 
 def find_item(site: Site, bound: BoundImport, key: str) -> Item | None:
