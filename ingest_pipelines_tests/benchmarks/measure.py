@@ -272,7 +272,7 @@ def _peers(
                 folder.mkdir()
             return peers.command(peer, python, source, bench.cluster.url(DATABASE), folder), dict(os.environ)
 
-        rounds = 1 if peer.slow else task.rounds
+        rounds = 1 if peer.slow else min(2, task.rounds) if peer.far_behind else task.rounds
         yield Contender(peer.name, template, run_peer, rounds, expected)
 
 
