@@ -33,6 +33,7 @@ class WantedRun:
     Attributes:
         item: its key; None: the newest file, or what is due.
         failed: all items that failed, in order.
+        forced: the item is loaded even if it is older, much smaller or unchanged.
         load, corrections: instead of an item, rejected rows of that load to load again: line -> column -> cell, of the
             cells that a person corrected.
         by: who asks, for the ledger.
@@ -42,6 +43,7 @@ class WantedRun:
     by: str
     item: str | None = None
     failed: bool = False
+    forced: bool = False
     load: int | None = None
     corrections: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
@@ -70,7 +72,9 @@ def _outcome(request: WantedRun) -> dict[str, Any]:
             if not items:
                 raise UsageError(f"import {request.import_name}: no item has failed; nothing to run again")
             for item in items:
-                result = launch(request.import_name, item_key=item, on_stage=_show, on_rows=_show_rows())
+                result = launch(
+                    request.import_name, item_key=item, forced=request.forced, on_stage=_show, on_rows=_show_rows()
+                )
                 error = error or result.error
                 with launch.site.target.session() as connection:
                     loads += ledger.loads_of_run(connection, result.run_id)

@@ -23,6 +23,7 @@ from ingest_pipelines.errors import IngestError
 from ingest_pipelines.ledger import LoadBar
 
 if TYPE_CHECKING:
+    from ingest_pipelines.orchestration.monitoring.open_item import OpenItem
     from ingest_pipelines.orchestration.monitoring.overview import Overview
 
 Mark = tuple[int | None, int | None]
@@ -115,6 +116,17 @@ class Lookout:
                 self._feel()
                 return self._seen
         return self.seen()
+
+    def open_items(self, name: str) -> list[OpenItem]:
+        """The items of the import that are not in the table yet, as a look finds them now.
+
+        Raises:
+            IngestError: as `seen`.
+        """
+        self.seen(at_most_seconds=0)
+        with self._lock:
+            assert self._overview is not None
+            return [item for item in self._overview.survey.open_items if item.import_name == name]
 
     def look_again(self) -> None:
         """The next look is soon: a person has changed something."""

@@ -34,6 +34,23 @@ def test_an_import_is_found_and_paused_and_its_row_changes_without_a_reload(addr
     assert clean.url.endswith("?q=tills")
 
 
+def test_an_item_that_failed_is_skipped_for_a_reason_that_is_typed(shop: Shop, address: str, clean: Page) -> None:
+    shop.write("uploads/Never_1.csv", "Customer\nN-1\n")
+    assert shop.terminal.ingest("run", "never").code != 0
+    clean.goto(f"{address}/imports/never")
+    row = clean.get_by_role("region", name="Open items").get_by_role("row", name="Never_1.csv")
+    row.get_by_role("button", name="Skip").click()
+    clean.get_by_role("dialog").get_by_role("button", name="Cancel").click()
+    row.get_by_role("button", name="Skip").click()
+    clean.get_by_label("Why").fill("sent by mistake")
+    clean.get_by_role("dialog").get_by_role("button", name="Skip").click()
+    expect(clean.locator("#said")).to_contain_text("Never_1.csv of never will not be loaded")
+    expect(row).to_have_count(0)
+    [entry] = [one for one in shop.terminal.ingest("audit", "--json").json if one["import"] == "never"]
+    assert (entry["what"], entry["detail"]["reason"]) == ("skipped", "sent by mistake")
+    (shop.settings.home / "uploads/Never_1.csv").unlink()
+
+
 def test_a_rejected_row_is_corrected_judged_and_loaded_and_a_reload_loses_nothing(
     shop: Shop, address: str, clean: Page
 ) -> None:

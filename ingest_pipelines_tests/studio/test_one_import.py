@@ -13,6 +13,7 @@ from ingest_pipelines import ledger
 from ingest_pipelines.actions import apart, run_apart
 from ingest_pipelines.actions.target import now
 from ingest_pipelines.config.settings import StudioAccess
+from ingest_pipelines.model import item_name
 from ingest_pipelines.studio import pages
 from ingest_pipelines.studio.jobs import Job, Jobs
 from ingest_pipelines_tests.studio.conftest import Client, Shop, text_of
@@ -159,3 +160,39 @@ def test_the_rows_of_a_run_are_counted_while_they_are_validated_and_the_page_sho
     html = client.page("/imports/points").text
     assert "validating 1,000 of about 5,000 rows" in text_of(html)
     assert '<progress value="1000" max="5000"' in html
+
+
+def test_an_item_that_failed_is_loaded_anyway_or_never_and_the_audit_trail_says_who_and_why(
+    shop: Shop, ann: Client
+) -> None:
+    def run(fields: dict[str, str]) -> str:
+        assert ann.send("/imports/points/run", fields).status_code == 200
+        until(lambda: "Cancel run" not in ann.page("/imports/points").text)
+        [said] = re.findall(r'class="notice (?:good|bad)">(.*?)</div>', ann.page("/imports/points").text)
+        return text_of(said)
+
+    def not_in_the_table() -> list[str]:
+        [line] = shop.terminal.ingest("status", "points", "--json").json
+        return [item["item"] for item in line["open"]]
+
+    shop.write("uploads/Points_2.csv", "CID,Email,Tier,Points\nR-1,,Silver,7\n")  # the file before it has 500 rows
+    assert "1 row" in run({})
+    [shrunk] = not_in_the_table()
+    page = shop.client().page("/imports/points").text  # a studio that has looked at nothing before
+    assert all(f'aria-label="{name}: points"' in page for name in ("Run again", "Load anyway", "Skip"))
+    assert run({"item": shrunk, "forced": "true"}).startswith("points: ")
+    assert not_in_the_table() == []
+    assert audit(shop)[0] == ("ann", "forced")
+
+    shop.write("uploads/Points_3.csv", "CID,Email,Tier\nR-1,,Silver\n")
+    assert "Points" in run({})
+    [refused] = not_in_the_table()
+    said = ann.send("/imports/points/skip", {"item": refused, "reason": "the vendor sent it by mistake"})
+    assert said.json()["said"] == f"{item_name(refused)} of points will not be loaded; nothing in the table has changed"
+    assert not_in_the_table() == []
+    [skipped] = [e for e in shop.terminal.ingest("audit", "--json").json if e["what"].startswith("skipped")]
+    assert (skipped["who"], skipped["item"], skipped["detail"]["reason"]) == (
+        "ann", refused, "the vendor sent it by mistake",
+    )  # fmt: skip
+    for item in (shrunk, "nobody's"):
+        assert ann.send("/imports/points/skip", {"item": item}).status_code == 400

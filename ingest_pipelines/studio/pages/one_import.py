@@ -161,13 +161,28 @@ def _live_part(request: Request, studio: Studio, name: str, seen: Seen) -> str:
 
 
 def run(request: Request) -> Response:
-    """Starts a run: of the newest item, of the item that is named, or of all that failed."""
+    """Starts a run: of the newest item, of the item that is named, which may be forced, or of all that failed."""
     person, studio, name = acting(request), studio_of(request), request.path_params["name"]
     studio.project.require(name)
     fields = fields_of(request)
     item, failed = fields.get("item"), fields.get("failed") == "true"
-    studio.jobs.start(WantedRun(name, person.name, str(item) if item else None, failed))
+    forced = bool(item) and fields.get("forced") == "true"
+    studio.jobs.start(WantedRun(name, person.name, str(item) if item else None, failed, forced))
     return done(f"{name} is starting; the page shows how it goes")
+
+
+def skip(request: Request) -> Response:
+    """Never loads an open item, and notes why."""
+    from ingest_pipelines.orchestration.monitoring.skip import skip_items
+    from ingest_pipelines.orchestration.site import Site
+
+    person, studio, name = acting(request), studio_of(request), request.path_params["name"]
+    fields, project = fields_of(request), studio.project
+    key, reason = str(fields.get("item", "")), str(fields.get("reason", "")).strip()
+    open_now = studio.lookout.open_items(name)
+    skip_items(Site(studio.settings, project), name, [key], by=person.name, reason=reason, open_now=open_now)
+    studio.lookout.look_again()
+    return done(f"{item_name(key)} of {name} will not be loaded; nothing in the table has changed")
 
 
 def cancel(request: Request) -> Response:
@@ -219,6 +234,7 @@ ROUTES = (
     Route("/imports/{name}", one_import),
     Route("/imports/{name}/changes", changes),
     post("/imports/{name}/run", run),
+    post("/imports/{name}/skip", skip),
     post("/imports/{name}/cancel", cancel),
     post("/imports/{name}/activate", activate),
     post("/imports/{name}/pause", pause),

@@ -55,7 +55,8 @@ function fieldsOf(form, submitter) {
   return fields;
 }
 
-function confirmed(question, verb) {
+// Resolves to what was typed ("" without `ask`, the label of a line to type into), or to null if it was cancelled.
+function answered(question, verb, ask) {
   return new Promise((resolve) => {
     const dialog = document.createElement("dialog");
     const form = document.createElement("form");
@@ -71,12 +72,22 @@ function confirmed(question, verb) {
       button.className = kind;
       buttons.append(button);
     }
-    form.append(words, buttons);
+    const label = document.createElement("label");
+    const line = document.createElement("input");
+    label.append(ask || "", line);
+    form.append(words, ...(ask ? [label] : []), buttons);
     dialog.append(form);
-    dialog.addEventListener("close", () => { dialog.remove(); resolve(dialog.returnValue === "yes"); });
+    dialog.addEventListener("close", () => {
+      dialog.remove();
+      resolve(dialog.returnValue === "yes" ? line.value : null);
+    });
     document.body.append(dialog);
     dialog.showModal();
   });
+}
+
+async function confirmed(question, verb) {
+  return (await answered(question, verb)) !== null;
 }
 
 async function send(address, fields) {
@@ -127,8 +138,12 @@ document.addEventListener("submit", async (event) => {
 document.addEventListener("click", async (event) => {
   const button = event.target.closest("button[data-send]");
   if (!button || button.form) return;
-  const { send: address, confirm: question, key, ...fields } = button.dataset;
-  if (question && !(await confirmed(question, button.textContent.trim()))) return;
+  const { send: address, confirm: question, ask, key, ...fields } = button.dataset;
+  if (question) {
+    const reason = await answered(question, button.textContent.trim(), ask);
+    if (reason === null) return;
+    if (ask) fields.reason = reason;
+  }
   button.disabled = true;
   try {
     const answer = await send(address, fields);
