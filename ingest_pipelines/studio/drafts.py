@@ -27,6 +27,7 @@ class SetUpDraft:
     Attributes:
         by: who began it.
         work: the plan that was started last, by its name; "": none.
+        planned: the digest of the YAML that it planned.
         saves: how often a page has kept answers.
         tab: the page that did last.
     """
@@ -35,6 +36,7 @@ class SetUpDraft:
     answers: Mapping[str, Any]
     by: str = ""
     work: str = ""
+    planned: str = ""
     saves: int = 0
     tab: str = ""
 

@@ -142,3 +142,16 @@ def test_a_file_dropped_on_its_row_is_uploaded_under_a_name_of_ours_and_its_load
     clean.wait_for_url(f"{address}/imports/points")
     expect(clean.locator("#part .notice.good")).to_contain_text("2 rows read, 2 inserted", timeout=60_000)
     assert [re.sub(r"\d+", "N", file.name) for file in folder.iterdir()] == ["Points_N.csv"]
+
+
+def test_what_is_typed_survives_a_reload_before_it_is_sent(address: str, clean: Page) -> None:
+    clean.goto(f"{address}/new")
+    clean.route("**/new/*", lambda route: route.abort() if route.request.method == "POST" else route.continue_())
+    clean.locator("#f-name").fill("loyalty")
+    clean.unroute("**/new/*")
+    with clean.expect_response(lambda answer: answer.request.method == "POST"):
+        clean.reload()
+    expect(clean.locator("#f-name")).to_have_value("loyalty")
+    clean.locator("#f-name").fill("points_2")
+    clean.reload()
+    expect(clean.locator("#f-name")).to_have_value("points_2")

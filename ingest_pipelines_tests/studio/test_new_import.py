@@ -388,7 +388,12 @@ def test_a_plan_is_the_real_load_rolled_back_and_survives_a_reload(page: Page, s
     assert re.search(r"<dt>rejected</dt><dd class=\"bad\">1<", html)
     assert "CREATE TABLE" in html
     assert "line 3" in html
-    assert 'id="plan"' in page.client.page(page.path).text
+    again = page.client.page(page.path).text
+    assert 'id="plan"' in again
+    outdated = "The import was changed since this plan"
+    assert outdated not in again
+    assert outdated in page.fill(description="Points").html
+    assert outdated not in page.fill(description="").html
     with psycopg.connect(shop.settings.database_url or "") as connection:
         assert connection.execute("SELECT to_regclass('crm.customers')").fetchone() == (None,)
 
@@ -501,5 +506,14 @@ def test_a_new_connection_names_its_secret_and_no_folder_of_this_machine(client:
         written = yaml.safe_load((shop.settings.home / "connections.yaml").read_text())["connections"]
         assert written["again"]["password"] == {"env": "SHOP_PASSWORD"}
         assert client.send("/connections/new", fields).status_code == 400  # there is one of that name
+        page = loyalty(begun(client))
+        assert f'href="/connections/new?draft={page.path[-24:]}"' in page.html
+        added = client.send("/connections/new", {**fields, "name": "third", "draft": page.path[-24:]})
+        assert added.json()["goto"] == page.path
+        answers = fields_of_form(client.page(page.path).text)
+        assert (answers["name"], answers["connection"], answers.get("path")) == ("loyalty", "third", None)
+        known = (shop.settings.home / "connections.yaml").read_text()
+        assert client.send("/connections/new", {**fields, "name": "fourth", "draft": "../x"}).status_code == 400
+        assert (shop.settings.home / "connections.yaml").read_text() == known
     finally:
         shop.write("connections.yaml", before)

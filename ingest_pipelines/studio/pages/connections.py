@@ -22,6 +22,8 @@ from ingest_pipelines.config import Project, read_project
 from ingest_pipelines.config.connections import TYPES, Connection
 from ingest_pipelines.config.nearest import nearest
 from ingest_pipelines.errors import ConfigError, UsageError
+from ingest_pipelines.studio.drafts import Drafts
+from ingest_pipelines.studio.pages.new import choose_connection
 from ingest_pipelines.studio.people import acting
 from ingest_pipelines.studio.render import done, fields_of, fragment, post, render
 from ingest_pipelines.studio.state import studio_of
@@ -70,17 +72,18 @@ def add(request: Request) -> Response:
     kind = kind if kind in types else types[0]
     return render(
         request, "connection_new.html", title="New connection", kind=kind, types=types,
+        draft=request.query_params.get("draft", ""),
         asked={**settings_asked(kind), **other_secrets(kind)}, others=frozenset(other_secrets(kind)),
     )  # fmt: skip
 
 
 def create(request: Request) -> Response:
-    """Adds the connection to connections.yaml if it has no mistake."""
-    acting(request)
-    home = studio_of(request).settings.home
-    project = studio_of(request).project
+    """Adds the connection to connections.yaml if it has no mistake; a draft that asked for it goes on with it."""
+    person, studio = acting(request), studio_of(request)
+    home, project = studio.settings.home, studio.project
     fields = {key: value for key, value in fields_of(request).items() if isinstance(value, str)}
     name, kind = fields.get("name", "").strip(), fields.get("type", "")
+    draft = Drafts(studio.settings.state).read(fields["draft"]) if fields.get("draft") else None
     if kind not in TYPES:
         raise UsageError(f"there is no type '{kind}'", hint=nearest(kind, TYPES))
     if name in project.connections:
@@ -97,8 +100,11 @@ def create(request: Request) -> Response:
         own = [mistake for mistake in drafted.mistakes if f": connections.{name}" in mistake]
         raise ConfigError(own or list(drafted.mistakes), hint="nothing was written")
     write_drafts(home, {"connections.yaml": text})
-    studio_of(request).sources.test(name, drafted.connections[name])
-    return done(f"connection {name} is in connections.yaml", goto=f"/connections/{name}")
+    studio.sources.test(name, drafted.connections[name])
+    if draft is not None:
+        choose_connection(studio, draft, name, person)
+    said = f"connection {name} is in connections.yaml"
+    return done(said, goto=f"/new/{draft.id}" if draft is not None else f"/connections/{name}")
 
 
 def _answers(kind: str, fields: Mapping[str, str]) -> dict[str, str]:

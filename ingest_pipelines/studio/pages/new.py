@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any, get_args
 
 from starlette.requests import Request
@@ -34,7 +35,7 @@ from ingest_pipelines.studio.drafts import Drafts, SetUpDraft, answers_in
 from ingest_pipelines.studio.people import Forbidden, Person, acting, person_of
 from ingest_pipelines.studio.render import done, fields_of, fragment, post, render
 from ingest_pipelines.studio.sources import Sample, SourceListing
-from ingest_pipelines.studio.state import studio_of
+from ingest_pipelines.studio.state import Studio, studio_of
 
 if TYPE_CHECKING:
     from ingest_pipelines.detection import PartsProposal, Reading
@@ -104,9 +105,19 @@ def save(request: Request) -> Response:
         if do == "write":
             return _write(request, draft, drafted, bound, person)
         work = sources.workshop.start(PLAN, {"import": draft.title, "drafts": drafted})
-        draft = replace(draft, work=work)
+        draft = replace(draft, work=work, planned=_digest(look.form))
         drafts.write(draft)
     return HTMLResponse(fragment(request, "new_form.html", title="New import", **_page(request, draft, look)))
+
+
+def _digest(form: Form) -> str:
+    return sha256(form.text.encode()).hexdigest()
+
+
+def choose_connection(studio: Studio, draft: SetUpDraft, name: str, person: Person) -> None:
+    """Goes on with the draft with this connection; a page that still shows the draft is out of date."""
+    answers = _settled({**draft.answers, "connection": name}, draft.answers)
+    Drafts(studio.settings.state).write(replace(draft.saved_by("", ""), answers=answers, by=draft.by or person.name))
 
 
 def _settled(answers: dict[str, Any], before: Mapping[str, Any]) -> dict[str, Any]:
@@ -182,7 +193,8 @@ def _page(request: Request, draft: SetUpDraft, look: Look) -> dict[str, Any]:
         "fields": sorted({*_fields(look), *elsewhere_in(project, str(answers.get("database", "")))}),
         "marks": settable_fields(look.database) if look.database is not None else [],
         "channels": get_args(Channel), "statuses": get_args(SubscriptionStatus),
-        "work": work, "lines": _lines(look.form), "others": _others(request, draft), "reasons_shown": REASONS_SHOWN,
+        "work": work, "is_planned": draft.planned == _digest(look.form),
+        "lines": _lines(look.form), "others": _others(request, draft), "reasons_shown": REASONS_SHOWN,
         "general": [mistake for place in ("", "status", "columns") for mistake in look.form.mistakes.get(place, ())],
     }  # fmt: skip
 

@@ -34,8 +34,10 @@ async function save(what, button) {
       location.assign(answer.goto);
       return;
     }
-    if (version === sent) show(setup, answer.html);
-    else later(300);
+    if (version === sent) {
+      sessionStorage.removeItem(setup.dataset.save);
+      show(setup, answer.html);
+    } else later(300);
   } catch (error) {
     say(error instanceof TypeError ? "the studio does not answer; what you typed stays on this page" : error.message, error.hint, true);
     if (button) button.disabled = false;
@@ -72,6 +74,20 @@ function watch() {
   if (setup && setup.querySelector("[data-again]")) setTimeout(() => { if (setup.querySelector("[data-again]")) save(""); }, 1000);
 }
 
+// --- what is typed and not sent yet survives a reload of the tab ----------------------------------------------------
+
+function keepTyped(input) {
+  if (input.id) sessionStorage.setItem(setup.dataset.save, JSON.stringify([input.id, input.value]));
+}
+
+function takeTyped() {
+  const [id, value] = JSON.parse(sessionStorage.getItem(setup.dataset.save) || "[]");
+  const input = id && document.getElementById(id);
+  if (!input || !setup.contains(input) || input.value === value) return;
+  input.value = value;
+  save("");
+}
+
 // --- search in a list that is on the page ---------------------------------------------------------------------------
 
 function find(input) {
@@ -87,7 +103,9 @@ if (setup) {
     if (event.target.dataset.find) return find(event.target);
     if (event.target.type === "file") return undefined;
     version += 1;
-    return later(event.target.matches("input:not([type]), [type=text], textarea") ? 600 : 0);
+    const isTyped = event.target.matches("input:not([type]), [type=text], textarea");
+    if (isTyped) keepTyped(event.target);
+    return later(isTyped ? 600 : 0);
   });
   setup.addEventListener("change", (event) => {
     if (event.target.type !== "file" && !event.target.dataset.find && event.target.matches("input:not([type]), [type=text], textarea")) later(0);
@@ -98,5 +116,6 @@ if (setup) {
     if (button.dataset.confirm && !(await confirmed(button.dataset.confirm, button.textContent.trim()))) return;
     save(button.dataset.do, button);
   });
+  takeTyped();
   watch();
 }
