@@ -39,7 +39,7 @@ from ingest_pipelines.merge.preflight import find_obstacles
 from ingest_pipelines.merge.session import LOADS
 from ingest_pipelines.merge.shape import TableShape
 from ingest_pipelines.merge.target import Target, force_index_lookups, lock_table_at_once
-from ingest_pipelines.merge.write_steps import alter_target, merge_stage, note_unknown, prepare_merge
+from ingest_pipelines.merge.write_steps import Overtaken, alter_target, merge_stage, note_unknown, prepare_merge
 from ingest_pipelines.model import Landing, Run, Validated
 
 PATIENCE_SECONDS = 1.0
@@ -141,7 +141,8 @@ class EarlyLoad:
                     if build_key(self._connection, state):
                         self._fault("early: key built")
             self._rows = rows
-        except (IngestError, psycopg.Error, OSError) as problem:  # `apply` starts over, and raises it if it lasts
+        except (IngestError, Overtaken, psycopg.Error, OSError) as problem:
+            # `apply` starts over, and raises it if it lasts
             if isinstance(problem, TargetDenied) and problem.counted:
                 self._denied = problem
 

@@ -35,6 +35,7 @@ from ingest_pipelines.merge.write_steps import (
     delete_profiles,
     left_out,
     note_unmatched,
+    require_same_unmatched,
     takes_a_key,
     upsert_consents,
 )
@@ -234,10 +235,10 @@ class RefusedRows:
         """Merges the stage, after the unique values are freed that its rows pass on; counts.
 
         Raises:
-            Overtaken, TargetRefused: fewer rows were written than were to be.
+            Overtaken, TargetRefused: as `merge_stage`.
         """
         state, merge, execute = self._state, self._merge, self._connection.execute
-        note_unmatched(self._connection, state)
+        unmatched = note_unmatched(self._connection, state)
         if state.bound.spec.mode == "delete":
             delete_profiles(self._connection, state)
             return
@@ -252,6 +253,7 @@ class RefusedRows:
             if not state.alone:
                 raise Overtaken
             raise left_out(state, state.bound.database.table, due - written, due)
+        require_same_unmatched(self._connection, state, unmatched)
         state.inserted += inserted
         state.updated += planned - inserted
 

@@ -187,13 +187,20 @@ class Merge(Changes):
         )
 
     def find_unmatched(self) -> sql.Composed:
-        """Counts rows without a profile, and keeps the first of them; parameter: how many to keep."""
+        """Counts and sums rows without a profile, and keeps the first of them; parameter: how many to keep."""
         return sql.SQL(
             "WITH unmatched AS MATERIALIZED (SELECT s.{} AS line, {} AS key FROM ingest_stage AS s "
             "WHERE NOT EXISTS (SELECT FROM {} WHERE {})), "
             "kept AS (INSERT INTO ingest_unmatched SELECT line, key FROM unmatched ORDER BY line LIMIT %s) "
-            "SELECT count(*) FROM unmatched"
-        ).format(sql.Identifier(LINE), printable_key(self.stage), self.target, self.on_key)
+            "SELECT {}, pg_current_snapshot()::text FROM unmatched"
+        ).format(sql.Identifier(LINE), printable_key(self.stage), self.target, self.on_key, _COUNT_LINES)
+
+    def count_unmatched(self) -> sql.Composed:
+        """Count and sum of the rows without a profile, as `find_unmatched` has them."""
+        return sql.SQL(
+            "SELECT {} FROM (SELECT s.{} AS line FROM ingest_stage AS s"
+            " WHERE NOT EXISTS (SELECT FROM {} WHERE {})) AS unmatched"
+        ).format(_COUNT_LINES, sql.Identifier(LINE), self.target, self.on_key)
 
 
 def _before(column: StageColumn) -> sql.Identifier:
@@ -210,6 +217,11 @@ def _matched(column: StageColumn) -> sql.Identifier:
     """The column of the profile that a row of the stage matches."""
     return sql.Identifier("t", column.into)
 
+
+_COUNT_LINES = sql.SQL("count(*), COALESCE(sum(hashint8(line)), 0)::bigint")
+
+SNAPSHOT = sql.SQL("SELECT pg_current_snapshot()::text")
+"""The same text twice: no transaction that wrote anything has committed between."""
 
 CREATE_UNMATCHED = sql.SQL("CREATE TEMPORARY TABLE ingest_unmatched (line bigint, key text) ON COMMIT DROP")
 """The first rows without a profile, of each merge."""

@@ -6,6 +6,8 @@ takes over. `LoadState` keeps what they count.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import psycopg
 from psycopg.types.json import Jsonb
 
@@ -28,7 +30,7 @@ from ingest_pipelines.merge.names import SUBSCRIPTIONS, name_beside
 from ingest_pipelines.merge.preflight import check_target
 from ingest_pipelines.merge.shape import TableShape
 from ingest_pipelines.merge.stage_rejects import RejectedByMatch, StageRejects
-from ingest_pipelines.merge.statements import CREATE_UNMATCHED, LIST_UNMATCHED, Merge
+from ingest_pipelines.merge.statements import CREATE_UNMATCHED, LIST_UNMATCHED, SNAPSHOT, Merge
 from ingest_pipelines.merge.subscriptions import COUNT_CONSENTED, CREATE_CONSENTS, Consent
 from ingest_pipelines.merge.target import scalar
 
@@ -137,17 +139,19 @@ def merge_stage(connection: psycopg.Connection, state: LoadState, shape: TableSh
     """Merges the rows in the stage into the target, and counts them.
 
     Raises:
-        Overtaken: fewer rows were written than were to be; the first try of a load begins again.
-        TargetRefused: the same, while other writers were locked out: a trigger left rows out.
+        Overtaken: fewer rows were written than were to be, or another application added or deleted profiles of the
+            rows meanwhile; the first try of a load begins again.
+        TargetRefused: fewer were written, while other writers were locked out: a trigger left rows out.
         CountsDisagree: the server's counts contradict each other.
     """
     merge = Merge(state.stage, state.changed_at)
-    note_unmatched(connection, state)
+    unmatched = note_unmatched(connection, state)
     if state.bound.spec.mode == "delete":
         delete_profiles(connection, state)
         return
     due = scalar(connection, merge.count_to_write()) if shape.guarded else 0
     _write(connection, state, merge, shape)
+    require_same_unmatched(connection, state, unmatched)
     if state.inserted + state.updated < due:
         if not state.alone:
             raise Overtaken
@@ -168,13 +172,50 @@ def delete_profiles(connection: psycopg.Connection, state: LoadState) -> None:
     state.deleted += deleted
 
 
-def note_unmatched(connection: psycopg.Connection, state: LoadState) -> None:
-    """Counts the rows in the stage that have no profile, notes the first of them, and those that are to wait."""
+@dataclass(frozen=True)
+class UnmatchedRows:
+    """The rows in the stage that have no profile, at one moment.
+
+    Attributes:
+        rows: how many, and a sum over their lines: it differs between any two sets of rows that occur.
+        snapshot: which transactions had committed.
+    """
+
+    rows: tuple[int, int]
+    snapshot: str
+
+
+def note_unmatched(connection: psycopg.Connection, state: LoadState) -> UnmatchedRows | None:
+    """Counts the rows in the stage that have no profile, notes the first of them, and those that are to wait.
+
+    Returns:
+        What `require_same_unmatched` compares after the merge; None where nothing can have changed until then.
+    """
+    unmatched = None
     if not state.bound.spec.adds:
-        state.unmatched += scalar(connection, Merge(state.stage).find_unmatched(), (UNMATCHED_LISTED,))
+        merge = Merge(state.stage)
+        found = connection.execute(merge.find_unmatched(), (UNMATCHED_LISTED,)).fetchone()
+        assert found is not None
+        unmatched = UnmatchedRows((int(found[0]), int(found[1])), found[2])
+        state.unmatched += unmatched.rows[0]
     if state.bound.spec.unmatched is not None:
         most = state.bound.spec.unmatched.max_rows
         connection.execute(kept_rows.keep(Merge(state.stage)), {**_waiting_of(state), "most": most})
+    return unmatched
+
+
+def require_same_unmatched(connection: psycopg.Connection, state: LoadState, before: UnmatchedRows | None) -> None:
+    """Passes if the rows without a profile are those of before the merge.
+
+    Nothing is looked up where no transaction committed meanwhile: each change of the table would be one.
+
+    Raises:
+        Overtaken: another application added or deleted a profile meanwhile; its row would be in the wrong count.
+    """
+    if before is None or state.alone or scalar(connection, SNAPSHOT) == before.snapshot:
+        return
+    if connection.execute(Merge(state.stage).count_unmatched()).fetchone() != before.rows:
+        raise Overtaken
 
 
 def note_unknown(connection: psycopg.Connection, state: LoadState, rows: ChunkRows) -> None:

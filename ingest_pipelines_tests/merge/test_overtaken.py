@@ -13,8 +13,9 @@ import pytest
 
 from ingest_pipelines.config import BoundImport
 from ingest_pipelines.errors import TargetRefused
-from ingest_pipelines.merge import Target, apply
-from ingest_pipelines.model import Validated
+from ingest_pipelines.merge import Target, apply, write_steps
+from ingest_pipelines.merge.load_state import LoadState
+from ingest_pipelines.model import Counts, Validated
 from ingest_pipelines_tests.merge.deliveries import NOW, SENSOR, bound_import, delivery
 from ingest_pipelines_tests.merge.targets import Rows
 
@@ -115,3 +116,70 @@ def test_a_key_that_the_table_takes_for_another_is_refused_after_two_more_tries(
     with pytest.raises(TargetRefused, match=r"unique violation \(23505\), constraint customers_pkey"):
         apply(parcel(tmp_path, bound), bound, target, SENSOR, NOW, fault=points.append)
     assert points.count("connected") == 3  # with other writers locked out, then to search for the rows
+
+
+@pytest.mark.parametrize("path", ["merged", "early"])
+@pytest.mark.parametrize("keeps", [{}, {"unmatched": {"keep": "30d"}}], ids=["listed", "kept"])
+def test_a_profile_that_is_deleted_meanwhile_is_counted_as_unmatched(
+    target: Target, query: Rows, tmp_path: Path, begin: Any, path: str, keeps: dict[str, Any]
+) -> None:
+    bound = bound_import()
+    apply(delivery(tmp_path, bound, [("k000", "x", 1), ("k001", "ours", 40_000)]), bound, target, SENSOR, NOW)
+    bound = bound_import("updates", mode="update_only", **keeps)
+    validated = delivery(tmp_path, bound, [(key, "ours", 40_000) for key in KEYS[:3]])
+    with other_deletion(target.url, "k000"):
+        load = begin(validated, bound) if path == "early" else None
+        report = apply(validated, bound, target, SENSOR, NOW, early=load)
+    assert report.counts == Counts(read=3, unchanged=1, unmatched=2)
+    assert query("SELECT key FROM ingest.rejects WHERE code = 'unmatched' ORDER BY 1") == [("k000",), ("k002",)]
+    assert report.kept == (2 if keeps else 0)
+
+
+@pytest.mark.parametrize("meanwhile", ["added", "deleted"])
+def test_rows_without_a_profile_are_those_that_the_merge_has_met(
+    target: Target, query: Rows, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, meanwhile: str
+) -> None:
+    bound = bound_import()
+    apply(delivery(tmp_path, bound, [("k000", "x", 1), ("k001", "ours", 40_000)]), bound, target, SENSOR, NOW)
+    bound = bound_import("updates", mode="update_only")
+    validated = delivery(tmp_path, bound, [(key, "ours", 40_000) for key in KEYS[:3]])
+    looks = 0
+
+    def note_and_change(connection: psycopg.Connection, state: LoadState) -> write_steps.UnmatchedRows | None:
+        nonlocal looks
+        noted = note_unmatched(connection, state)
+        looks += 1
+        if looks == 1:
+            query(ADD, "k002") if meanwhile == "added" else query(
+                "DELETE FROM crm.customers WHERE customer_id = 'k000'"
+            )
+        return noted
+
+    note_unmatched = write_steps.note_unmatched
+    monkeypatch.setattr(write_steps, "note_unmatched", note_and_change)
+    report = apply(validated, bound, target, SENSOR, NOW)
+    changed = {"updated": 2, "unchanged": 1} if meanwhile == "added" else {"unchanged": 1, "unmatched": 2}
+    assert report.counts == Counts(read=3, **changed)
+
+
+@contextmanager
+def other_deletion(url: str, key: str) -> Iterator[None]:
+    """It has deleted a profile, and commits once somebody waits for it."""
+    begun, over = threading.Event(), threading.Event()
+
+    def delete() -> None:
+        with psycopg.connect(url) as application, psycopg.connect(url, autocommit=True) as watcher:
+            application.execute("DELETE FROM crm.customers WHERE customer_id = %s", (key,))
+            begun.set()
+            while not over.is_set() and not waits(watcher, application.info.backend_pid):
+                pass
+            application.commit()
+
+    thread = threading.Thread(target=delete)
+    thread.start()
+    assert begun.wait(60)
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
