@@ -56,9 +56,16 @@ def test_a_changed_project_is_loaded_by_the_code_server_that_waited(
         used = _code_server(workspace)
         assert _has_waited(used)
         assert workspace.create_request_context().asset_graph.has(AssetKey(["customers", "loyalty"]))
+        derived = _id_of_asset_job(workspace)
         workspace.reload_code_location("ingest_pipelines")
+        assert _id_of_asset_job(workspace) != derived, "it follows from the files, Dagster's own is a hash of the job"
         assert not _has_waited(_code_server(workspace)), "it is used once"
     wait_for(lambda: not used.is_running() or used.status() == psutil.STATUS_ZOMBIE, "its end")
+
+
+def _id_of_asset_job(workspace: WorkspaceProcessContext) -> str:
+    location = workspace.create_request_context().get_code_location("ingest_pipelines")
+    return location.get_repository("__repository__").get_full_job("__ASSET_JOB").identifying_job_snapshot_id
 
 
 def _code_server(workspace: WorkspaceProcessContext) -> psutil.Process:

@@ -12,13 +12,15 @@ from dataclasses import replace
 from typing import Any
 
 from dagster import (
-    AssetIn,
     AssetKey,
     AssetObservation,
     AssetsDefinition,
     AssetSpec,
     Failure,
     FreshnessPolicy,
+    GraphDefinition,
+    GraphIn,
+    GraphOut,
     In,
     MetadataValue,
     Nothing,
@@ -26,7 +28,7 @@ from dagster import (
     OpExecutionContext,
     Out,
     Output,
-    apply_freshness_policy,
+    graph,
     graph_asset,
     op,
 )
@@ -56,6 +58,9 @@ from ingest_pipelines.orchestration.runs.run_context import RunContext, find_run
 from ingest_pipelines.orchestration.runs.tags import import_tags, is_dry_run, run_tags
 from ingest_pipelines.orchestration.runs.turns import has_turn
 from ingest_pipelines.orchestration.site import Site
+
+SOURCE, RESULT = "source", "result"
+"""The input and the output of an import's graph."""
 
 INVALID = "invalid"
 """Kind and group of the placeholder for an import whose YAML has mistakes."""
@@ -181,33 +186,55 @@ def import_asset(bound: BoundImport, *, in_process: bool) -> AssetsDefinition:
     Args:
         in_process: a run is one process, which may load an item while it validates it.
     """
-    key = asset_key(bound)
-    connection = resource_keys(bound)
+    key, source = asset_key(bound), source_key(bound)
     schema, table = bound.database.schema_and_table
     placement = replace(bound.placement, group=None)  # ops are shared, whatever the group
-    land = land_op(placement, connection).alias("land")
-    validate = validate_op(placement, schema, table, pooled=in_process).alias("validate")
-    merge = merge_op(placement, schema, table, connection, pooled=not in_process).alias(f"merge_{schema}_{table}")
-
-    def compose(source: Any) -> Any:
-        return merge(validate(land(source=source)))
-
-    asset = graph_asset(
-        key=key,
-        ins={"source": AssetIn(source_key(bound), dagster_type=Nothing)},
+    steps = _steps(placement, schema, table, resource_keys(bound), in_process=in_process)
+    graph_of_import = GraphDefinition(
+        name=key.to_python_identifier(),
         description=description_of(bound),
+        node_defs=steps.node_defs,
+        dependencies=steps.dependencies,
+        input_mappings=steps.input_mappings,
+        output_mappings=steps.output_mappings,
+    )
+    due = expected_within(bound)
+    if looks_before_it_reads(bound):  # Dagster counts runs only, and a quiet source needs none
+        due = None
+    spec = AssetSpec(
+        key,
+        deps=[source],
+        description=graph_of_import.description,
         partitions_def=partitions_of(bound),
         group_name=group_of(bound),
         kinds={"postgres"} | ({bound.connection.type} - {"postgresql"}),
         owners=list(bound.spec.owners),
         tags=_tags(bound),
         metadata=definition_metadata(bound),
-    )(compose)
-    due = expected_within(bound)
-    if due is None or looks_before_it_reads(bound):  # Dagster counts runs only, and a quiet source needs none
-        return asset
-    policy = FreshnessPolicy.time_window(fail_window=due)
-    return asset.map_asset_specs(lambda spec: apply_freshness_policy(spec, policy))
+        freshness_policy=FreshnessPolicy.time_window(fail_window=due) if due is not None else None,
+    )
+    return AssetsDefinition(
+        node_def=graph_of_import,
+        keys_by_input_name={SOURCE: source},
+        keys_by_output_name={RESULT: key},
+        specs=[spec],
+    )
+
+
+@functools.cache
+def _steps(
+    placement: Placement, schema: str, table: str, connection: frozenset[str], *, in_process: bool
+) -> GraphDefinition:
+    """The three steps, composed once: the graphs of imports differ in names and descriptions only."""
+    land = land_op(placement, connection).alias("land")
+    validate = validate_op(placement, schema, table, pooled=in_process).alias("validate")
+    merge = merge_op(placement, schema, table, connection, pooled=not in_process).alias(f"merge_{schema}_{table}")
+
+    @graph(ins={SOURCE: GraphIn()}, out={RESULT: GraphOut()})
+    def steps(source: Any) -> Any:
+        return merge(validate(land(source=source)))
+
+    return steps
 
 
 def _tags(bound: BoundImport) -> dict[str, str]:

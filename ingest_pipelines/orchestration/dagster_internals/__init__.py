@@ -22,6 +22,7 @@
     code_refresh    the daemon replaces its code server when the project changed, not every minute
     standby         the next code server has imported everything before it is needed
     code_server     what such a code server does until then
+    asset_job       the job of all assets is fetched when a page needs it, not with each load of the project
     kept_jobs       the job and the plan of an asset's runs are asked of the code server once
     planned_events  which partition a run was to materialize, where it was killed before it said so
     run_slots       which queued runs the queue should start now

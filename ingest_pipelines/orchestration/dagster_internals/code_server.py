@@ -14,9 +14,15 @@ import os
 import signal
 import socket
 import sys
+from contextlib import suppress
 
 from dagster._cli import main as dagster
 
+from ingest_pipelines import __version__
+from ingest_pipelines.config import read_settings
+from ingest_pipelines.config.current_project import stamp_of
+from ingest_pipelines.errors import IngestError
+from ingest_pipelines.orchestration.dagster_internals.asset_job import derive_id_of_asset_job
 from ingest_pipelines.orchestration.dagster_internals.standby import NAME, STANDBY_NAME, STARTS
 from ingest_pipelines.orchestration.warm_imports import call_this, have_changed, import_and_keep, imported_files
 from ingest_pipelines.owner_only import take_private_umask
@@ -57,6 +63,8 @@ def main() -> None:
             os._exit(0)
         call_this(NAME)
         line.sendall(STARTS)
+    with suppress(IngestError):  # settings with a mistake: loading the definitions reports it
+        derive_id_of_asset_job((__version__, stamp_of(read_settings().home)))
     signal.signal(signal.SIGINT, signal.default_int_handler)
     sys.argv[:] = ["dagster", *json.loads(words)]
     dagster()  # type: ignore[no-untyped-call]

@@ -21,6 +21,7 @@ from typing import Any
 
 from dagster._daemon import cli, controller
 
+from ingest_pipelines.orchestration.dagster_internals.asset_job import fetch_jobs_when_used
 from ingest_pipelines.orchestration.dagster_internals.code_refresh import replace_when_changed
 from ingest_pipelines.orchestration.dagster_internals.code_servers import keep_code_servers
 from ingest_pipelines.orchestration.dagster_internals.future_ticks import forget_future_ticks
@@ -67,6 +68,7 @@ def run(note: Callable[[str], None], serve_runs: Callable[[], object], stamp: Ca
     replace_when_changed(stamp)
     keep_one_ready(MODULE)
     keep_jobs()
+    fetch_jobs_when_used()
     cli.main()
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from dagster_webserver import cli
 from starlette.types import ASGIApp
 
+from ingest_pipelines.orchestration.dagster_internals.asset_job import fetch_jobs_when_used
 from ingest_pipelines.orchestration.dagster_internals.code_servers import keep_code_servers, reload_when_changed
 from ingest_pipelines.orchestration.dagster_internals.kept_jobs import keep_jobs
 from ingest_pipelines.orchestration.dagster_internals.standby import keep_one_ready
@@ -39,6 +40,7 @@ def serve(
     loaded = stamp()
     keep_one_ready(module)
     keep_jobs()
+    fetch_jobs_when_used()
     make_app: Callable[..., ASGIApp] = getattr(cli, _MAKES_THE_APP)
 
     def make_app_with_middleware(workspace: Any, *rest: Any, **options: Any) -> ASGIApp:
