@@ -106,12 +106,18 @@ def load() -> dict[str, float]:
     definitions = build_definitions(Site(settings, read))
     lap("build definitions")
     repository = definitions.get_repository_def()
+    repository.load_all_definitions()
     lap("repository")
     from dagster._core.remote_representation.external_data import RepositorySnap
     from dagster._serdes import serialize_value
 
-    text = serialize_value(RepositorySnap.from_def(repository))
+    from ingest_pipelines.orchestration.dagster_internals.asset_job import derive_id_of_asset_job
+
+    derive_id_of_asset_job("as a code server that waited does")
+    text = serialize_value(RepositorySnap.from_def(repository, defer_snapshots=True))
     lap("snapshot for the webserver")
+    found["all, s"] = round(sum(found.values()), 2)
+    found["all, CPU s"] = round(time.process_time(), 2)
     found["snapshot MB"] = round(len(text) / 1e6, 1)
     found["peak MB"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
     return found

@@ -1,4 +1,4 @@
-"""The job of all assets: webserver and daemon fetch it when it is used, and a code server that waited does not hash it."""
+"""The job of all assets is fetched when it is used; a code server that waited does not build it to know its id."""
 
 from __future__ import annotations
 

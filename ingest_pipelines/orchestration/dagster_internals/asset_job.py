@@ -1,13 +1,13 @@
 """The job of all assets is built, sent and read when a page of the UI needs it, not with each load of the project.
 
 Dagster puts all assets of a code location into one job. Webserver and daemon fetch it with every load, and its id is a
-hash of its whole text: of a thousand imports it has 6 MB, and makes up a third of a reload. They need it for pages about
-ops only; runs have jobs of their own. So they fetch jobs when these are used; and a code server that waited
+hash of its whole text: of a thousand imports it has 6 MB, and makes up a third of a reload. They need it for pages
+about ops only; runs have jobs of their own. So they fetch jobs when these are used; and a code server that waited
 (`code_server`) derives the id of this one from the project's files.
 
 Waits for: a code location whose jobs are fetched when they are used.
-If `sync_get_external_repositories_data_grpc` goes, or `_job_ref_to_snap` and `_job_snaps_by_name` of
-`GrpcServerCodeLocation`: webserver and daemon do not start, or cannot show the page of an asset; `test_asset_job.py`
+If `sync_get_external_repositories_data_grpc` goes, or `_job_ref_to_snap` of `GrpcServerCodeLocation`: webserver and
+daemon do not start, and say which. If `_job_snaps_by_name` goes: pages about ops show an error, `test_asset_job.py`
 fails. If `JobDefinition.get_job_snapshot_id` goes: code servers that waited end, and Dagster starts its own.
 """
 
@@ -31,7 +31,7 @@ from dagster._core.remote_representation.external_data import (
 )
 from dagster._core.snap.job_snapshot import JobSnap
 from dagster._serdes import deserialize_value
-from dagster._utils.error import SerializableErrorInfo
+from dagster_shared.error import SerializableErrorInfo
 
 from ingest_pipelines.orchestration.dagster_internals.warm_launcher import origin_is_own_module
 
@@ -66,16 +66,21 @@ def _repository(client: Any, location: Any, name: str) -> RepositorySnap:
     text = client.external_repository(RemoteRepositoryOrigin(location.origin, name), defer_snapshots=True)
     answer = deserialize_value(text, (RepositorySnap, RepositoryErrorSnap))
     if isinstance(answer, RepositoryErrorSnap):
-        raise DagsterUserCodeProcessError.from_error_info(answer.error)
+        raise _failed(answer.error)
     return answer
 
 
 def _job(client: Any, repository: RemoteRepositoryOrigin, name: str) -> JobSnap:
     answer = client.external_job(repository, name)
     if not answer.serialized_job_data:
-        error = deserialize_value(answer.serialized_error, SerializableErrorInfo)
-        raise DagsterUserCodeProcessError.from_error_info(error)
+        raise _failed(deserialize_value(answer.serialized_error, SerializableErrorInfo))
     return deserialize_value(answer.serialized_job_data, JobDataSnap).job
+
+
+def _failed(error: SerializableErrorInfo | None) -> DagsterUserCodeProcessError:
+    """What went wrong in the code server, with its stack trace."""
+    failed: DagsterUserCodeProcessError = DagsterUserCodeProcessError.from_error_info(error)  # type: ignore[no-untyped-call]
+    return failed
 
 
 def derive_id_of_asset_job(project: Hashable) -> None:

@@ -18,7 +18,6 @@ from contextlib import suppress
 
 from dagster._cli import main as dagster
 
-from ingest_pipelines import __version__
 from ingest_pipelines.config import read_settings
 from ingest_pipelines.config.current_project import stamp_of
 from ingest_pipelines.errors import IngestError
@@ -64,7 +63,7 @@ def main() -> None:
         call_this(NAME)
         line.sendall(STARTS)
     with suppress(IngestError):  # settings with a mistake: loading the definitions reports it
-        derive_id_of_asset_job((__version__, stamp_of(read_settings().home)))
+        derive_id_of_asset_job((sorted(files.items()), stamp_of(read_settings().home)))
     signal.signal(signal.SIGINT, signal.default_int_handler)
     sys.argv[:] = ["dagster", *json.loads(words)]
     dagster()  # type: ignore[no-untyped-call]
