@@ -70,7 +70,9 @@ def template(admin_url: str, name: str, fill: Callable[[str], object]) -> str:
         admin.execute("SELECT pg_advisory_lock(hashtext(%s))", [name])  # other workers wait; the session ends it
         if not admin.execute("SELECT FROM pg_database WHERE datname = %s", [name]).fetchall():
             admin.execute(_CREATE.format(sql.Identifier(draft), sql.Identifier("template0")))
-            fill(urlsplit(admin_url)._replace(path=f"/{draft}").geturl())
+            url = urlsplit(admin_url)._replace(path=f"/{draft}").geturl()
+            fill(url)
+            psycopg.connect(url).close()  # it leaves a cache of the catalog behind, which is copied, too: 5 ms each
             admin.execute(sql.SQL("ALTER DATABASE {} RENAME TO {}").format(sql.Identifier(draft), sql.Identifier(name)))
     return name
 

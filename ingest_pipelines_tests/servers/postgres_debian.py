@@ -101,7 +101,7 @@ def _start(
     url = f"postgresql://postgres:{password}@127.0.0.1:{port}/postgres"
     settings = {
         "listen_addresses": "127.0.0.1", "port": str(port), "unix_socket_directories": "",
-        "fsync": "off", "full_page_writes": "off", "synchronous_commit": "off",
+        "fsync": "off", "full_page_writes": "off", "synchronous_commit": "off", "jit": "off",
         **extra,
     }  # fmt: skip
     options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
