@@ -86,14 +86,12 @@ class Served:
     _items: int = 0
 
     def begin(self) -> None:
-        """An import of its own for a test, instead of that of the test before, and a server, if that test ended it."""
+        """An import of its own for a test, instead of that of the test before."""
         for path in (self.shop.home / "imports").glob("points_*.yaml"):
             path.unlink()
         self._imports += 1
         self.import_name = f"points_{self._imports}"
         self.write_import()
-        if self.process.poll() is not None:
-            self.process = start_server()
 
     def write_import(self, **changes: Any) -> None:
         source = {"connection": "uploads", "file": f"points/{self.import_name}", "settle": "1s"}
@@ -181,15 +179,14 @@ def _is_run_of(process: psutil.Process, shop: Shop) -> bool:
         return False
 
 
-def start_server(*, own_group: bool = False, words: Sequence[str] = RUN_SERVER) -> subprocess.Popen[bytes]:
-    """A run server that takes runs.
+def start_server(words: Sequence[str] = RUN_SERVER) -> subprocess.Popen[bytes]:
+    """A run server that takes runs; signals of a terminal do not reach it, as with the daemon of `ingest up`.
 
     Args:
-        own_group: signals of a terminal do not reach it, as with the daemon of `ingest up`.
         words: arguments for Python.
     """
     process = subprocess.Popen(
-        [sys.executable, *words], stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=own_group
+        [sys.executable, *words], stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
     )
     assert process.stdout is not None
     assert process.stdout.readline() == SERVING.encode()
@@ -230,11 +227,20 @@ def shared(environment: Shop) -> Iterator[Served]:
 
 
 @pytest.fixture
-def served(shared: Served) -> Iterator[Served]:
+def served_or_not(shared: Served) -> Iterator[Served]:
+    """For tests that need no server of ours, or start their own: the one of the test before, if that left it."""
     shared.begin()
     yield shared
     for run in shared.runs():
         run.kill()
+
+
+@pytest.fixture
+def served(served_or_not: Served) -> Served:
+    """With a server, which is another one if the test before ended it."""
+    if served_or_not.process.poll() is not None:
+        served_or_not.process = start_server()
+    return served_or_not
 
 
 @contextmanager
@@ -317,16 +323,6 @@ def test_a_process_that_somebody_is_about_to_interrupt_executes_no_other_run(ser
         assert nobody is None
 
 
-def test_a_process_that_took_much_memory_for_a_run_gives_it_back(
-    environment: Shop, served: Served, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    served.stop()
-    frugal = "from ingest_pipelines.orchestration.run_server import worker; worker.MOST_GROWTH = 1"
-    served.process = start_server(words=("-c", f"{frugal}; {RUN_SERVER[1]}"))
-    assert len({served.process_of(served.executed()) for _ in range(4)}) == 4
-    served.stop()
-
-
 def test_the_server_has_one_thread_and_no_connection_before_and_after_a_run(served: Served) -> None:
     run = served.new_run()
     assert served.ask(run)
@@ -378,6 +374,14 @@ def test_a_killed_run_is_reported_as_failed_at_once_and_the_table_is_as_it_was(s
     assert run_locks.life_of(served.shop.state, run.run_id) == "dead"
 
 
+def test_a_process_that_took_much_memory_for_a_run_gives_it_back(served_or_not: Served) -> None:
+    served = served_or_not
+    served.stop()
+    frugal = "from ingest_pipelines.orchestration.run_server import worker; worker.MOST_GROWTH = 1"
+    served.process = start_server(("-c", f"{frugal}; {RUN_SERVER[1]}"))
+    assert len({served.process_of(served.executed()) for _ in range(4)}) == 4
+
+
 def test_a_run_goes_on_when_its_server_is_killed_and_the_next_one_has_none(served: Served) -> None:
     with held_table(served.shop):
         run = served.new_run()
@@ -404,8 +408,7 @@ def test_a_server_that_is_told_to_end_lets_its_runs_end_first(served: Served) ->
 
 
 def test_when_ingest_up_ends_its_runs_roll_back_and_say_so(served: Served) -> None:
-    served.stop()
-    served.process = server = start_server(own_group=True)
+    server = served.process
     assert server.stdin is not None
     with held_table(served.shop):
         run = served.new_run()
@@ -458,8 +461,9 @@ def test_a_server_that_hangs_has_no_run_and_begins_none_when_it_goes_on(served: 
 
 
 def test_a_server_that_hangs_delays_one_run_and_not_those_after_it(
-    environment: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, served: Served
+    environment: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, served_or_not: Served
 ) -> None:
+    served = served_or_not
     stock = _stock_launches(monkeypatch)
     (tmp_path / "runs").mkdir()
     monkeypatch.setenv("INGEST_STATE", str(tmp_path))
@@ -495,9 +499,10 @@ def test_a_run_that_the_server_takes_is_not_started_the_stock_way_too(
 
 @pytest.mark.parametrize("before", ["none has begun", "one is killed"])
 def test_a_run_waits_for_a_server_that_is_about_to_start(
-    served: Served, before: str, monkeypatch: pytest.MonkeyPatch
+    served_or_not: Served, before: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A process of its own would cost a busy machine ten times the run."""
+    served = served_or_not
     stock = _stock_launches(monkeypatch)
     run = served.new_run()
     served.stop()
@@ -520,8 +525,9 @@ def test_a_run_waits_for_a_server_that_is_about_to_start(
 
 
 def test_no_run_waits_for_a_server_that_cannot_start(
-    environment: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, served: Served
+    environment: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, served_or_not: Served
 ) -> None:
+    served = served_or_not
     stock = _stock_launches(monkeypatch)
     monkeypatch.setattr(keep, "FIRST_PAUSE_SECONDS", keep.BROKEN_PAUSE_SECONDS)
     monkeypatch.setenv("INGEST_STATE", str(tmp_path))
@@ -614,7 +620,8 @@ def test_the_daemon_starts_a_server_again_that_is_killed(
     assert [process.poll() for process in started] == [-9, 0]
 
 
-def test_only_runs_of_our_own_module_on_this_machine_are_warm(served: Served) -> None:
+def test_only_runs_of_our_own_module_on_this_machine_are_warm(served_or_not: Served) -> None:
+    served = served_or_not
     run = served.new_run()
     assert is_of_own_module(run)
     others = (
