@@ -39,6 +39,9 @@ import os
 from collections.abc import Sequence
 from typing import ClassVar
 
+INTERRUPTED = 130
+"""Exit code of a command that Ctrl-C ended: the shells' convention."""
+
 
 class IngestError(Exception):
     """What happened, and where. `hint` is the next step.

@@ -11,11 +11,8 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from ingest_pipelines.cli import screen
-from ingest_pipelines.errors import IngestError, UsageError, file_error, printable
+from ingest_pipelines.errors import INTERRUPTED, IngestError, UsageError, file_error, printable
 from ingest_pipelines.owner_only import private_umask
-
-INTERRUPTED = 130
-"""Exit code of a command that Ctrl-C ended: the shells' convention."""
 
 
 def _without_types(parameters: list[Any]) -> list[Any]:

@@ -13,7 +13,7 @@ from select import select
 from types import FrameType
 
 from ingest_pipelines.config.settings import own_environment, read_settings
-from ingest_pipelines.errors import IngestError
+from ingest_pipelines.errors import INTERRUPTED, IngestError
 from ingest_pipelines.orchestration.run_server.request import (
     EXIT,
     CommandRequest,
@@ -33,9 +33,6 @@ by itself, which costs four times the CPU, makes all of them slower."""
 
 SILENT_SECONDS = 3.0
 """A longer wait is told."""
-
-INTERRUPTED = 130
-"""Exit code of a command that Ctrl-C ends before it began."""
 
 KILLED = 137
 """Exit code if the process that executes the command is killed, as a shell says it."""
