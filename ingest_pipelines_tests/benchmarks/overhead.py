@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 import tempfile
 import time
@@ -23,9 +24,9 @@ import yaml
 from ingest_pipelines.orchestration.dagster_internals.standby import STANDBY_NAME
 from ingest_pipelines.orchestration.run_server.process import SPARE
 from ingest_pipelines.orchestration.run_server.worker import SPARE_NAME
-from ingest_pipelines_tests.benchmarks import product
+from ingest_pipelines_tests.benchmarks import peers, product
 from ingest_pipelines_tests.benchmarks.generate import File, Truth, truth
-from ingest_pipelines_tests.benchmarks.measure import DATABASE, PRODUCT, Bench, facts
+from ingest_pipelines_tests.benchmarks.measure import DATABASE, PRODUCT, Bench, Failed, facts
 from ingest_pipelines_tests.benchmarks.process import Cost, tree_cpu
 from ingest_pipelines_tests.benchmarks.report import WHOLE
 from ingest_pipelines_tests.benchmarks.scenarios import Start
@@ -44,18 +45,33 @@ def fixed_cost(bench: Bench, rounds: int) -> None:
     load_before = os.getloadavg()[0]
     given = bench.table("half", 1_000)
     tiny = bench.csv(File(10))
+    peer = _quickest_peer(bench, tiny)
     runs: list[dict[str, Any]] = []
     for number in range(rounds):
-        for name in (*STEPS, PRODUCT):
+        for name in (*STEPS, *peer, PRODUCT):
             if name == PRODUCT:
                 bench.cluster.create(DATABASE, given)
                 bench.cluster.settle()
             argv, environment = bench.ingest("customers", tiny)
-            cost = bench.run([sys.executable, "-c", STEPS[name]] if name in STEPS else argv, environment)
+            if name in STEPS:
+                argv = [sys.executable, "-c", STEPS[name]]
+            cost = bench.run(peer.get(name, argv), environment)
             runs.append({"contender": name, "round": number, **facts(cost), "correct": True})
-    for name in (*STEPS, PRODUCT):
+    for name in (*STEPS, *peer, PRODUCT):
         print(f"  fixed cost  {name:<40}{median(r['wall'] for r in runs if r['contender'] == name):8.2f} s", flush=True)
     bench.keep("fixed_cost", "a run of ten rows, and what it starts with", 10, load_before, runs)
+
+
+def _quickest_peer(bench: Bench, file: Path) -> dict[str, list[str]]:
+    """How the peer that starts fastest loads the file into a small table of its own; empty: it is not here."""
+    peer = peers.PEERS["ingestr"]
+    try:
+        python = peers.install(peer, bench.peers, Path(sys.executable).parent / "uv")
+        name = bench.table_of(peer, python, "half", 1_000)
+    except (subprocess.CalledProcessError, Failed) as failure:
+        print(f"{peer.name} does not work here and is left out: {failure}", file=sys.stderr)
+        return {}
+    return {peer.name: peers.command(peer, python, file, bench.cluster.url(name), bench.work / name)}
 
 
 STAGES = {
@@ -102,6 +118,7 @@ def handed_over(bench: Bench, rounds: int) -> None:
     """`ingest run` of ten rows, as a whole process, where `ingest up` serves."""
     load_before = os.getloadavg()[0]
     tiny = bench.csv(File(10))
+    peer = _quickest_peer(bench, tiny)
     runs: list[dict[str, Any]] = []
     with _served(bench, []) as (up, environment):
         for number in range(rounds):
@@ -109,7 +126,13 @@ def handed_over(bench: Bench, rounds: int) -> None:
             tiny.touch()
             cost = bench.run(product.command("customers", tiny), environment)
             runs.append({"contender": PRODUCT, "round": number, **facts(cost), "correct": True})
-    print(f"  ingest run beside ingest up{median(run['wall'] for run in runs):24.2f} s", flush=True)
+            for name, argv in peer.items():
+                cost = bench.run(argv, dict(os.environ))
+                runs.append({"contender": name, "round": number, **facts(cost), "correct": True})
+    print(
+        f"  ingest run beside ingest up{median(run['wall'] for run in runs if run['contender'] == PRODUCT):24.2f} s",
+        flush=True,
+    )
     bench.keep("handed_over", "`ingest run` of ten rows beside `ingest up`", 10, load_before, runs)
 
 
