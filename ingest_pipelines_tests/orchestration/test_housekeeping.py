@@ -21,6 +21,8 @@ from ingest_pipelines import ledger
 from ingest_pipelines.config import BoundImport
 from ingest_pipelines.config.schedule import Schedule
 from ingest_pipelines.orchestration.assets.partitions import partitions_name, window_item
+from ingest_pipelines.orchestration.monitoring.open_items import open_items
+from ingest_pipelines.orchestration.monitoring.skip import skip_items
 from ingest_pipelines.orchestration.runs import prune, run_locks
 from ingest_pipelines.orchestration.runs.dead_runs import clear_up_dead_runs
 from ingest_pipelines.orchestration.runs.launch import run_import
@@ -116,6 +118,35 @@ def test_a_killed_run_that_no_daemon_declared_dead_is_swept_by_the_next_run_afte
     with _later(shop, timedelta(days=8)):
         run_import(shop.site(), instance, "points")
     assert not folder.exists()
+
+
+@pytest.mark.parametrize("end", ["repaired", "loaded", "skipped"])
+def test_what_a_failed_run_had_landed_goes_once_no_run_will_go_on_with_it(
+    shop: Shop, instance: DagsterInstance, end: str
+) -> None:
+    shop.write_import(source={"connection": "uploads", "file": "points/Points", "pick": "all", "settle": "1s"})
+    shop.deliver("Points_1.csv", ONE_BAD, age=timedelta(hours=3))
+    item = shop.arrive(instance)
+    failed = [shop.run(instance, item, **TAGS) for _ in range(2)]
+    folders = [shop.state / "spool" / run.run_id for run in failed]
+    _keep_house(shop, instance)
+    assert all(folder.exists() for folder in folders)
+    if end == "repaired":
+        shop.deliver("Points_1.csv", GOOD, age=timedelta(hours=2))
+        assert shop.arrive(instance) != item
+    elif end == "loaded":
+        shop.write_import(
+            source={"connection": "uploads", "file": "points/Points", "pick": "all", "settle": "1s"},
+            rejects={"unlimited": True},
+        )
+        assert shop.run(instance, item).success
+    else:
+        site = shop.site()
+        skip_items(site, "points", [item.key], by="ann", reason="", open_now=open_items(site, instance, shop.now))
+    _keep_house(shop, instance)
+    assert not any(folder.exists() for folder in folders)
+    rows = [path for run in failed for path in (shop.state / "spill" / run.run_id).glob("*/*")]
+    assert rows == []
 
 
 def test_what_a_failed_run_had_landed_waits_for_its_re_execution(shop: Shop, instance: DagsterInstance) -> None:

@@ -9,13 +9,17 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from dagster import DagsterInstance
+from dagster import DagsterInstance, RunsFilter
 
+from ingest_pipelines import ledger
 from ingest_pipelines.config import Settings
 from ingest_pipelines.landing.land import PART
-from ingest_pipelines.model import Validated
+from ingest_pipelines.model import ItemKey, Validated
+from ingest_pipelines.orchestration.dagster_internals.tags import PARTITION_NAME_TAG
+from ingest_pipelines.orchestration.runs.item_runs import runs_of_items
 from ingest_pipelines.orchestration.runs.run_locks import life_of
-from ingest_pipelines.orchestration.runs.tags import IMPORT_TAG
+from ingest_pipelines.orchestration.runs.tags import IMPORT_TAG, is_run_of
+from ingest_pipelines.orchestration.site import Site
 from ingest_pipelines.owner_only import private_file
 
 _LOG = logging.getLogger(__name__)
@@ -80,6 +84,34 @@ def forget_people(
     return erased, running
 
 
+def forget_settled_runs(site: Site, instance: DagsterInstance) -> int:
+    """Deletes what ended runs had landed and validated of items that no run will go on with; of how many runs.
+
+    Such an item is in the table by another run, a person skips it, or a newer version of the file replaced it. What was
+    landed of a replay stays: its file may be gone.
+    """
+    settings, now = site.settings, site.clock()
+    ids = [run_id for run_id in _ids_with_rows(settings) if life_of(settings.state, run_id) != "alive"]
+    ended: dict[str, tuple[str, ItemKey]] = {}
+    for run in instance.get_runs(RunsFilter(run_ids=ids)) if ids else ():
+        if run.is_finished and IMPORT_TAG in run.tags and is_run_of(run, site.project.placement):
+            ended[run.run_id] = (run.tags[IMPORT_TAG], ItemKey(run.tags.get(PARTITION_NAME_TAG, "")))
+    if not ended:
+        return 0
+    with site.target.session() as connection:
+        unsettled = {(item.import_name, item.key) for item in ledger.unsettled_items(connection)}
+        over = {
+            place
+            for place in {*ended.values()} - unsettled
+            if (item := ledger.find_item(connection, *place)) is not None and item.kind != "replay"
+        }
+    runs = runs_of_items(over, site.project.placement, instance, now)
+    needless = [run_id for run_id, place in ended.items() if place in over and not runs[place].in_progress]
+    for run_id in needless:
+        forget_run(settings.spool, settings.spill, run_id)
+    return len(needless)
+
+
 def runs_with_files(settings: Settings, instance: DagsterInstance, others: Collection[str]) -> list[str]:
     """Ids of runs that have files here, and that may be of another import than these."""
     ids = sorted({run.name for folder in (settings.spool, settings.spill) for run in _runs_in(folder)})
@@ -89,6 +121,12 @@ def runs_with_files(settings: Settings, instance: DagsterInstance, others: Colle
         if dagster_run is None or dagster_run.tags.get(IMPORT_TAG) not in others:
             found.append(run_id)
     return found
+
+
+def _ids_with_rows(settings: Settings) -> list[str]:
+    """Runs that have more here than handles."""
+    landed = {run.name for run in _runs_in(settings.spool)}
+    return sorted(landed | {run.name for run in _runs_in(settings.spill) if next(run.glob("*/"), None) is not None})
 
 
 def purge_runs(settings: Settings, now: datetime, instance: DagsterInstance) -> int:

@@ -39,7 +39,7 @@ from ingest_pipelines.orchestration.runs.lost_items import (
     register_lost_windows,
 )
 from ingest_pipelines.orchestration.runs.prune import prune_partitions, prune_runs
-from ingest_pipelines.orchestration.runs.run_files import purge_runs
+from ingest_pipelines.orchestration.runs.run_files import forget_settled_runs, purge_runs
 from ingest_pipelines.orchestration.sensors.file_sensor import RUNS_PER_TICK, request_runs
 from ingest_pipelines.orchestration.sensors.listings import Listings
 from ingest_pipelines.orchestration.site import Site
@@ -107,6 +107,7 @@ def housekeeping_sensor(site: Site, imports: Sequence[BoundImport], listings: Li
         now, instance = site.clock(), context.instance
         at = _Round.read(context.cursor)
         removed = len(clear_up_dead_runs(site, instance)) + purge_runs(site.settings, now, instance)
+        removed += forget_settled_runs(site, instance)
         _, last_ended = report_ended_runs(site, instance, after=at.ended)
         report_untold_changes(site, instance)
         pruned = prune_partitions(site, imports[at.turn : at.turn + IMPORTS_PER_TICK], instance)
