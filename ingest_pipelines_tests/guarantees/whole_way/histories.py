@@ -173,7 +173,7 @@ class Histories(RuleBasedStateMachine):
         """Place and oracle say the same."""
         self.name_items()
         seen, true = self.history.observe(), self.truth.seen()
-        assert seen == true, _difference(seen, true)
+        assert seen == true, difference(seen, true)
         for name in self.history.imports:
             shown = self.history.partitions(name)
             expected = {label: item.shown for (of, label), item in self.truth.items.items() if of == name}
@@ -188,7 +188,7 @@ class Histories(RuleBasedStateMachine):
         assert not told, f"a value was told: {told}"
 
 
-def _difference(seen: World, true: World) -> str:
+def difference(seen: World, true: World) -> str:
     """What differs, in words."""
     parts = []
     for field in dataclasses.fields(World):
