@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -127,7 +128,8 @@ def test_what_a_failed_run_had_landed_goes_once_no_run_will_go_on_with_it(
     shop.write_import(source={"connection": "uploads", "file": "points/Points", "pick": "all", "settle": "1s"})
     shop.deliver("Points_1.csv", ONE_BAD, age=timedelta(hours=3))
     item = shop.arrive(instance)
-    failed = [shop.run(instance, item, **TAGS) for _ in range(2)]
+    tags: dict[str, Any] = {**TAGS}
+    failed = [shop.run(instance, item, **tags) for _ in range(2)]
     folders = [shop.state / "spool" / run.run_id for run in failed]
     _keep_house(shop, instance)
     assert all(folder.exists() for folder in folders)
