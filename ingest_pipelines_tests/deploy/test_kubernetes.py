@@ -6,13 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import kubernetes_validate
 import pytest
 import yaml
 from dagster import DagsterRun
-from dagster_k8s.container_context import K8sContainerContext
-from dagster_k8s.job import construct_dagster_k8s_job
-from dagster_k8s.launcher import K8sRunLauncher
 
 from ingest_pipelines_tests.deploy.places import DEPLOY
 
@@ -37,6 +33,13 @@ def _manifests() -> list[dict[str, Any]]:
     ]
 
 
+def _validate(manifest: dict[str, Any], version: str) -> None:
+    """Fails where Kubernetes would; the package of its schemas is imported late, for it takes seconds."""
+    import kubernetes_validate
+
+    kubernetes_validate.validate(manifest, version, strict=True)
+
+
 def _of(kind: str) -> list[dict[str, Any]]:
     return [manifest for manifest in _manifests() if manifest["kind"] == kind]
 
@@ -46,7 +49,7 @@ def test_kubernetes_takes_every_manifest(version: str) -> None:
     manifests = _manifests()
     assert len(manifests) == 26
     for manifest in manifests:
-        kubernetes_validate.validate(manifest, version, strict=True)
+        _validate(manifest, version)
 
 
 def test_every_file_is_listed_and_every_listed_file_is_there() -> None:
@@ -124,7 +127,7 @@ def test_only_the_proxy_reaches_the_studio_and_both_have_the_same_secret() -> No
 @pytest.mark.parametrize("version", VERSIONS)
 def test_a_run_becomes_one_restricted_pod_with_the_codes_image(version: str, tmp_path: Path) -> None:
     job = _job_of_a_run(tmp_path, image="registry.example.com/ingest-project:1")
-    kubernetes_validate.validate(job, version, strict=True)
+    _validate(job, version)
     pod = job["spec"]["template"]["spec"]
     [container] = pod["containers"]
     assert container["image"] == "registry.example.com/ingest-project:1"
@@ -152,6 +155,10 @@ def _is_restricted(pod: dict[str, Any]) -> None:
 
 def _job_of_a_run(folder: Path, image: str) -> dict[str, Any]:
     """The Kubernetes job that Dagster's launcher makes of a run, with the launcher of our dagster.yaml."""
+    from dagster_k8s.container_context import K8sContainerContext
+    from dagster_k8s.job import construct_dagster_k8s_job
+    from dagster_k8s.launcher import K8sRunLauncher
+
     cluster = folder / "kubeconfig"
     kubeconfig = {
         "apiVersion": "v1",

@@ -4,7 +4,6 @@ from typing import Any
 
 import polars as pl
 import pytest
-from pandera.errors import SchemaErrors
 
 from ingest_pipelines.rules import compile_rules
 from ingest_pipelines.rules.codes import CODES, FAMILIES
@@ -35,6 +34,8 @@ def test_rows_are_validated_by_what_the_schema_declares() -> None:
 
 
 def test_the_schema_validates_a_frame_by_itself() -> None:
+    from pandera.errors import SchemaErrors
+
     rules = compile_rules(bound_import({"i": {"type": "int", "min": 0}}))
     rows = rules.validated(frame({"id": ["a", "", "c"], "i": ["1", "2", "x"]}))
     rules.schema.validate(rows[:1], lazy=True)
