@@ -15,29 +15,37 @@ from dagster._core.workspace.context import WorkspaceProcessContext
 from dagster._core.workspace.load_target import ModuleTarget
 
 from ingest_pipelines.orchestration.dagster_internals import kept_jobs
-from ingest_pipelines_tests.orchestration.conftest import Shop
+from ingest_pipelines_tests.merge.targets import fresh_target
+from ingest_pipelines_tests.orchestration.conftest import Shop, new_shop
 
 OURS, LOCATION = "ingest_pipelines.definitions", "ingest_pipelines"
 
 
-@pytest.fixture
-def workspace(
-    shop: Shop, kept_instance: DagsterInstance, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[WorkspaceProcessContext]:
-    monkeypatch.setenv("INGEST_HOME", str(shop.home))
-    monkeypatch.setenv("INGEST_STATE", str(shop.state))
-    for method in (
-        "get_job",
-        "gen_subset_job",
-        "get_execution_plan",
-        "gen_execution_plan",
-    ):  # given back after the test
-        monkeypatch.setattr(GrpcServerCodeLocation, method, getattr(GrpcServerCodeLocation, method))
-    kept_jobs.keep_jobs()
-    shop.write_import("loyalty")
-    target = ModuleTarget(OURS, attribute=None, working_directory=None, location_name=LOCATION)
-    with WorkspaceProcessContext(kept_instance, target) as context:
-        yield context
+@pytest.fixture(scope="module")
+def shop(postgres_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
+    """One for all tests, as its code server takes seconds to start."""
+    with fresh_target(postgres_url) as url:
+        yield new_shop(tmp_path_factory.mktemp("shop"), url)
+
+
+@pytest.fixture(scope="module")
+def workspace(shop: Shop) -> Iterator[WorkspaceProcessContext]:
+    """Of a process that keeps jobs and plans, with the shop's code server."""
+    with pytest.MonkeyPatch.context() as patch, DagsterInstance.local_temp() as instance:
+        patch.setenv("INGEST_HOME", str(shop.home))
+        patch.setenv("INGEST_STATE", str(shop.state))
+        for method in (
+            "get_job",
+            "gen_subset_job",
+            "get_execution_plan",
+            "gen_execution_plan",
+        ):  # given back afterwards
+            patch.setattr(GrpcServerCodeLocation, method, getattr(GrpcServerCodeLocation, method))
+        kept_jobs.keep_jobs()
+        shop.write_import("loyalty")
+        target = ModuleTarget(OURS, attribute=None, working_directory=None, location_name=LOCATION)
+        with WorkspaceProcessContext(instance, target) as context:
+            yield context
 
 
 def _selector(name: str) -> JobSubsetSelector:
