@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from ingest_pipelines_tests.cli.terminal import Answer, Terminal
+from ingest_pipelines_tests.merge.targets import fresh_target
 from ingest_pipelines_tests.orchestration.storages import fresh_storage
 from ingest_pipelines_tests.servers.postgres import fresh_database
 
@@ -23,7 +24,7 @@ def terminal(tmp_path: Path) -> Terminal:
 @pytest.fixture(scope="module")
 def starter(postgres_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Terminal]:
     """A terminal in a project that `ingest init` made, with databases of its own; a module's tests share it."""
-    with fresh_database(postgres_url) as target, fresh_storage(postgres_url) as storage:
+    with fresh_target(postgres_url) as target, fresh_storage(postgres_url) as storage:
         home = tmp_path_factory.mktemp("starter") / "project"
         terminal = Terminal(home.parent, {"INGEST_DATABASE_URL": target, "INGEST_DAGSTER_URL": storage})
         assert terminal.ingest("init", home).code == 0

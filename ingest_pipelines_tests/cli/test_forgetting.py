@@ -13,7 +13,8 @@ import pytest
 from psycopg import sql
 
 from ingest_pipelines_tests.cli.terminal import Answer, Terminal
-from ingest_pipelines_tests.servers.postgres import fresh_database
+from ingest_pipelines_tests.merge.targets import fresh_target
+from ingest_pipelines_tests.orchestration.storages import fresh_storage
 
 KEY, MAIL, PHONE = "C-10017", "anna.quill@example.com", "+442079460017"
 TRACES = (KEY, MAIL, PHONE[1:], "Quill")
@@ -127,7 +128,7 @@ class Shop:
 @pytest.fixture(scope="module")
 def shop(postgres_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
     """Three customers in a project of their own, and Anna in every place that can keep something of her."""
-    with fresh_database(postgres_url) as target, fresh_database(postgres_url) as storage:
+    with fresh_target(postgres_url) as target, fresh_storage(postgres_url) as storage:
         home = tmp_path_factory.mktemp("shop")
         (home / "imports").mkdir()
         (home / "uploads").mkdir()

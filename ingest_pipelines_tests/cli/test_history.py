@@ -10,7 +10,8 @@ import psycopg
 import pytest
 
 from ingest_pipelines_tests.cli.terminal import Answer, Terminal
-from ingest_pipelines_tests.servers.postgres import fresh_database
+from ingest_pipelines_tests.merge.targets import fresh_target
+from ingest_pipelines_tests.orchestration.storages import fresh_storage
 
 DATABASES = """\
 databases:
@@ -34,7 +35,7 @@ IMPORT = "database: customers\nsource: {connection: uploads}\ncolumns: {id: cust
 def project(request: Any, postgres_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Terminal]:
     """A project whose database keeps old values, on each version of Postgres."""
     admin = postgres_url if request.param == "18" else request.getfixturevalue("postgres_15_url")
-    with fresh_database(admin) as target, fresh_database(postgres_url) as storage:
+    with fresh_target(admin) as target, fresh_storage(postgres_url) as storage:
         home = tmp_path_factory.mktemp("history") / "project"
         terminal = Terminal(home.parent, {"INGEST_DATABASE_URL": target, "INGEST_DAGSTER_URL": storage})
         assert terminal.ingest("init", home).code == 0

@@ -9,8 +9,8 @@ import psycopg
 import pytest
 
 from ingest_pipelines_tests.cli.terminal import Terminal
+from ingest_pipelines_tests.merge.targets import fresh_target
 from ingest_pipelines_tests.orchestration.storages import fresh_storage
-from ingest_pipelines_tests.servers.postgres import fresh_database
 
 CONNECTIONS = """\
 connections:
@@ -37,7 +37,7 @@ rejects: {unlimited: true}
 @pytest.fixture(scope="module")
 def project(postgres_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Terminal]:
     """A project whose import `live` has loaded two rows."""
-    with fresh_database(postgres_url) as target, fresh_storage(postgres_url) as storage:
+    with fresh_target(postgres_url) as target, fresh_storage(postgres_url) as storage:
         home = tmp_path_factory.mktemp("live")
         (home / "imports").mkdir()
         (home / "uploads").mkdir()
@@ -120,7 +120,7 @@ def test_a_field_retyped_in_databases_yaml_is_the_mistake_and_live_imports_go_on
     project: Terminal, postgres_url: str, field: str
 ) -> None:
     before, after, live = RETYPED[field]
-    with fresh_database(postgres_url) as target:
+    with fresh_target(postgres_url) as target:
         project = Terminal(project.folder, {**project.environment, "INGEST_DATABASE_URL": target})
         write(project, "live", live)
         (project.folder / "databases.yaml").write_text(before)

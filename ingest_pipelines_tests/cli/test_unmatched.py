@@ -11,7 +11,8 @@ import psycopg
 import pytest
 
 from ingest_pipelines_tests.cli.terminal import Terminal
-from ingest_pipelines_tests.servers.postgres import fresh_database
+from ingest_pipelines_tests.merge.targets import fresh_target
+from ingest_pipelines_tests.orchestration.storages import fresh_storage
 
 SHOP = """\
 database: customers
@@ -31,7 +32,7 @@ columns: {id: customer_id, pts: {field: points, type: int}}
 def project(request: Any, postgres_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Terminal]:
     """A project with a feed of customers, and one of points that may come before them, on each version of Postgres."""
     admin = postgres_url if request.param == "18" else request.getfixturevalue("postgres_15_url")
-    with fresh_database(admin) as target, fresh_database(postgres_url) as storage:
+    with fresh_target(admin) as target, fresh_storage(postgres_url) as storage:
         home = tmp_path_factory.mktemp("waiting") / "project"
         terminal = Terminal(home.parent, {"INGEST_DATABASE_URL": target, "INGEST_DAGSTER_URL": storage})
         assert terminal.ingest("init", home).code == 0

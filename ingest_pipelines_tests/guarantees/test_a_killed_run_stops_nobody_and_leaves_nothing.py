@@ -19,8 +19,9 @@ from ingest_pipelines import embedded
 from ingest_pipelines.merge.faults import EARLY_FAULT_POINTS, FAULT_POINTS
 from ingest_pipelines_tests.guarantees.killable_commands import BEFORE_THE_RUN, POINTS
 from ingest_pipelines_tests.guarantees.tills import POOL, Tills, tills_of
+from ingest_pipelines_tests.merge.targets import fresh_target
 from ingest_pipelines_tests.orchestration.agreement import disagreements
-from ingest_pipelines_tests.servers.postgres import fresh_database
+from ingest_pipelines_tests.orchestration.storages import fresh_storage
 from ingest_pipelines_tests.waiting import until
 
 
@@ -28,15 +29,15 @@ from ingest_pipelines_tests.waiting import until
 def tills(postgres_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tills]:
     """One shop for all tests: each leaves it at rest."""
     with (
-        fresh_database(postgres_url) as target,
-        fresh_database(postgres_url) as runs,
+        fresh_target(postgres_url) as target,
+        fresh_storage(postgres_url) as runs,
         tills_of(tmp_path_factory.mktemp("tills"), target, runs, "refunds") as tills,
     ):
         yield tills
 
 
-FAST_POINTS = ("stored", "validated", "merged", "committed")
-"""A fair sample: before the run begins, with the pool, in the transaction, after it."""
+FAST_POINTS = ("stored", "merged", "committed")
+"""A fair sample: before the run begins, in the transaction, after it."""
 
 EVERY_POINT = [
     point if point in FAST_POINTS else pytest.param(point, marks=pytest.mark.slow)

@@ -27,8 +27,9 @@ from ingest_pipelines_tests.guarantees.killable_commands import Running
 from ingest_pipelines_tests.guarantees.tills import Tills, tills_of
 from ingest_pipelines_tests.guarantees.world import World, read_world
 from ingest_pipelines_tests.merge.deliveries import NOW, delivery, item
+from ingest_pipelines_tests.merge.targets import fresh_target
+from ingest_pipelines_tests.orchestration.storages import fresh_storage
 from ingest_pipelines_tests.servers.cut_proxy import CutProxy, Fault
-from ingest_pipelines_tests.servers.postgres import fresh_database
 
 
 @pytest.mark.parametrize("still_broken", [0, 1])
@@ -97,7 +98,7 @@ LOST_AND_AWAY = Fault(cut_after_received=1)
 @pytest.fixture(scope="module")
 def distant(postgres_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Tills, CutProxy]]:
     """A shop whose target is behind a proxy."""
-    with fresh_database(postgres_url) as target, fresh_database(postgres_url) as runs:
+    with fresh_target(postgres_url) as target, fresh_storage(postgres_url) as runs:
         parts = urlsplit(target)
         with CutProxy(str(parts.hostname), int(parts.port or 0)) as proxy:
             folder, through_it = tmp_path_factory.mktemp("distant") / "tills", url_through(proxy, target)

@@ -27,8 +27,10 @@ from ingest_pipelines.model import LoadReport, Run, Validated
 from ingest_pipelines_tests.guarantees.tills import Tills, tills_of
 from ingest_pipelines_tests.guarantees.world import read_world
 from ingest_pipelines_tests.merge.deliveries import NOW, bound_import, delivery, item
+from ingest_pipelines_tests.merge.targets import fresh_target
 from ingest_pipelines_tests.orchestration.conftest import HEADER, IMPORT
 from ingest_pipelines_tests.orchestration.served import wait_for
+from ingest_pipelines_tests.orchestration.storages import fresh_storage
 from ingest_pipelines_tests.orchestration.vendor import vendor_of
 from ingest_pipelines_tests.servers.postgres import fresh_database
 from ingest_pipelines_tests.servers.sftp import SftpServer
@@ -139,8 +141,8 @@ def tills(postgres_url: str, tmp_path: Path) -> Iterator[Tills]:
     """A shop with eight imports into one table."""
     names = [f"till{number}" for number in range(LOADS)]
     with (
-        fresh_database(postgres_url) as target,
-        fresh_database(postgres_url) as runs,
+        fresh_target(postgres_url) as target,
+        fresh_storage(postgres_url) as runs,
         tills_of(tmp_path / "tills", target, runs, *names) as tills,
     ):
         yield tills

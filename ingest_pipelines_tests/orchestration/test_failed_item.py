@@ -11,8 +11,8 @@ from dagster import AssetKey, AssetRecordsFilter, DagsterEventType, DagsterInsta
 
 from ingest_pipelines.orchestration.assets import step_errors
 from ingest_pipelines.orchestration.assets.partitions import partitions_name
+from ingest_pipelines_tests.merge.targets import fresh_target
 from ingest_pipelines_tests.orchestration.conftest import GOOD, HEADER, ONE_BAD, Shop, new_shop, verdicts
-from ingest_pipelines_tests.servers.postgres import fresh_database
 
 KEY = AssetKey(["customers", "points"])
 _ENDS = {DagsterEventType.STEP_FAILURE, DagsterEventType.RUN_FAILURE, DagsterEventType.STEP_UP_FOR_RETRY}
@@ -21,7 +21,7 @@ _ENDS = {DagsterEventType.STEP_FAILURE, DagsterEventType.RUN_FAILURE, DagsterEve
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory, postgres_url: str) -> Iterator[Shop]:
     """A shop with one committed file of four rows."""
-    with fresh_database(postgres_url) as url, DagsterInstance.ephemeral() as instance:
+    with fresh_target(postgres_url) as url, DagsterInstance.ephemeral() as instance:
         shop = new_shop(tmp_path_factory.mktemp("shop"), url)
         rows = "".join(f"C{row},Gold,10,2024-05-01\n" for row in range(4))
         shop.deliver("Points_10.csv", f"{HEADER}\n{rows}")

@@ -16,8 +16,10 @@ from uuid import uuid4
 import psycopg
 import yaml
 
+from ingest_pipelines_tests.merge.targets import fresh_target
 from ingest_pipelines_tests.orchestration.conftest import DATABASES, IMPORT
 from ingest_pipelines_tests.orchestration.served import Served, serve, wait_for
+from ingest_pipelines_tests.orchestration.storages import fresh_storage
 from ingest_pipelines_tests.servers import postgres
 from ingest_pipelines_tests.servers.sftp import SftpServer
 
@@ -129,7 +131,7 @@ def vendor_of(
     (home / "imports").mkdir(parents=True)
     connection = sftp_server.connection(root=str(root))
     (home / "databases.yaml").write_text(yaml.safe_dump(DATABASES))
-    with postgres.fresh_database(postgres_url) as target, postgres.fresh_database(postgres_url) as runs:
+    with fresh_target(postgres_url) as target, fresh_storage(postgres_url) as runs:
         parts = urlsplit(target)
         shop_db = postgres.connection_to(target)
         drops = {

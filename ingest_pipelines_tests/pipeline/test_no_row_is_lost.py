@@ -112,7 +112,6 @@ TYPES: list[tuple[str, str, Spell, int | str]] = [
     ("snowflake", "NUMBER(20, 4)", _decimal, 0),
     ("snowflake", "TIMESTAMP_NTZ", _moment(6), TIME),
     ("snowflake", "VARCHAR", _word, NONE),
-    ("hive", "string", _word, NONE),
 ]
 SLOW: list[tuple[str, str, Spell, int | str]] = [
     ("postgresql", "timestamp", _moment(6), TIME),
@@ -133,6 +132,7 @@ SLOW: list[tuple[str, str, Spell, int | str]] = [
     ("clickhouse", "FixedString(4)", _word, NONE),
     ("snowflake", "NUMBER(38, 0)", _number, 0),
     ("snowflake", "DATE", _day, "2000-01-01"),
+    ("hive", "string", _word, NONE),
     ("hive", "bigint", _number, 0),
     ("hive", "decimal(20, 4)", _decimal, 0),
     ("hive", "timestamp", _cast(_moment(6), "TIMESTAMP {}"), TIME),
