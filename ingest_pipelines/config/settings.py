@@ -95,7 +95,8 @@ def read_settings() -> Settings:
     """Settings from the environment; paths absolute.
 
     Raises:
-        ConfigError: a variable holds something it cannot, or the project's data lie in the working directory.
+        ConfigError: a variable holds something it cannot, INGEST_HOME names no project, or the project's data lie in
+            the working directory.
     """
     settings = _read(_executor(os.environ.get("INGEST_EXECUTOR") or "in_process"))
     return replace(settings, database_url=_secret("INGEST_DATABASE_URL"))
@@ -117,11 +118,8 @@ def read_location_settings(
     Raises:
         ConfigError: an argument or a variable holds something it cannot.
     """
-    if project is not None and not _is_project(project):
-        raise ConfigError(
-            [f"project: {project.resolve()}: there is no {'project in it' if project.is_dir() else 'such folder'}"],
-            hint="name the folder of connections.yaml, databases.yaml and imports/, or make one: ingest init DIR",
-        )
+    if project is not None:
+        _require_project(project, "project")
     if state is not None and state.exists() and not state.is_dir():
         raise ConfigError([f"state: {state} is no folder"], hint="name a folder; it is made when it is needed")
     if executor is not None:
@@ -134,9 +132,17 @@ def read_location_settings(
     return replace(settings, placement=placement, database_url=database_url, database_variable=database_variable)
 
 
-def _is_project(folder: Path) -> bool:
-    """Whether the folder has any of a project's files, also where another is missing: that is a mistake of its own."""
-    return any((folder / name).exists() for name in ("connections.yaml", "databases.yaml", "imports"))
+def _require_project(folder: Path, key: str) -> None:
+    """Passes if the folder has any of a project's files; that another is missing is a mistake of its own.
+
+    Raises:
+        ConfigError: it has none, or there is no such folder; the message begins with the key that names it.
+    """
+    if not any((folder / name).exists() for name in ("connections.yaml", "databases.yaml", "imports")):
+        raise ConfigError(
+            [f"{key}: {folder.resolve()}: there is no {'project in it' if folder.is_dir() else 'such folder'}"],
+            hint="name the folder of connections.yaml, databases.yaml and imports/, or make one: ingest init DIR",
+        )
 
 
 def _check_target_url(url: object, variable: str | None) -> None:
@@ -353,6 +359,7 @@ def _state(project: Path | None, placement: Placement) -> Path:
 def _home(state: Path) -> Path:
     given = os.environ.get("INGEST_HOME")
     if given:
+        _require_project(Path(given), "INGEST_HOME")
         return Path(given).resolve()
     for home in (Path.cwd(), state / "demo"):
         if any((home / name).is_file() for name in ("connections.yaml", "databases.yaml")):

@@ -149,7 +149,32 @@ def test_debug_shows_where_in_the_code_an_error_came_from(terminal: Terminal) ->
     answer = terminal.ingest("--debug", "report", "loyalty", INGEST_HOME="nowhere")
     assert answer.code == 2
     assert "Traceback" in answer.err
-    assert "read_project" in answer.err
+    assert "read_settings" in answer.err
+
+
+@pytest.mark.parametrize("there", ["nothing", "a file", "no project"])
+def test_a_project_that_is_not_there_is_told_by_each_command_and_nothing_is_made(
+    terminal: Terminal, there: str
+) -> None:
+    home = terminal.folder / there
+    if there == "a file":
+        home.write_text("x")
+    elif there == "no project":
+        home.mkdir()
+    for words in (
+        ["status"], ["status", "--json"], ["status", "loyalty"], ["check"], ["plan", "loyalty"], ["run", "loyalty"],
+        ["activate", "loyalty"], ["pause", "loyalty"], ["report", "loyalty"], ["alerts"], ["events"], ["audit"],
+        ["unlock", "loyalty"], ["purge"], ["notify", "test"], ["rejects", "list", "loyalty"], ["dbt-sources"],
+        ["history", "loyalty", "x"], ["rejects", "export", "loyalty"], ["cursor", "show", "loyalty"],
+        ["browse", "vendor"], ["new", "more"], ["skip", "loyalty", "--item", "x"], ["forget", "people", "C1"],
+        ["up"], ["studio"], ["demo"],
+    ):  # fmt: skip
+        answer = terminal.ingest(*words, INGEST_HOME=str(home))
+        assert answer.code == 2, words
+        assert f"error: INGEST_HOME: {home}: there is no " in answer.err, (words, answer.err)
+        assert "ingest init DIR" in answer.err
+        assert home.is_dir() == (there == "no project")
+        assert there != "no project" or not list(home.iterdir())
 
 
 def test_all_config_mistakes_come_in_one_go_with_exit_2(terminal: Terminal) -> None:

@@ -25,6 +25,7 @@ def _bare_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 def test_ingest_home_is_the_project(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    write_project(tmp_path / "elsewhere", RIGHT)
     monkeypatch.setenv("INGEST_HOME", "elsewhere")
     assert read_settings().home == tmp_path / "elsewhere"
 
@@ -58,7 +59,7 @@ def test_the_state_is_in_the_working_directory(tmp_path: Path) -> None:
 def test_the_state_lies_with_the_project_that_ingest_home_names(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    home = tmp_path / "project"
+    home = write_project(tmp_path / "project", RIGHT)
     monkeypatch.setenv("INGEST_HOME", str(home))
     for folder in ("here", "there"):
         (tmp_path / folder).mkdir()
@@ -70,7 +71,9 @@ def test_the_state_lies_with_the_project_that_ingest_home_names(
 
 @pytest.mark.parametrize("home", [demo_home(), Path("here", ".ingest", "demo")], ids=["packaged", "laid out"])
 def test_the_demos_state_is_where_it_was_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
-    (tmp_path / "here").mkdir()
+    if home != demo_home():
+        write_project(tmp_path / home, RIGHT)
+    (tmp_path / "here").mkdir(exist_ok=True)
     monkeypatch.setenv("INGEST_HOME", str(tmp_path / home))
     monkeypatch.chdir(tmp_path / "here")
     assert read_settings().state == tmp_path / "here" / ".ingest"
@@ -86,10 +89,10 @@ def test_data_that_an_earlier_version_left_in_the_working_directory_are_never_pa
         read_settings()
     assert f"mv '{left}' '{home}/.ingest'" in refused.value.hint
     assert f"export INGEST_STATE='{left}'" in refused.value.hint
+    write_project(home, RIGHT)
     write_project(tmp_path, RIGHT)  # then they are of the project here, and nobody asks for them
     assert read_settings().state == home / ".ingest"
     (tmp_path / "connections.yaml").unlink()
-    home.mkdir()
     left.rename(home / ".ingest")
     assert read_settings().state == home / ".ingest"
 
