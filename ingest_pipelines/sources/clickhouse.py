@@ -57,10 +57,11 @@ CODES = codes_of({
         "81": Reason.UNKNOWN_DATABASE,
         "60": Reason.NO_TABLE, "16 47": Reason.NO_COLUMN, "46": Reason.NO_FUNCTION,
         "179 207": "a name stands for more than one thing",
-        "36 42 43 44": "a function, a table or a column of the query does not fit",
+        "36 42 44": "a function, a table or a column of the query does not fit",
     },
     Meaning.QUERY: {
         "62": Reason.SYNTAX, "164": "the session is read-only, and the query writes", "395": Reason.OWN,
+        "43 386": Reason.TYPES,
         "153": Reason.CONVERSION,
         "6 27 41 53 69 70 72 349 407": Reason.CONVERSION,
     },

@@ -45,6 +45,7 @@ class Reason(StrEnum):
     PERMISSION = "permission denied"
     CONVERSION = "a value cannot be converted, or is out of range"
     SYNTAX = "the query is not valid SQL"
+    TYPES = "the query compares or combines values whose types do not go together"
     OWN = "a function or procedure in the query raises an error of its own"
 
 
@@ -80,10 +81,16 @@ class DriverError:
     def as_ingest_error(self, uri: str, query: Query | None) -> IngestError:
         """The IngestError for it: retryable or final, in our own words."""
         kind = SourceUnavailable if self.known.meaning is Meaning.GONE else SourceDenied
-        reason = self.known.reason
+        reason, hint = str(self.known.reason), self.known.meaning.value
+        if self.known.reason == Reason.TYPES and query is not None and any(m.name == "lastItem" for m in query.marks):
+            reason += "; {lastItem} is what cursor.start spells: a number, a date, a timestamp or a text"
+            hint = (
+                "cast the column to one of them, in the query's list and in its WHERE, or write cursor.start as a text "
+                "and ORDER BY the column"
+            )
         if self.known.meaning in {Meaning.NAME, Meaning.PERMISSION} and query is not None:
             reason += _named(self.said, query, with_kind=self.known.meaning is Meaning.PERMISSION)
-        return kind(f"{uri}: {reason} ({self.code})", hint=self.known.meaning.value)
+        return kind(f"{uri}: {reason} ({self.code})", hint=hint)
 
 
 Codes = Mapping[str, Code]

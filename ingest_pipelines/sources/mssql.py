@@ -83,6 +83,7 @@ CODES = codes_of({
     },
     Meaning.QUERY: {
         "102 105 156": Reason.SYNTAX, "22* 241 242 245 248 8114 8115": Reason.CONVERSION,
+        "206 402 403 529": Reason.TYPES,
         "22012 8134": "the query divides by zero",
         "512": "a subquery returns more than one row", "25000 3906": "the database is read-only, and the query writes",
     },

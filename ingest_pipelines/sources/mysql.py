@@ -79,8 +79,12 @@ class Mysql(HostSource[MysqlConnection]):
         return DriverError(str(number), meaning_of(CODES, number), str(said))
 
     def known_options(self) -> Collection[str]:
-        """What PyMySQL's connections take."""
-        return accepted(driver("pymysql", "mysql").connections.Connection.__init__)
+        """What PyMySQL's connections take, but for what the product itself depends on."""
+        return set(accepted(driver("pymysql", "mysql").connections.Connection.__init__)) - _OWN_OPTIONS
+
+
+_OWN_OPTIONS = {"autocommit", "cursorclass", "conv", "defer_connect"}
+"""What decides how values are read, and when the session is there."""
 
 
 class _Session(Session):

@@ -62,6 +62,7 @@ CODES = codes_of({
     Meaning.QUERY: {
         "ORA-900 ORA-903 ORA-907 ORA-923 ORA-933 ORA-936": Reason.SYNTAX, "ORA-1456": "the query writes",
         "ORA-1722 ORA-1830 ORA-1841 ORA-1843 ORA-1858 ORA-1861 ORA-6502": Reason.CONVERSION,
+        "ORA-932": Reason.TYPES,
         "ORA-1476": "the query divides by zero", "ORA-1427": "a subquery returns more than one row",
         "ORA-600 ORA-7445": "the server reports an internal error",
     },

@@ -21,7 +21,16 @@ from ingest_pipelines.config.connections.postgresql import PostgresqlConnection
 from ingest_pipelines.cursor.column import spelling
 from ingest_pipelines.cursor.values import CursorValue, Moment
 from ingest_pipelines.errors import ConfigError, printable
-from ingest_pipelines.sources.error_codes import BROKEN, REFUSED, DriverError, Meaning, Reason, codes_of, meaning_of
+from ingest_pipelines.sources.error_codes import (
+    BROKEN,
+    REFUSED,
+    Code,
+    DriverError,
+    Meaning,
+    Reason,
+    codes_of,
+    meaning_of,
+)
 from ingest_pipelines.sources.query_text import Query
 from ingest_pipelines.sources.sql import HostSource, Session
 
@@ -89,6 +98,10 @@ CODES = codes_of({
 """By SQLSTATE, from PostgreSQL's appendix of error codes."""
 
 
+_NO_OPERATOR = "op_error"
+"""Where the server raises 42883 for an operator; its code is that of functions, and its words are in any language."""
+
+
 class Postgresql(HostSource[PostgresqlConnection]):
     """A PostgreSQL database to query."""
 
@@ -103,7 +116,10 @@ class Postgresql(HostSource[PostgresqlConnection]):
         if error.sqlstate is None:
             usage = isinstance(error, psycopg.ProgrammingError | psycopg.DataError | psycopg.NotSupportedError)
             return DriverError(type(error).__name__, REFUSED if usage else BROKEN)
-        return DriverError(error.sqlstate, meaning_of(CODES, state=error.sqlstate), error.diag.message_primary or "")
+        known = meaning_of(CODES, state=error.sqlstate)
+        if error.sqlstate == "42883" and error.diag.source_function == _NO_OPERATOR:
+            known = Code(Meaning.QUERY, Reason.TYPES)
+        return DriverError(error.sqlstate, known, error.diag.message_primary or "")
 
     def known_options(self) -> Collection[str]:
         """Libpq's parameters."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import date
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -10,6 +11,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
+from ingest_pipelines.cursor.values import CursorValue
 from ingest_pipelines.errors import SourceDenied
 from ingest_pipelines.sources import open_query
 from ingest_pipelines_tests.servers import postgres
@@ -132,3 +134,25 @@ def test_a_user_without_permission_is_told_so(warehouse: PostgresWarehouse, monk
         assert list(source.tables()) == []
         with pytest.raises(SourceDenied, match="permission denied for table contract_rows"):
             list(source.batches("SELECT * FROM contract_rows", {}))
+
+
+@pytest.mark.parametrize(
+    ("column", "marker"),
+    [("'7'::xid8", 0), ("7::money", 0), ("now()", 0), ("'a'::text", 0), ("7", date(2026, 1, 1)), ("'{}'::jsonb", 0)],
+)
+def test_a_column_that_the_marker_cannot_be_compared_with_is_told_as_that(
+    warehouse: PostgresWarehouse, column: str, marker: CursorValue
+) -> None:
+    query = f"SELECT 1 AS id FROM (SELECT {column} AS c) AS s WHERE c > {{lastItem}} AND 1 = 1"
+    with open_query(warehouse.connection()) as source, pytest.raises(SourceDenied) as refused:
+        list(source.batches(query, {"lastItem": marker}))
+    assert "types do not go together; {lastItem} is what cursor.start spells: a number, a date" in refused.value.message
+    assert "cast the column" in refused.value.hint
+    with (
+        open_query(warehouse.connection()) as source,
+        pytest.raises(SourceDenied, match="function does not exist: nosuch"),
+    ):
+        list(source.batches("SELECT nosuch(7) AS id FROM t WHERE id > {lastItem}", {"lastItem": 0}))
+    with open_query(warehouse.connection()) as source, pytest.raises(SourceDenied) as refused:
+        list(source.batches("SELECT 1 AS id WHERE 7::money > 0", {}))
+    assert "lastItem" not in refused.value.message
