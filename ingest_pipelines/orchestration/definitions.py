@@ -140,7 +140,7 @@ def build_definitions(site: Site, only: Collection[AssetKey] | None = None) -> D
     ]
     return Definitions(
         assets=[*assets, *external_assets(whole)],
-        asset_checks=[checks_of(site, bound) for bound in whole],
+        asset_checks=list(checks_of(site, whole)),
         sensors=[*sensors, *(sensor for sensor in of_all if sensor is not None)],
         schedules=schedules,
         jobs=[check_now_job(site)],

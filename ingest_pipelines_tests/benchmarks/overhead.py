@@ -182,7 +182,7 @@ def edited_yaml(bench: Bench, rounds: int) -> None:
     with _served(bench, ["windows"]) as (up, environment):
         file = Path(environment["INGEST_HOME"]) / "imports" / "windows.yaml"
         for number in range(rounds):
-            wait_for(lambda: _standbys(up) == 2, "code servers that are ready")
+            wait_for(lambda: standbys(up) == 2, "code servers that are ready")
             words = f"edit {number}"
             began = time.perf_counter()
             file.write_text(f"description: {words}\n{_WINDOWS}")
@@ -197,7 +197,7 @@ def _is_shown(up: Served, words: str) -> bool:
     return words in up.ask(_ONE_ASSET)["assetNodeOrError"]["description"]
 
 
-def _standbys(up: Served) -> int:
+def standbys(up: Served) -> int:
     """How many code servers wait, with everything imported."""
     family = psutil.Process(up.process.pid).children(recursive=True)
     return sum(process.name() == STANDBY_NAME for process in family)

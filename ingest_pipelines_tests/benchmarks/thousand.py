@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 
 from ingest_pipelines_tests.benchmarks.many_imports import inside, print_found, timed, write_yaml
+from ingest_pipelines_tests.benchmarks.overhead import standbys
 from ingest_pipelines_tests.benchmarks.process import tree_cpu
 from ingest_pipelines_tests.orchestration.served import Served, serve, wait_for
 from ingest_pipelines_tests.orchestration.ticks import schedule_tick, sensor_tick
@@ -38,6 +39,7 @@ MODULE = "ingest_pipelines_tests.benchmarks.thousand"
 if TYPE_CHECKING:
     from dagster import ScheduleDefinition, SensorDefinition
 
+PARTS = ["load", "ticks", "served", "idle", "edited"]
 CONNECTIONS, DATABASES, FOLDERS, COLUMNS = 20, 10, 7, 10
 
 QUERIES = {
@@ -61,13 +63,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--imports", type=int, default=1_000)
     parser.add_argument("--seconds", type=float, default=60.0, help="how long the daemon's ticks are counted")
-    parser.add_argument("--only", choices=["load", "ticks", "served", "idle"], action="append")
+    parser.add_argument("--only", choices=PARTS, action="append")
     parser.add_argument("--inside", choices=["load", "ticks"], help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.inside:
         print(json.dumps({"load": load, "ticks": ticks}[options.inside]()))
         return
-    wanted = options.only or ["load", "ticks", "served", "idle"]
+    wanted = options.only or PARTS
     with project(options.imports) as (home, environment):
         for name in ("load", "ticks"):
             if name in wanted:
@@ -78,7 +80,9 @@ def main() -> None:
         if "served" in wanted:
             served(environment)
         if "idle" in wanted:
-            idle(home, environment, options.seconds)
+            idle(environment, options.seconds)
+        if "edited" in wanted:
+            edited(home, environment)
 
 
 def load() -> dict[str, float]:
@@ -183,19 +187,39 @@ def served(environment: Mapping[str, str]) -> None:
         print_found("ingest up, nothing switched on", found)
 
 
-def idle(home: Path, environment: Mapping[str, str], seconds: float) -> None:
-    """`ingest up` that looks for files where none come: how often it gets round, its CPU, and a YAML that is edited."""
+def idle(environment: Mapping[str, str], seconds: float) -> None:
+    """`ingest up` that looks for files where none come: how often it gets round, and its CPU."""
     with (
         tempfile.TemporaryDirectory(prefix="ingest-thousand-") as folder,
         serve(environment, Path(folder)) as up,
         psycopg.connect(environment["INGEST_DAGSTER_URL"], autocommit=True) as connection,
     ):
         print_found(f"ingest up, sensors on, counted for {seconds:.0f} s", _round(up, connection, seconds))
-        begun = time.perf_counter()
-        edited = home / "imports" / "import_0.yaml"
-        edited.write_text(edited.read_text().replace("An import of a thousand", "An import that was edited"))
-        wait_for(lambda: up.ask(QUERIES["one asset"])["assetNodeOrError"]["description"].count("edited"), "the edit")
-        print_found("an edited YAML", {"until the UI shows it, s": round(time.perf_counter() - begun, 1)})
+
+
+def edited(home: Path, environment: Mapping[str, str]) -> None:
+    """`ingest up` with nothing switched on, and a YAML that is edited once its code servers are ready."""
+    file = home / "imports" / "import_0.yaml"
+    with (
+        tempfile.TemporaryDirectory(prefix="ingest-thousand-") as folder,
+        serve({**environment, "INGEST_AUTOMATION": "off"}, Path(folder)) as up,
+    ):
+        for words in ("edited", "edited again"):
+            wait_for(lambda: standbys(up) == 2, "code servers that are ready")
+            cpu, begun = tree_cpu(up.process.pid), time.perf_counter()
+            text = file.read_text()
+            [before] = [line for line in text.splitlines() if line.startswith("description")]
+            file.write_text(text.replace(before, f"description: {words}"))
+            wait_for(partial(_shows, up, words), "the edit")
+            shown = time.perf_counter() - begun
+            cpu = tree_cpu(up.process.pid) - cpu
+            print_found(
+                f"a YAML that is {words}", {"until the UI shows it, s": round(shown, 1), "CPU s": round(cpu, 1)}
+            )
+
+
+def _shows(up: Served, words: str) -> bool:
+    return f"{words}." in up.ask(QUERIES["one asset"])["assetNodeOrError"]["description"]
 
 
 def _pages(up: Served) -> dict[str, float]:

@@ -50,7 +50,7 @@ DATABASES = {
         }
     }
 }
-IMPORT = {
+IMPORT: dict[str, Any] = {
     "description": "Points and tier from the tills",
     "owners": ["team:crm"],
     "labels": ["tills"],

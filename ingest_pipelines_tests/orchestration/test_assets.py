@@ -15,7 +15,7 @@ from ingest_pipelines.model import Validated
 from ingest_pipelines.orchestration import early_loads
 from ingest_pipelines.orchestration.io_managers import target
 from ingest_pipelines.rules.codes import FAMILIES
-from ingest_pipelines_tests.orchestration.conftest import GOOD, HEADER, ONE_BAD, Shop, go_on, verdicts
+from ingest_pipelines_tests.orchestration.conftest import GOOD, HEADER, IMPORT, ONE_BAD, Shop, go_on, verdicts
 
 KEY = AssetKey(["customers", "points"])
 _MINUTE = timedelta(minutes=1)
@@ -74,6 +74,19 @@ def test_the_checks_of_a_failed_run_name_the_broken_family(shop: Shop, instance:
         "keys": True, "types": False, "dates": True, "text": True, "volume": True, "reject_rate": True,
         "columns": True, "table": True,
     }  # fmt: skip
+
+
+def test_the_checks_of_an_import_judge_its_own_rows_by_its_own_rules(shop: Shop, instance: DagsterInstance) -> None:
+    shop.write_import(rejects={"max_rows": 1})
+    shop.deliver("Points_1.csv", ONE_BAD)
+    undated = {column: field for column, field in IMPORT["columns"].items() if column != "Joined"}
+    shop.write_import("loyalty", columns=undated, source={**IMPORT["source"], "file": "points/Loyalty"})
+    shop.deliver("Loyalty_1.csv", "CID,Tier,Points\nC3,Gold,10\n")
+    ran = {name: shop.run(instance, shop.arrive(instance, name)) for name in ("points", "loyalty")}
+    checks = {name: verdicts(instance, result.run_id) for name, result in ran.items()}
+    assert checks["points"].keys() - checks["loyalty"].keys() == {"dates"}
+    assert {name: of_import["types"].passed for name, of_import in checks.items()} == {"points": False, "loyalty": True}
+    assert {each.asset_key.path[-1] for each in checks["loyalty"].values()} == {"loyalty"}
 
 
 def test_rejects_within_the_limit_warn_and_the_good_rows_are_merged(shop: Shop, instance: DagsterInstance) -> None:

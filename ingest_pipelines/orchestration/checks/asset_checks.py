@@ -16,7 +16,11 @@ from dagster import (
     AssetCheckSeverity,
     AssetCheckSpec,
     AssetKey,
-    multi_asset_check,
+    In,
+    Nothing,
+    OpDefinition,
+    Out,
+    op,
 )
 
 from ingest_pipelines import ledger
@@ -39,6 +43,12 @@ from ingest_pipelines.orchestration.site import Site
 from ingest_pipelines.rules.codes import CODES, FAMILIES, Family
 
 FRESHNESS, VOLUME, REJECT_RATE, COLUMNS = "freshness", "volume", "reject_rate", "columns"
+
+CHECKS = "__checks"
+"""Ends the name of the op that evaluates an import's checks; it begins with that of the import's graph."""
+
+_INS = {"item": In(Nothing)}
+"""The checks wait for the import's asset."""
 
 _PROMISES: Mapping[Family, str] = {
     "keys": "Every row has its match key, and no key occurs twice.",
@@ -82,15 +92,34 @@ def specs_of(bound: BoundImport) -> list[AssetCheckSpec]:
     return [AssetCheckSpec(name, asset=key, description=description) for name, description in promises.items()]
 
 
-def checks_of(site: Site, bound: BoundImport) -> AssetChecksDefinition:
-    """The import's checks, evaluated by one op from the ledger."""
+def checks_of(site: Site, imports: Iterable[BoundImport]) -> Iterator[AssetChecksDefinition]:
+    """The checks of each import, evaluated by an op of its own from the ledger.
 
-    @multi_asset_check(name=f"{bound.asset_name}__checks", specs=specs_of(bound), can_subset=True)
+    The ops differ in their name and their checks; what Dagster finds out about their function, it finds out once.
+    """
+    evaluate = _checks_op(site)
+    for bound in imports:
+        specs = {spec.name: spec for spec in specs_of(bound)}
+        outs = {name: Out(None, is_required=False) for name in specs}
+        yield AssetChecksDefinition.create(
+            node_def=evaluate.with_replaced_properties(f"{bound.asset_name}{CHECKS}", ins=_INS, outs=outs),
+            keys_by_input_name=dict.fromkeys(_INS, asset_key(bound)),
+            check_specs_by_output_name=specs,
+            can_subset=True,
+        )
+
+
+def _checks_op(site: Site) -> OpDefinition:
+    """The op of the checks of the import that its name begins with."""
+
+    @op(ins=_INS, out={})
     def checks(context: AssetCheckExecutionContext) -> Iterable[AssetCheckResult]:
         """The item's result in every family of rules, and whether the delivery was as usual."""
+        op_context = context.op_execution_context
+        bound = site.bound(op_context.op_def.name.removesuffix(CHECKS))
         names = {check.name for check in context.selected_asset_check_keys}
         with site.target.session() as connection:
-            yield from _evaluated(connection, site, bound, names, context.op_execution_context.run_id)
+            yield from _evaluated(connection, site, bound, names, op_context.run_id)
 
     return checks
 
