@@ -8,6 +8,14 @@ import sys
 
 def main() -> None:
     """Runs one command; the process ends with its exit code."""
+    try:
+        _main()
+    except KeyboardInterrupt:  # before the command is there, which has words of its own
+        sys.stderr.write("\nstopped; nothing ran\n")
+        sys.exit(130)
+
+
+def _main() -> None:
     _open_standard_files()
     from ingest_pipelines.cli.run_server import handed_over
 

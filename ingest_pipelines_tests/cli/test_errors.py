@@ -240,6 +240,33 @@ def test_ctrl_c_in_a_load_is_exit_130_and_changes_nothing(starter: Terminal) -> 
         assert holder.execute("SELECT count(*) FROM crm.customers").fetchone() == before
 
 
+CTRL_C_AT = """
+import os, signal, sys
+module = sys.argv.pop(1)
+class Finder:
+    def find_spec(self, name, *rest):
+        if name == module:
+            os.kill(os.getpid(), signal.SIGINT)
+signal.signal(signal.SIGINT, signal.default_int_handler)
+sys.meta_path.insert(0, Finder())
+from ingest_pipelines.cli import main
+main()
+"""
+
+
+@pytest.mark.parametrize(
+    "module", ["ingest_pipelines.cli.app", "click", "rich.markdown", "ingest_pipelines.config.project"]
+)
+def test_ctrl_c_while_a_command_starts_is_exit_130_without_a_traceback(terminal: Terminal, module: str) -> None:
+    ran = subprocess.run(
+        [sys.executable, "-c", CTRL_C_AT, module, "check", "--help" if module == "rich.markdown" else "--json"],
+        capture_output=True, text=True, check=False, cwd=terminal.folder,
+    )  # fmt: skip
+    assert ran.returncode == 130
+    assert "Traceback" not in ran.stderr
+    assert "stopped" in ran.stderr
+
+
 def test_ctrl_c_while_the_target_says_nothing_is_exit_130(terminal: Terminal) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"postgresql://nobody@127.0.0.1:{silent.getsockname()[1]}/none"
