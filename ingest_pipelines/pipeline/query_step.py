@@ -34,14 +34,14 @@ def land_rows(item: Item, bound: BoundImport, workspace: Workspace, now: datetim
         return _land_chunk(item, bound, workspace, now, source, asked)
 
 
-def has_nothing_new(item: Item, bound: BoundImport, committed: str, client: Client | None = None) -> bool:
+def has_nothing_new(item: Item, bound: BoundImport, committed: str | None, client: Client | None = None) -> bool:
     """Whether a drain that begins now would read no row, and its source passes the checks that follow the last chunk.
 
     The source is asked with the query of the drain's first chunk, for one row.
 
     Args:
         item: the drain; the ledger need not have it.
-        committed: the ledger's value.
+        committed: the ledger's value; None: nothing yet.
 
     Raises:
         What `land` raises: the drain would raise it too.
@@ -57,7 +57,7 @@ def has_nothing_new(item: Item, bound: BoundImport, committed: str, client: Clie
         _check_rows_never_read(
             f"import {bound.name}, item {item.key}", bound, source, asked, ledger_value(committed, cursor, bound.name)
         )
-    return True
+        return committed is not None or not source.cannot_compare(asked.query, cursor.column, cursor.initial)
 
 
 def _land_chunk(

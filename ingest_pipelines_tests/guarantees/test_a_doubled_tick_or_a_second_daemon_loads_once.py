@@ -62,6 +62,24 @@ def test_runs_of_one_file_that_were_launched_twice_are_one_load(shop: Shop, inst
     assert shop.rows("SELECT count(*), count(DISTINCT key) FROM ingest.events") == [(2, 2)]
 
 
+@pytest.mark.parametrize("by", ["sensor", "housekeeping"])
+def test_a_run_that_was_asked_for_twice_does_not_undo_what_came_after_the_first(
+    shop: Shop, instance: DagsterInstance, by: str
+) -> None:
+    """The import's sensor and housekeeping have run keys of their own: both may ask for an item that waited long."""
+    shop.deliver("Points_1.csv", GOOD)
+    item = shop.arrive(instance)
+    tags: dict[str, Any] = signed_tags(shop.bound(), str(item.key), "sensor", instance)
+    assert shop.run(instance, item, **tags).success
+    shop.rows("UPDATE crm.customers SET points = 7 RETURNING 1")
+    again: dict[str, Any] = signed_tags(shop.bound(), str(item.key), by, instance)
+    assert shop.run(instance, item, **again).success
+    assert shop.rows("SELECT DISTINCT points FROM crm.customers") == [(7,)]
+    assert shop.rows("SELECT status FROM ingest.loads") == [("committed",)]
+    assert shop.run(instance, item).success, "a person's run loads it again"
+    assert shop.rows("SELECT count(*) FROM crm.customers WHERE points = 7") == [(0,)]
+
+
 @pytest.fixture
 def vendor(tmp_path_factory: pytest.TempPathFactory, sftp_server: SftpServer, postgres_url: str) -> Iterator[Vendor]:
     with vendor_of(tmp_path_factory.mktemp("killed"), sftp_server, postgres_url) as vendor:

@@ -366,6 +366,22 @@ def test_a_query_that_does_not_answer_gets_less_time_after_the_first_look_and_is
     assert looks.find_nothing_new(shop.site(), bound)
 
 
+def test_an_empty_source_is_drained_once_and_then_only_looked_at(
+    shop: Shop, source: Source, instance: DagsterInstance, kept_instance: DagsterInstance
+) -> None:
+    """A table that is filled next month would have an empty partition for each tick until then."""
+    source("DELETE FROM customers")
+    source.read_by(BY_NUMBER, schedule=EVERY_HOUR)
+    assert len(_requested(shop, kept_instance, CursorLooks())) == 1, "the first drain shows that the import works"
+    assert run_import(shop.site(), instance, "points").error is None
+    before = _traces(shop, kept_instance)
+    shop.now += timedelta(hours=1)
+    assert isinstance(_scheduled(shop, kept_instance, CursorLooks()), SkipReason)
+    assert _traces(shop, kept_instance) == before
+    source("INSERT INTO customers VALUES ('C26', 26, 'Gold', now())")
+    assert len(_requested(shop, kept_instance, CursorLooks())) == 1
+
+
 def _commit(shop: Shop, value: str) -> None:
     """The committed value, as after a drain whose item is settled."""
     with shop.site().target.session() as connection:

@@ -22,6 +22,7 @@ from ingest_pipelines.model import Item, Landing, LoadReport, SourceFile, Valida
 from ingest_pipelines.orchestration.assets.metadata import report_metadata
 from ingest_pipelines.orchestration.assets.partitions import add_partitions, asset_key
 from ingest_pipelines.orchestration.runs.run_context import RunContext
+from ingest_pipelines.orchestration.runs.tags import REQUESTED_BY_ITSELF
 from ingest_pipelines.owner_only import private_file
 from ingest_pipelines.sources import open_files
 from ingest_pipelines.sources.base import Client, FileSource
@@ -153,6 +154,6 @@ def _whole_file_set(
 
 def _may_change(file: SourceFile, run_context: RunContext) -> bool:
     """Whether the file may still be changing. A person who runs the item by hand says that it is not."""
-    if run_context.run.by not in {"sensor", "schedule", "housekeeping", "check_now"}:
+    if run_context.run.by not in REQUESTED_BY_ITSELF:
         return False
     return run_context.site.clock() - file.modified_at < run_context.bound.settle

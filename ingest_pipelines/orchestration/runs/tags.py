@@ -32,6 +32,9 @@ PLAN_TAG = "ingest/plan"
 BY_TAG = "ingest/by"
 """Who requested the run."""
 
+REQUESTED_BY_ITSELF = frozenset({"sensor", "schedule", "housekeeping", "check_now"})
+"""Who requests runs of what is new; everybody else is a person, who names an item."""
+
 FORCED_TAG = "ingest/forced"
 """The item is applied although it is stale, shrunk or brings nothing new."""
 

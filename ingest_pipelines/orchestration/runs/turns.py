@@ -21,6 +21,7 @@ from dagster import DagsterInstance, DagsterRun, DagsterRunStatus, RunsFilter
 from ingest_pipelines import ledger
 from ingest_pipelines.errors import UsageError
 from ingest_pipelines.ledger import WaitingItem
+from ingest_pipelines.model import ItemKind
 from ingest_pipelines.orchestration.automation import why_stopped
 from ingest_pipelines.orchestration.dagster_internals.tags import BACKFILL_ID_TAG, PARTITION_NAME_TAG
 from ingest_pipelines.orchestration.runs import run_locks
@@ -28,7 +29,7 @@ from ingest_pipelines.orchestration.runs.ended_runs import stop_if_ended
 from ingest_pipelines.orchestration.runs.item_runs import ItemRuns, runs_of_items
 from ingest_pipelines.orchestration.runs.run_context import RunContext
 from ingest_pipelines.orchestration.runs.run_requests import BY_HAND, NextRequest, next_request
-from ingest_pipelines.orchestration.runs.tags import GAVE_WAY, TURN_TAG, is_run_of
+from ingest_pipelines.orchestration.runs.tags import GAVE_WAY, REQUESTED_BY_ITSELF, TURN_TAG, is_run_of
 
 LOOK_SECONDS = 1.0
 """Between two looks of a run that waits: a query of the ledger and one of Dagster's storage."""
@@ -47,6 +48,9 @@ REQUESTED_WITHIN = timedelta(minutes=8)
 
 MOST_DEAD_RUNS = 3
 """An item whose runs died so often does not hold up the others any more."""
+
+_LOADED_ONCE: frozenset[ItemKind] = frozenset({"file", "window"})
+"""Kinds of items that hold the same rows whenever they are read. A drain's item is committed chunk by chunk."""
 
 _EXECUTING = {DagsterRunStatus.STARTED, DagsterRunStatus.CANCELING}
 _UNFINISHED = [
@@ -79,7 +83,8 @@ def has_turn(
 ) -> bool:
     """Whether the run may load its item now; waits for that. False: it gave its place back, and is to end at once.
 
-    Where no item is before its own, `run_context` says so, and nothing else is asked.
+    Where no item is before its own, `run_context` says so, and nothing else is asked. A run that nobody started by hand
+    ends at once, too, if another run has settled its item: loaded once more, a file would undo what came after it.
 
     Args:
         rest: waits that many seconds; the end of the run interrupts it.
@@ -108,6 +113,19 @@ def has_turn(
         stop_if_ended(instance, run.run_id)
         with site.target.session() as connection:
             before = ledger.waiting_before(connection, item)
+    return not _is_settled(run_context, log)
+
+
+def _is_settled(run_context: RunContext, log: Logger) -> bool:
+    """Whether another run settled the item, which two sensors may have asked for: its own and housekeeping's."""
+    site, item = run_context.site, run_context.item
+    if run_context.run.by not in REQUESTED_BY_ITSELF or item.kind not in _LOADED_ONCE:
+        return False
+    with site.target.session() as connection:
+        state = ledger.find_item_state(connection, item.import_name, item.key)
+    if state is None or state.status not in {"committed", "skipped"}:
+        return False
+    log.info("Item %s is %s already, by another run. This run loads nothing.", item.key, state.status)
     return True
 
 

@@ -59,25 +59,27 @@ class NewDrain:
 
     Attributes:
         item: not in the ledger yet.
-        committed: the cursor's value in the ledger.
+        committed: the cursor's value in the ledger; None: no drain has loaded a row yet.
     """
 
     item: Item
-    committed: str
+    committed: str | None
 
 
 def find_new_drain(site: Site, bound: BoundImport) -> NewDrain | None:
     """The drain that a tick would begin now, after an earlier one; the ledger is not changed.
 
-    None: there is a drain that is not settled, or no committed value, or the import's connection is out of reach.
+    None: there is no drain yet, or one that is not settled, or the import's connection is out of reach.
     """
     uri = open_query(bound.connection).uri()
     with site.target.session() as connection:
         cursor = ledger.find_cursor(connection, bound.name)
-        if cursor is None or cursor.value is None or ledger.failing_since(connection, bound.connection_name):
+        committed = cursor.value if cursor is not None else None
+        is_first = committed is None and ledger.newest_item(connection, bound.name, "cursor") is None
+        if is_first or ledger.failing_since(connection, bound.connection_name):
             return None
         found = _whole(connection, bound, uri, site.clock())
-    return None if found.retried else NewDrain(found.items[0], cursor.value)
+    return None if found.retried else NewDrain(found.items[0], committed)
 
 
 def _whole(connection: psycopg.Connection, bound: BoundImport, uri: str, now: datetime) -> QueryItems:

@@ -155,6 +155,27 @@ class Platform:
             second.wait()
         return True
 
+    def second_up(self, seconds: float) -> bool:
+        """Another `ingest up` of the project, on ports of its own, until it is ready or has ended; whether it was."""
+        log = self.folder / "second-up.out"
+        with log.open("w") as out, (self.folder / "up.err").open("a") as err:
+            second = subprocess.Popen(
+                [_PROGRAM, "up"], env=self.environment, cwd=self.folder, stdin=subprocess.DEVNULL, stdout=out,
+                stderr=err, start_new_session=True,
+            )  # fmt: skip
+        deadline = time.monotonic() + seconds
+        while second.poll() is None and "ready: " not in log.read_text() and time.monotonic() < deadline:
+            time.sleep(0.2)
+        ready = "ready: " in log.read_text()
+        if second.poll() is None:
+            second.send_signal(signal.SIGINT)
+        try:
+            second.wait(60)
+        except subprocess.TimeoutExpired:
+            second.kill()
+            second.wait()
+        return ready
+
     def health(self) -> tuple[bool | None, str]:
         """Whether `/healthz` is content, and its words; None: no answer. A product without it counts as content."""
         found = re.search(r"health: (http://\S+/healthz)", self._log.read_text())

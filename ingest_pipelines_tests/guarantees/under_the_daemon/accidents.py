@@ -107,6 +107,10 @@ def _second_daemon(world: World) -> None:
     world.platform.second_daemon(FROZEN_SECONDS, threading.Event())
 
 
+def _second_up(world: World) -> None:
+    world.platform.second_up(60)
+
+
 def _network(name: str, fault: Fault) -> Callable[[World], None]:
     def break_it(world: World) -> None:
         proxy = world.place.network[name]
@@ -134,6 +138,7 @@ ACCIDENTS = [
     *(Accident("SIGKILL of the postmaster", _kill_postmaster, when) for when in ("at once", "started")),
     Accident("a second daemon", _second_daemon, "at once"),
     Accident("a second daemon", _second_daemon, "queued"),
+    Accident("a second ingest up", _second_up, "queued"),
     *(
         Accident(f"{name} cut", _cut(name), when)
         for name in ("target", "vendor", "drops")

@@ -22,7 +22,11 @@ class NotYet(AssertionError):
     """Something is still to come."""
 
 
-class OnSchedule(AssertionError):
+class NotLoaded(AssertionError):
+    """Something that is due is not loaded yet."""
+
+
+class OnSchedule(NotLoaded):
     """What is missing comes with the next tick of a schedule."""
 
 
