@@ -39,7 +39,7 @@ def history_in(world: World) -> UnderTheDaemon:
 
 
 def test_the_daemon_agrees_with_the_model(world: World) -> None:
-    """Files over SFTP and S3 while a run is killed; others around a broken YAML; one that is late, and is given up."""
+    """Files over SFTP and S3 while a run is killed; two around a broken YAML, of which one is late and is given up."""
     accidents = {repr(accident): accident for accident in ACCIDENTS}
     history = history_in(world)
 
@@ -48,13 +48,16 @@ def test_the_daemon_agrees_with_the_model(world: World) -> None:
             history.put_file(name, history.some_rows(chance))
         history.put_object("Points.csv", history.some_rows(chance))
 
-    def a_file_is_late(chance: random.Random) -> None:
+    def files_come_around_a_broken_yaml(chance: random.Random) -> None:
+        history.break_yaml(history.history.feed)
         history.put_file("Points_1002.csv", history.some_rows(chance), older=2)
+        history.put_file("Points_1003.csv", history.some_rows(chance))
+        history.come_to_rest(invalid=history.history.feed)
+        history.mend_yaml(history.history.feed)
 
     history.begin_with(seed=1)
     history.step(files_come, accidents["<SIGKILL of run, started>"], seed=1)
-    history.step(history.break_and_mend_yaml, NONE, seed=2)
-    history.step(a_file_is_late, NONE, seed=3)
+    history.step(files_come_around_a_broken_yaml, NONE, seed=2)
     assert history.truth.items[history.history.feed, history.name_of("Points_1002.csv")].status == "refused"
     history.step(history.force_what_is_stale, NONE, seed=4)
     history.teardown()

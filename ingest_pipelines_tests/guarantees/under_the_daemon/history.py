@@ -51,7 +51,7 @@ from ingest_pipelines_tests.guarantees.whole_way.place import (
     csv_bytes,
 )
 from ingest_pipelines_tests.guarantees.whole_way.sources import Cursor, Table
-from ingest_pipelines_tests.waiting import pauses
+from ingest_pipelines_tests.waiting import pauses, until
 
 PATIENCE_SECONDS = 660
 SAID_SECONDS = 240
@@ -162,7 +162,7 @@ class UnderTheDaemon(Cursors, People):
         """A line of the story that a failure prints; it is in a file, too, for whoever waits."""
         self.story.append(words)
         with (self.place.folder / "story.txt").open("a", encoding="utf-8") as file:
-            file.write(f"{words}\n")
+            file.write(f"{time.strftime('%X')} {words}\n")
 
     def happen(self, accident: Any, *words: object) -> Told:
         """A person's command, beside the daemon."""
@@ -284,10 +284,18 @@ class UnderTheDaemon(Cursors, People):
         self.waiting.asked.add(key)
         if chance.random() < 0.5:
             self.tell(f"UI: a backfill of window {key}")
+            until(self.is_in_the_ui, 120)
             self.world.platform.backfill(self.history.name, self.history.visits, [key])
         else:
             told = self.happen(CALM, "run", self.history.visits, "--item", key)
             assert told.code == 0, told
+
+    def is_in_the_ui(self) -> bool:
+        """Whether the webserver has loaded the history's imports: a person backfills what is on the page."""
+        try:
+            return self.world.platform.partitions(self.history.name, self.history.visits) is not None
+        except OSError:
+            return False
 
     def queries(self) -> Queries:
         """What the imports that read databases can see now."""
@@ -308,18 +316,26 @@ class UnderTheDaemon(Cursors, People):
         if chance.random() < 0.6:
             self.put_one(name, chance)
             Accident("", lambda world: None, "queued").wait_for_its_moment(self.world)
-        path = self.place.folder / "project" / "imports" / f"{name}.yaml"
-        draft = path.with_suffix(".new")
-        draft.write_text("database: [nobody\n")
-        draft.rename(path)
-        self.tell(f"{name}.yaml is broken")
+        self.break_yaml(name)
         for _ in range(chance.randint(1, 3)):
             self.put_one(name, chance)
-        self.waiting.resting.add(name)
         self.come_to_rest(invalid=name)
         if chance.random() < 0.3:
             self.tell("ten minutes pass")
             self.world.pass_time(600)
+        self.mend_yaml(name)
+
+    def break_yaml(self, name: str) -> None:
+        """The import's YAML cannot be used."""
+        path = self.place.folder / "project" / "imports" / f"{name}.yaml"
+        draft = path.with_suffix(".new")
+        draft.write_text("database: [nobody\n")
+        draft.rename(path)
+        self.waiting.resting.add(name)
+        self.tell(f"{name}.yaml is broken")
+
+    def mend_yaml(self, name: str) -> None:
+        """The import's YAML is what it was."""
         self.waiting.resting.discard(name)
         self.write_yaml(name)
         self.tell(f"{name}.yaml is mended")
