@@ -77,43 +77,49 @@ def pytest_configure(config: pytest.Config) -> None:
 
 DEAREST_FIRST = (
     "test_a_backfill_survives_the_death_of_any_process.py",
-    "test_the_whole_way.py",
-    "test_up.py",
+    "test_the_daemon_agrees_with_the_model.py",
     "test_run_server.py",
+    "test_any_kill_or_cut_leaves_the_target_old_or_new.py",
+    "test_up.py",
     "test_every_page.py",
-    "test_a_killed_run_stops_nobody_and_leaves_nothing.py",
     "test_no_row_is_lost.py",
+    "test_the_whole_way.py",
     "test_a_bomb_is_refused_within_the_memory_that_is_stated.py",
     "test_hive.py",
-    "test_at_a_terminal.py",
-    "test_any_kill_or_cut_leaves_the_target_old_or_new.py",
     "test_cuts.py",
-    "test_no_secret_and_no_row_leaves.py",
     "test_refused_rows.py",
     "test_a_killed_load_leaves_the_target_old_or_new.py",
-    "test_session.py",
+    "test_a_killed_run_stops_nobody_and_leaves_nothing.py",
     "test_healing.py",
     "test_match.py",
+    "test_no_secret_and_no_row_leaves.py",
     "test_errors.py",
     "test_forgetting.py",
+    "test_alert_senders.py",
     "test_the_cursor_never_lies.py",
     "test_in_a_browser.py",
-    "test_alert_senders.py",
-    "test_driver_errors.py",
     "test_celery.py",
+    "test_driver_errors.py",
     "test_replays_at_once.py",
+    "test_set_back_clock.py",
     "test_queries.py",
     "test_preflight.py",
+    "test_at_a_terminal.py",
     "test_formats.py",
     "test_drain.py",
+    "test_session.py",
     "test_roles.py",
     "test_alert_kinds.py",
+    "test_standby.py",
     "test_alerts.py",
     "test_error_codes.py",
     "test_assets.py",
     "test_demo.py",
 )
-"""Files that take 20 seconds or more. They start first: none is left to one worker while others have nothing."""
+"""Files that take 15 seconds or more. They start first: none is left to one worker while others have nothing.
+
+Of three in a row one waits for most of its time, for a daemon or a time-out: three at once would leave the cores idle.
+"""
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -27,7 +27,6 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 
 from ingest_pipelines_tests.benchmarks.many_imports import inside, print_found, timed, write_yaml
-from ingest_pipelines_tests.benchmarks.overhead import standbys
 from ingest_pipelines_tests.benchmarks.process import tree_cpu
 from ingest_pipelines_tests.orchestration.served import Served, serve, wait_for
 from ingest_pipelines_tests.orchestration.ticks import schedule_tick, sensor_tick
@@ -199,6 +198,8 @@ def idle(environment: Mapping[str, str], seconds: float) -> None:
 
 def edited(home: Path, environment: Mapping[str, str]) -> None:
     """`ingest up` with nothing switched on, and a YAML that is edited once its code servers are ready."""
+    from ingest_pipelines_tests.benchmarks.overhead import standbys  # imports Dagster, which `load` times
+
     file = home / "imports" / "import_0.yaml"
     with (
         tempfile.TemporaryDirectory(prefix="ingest-thousand-") as folder,

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import psutil
@@ -17,6 +18,7 @@ from dagster._core.workspace.context import WorkspaceProcessContext
 from dagster._core.workspace.load_target import ModuleTarget
 from dagster._grpc import server
 
+from ingest_pipelines.orchestration.dagster_internals import standby as module
 from ingest_pipelines.orchestration.dagster_internals.standby import NAME, STANDBY_NAME, Standby, keep_one_ready
 from ingest_pipelines_tests.orchestration.conftest import Shop
 from ingest_pipelines_tests.orchestration.served import wait_for
@@ -111,6 +113,22 @@ def test_one_ends_with_the_process_that_started_it() -> None:
         waiting = psutil.Process(int(starter.stdout.readline()))
         starter.kill()
     waiting.wait(60)
+
+
+def test_the_next_one_waits_until_the_one_before_it_has_loaded_its_project(
+    standby: Standby, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "LOOK_SECONDS", 0.1)
+    monkeypatch.setattr(module, "BUSY_SHARE", 0.0)  # a busy machine gives it little, and none is too little
+    monkeypatch.setattr(module, "MOST_LOOKS", 1_000)
+    with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as loading:
+        starter = Thread(target=standby._start_once_loaded, args=[loading.pid])
+        starter.start()
+        wait_for(lambda: psutil.Process(loading.pid).cpu_times().user > 0.3, "its work")
+        assert standby.waiting is None
+        loading.kill()
+    starter.join(60)
+    assert standby.waiting is not None
 
 
 @contextmanager

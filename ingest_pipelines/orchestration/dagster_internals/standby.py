@@ -13,13 +13,16 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import socket
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from threading import Lock, Timer
+from time import sleep
 from typing import Any
 
 from dagster._grpc import server
@@ -32,8 +35,11 @@ CODE_SERVER = (
 )
 """Arguments for Python. The comment is for people who look for code servers among processes."""
 
-FIRST_SECONDS, NEXT_SECONDS = 20.0, 3.0
+FIRST_SECONDS, NEXT_SECONDS = 20.0, 2.0
 """After so long the next one is started: once the first has loaded a project for sure, and the machine is less busy."""
+
+LOOK_SECONDS, BUSY_SHARE, MOST_LOOKS = 1.0, 0.5, 30
+"""The next one also waits while the code server before it takes half a core or more: that one loads a large project."""
 
 NAME, STANDBY_NAME = "code-server", "code-standby"
 """What `ps -eo pid,comm` calls one that was needed, and one that waits with everything imported."""
@@ -91,6 +97,7 @@ class Standby:
         self._module, self._seconds, self._next_seconds = module, first_seconds, next_seconds
         self._lock = Lock()
         self._waiting: _Waiting | None = None
+        self._taken: int | None = None
 
     def take(
         self, parts: Sequence[str], cwd: str | None, environment: Mapping[str, str]
@@ -100,6 +107,7 @@ class Standby:
             return None
         with self._lock:
             waiting, self._waiting = self._waiting, None
+        self._taken = waiting.process.pid if waiting is not None else None
         self.start_later()
         if waiting is None:
             return None
@@ -118,10 +126,15 @@ class Standby:
 
     def start_later(self) -> None:
         """Starts the next one, once the machine is less busy."""
-        timer = Timer(self._seconds, self.start)
+        timer = Timer(self._seconds, self._start_once_loaded, [self._taken])
         timer.daemon = True
         timer.start()
         self._seconds = self._next_seconds
+
+    def _start_once_loaded(self, taken: int | None) -> None:
+        if taken is not None:
+            wait_while_busy(taken)
+        self.start()
 
     def close(self) -> None:
         """Ends the one that waits."""
@@ -142,6 +155,26 @@ class Standby:
                     env=environment, stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()],
                 )  # fmt: skip
             self._waiting = _Waiting(process, ours, environment)
+
+
+def wait_while_busy(process: int) -> None:
+    """Returns once the process takes less than BUSY_SHARE of a core, has ended, or after MOST_LOOKS looks."""
+    before = _cpu_seconds(process)
+    for _ in range(MOST_LOOKS):
+        sleep(LOOK_SECONDS)
+        now = _cpu_seconds(process)
+        if now - before < BUSY_SHARE * LOOK_SECONDS:
+            return
+        before = now
+
+
+def _cpu_seconds(process: int) -> float:
+    """Of user and system, by all threads of the process; 0 where there is none, or the system does not tell."""
+    try:
+        fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def keep_one_ready(module: str) -> Standby:
