@@ -159,6 +159,7 @@ def empty_shop(postgres_url: str, home: Path, **variables: str) -> Iterator[Shop
         }  # fmt: skip
         for name, value in environment.items():
             patch.setenv(name, value)
+        (home / "imports").mkdir(parents=True)
         yield Shop(Terminal(home, environment), read_settings(), stack)
 
 
