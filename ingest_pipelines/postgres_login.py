@@ -6,6 +6,7 @@ which libpq can trace: into memory that is freed when the login has ended.
 
 from __future__ import annotations
 
+import ctypes
 import os
 import re
 import selectors
@@ -13,8 +14,10 @@ import socket
 import ssl
 import struct
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
+from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -153,7 +156,7 @@ def _traced(pgconn: pq.abc.PGconn) -> Iterator[_Trace]:
         return
     with closing(os.fdopen(os.memfd_create("login"), "rb")) as memory:
         try:
-            pgconn.trace(memory.fileno())
+            end = _trace_into(pgconn, memory.fileno())
             pgconn.set_trace_flags(pq.Trace.SUPPRESS_TIMESTAMPS)
         except psycopg.NotSupportedError:
             yield _Trace()
@@ -162,8 +165,51 @@ def _traced(pgconn: pq.abc.PGconn) -> Iterator[_Trace]:
         try:
             yield trace
         finally:
-            pgconn.untrace()
+            end()
             trace.close()
+
+
+def _trace_into(pgconn: pq.abc.PGconn, memory: int) -> Callable[[], None]:
+    """Begins to trace; what is returned ends it.
+
+    `PGconn.trace` makes a C stream that nobody closes: 4.6 kB of each login stay for ever. So libpq gets a stream of
+    ours where it is psycopg's own.
+    """
+    libpq, connection = _bundled_libpq(), getattr(pgconn, "pgconn_ptr", None)
+    if libpq is None or connection is None:
+        pgconn.trace(memory)
+        return pgconn.untrace
+    libc = _libc()
+    stream = libc.fdopen(os.dup(memory), b"w")
+    libpq.PQtrace(connection, stream)
+
+    def end() -> None:
+        libpq.PQuntrace(connection)
+        libc.fclose(stream)
+
+    return end
+
+
+@cache
+def _libc() -> ctypes.CDLL:
+    libc = ctypes.CDLL(None)
+    libc.fdopen.argtypes, libc.fdopen.restype = [ctypes.c_int, ctypes.c_char_p], ctypes.c_void_p
+    libc.fclose.argtypes = [ctypes.c_void_p]
+    return libc
+
+
+@cache
+def _bundled_libpq() -> ctypes.CDLL | None:
+    """The libpq that psycopg's wheel brings and has loaded; None: psycopg uses another one."""
+    binary = find_spec("psycopg_binary") if pq.__impl__ == "binary" else None
+    if binary is None or binary.origin is None:
+        return None
+    for file in (Path(binary.origin).parent.parent / "psycopg_binary.libs").glob("libpq-*.so*"):
+        libpq = ctypes.CDLL(str(file))
+        libpq.PQtrace.argtypes, libpq.PQtrace.restype = [ctypes.c_void_p, ctypes.c_void_p], None
+        libpq.PQuntrace.argtypes, libpq.PQuntrace.restype = [ctypes.c_void_p], None
+        return libpq
+    return None
 
 
 def _failure(pgconn: pq.abc.PGconn, trace: _Trace, chosen: dict[str, Any], deadline: float) -> psycopg.Error:

@@ -7,6 +7,7 @@ import socket
 from collections.abc import Callable
 from urllib.parse import urlsplit
 
+import psutil
 import psycopg
 import pytest
 from psycopg import sql
@@ -21,6 +22,16 @@ def test_a_login_is_a_connection_like_any_other(request: pytest.FixtureRequest, 
     with connect(url, application_name="it's me", connect_timeout=5) as connection:
         row = connection.execute("SELECT current_setting('application_name'), 1 + %s", (1,)).fetchone()
     assert row == ("it's me", 2)
+
+
+def test_a_login_leaves_no_memory_behind(postgres_url: str) -> None:
+    def log_in(times: int) -> int:
+        for _ in range(times):
+            connect(postgres_url).close()
+        return int(psutil.Process().memory_full_info().uss)
+
+    before = log_in(100)
+    assert log_in(400) - before < 400_000  # a code server logs in with every tick; a kilobyte of each is a day's 100 MB
 
 
 @pytest.mark.parametrize(
