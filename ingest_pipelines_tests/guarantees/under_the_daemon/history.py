@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
+import psycopg
 from dagster import AssetKey
 
 from ingest_pipelines_tests.guarantees.on_call.world import read_status
@@ -476,7 +477,7 @@ class UnderTheDaemon(Cursors, People):
                 self._compare(now, invalid)
             except Wrong as error:
                 raise Wrong(self.told_by(error)) from error
-            except NotYet:
+            except (NotYet, psycopg.OperationalError):  # an accident may end the session that looks, too
                 calm_since = time.monotonic()
                 continue
             except AssertionError as error:
