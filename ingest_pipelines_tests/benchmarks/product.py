@@ -69,19 +69,21 @@ def write_project(home: Path, uploads: Path, *, history: bool = False) -> None:
 
 def command(import_name: str, file: Path, *, lists: bool = True) -> list[str]:
     """`ingest run`, as a person types it; without `lists` it does not ask who is kept out, and which rows wait."""
-    ingest = [str(Path(sys.executable).parent / "ingest")] if lists else [sys.executable, "-c", _WITHOUT_LISTS]
+    ingest = [str(Path(sys.executable).parent / "ingest")] if lists else [sys.executable, "-c", WITHOUT_LISTS_PROGRAM]
     return [*ingest, "run", import_name, "--file", str(file)]
 
 
-_WITHOUT_LISTS = """\
+WITHOUT_LISTS_PROGRAM = """\
 from importlib import import_module
 from ingest_pipelines import ledger
 from ingest_pipelines.cli import main
 from ingest_pipelines.suppression import NOBODY
 ledger.find_suppressed = lambda *_: NOBODY
 ledger.newest_suppressed = lambda *_: 0
-for name in ("apply", "early_load"):
-    import_module(f"ingest_pipelines.merge.{name}").find_waiting = lambda *_: None
+for name in ("load_transaction", "early_load"):
+    module = import_module(f"ingest_pipelines.merge.{name}")
+    assert module.find_waiting
+    module.find_waiting = lambda *_: None
 main()
 """
 """The load as it was before there were such lists."""

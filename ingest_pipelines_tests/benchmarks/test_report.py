@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 from ingest_pipelines_tests.benchmarks.formats import COMMA, SCENARIO
+from ingest_pipelines_tests.benchmarks.product import WITHOUT_LISTS_PROGRAM
 from ingest_pipelines_tests.benchmarks.report import write_page
 
 
@@ -35,3 +38,10 @@ def test_what_each_format_costs_is_on_the_page_with_its_goal(tmp_path: Path) -> 
     assert rows["| validate: jsonl"].endswith("| 1.00 x validate: comma, UTF-8: 1.38 | **no** |")
     assert rows["| validate: parquet"].endswith(": 0.85 | yes |")
     assert rows["| read: xlsx"].endswith("| 2.00 x bare: xlsx: 1.42 | yes |")
+
+
+def test_a_load_that_asks_for_no_list_finds_what_it_leaves_out() -> None:
+    program = WITHOUT_LISTS_PROGRAM.replace("main()", "print('ready')")
+    assert (
+        subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout == "ready\n"
+    )
