@@ -231,6 +231,7 @@ def _send_alerts(listener: Listener, http_endpoint: Endpoint, monkeypatch: pytes
     with monkeypatch.context() as patch:
         for name, value in listener.project.terminal.environment.items():
             patch.setenv(name, value)
+        patch.setenv("INGEST_STATE", str(listener.project.terminal.folder / ".ingest"))  # not that of a demo, here
         settings = read_settings()
         with DagsterInstance.ephemeral() as instance:
             send_alerts(Site(settings, read_project(settings.home)), instance, datetime.now(UTC))
