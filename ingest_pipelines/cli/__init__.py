@@ -11,8 +11,10 @@ def main() -> None:
     try:
         _main()
     except KeyboardInterrupt:  # before the command is there, which has words of its own
+        from ingest_pipelines.errors import INTERRUPTED
+
         sys.stderr.write("\nstopped; nothing ran\n")
-        sys.exit(130)
+        sys.exit(INTERRUPTED)
 
 
 def _main() -> None:
