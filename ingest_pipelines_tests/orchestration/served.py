@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 
 import psutil
 
+from ingest_pipelines_tests.processes import words_of
 from ingest_pipelines_tests.waiting import pauses
 
 T = TypeVar("T")
@@ -158,7 +159,7 @@ class Served:
 
     def child(self, words: str) -> psutil.Process:
         """The process below `ingest up` whose command line has those words."""
-        return next(child for child in self.children() if words in " ".join(child.cmdline()))
+        return next(child for child in self.children() if words in words_of(child))
 
     def ended(self, backfill_id: str) -> bool:
         """Whether a backfill is over."""

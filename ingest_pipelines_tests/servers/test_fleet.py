@@ -12,6 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from ingest_pipelines_tests.processes import words_of
 from ingest_pipelines_tests.servers.fleet import Fleet, Launched, ServerDown, accepts
 
 
@@ -75,7 +76,7 @@ def test_servers_end_though_their_run_was_killed() -> None:
     owner = subprocess.Popen([sys.executable, "-c", OWNER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert owner.stdout is not None
     folder, port = owner.stdout.readline().split()
-    guard = next(child for child in psutil.Process(owner.pid).children() if "guard" in " ".join(child.cmdline()))
+    guard = next(child for child in psutil.Process(owner.pid).children() if "guard" in words_of(child))
     owner.send_signal(signal.SIGKILL)
     owner.communicate()
     psutil.wait_procs([guard], timeout=20)

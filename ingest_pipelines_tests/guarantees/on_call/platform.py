@@ -19,6 +19,8 @@ from typing import Any
 
 import psutil
 
+from ingest_pipelines_tests.processes import words_of
+
 _PROGRAM = Path(sys.executable).with_name("ingest")
 
 ROLES: Mapping[str, str] = {
@@ -29,12 +31,8 @@ ROLES: Mapping[str, str] = {
     "run server": r"^(?!ingest-run ).*cli\.run_server",
     "watcher": "ingest_watch|monitoring.watcher|ingest watch",
 }
-"""What the name and the command line of each kind of process contain."""
-
-
-def words_of(process: psutil.Process) -> str:
-    """Its name and its command line: the run server's, and those of the runs that it forks, have the same one."""
-    return " ".join((process.name(), *process.cmdline()))
+"""What the name and the command line of each kind of process contain; a run that the run server forked has its own
+name and the server's command line."""
 
 
 class Platform:

@@ -12,10 +12,11 @@ import psutil
 import psycopg
 from psycopg import sql
 
-from ingest_pipelines_tests.guarantees.on_call.platform import ROLES, words_of
+from ingest_pipelines_tests.guarantees.on_call.platform import ROLES
 from ingest_pipelines_tests.guarantees.soak.flatness import Verdict, judge
 from ingest_pipelines_tests.guarantees.soak.plot import Panel
 from ingest_pipelines_tests.guarantees.soak.world import World
+from ingest_pipelines_tests.processes import words_of
 
 LONG_LIVED = ("up", "daemon", "webserver", "code server", "run server", "watcher")
 
